@@ -1,0 +1,64 @@
+/** A tensor in the engine's table; 0 is never one. */
+export type Handle = number;
+type Shape = readonly number[];
+
+/** The addon's functions. All throw an Error with the operator, the shapes and the reason; none aborts the process. */
+export interface Native {
+  /** Index of an operator for `call`. Throws when libtorch has no such operator. */
+  op(name: string, overload: string): number;
+  /** Runs an operator. Arguments by its schema: handles, numbers, booleans, strings, arrays of them, null for None. */
+  call(op: number, ...args: unknown[]): unknown;
+  /** Every operator's schema as text. */
+  schemas(): string[];
+
+  release(handles: Uint32Array, count: number): void;
+  releaseOne(handle: Handle): void;
+  alias(handle: Handle): Handle;
+  replace(handle: Handle, source: Handle): void;
+  sizes(handle: Handle): number[];
+  strides(handle: Handle): number[];
+  dtype(handle: Handle): number;
+  device(handle: Handle): string;
+  requiresGrad(handle: Handle): boolean;
+  isLeaf(handle: Handle): boolean;
+  setRequiresGrad(handle: Handle, on: boolean): void;
+  item(handle: Handle): number;
+
+  fromBuffer(view: ArrayBufferView, dtype: number, shape: Shape, copy: boolean): Handle;
+  copyOut(handle: Handle): ArrayBuffer;
+  view(handle: Handle): ArrayBuffer;
+  map(path: string): [mapping: number, size: number];
+  unmap(mapping: number): void;
+  fromMapping(mapping: number, offset: number, dtype: number, shape: Shape): Handle;
+  mappedBytes(mapping: number, offset: number, length: number): ArrayBuffer;
+
+  backward(roots: readonly Handle[], gradients: readonly Handle[] | null, retainGraph: boolean): void;
+  grad(
+    outputs: readonly Handle[],
+    inputs: readonly Handle[],
+    gradients: readonly Handle[] | null,
+    retainGraph: boolean,
+    createGraph: boolean,
+  ): (Handle | null)[];
+  gradOf(handle: Handle): Handle | null;
+  setGrad(handle: Handle, gradient: Handle | null): void;
+  clearGrads(handles: readonly Handle[]): void;
+  setGradMode(on: boolean): boolean;
+  pushInferenceMode(on: boolean): void;
+  popInferenceMode(): void;
+  setAutocast(device: string, enabled: boolean, dtype: number): [enabled: number, dtype: number];
+
+  generator(seed: number | bigint, device: string): number;
+  releaseGenerator(generator: number): void;
+  generatorState(generator: number): Handle;
+  setGeneratorState(generator: number, state: Handle): void;
+
+  threads(count?: number): number;
+  loadLibrary(path: string): void;
+  liveHandles(): number;
+  adjustMemory(bytes: number): number;
+  trimMemory(): void;
+  facts(): [torch: string, cpuCapability: string, backend: string];
+}
+
+export const native: Native;

@@ -1,0 +1,68 @@
+/** Element types by the names that PyTorch prints. */
+export type DType =
+  | "uint8"
+  | "int8"
+  | "int16"
+  | "int32"
+  | "int64"
+  | "float16"
+  | "float32"
+  | "float64"
+  | "bool"
+  | "bfloat16";
+
+/** Where the elements live: `"cpu"`, `"cuda:0"`, `"mps"`, or `"meta"` (shapes without memory). */
+export type Device = string;
+
+export type MemoryFormat = "contiguous" | "preserve" | "channels_last";
+
+// c10::ScalarType's numbers.
+const CODES: Record<DType, number> = {
+  uint8: 0,
+  int8: 1,
+  int16: 2,
+  int32: 3,
+  int64: 4,
+  float16: 5,
+  float32: 6,
+  float64: 7,
+  bool: 11,
+  bfloat16: 15,
+};
+
+const NAMES = new Map(Object.entries(CODES).map(([name, code]) => [code, name as DType]));
+
+const WIDTHS: Record<DType, number> = {
+  uint8: 1,
+  int8: 1,
+  int16: 2,
+  int32: 4,
+  int64: 8,
+  float16: 2,
+  float32: 4,
+  float64: 8,
+  bool: 1,
+  bfloat16: 2,
+};
+
+/** Bytes of one element. */
+export const elementSize = (dtype: DType): number => WIDTHS[dtype];
+
+export function isFloating(dtype: DType): boolean {
+  return dtype === "float32" || dtype === "float64" || dtype === "float16" || dtype === "bfloat16";
+}
+
+export function dtypeCode(dtype: DType): number {
+  const code = CODES[dtype];
+  if (code === undefined) throw new TypeError(`unknown dtype ${String(dtype)}`);
+  return code;
+}
+
+export function dtypeName(code: number): DType {
+  const name = NAMES.get(code);
+  if (!name) throw new TypeError(`dtype ${code} has no name here`);
+  return name;
+}
+
+export const memoryFormatCode = (format: MemoryFormat): number =>
+  ({ contiguous: 0, preserve: 1, channels_last: 2 })[format];

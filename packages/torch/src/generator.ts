@@ -1,0 +1,34 @@
+import { native } from "@spo/native";
+import type { Device } from "./dtype.js";
+import { wrap } from "./handle.js";
+import type { Tensor } from "./tensor.js";
+
+const registry = new FinalizationRegistry<number>((handle) => native.releaseGenerator(handle));
+
+/**
+ * A stream of random numbers: libtorch's own (Mersenne Twister on the CPU), so that a seed gives what Python's torch gives.
+ *
+ * Every random operator takes one; nothing here draws from a hidden global stream.
+ */
+export class Generator {
+  /** @internal */
+  readonly handle: number;
+  readonly seed: number | bigint;
+
+  /** seed: an integer in [0, 2^53], or a bigint of 63 bits. */
+  constructor(seed: number | bigint, device: Device = "cpu") {
+    this.seed = seed;
+    this.handle = native.generator(seed, device);
+    registry.register(this, this.handle);
+  }
+
+  /** The state as bytes, for a checkpoint. */
+  state(): Tensor {
+    return wrap(native.generatorState(this.handle));
+  }
+
+  setState(state: Tensor): this {
+    native.setGeneratorState(this.handle, state.handle);
+    return this;
+  }
+}

@@ -1,0 +1,22 @@
+export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
+export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
+export { Generator } from "./generator.js";
+export {
+  autocast,
+  enableGrad,
+  engineFacts,
+  getThreads,
+  grad,
+  inferenceMode,
+  noGrad,
+  setThreads,
+} from "./modes.js";
+export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
+export { copyWeights, initialize, type LoadOptions, loadWeights, Module, parameter } from "./nn/module.js";
+export * from "./ops.gen.js";
+export { AdamW, type AdamWOptions } from "./optim/adamw.js";
+export { clipGradNorm } from "./optim/clip.js";
+export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
+export { openSafetensors, readSafetensors, SafetensorsFile, writeSafetensors } from "./safetensors.js";
+export { keep, liveTensors, Scope, scope } from "./scope.js";
+export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";

@@ -1,0 +1,71 @@
+// Thread-wide modes of the engine, each for the length of a function.
+import { native } from "@spo/native";
+import { type Device, type DType, dtypeCode } from "./dtype.js";
+import { wrap } from "./handle.js";
+import type { Tensor } from "./tensor.js";
+
+/** Runs `fn` without recording a graph. */
+export const noGrad = <T>(fn: () => T): T => withGradMode(false, fn);
+
+/** Runs `fn` with recording, inside `noGrad`. */
+export const enableGrad = <T>(fn: () => T): T => withGradMode(true, fn);
+
+function withGradMode<T>(on: boolean, fn: () => T): T {
+  const before = native.setGradMode(on);
+  try {
+    return fn();
+  } finally {
+    native.setGradMode(before);
+  }
+}
+
+/** Like `noGrad`, and without version counters: a little faster, but its tensors can never be part of a graph. */
+export function inferenceMode<T>(fn: () => T): T {
+  native.pushInferenceMode(true);
+  try {
+    return fn();
+  } finally {
+    native.popInferenceMode();
+  }
+}
+
+/** Runs `fn` with matrix products and convolutions in `dtype` (bfloat16 or float16), the rest as autocast's lists say. */
+export function autocast<T>({ device = "cpu", dtype }: { device?: Device; dtype: DType }, fn: () => T): T {
+  const [enabled, code] = native.setAutocast(device, true, dtypeCode(dtype));
+  try {
+    return fn();
+  } finally {
+    native.setAutocast(device, enabled === 1, code);
+  }
+}
+
+/** d(sum of outputs · gradients)/d(input) for each input; undefined where an input has no part in the outputs. */
+export function grad(
+  outputs: readonly Tensor[],
+  inputs: readonly Tensor[],
+  {
+    gradients,
+    retainGraph = false,
+    createGraph = false,
+  }: { gradients?: readonly Tensor[]; retainGraph?: boolean; createGraph?: boolean } = {},
+): (Tensor | undefined)[] {
+  const found = native.grad(
+    outputs.map((t) => t.handle),
+    inputs.map((t) => t.handle),
+    gradients?.map((t) => t.handle) ?? null,
+    retainGraph || createGraph,
+    createGraph,
+  );
+  return found.map((handle) => (handle === null ? undefined : wrap(handle)));
+}
+
+/** Threads within one operator. Two threads on two busy cores are slower than one: measure. */
+export const setThreads = (count: number): void => void native.threads(count);
+
+export const getThreads = (): number => native.threads();
+
+/** What the engine is: libtorch's version, the CPU's vector set, `cuda` or `cpu`. */
+export function engineFacts(): { libtorch: string; cpu: string; backend: string } {
+  const [libtorch, cpu, backend] = native.facts();
+  return { libtorch, cpu, backend };
+}

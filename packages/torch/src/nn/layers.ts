@@ -1,0 +1,130 @@
+import type { Generator } from "../generator.js";
+import { conv2d, embedding, groupNorm, layerNorm, linear } from "../ops.gen.js";
+import type { Tensor } from "../tensor.js";
+import { Module, parameter } from "./module.js";
+
+/** Kaiming-uniform as in torch's `reset_parameters`: weight and bias from U(±1/√fanIn). */
+function resetAffine(weight: Tensor, bias: Tensor | undefined, fanIn: number, generator: Generator): void {
+  const bound = 1 / Math.sqrt(fanIn);
+  weight.uniform_(-bound, bound, { generator });
+  bias?.uniform_(-bound, bound, { generator });
+}
+
+/** y = x·Wᵀ + b. x [..., in] → [..., out]. */
+export class Linear extends Module {
+  readonly weight: Tensor;
+  readonly bias?: Tensor;
+
+  constructor(inFeatures: number, outFeatures: number, { bias = true } = {}) {
+    super();
+    this.weight = parameter([outFeatures, inFeatures]);
+    if (bias) this.bias = parameter([outFeatures]);
+  }
+
+  override reset(generator: Generator): void {
+    resetAffine(this.weight, this.bias, this.weight.shape[1] as number, generator);
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** x [b, in, h, w] → [b, out, h', w']; square kernel. */
+export class Conv2d extends Module {
+  readonly weight: Tensor;
+  readonly bias?: Tensor;
+  readonly #stride: number;
+  readonly #padding: number;
+
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    kernelSize: number,
+    { stride = 1, padding = 0, bias = true } = {},
+  ) {
+    super();
+    this.weight = parameter([outChannels, inChannels, kernelSize, kernelSize]);
+    if (bias) this.bias = parameter([outChannels]);
+    this.#stride = stride;
+    this.#padding = padding;
+  }
+
+  override reset(generator: Generator): void {
+    const [, channels, height, width] = this.weight.shape as [number, number, number, number];
+    resetAffine(this.weight, this.bias, channels * height * width, generator);
+  }
+
+  forward(x: Tensor): Tensor {
+    return conv2d(x, this.weight, this.bias, this.#stride, this.#padding);
+  }
+}
+
+/** Normalises groups of channels of x [b, channels, ...]. */
+export class GroupNorm extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly #groups: number;
+  readonly #eps: number;
+
+  constructor(groups: number, channels: number, { eps = 1e-5 } = {}) {
+    super();
+    this.weight = parameter([channels]);
+    this.bias = parameter([channels]);
+    this.#groups = groups;
+    this.#eps = eps;
+  }
+
+  override reset(): void {
+    this.weight.fill_(1);
+    this.bias.zero_();
+  }
+
+  forward(x: Tensor): Tensor {
+    return groupNorm(x, this.#groups, this.weight, this.bias, this.#eps);
+  }
+}
+
+/** Normalises the last axis of x [..., width]. */
+export class LayerNorm extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly #shape: readonly number[];
+  readonly #eps: number;
+
+  constructor(width: number, { eps = 1e-5 } = {}) {
+    super();
+    this.weight = parameter([width]);
+    this.bias = parameter([width]);
+    this.#shape = [width];
+    this.#eps = eps;
+  }
+
+  override reset(): void {
+    this.weight.fill_(1);
+    this.bias.zero_();
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.#shape, this.weight, this.bias, this.#eps);
+  }
+}
+
+/** Rows of a table. ids (int64) [...] → [..., width]. */
+export class Embedding extends Module {
+  readonly weight: Tensor;
+
+  constructor(count: number, width: number) {
+    super();
+    this.weight = parameter([count, width]);
+  }
+
+  /** N(0, 1), torch's default. */
+  override reset(generator: Generator): void {
+    this.weight.normal_(0, 1, { generator });
+  }
+
+  forward(ids: Tensor): Tensor {
+    return embedding(this.weight, ids);
+  }
+}

@@ -1,0 +1,167 @@
+import { type Device, type DType, isFloating } from "../dtype.js";
+import { UserError } from "../files.js";
+import type { Generator } from "../generator.js";
+import { noGrad } from "../modes.js";
+import { empty, zeros } from "../ops.gen.js";
+import { keep } from "../scope.js";
+import { Tensor } from "../tensor.js";
+
+/**
+ * Base of layers and models. Public fields that are tensors, modules or arrays of modules are the state dict, in the order of the
+ * fields: `to_out = [linear]` gives `to_out.0.weight`. Anything else is `#private`, so the walk never meets it.
+ *
+ * A new module has shapes only (device `meta`) and costs nothing. `loadWeights` or `initialize` gives it values.
+ */
+export abstract class Module {
+  /** Sets fresh values for the parameters that this module itself holds, in place. Layers override it. */
+  reset?(generator: Generator): void;
+
+  /** Parameters by their dotted names. */
+  namedParameters(): Map<string, Tensor> {
+    const found = new Map<string, Tensor>();
+    for (const [prefix, module] of this.modules()) {
+      for (const [name, value] of Object.entries(module)) {
+        if (value instanceof Tensor) found.set(prefix ? `${prefix}.${name}` : name, value);
+      }
+    }
+    return found;
+  }
+
+  parameters(): Tensor[] {
+    return [...this.namedParameters().values()];
+  }
+
+  /** This module (as `""`) and all below it, by their dotted names. */
+  modules(): Map<string, Module> {
+    const found = new Map<string, Module>();
+    const walk = (module: Module, prefix: string): void => {
+      found.set(prefix, module);
+      for (const [name, value] of Object.entries(module)) visit(value, prefix ? `${prefix}.${name}` : name);
+    };
+    const visit = (value: unknown, name: string): void => {
+      if (value instanceof Module) walk(value, name);
+      else if (Array.isArray(value))
+        for (const [i, element] of value.entries()) visit(element, `${name}.${i}`);
+    };
+    walk(this, "");
+    return found;
+  }
+
+  /** Whether backward computes gradients for all parameters below. */
+  requiresGrad_(on = true): this {
+    for (const parameter of this.parameters()) parameter.requiresGrad = on;
+    return this;
+  }
+
+  /** Moves and converts all parameters below, in place. */
+  to({ dtype, device }: { dtype?: DType; device?: Device }): this {
+    for (const parameter of this.parameters()) {
+      const changed = noGrad(() =>
+        parameter.detach().to({ device, dtype: isFloating(parameter.dtype) ? dtype : undefined }),
+      );
+      set(parameter, changed, parameter.requiresGrad);
+    }
+    return this;
+  }
+
+  /** Frees all parameters below. */
+  dispose(): void {
+    for (const parameter of this.parameters()) parameter.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A parameter of the given shape for a module's field: float32, without values until it is loaded or initialised. */
+export function parameter(shape: readonly number[]): Tensor {
+  return keep(empty(shape, { device: "meta" }));
+}
+
+function set(parameter: Tensor, value: Tensor, requiresGrad = false): void {
+  parameter.assign(value);
+  value.dispose();
+  if (requiresGrad) parameter.requiresGrad = true;
+}
+
+export interface LoadOptions {
+  /** Name of the file for messages. */
+  source?: string;
+  /** Names in the file that are no weights of this module. */
+  ignore?: (name: string) => boolean;
+  /** Default: the file's own. */
+  dtype?: DType;
+  device?: Device;
+}
+
+/**
+ * Gives a module the values of a file. Names and shapes must agree exactly.
+ *
+ * Tensors are taken over without a copy where dtype and device fit: a mapped file is then read when a weight is first used.
+ * Throws a UserError that lists every missing, unknown and misshapen weight.
+ */
+export function loadWeights(
+  module: Module,
+  weights: ReadonlyMap<string, Tensor>,
+  { source = "the weights", ignore = () => false, dtype, device }: LoadOptions = {},
+): void {
+  const wanted = module.namedParameters();
+  const faults: [name: string, what: string][] = [];
+  for (const [name, parameter] of wanted) {
+    const found = weights.get(name);
+    const shape = `[${parameter.shape.join(", ")}]`;
+    if (!found) faults.push([name, `missing in the file, ${shape} in the model`]);
+    else if (`[${found.shape.join(", ")}]` !== shape)
+      faults.push([name, `file [${found.shape.join(", ")}], model ${shape}`]);
+  }
+  for (const name of weights.keys()) {
+    if (!wanted.has(name) && !ignore(name)) faults.push([name, "in the file, not in the model"]);
+  }
+  if (faults.length > 0) {
+    const shown = faults.slice(0, 40);
+    const width = Math.max(...shown.map(([name]) => name.length));
+    const rest = faults.length > shown.length ? `\n  … and ${faults.length - shown.length} more` : "";
+    throw new UserError(
+      `${module.constructor.name}: ${faults.length} weight${faults.length === 1 ? "" : "s"} of ${source} ${faults.length === 1 ? "does" : "do"} not fit.\n` +
+        shown.map(([name, what]) => `  ${name.padEnd(width)}  ${what}`).join("\n") +
+        rest,
+      { code: "DATA", hint: "Load it with the config.json that came with it." },
+    );
+  }
+  noGrad(() => {
+    for (const [name, parameter] of wanted) {
+      const found = weights.get(name) as Tensor;
+      set(parameter, found.to({ device, dtype: isFloating(found.dtype) ? dtype : undefined }));
+    }
+  });
+}
+
+/** Gives a module fresh values, layer by layer in the order of its fields; the same seed gives the same values. */
+export function initialize(
+  module: Module,
+  generator: Generator,
+  { dtype = "float32", device = "cpu" }: { dtype?: DType; device?: Device } = {},
+): void {
+  noGrad(() => {
+    for (const part of module.modules().values()) {
+      for (const value of Object.values(part)) {
+        if (value instanceof Tensor) set(value, zeros(value.shape, { dtype, device }));
+      }
+      part.reset?.(generator);
+    }
+  });
+}
+
+/** Copies every parameter's value from a module of the same tree: a frozen reference, an average. */
+export function copyWeights(from: Module, to: Module): void {
+  noGrad(() => {
+    const source = from.namedParameters();
+    for (const [name, parameter] of to.namedParameters()) {
+      const value = source.get(name);
+      if (!value) throw new Error(`${name} is not in ${from.constructor.name}`);
+      if (parameter.device === "meta") set(parameter, value.clone());
+      else parameter.copy_(value);
+    }
+  });
+}

@@ -1,0 +1,253 @@
+import { existsSync } from "node:fs";
+import { native } from "@spo/native";
+import { type DType, dtypeCode, elementSize } from "./dtype.js";
+import { UserError, writeFileAtomic } from "./files.js";
+import { wrap } from "./handle.js";
+import type { Tensor } from "./tensor.js";
+
+const NAMES: Record<string, DType> = {
+  F64: "float64",
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+  I64: "int64",
+  I32: "int32",
+  I16: "int16",
+  I8: "int8",
+  U8: "uint8",
+  BOOL: "bool",
+};
+const CODES = Object.fromEntries(Object.entries(NAMES).map(([code, dtype]) => [dtype, code])) as Record<
+  DType,
+  string
+>;
+
+const MAX_HEADER = 100_000_000;
+
+export interface TensorInfo {
+  dtype: DType;
+  shape: readonly number[];
+  /** First byte in the file. */
+  offset: number;
+  nbytes: number;
+}
+
+/** A mapped file: nothing is read before it is used, and tensors of it share its memory (writes stay private to the process). */
+export class SafetensorsFile {
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly #mapping: number;
+  readonly #infos: ReadonlyMap<string, TensorInfo>;
+
+  /** @internal Use `openSafetensors`. */
+  constructor(
+    path: string,
+    mapping: number,
+    metadata: Record<string, string>,
+    infos: ReadonlyMap<string, TensorInfo>,
+  ) {
+    this.path = path;
+    this.metadata = metadata;
+    this.#mapping = mapping;
+    this.#infos = infos;
+  }
+
+  keys(): string[] {
+    return [...this.#infos.keys()];
+  }
+
+  has(name: string): boolean {
+    return this.#infos.has(name);
+  }
+
+  info(name: string): TensorInfo {
+    const info = this.#infos.get(name);
+    if (!info) throw new UserError(`${this.path} has no tensor ${name}.`, { code: "DATA" });
+    return info;
+  }
+
+  /** The tensor over the file's memory. Copy it before writing to it, if the file is read again. */
+  get(name: string): Tensor {
+    const { offset, dtype, shape } = this.info(name);
+    return wrap(native.fromMapping(this.#mapping, offset, dtypeCode(dtype), shape));
+  }
+
+  /** All tensors by name. */
+  tensors(): Map<string, Tensor> {
+    return new Map(this.keys().map((name) => [name, this.get(name)]));
+  }
+
+  /** No more tensors can be taken; those that exist stay valid. */
+  close(): void {
+    native.unmap(this.#mapping);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Opens a safetensors file and checks its whole header: sizes, types, bounds, no overlap, no hole, no name twice.
+ *
+ * Throws a UserError (`DATA`) that says what is wrong with the file. Source: the format's README and reference implementation.
+ */
+export function openSafetensors(path: string): SafetensorsFile {
+  const bad = (why: string): never => {
+    throw new UserError(`${path}: not a whole safetensors file: ${why}.`, {
+      code: "DATA",
+      hint: "Copy or download it again; a cut transfer is the usual cause.",
+    });
+  };
+  if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
+  const [mapping, size] = native.map(path);
+  try {
+    if (size < 8) bad(`it has ${size} bytes`);
+    const length = Number(new DataView(native.mappedBytes(mapping, 0, 8)).getBigUint64(0, true));
+    if (length > MAX_HEADER) bad(`its header claims ${length} bytes`);
+    if (8 + length > size) bad(`its header claims ${length} bytes, the file has ${size}`);
+    const header = parseHeader(new Uint8Array(native.mappedBytes(mapping, 8, length)), bad);
+    const start = 8 + length;
+    const metadata: Record<string, string> = {};
+    const infos = new Map<string, TensorInfo>();
+    for (const [name, entry] of header) {
+      if (name === "__metadata__") {
+        if (!isRecord(entry)) bad("its metadata is no object");
+        for (const [key, value] of Object.entries(entry as object)) {
+          if (typeof value !== "string") bad(`metadata ${key} is no string`);
+          metadata[key] = value as string;
+        }
+        continue;
+      }
+      infos.set(name, readInfo(name, entry, start, bad));
+    }
+    let end = start;
+    for (const [name, info] of [...infos].sort(
+      ([, a], [, b]) => a.offset - b.offset || a.nbytes - b.nbytes,
+    )) {
+      if (info.offset !== end)
+        bad(`${name} starts at byte ${info.offset - start}, expected ${end - start} (a hole or an overlap)`);
+      end += info.nbytes;
+    }
+    if (end !== size) bad(`its tensors end at byte ${end}, the file has ${size}`);
+    return new SafetensorsFile(path, mapping, metadata, infos);
+  } catch (error) {
+    native.unmap(mapping);
+    throw error;
+  }
+}
+
+/** All tensors of a file, by name. They share the file's memory. */
+export function readSafetensors(path: string): Map<string, Tensor> {
+  using file = openSafetensors(path);
+  return file.tensors();
+}
+
+/**
+ * Writes a whole file or none: to a temporary name, synced, renamed. Tensors in the order given, 8-byte aligned.
+ *
+ * The same tensors and metadata give the same bytes.
+ */
+export function writeSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
+  metadata: Readonly<Record<string, string>> = {},
+): void {
+  // Wider types first, as the reference does: then every tensor is aligned to its own width.
+  const entries = (
+    tensors instanceof Map
+      ? [...(tensors as ReadonlyMap<string, Tensor>)]
+      : Object.entries(tensors as Record<string, Tensor>)
+  )
+    .map(([name, tensor]) => ({ name, tensor, dtype: tensor.dtype, shape: tensor.shape }))
+    .sort(
+      (a, b) =>
+        elementSize(b.dtype) - elementSize(a.dtype) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
+    );
+  const header: Record<string, unknown> = Object.create(null);
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
+  let offset = 0;
+  for (const { name, dtype, shape } of entries) {
+    const nbytes = shape.reduce((a, b) => a * b, elementSize(dtype));
+    header[name] = { dtype: CODES[dtype], shape, data_offsets: [offset, offset + nbytes] };
+    offset += nbytes;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
+  padded.set(json);
+  const prefix = new Uint8Array(8);
+  new DataView(prefix.buffer).setBigUint64(0, BigInt(padded.length), true);
+  writeFileAtomic(
+    path,
+    (function* () {
+      yield prefix;
+      yield padded;
+      for (const { tensor } of entries) yield bytesOf(tensor);
+    })(),
+  );
+}
+
+function bytesOf(tensor: Tensor): Uint8Array {
+  const plain = tensor.device === "cpu" ? undefined : tensor.detach().to({ device: "cpu" });
+  const bytes = new Uint8Array(native.copyOut((plain ?? tensor).handle));
+  plain?.dispose();
+  return bytes;
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function parseHeader(bytes: Uint8Array, bad: (why: string) => never): [string, unknown][] {
+  if (bytes[0] !== 0x7b) bad("its header does not start with {");
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return bad("its header is not UTF-8");
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return bad("its header is not JSON");
+  }
+  if (!isRecord(parsed)) return bad("its header is no object");
+  const entries = Object.entries(parsed);
+  // JSON.parse keeps the last of two equal names; a file that has them is refused, since readers would disagree on its contents.
+  const names = topLevelNames(text);
+  if (names.length !== new Set(names).size) bad(`a name stands twice in its header`);
+  return entries;
+}
+
+/** Names at the first level of an object in JSON text that is known to parse. */
+function topLevelNames(text: string): string[] {
+  const names: string[] = [];
+  const strings = /"(?:[^"\\]|\\.)*"|[{}[\]:]/gs;
+  let depth = 0;
+  let last = "";
+  for (const [token] of text.matchAll(strings)) {
+    if (token === "{" || token === "[") depth++;
+    else if (token === "}" || token === "]") depth--;
+    else if (token === ":") {
+      if (depth === 1) names.push(JSON.parse(last) as string);
+    } else last = token;
+  }
+  return names;
+}
+
+function readInfo(name: string, entry: unknown, start: number, bad: (why: string) => never): TensorInfo {
+  if (!isRecord(entry)) return bad(`${name} is no object`);
+  const dtype = typeof entry.dtype === "string" ? NAMES[entry.dtype] : undefined;
+  if (!dtype) return bad(`${name} has the dtype ${String(entry.dtype)}, which is not supported`);
+  const shape = entry.shape;
+  const offsets = entry.data_offsets;
+  const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  if (!Array.isArray(shape) || !shape.every(isSize)) return bad(`${name} has no proper shape`);
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
+    return bad(`${name} has no proper data_offsets`);
+  const [begin, end] = offsets as [number, number];
+  const nbytes = shape.reduce((a, b) => a * b, elementSize(dtype));
+  if (!Number.isSafeInteger(nbytes) || end - begin !== nbytes)
+    return bad(`${name} needs ${nbytes} bytes and has ${end - begin}`);
+  return { dtype, shape, offset: start + begin, nbytes };
+}
