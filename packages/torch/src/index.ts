@@ -16,6 +16,7 @@ export { copyWeights, initialize, type LoadOptions, loadWeights, Module, paramet
 export * from "./ops.gen.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
 export { clipGradNorm } from "./optim/clip.js";
+export { Ema } from "./optim/ema.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
 export { openSafetensors, readSafetensors, SafetensorsFile, writeSafetensors } from "./safetensors.js";
 export { keep, liveTensors, Scope, scope } from "./scope.js";

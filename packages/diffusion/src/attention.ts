@@ -1,0 +1,142 @@
+import { Conv2d, gelu, GroupNorm, LayerNorm, Linear, Module, scaledDotProductAttention, scope, type Tensor } from "@spo/torch";
+
+/**
+ * Multi-head attention over tokens.
+ *
+ * x [b, n, queryDim], context [b, m, contextDim] (default: x) → [b, n, queryDim]. Source: diffusers Attention.
+ */
+export class Attention extends Module {
+  readonly to_q: Linear;
+  readonly to_k: Linear;
+  readonly to_v: Linear;
+  readonly to_out: [Linear];
+  readonly #heads: number;
+
+  constructor(queryDim: number, heads: number, headDim: number, { contextDim = queryDim, bias = false } = {}) {
+    super();
+    const inner = heads * headDim;
+    this.to_q = new Linear(queryDim, inner, { bias });
+    this.to_k = new Linear(contextDim, inner, { bias });
+    this.to_v = new Linear(contextDim, inner, { bias });
+    this.to_out = [new Linear(inner, queryDim)];
+    this.#heads = heads;
+  }
+
+  forward(x: Tensor, context: Tensor = x): Tensor {
+    return scope(() => {
+      const q = this.#split(this.to_q.forward(x));
+      const k = this.#split(this.to_k.forward(context));
+      const v = this.#split(this.to_v.forward(context));
+      const attended = scaledDotProductAttention(q, k, v).transpose(1, 2).flatten(2); // [b, n, inner]
+      return this.to_out[0].forward(attended);
+    });
+  }
+
+  /** [b, n, heads·d] → [b, heads, n, d] */
+  #split(x: Tensor): Tensor {
+    return x.unflatten(-1, [this.#heads, -1]).transpose(1, 2);
+  }
+}
+
+/** Half of a linear map gates the other half by GELU. [..., in] → [..., out]. Source: Shazeer 2020, "GLU variants". */
+class GEGLU extends Module {
+  readonly proj: Linear;
+
+  constructor(inFeatures: number, outFeatures: number) {
+    super();
+    this.proj = new Linear(inFeatures, 2 * outFeatures);
+  }
+
+  forward(x: Tensor): Tensor {
+    return scope(() => {
+      const [value, gate] = this.proj.forward(x).chunk(2, -1) as [Tensor, Tensor];
+      return value.mul(gelu(gate));
+    });
+  }
+}
+
+/** GEGLU, then back to the width. `net.1` is the reference's dropout, which holds no weights. */
+class FeedForward extends Module {
+  readonly net: [GEGLU, undefined, Linear];
+
+  constructor(width: number) {
+    super();
+    this.net = [new GEGLU(width, 4 * width), undefined, new Linear(4 * width, width)];
+  }
+
+  forward(x: Tensor): Tensor {
+    return scope(() => this.net[2].forward(this.net[0].forward(x)));
+  }
+}
+
+/** Self-attention, attention to the text, feed-forward, each pre-normed and residual. x [b, n, width], context [b, m, contextDim]. */
+class BasicTransformerBlock extends Module {
+  readonly norm1: LayerNorm;
+  readonly attn1: Attention;
+  readonly norm2: LayerNorm;
+  readonly attn2: Attention;
+  readonly norm3: LayerNorm;
+  readonly ff: FeedForward;
+
+  constructor(width: number, heads: number, headDim: number, contextDim: number) {
+    super();
+    this.norm1 = new LayerNorm(width);
+    this.attn1 = new Attention(width, heads, headDim);
+    this.norm2 = new LayerNorm(width);
+    this.attn2 = new Attention(width, heads, headDim, { contextDim });
+    this.norm3 = new LayerNorm(width);
+    this.ff = new FeedForward(width);
+  }
+
+  forward(x: Tensor, context: Tensor): Tensor {
+    return scope(() => {
+      let h = x.add(this.attn1.forward(this.norm1.forward(x)));
+      h = h.add(this.attn2.forward(this.norm2.forward(h), context));
+      return h.add(this.ff.forward(this.norm3.forward(h)));
+    });
+  }
+}
+
+/**
+ * Transformer over the pixels of a feature map; residual.
+ *
+ * x [b, c, h, w], context [b, m, contextDim] → [b, c, h, w]. `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
+ * Source: diffusers Transformer2DModel, continuous input.
+ */
+export class Transformer2DModel extends Module {
+  readonly norm: GroupNorm;
+  readonly proj_in: Linear | Conv2d;
+  readonly transformer_blocks: BasicTransformerBlock[];
+  readonly proj_out: Linear | Conv2d;
+  readonly #linear: boolean;
+
+  constructor(
+    channels: number,
+    heads: number,
+    { layers, contextDim, groups, linear }: { layers: number; contextDim: number; groups: number; linear: boolean },
+  ) {
+    super();
+    const project = (): Linear | Conv2d => (linear ? new Linear(channels, channels) : new Conv2d(channels, channels, 1));
+    this.norm = new GroupNorm(groups, channels, { eps: 1e-6 });
+    this.proj_in = project();
+    this.transformer_blocks = Array.from(
+      { length: layers },
+      () => new BasicTransformerBlock(channels, heads, channels / heads, contextDim),
+    );
+    this.proj_out = project();
+    this.#linear = linear;
+  }
+
+  forward(x: Tensor, context: Tensor): Tensor {
+    return scope(() => {
+      const [, , height, width] = x.shape as [number, number, number, number];
+      const tokens = (map: Tensor): Tensor => map.flatten(2).transpose(1, 2); // [b, c, h, w] → [b, h·w, c]
+      const map = (h: Tensor): Tensor => h.transpose(1, 2).unflatten(2, [height, width]);
+      let h = this.norm.forward(x);
+      h = this.#linear ? this.proj_in.forward(tokens(h)) : tokens(this.proj_in.forward(h));
+      for (const block of this.transformer_blocks) h = block.forward(h, context);
+      h = this.#linear ? map(this.proj_out.forward(h)) : this.proj_out.forward(map(h));
+      return h.add(x);
+    });
+  }
+}

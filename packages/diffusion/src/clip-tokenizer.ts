@@ -1,0 +1,149 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Tensor, tensor, UserError } from "@spo/torch";
+import { readJson } from "./config.js";
+
+/** GPT-2's map from bytes to printable characters, so that a vocabulary in JSON can hold any byte. */
+const BYTE_CHARACTERS: readonly string[] = (() => {
+  const printable = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+  let next = 256;
+  return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(printable(b) ? b : next++));
+})();
+
+const WORDS = /'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+/gu;
+
+export interface ClipTokenizerOptions {
+  vocabulary: Readonly<Record<string, number>>;
+  /** Pairs of symbols, most frequent first. */
+  merges: readonly (readonly [string, string])[];
+  startToken?: string;
+  endToken?: string;
+  /** What fills up to the context length. SDXL's second tokenizer has `!`, which makes every `!` of a text that token. */
+  padToken?: string;
+  /** Context length L. */
+  modelMaxLength?: number;
+}
+
+/**
+ * CLIP's byte-level BPE. Source: Radford et al. 2021; ids equal those of the `tokenizers` library.
+ *
+ * Text is put in NFC, white space becomes single spaces, and letters become lower case one by one (Σ is always σ, never final ς).
+ */
+export class ClipTokenizer {
+  readonly modelMaxLength: number;
+  readonly vocabSize: number;
+  readonly #options: ClipTokenizerOptions;
+  readonly #vocabulary: ReadonlyMap<string, number>;
+  readonly #ranks: ReadonlyMap<string, number>;
+  readonly #special: ReadonlyMap<string, number>;
+  readonly #specialPattern: RegExp;
+  readonly #start: number;
+  readonly #end: number;
+  readonly #pad: number;
+  readonly #cache = new Map<string, readonly number[]>();
+
+  constructor(options: ClipTokenizerOptions) {
+    const { vocabulary, merges, startToken = "<|startoftext|>", endToken = "<|endoftext|>", padToken = endToken, modelMaxLength = 77 } = options;
+    this.#options = options;
+    this.#vocabulary = new Map(Object.entries(vocabulary));
+    this.#ranks = new Map(merges.map(([a, b], rank) => [`${a} ${b}`, rank]));
+    this.modelMaxLength = modelMaxLength;
+    this.vocabSize = Math.max(...this.#vocabulary.values()) + 1;
+    const idOf = (token: string): number => {
+      const id = this.#vocabulary.get(token);
+      if (id === undefined) throw new UserError(`The tokenizer's vocabulary lacks its special token ${token}.`, { code: "DATA" });
+      return id;
+    };
+    this.#special = new Map([startToken, endToken, padToken].map((token) => [token, idOf(token)]));
+    const escaped = [...this.#special.keys()].sort((a, b) => b.length - a.length).map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    this.#specialPattern = new RegExp(`(${escaped.join("|")})`, "g");
+    this.#start = idOf(startToken);
+    this.#end = idOf(endToken);
+    this.#pad = idOf(padToken);
+  }
+
+  get options(): ClipTokenizerOptions {
+    return this.#options;
+  }
+
+  /** Ids with start and end token, cut to `modelMaxLength` (the end token stays) but not padded. */
+  encode(text: string): number[] {
+    const ids: number[] = [];
+    for (const part of text.split(this.#specialPattern)) {
+      const special = this.#special.get(part);
+      if (special !== undefined) ids.push(special);
+      else for (const [word] of normalize(part).matchAll(WORDS)) ids.push(...this.#encodeWord(word));
+    }
+    return [this.#start, ...ids.slice(0, this.modelMaxLength - 2), this.#end];
+  }
+
+  /** Ids padded to `modelMaxLength`. */
+  encodePadded(text: string): number[] {
+    const ids = this.encode(text);
+    return [...ids, ...Array.from({ length: this.modelMaxLength - ids.length }, () => this.#pad)];
+  }
+
+  /** int64 [texts, modelMaxLength]. */
+  encodeBatch(texts: readonly string[]): Tensor {
+    return tensor(texts.flatMap((text) => this.encodePadded(text)), { dtype: "int64", shape: [texts.length, this.modelMaxLength] });
+  }
+
+  #encodeWord(word: string): readonly number[] {
+    const known = this.#cache.get(word);
+    if (known) return known;
+    const symbols = [...new TextEncoder().encode(word)].map((byte) => BYTE_CHARACTERS[byte] as string);
+    symbols[symbols.length - 1] += "</w>";
+    while (symbols.length > 1) {
+      let best = Number.POSITIVE_INFINITY;
+      for (let i = 0; i + 1 < symbols.length; i++) best = Math.min(best, this.#ranks.get(`${symbols[i]} ${symbols[i + 1]}`) ?? best);
+      if (best === Number.POSITIVE_INFINITY) break;
+      for (let i = 0; i + 1 < symbols.length; i++) {
+        if (this.#ranks.get(`${symbols[i]} ${symbols[i + 1]}`) === best) symbols.splice(i, 2, `${symbols[i]}${symbols[i + 1]}`);
+      }
+    }
+    const ids = symbols.map((symbol) => this.#vocabulary.get(symbol) ?? this.#end);
+    if (this.#cache.size < 100_000) this.#cache.set(word, ids);
+    return ids;
+  }
+}
+
+/** NFC, single spaces, lower case by code point. */
+function normalize(text: string): string {
+  let lower = "";
+  // Whole strings are lower-cased by context in JavaScript (a final Σ becomes ς); the reference goes letter by letter.
+  for (const letter of text.normalize("NFC").replace(/\s+/gu, " ")) lower += letter.toLowerCase();
+  return lower;
+}
+
+/**
+ * Reads a tokenizer folder: vocab.json, merges.txt, tokenizer_config.json, special_tokens_map.json.
+ *
+ * Throws a UserError (`DATA`) for what is missing or damaged.
+ */
+export function loadTokenizer(folder: string): ClipTokenizer {
+  const vocabulary = readJson(join(folder, "vocab.json")) as Record<string, number>;
+  const path = join(folder, "merges.txt");
+  if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
+  const merges = readFileSync(path, "utf8")
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#version"))
+    .map((line) => line.trim().split(" ") as [string, string]);
+  const settings = readIfThere(join(folder, "tokenizer_config.json"));
+  const specials = { ...settings, ...readIfThere(join(folder, "special_tokens_map.json")) };
+  return new ClipTokenizer({
+    vocabulary,
+    merges,
+    startToken: contentOf(specials.bos_token),
+    endToken: contentOf(specials.eos_token),
+    padToken: contentOf(specials.pad_token),
+    modelMaxLength: typeof settings.model_max_length === "number" && settings.model_max_length < 1e6 ? settings.model_max_length : 77,
+  });
+}
+
+const readIfThere = (path: string): Record<string, unknown> => (existsSync(path) ? (readJson(path) as Record<string, unknown>) : {});
+
+/** A special token is written as text or as `{ content }`. */
+function contentOf(token: unknown): string | undefined {
+  if (typeof token === "string") return token;
+  return typeof token === "object" && token !== null ? String((token as { content: unknown }).content) : undefined;
+}

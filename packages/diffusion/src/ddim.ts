@@ -1,0 +1,50 @@
+import { scope, type Tensor } from "@spo/torch";
+
+/** A step's Gaussian N(mean, std²·I) over x_{t−1}, and the x̂0 that it assumes. */
+export interface GaussianStep {
+  x0: Tensor;
+  mean: Tensor;
+  /** The same for all elements; 0 when η = 0. */
+  std: number;
+}
+
+/**
+ * q(x_{t−1} | x_t) of DDIM.
+ *
+ * xt, eps (already guided) [b, c, h, w], float32; alphaBar = ᾱ_t, alphaBarPrev = ᾱ at max(t − stride, 0); eta in [0, 1].
+ * Source: Song et al. 2021, eq. 12; std: eq. 16.
+ */
+export function ddimStep(xt: Tensor, eps: Tensor, { alphaBar, alphaBarPrev, eta }: { alphaBar: number; alphaBarPrev: number; eta: number }): GaussianStep {
+  return scope(() => {
+    const std = ddimStd({ alphaBar, alphaBarPrev, eta });
+    const x0 = predictX0(xt, eps, alphaBar);
+    const mean = x0.mul(Math.sqrt(alphaBarPrev)).add(eps, { alpha: Math.sqrt(Math.max(0, 1 - alphaBarPrev - std ** 2)) });
+    return { x0, mean, std };
+  });
+}
+
+/** Standard deviation of that step. Source: Song et al. 2021, eq. 16. */
+export const ddimStd = ({ alphaBar, alphaBarPrev, eta }: { alphaBar: number; alphaBarPrev: number; eta: number }): number =>
+  eta * Math.sqrt(((1 - alphaBarPrev) / (1 - alphaBar)) * (1 - alphaBar / alphaBarPrev));
+
+/** x̂0 = (x_t − √(1−ᾱ)·ε)/√ᾱ. */
+export function predictX0(xt: Tensor, eps: Tensor, alphaBar: number): Tensor {
+  return scope(() => xt.sub(eps, { alpha: Math.sqrt(1 - alphaBar) }).div(Math.sqrt(alphaBar)));
+}
+
+/** ε from a v-prediction: √ᾱ·v + √(1−ᾱ)·x_t. Source: Salimans & Ho 2022, appendix D. */
+export function epsFromV(xt: Tensor, v: Tensor, alphaBar: number): Tensor {
+  return scope(() => v.mul(Math.sqrt(alphaBar)).add(xt, { alpha: Math.sqrt(1 - alphaBar) }));
+}
+
+/**
+ * log N(x; mean, std²), averaged (not summed) over all axes but the first. x, mean [b, c, h, w] → [b].
+ *
+ * The mean makes SPO's β independent of the latents' size. Source: SPO's reference implementation.
+ */
+export function gaussianLogProb(x: Tensor, { mean, std }: { mean: Tensor; std: number }): Tensor {
+  return scope(() => {
+    const axes = x.shape.slice(1).map((_, i) => i + 1);
+    return x.sub(mean).square().mean(axes).div(-2 * std ** 2).sub(Math.log(std) + 0.5 * Math.log(2 * Math.PI));
+  });
+}

@@ -1,0 +1,116 @@
+import { cat, Module, scope, type Tensor } from "@spo/torch";
+import { Transformer2DModel } from "./attention.js";
+import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
+
+/** What one level of the UNet is made of. `transformer` absent: no attention at this level. */
+export interface LevelOptions {
+  layers: number;
+  timeDim: number;
+  groups: number;
+  eps: number;
+  transformer?: { heads: number; layers: number; contextDim: number; linear: boolean };
+}
+
+export interface BlockInputs {
+  /** [b, timeDim] */
+  temb: Tensor;
+  /** [b, m, contextDim] */
+  context: Tensor;
+}
+
+/** Sees an intermediate value by its name; for tests and inspection. */
+export type Tap = (name: string, value: Tensor) => void;
+
+/** Residual blocks (with attention), then a down-sampling. Source: diffusers DownBlock2D, CrossAttnDownBlock2D. */
+export class DownBlock2D extends Module {
+  readonly attentions: Transformer2DModel[];
+  readonly resnets: ResnetBlock2D[];
+  readonly downsamplers: Downsample2D[];
+
+  constructor(inChannels: number, outChannels: number, options: LevelOptions & { down: boolean }) {
+    super();
+    const { layers, transformer } = options;
+    this.resnets = Array.from({ length: layers }, (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, options));
+    this.attentions = transformer ? this.resnets.map(() => attention(outChannels, options.groups, transformer)) : [];
+    this.downsamplers = options.down ? [new Downsample2D(outChannels, 1)] : [];
+  }
+
+  /** x [b, in, h, w] → [b, out, h', w'] and one skip tensor for each layer. */
+  forward(x: Tensor, { temb, context }: BlockInputs, tap?: Tap): { x: Tensor; skips: Tensor[] } {
+    return scope(() => {
+      const skips: Tensor[] = [];
+      let h = x;
+      for (const [i, resnet] of this.resnets.entries()) {
+        h = resnet.forward(h, temb);
+        tap?.(`resnets.${i}`, h);
+        const attention = this.attentions[i];
+        if (attention) {
+          h = attention.forward(h, context);
+          tap?.(`attentions.${i}`, h);
+        }
+        skips.push(h);
+      }
+      for (const downsampler of this.downsamplers) {
+        h = downsampler.forward(h);
+        skips.push(h);
+      }
+      return { x: h, skips };
+    });
+  }
+}
+
+/** Residual block, attention, residual block. Source: diffusers UNetMidBlock2DCrossAttn. */
+export class MidBlock2DCrossAttn extends Module {
+  readonly attentions: Transformer2DModel[];
+  readonly resnets: ResnetBlock2D[];
+
+  constructor(channels: number, options: LevelOptions & Required<Pick<LevelOptions, "transformer">>) {
+    super();
+    this.attentions = [attention(channels, options.groups, options.transformer)];
+    this.resnets = [new ResnetBlock2D(channels, channels, options), new ResnetBlock2D(channels, channels, options)];
+  }
+
+  forward(x: Tensor, { temb, context }: BlockInputs): Tensor {
+    return scope(() => {
+      const [first, second] = this.resnets as [ResnetBlock2D, ResnetBlock2D];
+      const h = (this.attentions[0] as Transformer2DModel).forward(first.forward(x, temb), context);
+      return second.forward(h, temb);
+    });
+  }
+}
+
+/** Residual blocks over the input and a skip tensor each, then an up-sampling. Source: diffusers UpBlock2D, CrossAttnUpBlock2D. */
+export class UpBlock2D extends Module {
+  readonly attentions: Transformer2DModel[];
+  readonly resnets: ResnetBlock2D[];
+  readonly upsamplers: Upsample2D[];
+
+  /** skipChannels: of the skip tensor that each layer takes, in order. */
+  constructor(inChannels: number, outChannels: number, skipChannels: readonly number[], options: LevelOptions & { up: boolean }) {
+    super();
+    const { transformer } = options;
+    this.resnets = skipChannels.map((skip, i) => new ResnetBlock2D((i === 0 ? inChannels : outChannels) + skip, outChannels, options));
+    this.attentions = transformer ? this.resnets.map(() => attention(outChannels, options.groups, transformer)) : [];
+    this.upsamplers = options.up ? [new Upsample2D(outChannels)] : [];
+  }
+
+  /** skips: last in, first out; each layer pops one. The up-sampling goes to the size of the skip tensor that comes next. */
+  forward(x: Tensor, skips: Tensor[], { temb, context }: BlockInputs): Tensor {
+    return scope(() => {
+      let h = x;
+      for (const [i, resnet] of this.resnets.entries()) {
+        h = resnet.forward(cat([h, skips.pop() as Tensor], 1), temb);
+        h = this.attentions[i]?.forward(h, context) ?? h;
+      }
+      const next = skips.at(-1);
+      for (const upsampler of this.upsamplers) {
+        h = upsampler.forward(h, next ? (next.shape.slice(2) as [number, number]) : undefined);
+      }
+      return h;
+    });
+  }
+}
+
+function attention(channels: number, groups: number, transformer: Required<LevelOptions>["transformer"]): Transformer2DModel {
+  return new Transformer2DModel(channels, transformer.heads, { ...transformer, groups });
+}

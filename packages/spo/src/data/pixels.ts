@@ -1,0 +1,45 @@
+import { UserError } from "@spo/torch/files";
+import { cat, scope, type Tensor, tensor } from "@spo/torch";
+import sharp from "sharp";
+
+/** Encoded image (PNG, JPEG, WebP) → RGB bytes, height·width·3, on white where it is transparent. Throws a UserError for a broken one. */
+export async function decodeRgb(encoded: Uint8Array, name = "an image"): Promise<{ data: Uint8Array; width: number; height: number }> {
+  try {
+    const { data, info } = await sharp(encoded).flatten({ background: "white" }).toColourspace("srgb").removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    return { data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength), width: info.width, height: info.height };
+  } catch (error) {
+    throw new UserError(`${name} does not decode: ${(error as Error).message}`, { code: "DATA", cause: error });
+  }
+}
+
+/** RGB bytes → pixels in [−1, 1], float32 [1, 3, height, width]. */
+export function pixelsFromRgb({ data, width, height }: { data: Uint8Array; width: number; height: number }): Tensor {
+  return scope(() =>
+    tensor(data, { shape: [1, height, width, 3] }).to({ dtype: "float32" }).permute([0, 3, 1, 2]).contiguous().div(127.5).sub(1),
+  );
+}
+
+/** Images of one size → pixels in [−1, 1], [n, 3, h, w]. Throws a UserError where an image has another size than the first. */
+export async function pixelsOf(images: readonly Uint8Array[], name = "images"): Promise<Tensor> {
+  const decoded = await Promise.all(images.map((image, i) => decodeRgb(image, `${name}, row ${i}`)));
+  const first = decoded[0];
+  if (!first) throw new UserError(`${name}: there is no image.`, { code: "DATA" });
+  const odd = decoded.findIndex(({ width, height }) => width !== first.width || height !== first.height);
+  if (odd >= 0) {
+    throw new UserError(
+      `${name}: row ${odd} is ${decoded[odd]?.width}×${decoded[odd]?.height}, row 0 is ${first.width}×${first.height}; all must have one size.`,
+      { code: "DATA" },
+    );
+  }
+  return scope(() => cat(decoded.map(pixelsFromRgb)));
+}
+
+/** Pixels in [−1, 1] [3, h, w] or [1, 3, h, w] → RGB bytes. Values beyond are clamped; rounding as diffusers does. */
+export function rgbFromPixels(pixels: Tensor): { data: Uint8Array; width: number; height: number } {
+  return scope(() => {
+    const image = pixels.ndim === 4 ? pixels.select(0, 0) : pixels;
+    const [, height, width] = image.shape as [number, number, number];
+    const bytes = image.detach().div(2).add(0.5).clamp(0, 1).mul(255).round().to({ dtype: "uint8" }).permute([1, 2, 0]).contiguous();
+    return { data: bytes.toTypedArray() as Uint8Array, width, height };
+  });
+}

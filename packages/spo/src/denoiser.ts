@@ -1,0 +1,85 @@
+import { type AddedConditions, guide, type UNet2DConditionModel } from "@spo/diffusion";
+import { cat, scope, type Tensor, tensor } from "@spo/torch";
+
+/** What a UNet is told about each of n prompts. */
+export interface Conditions {
+  /** Encoded text [n, L, d]. */
+  context: Tensor;
+  /** SDXL's pooled text and sizes, n rows each. */
+  added?: AddedConditions;
+}
+
+/** x_t [n, c, h, w] float32, t (one for all, or int64 [n]) → ε [n, c, h, w] float32. */
+export type PredictNoise = (xt: Tensor, t: number | Tensor) => Tensor;
+
+/** Noise prediction for a fixed list of prompts. */
+export interface Denoiser {
+  /**
+   * The prediction for n latents, latent i of prompt rows[i]. What it gathers lives in the scope of this call, so that many steps with
+   * the same rows share it.
+   */
+  forRows(rows: readonly number[]): PredictNoise;
+  /** UNet passes of one latent: 2 with guidance. */
+  readonly samplePasses: number;
+}
+
+/**
+ * Classifier-free guidance, one UNet batch [uncond; cond]. A scale of 1 is the conditional prediction alone.
+ *
+ * conditional: one row a prompt; unconditional: one row for all, or one a prompt. `around` wraps each UNet call: with a LoRA's `without`
+ * the same UNet is the reference. Source: algorithm 1.
+ */
+export function guidedDenoiser({
+  unet,
+  conditional,
+  unconditional,
+  guidanceScale,
+  around = (call) => call(),
+}: {
+  unet: UNet2DConditionModel;
+  conditional: Conditions;
+  unconditional: Conditions;
+  guidanceScale: number;
+  around?: (call: () => Tensor) => Tensor;
+}): Denoiser {
+  const guided = guidanceScale !== 1;
+  return {
+    samplePasses: guided ? 2 : 1,
+    forRows(rows) {
+      const { context, added } = guided
+        ? joined(conditionRows(unconditional, rows), conditionRows(conditional, rows))
+        : conditionRows(conditional, rows);
+      const dtype = context.dtype;
+      return (xt, t) =>
+        scope(() => {
+          const input = xt.to({ dtype });
+          const twice = (rows: Tensor): Tensor => (guided ? cat([rows, rows]) : rows);
+          const steps = typeof t === "number" ? t : twice(t);
+          const output = around(() => unet.forward(twice(input), steps, context, { added })).to({ dtype: "float32" });
+          return guided ? guide(output, guidanceScale) : output;
+        });
+    },
+  };
+}
+
+/** The given rows; a single row serves all. */
+function conditionRows({ context, added }: Conditions, rows: readonly number[]): Conditions {
+  const index = tensor([...rows], { dtype: "int64", device: context.device });
+  const take = (all: Tensor): Tensor =>
+    all.shape[0] === 1 ? all.expand([rows.length, ...all.shape.slice(1)]) : all.indexSelect(0, index);
+  return {
+    context: take(context),
+    added: added && { textEmbeds: take(added.textEmbeds), timeIds: take(added.timeIds) },
+  };
+}
+
+function joined(first: Conditions, second: Conditions): Conditions {
+  return {
+    context: cat([first.context, second.context]),
+    added: first.added &&
+      second.added && {
+        textEmbeds: cat([first.added.textEmbeds, second.added.textEmbeds]),
+        timeIds: cat([first.added.timeIds, second.added.timeIds]),
+      },
+  };
+}

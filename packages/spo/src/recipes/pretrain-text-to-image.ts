@@ -1,0 +1,185 @@
+// Trains a small text encoder and UNet on captioned artwork, from scratch: the base model of the embedded default.
+import {
+  type CLIPTextConfig,
+  CLIPTextModel,
+  loadTokenizer,
+  loadVae,
+  NoiseSchedule,
+  StableDiffusion,
+  type UNet2DConditionConfig,
+  UNet2DConditionModel,
+} from "@spo/diffusion";
+import {
+  AdamW,
+  cat,
+  clipGradNorm,
+  Ema,
+  type Generator,
+  initialize,
+  keep,
+  Module,
+  noGrad,
+  rand,
+  randint,
+  randn,
+  scope,
+  type Tensor,
+  tensor,
+  warmupCosine,
+} from "@spo/torch";
+import { z } from "zod";
+import { readArtwork } from "../data/artwork.js";
+import { encodeMeans } from "./pretrain-vae.js";
+import { generatorAt } from "./randomness.js";
+import type { RecipeContext, RecipeEvent } from "./recipe.js";
+import { restoreTrainingState, saveTrainingState } from "./training-state.js";
+
+export const PretrainTextToImageConfig = z.strictObject({
+  data: z.string().describe("parquet file with the columns image, caption, concept, set, core; the rows with core are learned"),
+  vae: z.string().describe("folder of a trained VAE"),
+  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
+  output: z.string().describe("folder for the model, diffusers layout"),
+  channels: z.array(z.int().positive()).min(1).default([32, 64, 128]).describe("block_out_channels of the UNet"),
+  attention: z.array(z.boolean()).default([false, true, true]).describe("which levels look at the text"),
+  heads: z.int().positive().default(4),
+  groups: z.int().positive().default(16),
+  textWidth: z.int().positive().default(128),
+  textLayers: z.int().positive().default(2),
+  batch: z.int().positive().default(32),
+  steps: z.int().positive().default(4000),
+  lr: z.number().positive().default(1e-3),
+  warmup: z.int().min(0).default(60),
+  weightDecay: z.number().min(0).default(0.01),
+  ema: z.number().min(0).max(1).default(0.998).describe("decay of the weight average that is saved"),
+  snrClip: z.number().positive().default(5).describe("largest signal-to-noise ratio that a loss weight may follow (min-SNR)"),
+  dropCaption: z.number().min(0).max(1).default(0.1).describe("share of empty prompts, for classifier-free guidance"),
+  saveEvery: z.int().positive().default(250).describe("steps between checkpoints"),
+  exportEvery: z.int().positive().default(1000).describe("steps between model folders written to the output"),
+  seed: z.int().min(0).default(0),
+});
+export type PretrainTextToImageConfig = z.output<typeof PretrainTextToImageConfig>;
+
+function unetConfig(config: PretrainTextToImageConfig, latentSize: number): UNet2DConditionConfig {
+  const { channels, attention } = config;
+  return {
+    sample_size: latentSize,
+    in_channels: 4,
+    out_channels: 4,
+    block_out_channels: channels,
+    layers_per_block: 1,
+    down_block_types: attention.map((on) => (on ? "CrossAttnDownBlock2D" : "DownBlock2D")),
+    up_block_types: attention.toReversed().map((on) => (on ? "CrossAttnUpBlock2D" : "UpBlock2D")),
+    cross_attention_dim: config.textWidth,
+    attention_head_dim: config.heads,
+    norm_num_groups: config.groups,
+  };
+}
+
+/** The two networks that learn together. */
+class TextToImage extends Module {
+  readonly text_encoder: CLIPTextModel;
+  readonly unet: UNet2DConditionModel;
+
+  constructor(text: CLIPTextModel, unet: UNet2DConditionModel) {
+    super();
+    this.text_encoder = text;
+    this.unet = unet;
+  }
+}
+
+/**
+ * Noise prediction on latents, min-SNR weighted (Hang et al. 2023, eq. 8), text encoder and UNet together.
+ *
+ * Yields a step event each step; resumes from the run's newest checkpoint; writes the averaged weights as a diffusers folder.
+ */
+export async function* pretrainTextToImage(
+  config: PretrainTextToImageConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
+  const artwork = await readArtwork(config.data, { core: true });
+  const vae = loadVae(config.vae);
+  const tokenizer = loadTokenizer(config.tokenizer);
+  const latents = keep(noGrad(() => cat([encodeMeans(vae, artwork.pixels), encodeMeans(vae, artwork.pixels.flip([3]))])));
+  const [count, , latentSize] = latents.shape as [number, number, number, number];
+  const captions = [...new Set(artwork.captions), ""];
+  const ids = keep(tokenizer.encodeBatch(captions)); // [captions, L]
+  const captionOf = [...artwork.captions, ...artwork.captions].map((caption) => captions.indexOf(caption));
+
+  const textConfig: CLIPTextConfig = {
+    vocab_size: tokenizer.vocabSize,
+    hidden_size: config.textWidth,
+    intermediate_size: 4 * config.textWidth,
+    num_hidden_layers: config.textLayers,
+    num_attention_heads: 4,
+    max_position_embeddings: tokenizer.modelMaxLength,
+    hidden_act: "quick_gelu",
+    layer_norm_eps: 1e-5,
+    projection_dim: config.textWidth,
+    eos_token_id: 2,
+  };
+  const model = new TextToImage(new CLIPTextModel(textConfig), new UNet2DConditionModel(unetConfig(config, latentSize)));
+  initialize(model, generatorAt(config.seed, "initialize"));
+  model.requiresGrad_();
+  const parameters = model.parameters();
+  const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.99], weightDecay: config.weightDecay });
+  const ema = new Ema(parameters, config.ema);
+  const state = { modules: { model }, optimizer, ema };
+  const schedule = new NoiseSchedule();
+
+  const exportModel = (): void => {
+    ema.swap();
+    const pipe = new StableDiffusion({ tokenizer, textEncoder: model.text_encoder, unet: model.unet, vae });
+    pipe.save(config.output);
+    ema.swap();
+  };
+
+  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
+    const metrics = scope(() => {
+      const generator = generatorAt(config.seed, "step", step);
+      const rows = randint(0, count, [config.batch], { generator });
+      const dropped = rand([config.batch], { generator }).lt(config.dropCaption).toNumbers();
+      const chosen = rows.toNumbers().map((row, i) => (dropped[i] ? captions.length - 1 : (captionOf[row] as number)));
+      const x0 = latents.indexSelect(0, rows);
+      const noise = randn(x0.shape, { generator });
+      const timesteps = stratifiedTimesteps(config.batch, generator);
+      const alphaBar = schedule.alphasCumprod.indexSelect(0, timesteps).reshape([-1, 1, 1, 1]);
+      const xt = alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
+      const context = encodeDistinct(model.text_encoder, ids, chosen);
+      const eps = model.unet.forward(xt, timesteps, context);
+      const mse = eps.sub(noise).square().mean([1, 2, 3]); // [b]
+      const snr = alphaBar.div(alphaBar.neg().add(1)).flatten();
+      const loss = mse.mul(snr.clamp(null, config.snrClip).div(snr)).mean();
+      loss.backward();
+      return { loss: loss.item(), mse: mse.mean().item(), gradNorm: clipGradNorm(parameters, 1) };
+    });
+    optimizer.lr = config.lr * warmupCosine(step, { warmup: config.warmup, total: config.steps });
+    optimizer.step();
+    optimizer.zeroGrad();
+    ema.update(step);
+    yield* run.step(step + 1, config.steps, metrics);
+    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+      yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+    }
+    if ((step + 1) % config.exportEvery === 0) exportModel();
+    signal.throwIfAborted();
+  }
+  exportModel();
+  yield* run.done({ output: config.output });
+}
+
+/** One timestep from each of n equal parts of [0, 1000): less noise in the loss than independent draws. int64 [n]. */
+function stratifiedTimesteps(n: number, generator: Generator): Tensor {
+  return scope(() => {
+    const places = rand([n], { generator }).toNumbers();
+    return tensor(places.map((u, i) => Math.min(999, Math.floor(((i + u) * 1000) / n))), { dtype: "int64" });
+  });
+}
+
+/** Encodes each distinct caption once. chosen: rows of ids → context [chosen.length, L, d]. */
+function encodeDistinct(encoder: CLIPTextModel, ids: Tensor, chosen: readonly number[]): Tensor {
+  return scope(() => {
+    const distinct = [...new Set(chosen)];
+    const hidden = encoder.forward(ids.indexSelect(0, tensor(distinct, { dtype: "int64" }))).lastHiddenState;
+    return hidden.indexSelect(0, tensor(chosen.map((c) => distinct.indexOf(c)), { dtype: "int64" }));
+  });
+}

@@ -1,0 +1,35 @@
+import { join } from "node:path";
+import { type Ema, type AdamW, type Module, noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+
+/** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
+export interface TrainingState {
+  modules: Readonly<Record<string, Module>>;
+  optimizer: AdamW;
+  ema?: Ema;
+}
+
+function tensorsOf({ modules, optimizer, ema }: TrainingState): Map<string, Tensor> {
+  const found = new Map<string, Tensor>();
+  for (const [name, module] of Object.entries(modules)) {
+    for (const [key, value] of module.namedParameters()) found.set(`${name}/${key}`, value);
+  }
+  for (const [key, value] of optimizer.state()) found.set(`optimizer/${key}`, value);
+  for (const [key, value] of ema?.state() ?? []) found.set(`ema/${key}`, value);
+  return found;
+}
+
+/** Writes `training-state.safetensors` into a checkpoint's folder. */
+export function saveTrainingState(folder: string, state: TrainingState): void {
+  writeSafetensors(join(folder, "training-state.safetensors"), tensorsOf(state));
+}
+
+/** Copies a saved state into live modules, optimizer and average. Throws where names or shapes differ. */
+export function restoreTrainingState(folder: string, state: TrainingState): void {
+  using file = openSafetensors(join(folder, "training-state.safetensors"));
+  noGrad(() => {
+    for (const [name, target] of tensorsOf(state)) {
+      using saved = file.get(name);
+      target.detach().copy_(saved);
+    }
+  });
+}
