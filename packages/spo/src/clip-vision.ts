@@ -1,5 +1,19 @@
-import { type ClipActivation, CLIPAttention, CLIPMLP } from "@spo/diffusion";
-import { arange, cat, Conv2d, Embedding, type Generator, LayerNorm, Linear, Module, parameter, scope, silu, type Tensor, tensor } from "@spo/torch";
+import { CLIPAttention, CLIPMLP, type ClipActivation, type Tap } from "@spo/diffusion";
+import {
+  arange,
+  Conv2d,
+  cat,
+  Embedding,
+  type Generator,
+  LayerNorm,
+  Linear,
+  Module,
+  parameter,
+  scope,
+  silu,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
 
 export interface VisionConfig {
   hidden_size: number;
@@ -13,13 +27,14 @@ export interface VisionConfig {
   layer_norm_eps: number;
 }
 
-/** Sees intermediate values by name, for comparison with another implementation. They die after the call. */
-export type Tap = (name: string, value: Tensor) => void;
-
 /** The timestep as cosines and sines. t: one for all or int64 [n] → float32 [1 or n, size], cosines first. Source: algorithm 3. */
 export function timestepSinusoid(
   t: number | Tensor,
-  { size = 256, maxPeriod = 10000, device = "cpu" }: { size?: number; maxPeriod?: number; device?: string } = {},
+  {
+    size = 256,
+    maxPeriod = 10000,
+    device = "cpu",
+  }: { size?: number; maxPeriod?: number; device?: string } = {},
 ): Tensor {
   return scope(() => {
     const half = size / 2;
@@ -63,7 +78,10 @@ export class CLIPVisionEmbeddings extends Module {
     super();
     const patches = Math.floor(image_size / patch_size) ** 2;
     this.class_embedding = parameter([hidden_size]);
-    this.patch_embedding = new Conv2d(num_channels, hidden_size, patch_size, { stride: patch_size, bias: false });
+    this.patch_embedding = new Conv2d(num_channels, hidden_size, patch_size, {
+      stride: patch_size,
+      bias: false,
+    });
     this.position_embedding = new Embedding(patches + 1, hidden_size);
   }
 
@@ -77,7 +95,9 @@ export class CLIPVisionEmbeddings extends Module {
     return scope(() => {
       const patches = this.patch_embedding.forward(pixels).flatten(2).transpose(1, 2);
       const [n, , width] = patches.shape as [number, number, number];
-      return cat([this.class_embedding.expand([n, 1, width]), patches], 1).add(this.position_embedding.weight);
+      return cat([this.class_embedding.expand([n, 1, width]), patches], 1).add(
+        this.position_embedding.weight,
+      );
     });
   }
 }
@@ -94,7 +114,13 @@ export class StepAwareEncoderLayer extends Module {
   readonly layer_norm2: LayerNorm;
   readonly adaLN_modulation: readonly [typeof silu, Linear];
 
-  constructor({ hidden_size, intermediate_size, num_attention_heads, hidden_act, layer_norm_eps }: VisionConfig) {
+  constructor({
+    hidden_size,
+    intermediate_size,
+    num_attention_heads,
+    hidden_act,
+    layer_norm_eps,
+  }: VisionConfig) {
     super();
     this.self_attn = new CLIPAttention(hidden_size, num_attention_heads);
     this.layer_norm1 = new LayerNorm(hidden_size, { eps: layer_norm_eps });
@@ -107,11 +133,21 @@ export class StepAwareEncoderLayer extends Module {
   forward(h: Tensor, c: Tensor, { classOnly = false } = {}): Tensor {
     return scope(() => {
       const modulation = this.adaLN_modulation[1].forward(c).unsqueeze(1).chunk(6, -1);
-      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation as [
+        Tensor,
+        Tensor,
+        Tensor,
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
       const x = modulate(this.layer_norm1.forward(h), shift1, scale1);
       const read = (tokens: Tensor): Tensor => (classOnly ? tokens.narrow(1, 0, 1) : tokens);
       const attended = read(h).addcmul(gate1, this.self_attn.forward(x, { queries: read(x) }));
-      return attended.addcmul(gate2, this.mlp.forward(modulate(this.layer_norm2.forward(attended), shift2, scale2)));
+      return attended.addcmul(
+        gate2,
+        this.mlp.forward(modulate(this.layer_norm2.forward(attended), shift2, scale2)),
+      );
     });
   }
 }

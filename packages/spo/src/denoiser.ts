@@ -55,7 +55,9 @@ export function guidedDenoiser({
           const input = xt.to({ dtype });
           const twice = (rows: Tensor): Tensor => (guided ? cat([rows, rows]) : rows);
           const steps = typeof t === "number" ? t : twice(t);
-          const output = around(() => unet.forward(twice(input), steps, context, { added })).to({ dtype: "float32" });
+          const output = around(() => unet.forward(twice(input), steps, context, { added })).to({
+            dtype: "float32",
+          });
           return guided ? guide(output, guidanceScale) : output;
         });
     },

@@ -34,7 +34,9 @@ export function dpoLoss({
 }): DpoLoss {
   const modelLosses = squaredError(model, noise);
   const referenceLosses = squaredError(reference, noise);
-  const inside = winMinusLose(modelLosses).sub(winMinusLose(referenceLosses)).mul(-0.5 * beta);
+  const inside = winMinusLose(modelLosses)
+    .sub(winMinusLose(referenceLosses))
+    .mul(-0.5 * beta);
   const perSample = inside.logSigmoid().neg();
   const accuracy = inside.detach().gt(0).to({ dtype: "float32" }).mean().item();
   return { loss: perSample.mean(), perSample, inside, modelLosses, referenceLosses, accuracy };

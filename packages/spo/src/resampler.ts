@@ -1,17 +1,29 @@
 import { ddimStep, type NoiseSchedule } from "@spo/diffusion";
-import { type Generator, keep, noGrad, randint, randn, scope, type Tensor, tensor, UserError, zeros } from "@spo/torch";
+import {
+  cat,
+  type Generator,
+  keep,
+  noGrad,
+  randint,
+  randn,
+  Scope,
+  scope,
+  type Tensor,
+  tensor,
+  UserError,
+} from "@spo/torch";
 import { type Comparison, compare } from "./compare.js";
 import type { Denoiser } from "./denoiser.js";
 import type { StepAwareJudge } from "./judge.js";
 import { concatPairs, type StepPairs } from "./pairs.js";
-import type { WorkMeter } from "./work.js";
+import { timed, type WorkMeter } from "./work.js";
 
 export interface ResamplerSettings {
   /** N, sampling steps. */
   steps: number;
   /** k, children of one x_t. */
   candidates: number;
-  /** d, the first step that branches; before it the sampling is ordinary. */
+  /** d in [0, N), the first step that branches; before it the sampling is ordinary. */
   firstBranch: number;
   /** m, steps that each child makes on its own before it is judged. SD1.5: 0. */
   innerSteps?: number;
@@ -67,7 +79,7 @@ export interface Rollout {
   pairs: StepPairs;
   comparisons: StepComparison[];
   strips: CandidateStrip[];
-  /** After the last step, [k·B, c, h, w], row j·B + b; [B, c, h, w] if no step branched. */
+  /** After the last step, [k·B, c, h, w], row j·B + b. */
   latents: Tensor;
 }
 
@@ -96,6 +108,7 @@ interface Transition {
   t: number;
   from: Tensor;
   to: Tensor;
+  branch: boolean;
 }
 
 /**
@@ -113,61 +126,186 @@ export function resample<Prepared>(input: ResamplerInput<Prepared>): Rollout {
 function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   const { denoiser, schedule, initialLatents, randomness, settings, meter } = input;
   const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
-  const [prompts, ...latentShape] = initialLatents.shape as [number, ...number[]];
-  const timesteps = schedule.timesteps(steps);
-  const predictEach = denoiser.forRows(range(prompts));
+  if (!(firstBranch >= 0 && firstBranch < steps))
+    throw new RangeError(`firstBranch is ${firstBranch}, must be in [0, ${steps})`);
+  const [prompts, ...latent] = initialLatents.shape as [number, ...number[]];
   const childRows = range(k * prompts).map((row) => row % prompts); // row = j·B + b
-  const predictChildren = firstBranch < steps ? denoiser.forRows(childRows) : predictEach;
+  const predictOne = denoiser.forRows(range(prompts));
+  const predictAll = denoiser.forRows(childRows);
 
-  let x = initialLatents;
+  let x = initialLatents; // [B, …] up to the first branch, then [k·B, …]
   let segment: Transition[] = [];
   const comparisons: StepComparison[] = [];
   const parts: StepPairs[] = [];
   const strips: CandidateStrip[] = [];
 
-  /** Judges the segment's children and takes its pairs. */
-  const close = (timestep: number, x0: Tensor, last: boolean): StepComparison => {
+  // Judges the children of the open segment: its pairs, its pictures, and which children go on.
+  const judgeSegment = (timestep: number, x0: Tensor, memory: Scope): readonly number[] => {
     const at = comparisons.length;
-    const { scores, images } = judgeChildren(input, { xt: x, x0, timestep, childRows });
+    const { scores, pictures } = judgeChildren(input, { xt: x, x0, timestep, rows: childRows });
     const found = compare(scores, threshold);
-    const next = last ? undefined : randomness.choose(at, k, prompts);
-    const comparison = { ...found, timestep, scores, next };
-    comparisons.push(comparison);
-    const pairs = pairsOf(segment, comparison, at);
-    if (pairs) parts.push(keepOutside(pairs));
-    for (const [prompt, kept] of images) strips.push(stripOf(prompt, keepOutside(kept), comparison, at));
-    return comparison;
+    const next = timestep > 0 ? randomness.choose(at, k, prompts) : undefined;
+    comparisons.push({ ...found, timestep, scores, next });
+    parts.push(memory.keep(pairsOf(segment, found, at)));
+    for (const [prompt, images] of pictures) {
+      const [win, lose] = [found.win[prompt] as number, found.lose[prompt] as number];
+      const ofPrompt = scores.map((row) => row[prompt] as number);
+      const valid = found.valid[prompt] as boolean;
+      memory.keep(images);
+      strips.push({
+        prompt,
+        comparison: at,
+        timestep,
+        images,
+        scores: ofPrompt,
+        win,
+        lose,
+        valid,
+        next: next?.[prompt],
+      });
+    }
+    return next ?? [];
   };
-  // Pairs and strips outlive the step that makes them: they go to the rollout's own scope.
-  const memory: Tensor[] = [];
-  const keepOutside = <T>(value: T): T => {
-    keep(value);
-    return value;
-  };
-  void memory;
 
-  for (const [i, t] of timesteps.entries()) {
-    const step = scope(() => {
-      const predict = i <= firstBranch ? predictEach : predictChildren;
-      meter?.count("unetSampling", (x.shape[0] as number) * denoiser.samplePasses);
-      const eps = timed(meter, "sampling", () => predict(x, t));
-      const { x0, mean, std } = ddimStep(x, eps, coefficients(schedule, t, steps, eta));
-      if (i < firstBranch) return { from: x, to: mean.add(randomness.noise(i, x.shape), { alpha: std }) };
-      const noise = randomness.noise(i, [k, prompts, ...latentShape]);
-      const branches = (i - firstBranch) % (innerSteps + 1) === 0;
-      if (!branches) return { from: x, to: mean.add(noise.flatten(0, 1), { alpha: std }) };
-      if (i === firstBranch) return { from: x, to: mean.add(noise, { alpha: std }).flatten(0, 1), branches };
-      const { next } = close(t, x0, false) as { next: readonly number[] };
-      const chosen = tensor(next.map((j, b) => j * prompts + b), { dtype: "int64", device: x.device });
-      const [from, centre] = [x.indexSelect(0, chosen), mean.indexSelect(0, chosen)];
-      return { from, to: centre.add(noise, { alpha: std }).flatten(0, 1), branches };
+  for (const [i, t] of schedule.timesteps(steps).entries()) {
+    using memory = new Scope();
+    const branches = i >= firstBranch && (i - firstBranch) % (innerSteps + 1) === 0;
+    meter?.count("unetSampling", (x.shape[0] as number) * denoiser.samplePasses);
+    const { x0, mean, std } = timed(meter, "sampling", () => {
+      const eps = (i <= firstBranch ? predictOne : predictAll)(x, t);
+      return ddimStep(x, eps, stepCoefficients(schedule, t, steps, eta));
     });
-    if (step.branches) segment = [];
-    if (i >= firstBranch) segment.push({ t, from: step.from, to: step.to });
-    x = step.to;
+    if (i < firstBranch) {
+      x = memory.keep(mean.add(randomness.noise(i, x.shape), { alpha: std }));
+    } else {
+      let from = x;
+      let centre = mean;
+      if (branches && i > firstBranch) {
+        const next = judgeSegment(t, x0, memory);
+        const chosen = tensor(
+          next.map((j, b) => j * prompts + b),
+          { dtype: "int64", device: x.device },
+        );
+        from = memory.keep(x.indexSelect(0, chosen));
+        centre = mean.indexSelect(0, chosen);
+      }
+      if (branches) segment = [];
+      else centre = centre.unflatten(0, [k, prompts]);
+      x = memory.keep(centre.add(randomness.noise(i, [k, prompts, ...latent]), { alpha: std }).flatten(0, 1));
+      segment.push({ t, from, to: x, branch: branches });
+    }
     input.onStep?.(i + 1, steps);
   }
-  if (segment.length > 0) scope(() => void close(0, x, true));
-  const pairs = concatPairs(parts);
-  return { pairs, comparisons, strips, latents: x };
+  {
+    using memory = new Scope();
+    judgeSegment(0, x, memory);
+  }
+  return { pairs: concatPairs(parts), comparisons, strips, latents: x };
 }
+
+/** ᾱ_t, ᾱ at the step's end, η: what `ddimStep` wants. The end is clamped to 0, which acts at t = 1 only. Source: algorithm 2. */
+export function stepCoefficients(
+  schedule: NoiseSchedule,
+  t: number,
+  steps: number,
+  eta: number,
+): { alphaBar: number; alphaBarPrev: number; eta: number } {
+  const previous = Math.max(t - schedule.stride(steps), 0);
+  return { alphaBar: schedule.alphaBar(t), alphaBarPrev: schedule.alphaBar(previous), eta };
+}
+
+/** Scores of all children, and the decoded predictions of those prompts whose pictures are wanted. */
+function judgeChildren<Prepared>(
+  {
+    judge,
+    prepared,
+    decode,
+    initialLatents,
+    settings,
+    judgeChunk = 8,
+    stripPrompts = [],
+    meter,
+  }: ResamplerInput<Prepared>,
+  { xt, x0, timestep, rows }: { xt: Tensor; x0: Tensor; timestep: number; rows: readonly number[] },
+): { scores: number[][]; pictures: Map<number, Tensor> } {
+  const prompts = initialLatents.shape[0] as number;
+  const scores: number[] = [];
+  const pictures = new Map<number, Tensor[]>(stripPrompts.map((prompt) => [prompt, []]));
+  const decodeMetered = (latents: Tensor): Tensor => {
+    meter?.count("vaeDecode", latents.shape[0] as number);
+    return timed(meter, "decode", () => decode(latents));
+  };
+  for (let start = 0; start < rows.length; start += judgeChunk) {
+    const chunk = rows.slice(start, start + judgeChunk);
+    using memory = new Scope();
+    const ofChunk = x0.narrow(0, start, chunk.length);
+    let decoded: Tensor | undefined;
+    // The picture must outlive the judge's own scopes: it belongs to no scope until the chunk is done.
+    const image = (): Tensor => {
+      decoded ??= keep(decodeMetered(ofChunk));
+      return decoded;
+    };
+    try {
+      const candidates = { xt: xt.narrow(0, start, chunk.length), x0: ofChunk, timestep, image };
+      scores.push(
+        ...timed(meter, "judge", () => judge.score(candidates, prepared, chunk, meter)).toNumbers(),
+      );
+      for (const [i, prompt] of chunk.entries()) {
+        const wanted = pictures.get(prompt);
+        if (!wanted) continue;
+        const picture = decoded ? decoded.narrow(0, i, 1).clone() : decodeMetered(ofChunk.narrow(0, i, 1));
+        wanted.push(memory.keep(picture));
+      }
+    } finally {
+      decoded?.dispose();
+    }
+  }
+  const odd = scores.findIndex((score) => !Number.isFinite(score));
+  if (odd >= 0) {
+    throw new UserError(
+      `The judge gave the score ${scores[odd]} to candidate ${Math.floor(odd / prompts)} of prompt ${odd % prompts} at timestep ${timestep}.`,
+      {
+        code: "NUMERIC",
+        hint: "The model has probably diverged: lower the learning rate and go on from an earlier checkpoint.",
+      },
+    );
+  }
+  return {
+    scores: range(settings.candidates).map((j) => scores.slice(j * prompts, (j + 1) * prompts)),
+    pictures: new Map([...pictures].map(([prompt, images]) => [prompt, cat(images)])),
+  };
+}
+
+/** All transitions of a segment's winner and loser, for the prompts with a valid comparison. */
+function pairsOf(
+  segment: readonly Transition[],
+  { win, lose, margin, valid }: Comparison,
+  comparison: number,
+): StepPairs {
+  const prompts = range(valid.length).filter((b) => valid[b]);
+  const constant = <T>(value: T): T[] => prompts.map(() => value);
+  return concatPairs(
+    segment.map(({ t, from, to, branch }) => {
+      const rowsOf = (places: readonly number[]): Tensor =>
+        tensor([...places], { dtype: "int64", device: to.device });
+      const child = (chosen: readonly number[]): Tensor =>
+        rowsOf(prompts.map((b) => (chosen[b] as number) * valid.length + b));
+      const [winners, losers] = [child(win), child(lose)];
+      const latentsWin = from.indexSelect(0, branch ? rowsOf(prompts) : winners);
+      return {
+        size: prompts.length,
+        timesteps: constant(t),
+        prompts: [...prompts],
+        latentsWin,
+        latentsLose: branch ? latentsWin : from.indexSelect(0, losers),
+        nextWin: to.indexSelect(0, winners),
+        nextLose: to.indexSelect(0, losers),
+        shared: constant(branch),
+        margins: prompts.map((b) => margin[b] as number),
+        comparisons: constant(comparison),
+      };
+    }),
+  );
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);

@@ -1,16 +1,22 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type ClipActivation, CLIPTextTransformer, checkConfig, endOfText, readJson } from "@spo/diffusion";
 import {
-  type Device,
-  type DType,
+  CLIPTextTransformer,
+  type ClipActivation,
+  checkConfig,
+  endOfText,
+  type PlaceOptions,
+  readJson,
+  readWeights,
+  type Tap,
+} from "@spo/diffusion";
+import {
   type Generator,
   Linear,
   loadWeights,
   Module,
   noGrad,
   parameter,
-  readSafetensors,
   scope,
   type Tensor,
   UserError,
@@ -19,7 +25,7 @@ import {
   zeros,
 } from "@spo/torch";
 import { z } from "zod";
-import { StepAwareVisionTransformer, type Tap, TimestepEmbedder } from "./clip-vision.js";
+import { StepAwareVisionTransformer, TimestepEmbedder } from "./clip-vision.js";
 import { clipProcessor, type ScoreProcessor } from "./preprocess.js";
 
 const size = (value: number) => z.int().positive().default(value);
@@ -128,9 +134,7 @@ export class StepAwarePreferenceModel extends Module {
 
   /** exp(logit_scale)·cos(image, text), row by row. Both [n, projection] → [n]. */
   scores(imageFeatures: Tensor, textFeatures: Tensor): Tensor {
-    return scope(() =>
-      unit(imageFeatures).mul(unit(textFeatures)).sum(-1).mul(this.logit_scale.exp()),
-    );
+    return scope(() => unit(imageFeatures).mul(unit(textFeatures)).sum(-1).mul(this.logit_scale.exp()));
   }
 }
 
@@ -161,22 +165,16 @@ export function initializeTimeConditioning(spm: StepAwarePreferenceModel, genera
   });
 }
 
-export interface LoadSpmOptions {
-  dtype?: DType;
-  device?: Device;
-}
-
 /**
  * Reads a preference model's folder: `config.json`, `model.safetensors` (keys with or without the prefix `model.`) and, when there,
  * `preprocessor_config.json`. Throws a UserError for what is missing, damaged or does not fit.
  */
 export function loadSpm(
   folder: string,
-  options: LoadSpmOptions = {},
+  options: PlaceOptions = {},
 ): { spm: StepAwarePreferenceModel; processor: ScoreProcessor } {
   const spm = new StepAwarePreferenceModel(readConfig(folder));
-  const path = join(folder, WEIGHTS);
-  scope(() => loadWeights(spm, readWeights(path), { source: path, ...options }));
+  place(spm, readSpmWeights(folder), options);
   return { spm, processor: readProcessor(folder, spm.config) };
 }
 
@@ -188,17 +186,14 @@ export function loadSpm(
 export function fromClip(
   folder: string,
   generator: Generator,
-  options: LoadSpmOptions = {},
+  options: PlaceOptions = {},
 ): { spm: StepAwarePreferenceModel; processor: ScoreProcessor } {
   const spm = new StepAwarePreferenceModel(readConfig(folder));
-  const path = join(folder, WEIGHTS);
-  scope(() => {
-    const weights = readWeights(path);
-    for (const [name, { shape }] of spm.namedParameters()) {
-      if (isTimeConditioning(name)) weights.set(name, zeros(shape));
-    }
-    loadWeights(spm, weights, { source: path, ...options });
-  });
+  const { source, weights } = readSpmWeights(folder);
+  for (const [name, { shape }] of spm.namedParameters()) {
+    if (isTimeConditioning(name)) weights.set(name, zeros(shape));
+  }
+  place(spm, { source, weights }, options);
   initializeTimeConditioning(spm, generator);
   return { spm, processor: readProcessor(folder, spm.config) };
 }
@@ -228,23 +223,36 @@ export function saveSpm(folder: string, spm: StepAwarePreferenceModel, processor
   writeSafetensors(join(folder, WEIGHTS), weights, { format: "pt" });
 }
 
+function place(
+  spm: StepAwarePreferenceModel,
+  { source, weights }: { source: string; weights: ReadonlyMap<string, Tensor> },
+  { dtype = "float32", device }: PlaceOptions,
+): void {
+  try {
+    loadWeights(spm, weights, { source, dtype, device });
+  } finally {
+    for (const tensor of weights.values()) tensor.dispose();
+  }
+}
+
 const WEIGHTS = "model.safetensors";
 const PREFIX = "model.";
 
 /** Weights by the names of the model's fields; the position buffers of older files are left out. */
-function readWeights(path: string): Map<string, Tensor> {
-  const weights = new Map<string, Tensor>();
-  for (const [key, value] of readSafetensors(path)) {
+function readSpmWeights(folder: string): { source: string; weights: Map<string, Tensor> } {
+  const { source, weights } = readWeights(folder, [WEIGHTS]);
+  const renamed = new Map<string, Tensor>();
+  for (const [key, value] of weights) {
     const name = key.startsWith(PREFIX) ? key.slice(PREFIX.length) : key;
-    if (name.endsWith(".position_ids")) continue;
-    // Some files keep the single number as a vector of one.
-    weights.set(name, name === "logit_scale" && value.numel === 1 ? value.reshape([]) : value);
+    if (!name.endsWith(".position_ids")) renamed.set(name, value);
   }
-  return weights;
+  return { source, weights: renamed };
 }
 
 const ProcessorSchema = z.object({
-  crop_size: z.union([z.int().positive(), z.object({ height: z.int().positive(), width: z.int().positive() })]).optional(),
+  crop_size: z
+    .union([z.int().positive(), z.object({ height: z.int().positive(), width: z.int().positive() })])
+    .optional(),
   image_mean: z.array(z.number()).length(3).optional(),
   image_std: z.array(z.number().positive()).length(3).optional(),
 });
@@ -255,7 +263,8 @@ function readProcessor(folder: string, config: SpmConfig): ScoreProcessor {
   if (!existsSync(path)) return standard;
   const found = checkConfig(ProcessorSchema, readJson(path), path);
   const { crop_size = standard.size, image_mean = standard.mean, image_std = standard.std } = found;
-  const { height, width } = typeof crop_size === "number" ? { height: crop_size, width: crop_size } : crop_size;
+  const { height, width } =
+    typeof crop_size === "number" ? { height: crop_size, width: crop_size } : crop_size;
   if (height !== standard.size || width !== standard.size) {
     throw new UserError(
       `${path}: crop_size is ${height}×${width}, but vision_config.image_size is ${standard.size}.`,

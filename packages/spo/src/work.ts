@@ -79,6 +79,10 @@ export class WorkMeter {
   }
 }
 
+/** Runs `fn`, as a phase where there is a meter. */
+export const timed = <T>(meter: WorkMeter | undefined, phase: string, fn: () => T): T =>
+  meter ? meter.phase(phase, fn) : fn();
+
 function noPasses(): Record<Pass, number> {
   return Object.fromEntries(PASSES.map((pass) => [pass, 0])) as Record<Pass, number>;
 }

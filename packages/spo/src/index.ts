@@ -1,0 +1,48 @@
+export {
+  CLIPVisionEmbeddings,
+  StepAwareEncoderLayer,
+  StepAwareVisionTransformer,
+  timestepSinusoid,
+  type VisionConfig,
+} from "./clip-vision.js";
+export { type Comparison, compare } from "./compare.js";
+export { type Conditions, type Denoiser, guidedDenoiser, type PredictNoise } from "./denoiser.js";
+export { type DpoLoss, dpoLoss } from "./dpo-loss.js";
+export { type Candidates, SpmJudge, type StepAwareJudge } from "./judge.js";
+export { concatPairs, type StepPairs, selectPairs } from "./pairs.js";
+export { clipProcessor, type ScoreProcessor, scorePixels, trainPixels } from "./preprocess.js";
+export {
+  type CandidateStrip,
+  drawn,
+  type Randomness,
+  type ResamplerInput,
+  type ResamplerSettings,
+  type Rollout,
+  resample,
+  type StepComparison,
+} from "./resampler.js";
+export {
+  fromClip,
+  initializeTimeConditioning,
+  isTimeConditioning,
+  loadSpm,
+  type SpmConfig,
+  type SpmConfigInput,
+  StepAwarePreferenceModel,
+  saveSpm,
+  unit,
+} from "./spm.js";
+export { labelTensors, pairAccuracy, relabel, type SpmLoss, type SpmLossInput, spmLoss } from "./spm-loss.js";
+export { type NoisyPredictions, noisyPredictions, predictNoisy } from "./spm-noising.js";
+export {
+  backward,
+  type PairLogProbs,
+  pairLogProbs,
+  type RatioFigures,
+  ratioFigures,
+  type SpoBatch,
+  type SpoLoss,
+  spoBatchLoss,
+  spoLoss,
+} from "./spo-loss.js";
+export { PASSES, type Pass, type Seconds, timed, type Work, WorkMeter } from "./work.js";
