@@ -45,8 +45,8 @@ export const PretrainTextToImageConfig = z.strictObject({
   groups: z.int().positive().default(16),
   textWidth: z.int().positive().default(128),
   textLayers: z.int().positive().default(2),
-  batch: z.int().positive().default(32),
-  steps: z.int().positive().default(4000),
+  batch: z.int().positive().default(16),
+  steps: z.int().positive().default(6000),
   lr: z.number().positive().default(1e-3),
   warmup: z.int().min(0).default(60),
   weightDecay: z.number().min(0).default(0.01),
@@ -128,7 +128,7 @@ export async function* pretrainTextToImage(
 
   const exportModel = (): void => {
     ema.swap();
-    const pipe = new StableDiffusion({ tokenizer, textEncoder: model.text_encoder, unet: model.unet, vae });
+    const pipe = new StableDiffusion({ tokenizerFolder: config.tokenizer, tokenizer, textEncoder: model.text_encoder, unet: model.unet, vae });
     pipe.save(config.output);
     ema.swap();
   };
