@@ -1,10 +1,10 @@
 export { Attention, Transformer2DModel } from "./attention.js";
 export { AutoencoderKL, AutoencoderKLConfig, type Posterior, samplePosterior } from "./autoencoder-kl.js";
 export { type ClipActivation, clipActivation, CLIPAttention, CLIPEncoderLayer, CLIPMLP } from "./clip-layers.js";
-export { CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTextTransformer, type ClipTextOutput, idsTensor, initializeClipEmbeddings } from "./clip-text.js";
+export { CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTextTransformer, type ClipTextOutput, endOfText, idsTensor, initializeClipEmbeddings } from "./clip-text.js";
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./clip-tokenizer.js";
 export { checkConfig, only, readJson } from "./config.js";
-export { ddimStep, epsFromV, type GaussianStep, gaussianLogProb, predictX0 } from "./ddim.js";
+export { ddimStd, ddimStep, epsFromV, type GaussianStep, gaussianLogProb, predictX0 } from "./ddim.js";
 export { guide } from "./guidance.js";
 export { loadTextEncoder, loadUnet, loadVae, type PlaceOptions, readWeights, saveModel } from "./model-folder.js";
 export { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";

@@ -36,7 +36,9 @@ export function spoLoss(
     const logRatioWin = win.sub(refWin);
     const logRatioLose = lose.sub(refLose);
     // Clamp the log, not the ratio: same value and gradient, and exp cannot overflow in half precision.
-    const clamped = (logRatio: Tensor): Tensor => logRatio.clamp(Math.log1p(-clip), Math.log1p(clip));
+    // By masks, since `clamp` of newer libtorch has gradient zero on its bounds.
+    const [low, high] = [Math.log1p(-clip), Math.log1p(clip)];
+    const clamped = (d: Tensor): Tensor => d.maskedFill(d.lt(low), low).maskedFill(d.gt(high), high);
     const perSample = clamped(logRatioWin).sub(clamped(logRatioLose)).mul(beta).logSigmoid().neg();
     return { loss: perSample.mean(), perSample, logRatioWin, logRatioLose };
   });
