@@ -6,8 +6,10 @@ export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./clip-
 export { checkConfig, only, readJson } from "./config.js";
 export { ddimStd, ddimStep, epsFromV, type GaussianStep, gaussianLogProb, predictX0 } from "./ddim.js";
 export { guide } from "./guidance.js";
+export { addLora, ATTENTION_TARGETS, Lora, LoraLinear, type LoraOptions, loadLora, saveLora } from "./lora.js";
 export { loadTextEncoder, loadUnet, loadVae, type PlaceOptions, readWeights, saveModel } from "./model-folder.js";
 export { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 export { type SampleOptions, StableDiffusion, type StableDiffusionParts, sampleLatents } from "./stable-diffusion.js";
 export { type Tap } from "./unet-2d-blocks.js";
+export type { Case, Check } from "./verify-check.js";
 export { type AddedConditions, timestepEmbedding, UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";

@@ -24,7 +24,8 @@ export class UserError extends Error {
 /**
  * Writes a file whole or not at all: a temporary file beside it, synced, renamed, the folder synced. Makes the folder.
  *
- * Chunks of an iterable are written as they come. Throws a UserError (`RESOURCE`) on a full disk; the old file is then still there.
+ * Chunks of an iterable are written as they come. Throws a UserError (`RESOURCE`) when the disk is full or refuses; the old file is then
+ * still there.
  */
 export function writeFileAtomic(path: string, data: string | Uint8Array | Iterable<Uint8Array>): void {
   const temporary = `${path}.${process.pid}.tmp`;
@@ -40,14 +41,14 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
       closeSync(file);
     }
     renameSync(temporary, path);
-    syncFolder(dirname(path));
+    syncFile(dirname(path));
   } catch (error) {
-    rmSync(temporary, { force: true });
+    removeQuietly(temporary);
     throw explain(error, path);
   }
 }
 
-/** Appends one line and syncs it. A crash leaves at most a half line at the end. */
+/** Appends one line. A crash leaves at most a half line at the end; a power cut what came since `syncFile`. */
 export function appendLine(path: string, line: string): void {
   try {
     const file = openSync(path, "a");
@@ -61,21 +62,54 @@ export function appendLine(path: string, line: string): void {
   }
 }
 
+/** Makes a folder and those above it. */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw explain(error, path);
+  }
+}
+
+/** Gives a file or folder its final name; what has that name already must be a file. Holds through a power cut. */
+export function renameDurably(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+    syncFile(dirname(to));
+  } catch (error) {
+    throw explain(error, to);
+  }
+}
+
+/** Waits until a file, or a folder's list of names, is on the disk. */
+export function syncFile(path: string): void {
+  try {
+    const file = openSync(path, "r");
+    try {
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    throw explain(error, path);
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // The fault that made this needed is about to be thrown; it says more.
+  }
+}
+
 function writeAll(file: number, data: Uint8Array): void {
   for (let at = 0; at < data.length; ) at += writeSync(file, data, at, Math.min(data.length - at, 1 << 30));
 }
 
-function syncFolder(path: string): void {
-  const folder = openSync(path, "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
-}
-
+/** A fault of the file system as a UserError that names the file; anything else as it is. */
 function explain(error: unknown, path: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
+  const { code, syscall } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new UserError(`The disk is full: ${path} was not written. What stood there before is untouched.`, {
       code: "RESOURCE",
@@ -83,5 +117,20 @@ function explain(error: unknown, path: string): unknown {
       cause: error,
     });
   }
+  if (syscall) {
+    return new UserError(`${path} was not written: ${WORDS[code ?? ""] ?? (error as Error).message}.`, {
+      code: "RESOURCE",
+      cause: error,
+    });
+  }
   return error;
 }
+
+const WORDS: Record<string, string> = {
+  EACCES: "you may not write there",
+  EPERM: "you may not write there",
+  EROFS: "it is on a read-only file system",
+  ENOTDIR: "a part of its path is a file, not a folder",
+  EISDIR: "it is a folder",
+  EIO: "the disk reported an error",
+};

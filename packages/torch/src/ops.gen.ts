@@ -169,6 +169,8 @@ const opMaxPool2d = native.op("aten::max_pool2d", "");
 const opL1Loss = native.op("aten::l1_loss", "");
 const opMseLoss = native.op("aten::mse_loss", "");
 const opSmoothL1Loss = native.op("aten::smooth_l1_loss", "");
+const opAffineGridGenerator = native.op("aten::affine_grid_generator", "");
+const opGridSampler = native.op("aten::grid_sampler", "");
 const opBinaryCrossEntropyWithLogits = native.op("aten::binary_cross_entropy_with_logits", "");
 const opCrossEntropyLoss = native.op("aten::cross_entropy_loss", "");
 const opDropout = native.op("aten::dropout", "");
@@ -1299,6 +1301,16 @@ export const l1Loss = (self: Tensor, target: Tensor, reduction?: number): Tensor
 export const mseLoss = (self: Tensor, target: Tensor, reduction?: number): Tensor => self.mseLoss(target, reduction);
 
 export const smoothL1Loss = (self: Tensor, target: Tensor, reduction?: number, beta?: number): Tensor => self.smoothL1Loss(target, reduction, beta);
+
+/** `aten::affine_grid_generator(Tensor theta, SymInt[] size, bool align_corners) -> Tensor` */
+export function affineGridGenerator(theta: Tensor, size: readonly number[], alignCorners: boolean): Tensor {
+  return wrap(native.call(opAffineGridGenerator, theta.handle, size, alignCorners));
+}
+
+/** `aten::grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor` */
+export function gridSampler(input: Tensor, grid: Tensor, interpolationMode: number, paddingMode: number, alignCorners: boolean): Tensor {
+  return wrap(native.call(opGridSampler, input.handle, grid.handle, interpolationMode, paddingMode, alignCorners));
+}
 
 export const binaryCrossEntropyWithLogits = (self: Tensor, target: Tensor, weight?: Tensor | null, posWeight?: Tensor | null, reduction?: number): Tensor => self.binaryCrossEntropyWithLogits(target, weight, posWeight, reduction);
 

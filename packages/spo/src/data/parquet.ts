@@ -5,9 +5,13 @@ import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetS
 /**
  * Rows of a parquet file as objects. Binary columns come as bytes.
  *
- * Throws a UserError (`DATA`) when the file is absent or damaged, or lacks one of `columns`.
+ * Throws a UserError (`DATA`) when the file is absent or damaged, or lacks one of `columns`; `optional` ones may be missing.
  */
-export async function readParquet(path: string, columns: readonly string[]): Promise<Record<string, unknown>[]> {
+export async function readParquet(
+  path: string,
+  columns: readonly string[],
+  optional: readonly string[] = [],
+): Promise<Record<string, unknown>[]> {
   if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
   const file = await asyncBufferFromFile(path);
   try {
@@ -18,7 +22,7 @@ export async function readParquet(path: string, columns: readonly string[]): Pro
       throw new UserError(`${path} has no column ${missing.join(", ")}; it has ${present.join(", ")}.`, { code: "DATA" });
     }
     // Without `utf8: false` a binary column that carries no annotation is decoded as text, which destroys images.
-    return await parquetReadObjects({ file, metadata, columns: [...columns], utf8: false });
+    return await parquetReadObjects({ file, metadata, columns: [...columns, ...optional.filter((column) => present.includes(column))], utf8: false });
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(`${path} is not a whole parquet file: ${(error as Error).message}`, { code: "DATA", cause: error });

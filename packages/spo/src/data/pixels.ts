@@ -43,3 +43,8 @@ export function rgbFromPixels(pixels: Tensor): { data: Uint8Array; width: number
     return { data: bytes.toTypedArray() as Uint8Array, width, height };
   });
 }
+
+/** RGB bytes → a PNG file's bytes. */
+export async function encodePng(data: Uint8Array, width: number, height: number): Promise<Uint8Array> {
+  return new Uint8Array(await sharp(data, { raw: { width, height, channels: 3 } }).png().toBuffer());
+}

@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { type Ema, type AdamW, type Module, noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+import { type Ema, type AdamW, noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
 
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
-  modules: Readonly<Record<string, Module>>;
+  modules: Readonly<Record<string, { namedParameters(): Map<string, Tensor> }>>;
   optimizer: AdamW;
   ema?: Ema;
 }

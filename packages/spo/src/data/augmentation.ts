@@ -1,0 +1,77 @@
+// Random changes of artwork on white. Each takes a generator, so that a training step can be drawn again.
+import { affineGridGenerator, avgPool2d, type Generator, gridSampler, rand, randint, randn, scope, stack, type Tensor, tensor, where } from "@spo/torch";
+
+const BILINEAR = 0;
+const ZEROS = 0;
+
+/** U(low, high) of shape [n, 1, 1, 1]. */
+const uniform = (n: number, low: number, high: number, generator: Generator, channels = 1): Tensor =>
+  rand([n, channels, 1, 1], { generator }).mul(high - low).add(low);
+
+/** Samples x on white where the grid [n, h, w, 2] points outside. */
+const sample = (x: Tensor, grid: Tensor): Tensor => gridSampler(x.sub(1), grid, BILINEAR, ZEROS, false).add(1);
+
+export interface Augmentation {
+  /** Largest change of saturation, and in part of tint and brightness, as a share. */
+  colour?: number;
+  /** Largest change of size, as a share. */
+  scale?: number;
+  /** Largest shift, as a share of the side. */
+  shift?: number;
+}
+
+/** Mirrors, resizes, shifts and tints images. x [n, 3, h, w] in [−1, 1] → the same shape. */
+export function augment(x: Tensor, generator: Generator, { colour = 0.15, scale = 0.1, shift = 0.06 }: Augmentation = {}): Tensor {
+  return scope(() => {
+    const n = x.shape[0] as number;
+    const numbers = (low: number, high: number): number[] => uniform(n, low, high, generator).toNumbers();
+    const sizes = numbers(1 - scale, 1 + scale);
+    const mirrored = numbers(0, 1);
+    const [right, down] = [numbers(-2 * shift, 2 * shift), numbers(-2 * shift, 2 * shift)];
+    const theta = tensor(
+      sizes.map((size, i) => [
+        [(mirrored[i] as number) < 0.5 ? -size : size, 0, right[i] as number],
+        [0, size, down[i] as number],
+      ]),
+    );
+    let y = sample(x, affineGridGenerator(theta, x.shape, false));
+    if (colour === 0) return y;
+    const grey = y.mean([1], true);
+    y = grey.add(y.sub(grey).mul(uniform(n, 1 - colour, 1 + colour, generator)));
+    const tint = uniform(n, 1 - 0.4 * colour, 1 + 0.4 * colour, generator, 3);
+    const brightness = uniform(n, 1 - 0.6 * colour, 1 + 0.6 * colour, generator);
+    return y.neg().add(1).mul(tint).mul(brightness).neg().add(1); // white stays white
+  });
+}
+
+/** Smooth random fields, n of them in c channels, [n, c, side, side]. */
+const field = (n: number, channels: number, cells: number, side: number, generator: Generator): Tensor =>
+  randn([n, channels, cells, cells], { generator }).upsampleBicubic2d([side, side], false);
+
+/**
+ * Damages each image in one of six ways, drawn at random: blur, warp, a blob erased, a blob of another image, mixed colour channels, a
+ * colour cast. x, other [n, 3, s, s] in [−1, 1] → the same shape.
+ */
+export function degrade(x: Tensor, other: Tensor, generator: Generator): Tensor {
+  return scope(() => {
+    const [n, , side] = x.shape as [number, number, number, number];
+    const kinds = randint(0, 6, [n], { generator }).toNumbers();
+    const smooth = field(n, 1, 5, side, generator);
+    const blob = smooth.sub(0.6).mul(8).sigmoid();
+    const coarse = avgPool2d(x, [4, 4]).upsampleBicubic2d([side, side], false);
+    const fine = avgPool2d(x, [2, 2]).upsampleBilinear2d([side, side], false);
+    const blurred = where(uniform(n, 0, 1, generator).lt(0.5), coarse, fine);
+    const identity = tensor(Array.from({ length: n }, () => [[1, 0, 0], [0, 1, 0]])); // biome-ignore format: a matrix
+    const bend = field(n, 2, 6, side, generator).permute([0, 2, 3, 1]).mul(0.12);
+    const warped = sample(x, affineGridGenerator(identity, x.shape, false).add(bend));
+    const keep = blob.neg().add(1);
+    const erased = x.mul(keep).add(blob);
+    const mixed = x.mul(keep).add(other.mul(blob));
+    const turn = uniform(n, 0.3, 1, generator);
+    const turned = x.mul(turn.neg().add(1)).add(x.roll([1], [1]).mul(turn));
+    const cast = randn([n, 3, 1, 1], { generator }).mul(0.35).add(1);
+    const tinted = x.neg().add(1).mul(cast).neg().add(1).clamp(-1, 1);
+    const ways = [blurred, warped, erased, mixed, turned, tinted];
+    return stack(kinds.map((kind, i) => (ways[kind] as Tensor).select(0, i)));
+  });
+}

@@ -1,0 +1,62 @@
+import { sampleLatents, type StableDiffusion } from "@spo/diffusion";
+import { keep, noGrad, scope, type Tensor } from "@spo/torch";
+import { generatorAt } from "../recipes/randomness.js";
+import type { WorkMeter } from "../work.js";
+
+export interface SampleSettings {
+  seed: number;
+  perPrompt: number;
+  steps: number;
+  guidanceScale: number;
+  eta: number;
+  /** Images of one UNet batch. */
+  batch?: number;
+}
+
+export interface SampleChunk {
+  /** [n, 3, h, w] in [−1, 1], rounded to what an 8-bit file holds. In no scope: whoever takes it disposes of it. */
+  images: Tensor;
+  /** Which prompt each image shows. */
+  prompts: number[];
+}
+
+/**
+ * Images of every prompt, prompt by prompt. Image j of a prompt depends on the seed, the prompt's text and j alone: two models given the
+ * same settings start from, and are fed, the same noise.
+ */
+export function* sampleImages(
+  pipe: StableDiffusion,
+  prompts: readonly string[],
+  { seed, perPrompt, batch = 16, ...settings }: SampleSettings,
+  meter?: WorkMeter,
+): Generator<SampleChunk> {
+  const wanted = prompts.flatMap((_, prompt) => Array.from({ length: perPrompt }, (_, image) => ({ prompt, image })));
+  for (let start = 0; start < wanted.length; start += batch) {
+    const part = wanted.slice(start, start + batch);
+    const images = keep(
+      noGrad(() =>
+        scope(() => {
+          const latents = sampleLatents(pipe, {
+            prompts: part.map(({ prompt }) => prompts[prompt] as string),
+            generators: part.map(({ prompt, image }) => generatorAt(seed, prompts[prompt] as string, image)),
+            ...settings,
+          });
+          meter?.count("unetSampling", part.length * settings.steps * (settings.guidanceScale === 1 ? 1 : 2));
+          meter?.count("vaeDecode", part.length);
+          return quantised(pipe.vae.decodeLatents(latents));
+        }),
+      ),
+    );
+    yield { images, prompts: part.map(({ prompt }) => prompt) };
+  }
+}
+
+/** Clamps to [−1, 1] and rounds to the 256 levels of a file. */
+export function quantised(pixels: Tensor): Tensor {
+  return scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1));
+}
+
+/** What the VAE makes of real images: the nearest that the generator could come to them. pixels [n, 3, h, w]. */
+export function roundTrip(pipe: Pick<StableDiffusion, "vae">, pixels: Tensor, batch = 32): Tensor[] {
+  return noGrad(() => pixels.split(batch).map((part) => scope(() => quantised(pipe.vae.decode(pipe.vae.encode(part).mean)))));
+}

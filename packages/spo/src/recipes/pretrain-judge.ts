@@ -1,0 +1,123 @@
+// Trains a small network to tell concepts apart and real artwork from samples of the base: once to label preference pairs, once, on
+// other renderings, other samples and another seed, to judge the result.
+import { StableDiffusion } from "@spo/diffusion";
+import { AdamW, binaryCrossEntropyWithLogits, cat, clipGradNorm, type Generator, initialize, keep, noGrad, randint, scope, type Tensor, tensor, warmupCosine } from "@spo/torch";
+import { z } from "zod";
+import { ArtworkJudge, saveArtworkJudge } from "../artwork-judge.js";
+import { readArtwork } from "../data/artwork.js";
+import { augment, degrade } from "../data/augmentation.js";
+import { rowsOfHalf } from "../data/halves.js";
+import { readPrompts } from "../data/prompts.js";
+import { roundTrip, sampleImages } from "../evaluation/samples.js";
+import { generatorAt } from "./randomness.js";
+import type { RecipeContext, RecipeEvent } from "./recipe.js";
+import { restoreTrainingState, saveTrainingState } from "./training-state.js";
+
+export const PretrainJudgeConfig = z.strictObject({
+  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
+  half: z.union([z.literal(0), z.literal(1)]).describe("which half of the renderings it may see"),
+  model: z.string().describe("diffusers folder of the base whose samples are not real"),
+  prompts: z.array(z.string()).min(1).describe("text files with prompts of the samples, one a line"),
+  samplesPerPrompt: z.int().positive().default(6),
+  guidanceScale: z.number().default(3),
+  output: z.string().describe("folder for the trained judge"),
+  widths: z.array(z.int().positive()).default([32, 64, 96, 128]).describe("channels of its stages"),
+  steps: z.int().positive().default(500),
+  batch: z.int().positive().default(64),
+  lr: z.number().positive().default(2e-3),
+  colour: z.number().min(0).default(0.15).describe("strength of the colour augmentation"),
+  saveEvery: z.int().positive().default(100),
+  seed: z.int().min(0).default(101),
+});
+export type PretrainJudgeConfig = z.output<typeof PretrainJudgeConfig>;
+
+/** Yields a step event each step; resumes from the run's newest checkpoint. */
+export async function* pretrainJudge(config: PretrainJudgeConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+  const artwork = await readArtwork(config.data);
+  const pipe = StableDiffusion.load(config.model);
+  const rows = tensor(rowsOfHalf(artwork, config.half), { dtype: "int64" });
+  const concepts = [...new Set(artwork.concepts)];
+  const captions = concepts.map((concept) => artwork.captions[artwork.concepts.indexOf(concept)] as string);
+  const conceptOf = tensor(artwork.concepts.map((concept) => concepts.indexOf(concept)), { dtype: "int64" });
+  const real = keep(artwork.pixels.indexSelect(0, rows));
+  const labels = keep(conceptOf.indexSelect(0, rows));
+  const decoded = keep(scope(() => cat(roundTrip(pipe, real))));
+
+  const prompts = readPrompts(config.prompts);
+  const samples: Tensor[] = [];
+  const settings = { seed: config.seed, perPrompt: config.samplesPerPrompt, steps: 20, guidanceScale: config.guidanceScale, eta: 1 };
+  for (const { images } of sampleImages(pipe, prompts, settings)) {
+    samples.push(images);
+    yield* run.phase("samples of the base", samples.length, Math.ceil((prompts.length * config.samplesPerPrompt) / 16));
+    signal.throwIfAborted();
+  }
+  const generated = keep(cat(samples));
+  for (const chunk of samples) chunk.dispose();
+
+  const judge = new ArtworkJudge({ model_type: "artwork_judge", concepts, captions, widths: config.widths });
+  initialize(judge, generatorAt(config.seed, "initialize"));
+  judge.requiresGrad_();
+  const parameters = judge.parameters();
+  const optimizer = new AdamW(parameters, { lr: config.lr, weightDecay: 0.02 });
+  const state = { modules: { judge }, optimizer };
+
+  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
+    const metrics = scope(() => {
+      const generator = generatorAt(config.seed, "step", step);
+      const batch = noGrad(() => judgeBatch({ real, decoded, generated, labels }, config, generator));
+      const { logProbs, realism } = judge.verdict(judge.features(batch.images), generator);
+      const known = batch.labels.shape[0] as number;
+      const conceptLoss = smoothedCrossEntropy(logProbs.narrow(0, 0, known), batch.labels, 0.05);
+      const judged = realism.narrow(0, known, batch.isReal.numel);
+      const realismLoss = binaryCrossEntropyWithLogits(judged, batch.isReal.mul(0.9).add(0.05));
+      conceptLoss.add(realismLoss).backward();
+      const realismAccuracy = judged.gt(0).eq(batch.isReal.gt(0.5)).to({ dtype: "float32" }).mean().item();
+      return { conceptLoss: conceptLoss.item(), realismLoss: realismLoss.item(), realismAccuracy, gradNorm: clipGradNorm(parameters, Number.POSITIVE_INFINITY) };
+    });
+    optimizer.lr = config.lr * warmupCosine(step, { warmup: Math.round(0.03 * config.steps), total: config.steps });
+    optimizer.step();
+    optimizer.zeroGrad();
+    yield* run.step(step + 1, config.steps, metrics);
+    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+      yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+    }
+    signal.throwIfAborted();
+  }
+  saveArtworkJudge(config.output, judge);
+  yield* run.done({ output: config.output });
+}
+
+/** One batch: real images with their concepts, then images that are real (32), generated (24) or damaged (8). */
+function judgeBatch(
+  { real, decoded, generated, labels }: { real: Tensor; decoded: Tensor; generated: Tensor; labels: Tensor },
+  { batch, colour }: { batch: number; colour: number },
+  generator: Generator,
+): { images: Tensor; labels: Tensor; isReal: Tensor } {
+  return scope(() => {
+    const count = real.shape[0] as number;
+    const half = Math.round(batch / 2);
+    const [damagedCount, generatedCount] = [Math.round(batch / 8), half - Math.round(batch / 8)];
+    const draw = (high: number, n: number): Tensor => randint(0, high, [n], { generator });
+    const known = draw(count, batch);
+    // Most through the VAE, so that its traces do not give away what is real; some as they are.
+    const crisp = Math.round(0.3 * batch);
+    const first = cat([real.indexSelect(0, known.narrow(0, 0, crisp)), decoded.indexSelect(0, known.narrow(0, crisp, batch - crisp))]);
+    const shown = decoded.indexSelect(0, draw(count, half));
+    const damaged = degrade(decoded.indexSelect(0, draw(count, damagedCount)), decoded.indexSelect(0, draw(count, damagedCount)), generator);
+    const sampled = generated.indexSelect(0, draw(generated.shape[0] as number, generatedCount));
+    const isReal = tensor(Array.from({ length: half + generatedCount + damagedCount }, (_, i) => (i < half ? 1 : 0)));
+    return {
+      images: augment(cat([first, shown, sampled, damaged]), generator, { colour }),
+      labels: labels.indexSelect(0, known),
+      isReal,
+    };
+  });
+}
+
+/** Cross entropy with a share of the target spread over all classes. logProbs [n, c], labels int64 [n]. */
+function smoothedCrossEntropy(logProbs: Tensor, labels: Tensor, smoothing: number): Tensor {
+  return scope(() => {
+    const right = logProbs.gather(1, labels.unsqueeze(1)).mean();
+    return right.mul(smoothing - 1).sub(logProbs.mean().mul(smoothing));
+  });
+}
