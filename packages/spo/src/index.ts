@@ -45,4 +45,5 @@ export {
   spoBatchLoss,
   spoLoss,
 } from "./spo-loss.js";
+export { spoChecks } from "./verify.js";
 export { PASSES, type Pass, type Seconds, timed, type Work, WorkMeter } from "./work.js";
