@@ -44,7 +44,7 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
     syncFile(dirname(path));
   } catch (error) {
     removeQuietly(temporary);
-    throw explain(error, path);
+    throw asUserError(error, path);
   }
 }
 
@@ -58,7 +58,7 @@ export function appendLine(path: string, line: string): void {
       closeSync(file);
     }
   } catch (error) {
-    throw explain(error, path);
+    throw asUserError(error, path);
   }
 }
 
@@ -67,7 +67,7 @@ export function makeFolder(path: string): void {
   try {
     mkdirSync(path, { recursive: true });
   } catch (error) {
-    throw explain(error, path);
+    throw asUserError(error, path);
   }
 }
 
@@ -77,7 +77,7 @@ export function renameDurably(from: string, to: string): void {
     renameSync(from, to);
     syncFile(dirname(to));
   } catch (error) {
-    throw explain(error, to);
+    throw asUserError(error, to);
   }
 }
 
@@ -91,7 +91,7 @@ export function syncFile(path: string): void {
       closeSync(file);
     }
   } catch (error) {
-    throw explain(error, path);
+    throw asUserError(error, path);
   }
 }
 
@@ -108,7 +108,7 @@ function writeAll(file: number, data: Uint8Array): void {
 }
 
 /** A fault of the file system as a UserError that names the file; anything else as it is. */
-function explain(error: unknown, path: string): unknown {
+export function asUserError(error: unknown, path: string): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new UserError(`The disk is full: ${path} was not written. What stood there before is untouched.`, {

@@ -1,8 +1,19 @@
+import { UserError } from "@spo/torch/files";
 import { z } from "zod";
 
 /** Sample passes by kind: how many images or latents went through which network. The unit of counted work. */
 export const Passes = z.partialRecord(
-  z.enum(["unetSampling", "unetPolicy", "unetReference", "unetBackward", "vaeEncode", "vaeDecode", "judgeImage", "judgeText", "judgeBackward"]),
+  z.enum([
+    "unetSampling",
+    "unetPolicy",
+    "unetReference",
+    "unetBackward",
+    "vaeEncode",
+    "vaeDecode",
+    "judgeImage",
+    "judgeText",
+    "judgeBackward",
+  ]),
   z.int().min(0),
 );
 export type Passes = z.output<typeof Passes>;
@@ -10,25 +21,75 @@ export type Passes = z.output<typeof Passes>;
 /** Seconds of one phase: elapsed, and of all cores together. */
 const Phase = z.object({ wall: z.number(), cpu: z.number() });
 
-/** What differs between two runs of the same config: it stands apart, so that everything else can be compared bit for bit. */
-const Time = z.object({ at: z.string(), wall: z.number(), cpu: z.number(), phases: z.record(z.string(), Phase).optional(), rss: z.number().optional() });
+/** What differs between two runs of the same config. It stands apart, so that the rest can be compared bit for bit. */
+const Time = z.object({
+  at: z.string(),
+  /** Seconds since this process opened the run. */
+  wall: z.number(),
+  cpu: z.number(),
+  phases: z.record(z.string(), Phase).optional(),
+  /** Resident memory, bytes. */
+  rss: z.number().optional(),
+});
 
-const Metrics = z.record(z.string(), z.union([z.number(), z.null()]));
+/** JSON has no NaN: it stands as null. */
+const Metrics = z.record(z.string(), z.number().nullable());
+
+/** Paths are relative to the run's folder and use `/`. */
+const File = z.string();
 
 export const Event = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("start"), kind: z.string(), time: Time, engine: z.record(z.string(), z.string()).optional() }),
+  z.object({
+    type: z.literal("start"),
+    kind: z.string(),
+    time: Time,
+    engine: z.record(z.string(), z.string()).optional(),
+  }),
   z.object({ type: z.literal("resume"), step: z.int(), time: Time }),
   z.object({ type: z.literal("phase"), name: z.string(), done: z.number(), total: z.number(), time: Time }),
-  z.object({ type: z.literal("step"), step: z.int(), total: z.int(), metrics: Metrics, passes: Passes.optional(), time: Time }),
+  z.object({
+    type: z.literal("step"),
+    step: z.int(),
+    total: z.int(),
+    metrics: Metrics,
+    passes: Passes.optional(),
+    time: Time,
+  }),
   z.object({
     type: z.literal("comparisons"),
     step: z.int(),
     /** One for each timestep at which candidates were judged. */
-    timesteps: z.array(z.object({ timestep: z.int(), pairs: z.int(), valid: z.int(), margin: z.number() })),
+    timesteps: z.array(
+      z.object({ timestep: z.int(), pairs: z.int(), valid: z.int(), margin: z.number().nullable() }),
+    ),
+    time: Time,
+  }),
+  z.object({
+    type: z.literal("candidates"),
+    step: z.int(),
+    prompt: z.string(),
+    /** What one prompt's candidates were at each judged timestep. `next` is absent after the last one. */
+    rows: z.array(
+      z.object({
+        timestep: z.int(),
+        files: z.array(File),
+        scores: z.array(z.number()),
+        win: z.int(),
+        lose: z.int(),
+        valid: z.boolean(),
+        next: z.int().optional(),
+      }),
+    ),
+    time: Time,
+  }),
+  z.object({
+    type: z.literal("sample"),
+    step: z.int(),
+    images: z.array(z.object({ file: File, prompt: z.string(), seed: z.int() })),
     time: Time,
   }),
   z.object({ type: z.literal("eval"), step: z.int(), metrics: Metrics, time: Time }),
-  z.object({ type: z.literal("checkpoint"), step: z.int(), folder: z.string(), time: Time }),
+  z.object({ type: z.literal("checkpoint"), step: z.int(), folder: File, time: Time }),
   z.object({ type: z.literal("warn"), message: z.string(), time: Time }),
   z.object({ type: z.literal("done"), result: z.record(z.string(), z.unknown()), time: Time }),
 ]);
@@ -36,21 +97,55 @@ export const Event = z.discriminatedUnion("type", [
 export type Event = z.output<typeof Event>;
 
 type WithoutTime<E> = E extends unknown ? Omit<E, "time"> : never;
+/** An event before it is recorded; `phases` goes into its time. */
 export type EventBody = WithoutTime<Event> & { phases?: Record<string, { wall: number; cpu: number }> };
 
 /**
  * Events of a log. A half line at the end (a killed writer) is ignored; any other line that is no event is an error.
  *
- * Throws a SyntaxError that names the line.
+ * Throws a UserError (`DATA`) that names the line.
  */
-export function parseEvents(text: string): Event[] {
-  const lines = text.split("\n");
-  lines.pop(); // what stands behind the last line end: nothing, or a half line
-  return lines.map((line, i) => {
+export function parseEvents(text: string, name = "the event log"): Event[] {
+  return wholeLines(text).map((line, i) => {
     try {
       return Event.parse(JSON.parse(line));
     } catch (error) {
-      throw new SyntaxError(`line ${i + 1} of the event log is damaged: ${(error as Error).message}`);
+      throw new UserError(`${name}: line ${i + 1} is damaged: ${briefly(error)}`, {
+        code: "DATA",
+        cause: error,
+      });
     }
   });
 }
+
+/** As `parseEvents`, but a damaged line is passed over and told of: for showing a run, not for going on with it. */
+export function salvageEvents(text: string): { events: Event[]; faults: string[] } {
+  const events: Event[] = [];
+  const faults: string[] = [];
+  for (const [i, line] of wholeLines(text).entries()) {
+    try {
+      events.push(Event.parse(JSON.parse(line)));
+    } catch (error) {
+      faults.push(`line ${i + 1}: ${briefly(error)}`);
+    }
+  }
+  return { events, faults };
+}
+
+/**
+ * What must be equal, bit for bit, in a run that was stopped and resumed and one that was not: everything that was computed, without
+ * times and without the tale of starts, stops and saves.
+ */
+export function computedPart(events: readonly Event[]): EventBody[] {
+  return events
+    .filter(({ type }) => !["start", "resume", "checkpoint", "phase", "warn"].includes(type))
+    .map(({ time: _, ...rest }) => rest);
+}
+
+/** Lines that were written to their end. What stands behind the last line end is nothing, or a half line. */
+const wholeLines = (text: string): string[] => text.split("\n").slice(0, -1);
+
+const briefly = (error: unknown): string =>
+  error instanceof z.ZodError
+    ? error.issues.map(({ path, message }) => `${path.join(".") || "event"}: ${message}`).join("; ")
+    : (error as Error).message;

@@ -1,55 +1,80 @@
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync } from "node:fs";
-import { basename, join } from "node:path";
-import { appendLine, UserError, writeFileAtomic } from "@spo/torch/files";
-import { type Event, type EventBody, parseEvents } from "./events.js";
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { basename, join, relative, sep } from "node:path";
+import { appendLine, makeFolder, syncFile, UserError, writeFileAtomic } from "@spo/torch/files";
+import {
+  type Checkpoint,
+  checkCheckpoint,
+  checkpointName,
+  listCheckpoints,
+  pruneCheckpoints,
+  writeCheckpoint,
+} from "./checkpoints.js";
+import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
+import { lockOwner, takeLock } from "./lock.js";
 
-const MANIFEST = "manifest.json";
-
-/** A checkpoint keeps this many newest ones; older ones are removed once a newer one is whole. */
+/** This many newest checkpoints are kept: one to go on from, one for when that is damaged. */
 const KEPT = 2;
+
+/** What a recipe spends in a step. */
+interface Spent {
+  passes?: Record<string, number>;
+  phases?: Record<string, { wall: number; cpu: number }>;
+}
 
 /**
  * A run's folder: `config.json` (resolved), `events.jsonl` (appended only), `checkpoints/`, and what the recipe puts beside them.
  *
  * Everything that shows a run reads this folder; nothing else couples them. One process at a time may write it.
+ *
+ * The methods that record give the recorded events, for a recipe to `yield*`.
  */
 export class Run {
   readonly folder: string;
+  readonly #letGo: () => void;
   readonly #began = performance.now();
   readonly #cpu = process.cpuUsage();
 
-  constructor(folder: string) {
+  /** Use `Run.open`. */
+  constructor(folder: string, letGo: () => void = () => {}) {
     this.folder = folder;
+    this.#letGo = letGo;
   }
 
   /**
    * Opens the folder of a run, making it when it is not there.
    *
-   * Throws a UserError when it holds another kind of run, another config (naming the keys that differ), or is being written by a living
-   * process.
+   * Throws a UserError when it holds another kind of run, another config (naming the keys that differ) or other things, or is being
+   * written by a living process.
    */
-  static open(folder: string, { kind, config, engine }: { kind: string; config: object; engine?: Record<string, string> }): Run {
-    const path = join(folder, "config.json");
+  static open(
+    folder: string,
+    { kind, config, engine }: { kind: string; config: object; engine?: Record<string, string> },
+  ): Run {
     const wanted = JSON.parse(JSON.stringify({ kind, ...config })) as Record<string, unknown>;
-    if (existsSync(path)) {
-      const found = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
-      const keys = differingKeys(found, wanted);
-      if (keys.length > 0) {
-        throw new UserError(`${folder} holds a run with other settings: ${keys.join(", ")}.`, {
-          code: "CONFIG",
-          hint: "Give another --output, or remove the folder to start anew.",
-        });
-      }
-    } else if (existsSync(folder) && readdirSync(folder).length > 0) {
-      throw new UserError(`${folder} is not empty and holds no run.`, { code: "CONFIG", hint: "Give another --output." });
-    } else {
-      writeFileAtomic(path, `${JSON.stringify(wanted, null, 2)}\n`);
+    refuseOther(folder, wanted); // before the lock, which is a change to the folder
+    makeFolder(folder);
+    const letGo = takeLock(lockPath(folder), folder);
+    try {
+      refuseOther(folder, wanted); // again: another process may just have made a run of it
+      const run = new Run(folder, letGo);
+      if (!existsSync(configPath(folder)))
+        writeFileAtomic(configPath(folder), `${JSON.stringify(wanted, null, 2)}\n`);
+      run.#cutHalfLine();
+      if (!existsSync(run.#events)) run.record({ type: "start", kind, engine });
+      return run;
+    } catch (error) {
+      letGo();
+      throw error;
     }
-    lock(folder);
-    const run = new Run(folder);
-    if (!existsSync(run.#events)) run.record({ type: "start", kind, engine });
-    return run;
+  }
+
+  /** Lets another process write the folder. The end of the process does so too. */
+  close(): void {
+    this.#letGo();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   get #events(): string {
@@ -78,8 +103,9 @@ export class Run {
     return event;
   }
 
-  *step(step: number, total: number, metrics: Record<string, number>, more: { passes?: Record<string, number>; phases?: Record<string, { wall: number; cpu: number }> } = {}): Generator<Event> {
-    yield this.record({ type: "step", step, total, metrics: finite(metrics), ...more });
+  /** Record all of a step before saving it: what comes after the save is done again when the run is resumed. */
+  *step(step: number, total: number, metrics: Record<string, number>, spent: Spent = {}): Generator<Event> {
+    yield this.record({ type: "step", step, total, metrics: finite(metrics), ...spent });
   }
 
   *eval(step: number, metrics: Record<string, number>): Generator<Event> {
@@ -88,6 +114,10 @@ export class Run {
 
   *phase(name: string, done: number, total: number): Generator<Event> {
     yield this.record({ type: "phase", name, done, total });
+  }
+
+  *warn(message: string): Generator<Event> {
+    yield this.record({ type: "warn", message });
   }
 
   *done(result: Record<string, unknown>): Generator<Event> {
@@ -101,30 +131,27 @@ export class Run {
   }
 
   events(): Event[] {
-    return existsSync(this.#events) ? parseEvents(readFileSync(this.#events, "utf8")) : [];
+    return existsSync(this.#events) ? parseEvents(readFileSync(this.#events, "utf8"), this.#events) : [];
   }
 
   isDue(step: number, every: number, total: number): boolean {
     return step % every === 0 || step === total;
   }
 
-  /** Writes a checkpoint: `write` fills a folder, a manifest with hashes comes last, then the folder gets its name. */
+  /** Writes a checkpoint, whole or not at all: `write` fills a folder with files that it has synced, as `writeFileAtomic` does. */
   *save(step: number, write: (folder: string) => void): Generator<Event> {
-    const name = `step-${String(step).padStart(8, "0")}`;
-    const temporary = join(this.#checkpoints, `.${name}.${process.pid}`);
-    const final = join(this.#checkpoints, name);
-    try {
-      mkdirSync(temporary, { recursive: true });
-      write(temporary);
-      const files = Object.fromEntries(readdirSync(temporary).map((file) => [file, sha256(join(temporary, file))]));
-      writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ step, files }, null, 2)}\n`);
-      rmSync(final, { recursive: true, force: true });
-      renameSync(temporary, final);
-    } finally {
-      rmSync(temporary, { recursive: true, force: true });
-    }
-    for (const old of this.#names().slice(0, -KEPT)) rmSync(join(this.#checkpoints, old), { recursive: true, force: true });
-    yield this.record({ type: "checkpoint", step, folder: join("checkpoints", name) });
+    syncFile(this.#events); // a checkpoint must not outlive the events that led to it
+    const folder = writeCheckpoint(this.#checkpoints, step, write);
+    pruneCheckpoints(this.#checkpoints, step, KEPT);
+    yield this.#recordCheckpoint(step, folder);
+  }
+
+  #recordCheckpoint(step: number, folder: string): Event {
+    return this.record({
+      type: "checkpoint",
+      step,
+      folder: relative(this.folder, folder).replaceAll(sep, "/"),
+    });
   }
 
   /**
@@ -133,99 +160,148 @@ export class Run {
    * Damaged checkpoints are passed over, with a warning. Events of steps after the checkpoint are cut off: they will be done again.
    */
   resume(restore: (folder: string) => void): number {
-    for (const name of this.#names().reverse()) {
-      const folder = join(this.#checkpoints, name);
-      const fault = faultOf(folder);
-      if (fault) {
-        this.record({ type: "warn", message: `checkpoint ${name} is damaged (${fault}); using the one before` });
-        continue;
+    this.events(); // throws where the log is damaged: a run is not gone on with on a guess
+    const damaged: Checkpoint[] = [];
+    let found: Checkpoint | undefined;
+    for (const checkpoint of listCheckpoints(this.#checkpoints).reverse().map(checkCheckpoint)) {
+      if (checkpoint.fault === undefined) {
+        found = checkpoint;
+        break;
       }
-      const { step } = JSON.parse(readFileSync(join(folder, MANIFEST), "utf8")) as { step: number };
-      restore(folder);
-      this.#cutEventsAfter(step);
-      this.record({ type: "resume", step });
-      return step;
+      damaged.push(checkpoint);
     }
-    this.#cutEventsAfter(0);
-    return 0;
+    const step = found?.step ?? 0;
+    this.#cutEventsAfter(step);
+    for (const { step: bad, fault } of damaged) {
+      const instead = found ? `going on from step ${step}` : "there is none before it: starting anew";
+      this.record({
+        type: "warn",
+        message: `checkpoint ${checkpointName(bad)} is damaged (${fault}); ${instead}`,
+      });
+    }
+    if (!found) return 0;
+    const known = this.events().some((event) => event.type === "checkpoint" && event.step === step);
+    if (!known) this.#recordCheckpoint(step, found.folder); // killed between the save and its record
+    restore(found.folder);
+    this.record({ type: "resume", step });
+    return step;
   }
 
-  #names(): string[] {
-    if (!existsSync(this.#checkpoints)) return [];
-    return readdirSync(this.#checkpoints)
-      .filter((name) => /^step-\d+$/.test(name))
-      .sort();
-  }
-
+  /** Cuts behind the last event of a step up to `step`; an event without a step belongs to the one after it. */
   #cutEventsAfter(step: number): void {
-    const text = readFileSync(this.#events, "utf8");
+    const lines = readFileSync(this.#events, "utf8").split(/(?<=\n)/);
     let kept = 0;
-    for (const line of text.split(/(?<=\n)/)) {
-      if (!line.endsWith("\n")) break;
-      const event = JSON.parse(line) as { step?: number };
-      if ((event.step ?? 0) > step) break;
-      kept += Buffer.byteLength(line);
+    let length = 0;
+    for (const line of lines) {
+      const event = JSON.parse(line) as { type: string; step?: number };
+      const of = event.step ?? (event.type === "start" ? 0 : undefined);
+      length += Buffer.byteLength(line);
+      if (of === undefined) continue;
+      if (of > step) break;
+      kept = length;
     }
     truncateSync(this.#events, kept);
   }
+
+  #cutHalfLine(): void {
+    if (!existsSync(this.#events)) return;
+    const bytes = readFileSync(this.#events);
+    const end = bytes.lastIndexOf("\n") + 1;
+    if (end === 0) rmSync(this.#events);
+    else if (end < bytes.length) truncateSync(this.#events, end);
+  }
 }
 
-/** JSON has no NaN: it is logged as null. */
-const finite = (metrics: Record<string, number>): Record<string, number | null> =>
-  Object.fromEntries(Object.entries(metrics).map(([key, value]) => [key, Number.isFinite(value) ? value : null]));
+/** A run as it lies on the disk, live, ended, crashed or copied. */
+export interface RunRecord {
+  folder: string;
+  kind: string;
+  config: Record<string, unknown>;
+  events: Event[];
+  checkpoints: Checkpoint[];
+  /** The process that is writing it now. */
+  writer?: number;
+  result?: Record<string, unknown>;
+  /** Damaged lines of the log that were passed over. */
+  faults: string[];
+}
 
-const sha256 = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
-
-/** Why a checkpoint is not whole, or undefined. */
-function faultOf(folder: string): string | undefined {
-  try {
-    const { files } = JSON.parse(readFileSync(join(folder, MANIFEST), "utf8")) as { files: Record<string, string> };
-    for (const [file, hash] of Object.entries(files)) {
-      if (basename(file) !== file) return `${file} is no plain name`;
-      if (sha256(join(folder, file)) !== hash) return `${file} has changed`;
-    }
-    return undefined;
-  } catch (error) {
-    return (error as Error).message;
-  }
+/** Reads a run to show it. Throws a UserError (`DATA`) when the folder holds none. */
+export function readRun(folder: string): RunRecord {
+  const { kind, ...config } = readConfig(folder) ?? noRun(folder);
+  const log = join(folder, "events.jsonl");
+  const { events, faults } = salvageEvents(existsSync(log) ? readFileSync(log, "utf8") : "");
+  const last = events.at(-1);
+  return {
+    folder,
+    kind: String(kind),
+    config,
+    events,
+    checkpoints: listCheckpoints(join(folder, "checkpoints")),
+    writer: lockOwner(lockPath(folder)),
+    result: last?.type === "done" ? last.result : undefined,
+    faults,
+  };
 }
 
 /** Dotted names of the settings in which two configs differ. */
 export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
-  if (typeof a === "object" && typeof b === "object" && a !== null && b !== null && !Array.isArray(a) && !Array.isArray(b)) {
+  if (isRecord(a) && isRecord(b)) {
     const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
-    return [...keys].flatMap((key) =>
-      differingKeys((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key], path ? `${path}.${key}` : key),
-    );
+    return [...keys].flatMap((key) => differingKeys(a[key], b[key], path ? `${path}.${key}` : key));
   }
   return JSON.stringify(a) === JSON.stringify(b) ? [] : [path];
 }
 
-/** A file with the writer's process number. One left behind by a dead process is taken over. */
-function lock(folder: string): void {
-  const path = join(folder, "writer.pid");
-  if (existsSync(path)) {
-    const pid = Number(readFileSync(path, "utf8"));
-    if (pid !== process.pid && isAlive(pid)) {
-      throw new UserError(`${folder} is being written by process ${pid}.`, { code: "CONFIG", hint: "Wait for it, or give another --output." });
-    }
+const configPath = (folder: string): string => join(folder, "config.json");
+const lockPath = (folder: string): string => join(folder, "writer.json");
+
+function refuseOther(folder: string, wanted: Record<string, unknown>): void {
+  const found = readConfig(folder);
+  if (!found) {
+    if (!existsSync(folder) || readdirSync(folder).every((name) => name === basename(lockPath(folder))))
+      return;
+    throw new UserError(`${folder} is not empty and holds no run.`, {
+      code: "CONFIG",
+      hint: "Give another output folder.",
+    });
   }
-  writeFileAtomic(path, `${process.pid}\n`);
-  process.once("exit", () => {
-    try {
-      if (readFileSync(path, "utf8").trim() === String(process.pid)) rmSync(path);
-    } catch {
-      // The folder is gone; so is the lock.
-    }
+  const keys = differingKeys(found, wanted);
+  if (keys.length === 0) return;
+  const what =
+    found.kind === wanted.kind ? "a run with other settings" : `a run of another kind (${found.kind})`;
+  const shown = keys.map((key) => `  ${key}: there ${show(at(found, key))}, now ${show(at(wanted, key))}`);
+  throw new UserError(`${folder} holds ${what}.\n${shown.join("\n")}`, {
+    code: "CONFIG",
+    hint: "Give another output folder, or remove this one to start anew.",
   });
 }
 
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
+function readConfig(folder: string): Record<string, unknown> | undefined {
+  const path = configPath(folder);
+  if (!existsSync(path)) return undefined;
   try {
-    process.kill(pid, 0);
-    return true;
+    const config: unknown = JSON.parse(readFileSync(path, "utf8"));
+    if (isRecord(config)) return config;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+    throw new UserError(`${path} is damaged: ${(error as Error).message}`, { code: "DATA", cause: error });
   }
+  throw new UserError(`${path} is damaged: it holds no object.`, { code: "DATA" });
 }
+
+function noRun(folder: string): never {
+  throw new UserError(`${folder} holds no run: it has no config.json.`, { code: "DATA" });
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const at = (config: unknown, path: string): unknown =>
+  path.split(".").reduce<unknown>((value, key) => (isRecord(value) ? value[key] : undefined), config);
+
+const show = (value: unknown): string => (value === undefined ? "nothing" : JSON.stringify(value));
+
+const finite = (metrics: Record<string, number>): Record<string, number | null> =>
+  Object.fromEntries(
+    Object.entries(metrics).map(([key, value]) => [key, Number.isFinite(value) ? value : null]),
+  );

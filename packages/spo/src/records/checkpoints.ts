@@ -1,0 +1,114 @@
+// Checkpoints are whole or not there: a folder gets its name when all its files and their hashes are on the disk.
+import { createHash } from "node:crypto";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync } from "node:fs";
+import { join, sep } from "node:path";
+import { asUserError, makeFolder, renameDurably, syncFile, writeFileAtomic } from "@spo/torch/files";
+import { z } from "zod";
+
+const MANIFEST = "manifest.json";
+
+const Manifest = z.object({ step: z.int().min(0), files: z.record(z.string(), z.string()) });
+
+export interface Checkpoint {
+  step: number;
+  /** Absolute. */
+  folder: string;
+  /** Why it cannot be used, if so. */
+  fault?: string;
+}
+
+/** `write` fills a folder; then come a manifest with hashes, and the name. Files of `write` must be synced, as `writeFileAtomic` does. */
+export function writeCheckpoint(checkpoints: string, step: number, write: (folder: string) => void): string {
+  const folder = join(checkpoints, checkpointName(step));
+  const temporary = join(checkpoints, `.${checkpointName(step)}.tmp`);
+  removeLeftovers(checkpoints);
+  makeFolder(temporary);
+  try {
+    write(temporary);
+    const files = Object.fromEntries(filesOf(temporary).map((file) => [file, sha256(join(temporary, file))]));
+    writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ step, files }, null, 2)}\n`);
+    // Only a damaged one, or the very same, can have this name.
+    rmSync(folder, { recursive: true, force: true });
+    renameDurably(temporary, folder);
+  } catch (error) {
+    removeLeftovers(checkpoints);
+    throw asUserError(error, folder);
+  }
+  return folder;
+}
+
+/** Checkpoints of a folder, oldest first, unchecked. */
+export function listCheckpoints(checkpoints: string): Checkpoint[] {
+  if (!existsSync(checkpoints)) return [];
+  return readdirSync(checkpoints)
+    .filter((name) => /^step-\d+$/.test(name))
+    .map((name) => ({ step: Number(name.slice(5)), folder: join(checkpoints, name) }))
+    .sort((a, b) => a.step - b.step);
+}
+
+/** The checkpoint with its `fault`, if it has one: each file is read and compared with its hash. */
+export function checkCheckpoint(checkpoint: Checkpoint): Checkpoint {
+  try {
+    const manifest = Manifest.parse(JSON.parse(readFileSync(join(checkpoint.folder, MANIFEST), "utf8")));
+    if (manifest.step !== checkpoint.step) throw new Error(`its manifest says step ${manifest.step}`);
+    const present = filesOf(checkpoint.folder);
+    for (const [file, hash] of Object.entries(manifest.files)) {
+      if (!present.includes(file)) throw new Error(`${file} is missing`);
+      if (sha256(join(checkpoint.folder, file)) !== hash) throw new Error(`${file} has changed`);
+    }
+    return checkpoint;
+  } catch (error) {
+    const fault =
+      error instanceof z.ZodError || error instanceof SyntaxError
+        ? "its manifest is damaged"
+        : (error as Error).message;
+    return { ...checkpoint, fault };
+  }
+}
+
+/** Removes all but the newest `kept` up to `step`. Later ones are damaged, or of a history that was done again from an earlier step. */
+export function pruneCheckpoints(checkpoints: string, step: number, kept: number): void {
+  const all = listCheckpoints(checkpoints);
+  const keep = new Set(all.filter((checkpoint) => checkpoint.step <= step).slice(-kept));
+  for (const checkpoint of all)
+    if (!keep.has(checkpoint)) rmSync(checkpoint.folder, { recursive: true, force: true });
+}
+
+/** What a killed process left half written. */
+function removeLeftovers(checkpoints: string): void {
+  if (!existsSync(checkpoints)) return;
+  for (const name of readdirSync(checkpoints)) {
+    if (name.startsWith(".")) rmSync(join(checkpoints, name), { recursive: true, force: true });
+  }
+}
+
+export const checkpointName = (step: number): string => `step-${String(step).padStart(8, "0")}`;
+
+/** Files of a folder and the folders in it, as relative paths with `/`, without the manifest; in order of name. Syncs the folders. */
+function filesOf(folder: string): string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  for (const entry of entries) if (entry.isDirectory()) syncFile(join(entry.parentPath, entry.name));
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) =>
+      join(entry.parentPath, entry.name)
+        .slice(folder.length + 1)
+        .replaceAll(sep, "/"),
+    )
+    .filter((file) => file !== MANIFEST)
+    .sort();
+}
+
+/** Read in pieces: a checkpoint may be larger than memory. */
+function sha256(path: string): string {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(1 << 20);
+  const file = openSync(path, "r");
+  try {
+    for (let read = readSync(file, buffer); read > 0; read = readSync(file, buffer))
+      hash.update(buffer.subarray(0, read));
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest("hex");
+}

@@ -1,0 +1,225 @@
+import { spawnSync } from "node:child_process";
+import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { computedPart, parseEvents, Run, readRun } from "./index.js";
+
+let folder: string;
+beforeEach(() => {
+  folder = join(mkdtempSync(join(tmpdir(), "spo-records-")), "run");
+});
+afterEach(() => rmSync(join(folder, ".."), { recursive: true, force: true }));
+
+const settings = { kind: "spo", config: { steps: 6, optimizer: { lr: 0.1 } } };
+const log = (): string => join(folder, "events.jsonl");
+
+/** A recipe whose state is one number; stops after `until` steps as a killed process would: without a word. */
+function train(until = 6): { state: number; warnings: string[] } {
+  using run = Run.open(folder, settings);
+  let state = 0;
+  for (
+    let step = run.resume((at) => (state = Number(readFileSync(join(at, "state.txt"), "utf8"))));
+    step < until;
+    step++
+  ) {
+    state += step + 1;
+    spend(run.step(step + 1, 6, { loss: 1 / state }, { passes: { unetPolicy: 2 } }));
+    spend(run.eval(step + 1, { score: state }));
+    if (run.isDue(step + 1, 2, 6))
+      spend(run.save(step + 1, (at) => writeFileAtomic(join(at, "state.txt"), String(state))));
+  }
+  if (until === 6) spend(run.done({ state }));
+  const warnings = run.events().flatMap((event) => (event.type === "warn" ? [event.message] : []));
+  return { state, warnings };
+}
+const spend = (events: Iterable<unknown>): void => void [...events];
+
+const checkpoints = (): string[] => readdirSync(join(folder, "checkpoints")).sort();
+
+describe("a run's folder", () => {
+  test("resumed after any number of steps it computes the same events as unbroken", () => {
+    train();
+    const unbroken = computedPart(readRun(folder).events);
+    for (const stop of [1, 2, 3, 4, 5]) {
+      rmSync(folder, { recursive: true });
+      train(stop);
+      expect(train().state).toBe(21);
+      expect(computedPart(readRun(folder).events)).toEqual(unbroken);
+    }
+  });
+
+  test("only the newest two checkpoints are kept", () => {
+    train();
+    expect(checkpoints()).toEqual(["step-00000004", "step-00000006"]);
+  });
+
+  test("another config is refused, and the differing keys are named with both values", () => {
+    train(1);
+    const other = { kind: "spo", config: { steps: 6, optimizer: { lr: 0.2 } } };
+    expect(() => Run.open(folder, other)).toThrow(/optimizer\.lr: there 0\.1, now 0\.2/);
+    expect(() => Run.open(folder, { ...settings, kind: "spm" })).toThrow(/another kind \(spo\)/);
+  });
+
+  test("a folder with other things in it is refused and left as it was", () => {
+    fs.mkdirSync(folder);
+    writeFileSync(join(folder, "thesis.txt"), "");
+    expect(() => Run.open(folder, settings)).toThrow(/not empty and holds no run/);
+    expect(readdirSync(folder)).toEqual(["thesis.txt"]);
+  });
+
+  test("a living writer is refused, a dead one's lock is taken over", () => {
+    train(1);
+    const lock = join(folder, "writer.json");
+    const started = readFileSync("/proc/1/stat", "utf8").split(") ")[1]?.split(" ")[19];
+    writeFileSync(lock, JSON.stringify({ pid: 1, started }));
+    expect(() => Run.open(folder, settings)).toThrow(/written by process 1/);
+    writeFileSync(lock, JSON.stringify({ pid: 1, started: "of an earlier process with that number" }));
+    Run.open(folder, settings).close();
+    const { pid } = spawnSync("true");
+    writeFileSync(lock, JSON.stringify({ pid }));
+    Run.open(folder, settings).close();
+    writeFileSync(lock, "");
+    Run.open(folder, settings).close();
+    expect(readdirSync(folder)).not.toContain("writer.json");
+  });
+
+  test("a loss that is not a number is recorded as null", () => {
+    using run = Run.open(folder, settings);
+    spend(run.step(1, 6, { loss: Number.NaN }));
+    expect(computedPart(run.events())).toMatchObject([{ metrics: { loss: null } }]);
+  });
+});
+
+describe("a torn log", () => {
+  test("cut at any byte of its last two records it gives all earlier records, and the run goes on to the same end", () => {
+    train();
+    const whole = readFileSync(log());
+    const unbroken = computedPart(parseEvents(whole.toString()));
+    const lines = whole.toString().trimEnd().split("\n");
+    const lastTwo = Buffer.byteLength(lines.slice(-2).join("\n")) + 1;
+    for (let cut = whole.length - lastTwo; cut < whole.length; cut++) {
+      writeFileSync(log(), whole.subarray(0, cut));
+      const read = readRun(folder);
+      expect(read.faults).toEqual([]);
+      expect(read.events.length).toBe(whole.subarray(0, cut).toString().split("\n").length - 1);
+      if (cut % 7 === 0) {
+        train();
+        expect(computedPart(readRun(folder).events)).toEqual(unbroken);
+      }
+    }
+  });
+
+  test("a damaged line in its middle is passed over when shown and refused, by number, when gone on with", () => {
+    train();
+    const lines = readFileSync(log(), "utf8").split("\n");
+    lines[3] = `${lines[3]?.slice(0, 20)}`;
+    writeFileSync(log(), lines.join("\n"));
+    expect(readRun(folder).faults).toHaveLength(1);
+    expect(() => train()).toThrow(/line 4 is damaged/);
+  });
+});
+
+describe("a damaged checkpoint", () => {
+  const damages: Record<string, (at: string) => void> = {
+    "a flipped bit in its data": (at) => flip(join(at, "state.txt")),
+    "a flipped bit in its manifest": (at) => flip(join(at, "manifest.json")),
+    "a missing file": (at) => rmSync(join(at, "state.txt")),
+    "a cut file": (at) => fs.truncateSync(join(at, "state.txt"), 0),
+    "no manifest": (at) => rmSync(join(at, "manifest.json")),
+  };
+  for (const [name, damage] of Object.entries(damages)) {
+    test(`with ${name} is passed over, said aloud, and the one before is used`, () => {
+      train();
+      const unbroken = computedPart(readRun(folder).events);
+      damage(join(folder, "checkpoints", "step-00000006"));
+      const { state, warnings } = train();
+      expect(state).toBe(21);
+      expect(warnings).toHaveLength(1);
+      expect(warnings[0]).toMatch(/step-00000006 is damaged .* going on from step 4/);
+      expect(computedPart(readRun(folder).events)).toEqual(unbroken);
+    });
+  }
+
+  test("is found wherever one of its bits is flipped", () => {
+    train();
+    for (const file of ["state.txt", "manifest.json"]) {
+      const path = join(folder, "checkpoints", "step-00000006", file);
+      const bytes = readFileSync(path);
+      for (let i = 0; i < bytes.length; i++) {
+        const damaged = Buffer.from(bytes);
+        damaged[i] = (damaged[i] as number) ^ (1 << (i % 8));
+        writeFileSync(path, damaged);
+        using run = Run.open(folder, settings);
+        let restored = "";
+        run.resume((at) => (restored = at));
+        // A flip may leave the manifest's meaning as it was (white space): then the state is the right one.
+        if (restored.endsWith("6"))
+          expect(Object.keys(JSON.parse(damaged.toString()).files)).toEqual(["state.txt"]);
+        else expect(restored).toMatch(/step-00000004$/);
+      }
+      writeFileSync(path, bytes);
+    }
+  });
+});
+
+describe("a fault while saving", () => {
+  test("at any call of the file system names the file, and the checkpoint before still loads", () => {
+    train(2);
+    let [calls, total] = [0, 1];
+    for (let failing = 0; failing <= total; failing++) {
+      calls = 0;
+      const run = Run.open(folder, settings);
+      const heal = sabotage(() => ++calls === failing, failing % 2 ? "ENOSPC" : "EIO");
+      let thrown: unknown;
+      try {
+        spend(run.save(3, (at) => writeFileAtomic(join(at, "state.txt"), "6")));
+      } catch (error) {
+        thrown = error;
+      } finally {
+        heal();
+        run.close();
+      }
+      if (failing === 0) total = calls;
+      else {
+        expect(thrown).toBeInstanceOf(UserError);
+        expect((thrown as UserError).code).toBe("RESOURCE");
+        expect((thrown as UserError).message).toContain(folder);
+      }
+      using again = Run.open(folder, settings);
+      let state = "";
+      expect(again.resume((at) => (state = readFileSync(join(at, "state.txt"), "utf8")))).toSatisfy((step) =>
+        step === 3 ? state === "6" : step === 2 && state === "3",
+      );
+      rmSync(join(folder, "checkpoints", "step-00000003"), { recursive: true, force: true });
+    }
+    expect(total).toBeGreaterThan(10);
+  });
+});
+
+function flip(path: string): void {
+  const bytes = readFileSync(path);
+  bytes[0] = (bytes[0] as number) ^ 1;
+  writeFileSync(path, bytes);
+}
+
+/** Makes the calls that write fail where `isDue` says so. */
+function sabotage(isDue: () => boolean, code: string): () => void {
+  const names = ["openSync", "writeSync", "fsyncSync", "renameSync", "mkdirSync"] as const;
+  const originals = names.map((name) => [name, fs[name]] as const);
+  for (const [name, original] of originals) {
+    Object.assign(fs, {
+      [name]: (...args: unknown[]) => {
+        if (isDue()) throw Object.assign(new Error(`${code}: no luck, ${name}`), { code, syscall: name });
+        return (original as (...args: unknown[]) => unknown)(...args);
+      },
+    });
+  }
+  syncBuiltinESMExports();
+  return () => {
+    Object.assign(fs, Object.fromEntries(originals));
+    syncBuiltinESMExports();
+  };
+}
