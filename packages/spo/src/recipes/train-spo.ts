@@ -128,7 +128,7 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
     );
     if (withStrip) await saveStrips(join(run.folder, "strips", `round-${String(round).padStart(6, "0")}.json`), strips, chosen.map((row) => prompts[row] as string));
     for (const strip of strips) strip.images.dispose();
-    yield run.record({ type: "comparisons", step: round, timesteps: summarise(comparisons) });
+    yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
 
     const order = scope(() => randperm(pairs.size, { generator }).toNumbers());
     const updates = Math.ceil(order.length / config.batch);
@@ -164,7 +164,7 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
       optimizer.zeroGrad();
       const figures = ratioFigures(ratios.win, ratios.lose, config.clip);
       const metrics = { loss, gradNorm, pairs: places.length, ...figures, progress: (round + (update + 1) / updates) / config.rounds };
-      yield* run.step(round, config.rounds, metrics, meter.take());
+      yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
     disposePairs(pairs);
     if (run.isDue(round + 1, config.saveEvery, config.rounds) || signal.aborted) {

@@ -1,0 +1,135 @@
+// Compares two models on the same noise: a judge's verdicts, prompt accuracy, the preference model's score, the distance to real artwork.
+import type { StableDiffusion } from "@spo/diffusion";
+import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import type { ArtworkJudge } from "../artwork-judge.js";
+import type { Artwork } from "../data/artwork.js";
+import { rgbFromPixels } from "../data/pixels.js";
+import type { SpmJudge } from "../judge.js";
+import type { WorkMeter } from "../work.js";
+import { roundTrip, type SampleSettings, sampleImages } from "./samples.js";
+
+/** Everything that is measured of one image, and the image. */
+export interface ImageFigures {
+  prompt: string;
+  seed: number;
+  /** RGB, side × side. */
+  rgb: Uint8Array;
+  side: number;
+  /** The preference model's score at timestep 0. */
+  spm: number;
+  /** log p(the prompt's concept | image) of the judge, among the concepts of all prompts. */
+  logProb: number;
+  /** The judge's realism logit. */
+  realism: number;
+  /** Whether the likeliest concept is the prompt's. */
+  onPrompt: boolean;
+  /** The judge's features, for the distance to real artwork. */
+  features: number[];
+}
+
+/** What the judge prefers: rightness and realism together. */
+export const judgeScore = ({ logProb, realism }: Pick<ImageFigures, "logProb" | "realism">): number => logProb + realism;
+
+export interface EvaluationTools {
+  judge: ArtworkJudge;
+  spm: SpmJudge;
+  /** Prompts among whose concepts the judge has to find the right one. */
+  choices: readonly string[];
+}
+
+/** Samples and measures. Yields after each batch what it has measured. */
+export function* evaluateModel(
+  pipe: StableDiffusion,
+  prompts: readonly string[],
+  seeds: readonly number[],
+  settings: Omit<SampleSettings, "seed">,
+  tools: EvaluationTools,
+  meter?: WorkMeter,
+): Generator<ImageFigures[]> {
+  const prepared = keep(noGrad(() => tools.spm.prepare(prompts)));
+  for (const seed of seeds) {
+    for (const { images, prompts: shown } of sampleImages(pipe, prompts, { ...settings, seed }, meter)) {
+      yield measure(images, shown, { prompts, seed, prepared, ...tools });
+      images.dispose();
+    }
+  }
+  prepared.dispose();
+}
+
+function measure(
+  images: Tensor,
+  shown: readonly number[],
+  { prompts, seed, prepared, judge, spm, choices }: { prompts: readonly string[]; seed: number; prepared: Tensor } & EvaluationTools,
+): ImageFigures[] {
+  return noGrad(() =>
+    scope(() => {
+      const captions = judge.config.captions;
+      const places = choices.map((choice) => captions.indexOf(choice));
+      const features = judge.features(images);
+      const verdict = judge.verdict(features);
+      const among = verdict.logProbs.indexSelect(1, tensor(places, { dtype: "int64" })).logSoftmax(-1); // [n, choices]
+      const logProbs = among.toNumbers();
+      const likeliest = among.argmax(-1).toNumbers();
+      const realism = verdict.realism.toNumbers();
+      const rows = features.toNumbers();
+      const width = features.shape[1] as number;
+      // At timestep 0 nothing looks at latents.
+      const scores = spm.score({ xt: images, x0: images, timestep: 0, image: () => images }, prepared, shown).toNumbers();
+      return shown.map((prompt, i) => {
+        const text = prompts[prompt] as string;
+        const right = choices.indexOf(text);
+        const { data, width: side } = rgbFromPixels(images.narrow(0, i, 1));
+        return {
+          prompt: text,
+          seed,
+          rgb: data,
+          side,
+          spm: scores[i] as number,
+          logProb: logProbs[i * choices.length + right] as number,
+          realism: realism[i] as number,
+          onPrompt: likeliest[i] === right,
+          features: rows.slice(i * width, (i + 1) * width),
+        };
+      });
+    }),
+  );
+}
+
+/** The judge's features of real artwork of the given captions, through the VAE: [n][width]. */
+export function realFeatures(pipe: StableDiffusion, judge: ArtworkJudge, artwork: Artwork, captions: readonly string[]): number[][] {
+  return noGrad(() =>
+    scope(() => {
+      const rows = artwork.captions.flatMap((caption, row) => (captions.includes(caption) ? [row] : []));
+      const images = cat(roundTrip(pipe, artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" }))));
+      const features = cat(images.split(64).map((part) => judge.features(part)));
+      const [count, width] = features.shape as [number, number];
+      const flat = features.toNumbers();
+      return Array.from({ length: count }, (_, i) => flat.slice(i * width, (i + 1) * width));
+    }),
+  );
+}
+
+/**
+ * Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ on features, each standardised over the real ones.
+ *
+ * real [n][d], generated [m][d]. 0 for equal distributions; may be a little below. Source: Bińkowski et al. 2018, section 3.
+ */
+export function kernelDistance(real: readonly number[][], generated: readonly number[][]): number {
+  return noGrad(() =>
+    scope(() => {
+      const r = tensor(real as number[][]);
+      const g = tensor(generated as number[][]);
+      const mean = r.mean([0], true);
+      const std = r.std([0], { keepdim: true }).add(1e-3);
+      const [a, b] = [r.sub(mean).div(std), g.sub(mean).div(std)];
+      const width = a.shape[1] as number;
+      const kernel = (x: Tensor, y: Tensor): Tensor => x.matmul(y.transpose(0, 1)).div(width).add(1).pow(3);
+      const within = (x: Tensor): number => {
+        const k = kernel(x, x);
+        const n = x.shape[0] as number;
+        return (k.sum().item() - k.diagonal().sum().item()) / (n * (n - 1));
+      };
+      return within(a) + within(b) - 2 * kernel(a, b).mean().item();
+    }),
+  );
+}
