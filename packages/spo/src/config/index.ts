@@ -1,0 +1,6 @@
+// From schema, presets, files and the command line to one checked config. No tensor code.
+export { settingsHelp } from "./help.js";
+export { editDistance, nearest } from "./nearest.js";
+export { type Overrides, parseOverrides } from "./overrides.js";
+export { type ConfigSources, checkConfig, readConfigFile, resolveConfig } from "./resolve.js";
+export { type Setting, settingsOf } from "./settings.js";

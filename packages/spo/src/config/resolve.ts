@@ -1,0 +1,131 @@
+import { existsSync, readFileSync } from "node:fs";
+import { extname, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { UserError } from "@spo/torch/files";
+import type { z } from "zod";
+import { nearest } from "./nearest.js";
+import { lastPartOf, parseOverrides } from "./overrides.js";
+import { keysAt, settingsOf } from "./settings.js";
+
+export interface ConfigSources {
+  /** Named presets; a word of `args` picks one. */
+  presets?: Readonly<Record<string, object>>;
+  /** Words of the command line: presets and config files, in order, and settings, which win over both. */
+  args?: readonly string[];
+}
+
+/**
+ * The config that presets, files and settings of a command line add up to; later ones win, the schema's defaults come first.
+ *
+ * Objects are merged, anything else is replaced. Throws a UserError (`CONFIG`) that lists all faults.
+ */
+export async function resolveConfig<S extends z.ZodType>(
+  schema: S,
+  { presets = {}, args = [] }: ConfigSources,
+): Promise<z.output<S>> {
+  const { settings, words } = parseOverrides(schema, args);
+  const layers: unknown[] = [];
+  for (const word of words)
+    layers.push(
+      Object.hasOwn(presets, word) ? presets[word] : await readConfigFile(word, Object.keys(presets)),
+    );
+  return checkConfig(schema, [...layers, settings].reduce(merged, {}));
+}
+
+/** A config checked and completed by its schema. Throws a UserError (`CONFIG`) that lists all faults. */
+export function checkConfig<S extends z.ZodType>(schema: S, config: unknown): z.output<S> {
+  const { data, error } = schema.safeParse(config);
+  if (!error) return data as z.output<S>;
+  const faults = error.issues.flatMap((issue) => faultsOf(schema, issue, config));
+  const width = Math.max(...faults.map(([path]) => path.length));
+  const lines = faults.map(([path, text]) => `  ${path.padEnd(width)}  ${text}`);
+  throw new UserError(
+    `${lines.length === 1 ? "A setting does" : `${lines.length} settings do`} not fit.\n${lines.join("\n")}`,
+    {
+      code: "CONFIG",
+      hint: "--help lists all settings.",
+    },
+  );
+}
+
+/** The object in a `.json` file or exported by default from a module. */
+export async function readConfigFile(path: string, presets: readonly string[] = []): Promise<unknown> {
+  const fault = (text: string, hint?: string, cause?: unknown): UserError =>
+    new UserError(text, { code: "CONFIG", hint, cause });
+  const kind = extname(path);
+  if (!existsSync(path)) {
+    const meant = nearest(path, presets);
+    const others = presets.length > 0 ? `Presets: ${presets.join(", ")}.` : undefined;
+    throw fault(`${path} is neither a file nor a preset${meant ? `; did you mean ${meant}?` : "."}`, others);
+  }
+  let config: unknown;
+  try {
+    if (kind === ".json") config = JSON.parse(readFileSync(path, "utf8"));
+    else if ([".mjs", ".js", ".ts", ".mts"].includes(kind))
+      config = (await import(pathToFileURL(resolve(path)).href)).default;
+    else throw fault(`${path}: a config is a .json, .js, .mjs or .ts file.`);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    const hint =
+      code === "ERR_UNKNOWN_FILE_EXTENSION"
+        ? "This Node does not read TypeScript: Node 22.18 and later do."
+        : undefined;
+    throw fault(`${path} cannot be read: ${message}`, hint, error);
+  }
+  if (!isRecord(config))
+    throw fault(
+      `${path} holds no object of settings.`,
+      kind === ".json" ? undefined : "Export it by default.",
+    );
+  return config;
+}
+
+/** b over a: objects key by key, anything else replaced. */
+function merged(a: unknown, b: unknown): unknown {
+  if (!isRecord(a) || !isRecord(b)) return b;
+  // fromEntries defines keys, it does not assign: `__proto__` is then a key like others, which the schema refuses.
+  return Object.fromEntries([
+    ...Object.entries(a).filter(([key]) => !Object.hasOwn(b, key)),
+    ...Object.entries(b).map(([key, value]) => [key, Object.hasOwn(a, key) ? merged(a[key], value) : value]),
+  ]);
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Path and text of each fault of an issue: an unknown key is one of its own. */
+function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, config: unknown): [string, string][] {
+  const path = issue.path.map(String).join(".");
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => {
+      const full = path ? `${path}.${key}` : key;
+      const near = nearest(key, keysAt(schema, issue.path) ?? []);
+      const meant = near
+        ? [...issue.path, near].join(".")
+        : lastPartOf(
+            key,
+            settingsOf(schema).map((setting) => setting.path),
+          );
+      return [full, `is no setting${meant ? `; did you mean ${meant}?` : ""}`];
+    });
+  }
+  const value = issue.path.reduce<unknown>(
+    (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
+    config,
+  );
+  if (value === undefined) {
+    const about = settingsOf(schema).find((setting) => setting.path === path);
+    return [[path, `is missing${about?.description ? `: ${about.description}` : ""}`]];
+  }
+  const text = issue.message.replace(
+    /^(Invalid input|Too small|Too big|Invalid option|Invalid string): /,
+    "",
+  );
+  return [[path || "config", `${text.replace(/, received .*$/, "")}, found ${shown(value)}`]];
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}

@@ -1,0 +1,112 @@
+// What a zod schema says about its settings: for help, for overrides from the command line, for "did you mean".
+import type { z } from "zod";
+
+export interface Setting {
+  /** Dotted, e.g. `optimizer.lr`. */
+  path: string;
+  /** In words for help: `int`, `number`, `text`, `yes|no`, `a|b|c`, `list of int`. */
+  type: string;
+  kind: "number" | "boolean" | "string" | "list" | "other";
+  description?: string;
+  required: boolean;
+  default?: unknown;
+}
+
+/** The parts of a schema that are read here. zod's own classes have all of them, by kind. */
+interface Def {
+  type: string;
+  innerType?: z.ZodType;
+  in?: z.ZodType;
+  element?: z.ZodType;
+  shape?: Record<string, z.ZodType>;
+  entries?: Record<string, string | number>;
+  values?: unknown[];
+  options?: z.ZodType[];
+  defaultValue?: unknown;
+  format?: string;
+  checks?: { _zod: { def: { format?: string } } }[];
+}
+
+const defOf = (schema: z.ZodType): Def => schema.def as unknown as Def;
+
+/** All settings of an object schema, in its order. Objects within are walked, anything else is one setting. */
+export function settingsOf(schema: z.ZodType, prefix = ""): Setting[] {
+  const { inner } = unwrap(schema);
+  return Object.entries(shapeOf(inner) ?? {}).flatMap(([key, member]) => {
+    const path = prefix ? `${prefix}.${key}` : key;
+    const { inner: value, description, required, fallback } = unwrap(member);
+    if (shapeOf(value)) return settingsOf(value, path);
+    return [{ path, ...typeOf(value), description, required, default: fallback }];
+  });
+}
+
+/** Keys of the object at a path, or undefined when no object is there. */
+export function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] | undefined {
+  let { inner } = unwrap(schema);
+  for (const key of path) {
+    const member = shapeOf(inner)?.[String(key)];
+    if (!member) return undefined;
+    inner = unwrap(member).inner;
+  }
+  const shape = shapeOf(inner);
+  return shape && Object.keys(shape);
+}
+
+function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
+  return defOf(schema).type === "object" ? defOf(schema).shape : undefined;
+}
+
+/** Takes off defaults, optionals and transforms. */
+function unwrap(schema: z.ZodType): {
+  inner: z.ZodType;
+  description?: string;
+  required: boolean;
+  fallback?: unknown;
+} {
+  let inner = schema;
+  let description = inner.description;
+  let required = true;
+  let fallback: unknown;
+  for (;;) {
+    const def = defOf(inner);
+    if (def.type === "default" || def.type === "prefault") fallback ??= def.defaultValue;
+    if (["default", "prefault", "optional"].includes(def.type)) required = false;
+    const next = def.innerType ?? (def.type === "pipe" ? def.in : undefined);
+    if (!next) return { inner, description, required, fallback };
+    inner = next;
+    description ??= inner.description;
+  }
+}
+
+function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind"> {
+  const def = defOf(schema);
+  switch (def.type) {
+    case "number": {
+      const whole = [def.format, ...(def.checks ?? []).map(({ _zod }) => _zod.def.format)].some((format) =>
+        format?.includes("int"),
+      );
+      return { type: whole ? "int" : "number", kind: "number" };
+    }
+    case "boolean":
+      return { type: "yes|no", kind: "boolean" };
+    case "string":
+      return { type: "text", kind: "string" };
+    case "enum":
+      return { type: Object.values(def.entries ?? {}).join("|"), kind: "string" };
+    case "literal":
+      return { type: (def.values ?? []).join("|"), kind: "other" };
+    case "array":
+    case "tuple":
+      return {
+        type: def.element ? `list of ${typeOf(unwrap(def.element).inner).type}` : "list",
+        kind: "list",
+      };
+    case "union":
+      return {
+        type: (def.options ?? []).map((option) => typeOf(unwrap(option).inner).type).join("|"),
+        kind: "other",
+      };
+    default:
+      return { type: "JSON", kind: "other" };
+  }
+}
