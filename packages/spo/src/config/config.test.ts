@@ -180,7 +180,7 @@ test("help shows each setting with type, words and default", () => {
       --resume <yes|no>                   (true)
       --channels <list of int>            ([32,64])
       --init <random|clip>                ("clip")
-      --optimizer.lr <number>             (0.00006)
+      --optimizer.lr <number>             (6e-5)
       --optimizer.betas <list of number>  ([0.9,0.999])"
   `);
   expect(

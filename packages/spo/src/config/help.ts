@@ -4,7 +4,7 @@ import { settingsOf } from "./settings.js";
 /** The settings of a schema as lines of help: flag, what it is, its default. */
 export function settingsHelp(schema: z.ZodType, { width = 100 } = {}): string {
   const rows = settingsOf(schema).map(({ path, type, description, required, default: fallback }) => {
-    const note = required ? "(required)" : fallback === undefined ? "" : `(${JSON.stringify(fallback)})`;
+    const note = required ? "(required)" : fallback === undefined ? "" : `(${shown(fallback)})`;
     return { flag: `--${path} <${type}>`, text: [description, note].filter(Boolean).join(" ") };
   });
   const column = Math.min(40, Math.max(0, ...rows.map(({ flag }) => flag.length)) + 4);
@@ -19,6 +19,12 @@ export function settingsHelp(schema: z.ZodType, { width = 100 } = {}): string {
     .map((line) => line.trimEnd())
     .join("\n");
 }
+
+/** 0.00006 is read with a finger on the screen. */
+const shown = (value: unknown): string =>
+  typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3
+    ? value.toExponential()
+    : JSON.stringify(value);
 
 function wrap(text: string, width: number): string[] {
   const lines = [""];

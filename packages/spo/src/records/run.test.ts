@@ -20,11 +20,11 @@ const log = (): string => join(folder, "events.jsonl");
 function train(until = 6): { state: number; warnings: string[] } {
   using run = Run.open(folder, settings);
   let state = 0;
-  for (
-    let step = run.resume((at) => (state = Number(readFileSync(join(at, "state.txt"), "utf8"))));
-    step < until;
-    step++
-  ) {
+  let step = run.resume((at) => {
+    state = Number(readFileSync(join(at, "state.txt"), "utf8"));
+  });
+  if (step === 0) spend(run.eval(0, { score: 0 }));
+  for (; step < until; step++) {
     state += step + 1;
     spend(run.step(step + 1, 6, { loss: 1 / state }, { passes: { unetPolicy: 2 } }));
     spend(run.eval(step + 1, { score: state }));

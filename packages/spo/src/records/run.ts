@@ -171,7 +171,7 @@ export class Run {
       damaged.push(checkpoint);
     }
     const step = found?.step ?? 0;
-    this.#cutEventsAfter(step);
+    this.#cutEventsAfter(found ? step : -1);
     for (const { step: bad, fault } of damaged) {
       const instead = found ? `going on from step ${step}` : "there is none before it: starting anew";
       this.record({
@@ -187,14 +187,14 @@ export class Run {
     return step;
   }
 
-  /** Cuts behind the last event of a step up to `step`; an event without a step belongs to the one after it. */
+  /** Cuts behind the last event of a step up to `step`; an event without a step belongs to the one after it. The start stays. */
   #cutEventsAfter(step: number): void {
     const lines = readFileSync(this.#events, "utf8").split(/(?<=\n)/);
     let kept = 0;
     let length = 0;
     for (const line of lines) {
       const event = JSON.parse(line) as { type: string; step?: number };
-      const of = event.step ?? (event.type === "start" ? 0 : undefined);
+      const of = event.step ?? (event.type === "start" ? -1 : undefined);
       length += Buffer.byteLength(line);
       if (of === undefined) continue;
       if (of > step) break;
