@@ -1,0 +1,94 @@
+import type { Estimate } from "../statistics.js";
+import type { Chart } from "./charts.js";
+import type { Unit } from "./numbers.js";
+
+/** Everything a report shows. Images are PNG bytes. */
+export interface ReportData {
+  title: string;
+  /** What was done, in a sentence or two. */
+  summary: string;
+  measures: readonly Measure[];
+  /** Number of same-noise pairs behind the measures. */
+  pairCount: number;
+  /** What the control was and where its figures are from. */
+  controlNote?: string;
+  pairs: readonly ImagePair[];
+  strips: readonly Strip[];
+  charts: readonly ChartGroup[];
+  work: readonly StageWork[];
+  /** Settings by stage; nested objects are shown by dotted names. */
+  settings: Readonly<Record<string, object>>;
+  provenance: Readonly<Record<string, string | number>>;
+  /** What a reader should know before believing the figures. */
+  notes?: readonly string[];
+}
+
+/** One figure of base and SPO, on the same prompts and seeds. */
+export interface Measure {
+  name: string;
+  about: string;
+  unit: Unit;
+  better: "higher" | "lower";
+  base: Estimate;
+  spo: Estimate;
+  /** SPO less base, on the same noise. */
+  difference?: Estimate;
+  /** Share of same-noise pairs in which SPO is better. */
+  wins?: Estimate;
+  /** The same with random labels and everything else equal. */
+  control?: { value: Estimate; wins?: Estimate };
+  /** Stands large at the top. */
+  headline?: boolean;
+}
+
+/** Two images from the same noise. */
+export interface ImagePair {
+  prompt: string;
+  seed: number;
+  base: Uint8Array;
+  spo: Uint8Array;
+}
+
+/** The candidates of one prompt, step by step. */
+export interface Strip {
+  prompt: string;
+  rows: readonly StripRow[];
+}
+
+export interface StripRow {
+  timestep: number;
+  images: readonly Uint8Array[];
+  scores: readonly number[];
+  win: number;
+  lose: number;
+  /** Far enough apart for a pair. */
+  valid: boolean;
+  /** The candidate that went on; absent after the last step. */
+  next?: number;
+}
+
+export interface ChartGroup {
+  title: string;
+  about: string;
+  charts: readonly Chart[];
+}
+
+export interface StageWork {
+  stage: string;
+  phases: Readonly<Record<string, { wall: number; cpu: number }>>;
+  passes: Readonly<Record<string, number>>;
+}
+
+/** What a measure shows: a clear change for the better or the worse, or none that its interval does not doubt. */
+export function verdict({
+  better,
+  base,
+  spo,
+  difference,
+  wins,
+}: Pick<Measure, "better" | "base" | "spo" | "difference" | "wins">): "better" | "worse" | "unclear" {
+  if (wins) return wins.low > 0.5 ? "better" : wins.high < 0.5 ? "worse" : "unclear";
+  const gain = difference ?? { low: spo.low - base.high, high: spo.high - base.low };
+  const [low, high] = better === "higher" ? [gain.low, gain.high] : [-gain.high, -gain.low];
+  return low > 0 ? "better" : high < 0 ? "worse" : "unclear";
+}

@@ -1,0 +1,25 @@
+// A run's outcome as one page that anyone can open. No tensor code.
+export {
+  type Axis,
+  type Chart,
+  chartSvg,
+  type Point,
+  type Series,
+  smoothed,
+  thinned,
+  ticks,
+} from "./charts.js";
+export { contactSheet } from "./contact-sheet.js";
+export {
+  type ChartGroup,
+  type ImagePair,
+  type Measure,
+  type ReportData,
+  type StageWork,
+  type Strip,
+  type StripRow,
+  verdict,
+} from "./data.js";
+export { duration, short, written, writtenInterval } from "./numbers.js";
+export { essence, reportPage } from "./page.js";
+export { type WrittenReport, writeReport } from "./write-report.js";
