@@ -1,9 +1,20 @@
-import { Conv2d, gelu, GroupNorm, LayerNorm, Linear, Module, scaledDotProductAttention, scope, type Tensor } from "@spo/torch";
+import { Conv2d, gelu, GroupNorm, LayerNorm, Linear, Module, scaledDotProductAttention, scope, Tensor } from "@spo/torch";
+
+/** Texts of a batch in which several rows read the same one: row i reads texts[rows[i]]. */
+export interface SharedContext {
+  /** [u, m, contextDim] */
+  texts: Tensor;
+  /** int64 [b] */
+  rows: Tensor;
+}
+
+/** What a batch attends to: [b, m, contextDim], or each text once, so that its keys and values are computed once. */
+export type Context = Tensor | SharedContext;
 
 /**
  * Multi-head attention over tokens.
  *
- * x [b, n, queryDim], context [b, m, contextDim] (default: x) → [b, n, queryDim]. Source: diffusers Attention.
+ * x [b, n, queryDim], context for b rows (default: x) → [b, n, queryDim]. Source: diffusers Attention.
  */
 export class Attention extends Module {
   readonly to_q: Linear;
@@ -22,11 +33,13 @@ export class Attention extends Module {
     this.#heads = heads;
   }
 
-  forward(x: Tensor, context: Tensor = x): Tensor {
+  forward(x: Tensor, context: Context = x): Tensor {
     return scope(() => {
       const q = this.#split(this.to_q.forward(x));
-      const k = this.#split(this.to_k.forward(context));
-      const v = this.#split(this.to_v.forward(context));
+      const read = (to: Linear): Tensor =>
+        context instanceof Tensor ? to.forward(context) : to.forward(context.texts).indexSelect(0, context.rows);
+      const k = this.#split(read(this.to_k));
+      const v = this.#split(read(this.to_v));
       const attended = scaledDotProductAttention(q, k, v).transpose(1, 2).flatten(2); // [b, n, inner]
       return this.to_out[0].forward(attended);
     });
@@ -69,7 +82,7 @@ class FeedForward extends Module {
   }
 }
 
-/** Self-attention, attention to the text, feed-forward, each pre-normed and residual. x [b, n, width], context [b, m, contextDim]. */
+/** Self-attention, attention to the text, feed-forward, each pre-normed and residual. x [b, n, width]. */
 class BasicTransformerBlock extends Module {
   readonly norm1: LayerNorm;
   readonly attn1: Attention;
@@ -88,7 +101,7 @@ class BasicTransformerBlock extends Module {
     this.ff = new FeedForward(width);
   }
 
-  forward(x: Tensor, context: Tensor): Tensor {
+  forward(x: Tensor, context: Context): Tensor {
     return scope(() => {
       let h = x.add(this.attn1.forward(this.norm1.forward(x)));
       h = h.add(this.attn2.forward(this.norm2.forward(h), context));
@@ -100,7 +113,7 @@ class BasicTransformerBlock extends Module {
 /**
  * Transformer over the pixels of a feature map; residual.
  *
- * x [b, c, h, w], context [b, m, contextDim] → [b, c, h, w]. `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
+ * x [b, c, h, w], context for b rows → [b, c, h, w]. `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
  * Source: diffusers Transformer2DModel, continuous input.
  */
 export class Transformer2DModel extends Module {
@@ -127,7 +140,7 @@ export class Transformer2DModel extends Module {
     this.#linear = linear;
   }
 
-  forward(x: Tensor, context: Tensor): Tensor {
+  forward(x: Tensor, context: Context): Tensor {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
       const tokens = (map: Tensor): Tensor => map.flatten(2).transpose(1, 2); // [b, c, h, w] → [b, h·w, c]

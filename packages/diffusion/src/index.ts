@@ -1,4 +1,4 @@
-export { Attention, Transformer2DModel } from "./attention.js";
+export { Attention, type Context, type SharedContext, Transformer2DModel } from "./attention.js";
 export { AutoencoderKL, AutoencoderKLConfig, type Posterior, samplePosterior } from "./autoencoder-kl.js";
 export { type ClipActivation, clipActivation, CLIPAttention, CLIPEncoderLayer, CLIPMLP } from "./clip-layers.js";
 export { CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTextTransformer, type ClipTextOutput, endOfText, idsTensor, initializeClipEmbeddings } from "./clip-text.js";
@@ -11,5 +11,6 @@ export { loadTextEncoder, loadUnet, loadVae, type PlaceOptions, readWeights, sav
 export { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 export { type SampleOptions, StableDiffusion, type StableDiffusionParts, sampleLatents } from "./stable-diffusion.js";
 export { type Tap } from "./unet-2d-blocks.js";
-export type { Case, Check } from "./verify-check.js";
+export { diffusionChecks } from "./verify.js";
+export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify-check.js";
 export { type AddedConditions, timestepEmbedding, UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";

@@ -96,15 +96,21 @@ export class StableDiffusion {
     return scope(() => this.textEncoder.forward(this.tokenizer.encodeBatch(prompts)).lastHiddenState);
   }
 
-  /** Guided ε for latents [b, c, h, w]; one UNet call over [uncond; cond]. context, uncond [b, L, d]. */
-  predictEps(xt: Tensor, timestep: number, { context, uncond, guidanceScale }: { context: Tensor; uncond: Tensor; guidanceScale: number }): Tensor {
-    return scope(() => {
-      const output =
-        guidanceScale === 1
-          ? this.unet.forward(xt, timestep, context)
-          : guide(this.unet.forward(cat([xt, xt]), timestep, cat([uncond, context])), guidanceScale);
-      return this.schedule.config.prediction_type === "v_prediction" ? epsFromV(xt, output, this.schedule.alphaBar(timestep)) : output;
-    });
+  /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
+  withScheduler(schedulerConfig: SchedulerConfig): StableDiffusion {
+    return new StableDiffusion({ ...this.#parts, schedulerConfig });
+  }
+
+  /** The guided output of the UNet for latents [b, c, h, w]; one call over [uncond; cond]. context, uncond [b, L, d]. */
+  predictOutput(xt: Tensor, timestep: number, { context, uncond, guidanceScale }: { context: Tensor; uncond: Tensor; guidanceScale: number }): Tensor {
+    return guidanceScale === 1
+      ? this.unet.forward(xt, timestep, context)
+      : scope(() => guide(this.unet.forward(cat([xt, xt]), timestep, cat([uncond, context])), guidanceScale));
+  }
+
+  /** ε of an output, which is ε itself or v. */
+  epsOf(xt: Tensor, output: Tensor, timestep: number): Tensor {
+    return this.schedule.config.prediction_type === "v_prediction" ? epsFromV(xt, output, this.schedule.alphaBar(timestep)) : output;
   }
 }
 
@@ -138,7 +144,7 @@ export function sampleLatents(pipe: StableDiffusion, options: SampleOptions): Te
       let xt = draw();
       for (const [i, t] of pipe.schedule.timesteps(steps).entries()) {
         xt = scope(() => {
-          const eps = pipe.predictEps(xt, t, { context, uncond, guidanceScale });
+          const eps = pipe.epsOf(xt, pipe.predictOutput(xt, t, { context, uncond, guidanceScale }), t);
           const { mean, std } = ddimStep(xt, eps, {
             alphaBar: pipe.schedule.alphaBar(t),
             alphaBarPrev: pipe.schedule.alphaBar(Math.max(t - stride, 0)),

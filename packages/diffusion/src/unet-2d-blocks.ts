@@ -1,5 +1,5 @@
 import { cat, Module, scope, type Tensor } from "@spo/torch";
-import { Transformer2DModel } from "./attention.js";
+import { type Context, Transformer2DModel } from "./attention.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 
 /** What one level of the UNet is made of. `transformer` absent: no attention at this level. */
@@ -14,8 +14,7 @@ export interface LevelOptions {
 export interface BlockInputs {
   /** [b, timeDim] */
   temb: Tensor;
-  /** [b, m, contextDim] */
-  context: Tensor;
+  context: Context;
 }
 
 /** Sees an intermediate value by its name; for tests and inspection. */

@@ -1,5 +1,6 @@
 import { arange, cat, Conv2d, GroupNorm, Linear, Module, scope, silu, type Tensor, tensor } from "@spo/torch";
 import { z } from "zod";
+import type { Context } from "./attention.js";
 import { checkConfig, only } from "./config.js";
 import { DownBlock2D, MidBlock2DCrossAttn, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
 
@@ -100,7 +101,7 @@ export interface AddedConditions {
 /**
  * Predicts the noise in latents. Source: diffusers UNet2DConditionModel; Rombach et al. 2022; Podell et al. 2023 for SDXL.
  *
- * sample [b, 4, h, w], timesteps (a number or int64 [b], in [0, 1000)), context [b, m, d] → [b, 4, h, w].
+ * sample [b, 4, h, w], timesteps (a number or int64 [b], in [0, 1000)), context [b, m, d] or shared by rows → [b, 4, h, w].
  * h and w may be any size: up-sampling goes to the size of the skip tensors.
  */
 export class UNet2DConditionModel extends Module {
@@ -169,7 +170,7 @@ export class UNet2DConditionModel extends Module {
     return this.#config;
   }
 
-  forward(sample: Tensor, timesteps: Tensor | number, context: Tensor, { added, tap }: { added?: AddedConditions; tap?: Tap } = {}): Tensor {
+  forward(sample: Tensor, timesteps: Tensor | number, context: Context, { added, tap }: { added?: AddedConditions; tap?: Tap } = {}): Tensor {
     return scope(() => {
       const inputs = { temb: this.#embedTime(sample, timesteps, added, tap), context };
       let h = this.conv_in.forward(sample);

@@ -1,7 +1,10 @@
+import { join } from "node:path";
+import { noGrad, openSafetensors, type SafetensorsFile, scope, type Tensor } from "@spo/torch";
+
 /** One comparison of a computed tensor with a golden one. */
 export interface Case {
   case: string;
-  /** Largest absolute difference (or as the check's name says). NaN where shapes differ. */
+  /** Largest absolute difference, NaN where shapes differ; for exact cases the number of wrong entries. */
   maxError: number;
   tolerance: number;
 }
@@ -13,4 +16,66 @@ export interface Check {
   files: readonly string[];
   /** dir: the fixtures' folder. Throws when a file is damaged or of another form. */
   run(dir: string): Promise<Case[]> | Case[];
+}
+
+/** Collects cases. */
+export class Cases {
+  readonly list: Case[] = [];
+
+  /** tolerance: absolute, or a function of the expected tensor's largest magnitude. */
+  near(name: string, actual: Tensor, expected: Tensor, tolerance: number | ((scale: number) => number)): void {
+    const same = actual.shape.join() === expected.shape.join();
+    const error = same ? noGrad(() => scope(() => largest(actual.sub(expected)))) : Number.NaN;
+    this.list.push({
+      case: name,
+      maxError: error,
+      tolerance: typeof tolerance === "number" ? tolerance : tolerance(largest(expected)),
+    });
+  }
+
+  /** Lists of numbers or booleans that must be equal. */
+  exact(name: string, actual: readonly (number | boolean)[], expected: readonly (number | boolean)[]): void {
+    const wrong = expected.filter((value, i) => Number(actual[i]) !== Number(value)).length;
+    this.list.push({ case: name, maxError: wrong + Math.abs(actual.length - expected.length), tolerance: 0 });
+  }
+
+  /** All gradients of a file together; tolerance: of their largest magnitude. */
+  gradients(
+    name: string,
+    wanted: Iterable<[name: string, actual: Tensor | undefined, expected: Tensor]>,
+    tolerance: (scale: number) => number,
+  ): void {
+    let worst = 0;
+    let scale = 0;
+    for (const [, actual, expected] of wanted) {
+      scope(() => {
+        scale = Math.max(scale, largest(expected));
+        worst = Math.max(worst, actual ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY);
+      });
+    }
+    this.list.push({ case: name, maxError: worst, tolerance: tolerance(scale) });
+  }
+}
+
+/** Largest magnitude in a tensor; 0 for an empty one. */
+export const largest = (x: Tensor): number => noGrad(() => scope(() => (x.numel === 0 ? 0 : x.abs().max().item())));
+
+/** Runs `fn` in a scope and gives the cases that it collected. */
+export function collectCases(fn: (cases: Cases) => void): Case[] {
+  const cases = new Cases();
+  scope(() => fn(cases));
+  return cases.list;
+}
+
+/** A golden file, its tensors by name, and the settings in its metadata entry `meta`. */
+export function openGolden(
+  folder: string,
+  name: string,
+): { file: SafetensorsFile; get: (name: string) => Tensor; meta: Record<string, unknown> } {
+  const file = openSafetensors(join(folder, name));
+  return {
+    file,
+    get: (tensorName) => file.get(tensorName),
+    meta: JSON.parse(file.metadata.meta ?? "{}") as Record<string, unknown>,
+  };
 }

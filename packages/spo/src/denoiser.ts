@@ -1,4 +1,4 @@
-import { type AddedConditions, guide, type UNet2DConditionModel } from "@spo/diffusion";
+import { type AddedConditions, guide, type SharedContext, type UNet2DConditionModel } from "@spo/diffusion";
 import { cat, scope, type Tensor, tensor } from "@spo/torch";
 
 /** What a UNet is told about each of n prompts. */
@@ -46,10 +46,10 @@ export function guidedDenoiser({
   return {
     samplePasses: guided ? 2 : 1,
     forRows(rows) {
-      const { context, added } = guided
-        ? joined(conditionRows(unconditional, rows), conditionRows(conditional, rows))
-        : conditionRows(conditional, rows);
-      const dtype = context.dtype;
+      const sides = guided ? [unconditional, conditional] : [conditional];
+      const context = sharedContext(sides, rows);
+      const added = addedRows(sides, rows);
+      const dtype = context.texts.dtype;
       return (xt, t) =>
         scope(() => {
           const input = xt.to({ dtype });
@@ -64,24 +64,32 @@ export function guidedDenoiser({
   };
 }
 
-/** The given rows; a single row serves all. */
-function conditionRows({ context, added }: Conditions, rows: readonly number[]): Conditions {
-  const index = tensor([...rows], { dtype: "int64", device: context.device });
+/** The sides one below the other, each for the given rows, every text of a side once. A single row serves all. */
+function sharedContext(sides: readonly Conditions[], rows: readonly number[]): SharedContext {
+  const texts: Tensor[] = [];
+  const places: number[] = [];
+  let start = 0;
+  for (const { context } of sides) {
+    const wanted = context.shape[0] === 1 ? rows.map(() => 0) : rows;
+    const distinct = [...new Set(wanted)];
+    texts.push(context.indexSelect(0, indices(distinct, context)));
+    places.push(...wanted.map((row) => start + distinct.indexOf(row)));
+    start += distinct.length;
+  }
+  const all = cat(texts);
+  return { texts: all, rows: indices(places, all) };
+}
+
+function addedRows(sides: readonly Conditions[], rows: readonly number[]): AddedConditions | undefined {
+  const parts = sides.map(({ added }) => added);
+  if (!parts.every((added) => added !== undefined)) return undefined;
   const take = (all: Tensor): Tensor =>
-    all.shape[0] === 1 ? all.expand([rows.length, ...all.shape.slice(1)]) : all.indexSelect(0, index);
+    all.shape[0] === 1 ? all.expand([rows.length, -1]) : all.indexSelect(0, indices(rows, all));
   return {
-    context: take(context),
-    added: added && { textEmbeds: take(added.textEmbeds), timeIds: take(added.timeIds) },
+    textEmbeds: cat(parts.map(({ textEmbeds }) => take(textEmbeds))),
+    timeIds: cat(parts.map(({ timeIds }) => take(timeIds))),
   };
 }
 
-function joined(first: Conditions, second: Conditions): Conditions {
-  return {
-    context: cat([first.context, second.context]),
-    added: first.added &&
-      second.added && {
-        textEmbeds: cat([first.added.textEmbeds, second.added.textEmbeds]),
-        timeIds: cat([first.added.timeIds, second.added.timeIds]),
-      },
-  };
-}
+const indices = (places: readonly number[], like: Tensor): Tensor =>
+  tensor([...places], { dtype: "int64", device: like.device });

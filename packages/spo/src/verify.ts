@@ -3,7 +3,11 @@ import { join } from "node:path";
 import {
   addLora,
   type Case,
+  type Cases,
   type Check,
+  collectCases,
+  largest,
+  openGolden,
   loadUnet,
   loadVae,
   NoiseSchedule,
@@ -17,7 +21,6 @@ import {
   clipGradNorm,
   Generator,
   noGrad,
-  openSafetensors,
   type SafetensorsFile,
   scope,
   stack,
@@ -71,62 +74,6 @@ export const spoChecks: Check[] = [
   ]),
 ];
 
-/** Collects cases, each the largest absolute difference of two tensors. */
-class Cases {
-  readonly list: Case[] = [];
-
-  near(name: string, actual: Tensor, expected: Tensor, tolerance: number): void {
-    const same = actual.shape.join() === expected.shape.join();
-    const error = same ? noGrad(() => scope(() => largest(actual.sub(expected)))) : Number.NaN;
-    this.list.push({ case: name, maxError: error, tolerance });
-  }
-
-  /** Lists of numbers or booleans that must be equal. */
-  exact(name: string, actual: readonly (number | boolean)[], expected: readonly (number | boolean)[]): void {
-    const wrong = expected.filter((value, i) => Number(actual[i]) !== Number(value)).length;
-    this.list.push({ case: name, maxError: wrong + Math.abs(actual.length - expected.length), tolerance: 0 });
-  }
-
-  gradients(
-    name: string,
-    wanted: Iterable<[name: string, actual: Tensor | undefined, expected: Tensor]>,
-    tolerance: (scale: number) => number,
-  ): void {
-    let worst = 0;
-    let scale = 0;
-    for (const [, actual, expected] of wanted) {
-      scope(() => {
-        scale = Math.max(scale, largest(expected));
-        worst = Math.max(
-          worst,
-          actual ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY,
-        );
-      });
-    }
-    this.list.push({ case: name, maxError: worst, tolerance: tolerance(scale) });
-  }
-}
-
-const largest = (x: Tensor): number => noGrad(() => scope(() => (x.numel === 0 ? 0 : x.abs().max().item())));
-
-function collect(fn: (cases: Cases) => void): Case[] {
-  const cases = new Cases();
-  scope(() => fn(cases));
-  return cases.list;
-}
-
-function open(
-  folder: string,
-  name: string,
-): { file: SafetensorsFile; get: (name: string) => Tensor; meta: Record<string, unknown> } {
-  const file = openSafetensors(join(folder, name));
-  return {
-    file,
-    get: (tensorName) => file.get(tensorName),
-    meta: JSON.parse(file.metadata.meta ?? "{}") as Record<string, unknown>,
-  };
-}
-
 const scheduleOf = (folder: string, family: Family): NoiseSchedule =>
   new NoiseSchedule(
     readJson(join(folder, `tiny-${family}`, "scheduler", "scheduler_config.json")) as SchedulerConfig,
@@ -155,9 +102,9 @@ const denoiserOf = (
   });
 
 function checkSpm(folder: string): Case[] {
-  return collect((cases) =>
+  return collectCases((cases) =>
     noGrad(() => {
-      const { get, meta } = open(folder, "expected-spm.safetensors");
+      const { get, meta } = openGolden(folder, "expected-spm.safetensors");
       const { spm } = loadSpm(join(folder, "tiny-spm"));
       const timesteps = get("timesteps").toNumbers();
       cases.near("sinusoid", timestepSinusoid(get("timesteps"), sinusoidOf(spm)), get("sinusoid"), 1e-5);
@@ -193,8 +140,8 @@ const sinusoidOf = ({
 });
 
 function checkPixels(folder: string): Case[] {
-  return collect((cases) => {
-    const { file, get, meta } = open(folder, "spm-preprocess.safetensors");
+  return collectCases((cases) => {
+    const { file, get, meta } = openGolden(folder, "spm-preprocess.safetensors");
     const processor = {
       size: meta.size as number,
       mean: meta.image_mean as number[],
@@ -222,8 +169,8 @@ function checkPixels(folder: string): Case[] {
 }
 
 function checkSpmLoss(folder: string): Case[] {
-  return collect((cases) => {
-    const { file, get } = open(folder, "losses-spm.safetensors");
+  return collectCases((cases) => {
+    const { file, get } = openGolden(folder, "losses-spm.safetensors");
     const { spm } = loadSpm(join(folder, "tiny-spm"));
     spm.requiresGrad_();
     const timesteps = get("timesteps");
@@ -283,7 +230,7 @@ function checkDecisions(folder: string): Case[] {
   const { cases: given, relabel: relabelled } = JSON.parse(
     readFileSync(join(folder, "resampler.json"), "utf8"),
   ) as DecisionCases;
-  return collect((cases) => {
+  return collectCases((cases) => {
     for (const { name, scores, threshold, valid, win_any_of, lose_any_of, margin } of given) {
       const found = compare(scores, threshold);
       const among = (chosen: number[], allowed: number[][]): boolean[] =>
@@ -308,8 +255,8 @@ function checkDecisions(folder: string): Case[] {
 }
 
 function checkAdamW(folder: string): Case[] {
-  return collect((cases) => {
-    const { file, get, meta } = open(folder, "losses-adamw.safetensors");
+  return collectCases((cases) => {
+    const { file, get, meta } = openGolden(folder, "losses-adamw.safetensors");
     const settings = meta as {
       lr: number;
       betas: [number, number];
@@ -354,9 +301,9 @@ function checkAdamW(folder: string): Case[] {
 }
 
 function checkNoising(folder: string, family: Family): Case[] {
-  return collect((cases) =>
+  return collectCases((cases) =>
     noGrad(() => {
-      const { file, get, meta } = open(folder, `spm-noising-${family}.safetensors`);
+      const { file, get, meta } = openGolden(folder, `spm-noising-${family}.safetensors`);
       const { guidance_scale: guidanceScale, size } = meta as { guidance_scale: number; size: number };
       const unet = loadUnet(join(folder, `tiny-${family}`, "unet"));
       const vae = loadVae(join(folder, `tiny-${family}`, "vae"));
@@ -389,9 +336,9 @@ function checkNoising(folder: string, family: Family): Case[] {
 }
 
 function checkRollout(folder: string, family: Family): Case[] {
-  return collect((cases) =>
+  return collectCases((cases) =>
     noGrad(() => {
-      const { file, get, meta } = open(folder, `rollout-${family}.safetensors`);
+      const { file, get, meta } = openGolden(folder, `rollout-${family}.safetensors`);
       const settings = meta as {
         steps: number;
         k: number;
@@ -475,8 +422,8 @@ function adaptedUnet(folder: string, family: Family, file: SafetensorsFile, { fr
 }
 
 function checkSpoLoss(folder: string, family: Family): Case[] {
-  return collect((cases) => {
-    const { file, get, meta } = open(folder, `losses-spo-${family}.safetensors`);
+  return collectCases((cases) => {
+    const { file, get, meta } = openGolden(folder, `losses-spo-${family}.safetensors`);
     const {
       beta,
       eps: clip,
@@ -563,8 +510,8 @@ function checkSpoLoss(folder: string, family: Family): Case[] {
 }
 
 function checkDpoLoss(folder: string, family: Family): Case[] {
-  return collect((cases) => {
-    const { file, get, meta } = open(folder, `losses-dpo-${family}.safetensors`);
+  return collectCases((cases) => {
+    const { file, get, meta } = openGolden(folder, `losses-dpo-${family}.safetensors`);
     const { unet, lora } = adaptedUnet(folder, family, file);
     const { context, added } = conditionsOf(file, "prompt_embeds", "text_embeds");
     const [noise, timesteps] = [get("noise"), get("timesteps")];

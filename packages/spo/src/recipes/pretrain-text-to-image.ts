@@ -1,8 +1,11 @@
 // Trains a small text encoder and UNet on captioned artwork, from scratch: the base model of the embedded default.
+import { join } from "node:path";
 import {
   type CLIPTextConfig,
   CLIPTextModel,
+  loadTextEncoder,
   loadTokenizer,
+  loadUnet,
   loadVae,
   NoiseSchedule,
   StableDiffusion,
@@ -13,6 +16,7 @@ import {
   AdamW,
   cat,
   clipGradNorm,
+  copyWeights,
   Ema,
   type Generator,
   initialize,
@@ -39,6 +43,7 @@ export const PretrainTextToImageConfig = z.strictObject({
   vae: z.string().describe("folder of a trained VAE"),
   tokenizer: z.string().describe("folder of a CLIP tokenizer"),
   output: z.string().describe("folder for the model, diffusers layout"),
+  init: z.string().optional().describe("model folder of the same sizes whose UNet and text encoder are trained further"),
   channels: z.array(z.int().positive()).min(1).default([32, 64, 128]).describe("block_out_channels of the UNet"),
   attention: z.array(z.boolean()).default([false, true, true]).describe("which levels look at the text"),
   heads: z.int().positive().default(4),
@@ -119,6 +124,7 @@ export async function* pretrainTextToImage(
   };
   const model = new TextToImage(new CLIPTextModel(textConfig), new UNet2DConditionModel(unetConfig(config, latentSize)));
   initialize(model, generatorAt(config.seed, "initialize"));
+  if (config.init) copyWeights(new TextToImage(loadTextEncoder(join(config.init, "text_encoder")), loadUnet(join(config.init, "unet"))), model);
   model.requiresGrad_();
   const parameters = model.parameters();
   const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.99], weightDecay: config.weightDecay });

@@ -65,7 +65,7 @@ export function chartSvg(chart: Chart): Html {
   const wantedY = points.flatMap(({ y, low, high }) => [y, low ?? y, high ?? y]);
   if (chart.reference) wantedY.push(chart.reference.y);
   if (bars) wantedY.push(0);
-  const yTicks = ticks(chart.y.domain ?? padded(wantedY, 0.04), 5);
+  const yTicks = ticks(chart.y.domain ?? yRange(wantedY, chart.y), 5);
   const yDomain = chart.y.domain ?? [
     Math.min(yTicks[0] as number, ...wantedY),
     Math.max(yTicks.at(-1) as number, ...wantedY),
@@ -96,7 +96,7 @@ export function chartSvg(chart: Chart): Html {
   );
   const reference =
     chart.reference &&
-    html`<line class="reference" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${fixed(py(chart.reference.y))}" y2="${fixed(py(chart.reference.y))}"/><text class="tick" x="${WIDTH - RIGHT}" y="${fixed(py(chart.reference.y) - 6)}" text-anchor="end">${chart.reference.label}</text>`;
+    html`<line class="reference" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${fixed(py(chart.reference.y))}" y2="${fixed(py(chart.reference.y))}"/><text class="tick" x="${LEFT + 6}" y="${fixed(py(chart.reference.y) + 14)}">${chart.reference.label}</text>`;
   const marks = chart.series.map((series, i) => {
     const kept = series.points.filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y));
     if (chart.kind === "line") return lines(series, kept, px, py);
@@ -178,6 +178,13 @@ export function ticks([low, high]: readonly [number, number], count: number): nu
   const first = Math.floor(low / step + 1e-9);
   const last = Math.ceil(high / step - 1e-9);
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
+/** A share stays in [0, 1]; what is never negative gets no axis below 0. */
+function yRange(values: readonly number[], { share }: Axis): [number, number] {
+  const [low, high] = padded(values, 0.04);
+  const least = Math.min(...values) >= 0 ? Math.max(0, low) : low;
+  return share && Math.max(...values) <= 1 ? [least, Math.min(1, high)] : [least, high];
 }
 
 function padded(values: readonly number[], share: number): [number, number] {

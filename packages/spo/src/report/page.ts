@@ -66,7 +66,7 @@ function headlines({ measures, pairCount, notes = [] }: ReportData): Html {
       if (wins) {
         return html`<li class="card"><div class="big">${written(wins.value, "share")}</div><p class="what">of ${pairCount} same-noise pairs: SPO preferred by <b>${name}</b></p><div>${chip(measure)} <span class="range">95 % interval ${writtenInterval(wins, "share")}</span></div></li>`;
       }
-      return html`<li class="card"><div class="big"><span class="from">${written(base.value, unit)} →</span> ${written(spo.value, unit)}</div><p class="what"><b>${name}</b>, base → SPO; ${measure.better} is better</p><div>${chip(measure)} <span class="range">95 % intervals ${writtenInterval(base, unit)}, ${writtenInterval(spo, unit)}</span></div></li>`;
+      return html`<li class="card"><div class="big"><span class="from">${written(base.value, unit)} →</span> ${written(spo.value, unit)}</div><p class="what"><b>${name}</b>, base → SPO; ${measure.better} is better</p><div>${chip(measure)} <span class="range">95 % intervals: base ${writtenInterval(base, unit)}, SPO ${writtenInterval(spo, unit)}</span></div></li>`;
     });
   return html`<ul class="headlines">${cards}</ul>${notes.length > 0 && html`<ul class="notes card">${notes.map((note) => html`<li>${note}</li>`)}</ul>`}`;
 }
@@ -154,7 +154,7 @@ function strips(all: readonly Strip[]): Html | undefined {
   if (all.length === 0) return undefined;
   return html`<section><h2>How pairs are found</h2>
 <p class="about">At each step several candidates are drawn from one state. The preference model scores what each would become; best and worst are a pair to learn from when they are far enough apart; a random candidate starts the next step, so that all pairs of an image share one history.</p>
-${all.map(({ prompt, rows }) => html`<div class="strip card"><h3>“${prompt}”</h3><div class="scroll"><table><caption></caption><thead><tr><th scope="col">timestep</th>${(rows[0]?.images ?? []).map((_, j) => html`<th scope="col">candidate ${j + 1}</th>`)}</tr></thead><tbody>${rows.map((row) => stripRow(row, prompt))}</tbody></table></div></div>`)}</section>`;
+<div class="strips">${all.map(({ prompt, rows }) => html`<div class="strip card"><h3>“${prompt}”</h3><div class="scroll"><table><caption></caption><thead><tr><th scope="col">timestep</th>${(rows[0]?.images ?? []).map((_, j) => html`<th scope="col">candidate ${j + 1}</th>`)}</tr></thead><tbody>${rows.map((row) => stripRow(row, prompt))}</tbody></table></div></div>`)}</section>`;
 }
 
 function stripRow(row: StripRow, prompt: string): Html {
@@ -163,7 +163,7 @@ function stripRow(row: StripRow, prompt: string): Html {
     const marks = [role === "win" && "▲ win", role === "lose" && "▼ lose"].filter(Boolean).join(" ");
     const score = row.scores[j] as number;
     const alt = `${prompt}, timestep ${row.timestep}, candidate ${j + 1}, score ${short(score)}${role && role !== "none" ? `, ${role}` : ""}${j === row.next ? ", goes on" : ""}`;
-    return html`<td class="${role}"><img src="${dataUrl(image)}" alt="${alt}"><div class="score">${short(score)}</div><div class="mark">${marks} ${j === row.next && html`<span class="on">● goes on</span>`}</div></td>`;
+    return html`<td class="${role}"><img src="${dataUrl(image)}" alt="${alt}"><div class="score">${score.toFixed(2)}</div><div class="mark">${marks} ${j === row.next && html`<span class="on">● goes on</span>`}</div></td>`;
   });
   return html`<tr><th scope="row">t = ${row.timestep}${!row.valid && html`<small>too close:<br>no pair</small>`}</th>${cells}</tr>`;
 }

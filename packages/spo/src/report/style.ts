@@ -31,7 +31,7 @@ figure { margin: 0; }
 .big { font-size: 2.4rem; font-weight: 650; letter-spacing: -.035em; line-height: 1.1; white-space: nowrap; }
 .big .from { color: var(--soft); font-weight: 450; }
 .headlines .what { margin: 6px 0 10px; line-height: 1.4; }
-.headlines .range { color: var(--soft); font-size: .875rem; }
+.headlines .range { display: block; color: var(--soft); font-size: .875rem; margin-top: 8px; }
 .chip { display: inline-block; font-size: .8rem; font-weight: 600; padding: 1px 9px; border-radius: 99px; border: 1px solid currentColor; white-space: nowrap; }
 .chip.better { color: var(--win); } .chip.worse { color: var(--lose); } .chip.unclear { color: var(--soft); }
 .notes { margin: 24px 0 0; padding: 14px 20px 14px 38px; color: var(--soft); }
@@ -44,16 +44,15 @@ figure { margin: 0; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(248px, 1fr)); gap: 16px; }
 .pair { padding: 10px 10px 8px; }
 .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; }
-.side { position: relative; }
-.side img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 8px; background: #fff; }
-.side span { position: absolute; left: 6px; bottom: 6px; font-size: .72rem; font-weight: 650; line-height: 1.5; padding: 0 7px; border-radius: 99px; color: #fff; background: #6d685c; }
-.side.spo span { background: #0b7a75; }
-.pair figcaption { display: flex; justify-content: space-between; gap: 8px; font-size: .85rem; padding-top: 6px; }
-.pair figcaption span { color: var(--soft); white-space: nowrap; }
+.side img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 8px; background: #fff; box-shadow: 0 0 0 1px var(--line); }
+.side span { display: block; text-align: center; font-size: .76rem; font-weight: 600; line-height: 1.4; padding-top: 4px; color: var(--soft); }
+.side.spo span { color: var(--spo); }
+.pair figcaption { display: flex; justify-content: space-between; gap: 8px; font-size: .88rem; font-weight: 600; padding-top: 6px; margin-top: 6px; border-top: 1px solid var(--grid); }
+.pair figcaption span { font-weight: 400; color: var(--soft); white-space: nowrap; }
 #pictures:has([value=base]:checked) .gallery, #pictures:has([value=spo]:checked) .gallery, #pictures:has([value=flicker]:checked) .gallery { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); }
 #pictures:has([value=base]:checked) .sides, #pictures:has([value=spo]:checked) .sides, #pictures:has([value=flicker]:checked) .sides { grid-template-columns: 1fr; }
 #pictures:has([value=base]:checked) .side.spo, #pictures:has([value=spo]:checked) .side.base { display: none; }
-#pictures:has([value=flicker]:checked) .side { grid-area: 1 / 1; }
+#pictures:has([value=flicker]:checked) .side { grid-area: 1 / 1; background: var(--card); }
 #pictures:has([value=flicker]:checked) .side.spo { animation: flicker 2s step-end infinite; }
 @keyframes flicker { 0% { opacity: 1; } 50% { opacity: 0; } }
 @media (prefers-reduced-motion: reduce) {
@@ -92,7 +91,8 @@ details { margin-top: 6px; font-size: .88rem; } summary { cursor: pointer; color
 details table { font-size: .85rem; } details td, details th { padding: 3px 10px; }
 .empty { color: var(--soft); padding: 40px 0; text-align: center; }
 
-.strip { padding: 16px 18px 6px; margin-bottom: 16px; }
+.strips { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 16px; }
+.strip { padding: 16px 18px 6px; }
 .strip table { width: auto; } .strip th, .strip td { border: 0; padding: 6px 8px; text-align: center; }
 .strip tbody th { min-width: 76px; text-align: left; vertical-align: middle; }
 .strip img { display: block; width: 92px; aspect-ratio: 1; object-fit: contain; border-radius: 8px; background: #fff; box-shadow: 0 0 0 1px var(--line); }

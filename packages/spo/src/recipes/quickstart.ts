@@ -1,0 +1,182 @@
+// The product's main job on the embedded default: train a preference model, post-train the base with SPO, measure, report.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { StableDiffusion } from "@spo/diffusion";
+import { engineFacts, getThreads, keep, writeFileAtomic } from "@spo/torch";
+import { z } from "zod";
+import { loadArtworkJudge } from "../artwork-judge.js";
+import { readArtwork } from "../data/artwork.js";
+import { readPrompts } from "../data/prompts.js";
+import { type EvaluationTools, evaluateModel, type ImageFigures, realFeatures } from "../evaluation/evaluate.js";
+import { SpmJudge } from "../judge.js";
+import { type Event, Run } from "../records/index.js";
+import { loadSpm } from "../spm.js";
+import { WorkMeter } from "../work.js";
+import { TrainSpmConfig, trainSpm } from "./train-spm.js";
+import { TrainSpoConfig, trainSpo } from "./train-spo.js";
+import type { RecipeContext } from "./recipe.js";
+
+/** quickstart.json of an example folder: settings of both trainings and of the evaluation, and what `--fast` changes. */
+const Settings = z.strictObject({
+  spm: z.record(z.string(), z.unknown()),
+  spo: z.record(z.string(), z.unknown()),
+  evaluation: z.strictObject({
+    seeds: z.array(z.int().min(0)).min(1),
+    perPrompt: z.int().positive(),
+    steps: z.int().positive(),
+    guidanceScale: z.number(),
+    eta: z.number().min(0).max(1),
+  }),
+  fast: z.strictObject({
+    spm: z.record(z.string(), z.unknown()),
+    spo: z.record(z.string(), z.unknown()),
+    evaluation: z.record(z.string(), z.unknown()),
+  }),
+});
+
+export interface QuickstartOptions {
+  /** Folder with model/, clip/, judge/, data/, prompts/ and quickstart.json. */
+  example: string;
+  /** Where the runs and the report go. A second call goes on where the first one stopped. */
+  folder: string;
+  /** Less training and fewer images: shows that everything works, not what it reaches. */
+  fast: boolean;
+  /** Replaces settings of the SPO training, for controls and seeds. */
+  spo?: Record<string, unknown>;
+}
+
+export interface Progress {
+  stage: string;
+  done: number;
+  total: number;
+  /** Short, for the progress line. */
+  detail?: string;
+}
+
+/** What the quickstart measured, with everything that a report needs. */
+export interface QuickstartResult {
+  options: QuickstartOptions;
+  settings: { spm: TrainSpmConfig; spo: TrainSpoConfig; evaluation: z.output<typeof Settings>["evaluation"] };
+  base: ImageFigures[];
+  spo: ImageFigures[];
+  /** The judge's features of real artwork of the held-out prompts. */
+  real: number[][];
+  spmEvents: Event[];
+  spoEvents: Event[];
+  strips: StripFile;
+  engine: Record<string, string | number>;
+  seconds: number;
+}
+
+export type StripFile = {
+  prompt: string;
+  comparison: number;
+  timestep: number;
+  scores: number[];
+  win: number;
+  lose: number;
+  valid: boolean;
+  next?: number;
+  /** PNGs in base64. */
+  images: string[];
+}[];
+
+/** Runs what is not done yet. Ends with the measurements. */
+export async function* quickstart(options: QuickstartOptions, { signal }: Pick<RecipeContext, "signal">): AsyncGenerator<Progress, QuickstartResult> {
+  const began = performance.now();
+  const at = (...path: string[]): string => join(options.example, ...path);
+  const raw = Settings.parse(JSON.parse(readFileSync(at("quickstart.json"), "utf8")));
+  const chosen = options.fast
+    ? { spm: { ...raw.spm, ...raw.fast.spm }, spo: { ...raw.spo, ...raw.fast.spo }, evaluation: { ...raw.evaluation, ...raw.fast.evaluation } }
+    : raw;
+  const evaluation = Settings.shape.evaluation.parse(chosen.evaluation);
+  const spmConfig = TrainSpmConfig.parse({ model: at("model"), init: at("clip"), pairs: at("data", "pairs.parquet"), output: join(options.folder, "spm", "model"), ...chosen.spm });
+  const spoConfig = TrainSpoConfig.parse({
+    model: at("model"),
+    spm: spmConfig.output,
+    prompts: at("prompts", "train.txt"),
+    output: join(options.folder, "spo", "model"),
+    ...chosen.spo,
+    ...options.spo,
+  });
+
+  const spmRun = Run.open(join(options.folder, "spm"), { kind: "train spm", config: spmConfig, engine: engineFacts() });
+  if (!spmRun.result()) {
+    for await (const event of trainSpm(spmConfig, { run: spmRun, signal })) {
+      await setImmediate(); // signals and timers have their turn
+      if (event.type === "phase") yield { stage: "preference model: noised pairs", done: event.done, total: event.total };
+      if (event.type === "step") yield { stage: "preference model", done: event.step, total: event.total, detail: `accuracy ${event.metrics.accuracy?.toFixed(2)}` };
+    }
+  }
+  const spoRun = Run.open(join(options.folder, "spo"), { kind: "train spo", config: spoConfig, engine: engineFacts() });
+  if (!spoRun.result()) {
+    for await (const event of trainSpo(spoConfig, { run: spoRun, signal })) {
+      await setImmediate();
+      if (event.type === "step") {
+        const { progress, loss, accuracy } = event.metrics;
+        yield { stage: "SPO", done: (progress ?? 0) * event.total, total: event.total, detail: `loss ${loss?.toFixed(4)}, win over lose ${accuracy?.toFixed(2)}` };
+      }
+    }
+  }
+
+  const heldOut = readPrompts(at("prompts", "held-out.txt"));
+  const judge = loadArtworkJudge(at("judge"));
+  const { spm, processor } = loadSpm(spmConfig.output);
+  const base = StableDiffusion.load(at("model"));
+  const tools: EvaluationTools = {
+    judge,
+    spm: new SpmJudge(spm, processor, (texts) => base.tokenizer.encodeBatch(texts)),
+    choices: readPrompts([at("prompts", "train.txt"), at("prompts", "held-out.txt")]),
+  };
+  const images: Record<"base" | "spo", ImageFigures[]> = { base: [], spo: [] };
+  const total = 2 * heldOut.length * evaluation.perPrompt * evaluation.seeds.length;
+  for (const which of ["base", "spo"] as const) {
+    const kept = join(options.folder, `evaluation-${which}.json`);
+    const key = JSON.stringify({ evaluation, spm: spmConfig, model: which === "base" ? null : spoConfig });
+    const before = readImages(kept, key);
+    if (before) {
+      images[which] = before;
+      continue;
+    }
+    const pipe = which === "base" ? base : StableDiffusion.load(spoConfig.output);
+    const meter = new WorkMeter();
+    for (const measured of evaluateModel(pipe, heldOut, evaluation.seeds, evaluation, tools, meter)) {
+      images[which].push(...measured);
+      yield { stage: `images of ${which === "base" ? "the base" : "SPO"}`, done: images.base.length + images.spo.length, total };
+      await setImmediate();
+      signal.throwIfAborted();
+    }
+    writeImages(kept, key, images[which]);
+  }
+  const artwork = await readArtwork(at("data", "artwork.parquet"));
+  keep(artwork.pixels);
+  return {
+    options,
+    settings: { spm: spmConfig, spo: spoConfig, evaluation },
+    ...images,
+    real: realFeatures(base, judge, artwork, heldOut),
+    spmEvents: spmRun.events(),
+    spoEvents: spoRun.events(),
+    strips: readStrips(join(options.folder, "spo", "strips")),
+    engine: { ...engineFacts(), threads: getThreads(), node: process.version },
+    seconds: (performance.now() - began) / 1000,
+  };
+}
+
+function readImages(path: string, key: string): ImageFigures[] | undefined {
+  if (!existsSync(path)) return undefined;
+  const saved = JSON.parse(readFileSync(path, "utf8")) as { key: string; images: (Omit<ImageFigures, "rgb"> & { rgb: string })[] };
+  if (saved.key !== key) return undefined;
+  return saved.images.map((image) => ({ ...image, rgb: new Uint8Array(Buffer.from(image.rgb, "base64")) }));
+}
+
+function writeImages(path: string, key: string, images: readonly ImageFigures[]): void {
+  writeFileAtomic(path, JSON.stringify({ key, images: images.map((image) => ({ ...image, rgb: Buffer.from(image.rgb).toString("base64") })) }));
+}
+
+/** The strip of the first round: there the policy still is the base. */
+function readStrips(folder: string): StripFile {
+  const path = join(folder, "round-000000.json");
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as StripFile) : [];
+}

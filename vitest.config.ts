@@ -1,0 +1,47 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const root = fileURLToPath(new URL(".", import.meta.url));
+
+/** Each export of each package → its source, so that tests need no build: `@spo/torch/files` → packages/torch/src/files.ts. */
+function sources() {
+  return readdirSync(`${root}packages`).flatMap((folder) => {
+    const { name, exports } = JSON.parse(readFileSync(`${root}packages/${folder}/package.json`, "utf8"));
+    return Object.entries<{ default: string }>(exports).map(([path, { default: built }]) => ({
+      find: new RegExp(`^${name}${path.slice(1)}$`),
+      replacement: `${root}packages/${folder}/${built.replace("./dist/", "src/").replace(/\.js$/, ".ts")}`,
+    }));
+  });
+}
+
+export default defineConfig({
+  resolve: { alias: sources() },
+  oxc: { target: "es2022" }, // Node 20 has no `using`
+  test: {
+    pool: "forks",
+    maxWorkers: 2,
+    // One thread: the same bits in every run, and no barriers between busy workers.
+    env: { OMP_NUM_THREADS: "1" },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "fast",
+          include: ["packages/*/src/**/*.test.ts", "native/lib/**/*.test.mjs", "scripts/**/*.test.mjs"],
+          testTimeout: 30_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: ["tests/**/*.e2e.test.ts"],
+          testTimeout: 10 * 60_000,
+          hookTimeout: 10 * 60_000,
+          sequence: { groupOrder: 1 }, // after the fast ones
+        },
+      },
+    ],
+  },
+});
