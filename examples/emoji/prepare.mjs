@@ -36,7 +36,9 @@ const SETS = {
 function fileOf(set, code) {
   const { folder, ending } = /** @type {{ folder: string, ending: string }} */ (SETS[set]);
   const bare = code.replaceAll("-fe0f", "");
-  return [code, bare, `${bare}-fe0f`].map((name) => join(from, folder, name + ending)).find((path) => existsSync(path));
+  return [code, bare, `${bare}-fe0f`]
+    .map((name) => join(from, folder, name + ending))
+    .find((path) => existsSync(path));
 }
 
 /** Crops to what is drawn, fits it into INNER pixels, centres it on white. @param {string} path */
@@ -86,4 +88,6 @@ const buffer = parquetWriteBuffer({
   ],
 });
 writeFileSync(join(here, "data", "artwork.parquet"), new Uint8Array(buffer));
-process.stderr.write(`${rows.length} renderings of ${concepts.length} concepts, ${(buffer.byteLength / 1e6).toFixed(1)} MB\n`);
+process.stderr.write(
+  `${rows.length} renderings of ${concepts.length} concepts, ${(buffer.byteLength / 1e6).toFixed(1)} MB\n`,
+);

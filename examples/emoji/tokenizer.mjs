@@ -36,17 +36,31 @@ for (const word of words) {
 }
 const ordered = [...merges].sort(([a], [b]) => a.length - b.length || (a < b ? -1 : 1));
 const vocabulary = Object.fromEntries(
-  [...symbols, ...ordered.map(([symbol]) => symbol), "<|startoftext|>", "<|endoftext|>"].map((symbol, id) => [symbol, id]),
+  [...symbols, ...ordered.map(([symbol]) => symbol), "<|startoftext|>", "<|endoftext|>"].map((symbol, id) => [
+    symbol,
+    id,
+  ]),
 );
 
 const folder = join(here, "tokenizer");
 mkdirSync(folder, { recursive: true });
-const special = (/** @type {string} */ content) => ({ content, lstrip: false, normalized: true, rstrip: false, single_word: false });
+const special = (/** @type {string} */ content) => ({
+  content,
+  lstrip: false,
+  normalized: true,
+  rstrip: false,
+  single_word: false,
+});
 /** @param {string} name @param {string} text */
 const write = (name, text) => writeFileSync(join(folder, name), text);
 write("vocab.json", `${JSON.stringify(vocabulary)}\n`);
 write("merges.txt", `#version: 0.2\n${ordered.map(([, pair]) => pair.join(" ")).join("\n")}\n`);
-const tokens = { bos_token: special("<|startoftext|>"), eos_token: special("<|endoftext|>"), unk_token: special("<|endoftext|>"), pad_token: "<|endoftext|>" };
+const tokens = {
+  bos_token: special("<|startoftext|>"),
+  eos_token: special("<|endoftext|>"),
+  unk_token: special("<|endoftext|>"),
+  pad_token: "<|endoftext|>",
+};
 write("special_tokens_map.json", `${JSON.stringify(tokens, null, 2)}\n`);
 write(
   "tokenizer_config.json",

@@ -1,4 +1,14 @@
-import { Conv2d, gelu, GroupNorm, LayerNorm, Linear, Module, scaledDotProductAttention, scope, Tensor } from "@spo/torch";
+import {
+  Conv2d,
+  GroupNorm,
+  gelu,
+  LayerNorm,
+  Linear,
+  Module,
+  scaledDotProductAttention,
+  scope,
+  Tensor,
+} from "@spo/torch";
 
 /** Texts of a batch in which several rows read the same one: row i reads texts[rows[i]]. */
 export interface SharedContext {
@@ -23,7 +33,12 @@ export class Attention extends Module {
   readonly to_out: [Linear];
   readonly #heads: number;
 
-  constructor(queryDim: number, heads: number, headDim: number, { contextDim = queryDim, bias = false } = {}) {
+  constructor(
+    queryDim: number,
+    heads: number,
+    headDim: number,
+    { contextDim = queryDim, bias = false } = {},
+  ) {
     super();
     const inner = heads * headDim;
     this.to_q = new Linear(queryDim, inner, { bias });
@@ -37,7 +52,9 @@ export class Attention extends Module {
     return scope(() => {
       const q = this.#split(this.to_q.forward(x));
       const read = (to: Linear): Tensor =>
-        context instanceof Tensor ? to.forward(context) : to.forward(context.texts).indexSelect(0, context.rows);
+        context instanceof Tensor
+          ? to.forward(context)
+          : to.forward(context.texts).indexSelect(0, context.rows);
       const k = this.#split(read(this.to_k));
       const v = this.#split(read(this.to_v));
       const attended = scaledDotProductAttention(q, k, v).transpose(1, 2).flatten(2); // [b, n, inner]
@@ -126,10 +143,16 @@ export class Transformer2DModel extends Module {
   constructor(
     channels: number,
     heads: number,
-    { layers, contextDim, groups, linear }: { layers: number; contextDim: number; groups: number; linear: boolean },
+    {
+      layers,
+      contextDim,
+      groups,
+      linear,
+    }: { layers: number; contextDim: number; groups: number; linear: boolean },
   ) {
     super();
-    const project = (): Linear | Conv2d => (linear ? new Linear(channels, channels) : new Conv2d(channels, channels, 1));
+    const project = (): Linear | Conv2d =>
+      linear ? new Linear(channels, channels) : new Conv2d(channels, channels, 1);
     this.norm = new GroupNorm(groups, channels, { eps: 1e-6 });
     this.proj_in = project();
     this.transformer_blocks = Array.from(

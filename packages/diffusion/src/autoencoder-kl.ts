@@ -1,4 +1,4 @@
-import { cat, Conv2d, GroupNorm, Module, randn, type Generator, scope, silu, type Tensor } from "@spo/torch";
+import { Conv2d, cat, type Generator, GroupNorm, Module, randn, scope, silu, type Tensor } from "@spo/torch";
 import { z } from "zod";
 import { Attention } from "./attention.js";
 import { checkConfig, only } from "./config.js";
@@ -61,7 +61,10 @@ class MidBlock extends Module {
   constructor(channels: number, groups: number, attention: boolean) {
     super();
     this.attentions = attention ? [new VaeAttention(channels, groups)] : [];
-    this.resnets = [new ResnetBlock2D(channels, channels, { groups, eps: EPS }), new ResnetBlock2D(channels, channels, { groups, eps: EPS })];
+    this.resnets = [
+      new ResnetBlock2D(channels, channels, { groups, eps: EPS }),
+      new ResnetBlock2D(channels, channels, { groups, eps: EPS }),
+    ];
   }
 
   forward(x: Tensor): Tensor {
@@ -76,9 +79,16 @@ class DownEncoderBlock2D extends Module {
   readonly resnets: ResnetBlock2D[];
   readonly downsamplers: Downsample2D[];
 
-  constructor(inChannels: number, outChannels: number, { layers, groups, down }: { layers: number; groups: number; down: boolean }) {
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    { layers, groups, down }: { layers: number; groups: number; down: boolean },
+  ) {
     super();
-    this.resnets = Array.from({ length: layers }, (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, { groups, eps: EPS }));
+    this.resnets = Array.from(
+      { length: layers },
+      (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, { groups, eps: EPS }),
+    );
     this.downsamplers = down ? [new Downsample2D(outChannels, 0)] : [];
   }
 
@@ -95,9 +105,16 @@ class UpDecoderBlock2D extends Module {
   readonly resnets: ResnetBlock2D[];
   readonly upsamplers: Upsample2D[];
 
-  constructor(inChannels: number, outChannels: number, { layers, groups, up }: { layers: number; groups: number; up: boolean }) {
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    { layers, groups, up }: { layers: number; groups: number; up: boolean },
+  ) {
     super();
-    this.resnets = Array.from({ length: layers }, (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, { groups, eps: EPS }));
+    this.resnets = Array.from(
+      { length: layers },
+      (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, { groups, eps: EPS }),
+    );
     this.upsamplers = up ? [new Upsample2D(outChannels)] : [];
   }
 
@@ -127,7 +144,12 @@ class Encoder extends Module {
     const last = channels.at(-1) as number;
     this.conv_in = new Conv2d(config.in_channels, first, 3, { padding: 1 });
     this.down_blocks = channels.map(
-      (out, i) => new DownEncoderBlock2D(channels[i - 1] ?? first, out, { layers: config.layers_per_block, groups, down: i < channels.length - 1 }),
+      (out, i) =>
+        new DownEncoderBlock2D(channels[i - 1] ?? first, out, {
+          layers: config.layers_per_block,
+          groups,
+          down: i < channels.length - 1,
+        }),
     );
     this.mid_block = new MidBlock(last, groups, config.mid_block_add_attention);
     this.conv_norm_out = new GroupNorm(groups, last, { eps: EPS });
@@ -160,7 +182,12 @@ class Decoder extends Module {
     this.conv_in = new Conv2d(config.latent_channels, first, 3, { padding: 1 });
     this.mid_block = new MidBlock(first, groups, config.mid_block_add_attention);
     this.up_blocks = channels.map(
-      (out, i) => new UpDecoderBlock2D(channels[i - 1] ?? first, out, { layers: config.layers_per_block + 1, groups, up: i < channels.length - 1 }),
+      (out, i) =>
+        new UpDecoderBlock2D(channels[i - 1] ?? first, out, {
+          layers: config.layers_per_block + 1,
+          groups,
+          up: i < channels.length - 1,
+        }),
     );
     this.conv_norm_out = new GroupNorm(groups, last, { eps: EPS });
     this.conv_out = new Conv2d(last, config.out_channels, 3, { padding: 1 });
@@ -184,7 +211,10 @@ export interface Posterior {
 /** mean + std·noise. noise [b, c, h, w]: standard normal, or a generator to draw it from. */
 export function samplePosterior({ mean, logvar }: Posterior, noise: Tensor | Generator): Tensor {
   return scope(() => {
-    const z = "seed" in noise ? randn(mean.shape, { generator: noise, device: mean.device, dtype: mean.dtype }) : noise;
+    const z =
+      "seed" in noise
+        ? randn(mean.shape, { generator: noise, device: mean.device, dtype: mean.dtype })
+        : noise;
     return mean.add(logvar.mul(0.5).exp().mul(z));
   });
 }
@@ -261,4 +291,3 @@ export class AutoencoderKL extends Module {
     });
   }
 }
-

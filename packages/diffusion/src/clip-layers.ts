@@ -71,7 +71,12 @@ export class CLIPEncoderLayer extends Module {
   readonly mlp: CLIPMLP;
   readonly layer_norm2: LayerNorm;
 
-  constructor(width: number, heads: number, inner: number, { activation, eps }: { activation: ClipActivation; eps: number }) {
+  constructor(
+    width: number,
+    heads: number,
+    inner: number,
+    { activation, eps }: { activation: ClipActivation; eps: number },
+  ) {
     super();
     this.self_attn = new CLIPAttention(width, heads);
     this.layer_norm1 = new LayerNorm(width, { eps });

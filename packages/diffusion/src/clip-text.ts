@@ -92,7 +92,8 @@ export class CLIPTextTransformer extends Module {
   forward(ids: Tensor): ClipTextOutput {
     return scope(() => {
       const hiddenStates = [this.embeddings.forward(ids)];
-      for (const layer of this.encoder.layers) hiddenStates.push(layer.forward(hiddenStates.at(-1) as Tensor, { causal: true }));
+      for (const layer of this.encoder.layers)
+        hiddenStates.push(layer.forward(hiddenStates.at(-1) as Tensor, { causal: true }));
       const lastHiddenState = this.final_layer_norm.forward(hiddenStates.at(-1) as Tensor);
       const places = endOfText(ids, this.#eos); // [b]
       const width = lastHiddenState.shape[2] as number;
@@ -150,4 +151,8 @@ export function initializeClipEmbeddings(module: Module, generator: Generator): 
 }
 
 /** Token ids as int64 [b, L]. */
-export const idsTensor = (rows: readonly (readonly number[])[]): Tensor => tensor(rows.map((row) => [...row]), { dtype: "int64" });
+export const idsTensor = (rows: readonly (readonly number[])[]): Tensor =>
+  tensor(
+    rows.map((row) => [...row]),
+    { dtype: "int64" },
+  );

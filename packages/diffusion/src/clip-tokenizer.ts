@@ -43,7 +43,14 @@ export class ClipTokenizer {
   readonly #cache = new Map<string, readonly number[]>();
 
   constructor(options: ClipTokenizerOptions) {
-    const { vocabulary, merges, startToken = "<|startoftext|>", endToken = "<|endoftext|>", padToken = endToken, modelMaxLength = 77 } = options;
+    const {
+      vocabulary,
+      merges,
+      startToken = "<|startoftext|>",
+      endToken = "<|endoftext|>",
+      padToken = endToken,
+      modelMaxLength = 77,
+    } = options;
     this.#options = options;
     this.#vocabulary = new Map(Object.entries(vocabulary));
     this.#ranks = new Map(merges.map(([a, b], rank) => [`${a} ${b}`, rank]));
@@ -51,11 +58,14 @@ export class ClipTokenizer {
     this.vocabSize = Math.max(...this.#vocabulary.values()) + 1;
     const idOf = (token: string): number => {
       const id = this.#vocabulary.get(token);
-      if (id === undefined) throw new UserError(`The tokenizer's vocabulary lacks its special token ${token}.`, { code: "DATA" });
+      if (id === undefined)
+        throw new UserError(`The tokenizer's vocabulary lacks its special token ${token}.`, { code: "DATA" });
       return id;
     };
     this.#special = new Map([startToken, endToken, padToken].map((token) => [token, idOf(token)]));
-    const escaped = [...this.#special.keys()].sort((a, b) => b.length - a.length).map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    const escaped = [...this.#special.keys()]
+      .sort((a, b) => b.length - a.length)
+      .map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
     this.#specialPattern = new RegExp(`(${escaped.join("|")})`, "g");
     this.#start = idOf(startToken);
     this.#end = idOf(endToken);
@@ -85,7 +95,10 @@ export class ClipTokenizer {
 
   /** int64 [texts, modelMaxLength]. */
   encodeBatch(texts: readonly string[]): Tensor {
-    return tensor(texts.flatMap((text) => this.encodePadded(text)), { dtype: "int64", shape: [texts.length, this.modelMaxLength] });
+    return tensor(
+      texts.flatMap((text) => this.encodePadded(text)),
+      { dtype: "int64", shape: [texts.length, this.modelMaxLength] },
+    );
   }
 
   #encodeWord(word: string): readonly number[] {
@@ -95,10 +108,12 @@ export class ClipTokenizer {
     symbols[symbols.length - 1] += "</w>";
     while (symbols.length > 1) {
       let best = Number.POSITIVE_INFINITY;
-      for (let i = 0; i + 1 < symbols.length; i++) best = Math.min(best, this.#ranks.get(`${symbols[i]} ${symbols[i + 1]}`) ?? best);
+      for (let i = 0; i + 1 < symbols.length; i++)
+        best = Math.min(best, this.#ranks.get(`${symbols[i]} ${symbols[i + 1]}`) ?? best);
       if (best === Number.POSITIVE_INFINITY) break;
       for (let i = 0; i + 1 < symbols.length; i++) {
-        if (this.#ranks.get(`${symbols[i]} ${symbols[i + 1]}`) === best) symbols.splice(i, 2, `${symbols[i]}${symbols[i + 1]}`);
+        if (this.#ranks.get(`${symbols[i]} ${symbols[i + 1]}`) === best)
+          symbols.splice(i, 2, `${symbols[i]}${symbols[i + 1]}`);
       }
     }
     const ids = symbols.map((symbol) => this.#vocabulary.get(symbol) ?? this.#end);
@@ -136,14 +151,20 @@ export function loadTokenizer(folder: string): ClipTokenizer {
     startToken: contentOf(specials.bos_token),
     endToken: contentOf(specials.eos_token),
     padToken: contentOf(specials.pad_token),
-    modelMaxLength: typeof settings.model_max_length === "number" && settings.model_max_length < 1e6 ? settings.model_max_length : 77,
+    modelMaxLength:
+      typeof settings.model_max_length === "number" && settings.model_max_length < 1e6
+        ? settings.model_max_length
+        : 77,
   });
 }
 
-const readIfThere = (path: string): Record<string, unknown> => (existsSync(path) ? (readJson(path) as Record<string, unknown>) : {});
+const readIfThere = (path: string): Record<string, unknown> =>
+  existsSync(path) ? (readJson(path) as Record<string, unknown>) : {};
 
 /** A special token is written as text or as `{ content }`. */
 function contentOf(token: unknown): string | undefined {
   if (typeof token === "string") return token;
-  return typeof token === "object" && token !== null ? String((token as { content: unknown }).content) : undefined;
+  return typeof token === "object" && token !== null
+    ? String((token as { content: unknown }).content)
+    : undefined;
 }

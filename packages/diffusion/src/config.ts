@@ -12,8 +12,12 @@ import { z } from "zod";
 export function checkConfig<S extends z.ZodType>(schema: S, value: unknown, source: string): z.output<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const faults = result.error.issues.map((issue) => `  ${issue.path.join(".") || "(whole file)"}  ${issue.message}`);
-  throw new UserError(`${source} asks for what is not supported here:\n${faults.join("\n")}`, { code: "CONFIG" });
+  const faults = result.error.issues.map(
+    (issue) => `  ${issue.path.join(".") || "(whole file)"}  ${issue.message}`,
+  );
+  throw new UserError(`${source} asks for what is not supported here:\n${faults.join("\n")}`, {
+    code: "CONFIG",
+  });
 }
 
 /** Parses a JSON file. Throws a UserError (`DATA`) when it is absent or no JSON. */
@@ -22,7 +26,10 @@ export function readJson(path: string): unknown {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { code: "DATA", cause: error });
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, {
+      code: "DATA",
+      cause: error,
+    });
   }
   try {
     return JSON.parse(text);
@@ -36,6 +43,7 @@ export const only = <T extends string | number | boolean | null>(value: T) =>
   z
     .unknown()
     .refine((given) => given === undefined || given === null || given === value, {
-      error: (issue) => `only ${JSON.stringify(value)} is supported, the file has ${JSON.stringify(issue.input)}`,
+      error: (issue) =>
+        `only ${JSON.stringify(value)} is supported, the file has ${JSON.stringify(issue.input)}`,
     })
     .optional();

@@ -14,18 +14,31 @@ export interface GaussianStep {
  * xt, eps (already guided) [b, c, h, w], float32; alphaBar = ᾱ_t, alphaBarPrev = ᾱ at max(t − stride, 0); eta in [0, 1].
  * Source: Song et al. 2021, eq. 12; std: eq. 16.
  */
-export function ddimStep(xt: Tensor, eps: Tensor, { alphaBar, alphaBarPrev, eta }: { alphaBar: number; alphaBarPrev: number; eta: number }): GaussianStep {
+export function ddimStep(
+  xt: Tensor,
+  eps: Tensor,
+  { alphaBar, alphaBarPrev, eta }: { alphaBar: number; alphaBarPrev: number; eta: number },
+): GaussianStep {
   return scope(() => {
     const std = ddimStd({ alphaBar, alphaBarPrev, eta });
     const x0 = predictX0(xt, eps, alphaBar);
-    const mean = x0.mul(Math.sqrt(alphaBarPrev)).add(eps, { alpha: Math.sqrt(Math.max(0, 1 - alphaBarPrev - std ** 2)) });
+    const mean = x0
+      .mul(Math.sqrt(alphaBarPrev))
+      .add(eps, { alpha: Math.sqrt(Math.max(0, 1 - alphaBarPrev - std ** 2)) });
     return { x0, mean, std };
   });
 }
 
 /** Standard deviation of that step. Source: Song et al. 2021, eq. 16. */
-export const ddimStd = ({ alphaBar, alphaBarPrev, eta }: { alphaBar: number; alphaBarPrev: number; eta: number }): number =>
-  eta * Math.sqrt(((1 - alphaBarPrev) / (1 - alphaBar)) * (1 - alphaBar / alphaBarPrev));
+export const ddimStd = ({
+  alphaBar,
+  alphaBarPrev,
+  eta,
+}: {
+  alphaBar: number;
+  alphaBarPrev: number;
+  eta: number;
+}): number => eta * Math.sqrt(((1 - alphaBarPrev) / (1 - alphaBar)) * (1 - alphaBar / alphaBarPrev));
 
 /** x̂0 = (x_t − √(1−ᾱ)·ε)/√ᾱ. */
 export function predictX0(xt: Tensor, eps: Tensor, alphaBar: number): Tensor {
@@ -45,6 +58,11 @@ export function epsFromV(xt: Tensor, v: Tensor, alphaBar: number): Tensor {
 export function gaussianLogProb(x: Tensor, { mean, std }: { mean: Tensor; std: number }): Tensor {
   return scope(() => {
     const axes = x.shape.slice(1).map((_, i) => i + 1);
-    return x.sub(mean).square().mean(axes).div(-2 * std ** 2).sub(Math.log(std) + 0.5 * Math.log(2 * Math.PI));
+    return x
+      .sub(mean)
+      .square()
+      .mean(axes)
+      .div(-2 * std ** 2)
+      .sub(Math.log(std) + 0.5 * Math.log(2 * Math.PI));
   });
 }

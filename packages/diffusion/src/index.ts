@@ -1,16 +1,56 @@
 export { Attention, type Context, type SharedContext, Transformer2DModel } from "./attention.js";
 export { AutoencoderKL, AutoencoderKLConfig, type Posterior, samplePosterior } from "./autoencoder-kl.js";
-export { type ClipActivation, clipActivation, CLIPAttention, CLIPEncoderLayer, CLIPMLP } from "./clip-layers.js";
-export { CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTextTransformer, type ClipTextOutput, endOfText, idsTensor, initializeClipEmbeddings } from "./clip-text.js";
+export {
+  CLIPAttention,
+  CLIPEncoderLayer,
+  CLIPMLP,
+  type ClipActivation,
+  clipActivation,
+} from "./clip-layers.js";
+export {
+  CLIPTextConfig,
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  CLIPTextTransformer,
+  type ClipTextOutput,
+  endOfText,
+  idsTensor,
+  initializeClipEmbeddings,
+} from "./clip-text.js";
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./clip-tokenizer.js";
 export { checkConfig, only, readJson } from "./config.js";
 export { ddimStd, ddimStep, epsFromV, type GaussianStep, gaussianLogProb, predictX0 } from "./ddim.js";
 export { guide } from "./guidance.js";
-export { addLora, ATTENTION_TARGETS, Lora, LoraLinear, type LoraOptions, loadLora, saveLora } from "./lora.js";
-export { loadTextEncoder, loadUnet, loadVae, type PlaceOptions, readWeights, saveModel } from "./model-folder.js";
+export {
+  ATTENTION_TARGETS,
+  addLora,
+  Lora,
+  LoraLinear,
+  type LoraOptions,
+  loadLora,
+  saveLora,
+} from "./lora.js";
+export {
+  loadTextEncoder,
+  loadUnet,
+  loadVae,
+  type PlaceOptions,
+  readWeights,
+  saveModel,
+} from "./model-folder.js";
 export { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
-export { type SampleOptions, StableDiffusion, type StableDiffusionParts, sampleLatents } from "./stable-diffusion.js";
-export { type Tap } from "./unet-2d-blocks.js";
+export {
+  type SampleOptions,
+  StableDiffusion,
+  type StableDiffusionParts,
+  sampleLatents,
+} from "./stable-diffusion.js";
+export type { Tap } from "./unet-2d-blocks.js";
+export {
+  type AddedConditions,
+  timestepEmbedding,
+  UNet2DConditionConfig,
+  UNet2DConditionModel,
+} from "./unet-2d-condition.js";
 export { diffusionChecks } from "./verify.js";
 export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify-check.js";
-export { type AddedConditions, timestepEmbedding, UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";

@@ -1,4 +1,17 @@
-import { Generator, keep, Linear, Module, noGrad, parameter, readSafetensors, scope, type Tensor, UserError, writeSafetensors, zeros } from "@spo/torch";
+import {
+  Generator,
+  keep,
+  Linear,
+  Module,
+  noGrad,
+  parameter,
+  readSafetensors,
+  scope,
+  type Tensor,
+  UserError,
+  writeSafetensors,
+  zeros,
+} from "@spo/torch";
 
 /** Low-rank adapter of a linear map: y = x·Wᵀ + b + scale·(x·Aᵀ)·Bᵀ. `weight` and `bias` are the base's own tensors. */
 export class LoraLinear extends Module {
@@ -42,7 +55,10 @@ export class LoraLinear extends Module {
     const factor = this.factor;
     if (factor === 0) return this.#base.forward(x);
     return scope(() => {
-      const low = x.to({ dtype: this.lora_A.dtype }).matmul(this.lora_A.transpose(0, 1)).matmul(this.lora_B.transpose(0, 1));
+      const low = x
+        .to({ dtype: this.lora_A.dtype })
+        .matmul(this.lora_A.transpose(0, 1))
+        .matmul(this.lora_B.transpose(0, 1));
       const y = this.#base.forward(x);
       return y.add(low.to({ dtype: y.dtype }), { alpha: factor });
     });
@@ -75,7 +91,11 @@ export class Lora {
   readonly #unmerged = new Map<string, Tensor>();
 
   /** @internal Use `addLora`. */
-  constructor(layers: ReadonlyMap<string, LoraLinear>, state: LoraState, put: (name: string, layer: Module) => void) {
+  constructor(
+    layers: ReadonlyMap<string, LoraLinear>,
+    state: LoraState,
+    put: (name: string, layer: Module) => void,
+  ) {
     this.#layers = layers;
     this.#state = state;
     this.#put = put;
@@ -176,7 +196,11 @@ export class Lora {
  *
  * A ~ N(0, (1/rank)²), B = 0: a fresh adapter changes nothing. Source: Hu et al. 2021, section 4.1; peft's `gaussian`.
  */
-export function addLora(module: Module, { rank, alpha = rank, targets = ATTENTION_TARGETS }: LoraOptions, generator: Generator): Lora {
+export function addLora(
+  module: Module,
+  { rank, alpha = rank, targets = ATTENTION_TARGETS }: LoraOptions,
+  generator: Generator,
+): Lora {
   const state: LoraState = { on: true, merged: false, scale: 1 };
   const layers = new Map<string, LoraLinear>();
   const put = (name: string, layer: Module): void => {
@@ -189,7 +213,11 @@ export function addLora(module: Module, { rank, alpha = rank, targets = ATTENTIO
   };
   module.requiresGrad_(false);
   for (const [name, part] of module.modules()) {
-    if (!(part instanceof Linear) || !targets.some((target) => name === target || name.endsWith(`.${target}`))) continue;
+    if (
+      !(part instanceof Linear) ||
+      !targets.some((target) => name === target || name.endsWith(`.${target}`))
+    )
+      continue;
     const layer = new LoraLinear(part, rank, alpha, state);
     const { device } = part.weight;
     noGrad(() => {
@@ -220,18 +248,25 @@ export function loadLora(unet: Module, path: string): Lora {
   const weights = readSafetensors(path);
   const faults: string[] = [];
   try {
-    const linears = [...weights.keys()].flatMap((name) => /^unet\.(.+)\.lora\.down\.weight$/.exec(name)?.[1] ?? []);
+    const linears = [...weights.keys()].flatMap(
+      (name) => /^unet\.(.+)\.lora\.down\.weight$/.exec(name)?.[1] ?? [],
+    );
     const first = weights.get(`unet.${linears[0]}.lora.down.weight`);
-    if (!first) throw new UserError(`${path} is no LoRA in diffusers' layout: no name ends in .lora.down.weight.`, { code: "DATA" });
+    if (!first)
+      throw new UserError(`${path} is no LoRA in diffusers' layout: no name ends in .lora.down.weight.`, {
+        code: "DATA",
+      });
     const lora = addLora(unet, { rank: first.shape[0] as number, targets: linears }, new Generator(0));
     noGrad(() => {
       for (const [name, target] of lora.namedParameters()) {
         const value = weights.get(`unet.${name}`);
-        if (!value || value.shape.join() !== target.shape.join()) faults.push(`  ${name}  file [${value?.shape ?? "missing"}], model [${target.shape}]`);
+        if (!value || value.shape.join() !== target.shape.join())
+          faults.push(`  ${name}  file [${value?.shape ?? "missing"}], model [${target.shape}]`);
         else target.copy_(value);
       }
     });
-    if (lora.layers.size < linears.length) faults.push(`  ${linears.length - lora.layers.size} layers of the file are not in the model`);
+    if (lora.layers.size < linears.length)
+      faults.push(`  ${linears.length - lora.layers.size} layers of the file are not in the model`);
     if (faults.length > 0) {
       lora.remove();
       throw new UserError(`${path} does not fit this UNet:\n${faults.join("\n")}`, { code: "DATA" });

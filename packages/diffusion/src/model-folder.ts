@@ -1,11 +1,22 @@
 // Models in the layout of diffusers' and transformers' `save_pretrained`: a folder with config.json and safetensors.
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
-import { type Device, type DType, keep, loadWeights, type Module, openSafetensors, type Tensor, UserError, writeFileAtomic, writeSafetensors } from "@spo/torch";
+import {
+  type Device,
+  type DType,
+  keep,
+  loadWeights,
+  type Module,
+  openSafetensors,
+  type Tensor,
+  UserError,
+  writeFileAtomic,
+  writeSafetensors,
+} from "@spo/torch";
 import { AutoencoderKL, type AutoencoderKLConfig } from "./autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel } from "./clip-text.js";
 import { readJson } from "./config.js";
-import { UNet2DConditionModel, type UNet2DConditionConfig } from "./unet-2d-condition.js";
+import { type UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";
 
 export interface PlaceOptions {
   /** Default float32, whatever the file has. */
@@ -21,7 +32,10 @@ const TRANSFORMERS_WEIGHTS = ["model.safetensors", "model.fp16.safetensors"];
  *
  * Throws a UserError (`DATA`) that names the files looked for.
  */
-export function readWeights(folder: string, names: readonly string[]): { source: string; weights: Map<string, Tensor> } {
+export function readWeights(
+  folder: string,
+  names: readonly string[],
+): { source: string; weights: Map<string, Tensor> } {
   for (const name of names) {
     const path = join(folder, name);
     if (existsSync(path)) {
@@ -31,10 +45,13 @@ export function readWeights(folder: string, names: readonly string[]): { source:
     const index = `${path}.index.json`;
     if (existsSync(index)) return { source: index, weights: readShards(folder, index) };
   }
-  throw new UserError(`${folder} has no weights: looked for ${names.join(", ")} and ${names[0]}.index.json.`, {
-    code: "DATA",
-    hint: "Give a folder as diffusers' save_pretrained writes it, with safetensors.",
-  });
+  throw new UserError(
+    `${folder} has no weights: looked for ${names.join(", ")} and ${names[0]}.index.json.`,
+    {
+      code: "DATA",
+      hint: "Give a folder as diffusers' save_pretrained writes it, with safetensors.",
+    },
+  );
 }
 
 function readShards(folder: string, index: string): Map<string, Tensor> {
@@ -44,7 +61,8 @@ function readShards(folder: string, index: string): Map<string, Tensor> {
   const weights = new Map<string, Tensor>();
   try {
     for (const [name, shard] of Object.entries(places)) {
-      if (basename(shard) !== shard) throw new UserError(`${index} points outside its folder: ${shard}.`, { code: "DATA" });
+      if (basename(shard) !== shard)
+        throw new UserError(`${index} points outside its folder: ${shard}.`, { code: "DATA" });
       const file = files.get(shard) ?? openSafetensors(join(folder, shard));
       files.set(shard, file);
       weights.set(name, file.get(name));
@@ -78,12 +96,20 @@ function renewTextNames(weights: ReadonlyMap<string, Tensor>): Map<string, Tenso
   const renewed = new Map<string, Tensor>();
   for (const [name, value] of weights) {
     if (name.endsWith("position_ids")) continue;
-    renewed.set(name.startsWith("text_model.") || name.startsWith("text_projection.") ? name : `text_model.${name}`, value);
+    renewed.set(
+      name.startsWith("text_model.") || name.startsWith("text_projection.") ? name : `text_model.${name}`,
+      value,
+    );
   }
   return renewed;
 }
 
-function place<M extends Module>(model: M, weights: ReadonlyMap<string, Tensor>, source: string, { dtype = "float32", device }: PlaceOptions): M {
+function place<M extends Module>(
+  model: M,
+  weights: ReadonlyMap<string, Tensor>,
+  source: string,
+  { dtype = "float32", device }: PlaceOptions,
+): M {
   try {
     loadWeights(model, weights, { source, dtype, device });
   } finally {
@@ -95,7 +121,10 @@ function place<M extends Module>(model: M, weights: ReadonlyMap<string, Tensor>,
 
 const configOf = (folder: string): unknown => {
   if (!existsSync(folder)) {
-    throw new UserError(`${folder} does not exist.`, { code: "DATA", hint: "Give a model folder in diffusers layout." });
+    throw new UserError(`${folder} does not exist.`, {
+      code: "DATA",
+      hint: "Give a model folder in diffusers layout.",
+    });
   }
   return readJson(join(folder, "config.json"));
 };
@@ -126,12 +155,25 @@ export function loadTextEncoder(folder: string, options: PlaceOptions = {}): CLI
  *
  * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again.
  */
-export function saveModel(folder: string, model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel, { dtype }: { dtype?: DType } = {}): void {
+export function saveModel(
+  folder: string,
+  model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel,
+  { dtype }: { dtype?: DType } = {},
+): void {
   mkdirSync(folder, { recursive: true });
   const text = model instanceof CLIPTextModel;
-  const className = text ? { architectures: [model.constructor.name], model_type: "clip_text_model" } : { _class_name: model.constructor.name };
-  writeFileAtomic(join(folder, "config.json"), `${JSON.stringify({ ...className, ...model.config }, null, 2)}\n`);
-  const tensors = new Map([...model.namedParameters()].map(([name, value]) => [name, dtype ? value.detach().to({ dtype }) : value]));
-  writeSafetensors(join(folder, (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string), tensors, { format: "pt" });
+  const className = text
+    ? { architectures: [model.constructor.name], model_type: "clip_text_model" }
+    : { _class_name: model.constructor.name };
+  writeFileAtomic(
+    join(folder, "config.json"),
+    `${JSON.stringify({ ...className, ...model.config }, null, 2)}\n`,
+  );
+  const tensors = new Map(
+    [...model.namedParameters()].map(([name, value]) => [name, dtype ? value.detach().to({ dtype }) : value]),
+  );
+  writeSafetensors(join(folder, (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string), tensors, {
+    format: "pt",
+  });
   if (dtype) for (const tensor of tensors.values()) tensor.dispose();
 }

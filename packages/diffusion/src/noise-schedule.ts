@@ -62,14 +62,17 @@ export class NoiseSchedule {
   /** Distance between two timesteps of a sampling with `steps` steps. */
   stride(steps: number): number {
     const count = this.config.num_train_timesteps;
-    if (!Number.isInteger(steps) || steps < 1 || steps > count) throw new RangeError(`steps must be an integer from 1 to ${count}`);
+    if (!Number.isInteger(steps) || steps < 1 || steps > count)
+      throw new RangeError(`steps must be an integer from 1 to ${count}`);
     return Math.floor(count / steps);
   }
 
   /** x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise. x0, noise [b, ...]; timesteps int64 [b]. */
   addNoise(x0: Tensor, noise: Tensor, timesteps: Tensor): Tensor {
     return scope(() => {
-      const alphaBar = this.alphasCumprod.indexSelect(0, timesteps).reshape([-1, ...x0.shape.slice(1).map(() => 1)]);
+      const alphaBar = this.alphasCumprod
+        .indexSelect(0, timesteps)
+        .reshape([-1, ...x0.shape.slice(1).map(() => 1)]);
       return alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
     });
   }

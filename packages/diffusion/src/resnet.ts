@@ -14,7 +14,11 @@ export class ResnetBlock2D extends Module {
   readonly conv2: Conv2d;
   readonly conv_shortcut?: Conv2d;
 
-  constructor(inChannels: number, outChannels: number, { timeDim, groups, eps }: { timeDim?: number; groups: number; eps: number }) {
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    { timeDim, groups, eps }: { timeDim?: number; groups: number; eps: number },
+  ) {
     super();
     this.norm1 = new GroupNorm(groups, inChannels, { eps });
     this.conv1 = new Conv2d(inChannels, outChannels, 3, { padding: 1 });
@@ -27,7 +31,8 @@ export class ResnetBlock2D extends Module {
   forward(x: Tensor, temb?: Tensor): Tensor {
     return scope(() => {
       let h = this.conv1.forward(silu(this.norm1.forward(x)));
-      if (this.time_emb_proj && temb) h = h.add(this.time_emb_proj.forward(silu(temb)).unsqueeze(-1).unsqueeze(-1)); // [b, out, 1, 1]
+      if (this.time_emb_proj && temb)
+        h = h.add(this.time_emb_proj.forward(silu(temb)).unsqueeze(-1).unsqueeze(-1)); // [b, out, 1, 1]
       h = this.conv2.forward(silu(this.norm2.forward(h)));
       return h.add(this.conv_shortcut?.forward(x) ?? x);
     });

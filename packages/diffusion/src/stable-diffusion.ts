@@ -1,6 +1,17 @@
 import { cpSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { cat, type Device, type DType, type Generator, noGrad, randn, scope, type Tensor, UserError, writeFileAtomic } from "@spo/torch";
+import {
+  cat,
+  type Device,
+  type DType,
+  type Generator,
+  noGrad,
+  randn,
+  scope,
+  type Tensor,
+  UserError,
+  writeFileAtomic,
+} from "@spo/torch";
 import type { AutoencoderKL } from "./autoencoder-kl.js";
 import type { CLIPTextModel } from "./clip-text.js";
 import { type ClipTokenizer, loadTokenizer } from "./clip-tokenizer.js";
@@ -44,15 +55,24 @@ export class StableDiffusion {
    *
    * Throws UserErrors for what is missing, damaged, or of a family that is not supported.
    */
-  static load(folder: string, { dtype = "float32", device }: { dtype?: DType; device?: Device } = {}): StableDiffusion {
+  static load(
+    folder: string,
+    { dtype = "float32", device }: { dtype?: DType; device?: Device } = {},
+  ): StableDiffusion {
     if (!existsSync(folder)) {
-      throw new UserError(`There is no model folder ${folder}.`, { code: "DATA", hint: "Give a folder in diffusers layout." });
+      throw new UserError(`There is no model folder ${folder}.`, {
+        code: "DATA",
+        hint: "Give a folder in diffusers layout.",
+      });
     }
     const index = readJson(join(folder, "model_index.json")) as { _class_name?: string };
     if (index._class_name !== "StableDiffusionPipeline") {
-      throw new UserError(`${folder} is a ${index._class_name ?? "model without _class_name"}; only StableDiffusionPipeline is supported.`, {
-        code: "DATA",
-      });
+      throw new UserError(
+        `${folder} is a ${index._class_name ?? "model without _class_name"}; only StableDiffusionPipeline is supported.`,
+        {
+          code: "DATA",
+        },
+      );
     }
     return new StableDiffusion({
       tokenizerFolder: join(folder, "tokenizer"),
@@ -71,9 +91,13 @@ export class StableDiffusion {
     saveModel(join(folder, "unet"), this.unet, { dtype });
     saveModel(join(folder, "text_encoder"), this.textEncoder, { dtype });
     const target = join(folder, "tokenizer");
-    if (this.#parts.tokenizerFolder !== target) cpSync(this.#parts.tokenizerFolder, target, { recursive: true });
+    if (this.#parts.tokenizerFolder !== target)
+      cpSync(this.#parts.tokenizerFolder, target, { recursive: true });
     const scheduler = { _class_name: "DDIMScheduler", ...this.schedule.config, clip_sample: false };
-    writeFileAtomic(join(folder, "scheduler", "scheduler_config.json"), `${JSON.stringify(scheduler, null, 2)}\n`);
+    writeFileAtomic(
+      join(folder, "scheduler", "scheduler_config.json"),
+      `${JSON.stringify(scheduler, null, 2)}\n`,
+    );
     const index = {
       _class_name: "StableDiffusionPipeline",
       _diffusers_version: "0.42.1",
@@ -102,7 +126,11 @@ export class StableDiffusion {
   }
 
   /** The guided output of the UNet for latents [b, c, h, w]; one call over [uncond; cond]. context, uncond [b, L, d]. */
-  predictOutput(xt: Tensor, timestep: number, { context, uncond, guidanceScale }: { context: Tensor; uncond: Tensor; guidanceScale: number }): Tensor {
+  predictOutput(
+    xt: Tensor,
+    timestep: number,
+    { context, uncond, guidanceScale }: { context: Tensor; uncond: Tensor; guidanceScale: number },
+  ): Tensor {
     return guidanceScale === 1
       ? this.unet.forward(xt, timestep, context)
       : scope(() => guide(this.unet.forward(cat([xt, xt]), timestep, cat([uncond, context])), guidanceScale));
@@ -110,7 +138,9 @@ export class StableDiffusion {
 
   /** ε of an output, which is ε itself or v. */
   epsOf(xt: Tensor, output: Tensor, timestep: number): Tensor {
-    return this.schedule.config.prediction_type === "v_prediction" ? epsFromV(xt, output, this.schedule.alphaBar(timestep)) : output;
+    return this.schedule.config.prediction_type === "v_prediction"
+      ? epsFromV(xt, output, this.schedule.alphaBar(timestep))
+      : output;
   }
 }
 
@@ -130,10 +160,20 @@ export interface SampleOptions {
 
 /** Text to scaled latents [n, c, h, w] by DDIM. Decode them with `pipe.vae.decodeLatents`. */
 export function sampleLatents(pipe: StableDiffusion, options: SampleOptions): Tensor {
-  const { prompts, generators, negativePrompt = "", steps = 20, guidanceScale = 7.5, eta = 0, onStep } = options;
-  if (generators.length !== prompts.length) throw new RangeError(`${prompts.length} prompts need as many generators, not ${generators.length}`);
+  const {
+    prompts,
+    generators,
+    negativePrompt = "",
+    steps = 20,
+    guidanceScale = 7.5,
+    eta = 0,
+    onStep,
+  } = options;
+  if (generators.length !== prompts.length)
+    throw new RangeError(`${prompts.length} prompts need as many generators, not ${generators.length}`);
   const size = pipe.unet.config.sample_size ?? 64;
-  const latentSize = options.latentSize ?? (typeof size === "number" ? [size, size] : (size as [number, number]));
+  const latentSize =
+    options.latentSize ?? (typeof size === "number" ? [size, size] : (size as [number, number]));
   const shape = [1, pipe.unet.config.in_channels, ...latentSize];
   const draw = (): Tensor => scope(() => cat(generators.map((generator) => randn(shape, { generator }))));
   return noGrad(() =>

@@ -29,8 +29,13 @@ export class DownBlock2D extends Module {
   constructor(inChannels: number, outChannels: number, options: LevelOptions & { down: boolean }) {
     super();
     const { layers, transformer } = options;
-    this.resnets = Array.from({ length: layers }, (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, options));
-    this.attentions = transformer ? this.resnets.map(() => attention(outChannels, options.groups, transformer)) : [];
+    this.resnets = Array.from(
+      { length: layers },
+      (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, options),
+    );
+    this.attentions = transformer
+      ? this.resnets.map(() => attention(outChannels, options.groups, transformer))
+      : [];
     this.downsamplers = options.down ? [new Downsample2D(outChannels, 1)] : [];
   }
 
@@ -66,7 +71,10 @@ export class MidBlock2DCrossAttn extends Module {
   constructor(channels: number, options: LevelOptions & Required<Pick<LevelOptions, "transformer">>) {
     super();
     this.attentions = [attention(channels, options.groups, options.transformer)];
-    this.resnets = [new ResnetBlock2D(channels, channels, options), new ResnetBlock2D(channels, channels, options)];
+    this.resnets = [
+      new ResnetBlock2D(channels, channels, options),
+      new ResnetBlock2D(channels, channels, options),
+    ];
   }
 
   forward(x: Tensor, { temb, context }: BlockInputs): Tensor {
@@ -85,11 +93,20 @@ export class UpBlock2D extends Module {
   readonly upsamplers: Upsample2D[];
 
   /** skipChannels: of the skip tensor that each layer takes, in order. */
-  constructor(inChannels: number, outChannels: number, skipChannels: readonly number[], options: LevelOptions & { up: boolean }) {
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    skipChannels: readonly number[],
+    options: LevelOptions & { up: boolean },
+  ) {
     super();
     const { transformer } = options;
-    this.resnets = skipChannels.map((skip, i) => new ResnetBlock2D((i === 0 ? inChannels : outChannels) + skip, outChannels, options));
-    this.attentions = transformer ? this.resnets.map(() => attention(outChannels, options.groups, transformer)) : [];
+    this.resnets = skipChannels.map(
+      (skip, i) => new ResnetBlock2D((i === 0 ? inChannels : outChannels) + skip, outChannels, options),
+    );
+    this.attentions = transformer
+      ? this.resnets.map(() => attention(outChannels, options.groups, transformer))
+      : [];
     this.upsamplers = options.up ? [new Upsample2D(outChannels)] : [];
   }
 
@@ -110,6 +127,10 @@ export class UpBlock2D extends Module {
   }
 }
 
-function attention(channels: number, groups: number, transformer: Required<LevelOptions>["transformer"]): Transformer2DModel {
+function attention(
+  channels: number,
+  groups: number,
+  transformer: Required<LevelOptions>["transformer"],
+): Transformer2DModel {
   return new Transformer2DModel(channels, transformer.heads, { ...transformer, groups });
 }

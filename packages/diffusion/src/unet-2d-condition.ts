@@ -1,4 +1,4 @@
-import { arange, cat, Conv2d, GroupNorm, Linear, Module, scope, silu, type Tensor, tensor } from "@spo/torch";
+import { arange, Conv2d, cat, GroupNorm, Linear, Module, scope, silu, type Tensor, tensor } from "@spo/torch";
 import { z } from "zod";
 import type { Context } from "./attention.js";
 import { checkConfig, only } from "./config.js";
@@ -68,7 +68,9 @@ type Sizes = z.output<typeof UNet2DConditionConfig>;
 export function timestepEmbedding(timesteps: Tensor, width: number, { flip = true, shift = 0 } = {}): Tensor {
   return scope(() => {
     const half = width / 2;
-    const frequencies = arange(0, half, 1, { device: timesteps.device }).mul(-Math.log(10000) / (half - shift)).exp();
+    const frequencies = arange(0, half, 1, { device: timesteps.device })
+      .mul(-Math.log(10000) / (half - shift))
+      .exp();
     const angles = timesteps.to({ dtype: "float32" }).unsqueeze(1).mul(frequencies.unsqueeze(0)); // [n, half]
     return cat(flip ? [angles.cos(), angles.sin()] : [angles.sin(), angles.cos()], 1);
   });
@@ -124,7 +126,8 @@ export class UNet2DConditionModel extends Module {
     const levels = channels.length;
     const first = channels[0] as number;
     const timeDim = first * 4;
-    const at = (value: number | number[], level: number): number => (typeof value === "number" ? value : (value[level] as number));
+    const at = (value: number | number[], level: number): number =>
+      typeof value === "number" ? value : (value[level] as number);
     const transformer = (level: number) => ({
       heads: at(sizes.attention_head_dim, level),
       layers: at(sizes.transformer_layers_per_block, level),
@@ -136,7 +139,10 @@ export class UNet2DConditionModel extends Module {
     this.conv_in = new Conv2d(sizes.in_channels, first, 3, { padding: 1 });
     this.time_embedding = new TimestepEmbedding(first, timeDim);
     if (sizes.addition_embed_type === "text_time") {
-      this.add_embedding = new TimestepEmbedding(sizes.projection_class_embeddings_input_dim as number, timeDim);
+      this.add_embedding = new TimestepEmbedding(
+        sizes.projection_class_embeddings_input_dim as number,
+        timeDim,
+      );
     }
     const skips = [first];
     this.down_blocks = channels.map((out, level) => {
@@ -147,11 +153,16 @@ export class UNet2DConditionModel extends Module {
         ...common,
         layers,
         down,
-        transformer: sizes.down_block_types[level] === "CrossAttnDownBlock2D" ? transformer(level) : undefined,
+        transformer:
+          sizes.down_block_types[level] === "CrossAttnDownBlock2D" ? transformer(level) : undefined,
       });
     });
     const last = channels.at(-1) as number;
-    this.mid_block = new MidBlock2DCrossAttn(last, { ...common, layers: 1, transformer: transformer(levels - 1) });
+    this.mid_block = new MidBlock2DCrossAttn(last, {
+      ...common,
+      layers: 1,
+      transformer: transformer(levels - 1),
+    });
     this.up_blocks = channels.toReversed().map((out, i) => {
       const level = levels - 1 - i;
       const layers = at(sizes.layers_per_block, level) + 1;
@@ -170,14 +181,23 @@ export class UNet2DConditionModel extends Module {
     return this.#config;
   }
 
-  forward(sample: Tensor, timesteps: Tensor | number, context: Context, { added, tap }: { added?: AddedConditions; tap?: Tap } = {}): Tensor {
+  forward(
+    sample: Tensor,
+    timesteps: Tensor | number,
+    context: Context,
+    { added, tap }: { added?: AddedConditions; tap?: Tap } = {},
+  ): Tensor {
     return scope(() => {
       const inputs = { temb: this.#embedTime(sample, timesteps, added, tap), context };
       let h = this.conv_in.forward(sample);
       tap?.("conv_in", h);
       const skips = [h];
       for (const [i, block] of this.down_blocks.entries()) {
-        const down = block.forward(h, inputs, tap && ((name, value) => name.endsWith(".0") && tap(`down.${i}.${name}`, value)));
+        const down = block.forward(
+          h,
+          inputs,
+          tap && ((name, value) => name.endsWith(".0") && tap(`down.${i}.${name}`, value)),
+        );
         h = down.x;
         skips.push(...down.skips);
         tap?.(`down.${i}`, h);
@@ -198,7 +218,12 @@ export class UNet2DConditionModel extends Module {
   }
 
   /** [b] timesteps (and SDXL's conditions) → [b, timeDim] */
-  #embedTime(sample: Tensor, timesteps: Tensor | number, added: AddedConditions | undefined, tap: Tap | undefined): Tensor {
+  #embedTime(
+    sample: Tensor,
+    timesteps: Tensor | number,
+    added: AddedConditions | undefined,
+    tap: Tap | undefined,
+  ): Tensor {
     return scope(() => {
       const { flip_sin_to_cos: flip, freq_shift: shift, block_out_channels: channels } = this.#config;
       const batch = sample.shape[0] as number;
@@ -211,9 +236,15 @@ export class UNet2DConditionModel extends Module {
       tap?.("time_embedding", temb.expand([batch, -1]));
       if (!this.add_embedding) return temb;
       if (!added) throw new Error("UNet2DConditionModel: this model needs `added` (textEmbeds and timeIds)");
-      const times = timestepEmbedding(added.timeIds.flatten(), this.#config.addition_time_embed_dim as number, { flip, shift });
+      const times = timestepEmbedding(
+        added.timeIds.flatten(),
+        this.#config.addition_time_embed_dim as number,
+        { flip, shift },
+      );
       tap?.("add_time_proj", times);
-      const extra = this.add_embedding.forward(cat([added.textEmbeds, times.reshape([batch, -1]).to({ dtype })], 1));
+      const extra = this.add_embedding.forward(
+        cat([added.textEmbeds, times.reshape([batch, -1]).to({ dtype })], 1),
+      );
       tap?.("add_embedding", extra);
       return temb.add(extra);
     });

@@ -23,7 +23,12 @@ export class Cases {
   readonly list: Case[] = [];
 
   /** tolerance: absolute, or a function of the expected tensor's largest magnitude. */
-  near(name: string, actual: Tensor, expected: Tensor, tolerance: number | ((scale: number) => number)): void {
+  near(
+    name: string,
+    actual: Tensor,
+    expected: Tensor,
+    tolerance: number | ((scale: number) => number),
+  ): void {
     const same = actual.shape.join() === expected.shape.join();
     const error = same ? noGrad(() => scope(() => largest(actual.sub(expected)))) : Number.NaN;
     this.list.push({
@@ -50,7 +55,10 @@ export class Cases {
     for (const [, actual, expected] of wanted) {
       scope(() => {
         scale = Math.max(scale, largest(expected));
-        worst = Math.max(worst, actual ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY);
+        worst = Math.max(
+          worst,
+          actual ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY,
+        );
       });
     }
     this.list.push({ case: name, maxError: worst, tolerance: tolerance(scale) });
@@ -58,7 +66,8 @@ export class Cases {
 }
 
 /** Largest magnitude in a tensor; 0 for an empty one. */
-export const largest = (x: Tensor): number => noGrad(() => scope(() => (x.numel === 0 ? 0 : x.abs().max().item())));
+export const largest = (x: Tensor): number =>
+  noGrad(() => scope(() => (x.numel === 0 ? 0 : x.abs().max().item())));
 
 /** Runs `fn` in a scope and gives the cases that it collected. */
 export function collectCases(fn: (cases: Cases) => void): Case[] {

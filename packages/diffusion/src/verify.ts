@@ -16,13 +16,37 @@ import { type Case, type Cases, type Check, collectCases, openGolden } from "./v
 export const diffusionChecks: readonly Check[] = [
   { name: "CLIP tokenizer", files: ["clip-tokenizer"], run: checkTokenizer },
   { name: "text encoder, sd15", files: ["expected-sd15.safetensors", "tiny-sd15"], run: checkText },
-  { name: "UNet, sd15", files: ["expected-sd15.safetensors", "tiny-sd15"], run: (dir) => checkUnet(dir, "sd15") },
-  { name: "UNet, sdxl", files: ["expected-sdxl.safetensors", "tiny-sdxl"], run: (dir) => checkUnet(dir, "sdxl") },
-  { name: "VAE, sd15", files: ["expected-sd15.safetensors", "tiny-sd15"], run: (dir) => checkVae(dir, "sd15", "tiny-sd15/vae") },
-  { name: "VAE, sdxl", files: ["expected-sdxl.safetensors", "tiny-sdxl"], run: (dir) => checkVae(dir, "sdxl", "tiny-sdxl/vae") },
-  { name: "VAE with old attention names", files: ["expected-sd15.safetensors", "legacy-vae"], run: (dir) => checkVae(dir, "sd15", "legacy-vae") },
+  {
+    name: "UNet, sd15",
+    files: ["expected-sd15.safetensors", "tiny-sd15"],
+    run: (dir) => checkUnet(dir, "sd15"),
+  },
+  {
+    name: "UNet, sdxl",
+    files: ["expected-sdxl.safetensors", "tiny-sdxl"],
+    run: (dir) => checkUnet(dir, "sdxl"),
+  },
+  {
+    name: "VAE, sd15",
+    files: ["expected-sd15.safetensors", "tiny-sd15"],
+    run: (dir) => checkVae(dir, "sd15", "tiny-sd15/vae"),
+  },
+  {
+    name: "VAE, sdxl",
+    files: ["expected-sdxl.safetensors", "tiny-sdxl"],
+    run: (dir) => checkVae(dir, "sdxl", "tiny-sdxl/vae"),
+  },
+  {
+    name: "VAE with old attention names",
+    files: ["expected-sd15.safetensors", "legacy-vae"],
+    run: (dir) => checkVae(dir, "sd15", "legacy-vae"),
+  },
   { name: "UNet in shards", files: ["sharded-sd15-unet", "tiny-sd15"], run: checkShards },
-  { name: "UNet in float16", files: ["fp16-sd15-unet", "tiny-sd15", "expected-sd15.safetensors"], run: checkHalf },
+  {
+    name: "UNet in float16",
+    files: ["fp16-sd15-unet", "tiny-sd15", "expected-sd15.safetensors"],
+    run: checkHalf,
+  },
   ...["ddim-eta1", "ddim-eta0", "ddim-vpred"].map(
     (which): Check => ({
       name: `trajectory, sd15 ${which}`,
@@ -30,7 +54,11 @@ export const diffusionChecks: readonly Check[] = [
       run: (dir) => checkTrajectory(dir, which),
     }),
   ),
-  { name: "LoRA in diffusers layout, sd15", files: ["lora-sd15-diffusers.safetensors", "expected-lora-sd15.safetensors", "tiny-sd15"], run: checkLora },
+  {
+    name: "LoRA in diffusers layout, sd15",
+    files: ["lora-sd15-diffusers.safetensors", "expected-lora-sd15.safetensors", "tiny-sd15"],
+    run: checkLora,
+  },
 ];
 
 type Family = "sd15" | "sdxl";
@@ -51,7 +79,8 @@ function checkTokenizer(dir: string): Case[] {
       const end = ids[ids.length - 1] as number;
       wrong.length += Number(ids.indexOf(end) + 1 !== length && first.encode(prompt).length !== length);
     }
-    for (const [name, count] of Object.entries(wrong)) cases.list.push({ case: `${name}, ${golden.cases.length} prompts`, maxError: count, tolerance: 0 });
+    for (const [name, count] of Object.entries(wrong))
+      cases.list.push({ case: `${name}, ${golden.cases.length} prompts`, maxError: count, tolerance: 0 });
   });
 }
 
@@ -61,7 +90,8 @@ function checkText(dir: string): Case[] {
     const encoder = loadTextEncoder(join(dir, "tiny-sd15", "text_encoder"));
     const { hiddenStates, lastHiddenState, pooled } = encoder.forward(get("text/input_ids"));
     for (const [i, state] of hiddenStates.entries()) {
-      if (file.has(`text/hidden_states.${i}`)) cases.near(`text/hidden_states.${i}`, state, get(`text/hidden_states.${i}`), 1e-5);
+      if (file.has(`text/hidden_states.${i}`))
+        cases.near(`text/hidden_states.${i}`, state, get(`text/hidden_states.${i}`), 1e-5);
     }
     cases.near("text/last_hidden_state", lastHiddenState, get("text/last_hidden_state"), 1e-5);
     cases.near("text/pooler_output", pooled, get("text/pooler_output"), 1e-5);
@@ -76,7 +106,12 @@ function checkUnet(dir: string, family: Family): Case[] {
     const { file, get } = openGolden(dir, `expected-${family}.safetensors`);
     const timesteps = get("unet/timesteps").toNumbers();
     const added = addedOf(dir, family);
-    cases.near("unet/odd_out", unet.forward(get("unet/odd_sample"), timesteps[1] as number, get("unet/context"), { added }), get("unet/odd_out"), 1e-5);
+    cases.near(
+      "unet/odd_out",
+      unet.forward(get("unet/odd_sample"), timesteps[1] as number, get("unet/context"), { added }),
+      get("unet/odd_out"),
+      1e-5,
+    );
     cases.near(
       "unet/out_t_per_sample",
       unet.forward(get("unet/sample"), get("unet/t_per_sample"), get("unet/context"), { added }),
@@ -90,15 +125,30 @@ function checkUnet(dir: string, family: Family): Case[] {
     unet.forward(get("unet/sample"), timesteps[1] as number, get("unet/context"), { added, tap });
     const wanted = file.keys().filter((key) => key.startsWith("unet/taps/"));
     const missed = wanted.filter((key) => !cases.list.some((found) => found.case === key));
-    cases.list.push({ case: `unet/taps seen${missed.length > 0 ? ` (not ${missed.join(", ")})` : ""}`, maxError: missed.length, tolerance: 0 });
+    cases.list.push({
+      case: `unet/taps seen${missed.length > 0 ? ` (not ${missed.join(", ")})` : ""}`,
+      maxError: missed.length,
+      tolerance: 0,
+    });
     unet.dispose();
   });
 }
 
-function compareUnet(cases: Cases, dir: string, family: Family, unet: UNet2DConditionModel, tolerance: number): void {
+function compareUnet(
+  cases: Cases,
+  dir: string,
+  family: Family,
+  unet: UNet2DConditionModel,
+  tolerance: number,
+): void {
   const { get } = openGolden(dir, `expected-${family}.safetensors`);
   for (const [i, t] of get("unet/timesteps").toNumbers().entries()) {
-    cases.near(`unet/out.${i}`, unet.forward(get("unet/sample"), t, get("unet/context"), { added: addedOf(dir, family) }), get(`unet/out.${i}`), tolerance);
+    cases.near(
+      `unet/out.${i}`,
+      unet.forward(get("unet/sample"), t, get("unet/context"), { added: addedOf(dir, family) }),
+      get(`unet/out.${i}`),
+      tolerance,
+    );
   }
 }
 
@@ -161,7 +211,13 @@ function checkTrajectory(dir: string, which: string): Case[] {
   return noGrad(() =>
     collectCases((cases) => {
       const { file, get, meta } = openGolden(dir, `trajectory-sd15-${which}.safetensors`);
-      const { steps, guidance_scale: guidanceScale, eta, prompts, negative_prompt: negative } = meta as {
+      const {
+        steps,
+        guidance_scale: guidanceScale,
+        eta,
+        prompts,
+        negative_prompt: negative,
+      } = meta as {
         steps: number;
         guidance_scale: number;
         eta: number;
@@ -191,7 +247,11 @@ function checkTrajectory(dir: string, which: string): Case[] {
           see("v", i, output);
           see("eps", i, eps);
           const alphaBarPrev = pipe.schedule.alphaBar(Math.max(t - pipe.schedule.stride(steps), 0));
-          const { x0, mean, std } = ddimStep(xt, eps, { alphaBar: pipe.schedule.alphaBar(t), alphaBarPrev, eta });
+          const { x0, mean, std } = ddimStep(xt, eps, {
+            alphaBar: pipe.schedule.alphaBar(t),
+            alphaBarPrev,
+            eta,
+          });
           const next = eta > 0 ? mean.add(get("noises").select(0, i), { alpha: std }) : mean;
           see("x0", i, x0);
           see("mean", i, mean);
@@ -201,8 +261,17 @@ function checkTrajectory(dir: string, which: string): Case[] {
           return next;
         });
       }
-      const tolerances: Record<string, number> = { x0: which === "ddim-vpred" ? 1e-4 : 1e-3, std: 1e-5, log_prob: 2e-5 };
-      for (const [name, error] of worst) cases.list.push({ case: `${name}, ${steps} steps`, maxError: error, tolerance: tolerances[name] ?? 1e-4 });
+      const tolerances: Record<string, number> = {
+        x0: which === "ddim-vpred" ? 1e-4 : 1e-3,
+        std: 1e-5,
+        log_prob: 2e-5,
+      };
+      for (const [name, error] of worst)
+        cases.list.push({
+          case: `${name}, ${steps} steps`,
+          maxError: error,
+          tolerance: tolerances[name] ?? 1e-4,
+        });
       cases.near("image01", pipe.vae.decodeLatents(xt).div(2).add(0.5).clamp(0, 1), get("image01"), 1e-4);
     }),
   );
@@ -213,7 +282,8 @@ function checkLora(dir: string): Case[] {
     collectCases((cases) => {
       const golden = openSafetensors(join(dir, "expected-lora-sd15.safetensors"));
       const unet = loadUnet(join(dir, "tiny-sd15", "unet"));
-      const run = (): Tensor => unet.forward(golden.get("sample"), golden.get("timestep").item(), golden.get("context"));
+      const run = (): Tensor =>
+        unet.forward(golden.get("sample"), golden.get("timestep").item(), golden.get("context"));
       cases.near("out_base", run(), golden.get("out_base"), 1e-5);
       const lora = loadLora(unet, join(dir, "lora-sd15-diffusers.safetensors"));
       for (const name of golden.keys().filter((key) => key.startsWith("out_scale_"))) {

@@ -1,6 +1,22 @@
 import { join } from "node:path";
 import { checkConfig, readJson } from "@spo/diffusion";
-import { cat, Conv2d, GroupNorm, type Generator, keep, Linear, loadWeights, Module, rand, readSafetensors, scope, silu, type Tensor, writeFileAtomic, writeSafetensors } from "@spo/torch";
+import {
+  Conv2d,
+  cat,
+  type Generator,
+  GroupNorm,
+  keep,
+  Linear,
+  loadWeights,
+  Module,
+  rand,
+  readSafetensors,
+  scope,
+  silu,
+  type Tensor,
+  writeFileAtomic,
+  writeSafetensors,
+} from "@spo/torch";
 import { z } from "zod";
 
 export const ArtworkJudgeConfig = z.strictObject({
@@ -28,7 +44,9 @@ class Stage extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return scope(() => silu(this.norm2.forward(this.conv2.forward(silu(this.norm1.forward(this.conv1.forward(x)))))));
+    return scope(() =>
+      silu(this.norm2.forward(this.conv2.forward(silu(this.norm1.forward(this.conv1.forward(x)))))),
+    );
   }
 }
 
@@ -78,7 +96,11 @@ export class ArtworkJudge extends Module {
   verdict(features: Tensor, dropout?: Generator): ArtworkVerdict {
     return scope(() => {
       const dropped = (): Tensor =>
-        dropout ? features.mul(rand(features.shape, { generator: dropout }).gt(0.3).to({ dtype: "float32" })).div(0.7) : features;
+        dropout
+          ? features
+              .mul(rand(features.shape, { generator: dropout }).gt(0.3).to({ dtype: "float32" }))
+              .div(0.7)
+          : features;
       const realism = this.realism_2.forward(silu(this.realism_1.forward(dropped()))).squeeze(1);
       return { logProbs: this.concept.forward(dropped()).logSoftmax(-1), realism };
     });
@@ -88,7 +110,9 @@ export class ArtworkJudge extends Module {
 /** Writes config.json and model.safetensors. */
 export function saveArtworkJudge(folder: string, judge: ArtworkJudge): void {
   writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(judge.config, null, 2)}\n`);
-  const halves = new Map([...judge.namedParameters()].map(([name, value]) => [name, value.detach().to({ dtype: "float16" })]));
+  const halves = new Map(
+    [...judge.namedParameters()].map(([name, value]) => [name, value.detach().to({ dtype: "float16" })]),
+  );
   writeSafetensors(join(folder, "model.safetensors"), halves);
   for (const tensor of halves.values()) tensor.dispose();
 }

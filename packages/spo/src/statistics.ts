@@ -29,24 +29,37 @@ export const mean = (values: readonly number[]): number => values.reduce((a, b) 
 export function bootstrap(
   count: number,
   statistic: (rows: readonly number[]) => number,
-  { seed = 0, resamples = 1000, groups }: { seed?: number; resamples?: number; groups?: readonly (string | number)[] } = {},
+  {
+    seed = 0,
+    resamples = 1000,
+    groups,
+  }: { seed?: number; resamples?: number; groups?: readonly (string | number)[] } = {},
 ): Estimate {
   const all = Array.from({ length: count }, (_, i) => i);
-  const clusters = groups ? [...new Set(groups)].map((group) => all.filter((i) => groups[i] === group)) : all.map((i) => [i]);
+  const clusters = groups
+    ? [...new Set(groups)].map((group) => all.filter((i) => groups[i] === group))
+    : all.map((i) => [i]);
   const draw = uniform(seed);
   const values = Array.from({ length: resamples }, () =>
     statistic(clusters.flatMap(() => clusters[Math.floor(draw() * clusters.length)] as number[])),
   ).sort((a, b) => a - b);
-  const at = (share: number): number => values[Math.min(resamples - 1, Math.max(0, Math.round(share * (resamples - 1))))] as number;
+  const at = (share: number): number =>
+    values[Math.min(resamples - 1, Math.max(0, Math.round(share * (resamples - 1))))] as number;
   return { value: statistic(all), low: at(0.025), high: at(0.975) };
 }
 
 /** Mean with its interval. */
-export const bootstrapMean = (values: readonly number[], options: Parameters<typeof bootstrap>[2] = {}): Estimate =>
-  bootstrap(values.length, (rows) => mean(rows.map((row) => values[row] as number)), options);
+export const bootstrapMean = (
+  values: readonly number[],
+  options: Parameters<typeof bootstrap>[2] = {},
+): Estimate => bootstrap(values.length, (rows) => mean(rows.map((row) => values[row] as number)), options);
 
 /** Share of pairs in which b is larger than a; a tie counts one half. */
-export function winRate(a: readonly number[], b: readonly number[], options: Parameters<typeof bootstrap>[2] = {}): Estimate {
+export function winRate(
+  a: readonly number[],
+  b: readonly number[],
+  options: Parameters<typeof bootstrap>[2] = {},
+): Estimate {
   if (a.length !== b.length) throw new RangeError(`winRate: ${a.length} and ${b.length} values are no pairs`);
   const wins = a.map((value, i) => (Math.sign((b[i] as number) - value) + 1) / 2);
   return bootstrapMean(wins, options);

@@ -1,5 +1,5 @@
 import type { Tensor } from "@spo/torch";
-import { readParquet, textOf, bytesOf } from "./parquet.js";
+import { bytesOf, readParquet, textOf } from "./parquet.js";
 import { pixelsOf } from "./pixels.js";
 
 /** Captioned images of one size, in memory. Row i of `pixels` is described by row i of the lists. */
@@ -15,9 +15,14 @@ export interface Artwork {
 
 /** Reads a parquet file with the columns `image`, `caption`, `concept`, `set` and `core`; `core: true` leaves out the rest. */
 export async function readArtwork(path: string, { core = false } = {}): Promise<Artwork> {
-  const rows = (await readParquet(path, ["image", "caption", "concept", "set", "core"])).filter((row) => !core || row.core === true);
+  const rows = (await readParquet(path, ["image", "caption", "concept", "set", "core"])).filter(
+    (row) => !core || row.core === true,
+  );
   return {
-    pixels: await pixelsOf(rows.map((row) => bytesOf(row.image)), path),
+    pixels: await pixelsOf(
+      rows.map((row) => bytesOf(row.image)),
+      path,
+    ),
     captions: rows.map((row) => textOf(row.caption)),
     concepts: rows.map((row) => textOf(row.concept)),
     sets: rows.map((row) => textOf(row.set)),

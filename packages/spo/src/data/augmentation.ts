@@ -1,15 +1,31 @@
 // Random changes of artwork on white. Each takes a generator, so that a training step can be drawn again.
-import { affineGridGenerator, avgPool2d, type Generator, gridSampler, rand, randint, randn, scope, stack, type Tensor, tensor, where } from "@spo/torch";
+import {
+  affineGridGenerator,
+  avgPool2d,
+  type Generator,
+  gridSampler,
+  rand,
+  randint,
+  randn,
+  scope,
+  stack,
+  type Tensor,
+  tensor,
+  where,
+} from "@spo/torch";
 
 const BILINEAR = 0;
 const ZEROS = 0;
 
 /** U(low, high) of shape [n, 1, 1, 1]. */
 const uniform = (n: number, low: number, high: number, generator: Generator, channels = 1): Tensor =>
-  rand([n, channels, 1, 1], { generator }).mul(high - low).add(low);
+  rand([n, channels, 1, 1], { generator })
+    .mul(high - low)
+    .add(low);
 
 /** Samples x on white where the grid [n, h, w, 2] points outside. */
-const sample = (x: Tensor, grid: Tensor): Tensor => gridSampler(x.sub(1), grid, BILINEAR, ZEROS, false).add(1);
+const sample = (x: Tensor, grid: Tensor): Tensor =>
+  gridSampler(x.sub(1), grid, BILINEAR, ZEROS, false).add(1);
 
 export interface Augmentation {
   /** Largest change of saturation, and in part of tint and brightness, as a share. */
@@ -21,7 +37,11 @@ export interface Augmentation {
 }
 
 /** Mirrors, resizes, shifts and tints images. x [n, 3, h, w] in [−1, 1] → the same shape. */
-export function augment(x: Tensor, generator: Generator, { colour = 0.15, scale = 0.1, shift = 0.06 }: Augmentation = {}): Tensor {
+export function augment(
+  x: Tensor,
+  generator: Generator,
+  { colour = 0.15, scale = 0.1, shift = 0.06 }: Augmentation = {},
+): Tensor {
   return scope(() => {
     const n = x.shape[0] as number;
     const numbers = (low: number, high: number): number[] => uniform(n, low, high, generator).toNumbers();

@@ -1,5 +1,5 @@
-import type { Artwork } from "./artwork.js";
 import { seedAt } from "../recipes/randomness.js";
+import type { Artwork } from "./artwork.js";
 
 /**
  * Splits renderings into two halves, by concept and set: half 0 for what labels and scores, half 1 for the judge that reports. Sets
@@ -7,7 +7,9 @@ import { seedAt } from "../recipes/randomness.js";
  */
 export function halfOf({ concepts, sets }: Pick<Artwork, "concepts" | "sets">): (0 | 1)[] {
   const order = [...new Set(sets)].sort();
-  return concepts.map((concept, i) => ((order.indexOf(sets[i] as string) + seedAt(0, "half", concept)) % 2) as 0 | 1);
+  return concepts.map(
+    (concept, i) => ((order.indexOf(sets[i] as string) + seedAt(0, "half", concept)) % 2) as 0 | 1,
+  );
 }
 
 /** Row numbers of one half. */

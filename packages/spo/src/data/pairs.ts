@@ -46,15 +46,27 @@ export async function readPairs(path: string, split: string): Promise<Preference
   const chosen = rows.filter((row) => textOf(row.split ?? "train") === split);
   for (const [i, row] of chosen.entries()) {
     const [a, b] = [Number(row.label_0), Number(row.label_1)];
-    if (!(a >= 0 && a <= 1 && b >= 0 && b <= 1) || Math.abs(a + b - 1) > 1e-6) faults.push(`row ${i}: labels ${a} and ${b} are no pair that sums to 1`);
+    if (!(a >= 0 && a <= 1 && b >= 0 && b <= 1) || Math.abs(a + b - 1) > 1e-6)
+      faults.push(`row ${i}: labels ${a} and ${b} are no pair that sums to 1`);
     if (textOf(row.caption).trim() === "") faults.push(`row ${i}: no caption`);
   }
   if (chosen.length === 0) faults.push(`no row of the split "${split}"`);
-  if (faults.length > 0) throw new UserError(`${path}:\n  ${faults.slice(0, 20).join("\n  ")}`, { code: "DATA" });
+  if (faults.length > 0)
+    throw new UserError(`${path}:\n  ${faults.slice(0, 20).join("\n  ")}`, { code: "DATA" });
   return {
     captions: chosen.map((row) => textOf(row.caption)),
-    image0: keep(await pixelsOf(chosen.map((row) => bytesOf(row.jpg_0)), `${path} jpg_0`)),
-    image1: keep(await pixelsOf(chosen.map((row) => bytesOf(row.jpg_1)), `${path} jpg_1`)),
+    image0: keep(
+      await pixelsOf(
+        chosen.map((row) => bytesOf(row.jpg_0)),
+        `${path} jpg_0`,
+      ),
+    ),
+    image1: keep(
+      await pixelsOf(
+        chosen.map((row) => bytesOf(row.jpg_1)),
+        `${path} jpg_1`,
+      ),
+    ),
     label0: chosen.map((row) => Number(row.label_0)),
     examples: chosen.map((row) => Math.max(1, Number(row.num_example_per_prompt))),
     kinds: chosen.map((row) => textOf(row.kind ?? "")),

@@ -19,13 +19,23 @@ export async function readParquet(
     const present = parquetSchema(metadata).children.map((child) => child.element.name);
     const missing = columns.filter((column) => !present.includes(column));
     if (missing.length > 0) {
-      throw new UserError(`${path} has no column ${missing.join(", ")}; it has ${present.join(", ")}.`, { code: "DATA" });
+      throw new UserError(`${path} has no column ${missing.join(", ")}; it has ${present.join(", ")}.`, {
+        code: "DATA",
+      });
     }
     // Without `utf8: false` a binary column that carries no annotation is decoded as text, which destroys images.
-    return await parquetReadObjects({ file, metadata, columns: [...columns, ...optional.filter((column) => present.includes(column))], utf8: false });
+    return await parquetReadObjects({
+      file,
+      metadata,
+      columns: [...columns, ...optional.filter((column) => present.includes(column))],
+      utf8: false,
+    });
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`${path} is not a whole parquet file: ${(error as Error).message}`, { code: "DATA", cause: error });
+    throw new UserError(`${path} is not a whole parquet file: ${(error as Error).message}`, {
+      code: "DATA",
+      cause: error,
+    });
   }
 }
 

@@ -1,21 +1,49 @@
-import { UserError } from "@spo/torch/files";
 import { cat, scope, type Tensor, tensor } from "@spo/torch";
+import { UserError } from "@spo/torch/files";
 import sharp from "sharp";
 
 /** Encoded image (PNG, JPEG, WebP) → RGB bytes, height·width·3, on white where it is transparent. Throws a UserError for a broken one. */
-export async function decodeRgb(encoded: Uint8Array, name = "an image"): Promise<{ data: Uint8Array; width: number; height: number }> {
+export async function decodeRgb(
+  encoded: Uint8Array,
+  name = "an image",
+): Promise<{ data: Uint8Array; width: number; height: number }> {
   try {
-    const { data, info } = await sharp(encoded).flatten({ background: "white" }).toColourspace("srgb").removeAlpha().raw().toBuffer({ resolveWithObject: true });
-    return { data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength), width: info.width, height: info.height };
+    const { data, info } = await sharp(encoded)
+      .flatten({ background: "white" })
+      .toColourspace("srgb")
+      .removeAlpha()
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    return {
+      data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+      width: info.width,
+      height: info.height,
+    };
   } catch (error) {
-    throw new UserError(`${name} does not decode: ${(error as Error).message}`, { code: "DATA", cause: error });
+    throw new UserError(`${name} does not decode: ${(error as Error).message}`, {
+      code: "DATA",
+      cause: error,
+    });
   }
 }
 
 /** RGB bytes → pixels in [−1, 1], float32 [1, 3, height, width]. */
-export function pixelsFromRgb({ data, width, height }: { data: Uint8Array; width: number; height: number }): Tensor {
+export function pixelsFromRgb({
+  data,
+  width,
+  height,
+}: {
+  data: Uint8Array;
+  width: number;
+  height: number;
+}): Tensor {
   return scope(() =>
-    tensor(data, { shape: [1, height, width, 3] }).to({ dtype: "float32" }).permute([0, 3, 1, 2]).contiguous().div(127.5).sub(1),
+    tensor(data, { shape: [1, height, width, 3] })
+      .to({ dtype: "float32" })
+      .permute([0, 3, 1, 2])
+      .contiguous()
+      .div(127.5)
+      .sub(1),
   );
 }
 
@@ -39,12 +67,25 @@ export function rgbFromPixels(pixels: Tensor): { data: Uint8Array; width: number
   return scope(() => {
     const image = pixels.ndim === 4 ? pixels.select(0, 0) : pixels;
     const [, height, width] = image.shape as [number, number, number];
-    const bytes = image.detach().div(2).add(0.5).clamp(0, 1).mul(255).round().to({ dtype: "uint8" }).permute([1, 2, 0]).contiguous();
+    const bytes = image
+      .detach()
+      .div(2)
+      .add(0.5)
+      .clamp(0, 1)
+      .mul(255)
+      .round()
+      .to({ dtype: "uint8" })
+      .permute([1, 2, 0])
+      .contiguous();
     return { data: bytes.toTypedArray() as Uint8Array, width, height };
   });
 }
 
 /** RGB bytes → a PNG file's bytes. */
 export async function encodePng(data: Uint8Array, width: number, height: number): Promise<Uint8Array> {
-  return new Uint8Array(await sharp(data, { raw: { width, height, channels: 3 } }).png().toBuffer());
+  return new Uint8Array(
+    await sharp(data, { raw: { width, height, channels: 3 } })
+      .png()
+      .toBuffer(),
+  );
 }

@@ -12,7 +12,10 @@ export function readPrompts(paths: string | readonly string[]): string[] {
       .filter((line) => line !== "");
   });
   if (prompts.length === 0) {
-    throw new UserError(`${files.join(", ")}: there is no prompt.`, { code: "DATA", hint: "Write one prompt a line." });
+    throw new UserError(`${files.join(", ")}: there is no prompt.`, {
+      code: "DATA",
+      hint: "Write one prompt a line.",
+    });
   }
   return prompts;
 }

@@ -28,7 +28,8 @@ export interface ImageFigures {
 }
 
 /** What the judge prefers: rightness and realism together. */
-export const judgeScore = ({ logProb, realism }: Pick<ImageFigures, "logProb" | "realism">): number => logProb + realism;
+export const judgeScore = ({ logProb, realism }: Pick<ImageFigures, "logProb" | "realism">): number =>
+  logProb + realism;
 
 export interface EvaluationTools {
   judge: ArtworkJudge;
@@ -59,7 +60,14 @@ export function* evaluateModel(
 function measure(
   images: Tensor,
   shown: readonly number[],
-  { prompts, seed, prepared, judge, spm, choices }: { prompts: readonly string[]; seed: number; prepared: Tensor } & EvaluationTools,
+  {
+    prompts,
+    seed,
+    prepared,
+    judge,
+    spm,
+    choices,
+  }: { prompts: readonly string[]; seed: number; prepared: Tensor } & EvaluationTools,
 ): ImageFigures[] {
   return noGrad(() =>
     scope(() => {
@@ -74,7 +82,9 @@ function measure(
       const rows = features.toNumbers();
       const width = features.shape[1] as number;
       // At timestep 0 nothing looks at latents.
-      const scores = spm.score({ xt: images, x0: images, timestep: 0, image: () => images }, prepared, shown).toNumbers();
+      const scores = spm
+        .score({ xt: images, x0: images, timestep: 0, image: () => images }, prepared, shown)
+        .toNumbers();
       return shown.map((prompt, i) => {
         const text = prompts[prompt] as string;
         const right = choices.indexOf(text);
@@ -96,7 +106,12 @@ function measure(
 }
 
 /** The judge's features of real artwork of the given captions, through the VAE: [n][width]. */
-export function realFeatures(pipe: StableDiffusion, judge: ArtworkJudge, artwork: Artwork, captions: readonly string[]): number[][] {
+export function realFeatures(
+  pipe: StableDiffusion,
+  judge: ArtworkJudge,
+  artwork: Artwork,
+  captions: readonly string[],
+): number[][] {
   return noGrad(() =>
     scope(() => {
       const rows = artwork.captions.flatMap((caption, row) => (captions.includes(caption) ? [row] : []));

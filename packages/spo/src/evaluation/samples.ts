@@ -1,4 +1,4 @@
-import { sampleLatents, type StableDiffusion } from "@spo/diffusion";
+import { type StableDiffusion, sampleLatents } from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
 import { generatorAt } from "../recipes/randomness.js";
 import type { WorkMeter } from "../work.js";
@@ -30,7 +30,9 @@ export function* sampleImages(
   { seed, perPrompt, batch = 16, ...settings }: SampleSettings,
   meter?: WorkMeter,
 ): Generator<SampleChunk> {
-  const wanted = prompts.flatMap((_, prompt) => Array.from({ length: perPrompt }, (_, image) => ({ prompt, image })));
+  const wanted = prompts.flatMap((_, prompt) =>
+    Array.from({ length: perPrompt }, (_, image) => ({ prompt, image })),
+  );
   for (let start = 0; start < wanted.length; start += batch) {
     const part = wanted.slice(start, start + batch);
     const images = keep(
@@ -58,5 +60,7 @@ export function quantised(pixels: Tensor): Tensor {
 
 /** What the VAE makes of real images: the nearest that the generator could come to them. pixels [n, 3, h, w]. */
 export function roundTrip(pipe: Pick<StableDiffusion, "vae">, pixels: Tensor, batch = 32): Tensor[] {
-  return noGrad(() => pixels.split(batch).map((part) => scope(() => quantised(pipe.vae.decode(pipe.vae.encode(part).mean)))));
+  return noGrad(() =>
+    pixels.split(batch).map((part) => scope(() => quantised(pipe.vae.decode(pipe.vae.encode(part).mean)))),
+  );
 }

@@ -34,7 +34,11 @@ export const MakePairsConfig = z.strictObject({
   guidanceScale: z.number().default(3),
   train: Counts.prefault({ feedback: 1000, real: 800, damaged: 500, mismatched: 200 }),
   test: Counts.prefault({ feedback: 160, real: 120, damaged: 80, mismatched: 40 }),
-  gap: z.number().min(0).default(0.7).describe("least difference of the labeller's scores, in standard deviations"),
+  gap: z
+    .number()
+    .min(0)
+    .default(0.7)
+    .describe("least difference of the labeller's scores, in standard deviations"),
   quality: z.int().min(1).max(100).default(92).describe("of the WebP images; both sides of a pair alike"),
   seed: z.int().min(0).default(33),
 });
@@ -49,12 +53,17 @@ interface Pair {
 }
 
 /** Every image has gone through the VAE and 8 bits, so that neither leaves a trace that tells the sides apart. */
-export async function* makePairs(config: MakePairsConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* makePairs(
+  config: MakePairsConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
   const artwork = await readArtwork(config.data);
   const pipe = StableDiffusion.load(config.model);
   const labeller = loadArtworkJudge(config.labeller);
   const rows = rowsOfHalf(artwork, 0);
-  const real = keep(scope(() => cat(roundTrip(pipe, artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" }))))));
+  const real = keep(
+    scope(() => cat(roundTrip(pipe, artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" }))))),
+  );
   const captionOf = rows.map((row) => artwork.captions[row] as string);
   const held = new Set(readPrompts(config.testPrompts));
   const trained = new Set(readPrompts(config.trainPrompts));
@@ -67,7 +76,13 @@ export async function* makePairs(config: MakePairsConfig, { run, signal }: Recip
     const generator = generatorAt(config.seed, split);
     const chunks: Tensor[] = [];
     const shows: number[] = [];
-    const settings = { seed: config.seed + (split === "test" ? 1 : 0), perPrompt, steps: 20, guidanceScale: config.guidanceScale, eta: 1 };
+    const settings = {
+      seed: config.seed + (split === "test" ? 1 : 0),
+      perPrompt,
+      steps: 20,
+      guidanceScale: config.guidanceScale,
+      eta: 1,
+    };
     for (const chunk of sampleImages(pipe, prompts, settings)) {
       chunks.push(chunk.images);
       shows.push(...chunk.prompts);
@@ -78,8 +93,21 @@ export async function* makePairs(config: MakePairsConfig, { run, signal }: Recip
     // Concepts that the base does not know may be shown damaged while training; held-out ones only when measuring.
     const others = captionOf.flatMap((caption, i) => ((split === "test") === held.has(caption) ? [i] : []));
     const pairs = noGrad(() => [
-      ...feedbackPairs({ samples, captions: shows.map((p) => prompts[p] as string), labeller, feedback: counts.feedback, gap: config.gap }, generator),
-      ...realPairs({ samples, captions: shows.map((p) => prompts[p] as string), real, captionOf }, counts.real, generator),
+      ...feedbackPairs(
+        {
+          samples,
+          captions: shows.map((p) => prompts[p] as string),
+          labeller,
+          feedback: counts.feedback,
+          gap: config.gap,
+        },
+        generator,
+      ),
+      ...realPairs(
+        { samples, captions: shows.map((p) => prompts[p] as string), real, captionOf },
+        counts.real,
+        generator,
+      ),
       ...damagedPairs({ real, captionOf, rows: others }, counts.damaged, generator),
       ...mismatchedPairs({ real, captionOf, rows: others }, counts.mismatched, generator),
     ]);
@@ -112,7 +140,11 @@ export async function* makePairs(config: MakePairsConfig, { run, signal }: Recip
 
 async function encode(image: Tensor, quality: number): Promise<Uint8Array> {
   const { data, width, height } = rgbFromPixels(image);
-  return new Uint8Array(await sharp(data, { raw: { width, height, channels: 3 } }).webp({ quality, smartSubsample: true }).toBuffer());
+  return new Uint8Array(
+    await sharp(data, { raw: { width, height, channels: 3 } })
+      .webp({ quality, smartSubsample: true })
+      .toBuffer(),
+  );
 }
 
 /** Colours of the drawn part: mean red, green and blue, and chroma. x [n, 3, h, w] → [n][4] */
@@ -121,7 +153,13 @@ function colours(x: Tensor): number[][] {
     const drawn = x.amin([1]).lt(0.9).to({ dtype: "float32" }); // [n, h, w]
     const area = drawn.sum([1, 2]).clamp(50).unsqueeze(1);
     const mean = x.mul(drawn.unsqueeze(1)).sum([2, 3]).div(area);
-    const chroma = x.amax([1]).sub(x.amin([1])).mul(drawn).sum([1, 2]).unsqueeze(1).div(area);
+    const chroma = x
+      .amax([1])
+      .sub(x.amin([1]))
+      .mul(drawn)
+      .sum([1, 2])
+      .unsqueeze(1)
+      .div(area);
     const flat = cat([mean, chroma], 1).toNumbers();
     return Array.from({ length: flat.length / 4 }, (_, i) => flat.slice(4 * i, 4 * i + 4));
   });
@@ -138,14 +176,27 @@ const standardised = (values: readonly number[]): number[] => {
  * that winners and losers have the same mean colour: else the model would learn a cast.
  */
 function feedbackPairs(
-  { samples, captions, labeller, feedback, gap }: { samples: Tensor; captions: readonly string[]; labeller: ReturnType<typeof loadArtworkJudge>; feedback: number; gap: number },
+  {
+    samples,
+    captions,
+    labeller,
+    feedback,
+    gap,
+  }: {
+    samples: Tensor;
+    captions: readonly string[];
+    labeller: ReturnType<typeof loadArtworkJudge>;
+    feedback: number;
+    gap: number;
+  },
   generator: Generator,
 ): Pair[] {
   const { logProb, realism } = verdicts(labeller, samples, captions);
   const [byConcept, byRealism] = [standardised(logProb.map((p) => Math.max(p, -6))), standardised(realism)];
   const score = byConcept.map((z, i) => z + (byRealism[i] as number));
   const colour = scope(() => samples.split(64).flatMap(colours));
-  const differ = (a: number, b: number): number[] => (colour[a] as number[]).map((v, i) => v - (colour[b]?.[i] as number));
+  const differ = (a: number, b: number): number[] =>
+    (colour[a] as number[]).map((v, i) => v - (colour[b]?.[i] as number));
   let found: { win: number; lose: number; distance: number }[] = [];
   for (const [a, caption] of captions.entries()) {
     for (const [b, other] of captions.entries()) {
@@ -171,7 +222,12 @@ function feedbackPairs(
       for (const [i, v] of moved.entries()) shift[i] = v;
       for (const key of keys) uses.set(key, (uses.get(key) ?? 0) + 1);
       done.add(place);
-      taken.push({ caption: captions[win] as string, win: rowOf(samples, win), lose: rowOf(samples, lose), kind: "feedback" });
+      taken.push({
+        caption: captions[win] as string,
+        win: rowOf(samples, win),
+        lose: rowOf(samples, lose),
+        kind: "feedback",
+      });
     }
   }
   return taken;
@@ -180,7 +236,11 @@ function feedbackPairs(
 const rowOf = (images: Tensor, row: number): Tensor => keep(images.narrow(0, row, 1).clone());
 
 /** log p of the caption's concept and the realism logit, image by image. */
-export function verdicts(judge: ReturnType<typeof loadArtworkJudge>, images: Tensor, captions: readonly string[]): { logProb: number[]; realism: number[] } {
+export function verdicts(
+  judge: ReturnType<typeof loadArtworkJudge>,
+  images: Tensor,
+  captions: readonly string[],
+): { logProb: number[]; realism: number[] } {
   const logProb: number[] = [];
   const realism: number[] = [];
   scope(() => {
@@ -190,7 +250,9 @@ export function verdicts(judge: ReturnType<typeof loadArtworkJudge>, images: Ten
       const width = judge.config.captions.length;
       const all = verdict.logProbs.toNumbers();
       for (let i = 0; i < (part.shape[0] as number); i++) {
-        logProb.push(all[i * width + judge.config.captions.indexOf(captions[logProb.length] as string)] as number);
+        logProb.push(
+          all[i * width + judge.config.captions.indexOf(captions[logProb.length] as string)] as number,
+        );
       }
     }
   });
@@ -198,7 +260,12 @@ export function verdicts(judge: ReturnType<typeof loadArtworkJudge>, images: Ten
 }
 
 function realPairs(
-  { samples, captions, real, captionOf }: { samples: Tensor; captions: readonly string[]; real: Tensor; captionOf: readonly string[] },
+  {
+    samples,
+    captions,
+    real,
+    captionOf,
+  }: { samples: Tensor; captions: readonly string[]; real: Tensor; captionOf: readonly string[] },
   count: number,
   generator: Generator,
 ): Pair[] {
@@ -206,32 +273,56 @@ function realPairs(
     const caption = captions[sample] as string;
     const rows = captionOf.flatMap((c, row) => (c === caption ? [row] : []));
     if (rows.length === 0) return [];
-    const win = scope(() => keep(maybeMirrored(real.narrow(0, rows[i % rows.length] as number, 1), i % 2 === 1)));
+    const win = scope(() =>
+      keep(maybeMirrored(real.narrow(0, rows[i % rows.length] as number, 1), i % 2 === 1)),
+    );
     return [{ caption, win, lose: rowOf(samples, sample), kind: "real" }];
   });
 }
 
-const maybeMirrored = (image: Tensor, mirrored: boolean): Tensor => (mirrored ? image.flip([3]) : image.clone());
-const draws = (high: number, count: number, generator: Generator): number[] => (count === 0 ? [] : randint(0, high, [count], { generator }).toNumbers());
+const maybeMirrored = (image: Tensor, mirrored: boolean): Tensor =>
+  mirrored ? image.flip([3]) : image.clone();
+const draws = (high: number, count: number, generator: Generator): number[] =>
+  count === 0 ? [] : randint(0, high, [count], { generator }).toNumbers();
 
-function damagedPairs({ real, captionOf, rows }: { real: Tensor; captionOf: readonly string[]; rows: readonly number[] }, count: number, generator: Generator): Pair[] {
+function damagedPairs(
+  { real, captionOf, rows }: { real: Tensor; captionOf: readonly string[]; rows: readonly number[] },
+  count: number,
+  generator: Generator,
+): Pair[] {
   const others = draws(rows.length, count, generator);
   return draws(rows.length, count, generator).map((place, i) => {
     const row = rows[place] as number;
-    const lose = scope(() => keep(quantised(degrade(real.narrow(0, row, 1), real.narrow(0, rows[others[i] as number] as number, 1), generator))));
+    const lose = scope(() =>
+      keep(
+        quantised(
+          degrade(real.narrow(0, row, 1), real.narrow(0, rows[others[i] as number] as number, 1), generator),
+        ),
+      ),
+    );
     return { caption: captionOf[row] as string, win: rowOf(real, row), lose, kind: "damaged" };
   });
 }
 
-function mismatchedPairs({ real, captionOf, rows }: { real: Tensor; captionOf: readonly string[]; rows: readonly number[] }, count: number, generator: Generator): Pair[] {
+function mismatchedPairs(
+  { real, captionOf, rows }: { real: Tensor; captionOf: readonly string[]; rows: readonly number[] },
+  count: number,
+  generator: Generator,
+): Pair[] {
   const colour = scope(() => real.split(64).flatMap(colours));
   return draws(rows.length, count, generator).map((place) => {
     const row = rows[place] as number;
-    const distance = (other: number): number => Math.hypot(...(colour[row] as number[]).map((v, i) => v - (colour[other]?.[i] as number)));
+    const distance = (other: number): number =>
+      Math.hypot(...(colour[row] as number[]).map((v, i) => v - (colour[other]?.[i] as number)));
     const others = draws(rows.length, 30, generator)
       .map((other) => rows[other] as number)
       .filter((other) => captionOf[other] !== captionOf[row])
       .sort((a, b) => distance(a) - distance(b));
-    return { caption: captionOf[row] as string, win: rowOf(real, row), lose: rowOf(real, others[0] as number), kind: "mismatched" };
+    return {
+      caption: captionOf[row] as string,
+      win: rowOf(real, row),
+      lose: rowOf(real, others[0] as number),
+      kind: "mismatched",
+    };
   });
 }

@@ -1,23 +1,43 @@
 // Trains a small CLIP on captioned artwork: what the preference model starts from, as the published one starts from PickScore.
 import { loadTokenizer, loadVae } from "@spo/diffusion";
-import { AdamW, cat, clipGradNorm, initialize, keep, noGrad, rand, randint, randn, scope, type Tensor, tensor, warmupCosine, where } from "@spo/torch";
+import {
+  AdamW,
+  cat,
+  clipGradNorm,
+  initialize,
+  keep,
+  noGrad,
+  rand,
+  randint,
+  randn,
+  scope,
+  type Tensor,
+  tensor,
+  warmupCosine,
+  where,
+} from "@spo/torch";
 import { z } from "zod";
 import { readArtwork } from "../data/artwork.js";
 import { augment } from "../data/augmentation.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { roundTrip } from "../evaluation/samples.js";
 import { clipProcessor, trainPixels } from "../preprocess.js";
-import { initializeTimeConditioning, saveSpm, StepAwarePreferenceModel, unit } from "../spm.js";
+import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm, unit } from "../spm.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
 export const PretrainClipConfig = z.strictObject({
   data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
-  half: z.union([z.literal(0), z.literal(1)]).default(0).describe("which half of the renderings it may see"),
+  half: z
+    .union([z.literal(0), z.literal(1)])
+    .default(0)
+    .describe("which half of the renderings it may see"),
   vae: z.string().describe("folder of the base's VAE: most images are seen as it reproduces them"),
   tokenizer: z.string().describe("folder of a CLIP tokenizer"),
-  output: z.string().describe("folder for the model, as a preference model that is not yet trained on timesteps"),
+  output: z
+    .string()
+    .describe("folder for the model, as a preference model that is not yet trained on timesteps"),
   width: z.int().positive().default(128),
   visionLayers: z.int().positive().default(4),
   textLayers: z.int().positive().default(2),
@@ -33,7 +53,10 @@ export const PretrainClipConfig = z.strictObject({
 export type PretrainClipConfig = z.output<typeof PretrainClipConfig>;
 
 /** Image-text contrastive training (Radford et al. 2021) over the captions of each batch. Yields a step event each step. */
-export async function* pretrainClip(config: PretrainClipConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* pretrainClip(
+  config: PretrainClipConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
   const artwork = await readArtwork(config.data);
   const tokenizer = loadTokenizer(config.tokenizer);
   const size = artwork.pixels.shape[2] as number;
@@ -45,11 +68,26 @@ export async function* pretrainClip(config: PretrainClipConfig, { run, signal }:
   const decoded = keep(scope(() => cat(roundTrip({ vae: loadVae(config.vae) }, real))));
   const captionOf = rows.map((row) => captions.indexOf(artwork.captions[row] as string));
 
-  const tower = { hidden_size: config.width, intermediate_size: 4 * config.width, num_attention_heads: config.heads, hidden_act: "gelu" } as const;
+  const tower = {
+    hidden_size: config.width,
+    intermediate_size: 4 * config.width,
+    num_attention_heads: config.heads,
+    hidden_act: "gelu",
+  } as const;
   const spm = new StepAwarePreferenceModel({
     projection_dim: config.width,
-    text_config: { ...tower, num_hidden_layers: config.textLayers, vocab_size: tokenizer.vocabSize, max_position_embeddings: tokenizer.modelMaxLength },
-    vision_config: { ...tower, num_hidden_layers: config.visionLayers, image_size: size, patch_size: config.patch },
+    text_config: {
+      ...tower,
+      num_hidden_layers: config.textLayers,
+      vocab_size: tokenizer.vocabSize,
+      max_position_embeddings: tokenizer.modelMaxLength,
+    },
+    vision_config: {
+      ...tower,
+      num_hidden_layers: config.visionLayers,
+      image_size: size,
+      patch_size: config.patch,
+    },
   });
   initialize(spm, generatorAt(config.seed, "initialize"));
   initializeTimeConditioning(spm, generatorAt(config.seed, "time"));
@@ -65,10 +103,17 @@ export async function* pretrainClip(config: PretrainClipConfig, { run, signal }:
       const drawn = randint(0, rows.length, [config.batch], { generator });
       const chosen = drawn.toNumbers().map((row) => captionOf[row] as number);
       const distinct = [...new Set(chosen)];
-      const target = tensor(chosen.map((c) => distinct.indexOf(c)), { dtype: "int64" });
+      const target = tensor(
+        chosen.map((c) => distinct.indexOf(c)),
+        { dtype: "int64" },
+      );
       const pixels = noGrad(() => {
         const crisp = rand([config.batch, 1, 1, 1], { generator }).lt(0.4);
-        const x = augment(where(crisp, real.indexSelect(0, drawn), decoded.indexSelect(0, drawn)), generator, { colour: 0.2, scale: 0.15, shift: 0.08 });
+        const x = augment(
+          where(crisp, real.indexSelect(0, drawn), decoded.indexSelect(0, drawn)),
+          generator,
+          { colour: 0.2, scale: 0.15, shift: 0.08 },
+        );
         const spread = rand([config.batch, 1, 1, 1], { generator }).mul(0.15);
         return trainPixels(x.add(randn(x.shape, { generator }).mul(spread)), processor);
       });
@@ -82,7 +127,8 @@ export async function* pretrainClip(config: PretrainClipConfig, { run, signal }:
       const accuracy = logits.argmax(-1).eq(target).to({ dtype: "float32" }).mean().item();
       return { loss: toText.item(), accuracy, gradNorm: clipGradNorm(parameters, 1) };
     });
-    optimizer.lr = config.lr * warmupCosine(step, { warmup: Math.round(0.05 * config.steps), total: config.steps });
+    optimizer.lr =
+      config.lr * warmupCosine(step, { warmup: Math.round(0.05 * config.steps), total: config.steps });
     optimizer.step();
     optimizer.zeroGrad();
     noGrad(() => spm.logit_scale.clamp_(null, Math.log(config.maxScale)));
@@ -100,8 +146,20 @@ export async function* pretrainClip(config: PretrainClipConfig, { run, signal }:
 function contrastToImages(logits: Tensor, target: Tensor): Tensor {
   return scope(() => {
     const texts = logits.shape[1] as number;
-    const right = target.unsqueeze(1).eq(tensor(Array.from({ length: texts }, (_, i) => i), { dtype: "int64" })).to({ dtype: "float32" });
-    const likelihood = logits.logSoftmax(0).mul(right).sum([0]).div(right.sum([0]));
+    const right = target
+      .unsqueeze(1)
+      .eq(
+        tensor(
+          Array.from({ length: texts }, (_, i) => i),
+          { dtype: "int64" },
+        ),
+      )
+      .to({ dtype: "float32" });
+    const likelihood = logits
+      .logSoftmax(0)
+      .mul(right)
+      .sum([0])
+      .div(right.sum([0]));
     return likelihood.mean().neg();
   });
 }

@@ -1,7 +1,21 @@
 // Trains a small network to tell concepts apart and real artwork from samples of the base: once to label preference pairs, once, on
 // other renderings, other samples and another seed, to judge the result.
 import { StableDiffusion } from "@spo/diffusion";
-import { AdamW, binaryCrossEntropyWithLogits, cat, clipGradNorm, type Generator, initialize, keep, noGrad, randint, scope, type Tensor, tensor, warmupCosine } from "@spo/torch";
+import {
+  AdamW,
+  binaryCrossEntropyWithLogits,
+  cat,
+  clipGradNorm,
+  type Generator,
+  initialize,
+  keep,
+  noGrad,
+  randint,
+  scope,
+  type Tensor,
+  tensor,
+  warmupCosine,
+} from "@spo/torch";
 import { z } from "zod";
 import { ArtworkJudge, saveArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
@@ -32,23 +46,39 @@ export const PretrainJudgeConfig = z.strictObject({
 export type PretrainJudgeConfig = z.output<typeof PretrainJudgeConfig>;
 
 /** Yields a step event each step; resumes from the run's newest checkpoint. */
-export async function* pretrainJudge(config: PretrainJudgeConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* pretrainJudge(
+  config: PretrainJudgeConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
   const artwork = await readArtwork(config.data);
   const pipe = StableDiffusion.load(config.model);
   const rows = tensor(rowsOfHalf(artwork, config.half), { dtype: "int64" });
   const concepts = [...new Set(artwork.concepts)];
   const captions = concepts.map((concept) => artwork.captions[artwork.concepts.indexOf(concept)] as string);
-  const conceptOf = tensor(artwork.concepts.map((concept) => concepts.indexOf(concept)), { dtype: "int64" });
+  const conceptOf = tensor(
+    artwork.concepts.map((concept) => concepts.indexOf(concept)),
+    { dtype: "int64" },
+  );
   const real = keep(artwork.pixels.indexSelect(0, rows));
   const labels = keep(conceptOf.indexSelect(0, rows));
   const decoded = keep(scope(() => cat(roundTrip(pipe, real))));
 
   const prompts = readPrompts(config.prompts);
   const samples: Tensor[] = [];
-  const settings = { seed: config.seed, perPrompt: config.samplesPerPrompt, steps: 20, guidanceScale: config.guidanceScale, eta: 1 };
+  const settings = {
+    seed: config.seed,
+    perPrompt: config.samplesPerPrompt,
+    steps: 20,
+    guidanceScale: config.guidanceScale,
+    eta: 1,
+  };
   for (const { images } of sampleImages(pipe, prompts, settings)) {
     samples.push(images);
-    yield* run.phase("samples of the base", samples.length, Math.ceil((prompts.length * config.samplesPerPrompt) / 16));
+    yield* run.phase(
+      "samples of the base",
+      samples.length,
+      Math.ceil((prompts.length * config.samplesPerPrompt) / 16),
+    );
     signal.throwIfAborted();
   }
   const generated = keep(cat(samples));
@@ -72,9 +102,15 @@ export async function* pretrainJudge(config: PretrainJudgeConfig, { run, signal 
       const realismLoss = binaryCrossEntropyWithLogits(judged, batch.isReal.mul(0.9).add(0.05));
       conceptLoss.add(realismLoss).backward();
       const realismAccuracy = judged.gt(0).eq(batch.isReal.gt(0.5)).to({ dtype: "float32" }).mean().item();
-      return { conceptLoss: conceptLoss.item(), realismLoss: realismLoss.item(), realismAccuracy, gradNorm: clipGradNorm(parameters, Number.POSITIVE_INFINITY) };
+      return {
+        conceptLoss: conceptLoss.item(),
+        realismLoss: realismLoss.item(),
+        realismAccuracy,
+        gradNorm: clipGradNorm(parameters, Number.POSITIVE_INFINITY),
+      };
     });
-    optimizer.lr = config.lr * warmupCosine(step, { warmup: Math.round(0.03 * config.steps), total: config.steps });
+    optimizer.lr =
+      config.lr * warmupCosine(step, { warmup: Math.round(0.03 * config.steps), total: config.steps });
     optimizer.step();
     optimizer.zeroGrad();
     yield* run.step(step + 1, config.steps, metrics);
@@ -101,11 +137,20 @@ function judgeBatch(
     const known = draw(count, batch);
     // Most through the VAE, so that its traces do not give away what is real; some as they are.
     const crisp = Math.round(0.3 * batch);
-    const first = cat([real.indexSelect(0, known.narrow(0, 0, crisp)), decoded.indexSelect(0, known.narrow(0, crisp, batch - crisp))]);
+    const first = cat([
+      real.indexSelect(0, known.narrow(0, 0, crisp)),
+      decoded.indexSelect(0, known.narrow(0, crisp, batch - crisp)),
+    ]);
     const shown = decoded.indexSelect(0, draw(count, half));
-    const damaged = degrade(decoded.indexSelect(0, draw(count, damagedCount)), decoded.indexSelect(0, draw(count, damagedCount)), generator);
+    const damaged = degrade(
+      decoded.indexSelect(0, draw(count, damagedCount)),
+      decoded.indexSelect(0, draw(count, damagedCount)),
+      generator,
+    );
     const sampled = generated.indexSelect(0, draw(generated.shape[0] as number, generatedCount));
-    const isReal = tensor(Array.from({ length: half + generatedCount + damagedCount }, (_, i) => (i < half ? 1 : 0)));
+    const isReal = tensor(
+      Array.from({ length: half + generatedCount + damagedCount }, (_, i) => (i < half ? 1 : 0)),
+    );
     return {
       images: augment(cat([first, shown, sampled, damaged]), generator, { colour }),
       labels: labels.indexSelect(0, known),

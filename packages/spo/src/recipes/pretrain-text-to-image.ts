@@ -39,12 +39,23 @@ import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
 export const PretrainTextToImageConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core; the rows with core are learned"),
+  data: z
+    .string()
+    .describe(
+      "parquet file with the columns image, caption, concept, set, core; the rows with core are learned",
+    ),
   vae: z.string().describe("folder of a trained VAE"),
   tokenizer: z.string().describe("folder of a CLIP tokenizer"),
   output: z.string().describe("folder for the model, diffusers layout"),
-  init: z.string().optional().describe("model folder of the same sizes whose UNet and text encoder are trained further"),
-  channels: z.array(z.int().positive()).min(1).default([32, 64, 128]).describe("block_out_channels of the UNet"),
+  init: z
+    .string()
+    .optional()
+    .describe("model folder of the same sizes whose UNet and text encoder are trained further"),
+  channels: z
+    .array(z.int().positive())
+    .min(1)
+    .default([32, 64, 128])
+    .describe("block_out_channels of the UNet"),
   attention: z.array(z.boolean()).default([false, true, true]).describe("which levels look at the text"),
   heads: z.int().positive().default(4),
   groups: z.int().positive().default(16),
@@ -56,8 +67,17 @@ export const PretrainTextToImageConfig = z.strictObject({
   warmup: z.int().min(0).default(60),
   weightDecay: z.number().min(0).default(0.01),
   ema: z.number().min(0).max(1).default(0.998).describe("decay of the weight average that is saved"),
-  snrClip: z.number().positive().default(5).describe("largest signal-to-noise ratio that a loss weight may follow (min-SNR)"),
-  dropCaption: z.number().min(0).max(1).default(0.1).describe("share of empty prompts, for classifier-free guidance"),
+  snrClip: z
+    .number()
+    .positive()
+    .default(5)
+    .describe("largest signal-to-noise ratio that a loss weight may follow (min-SNR)"),
+  dropCaption: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.1)
+    .describe("share of empty prompts, for classifier-free guidance"),
   saveEvery: z.int().positive().default(250).describe("steps between checkpoints"),
   exportEvery: z.int().positive().default(1000).describe("steps between model folders written to the output"),
   seed: z.int().min(0).default(0),
@@ -104,7 +124,9 @@ export async function* pretrainTextToImage(
   const artwork = await readArtwork(config.data, { core: true });
   const vae = loadVae(config.vae);
   const tokenizer = loadTokenizer(config.tokenizer);
-  const latents = keep(noGrad(() => cat([encodeMeans(vae, artwork.pixels), encodeMeans(vae, artwork.pixels.flip([3]))])));
+  const latents = keep(
+    noGrad(() => cat([encodeMeans(vae, artwork.pixels), encodeMeans(vae, artwork.pixels.flip([3]))])),
+  );
   const [count, , latentSize] = latents.shape as [number, number, number, number];
   const captions = [...new Set(artwork.captions), ""];
   const ids = keep(tokenizer.encodeBatch(captions)); // [captions, L]
@@ -122,19 +144,39 @@ export async function* pretrainTextToImage(
     projection_dim: config.textWidth,
     eos_token_id: 2,
   };
-  const model = new TextToImage(new CLIPTextModel(textConfig), new UNet2DConditionModel(unetConfig(config, latentSize)));
+  const model = new TextToImage(
+    new CLIPTextModel(textConfig),
+    new UNet2DConditionModel(unetConfig(config, latentSize)),
+  );
   initialize(model, generatorAt(config.seed, "initialize"));
-  if (config.init) copyWeights(new TextToImage(loadTextEncoder(join(config.init, "text_encoder")), loadUnet(join(config.init, "unet"))), model);
+  if (config.init)
+    copyWeights(
+      new TextToImage(
+        loadTextEncoder(join(config.init, "text_encoder")),
+        loadUnet(join(config.init, "unet")),
+      ),
+      model,
+    );
   model.requiresGrad_();
   const parameters = model.parameters();
-  const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.99], weightDecay: config.weightDecay });
+  const optimizer = new AdamW(parameters, {
+    lr: config.lr,
+    betas: [0.9, 0.99],
+    weightDecay: config.weightDecay,
+  });
   const ema = new Ema(parameters, config.ema);
   const state = { modules: { model }, optimizer, ema };
   const schedule = new NoiseSchedule();
 
   const exportModel = (): void => {
     ema.swap();
-    const pipe = new StableDiffusion({ tokenizerFolder: config.tokenizer, tokenizer, textEncoder: model.text_encoder, unet: model.unet, vae });
+    const pipe = new StableDiffusion({
+      tokenizerFolder: config.tokenizer,
+      tokenizer,
+      textEncoder: model.text_encoder,
+      unet: model.unet,
+      vae,
+    });
     pipe.save(config.output);
     ema.swap();
   };
@@ -144,7 +186,9 @@ export async function* pretrainTextToImage(
       const generator = generatorAt(config.seed, "step", step);
       const rows = randint(0, count, [config.batch], { generator });
       const dropped = rand([config.batch], { generator }).lt(config.dropCaption).toNumbers();
-      const chosen = rows.toNumbers().map((row, i) => (dropped[i] ? captions.length - 1 : (captionOf[row] as number)));
+      const chosen = rows
+        .toNumbers()
+        .map((row, i) => (dropped[i] ? captions.length - 1 : (captionOf[row] as number)));
       const x0 = latents.indexSelect(0, rows);
       const noise = randn(x0.shape, { generator });
       const timesteps = stratifiedTimesteps(config.batch, generator);
@@ -177,7 +221,10 @@ export async function* pretrainTextToImage(
 function stratifiedTimesteps(n: number, generator: Generator): Tensor {
   return scope(() => {
     const places = rand([n], { generator }).toNumbers();
-    return tensor(places.map((u, i) => Math.min(999, Math.floor(((i + u) * 1000) / n))), { dtype: "int64" });
+    return tensor(
+      places.map((u, i) => Math.min(999, Math.floor(((i + u) * 1000) / n))),
+      { dtype: "int64" },
+    );
   });
 }
 
@@ -186,6 +233,12 @@ function encodeDistinct(encoder: CLIPTextModel, ids: Tensor, chosen: readonly nu
   return scope(() => {
     const distinct = [...new Set(chosen)];
     const hidden = encoder.forward(ids.indexSelect(0, tensor(distinct, { dtype: "int64" }))).lastHiddenState;
-    return hidden.indexSelect(0, tensor(chosen.map((c) => distinct.indexOf(c)), { dtype: "int64" }));
+    return hidden.indexSelect(
+      0,
+      tensor(
+        chosen.map((c) => distinct.indexOf(c)),
+        { dtype: "int64" },
+      ),
+    );
   });
 }

@@ -22,7 +22,11 @@ import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 export const PretrainVaeConfig = z.strictObject({
   data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
   output: z.string().describe("folder for the trained VAE"),
-  channels: z.array(z.int().positive()).min(1).default([16, 32, 32]).describe("block_out_channels; each but the last halves the size"),
+  channels: z
+    .array(z.int().positive())
+    .min(1)
+    .default([16, 32, 32])
+    .describe("block_out_channels; each but the last halves the size"),
   groups: z.int().positive().default(8).describe("groups of the group norms"),
   crop: z.int().positive().default(32).describe("side of the random crops, pixels"),
   batch: z.int().positive().default(48),
@@ -38,7 +42,15 @@ export const PretrainVaeConfig = z.strictObject({
 export type PretrainVaeConfig = z.output<typeof PretrainVaeConfig>;
 
 /** Config of a VAE without attention that shrinks by 2^(channels − 1). */
-export function smallVaeConfig({ channels, groups, size }: { channels: readonly number[]; groups: number; size: number }): AutoencoderKLConfig {
+export function smallVaeConfig({
+  channels,
+  groups,
+  size,
+}: {
+  channels: readonly number[];
+  groups: number;
+  size: number;
+}): AutoencoderKLConfig {
   return {
     in_channels: 3,
     out_channels: 3,
@@ -62,7 +74,10 @@ export function smallVaeConfig({ channels, groups, size }: { channels: readonly 
  *
  * Yields a step event each step. Resumes from the run's newest checkpoint.
  */
-export async function* pretrainVae(config: PretrainVaeConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* pretrainVae(
+  config: PretrainVaeConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
   const artwork = await readArtwork(config.data);
   const size = artwork.pixels.shape[2] as number;
   const vae = new AutoencoderKL(smallVaeConfig({ ...config, size }));
@@ -108,7 +123,11 @@ export async function* pretrainVae(config: PretrainVaeConfig, { run, signal }: R
 }
 
 /** Random squares of random rows, mirrored half of the time. [n, 3, h, w] → [batch, 3, crop, crop]. */
-function randomCrops(pixels: Tensor, { batch, crop }: { batch: number; crop: number }, generator: ReturnType<typeof generatorAt>): Tensor {
+function randomCrops(
+  pixels: Tensor,
+  { batch, crop }: { batch: number; crop: number },
+  generator: ReturnType<typeof generatorAt>,
+): Tensor {
   return scope(() => {
     const [count, , height, width] = pixels.shape as [number, number, number, number];
     const draw = (high: number): number[] => randint(0, high, [batch], { generator }).toNumbers();
@@ -118,7 +137,10 @@ function randomCrops(pixels: Tensor, { batch, crop }: { batch: number; crop: num
     const mirrored = draw(2);
     return cat(
       rows.map((row, i) => {
-        const square = pixels.narrow(0, row, 1).narrow(2, tops[i] as number, crop).narrow(3, lefts[i] as number, crop);
+        const square = pixels
+          .narrow(0, row, 1)
+          .narrow(2, tops[i] as number, crop)
+          .narrow(3, lefts[i] as number, crop);
         return mirrored[i] ? square.flip([3]) : square;
       }),
     );
@@ -130,7 +152,11 @@ function edges(error: Tensor): Tensor {
   return scope(() => {
     const difference = (dim: number): Tensor => {
       const length = (error.shape[dim] as number) - 1;
-      return error.narrow(dim, 1, length).sub(error.narrow(dim, 0, length)).abs().mean();
+      return error
+        .narrow(dim, 1, length)
+        .sub(error.narrow(dim, 0, length))
+        .abs()
+        .mean();
     };
     return difference(2).add(difference(3));
   });
@@ -162,9 +188,11 @@ function whiten(vae: AutoencoderKL, pixels: Tensor): void {
 /** Peak signal-to-noise ratio of the reconstruction of all images, dB, for pixels in [−1, 1]. */
 export function psnr(vae: AutoencoderKL, pixels: Tensor): number {
   return scope(() => {
-    const errors = pixels.split(64).map((part) =>
-      scope(() => vae.decode(vae.encode(part).mean).clamp(-1, 1).sub(part).square().mean([1, 2, 3])),
-    );
+    const errors = pixels
+      .split(64)
+      .map((part) =>
+        scope(() => vae.decode(vae.encode(part).mean).clamp(-1, 1).sub(part).square().mean([1, 2, 3])),
+      );
     return 10 * Math.log10(4 / cat(errors).mean().item());
   });
 }

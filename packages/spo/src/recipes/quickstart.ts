@@ -8,14 +8,19 @@ import { z } from "zod";
 import { loadArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
 import { readPrompts } from "../data/prompts.js";
-import { type EvaluationTools, evaluateModel, type ImageFigures, realFeatures } from "../evaluation/evaluate.js";
+import {
+  type EvaluationTools,
+  evaluateModel,
+  type ImageFigures,
+  realFeatures,
+} from "../evaluation/evaluate.js";
 import { SpmJudge } from "../judge.js";
 import { type Event, Run } from "../records/index.js";
 import { loadSpm } from "../spm.js";
 import { WorkMeter } from "../work.js";
+import type { RecipeContext } from "./recipe.js";
 import { TrainSpmConfig, trainSpm } from "./train-spm.js";
 import { TrainSpoConfig, trainSpo } from "./train-spo.js";
-import type { RecipeContext } from "./recipe.js";
 
 /** quickstart.json of an example folder: settings of both trainings and of the evaluation, and what `--fast` changes. */
 const Settings = z.strictObject({
@@ -83,15 +88,28 @@ export type StripFile = {
 }[];
 
 /** Runs what is not done yet. Ends with the measurements. */
-export async function* quickstart(options: QuickstartOptions, { signal }: Pick<RecipeContext, "signal">): AsyncGenerator<Progress, QuickstartResult> {
+export async function* quickstart(
+  options: QuickstartOptions,
+  { signal }: Pick<RecipeContext, "signal">,
+): AsyncGenerator<Progress, QuickstartResult> {
   const began = performance.now();
   const at = (...path: string[]): string => join(options.example, ...path);
   const raw = Settings.parse(JSON.parse(readFileSync(at("quickstart.json"), "utf8")));
   const chosen = options.fast
-    ? { spm: { ...raw.spm, ...raw.fast.spm }, spo: { ...raw.spo, ...raw.fast.spo }, evaluation: { ...raw.evaluation, ...raw.fast.evaluation } }
+    ? {
+        spm: { ...raw.spm, ...raw.fast.spm },
+        spo: { ...raw.spo, ...raw.fast.spo },
+        evaluation: { ...raw.evaluation, ...raw.fast.evaluation },
+      }
     : raw;
   const evaluation = Settings.shape.evaluation.parse(chosen.evaluation);
-  const spmConfig = TrainSpmConfig.parse({ model: at("model"), init: at("clip"), pairs: at("data", "pairs.parquet"), output: join(options.folder, "spm", "model"), ...chosen.spm });
+  const spmConfig = TrainSpmConfig.parse({
+    model: at("model"),
+    init: at("clip"),
+    pairs: at("data", "pairs.parquet"),
+    output: join(options.folder, "spm", "model"),
+    ...chosen.spm,
+  });
   const spoConfig = TrainSpoConfig.parse({
     model: at("model"),
     spm: spmConfig.output,
@@ -101,21 +119,41 @@ export async function* quickstart(options: QuickstartOptions, { signal }: Pick<R
     ...options.spo,
   });
 
-  const spmRun = Run.open(join(options.folder, "spm"), { kind: "train spm", config: spmConfig, engine: engineFacts() });
+  const spmRun = Run.open(join(options.folder, "spm"), {
+    kind: "train spm",
+    config: spmConfig,
+    engine: engineFacts(),
+  });
   if (!spmRun.result()) {
     for await (const event of trainSpm(spmConfig, { run: spmRun, signal })) {
       await setImmediate(); // signals and timers have their turn
-      if (event.type === "phase") yield { stage: "preference model: noised pairs", done: event.done, total: event.total };
-      if (event.type === "step") yield { stage: "preference model", done: event.step, total: event.total, detail: `accuracy ${event.metrics.accuracy?.toFixed(2)}` };
+      if (event.type === "phase")
+        yield { stage: "preference model: noised pairs", done: event.done, total: event.total };
+      if (event.type === "step")
+        yield {
+          stage: "preference model",
+          done: event.step,
+          total: event.total,
+          detail: `accuracy ${event.metrics.accuracy?.toFixed(2)}`,
+        };
     }
   }
-  const spoRun = Run.open(join(options.folder, "spo"), { kind: "train spo", config: spoConfig, engine: engineFacts() });
+  const spoRun = Run.open(join(options.folder, "spo"), {
+    kind: "train spo",
+    config: spoConfig,
+    engine: engineFacts(),
+  });
   if (!spoRun.result()) {
     for await (const event of trainSpo(spoConfig, { run: spoRun, signal })) {
       await setImmediate();
       if (event.type === "step") {
         const { progress, loss, accuracy } = event.metrics;
-        yield { stage: "SPO", done: (progress ?? 0) * event.total, total: event.total, detail: `loss ${loss?.toFixed(4)}, win over lose ${accuracy?.toFixed(2)}` };
+        yield {
+          stage: "SPO",
+          done: (progress ?? 0) * event.total,
+          total: event.total,
+          detail: `loss ${loss?.toFixed(4)}, win over lose ${accuracy?.toFixed(2)}`,
+        };
       }
     }
   }
@@ -143,7 +181,11 @@ export async function* quickstart(options: QuickstartOptions, { signal }: Pick<R
     const meter = new WorkMeter();
     for (const measured of evaluateModel(pipe, heldOut, evaluation.seeds, evaluation, tools, meter)) {
       images[which].push(...measured);
-      yield { stage: `images of ${which === "base" ? "the base" : "SPO"}`, done: images.base.length + images.spo.length, total };
+      yield {
+        stage: `images of ${which === "base" ? "the base" : "SPO"}`,
+        done: images.base.length + images.spo.length,
+        total,
+      };
       await setImmediate();
       signal.throwIfAborted();
     }
@@ -166,13 +208,22 @@ export async function* quickstart(options: QuickstartOptions, { signal }: Pick<R
 
 function readImages(path: string, key: string): ImageFigures[] | undefined {
   if (!existsSync(path)) return undefined;
-  const saved = JSON.parse(readFileSync(path, "utf8")) as { key: string; images: (Omit<ImageFigures, "rgb"> & { rgb: string })[] };
+  const saved = JSON.parse(readFileSync(path, "utf8")) as {
+    key: string;
+    images: (Omit<ImageFigures, "rgb"> & { rgb: string })[];
+  };
   if (saved.key !== key) return undefined;
   return saved.images.map((image) => ({ ...image, rgb: new Uint8Array(Buffer.from(image.rgb, "base64")) }));
 }
 
 function writeImages(path: string, key: string, images: readonly ImageFigures[]): void {
-  writeFileAtomic(path, JSON.stringify({ key, images: images.map((image) => ({ ...image, rgb: Buffer.from(image.rgb).toString("base64") })) }));
+  writeFileAtomic(
+    path,
+    JSON.stringify({
+      key,
+      images: images.map((image) => ({ ...image, rgb: Buffer.from(image.rgb).toString("base64") })),
+    }),
+  );
 }
 
 /** The strip of the first round: there the policy still is the base. */

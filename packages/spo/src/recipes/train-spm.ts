@@ -1,6 +1,21 @@
 // Trains a step-aware preference model on preference pairs. Source: algorithm 3; Liang et al. 2024, section 3.2.
 import { StableDiffusion } from "@spo/diffusion";
-import { AdamW, cat, clipGradNorm, type Generator, keep, noGrad, rand, randint, randn, scope, type Tensor, tensor, UserError, warmupLinear } from "@spo/torch";
+import {
+  AdamW,
+  cat,
+  clipGradNorm,
+  type Generator,
+  keep,
+  noGrad,
+  rand,
+  randint,
+  randn,
+  scope,
+  type Tensor,
+  tensor,
+  UserError,
+  warmupLinear,
+} from "@spo/torch";
 import { z } from "zod";
 import { type PreferencePairs, readPairs } from "../data/pairs.js";
 import { type Denoiser, guidedDenoiser } from "../denoiser.js";
@@ -15,7 +30,9 @@ import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
 export const TrainSpmConfig = z.strictObject({
   model: z.string().describe("diffusers folder of the base, which stays as it is"),
-  init: z.string().describe("folder of the preference model to start from, with or without time conditioning trained"),
+  init: z
+    .string()
+    .describe("folder of the preference model to start from, with or without time conditioning trained"),
   pairs: z.string().describe("parquet file of preference pairs in Pick-a-Pic's columns"),
   output: z.string().describe("folder for the trained preference model"),
   steps: z.int().positive().default(8000),
@@ -34,13 +51,27 @@ export const TrainSpmConfig = z.strictObject({
     .int()
     .min(0)
     .default(0)
-    .describe("noised and denoised pairs that are drawn once and used again; 0: new ones each step, as published"),
-  cleanShare: z.number().min(0).max(1).default(0).describe("share of the drawn pairs that are shown as they are, at timestep 0"),
-  pixelNoise: z.number().min(0).default(0).describe("largest spread of noise on the pixels, against reading fine traces"),
+    .describe(
+      "noised and denoised pairs that are drawn once and used again; 0: new ones each step, as published",
+    ),
+  cleanShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe("share of the drawn pairs that are shown as they are, at timestep 0"),
+  pixelNoise: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("largest spread of noise on the pixels, against reading fine traces"),
   shift: z.int().min(0).default(0).describe("largest shift of both images, pixels"),
   mirror: z.boolean().default(false).describe("mirror both images of half of the pairs"),
   evalEvery: z.int().positive().default(500),
-  evalTimesteps: z.array(z.int().min(0).max(999)).default([0, 251, 501, 701, 951]).describe("0: the clean image, without VAE"),
+  evalTimesteps: z
+    .array(z.int().min(0).max(999))
+    .default([0, 251, 501, 701, 951])
+    .describe("0: the clean image, without VAE"),
   saveEvery: z.int().positive().default(500),
   seed: z.int().min(0).default(0),
 });
@@ -62,7 +93,10 @@ interface SeenPairs {
  *
  * Yields step events, and eval events with the accuracy by timestep on the split `test`. Resumes from the run's newest checkpoint.
  */
-export async function* trainSpm(config: TrainSpmConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* trainSpm(
+  config: TrainSpmConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
   const pairs = await readPairs(config.pairs, "train");
   const held = await readPairs(config.pairs, "test");
   const pipe = StableDiffusion.load(config.model);
@@ -86,33 +120,67 @@ export async function* trainSpm(config: TrainSpmConfig, { run, signal }: RecipeC
   const texts = forPairs(pairs);
   const heldTexts = forPairs(held);
   const denoiserOf = ({ context, empty }: { context: Tensor; empty: Tensor }): Denoiser =>
-    guidedDenoiser({ unet: pipe.unet, conditional: { context }, unconditional: { context: empty }, guidanceScale: config.guidanceScale });
+    guidedDenoiser({
+      unet: pipe.unet,
+      conditional: { context },
+      unconditional: { context: empty },
+      guidanceScale: config.guidanceScale,
+    });
   /** Draws pairs, noises them, denoises them once. */
-  const see = (set: PreferencePairs, text: ReturnType<typeof forPairs>, rows: readonly number[], timesteps: readonly number[], generator: Generator): SeenPairs =>
+  const see = (
+    set: PreferencePairs,
+    text: ReturnType<typeof forPairs>,
+    rows: readonly number[],
+    timesteps: readonly number[],
+    generator: Generator,
+  ): SeenPairs =>
     noGrad(() =>
       scope(() => {
         const index = tensor([...rows], { dtype: "int64" });
         const [image0, image1] = [set.image0.indexSelect(0, index), set.image1.indexSelect(0, index)];
-        const shape = [rows.length, pipe.unet.config.in_channels, (image0.shape[2] as number) / pipe.vae.factor, (image0.shape[3] as number) / pipe.vae.factor];
+        const shape = [
+          rows.length,
+          pipe.unet.config.in_channels,
+          (image0.shape[2] as number) / pipe.vae.factor,
+          (image0.shape[3] as number) / pipe.vae.factor,
+        ];
         const draw = (): Tensor => randn(shape, { generator });
         const { x0 } = noisyPredictions(
           { vae: pipe.vae, denoiser: denoiserOf(text), schedule: pipe.schedule },
-          { image0, image1, posteriorNoise0: draw(), posteriorNoise1: draw(), noise: draw(), timesteps, rows: rows.map((row) => text.captionOf[row] as number) },
+          {
+            image0,
+            image1,
+            posteriorNoise0: draw(),
+            posteriorNoise1: draw(),
+            noise: draw(),
+            timesteps,
+            rows: rows.map((row) => text.captionOf[row] as number),
+          },
           meter,
         );
         meter.count("vaeDecode", 2 * rows.length);
         const decoded = pipe.vae.decodeLatents(x0);
-        const clean = tensor(timesteps.map((t) => Number(t === 0)), { shape: [rows.length, 1, 1, 1] });
+        const clean = tensor(
+          timesteps.map((t) => Number(t === 0)),
+          { shape: [rows.length, 1, 1, 1] },
+        );
         const mix = (noisy: Tensor, image: Tensor): Tensor => toBytes(noisy.lerp(image, clean));
         const [noisy0, noisy1] = decoded.chunk(2) as [Tensor, Tensor];
-        return { image0: mix(noisy0, image0), image1: mix(noisy1, image1), timesteps: tensor([...timesteps], { dtype: "int64" }), rows: [...rows] };
+        return {
+          image0: mix(noisy0, image0),
+          image1: mix(noisy1, image1),
+          timesteps: tensor([...timesteps], { dtype: "int64" }),
+          rows: [...rows],
+        };
       }),
     );
   /** Random pairs at random timesteps. */
   const drawSeen = (count: number, generator: Generator): SeenPairs => {
     const rows = randint(0, pairs.captions.length, [count], { generator }).toNumbers();
     const clean = rand([count], { generator }).lt(config.cleanShare).toNumbers();
-    const timesteps = randint(0, 1000, [count], { generator }).toNumbers().map((t, i) => (clean[i] ? 0 : t));
+    const timesteps = randint(0, 1000, [count], { generator })
+      .toNumbers()
+      .map((t, i) => (clean[i] ? 0 : t));
     return see(pairs, texts, rows, timesteps, generator);
   };
 
@@ -126,7 +194,17 @@ export async function* trainSpm(config: TrainSpmConfig, { run, signal }: RecipeC
     const chunks: SeenPairs[] = [];
     for (let start = 0; start < held.captions.length; start += 32) {
       const rows = Array.from({ length: Math.min(32, held.captions.length - start) }, (_, i) => start + i);
-      chunks.push(keep(see(held, heldTexts, rows, rows.map(() => t), generatorAt(config.seed, "eval", t, start))));
+      chunks.push(
+        keep(
+          see(
+            held,
+            heldTexts,
+            rows,
+            rows.map(() => t),
+            generatorAt(config.seed, "eval", t, start),
+          ),
+        ),
+      );
     }
     return { t, chunks };
   });
@@ -150,17 +228,30 @@ export async function* trainSpm(config: TrainSpmConfig, { run, signal }: RecipeC
   for (; step < config.steps; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
-      const seen = bank.length > 0 ? pickSeen(bank, config.batch, generator) : drawSeen(config.batch, generator);
-      const [pixels0, pixels1] = noGrad(() => augmentBoth(seen, config, generator).map((x) => trainPixels(x, processor))) as [Tensor, Tensor];
+      const seen =
+        bank.length > 0 ? pickSeen(bank, config.batch, generator) : drawSeen(config.batch, generator);
+      const [pixels0, pixels1] = noGrad(() =>
+        augmentBoth(seen, config, generator).map((x) => trainPixels(x, processor)),
+      ) as [Tensor, Tensor];
       const images = spm.imageFeatures(cat([pixels0, pixels1]), cat([seen.timesteps, seen.timesteps]));
       const captions = [...new Set(seen.rows.map((row) => texts.captionOf[row] as number))];
       const firstRow = captions.map((caption) => texts.captionOf.indexOf(caption));
       const features = spm.textFeatures(texts.ids.indexSelect(0, tensor(firstRow, { dtype: "int64" })));
-      const place = tensor(seen.rows.map((row) => captions.indexOf(texts.captionOf[row] as number)), { dtype: "int64" });
+      const place = tensor(
+        seen.rows.map((row) => captions.indexOf(texts.captionOf[row] as number)),
+        { dtype: "int64" },
+      );
       const text = features.indexSelect(0, place);
       const [score0, score1] = spm.scores(images, cat([text, text])).chunk(2) as [Tensor, Tensor];
       const labels = seen.rows.map((row) => pairs.label0[row] as number);
-      const { loss } = spmLoss({ score0, score1, ...labelTensors(labels, seen.rows.map((row) => pairs.examples[row] as number)) });
+      const { loss } = spmLoss({
+        score0,
+        score1,
+        ...labelTensors(
+          labels,
+          seen.rows.map((row) => pairs.examples[row] as number),
+        ),
+      });
       loss.backward();
       return {
         loss: loss.item(),
@@ -174,7 +265,10 @@ export async function* trainSpm(config: TrainSpmConfig, { run, signal }: RecipeC
       optimizer.step();
       skipped = 0;
     } else if (++skipped === 10) {
-      throw new UserError(`The loss was not finite 10 times in a row, up to step ${step + 1}.`, { code: "NUMERIC", hint: "Lower optimizer.lr; the last checkpoint is good." });
+      throw new UserError(`The loss was not finite 10 times in a row, up to step ${step + 1}.`, {
+        code: "NUMERIC",
+        hint: "Lower optimizer.lr; the last checkpoint is good.",
+      });
     }
     optimizer.zeroGrad();
     yield* run.step(step + 1, config.steps, metrics, meter.take());
@@ -188,7 +282,8 @@ export async function* trainSpm(config: TrainSpmConfig, { run, signal }: RecipeC
   yield* run.done({ output: config.output, ...evaluate() });
 }
 
-const toBytes = (pixels: Tensor): Tensor => scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
+const toBytes = (pixels: Tensor): Tensor =>
+  scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
 const fromBytes = (bytes: Tensor): Tensor => scope(() => bytes.to({ dtype: "float32" }).div(127.5).sub(1));
 
 /** Pairs from the bank, at random. */
@@ -196,7 +291,8 @@ function pickSeen(bank: readonly SeenPairs[], count: number, generator: Generato
   return scope(() => {
     const size = (bank[0] as SeenPairs).rows.length;
     const places = randint(0, bank.length * size, [count], { generator }).toNumbers();
-    const part = (of: (seen: SeenPairs) => Tensor): Tensor => cat(places.map((place) => of(bank[Math.floor(place / size)] as SeenPairs).narrow(0, place % size, 1)));
+    const part = (of: (seen: SeenPairs) => Tensor): Tensor =>
+      cat(places.map((place) => of(bank[Math.floor(place / size)] as SeenPairs).narrow(0, place % size, 1)));
     return {
       image0: part((seen) => seen.image0),
       image1: part((seen) => seen.image1),
@@ -214,7 +310,8 @@ function augmentBoth(
 ): Tensor[] {
   return scope(() => {
     const count = image0.shape[0] as number;
-    const draw = (low: number, high: number): number[] => randint(low, high, [count], { generator }).toNumbers();
+    const draw = (low: number, high: number): number[] =>
+      randint(low, high, [count], { generator }).toNumbers();
     const mirrored = draw(0, 2);
     const [down, right] = [draw(-shift, shift + 1), draw(-shift, shift + 1)];
     return [image0, image1].map((bytes) => {
@@ -235,11 +332,19 @@ function augmentBoth(
 }
 
 /** Scores of both sides of every pair. */
-function pairScores(spm: StepAwarePreferenceModel, processor: ScoreProcessor, seen: SeenPairs, ids: Tensor): [number[], number[]] {
+function pairScores(
+  spm: StepAwarePreferenceModel,
+  processor: ScoreProcessor,
+  seen: SeenPairs,
+  ids: Tensor,
+): [number[], number[]] {
   return noGrad(() =>
     scope(() => {
       const text = spm.textFeatures(ids.indexSelect(0, tensor(seen.rows, { dtype: "int64" })));
-      const score = (bytes: Tensor): number[] => spm.scores(spm.imageFeatures(trainPixels(fromBytes(bytes), processor), seen.timesteps), text).toNumbers();
+      const score = (bytes: Tensor): number[] =>
+        spm
+          .scores(spm.imageFeatures(trainPixels(fromBytes(bytes), processor), seen.timesteps), text)
+          .toNumbers();
       return [score(seen.image0), score(seen.image1)] as [number[], number[]];
     }),
   );

@@ -1,13 +1,26 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { join } from "node:path";
-import { addLora, type Lora, saveLora, StableDiffusion, UNet2DConditionModel } from "@spo/diffusion";
-import { AdamW, clipGradNorm, copyWeights, keep, noGrad, randn, randperm, scope, type Tensor, tensor, UserError, writeFileAtomic } from "@spo/torch";
+import { addLora, type Lora, StableDiffusion, saveLora, UNet2DConditionModel } from "@spo/diffusion";
+import {
+  AdamW,
+  clipGradNorm,
+  copyWeights,
+  keep,
+  noGrad,
+  randn,
+  randperm,
+  scope,
+  type Tensor,
+  tensor,
+  UserError,
+  writeFileAtomic,
+} from "@spo/torch";
 import { z } from "zod";
 import { encodePng, rgbFromPixels } from "../data/pixels.js";
 import { readPrompts } from "../data/prompts.js";
 import { type Denoiser, guidedDenoiser } from "../denoiser.js";
 import { type Candidates, SpmJudge, type StepAwareJudge } from "../judge.js";
-import { selectPairs, type StepPairs } from "../pairs.js";
+import { type StepPairs, selectPairs } from "../pairs.js";
 import { type CandidateStrip, drawn, resample, type StepComparison } from "../resampler.js";
 import { loadSpm } from "../spm.js";
 import { backward, ratioFigures, spoBatchLoss } from "../spo-loss.js";
@@ -30,14 +43,29 @@ export const TrainSpoConfig = z.strictObject({
   firstBranch: z.int().min(0).default(4).describe("first step that branches"),
   innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
   threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
-  judge: z.enum(["spm", "random"]).default("spm").describe("random: a control; scores are drawn, everything else is equal"),
-  adapter: z.enum(["lora", "full"]).default("lora").describe("what learns: a LoRA on the attention, or the whole UNet"),
+  judge: z
+    .enum(["spm", "random"])
+    .default("spm")
+    .describe("random: a control; scores are drawn, everything else is equal"),
+  adapter: z
+    .enum(["lora", "full"])
+    .default("lora")
+    .describe("what learns: a LoRA on the attention, or the whole UNet"),
   rank: z.int().positive().default(4).describe("of the LoRA"),
   beta: z.number().positive().default(10),
   clip: z.number().positive().default(0.1).describe("bound of the likelihood ratios around 1"),
   batch: z.int().positive().default(10).describe("pairs of one update"),
-  microBatch: z.int().positive().default(10).describe("pairs of one backward pass; their gradients add up to the batch's"),
-  maxGradNorm: z.number().positive().nullable().default(null).describe("null: no clipping, as the published run in effect had it"),
+  microBatch: z
+    .int()
+    .positive()
+    .default(10)
+    .describe("pairs of one backward pass; their gradients add up to the batch's"),
+  maxGradNorm: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("null: no clipping, as the published run in effect had it"),
   optimizer: z
     .strictObject({
       lr: z.number().positive().default(6e-5),
@@ -46,7 +74,11 @@ export const TrainSpoConfig = z.strictObject({
     })
     .prefault({}),
   saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
-  stripEvery: z.int().positive().default(10).describe("rounds between candidate strips that are kept as images"),
+  stripEvery: z
+    .int()
+    .positive()
+    .default(10)
+    .describe("rounds between candidate strips that are kept as images"),
   seed: z.int().min(0).default(0),
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
@@ -83,11 +115,16 @@ interface Policy {
  *
  * Yields a step event for every update and a comparisons event for every round; resumes from the newest checkpoint, at a round's end.
  */
-export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* trainSpo(
+  config: TrainSpoConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<RecipeEvent> {
   const prompts = readPrompts(config.prompts);
   const pipe = StableDiffusion.load(config.model);
   const { spm, processor } = loadSpm(config.spm);
-  const { contexts, empty } = keep(noGrad(() => scope(() => ({ contexts: pipe.encodePrompts(prompts), empty: pipe.encodePrompts([""]) }))));
+  const { contexts, empty } = keep(
+    noGrad(() => scope(() => ({ contexts: pipe.encodePrompts(prompts), empty: pipe.encodePrompts([""]) }))),
+  );
   const policy = config.adapter === "lora" ? loraPolicy(pipe, config) : fullPolicy(pipe, config);
   const spmJudge = new SpmJudge(spm, processor, (texts) => pipe.tokenizer.encodeBatch(texts));
   const meter = new WorkMeter();
@@ -98,11 +135,18 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
   const state = { modules: { policy: policy.module }, optimizer };
   let skipped = 0;
 
-  for (let round = run.resume((folder) => restoreTrainingState(folder, state)); round < config.rounds; round++) {
+  for (
+    let round = run.resume((folder) => restoreTrainingState(folder, state));
+    round < config.rounds;
+    round++
+  ) {
     const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
     const denoisers = policy.denoiser(contexts, empty);
-    const rowsOf = (denoiser: Denoiser): Denoiser => ({ ...denoiser, forRows: (rows) => denoiser.forRows(rows.map((row) => chosen[row] as number)) });
+    const rowsOf = (denoiser: Denoiser): Denoiser => ({
+      ...denoiser,
+      forRows: (rows) => denoiser.forRows(rows.map((row) => chosen[row] as number)),
+    });
     const policyOfRound = rowsOf(denoisers.policy);
     const referenceOfRound = rowsOf(denoisers.reference);
     const withStrip = round % config.stripEvery === 0 || round === config.rounds - 1;
@@ -126,13 +170,19 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
         }),
       ),
     );
-    if (withStrip) await saveStrips(join(run.folder, "strips", `round-${String(round).padStart(6, "0")}.json`), strips, chosen.map((row) => prompts[row] as string));
+    if (withStrip)
+      await saveStrips(
+        join(run.folder, "strips", `round-${String(round).padStart(6, "0")}.json`),
+        strips,
+        chosen.map((row) => prompts[row] as string),
+      );
     for (const strip of strips) strip.images.dispose();
     yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
 
     const order = scope(() => randperm(pairs.size, { generator }).toNumbers());
     const updates = Math.ceil(order.length / config.batch);
-    if (order.length === 0) yield run.record({ type: "warn", message: noPairs(comparisons, config.threshold) });
+    if (order.length === 0)
+      yield run.record({ type: "warn", message: noPairs(comparisons, config.threshold) });
     for (let update = 0; update < updates; update++) {
       const places = order.slice(update * config.batch, (update + 1) * config.batch);
       const ratios: { win: number[]; lose: number[] } = { win: [], lose: [] };
@@ -140,7 +190,14 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
       for (let start = 0; start < places.length; start += config.microBatch) {
         scope(() => {
           const part = selectPairs(pairs, places.slice(start, start + config.microBatch));
-          const batch = { policy: policyOfRound, reference: referenceOfRound, pairs: part, schedule: pipe.schedule, meter, ...config };
+          const batch = {
+            policy: policyOfRound,
+            reference: referenceOfRound,
+            pairs: part,
+            schedule: pipe.schedule,
+            meter,
+            ...config,
+          };
           const result = spoBatchLoss(batch);
           const share = result.loss.mul(part.size / places.length);
           loss += share.item();
@@ -159,11 +216,20 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
           hint: "Lower optimizer.lr; the last checkpoint is good.",
         });
       } else {
-        yield run.record({ type: "warn", message: `loss ${loss}, gradient norm ${gradNorm}: update skipped` });
+        yield run.record({
+          type: "warn",
+          message: `loss ${loss}, gradient norm ${gradNorm}: update skipped`,
+        });
       }
       optimizer.zeroGrad();
       const figures = ratioFigures(ratios.win, ratios.lose, config.clip);
-      const metrics = { loss, gradNorm, pairs: places.length, ...figures, progress: (round + (update + 1) / updates) / config.rounds };
+      const metrics = {
+        loss,
+        gradNorm,
+        pairs: places.length,
+        ...figures,
+        progress: (round + (update + 1) / updates) / config.rounds,
+      };
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
     disposePairs(pairs);
@@ -175,7 +241,10 @@ export async function* trainSpo(config: TrainSpoConfig, { run, signal }: RecipeC
   policy.save(config.output);
   yield* run.done({ output: config.output });
 
-  function judgeOf(round: number, chosen: readonly number[]): { judge: StepAwareJudge<unknown>; prepared: unknown } {
+  function judgeOf(
+    round: number,
+    chosen: readonly number[],
+  ): { judge: StepAwareJudge<unknown>; prepared: unknown } {
     if (config.judge === "random") {
       const generator = generatorAt(config.seed, "random judge", round);
       return { judge: new RandomJudge((n) => randn([n], { generator })), prepared: null };
@@ -208,8 +277,16 @@ function loraPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
     trained: lora.parameters(),
     module: lora,
     denoiser: (context, empty) => {
-      const shared = { unet: pipe.unet, conditional: { context }, unconditional: { context: empty }, guidanceScale: config.guidanceScale };
-      return { policy: guidedDenoiser(shared), reference: guidedDenoiser({ ...shared, around: (call) => lora.without(call) }) };
+      const shared = {
+        unet: pipe.unet,
+        conditional: { context },
+        unconditional: { context: empty },
+        guidanceScale: config.guidanceScale,
+      };
+      return {
+        policy: guidedDenoiser(shared),
+        reference: guidedDenoiser({ ...shared, around: (call) => lora.without(call) }),
+      };
     },
     sampling: (fn) => lora.merged(fn),
     save: (folder) => saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora),
@@ -224,8 +301,15 @@ function fullPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
     trained: pipe.unet.parameters(),
     module: pipe.unet,
     denoiser: (context, empty) => {
-      const shared = { conditional: { context }, unconditional: { context: empty }, guidanceScale: config.guidanceScale };
-      return { policy: guidedDenoiser({ unet: pipe.unet, ...shared }), reference: guidedDenoiser({ unet: reference, ...shared }) };
+      const shared = {
+        conditional: { context },
+        unconditional: { context: empty },
+        guidanceScale: config.guidanceScale,
+      };
+      return {
+        policy: guidedDenoiser({ unet: pipe.unet, ...shared }),
+        reference: guidedDenoiser({ unet: reference, ...shared }),
+      };
     },
     sampling: (fn) => fn(),
     save: (folder) => pipe.save(folder, { dtype: "float16" }),
@@ -237,7 +321,9 @@ function disposePairs({ latentsWin, latentsLose, nextWin, nextLose }: StepPairs)
 }
 
 /** By timestep: how many comparisons there were, how many gave a pair, and the mean margin. */
-function summarise(comparisons: readonly StepComparison[]): { timestep: number; pairs: number; valid: number; margin: number }[] {
+function summarise(
+  comparisons: readonly StepComparison[],
+): { timestep: number; pairs: number; valid: number; margin: number }[] {
   return comparisons.map(({ timestep, margin, valid }) => ({
     timestep,
     pairs: valid.length,
@@ -253,7 +339,11 @@ function noPairs(comparisons: readonly StepComparison[], threshold: number): str
 }
 
 /** Pictures of a round's candidates, for the report. */
-async function saveStrips(path: string, strips: readonly CandidateStrip[], prompts: readonly string[]): Promise<void> {
+async function saveStrips(
+  path: string,
+  strips: readonly CandidateStrip[],
+  prompts: readonly string[],
+): Promise<void> {
   const shown = [];
   for (const { images, prompt, ...strip } of strips) {
     const encoded: string[] = [];

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Ema, type AdamW, noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+import { type AdamW, type Ema, noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
 
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
