@@ -43,7 +43,6 @@ export const MakePairsConfig = z.strictObject({
   seed: z.int().min(0).default(33),
 });
 export type MakePairsConfig = z.output<typeof MakePairsConfig>;
-type Counts = z.output<typeof Counts>;
 
 interface Pair {
   caption: string;
