@@ -10,7 +10,7 @@ import { rmSync } from "node:fs";
 import "../native/lib/node-version.js";
 import { buildAddon, currentAddon } from "../native/lib/build.js";
 import { exclusively } from "../native/lib/exclusive.js";
-import { addonRecordFile } from "../native/lib/libtorch.js";
+import { addonRecordFile } from "../native/lib/find-libtorch.js";
 import { say } from "../native/lib/say.js";
 import { SetupError } from "../native/lib/setup-error.js";
 import { installNodeModules, nodeModulesAreInstalled } from "./setup/node-modules.mjs";
@@ -22,6 +22,7 @@ const start = performance.now();
 
 async function setup() {
   if (options.has("--again")) rmSync(addonRecordFile, { force: true });
+  /** @type {string[]} */
   const done = [];
   if (!(nodeModulesAreInstalled() && currentAddon() && typeScriptIsBuilt())) {
     // One set-up at a time in a checkout; the second finds its work done.

@@ -6,7 +6,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { exclusively } from "./exclusive.js";
 import { fetchLibtorch } from "./fetch-libtorch.js";
-import { makeFile } from "./half-made.js";
 import {
   addonRecordFile,
   builtAddon,
@@ -15,7 +14,8 @@ import {
   findLibtorch,
   hash,
   which,
-} from "./libtorch.js";
+} from "./find-libtorch.js";
+import { makeFile } from "./half-made.js";
 import { install } from "./packages.js";
 import { run, tail } from "./run.js";
 import { say, task } from "./say.js";

@@ -23,11 +23,11 @@ import {
   findLibtorch,
   findPython,
   nvidiaDriver,
-  pinnedTorch,
   supportedTorch,
-} from "./libtorch.js";
+} from "./find-libtorch.js";
 import { nodeIsSupported, nodeRange } from "./node-version.js";
 import { install } from "./packages.js";
+import { pinnedTorch } from "./wheels.js";
 
 /** @typedef {import("./libtorch.js").Check} Check */
 
@@ -126,19 +126,16 @@ async function compiler() {
 function pythonAndPip(python) {
   // Both are only needed to fetch libtorch.
   const needed = !builtAddon() && !process.env.SPO_LIBTORCH;
-  const say = needed ? bad : good;
+  /** @param {"python" | "pip"} name @param {string} found @param {string} packages */
+  const lacking = (name, found, packages) =>
+    needed ? bad(name, found, install(packages)) : good(name, `${found}, and none is needed`);
   if (!python)
-    return [
-      say("python", "none", install("python3 python3-pip")),
-      say("pip", "none", install("python3-pip")),
-    ];
+    return [lacking("python", "none", "python3 python3-pip"), lacking("pip", "none", "python3-pip")];
   const { version, executable, torch, pip } = python;
   return [
     good("python", `${version} at ${executable}`, { version, path: executable, torch }),
-    pip
-      ? good("pip", "there", { there: true })
-      : say("pip", `${executable} has none`, install("python3-pip")),
-  ].map((check) => (check.ok ? { ...check, fix: null } : check));
+    pip ? good("pip", "there", { there: true }) : lacking("pip", `${executable} has none`, "python3-pip"),
+  ];
 }
 
 /** @param {ReturnType<typeof findPython>} python @returns {Check} */

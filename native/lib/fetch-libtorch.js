@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { glibcVersion } from "./environment.js";
 import { exclusively } from "./exclusive.js";
+import { cacheFolder, describe, findPython, wantsCuda, wheelFolder } from "./find-libtorch.js";
 import { makeFile, makeFolder } from "./half-made.js";
-import { cacheFolder, describe, findPython, wantsCuda, wheelFolder } from "./libtorch.js";
 import { install } from "./packages.js";
 import { run, tail } from "./run.js";
 import { say, task } from "./say.js";
@@ -37,6 +37,7 @@ export async function fetchLibtorch() {
     const downloads = join(cacheFolder(), "downloads");
     mkdirSync(downloads, { recursive: true });
 
+    /** @type {string[]} */
     const files = [];
     for (const wheel of chosen) files.push(await download(python, wheel, downloads));
     await makeFolder(target, async (folder) => {

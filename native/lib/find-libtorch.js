@@ -18,9 +18,6 @@ import { fileURLToPath } from "node:url";
 import { SetupError } from "./setup-error.js";
 import { pinnedTorch } from "./wheels.js";
 
-export { environmentChecks } from "./environment.js";
-export { pinnedTorch, SetupError };
-
 /** @typedef {import("./libtorch.js").Libtorch} Libtorch */
 /** @typedef {import("./libtorch.js").AddonRecord} AddonRecord */
 
@@ -49,6 +46,7 @@ export function findLibtorch() {
     return { libtorch, notes: [] };
   }
 
+  /** @type {string[]} */
   const notes = [];
   const python = findPython();
   if (python?.torch) {

@@ -9,15 +9,22 @@ const host = hostname().replaceAll(/[^\w-]/g, "");
 
 /** Temporary folders of this process: removed when it is told to end. @type {Set<string>} */
 const open = new Set();
-for (const [signal, code] of /** @type {const} */ ([
-  ["SIGINT", 130],
-  ["SIGTERM", 143],
-  ["SIGHUP", 129],
-])) {
-  process.once(signal, () => {
-    for (const folder of open) rmSync(folder, { recursive: true, force: true });
-    process.exit(code);
-  });
+let listening = false;
+
+/** Only a process that makes something listens: whoever merely imports this keeps its own way of stopping. */
+function removeWhenTold() {
+  if (listening) return;
+  listening = true;
+  for (const [signal, code] of /** @type {const} */ ([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ])) {
+    process.once(signal, () => {
+      for (const folder of open) rmSync(folder, { recursive: true, force: true });
+      process.exit(code);
+    });
+  }
 }
 
 /**
@@ -54,6 +61,7 @@ export function makeFile(target, write) {
  */
 async function besides(target, work) {
   const parent = dirname(target);
+  removeWhenTold();
   mkdirSync(parent, { recursive: true });
   sweep(target);
   const folder = mkdtempSync(join(parent, prefixOf(target)));
