@@ -1,0 +1,187 @@
+// @ts-check
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { root } from "../setup/root.mjs";
+import { importsOf, layeringFaults } from "./layering.mjs";
+
+/** @type {string[]} */
+const made = [];
+afterEach(() => {
+  for (const folder of made.splice(0)) rmSync(folder, { recursive: true });
+});
+
+/**
+ * A repository of all layers without faults, with some files replaced.
+ * @param {Record<string, string>} [files]
+ */
+function repository(files = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "layering-"));
+  made.push(folder);
+  const manifest = (
+    /** @type {string} */ name,
+    /** @type {string[]} */ paths,
+    /** @type {string[]} */ dependencies,
+  ) =>
+    JSON.stringify({
+      name,
+      exports: Object.fromEntries(
+        paths.map((path) => [path, { default: `./dist/${path === "." ? "index" : path.slice(2)}.js` }]),
+      ),
+      dependencies: Object.fromEntries(dependencies.map((each) => [each, "1"])),
+    });
+  const native = { ".": "./lib/index.js", "./libtorch": "./lib/libtorch.js" };
+  const all = {
+    "native/package.json": JSON.stringify({ name: "@spo/native", exports: native }),
+    "native/lib/index.js": "export const native = {};",
+    "native/lib/libtorch.js": "export const version = 1;",
+    "packages/torch/package.json": manifest("@spo/torch", [".", "./files"], ["@spo/native"]),
+    "packages/torch/src/index.ts": 'export * from "./tensor.js";',
+    "packages/torch/src/tensor.ts": 'import { native } from "@spo/native";',
+    "packages/torch/src/files.ts": 'import { open } from "node:fs";',
+    "packages/diffusion/package.json": manifest("@spo/diffusion", ["."], ["@spo/torch"]),
+    "packages/diffusion/src/index.ts": 'import type { Tensor } from "@spo/torch";',
+    "packages/spo/package.json": manifest(
+      "spo",
+      [".", "./records", "./config", "./report"],
+      ["@spo/torch", "@spo/diffusion"],
+    ),
+    "packages/spo/src/index.ts": 'export { unet } from "@spo/diffusion";',
+    "packages/spo/src/records.ts":
+      'import { write } from "@spo/torch/files";\nimport type { Tensor } from "@spo/torch";',
+    "packages/spo/src/config.ts": "export const config = {};",
+    "packages/spo/src/report.ts": 'import { read } from "./records.js";',
+    "packages/cli/package.json": manifest("@spo/cli", ["."], ["spo"]),
+    "packages/cli/src/index.ts": 'const run = () => import("./train.js");',
+    "packages/cli/src/train.ts": 'import { train } from "spo";',
+    "packages/cli/bin/spo.js": 'import "../dist/index.js";',
+    ...files,
+  };
+  for (const [path, text] of Object.entries(all)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  }
+  return folder;
+}
+
+test("this repository has no fault", () => {
+  expect(layeringFaults(root)).toEqual([]);
+});
+
+test("downward imports by name have no fault", () => {
+  expect(layeringFaults(repository())).toEqual([]);
+});
+
+describe("a fault is", () => {
+  test.each([
+    [
+      "an upward import",
+      "packages/torch/src/tensor.ts",
+      'import { unet } from "@spo/diffusion";',
+      /points upwards/,
+    ],
+    [
+      "an upward import of a type",
+      "packages/torch/src/files.ts",
+      'import type { Run } from "spo/records";',
+      /points upwards/,
+    ],
+    [
+      "an upward import that is made late",
+      "packages/diffusion/src/index.ts",
+      'const spo = await import("spo");',
+      /points upwards/,
+    ],
+    [
+      "a path inside another package",
+      "packages/spo/src/index.ts",
+      'import { x } from "@spo/torch/dist/scope.js";',
+      /exports no such path/,
+    ],
+    [
+      "a relative path out of the package",
+      "packages/spo/src/index.ts",
+      'export { x } from "../../torch/src/scope.js";',
+      /leaves the package/,
+    ],
+    [
+      "the package's own name",
+      "packages/spo/src/index.ts",
+      'import { x } from "spo/records";',
+      /by their paths/,
+    ],
+    [
+      "a package that is not declared",
+      "packages/diffusion/src/index.ts",
+      'import { z } from "zod";',
+      /dependencies/,
+    ],
+    [
+      "a layer that is not declared",
+      "packages/cli/src/train.ts",
+      'import { x } from "@spo/torch";',
+      /dependencies/,
+    ],
+  ])("%s", (_, file, text, rule) => {
+    const faults = layeringFaults(repository({ [file]: text }));
+    expect(faults).toHaveLength(1);
+    expect(faults[0]).toMatch(rule);
+    expect(faults[0]).toContain(file);
+  });
+
+  test.each([
+    ["spo/records", "packages/spo/src/records.ts", 'import { Tensor } from "@spo/torch";'],
+    [
+      "spo/config",
+      "packages/spo/src/config.ts",
+      'export * from "./index.js";\nimport { type Tensor } from "@spo/torch";',
+    ],
+    [
+      "@spo/torch/files",
+      "packages/torch/src/files.ts",
+      'import {\n  tensor,\n  type Tensor,\n} from "./tensor.js";',
+    ],
+    ["@spo/cli", "packages/cli/src/index.ts", 'import "./train.js";\nexport const x = 1;'],
+  ])("tensor code behind %s", (name, file, text) => {
+    const spo = 'import { tensor } from "@spo/torch";';
+    const faults = layeringFaults(repository({ [file]: text, "packages/spo/src/index.ts": spo }));
+    expect(faults.join("\n")).toMatch(
+      new RegExp(`^${name} loads tensor code: .* → native/lib/index.js$`, "m"),
+    );
+  });
+
+  test("a studio that imports more than the records of a run", () => {
+    const faults = layeringFaults(
+      repository({
+        "packages/studio/package.json": '{ "name": "@spo/studio", "dependencies": { "spo": "1" } }',
+        "packages/studio/src/index.ts":
+          'import { run } from "spo/records";\nimport { page } from "spo/report";',
+      }),
+    );
+    expect(faults).toEqual([
+      expect.stringContaining('import of "spo/report": @spo/studio imports only spo/records'),
+    ]);
+  });
+});
+
+test("imports are found in every form, and not in comments", () => {
+  const code = `
+import "a";
+import b, { c } from "b";
+import * as d from "d"; // import "no1";
+import {
+  e,
+  type F,
+} from "e";
+import type { G } from "g";
+export * from "h";
+export { i } from "i";
+/* import "no2"; */
+const j = await import("j");
+`;
+  expect(importsOf(code).map(({ specifier }) => specifier)).toEqual(["a", "b", "d", "e", "g", "h", "i", "j"]);
+  expect(importsOf(code).filter(({ erased }) => erased)).toEqual([
+    { specifier: "g", erased: true, dynamic: false },
+  ]);
+});
