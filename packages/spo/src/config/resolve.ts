@@ -8,6 +8,8 @@ import { lastPartOf, parseOverrides } from "./overrides.js";
 import { keysAt, settingsOf } from "./settings.js";
 
 export interface ConfigSources {
+  /** What stands below presets, files and settings, and above the schema's own defaults. */
+  defaults?: object;
   /** Named presets; a word of `args` picks one. */
   presets?: Readonly<Record<string, object>>;
   /** Words of the command line: presets and config files, in order, and settings, which win over both. */
@@ -21,7 +23,7 @@ export interface ConfigSources {
  */
 export async function resolveConfig<S extends z.ZodType>(
   schema: S,
-  { presets = {}, args = [] }: ConfigSources,
+  { defaults = {}, presets = {}, args = [] }: ConfigSources,
 ): Promise<z.output<S>> {
   const { settings, words } = parseOverrides(schema, args);
   const layers: unknown[] = [];
@@ -29,7 +31,7 @@ export async function resolveConfig<S extends z.ZodType>(
     layers.push(
       Object.hasOwn(presets, word) ? presets[word] : await readConfigFile(word, Object.keys(presets)),
     );
-  return checkConfig(schema, [...layers, settings].reduce(merged, {}));
+  return checkConfig(schema, [defaults, ...layers, settings].reduce(merged, {}));
 }
 
 /** A config checked and completed by its schema. Throws a UserError (`CONFIG`) that lists all faults. */

@@ -2,7 +2,6 @@
 import { StableDiffusion } from "@spo/diffusion";
 import { cat, type Generator, keep, noGrad, randint, randperm, scope, type Tensor, tensor } from "@spo/torch";
 import sharp from "sharp";
-import { z } from "zod";
 import { loadArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
 import { degrade } from "../data/augmentation.js";
@@ -11,38 +10,9 @@ import { type PairRow, writePairs } from "../data/pairs.js";
 import { rgbFromPixels } from "../data/pixels.js";
 import { readPrompts } from "../data/prompts.js";
 import { quantised, roundTrip, sampleImages } from "../evaluation/samples.js";
+import type { MakePairsConfig } from "./make-pairs-config.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
-
-/** How many pairs of each kind. */
-const Counts = z.strictObject({
-  feedback: z.int().min(0).describe("two samples of the base, ranked by the labeller"),
-  real: z.int().min(0).describe("real artwork over a sample of the base"),
-  damaged: z.int().min(0).describe("real artwork over the same, damaged"),
-  mismatched: z.int().min(0).describe("real artwork over that of another concept, of similar colours"),
-});
-
-export const MakePairsConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
-  model: z.string().describe("diffusers folder of the base"),
-  labeller: z.string().describe("folder of the judge that gives the feedback"),
-  trainPrompts: z.string().describe("prompts whose pairs are for training"),
-  testPrompts: z.string().describe("held-out prompts, whose pairs are for measuring accuracy"),
-  output: z.string().describe("parquet file to write, Pick-a-Pic's columns"),
-  samplesPerPrompt: z.int().positive().default(20),
-  testSamplesPerPrompt: z.int().positive().default(12),
-  guidanceScale: z.number().default(3),
-  train: Counts.prefault({ feedback: 1000, real: 800, damaged: 500, mismatched: 200 }),
-  test: Counts.prefault({ feedback: 160, real: 120, damaged: 80, mismatched: 40 }),
-  gap: z
-    .number()
-    .min(0)
-    .default(0.7)
-    .describe("least difference of the labeller's scores, in standard deviations"),
-  quality: z.int().min(1).max(100).default(92).describe("of the WebP images; both sides of a pair alike"),
-  seed: z.int().min(0).default(33),
-});
-export type MakePairsConfig = z.output<typeof MakePairsConfig>;
 
 interface Pair {
   caption: string;

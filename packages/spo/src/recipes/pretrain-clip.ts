@@ -16,41 +16,16 @@ import {
   warmupCosine,
   where,
 } from "@spo/torch";
-import { z } from "zod";
 import { readArtwork } from "../data/artwork.js";
 import { augment } from "../data/augmentation.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { roundTrip } from "../evaluation/samples.js";
 import { clipProcessor, trainPixels } from "../preprocess.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm, unit } from "../spm.js";
+import type { PretrainClipConfig } from "./pretrain-clip-config.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
-
-export const PretrainClipConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
-  half: z
-    .union([z.literal(0), z.literal(1)])
-    .default(0)
-    .describe("which half of the renderings it may see"),
-  vae: z.string().describe("folder of the base's VAE: most images are seen as it reproduces them"),
-  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
-  output: z
-    .string()
-    .describe("folder for the model, as a preference model that is not yet trained on timesteps"),
-  width: z.int().positive().default(128),
-  visionLayers: z.int().positive().default(4),
-  textLayers: z.int().positive().default(2),
-  heads: z.int().positive().default(4),
-  patch: z.int().positive().default(8),
-  batch: z.int().positive().default(64),
-  steps: z.int().positive().default(600),
-  lr: z.number().positive().default(1e-3),
-  maxScale: z.number().positive().default(30).describe("bound of exp(logit_scale)"),
-  saveEvery: z.int().positive().default(100),
-  seed: z.int().min(0).default(3),
-});
-export type PretrainClipConfig = z.output<typeof PretrainClipConfig>;
 
 /** Image-text contrastive training (Radford et al. 2021) over the captions of each batch. Yields a step event each step. */
 export async function* pretrainClip(

@@ -13,33 +13,11 @@ import {
   type Tensor,
   warmupCosine,
 } from "@spo/torch";
-import { z } from "zod";
 import { readArtwork } from "../data/artwork.js";
+import type { PretrainVaeConfig } from "./pretrain-vae-config.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
-
-export const PretrainVaeConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
-  output: z.string().describe("folder for the trained VAE"),
-  channels: z
-    .array(z.int().positive())
-    .min(1)
-    .default([16, 32, 32])
-    .describe("block_out_channels; each but the last halves the size"),
-  groups: z.int().positive().default(8).describe("groups of the group norms"),
-  crop: z.int().positive().default(32).describe("side of the random crops, pixels"),
-  batch: z.int().positive().default(48),
-  steps: z.int().positive().default(1000),
-  lr: z.number().positive().default(2e-3),
-  warmup: z.int().min(0).default(20),
-  ema: z.number().min(0).max(1).default(0.995).describe("decay of the weight average that is saved"),
-  klWeight: z.number().min(0).default(1e-4),
-  edgeWeight: z.number().min(0).default(0.5).describe("weight of the L1 distance of image gradients"),
-  saveEvery: z.int().positive().default(200).describe("steps between checkpoints"),
-  seed: z.int().min(0).default(0),
-});
-export type PretrainVaeConfig = z.output<typeof PretrainVaeConfig>;
 
 /** Config of a VAE without attention that shrinks by 2^(channels − 1). */
 export function smallVaeConfig({

@@ -19,8 +19,10 @@ import { type Event, Run } from "../records/index.js";
 import { loadSpm } from "../spm.js";
 import { WorkMeter } from "../work.js";
 import type { RecipeContext } from "./recipe.js";
-import { TrainSpmConfig, trainSpm } from "./train-spm.js";
-import { TrainSpoConfig, trainSpo } from "./train-spo.js";
+import { trainSpm } from "./train-spm.js";
+import { TrainSpmConfig } from "./train-spm-config.js";
+import { trainSpo } from "./train-spo.js";
+import { TrainSpoConfig } from "./train-spo-config.js";
 
 /** quickstart.json of an example folder: settings of both trainings and of the evaluation, and what `--fast` changes. */
 const Settings = z.strictObject({

@@ -15,7 +15,6 @@ import {
   UserError,
   writeFileAtomic,
 } from "@spo/torch";
-import { z } from "zod";
 import { encodePng, rgbFromPixels } from "../data/pixels.js";
 import { readPrompts } from "../data/prompts.js";
 import { type Denoiser, guidedDenoiser } from "../denoiser.js";
@@ -27,61 +26,8 @@ import { backward, ratioFigures, spoBatchLoss } from "../spo-loss.js";
 import { WorkMeter } from "../work.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
+import type { TrainSpoConfig } from "./train-spo-config.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
-
-export const TrainSpoConfig = z.strictObject({
-  model: z.string().describe("folder in diffusers layout"),
-  spm: z.string().describe("folder of the step-aware preference model"),
-  prompts: z.string().describe("text file, one prompt a line"),
-  output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
-  rounds: z.int().positive().default(4000).describe("rollouts of promptsPerRound prompts"),
-  promptsPerRound: z.int().positive().default(10),
-  steps: z.int().positive().default(20).describe("sampling steps"),
-  guidanceScale: z.number().default(5),
-  eta: z.number().min(0).max(1).default(1),
-  candidates: z.int().min(2).default(4).describe("x_{t-1} drawn from one x_t"),
-  firstBranch: z.int().min(0).default(4).describe("first step that branches"),
-  innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
-  threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
-  judge: z
-    .enum(["spm", "random"])
-    .default("spm")
-    .describe("random: a control; scores are drawn, everything else is equal"),
-  adapter: z
-    .enum(["lora", "full"])
-    .default("lora")
-    .describe("what learns: a LoRA on the attention, or the whole UNet"),
-  rank: z.int().positive().default(4).describe("of the LoRA"),
-  beta: z.number().positive().default(10),
-  clip: z.number().positive().default(0.1).describe("bound of the likelihood ratios around 1"),
-  batch: z.int().positive().default(10).describe("pairs of one update"),
-  microBatch: z
-    .int()
-    .positive()
-    .default(10)
-    .describe("pairs of one backward pass; their gradients add up to the batch's"),
-  maxGradNorm: z
-    .number()
-    .positive()
-    .nullable()
-    .default(null)
-    .describe("null: no clipping, as the published run in effect had it"),
-  optimizer: z
-    .strictObject({
-      lr: z.number().positive().default(6e-5),
-      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]),
-      weightDecay: z.number().min(0).default(1e-4),
-    })
-    .prefault({}),
-  saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
-  stripEvery: z
-    .int()
-    .positive()
-    .default(10)
-    .describe("rounds between candidate strips that are kept as images"),
-  seed: z.int().min(0).default(0),
-});
-export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
 
 /** A control: scores that know nothing. Pictures, times and prompts are as with a real judge. */
 class RandomJudge implements StepAwareJudge<null> {

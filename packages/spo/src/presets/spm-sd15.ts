@@ -1,0 +1,20 @@
+import type { z } from "zod";
+import type { TrainSpmConfig } from "../recipes/schemas.js";
+
+export type SpmPreset = Partial<z.input<typeof TrainSpmConfig>>;
+
+/** The published step-aware preference model of Stable Diffusion 1.5. Source: algorithm 3c. */
+export default {
+  steps: 8000,
+  batch: 64, // 16 on each of 4 GPUs; the weights of a loss are over all of them
+  optimizer: { lr: 3e-6, betas: [0.9, 0.999], weightDecay: 0.3 },
+  warmup: 500,
+  maxGradNorm: 1,
+  guidanceScale: 5,
+  bank: 0,
+  cleanShare: 0,
+  pixelNoise: 0,
+  shift: 0,
+  mirror: false,
+  evalTimesteps: [0, 251, 501, 701, 951],
+} satisfies SpmPreset;

@@ -1,0 +1,32 @@
+// Settings of the recipe that makes preference pairs. No tensor code: help and checks need no engine.
+import { z } from "zod";
+
+/** How many pairs of each kind. */
+const Counts = z.strictObject({
+  feedback: z.int().min(0).describe("two samples of the base, ranked by the labeller"),
+  real: z.int().min(0).describe("real artwork over a sample of the base"),
+  damaged: z.int().min(0).describe("real artwork over the same, damaged"),
+  mismatched: z.int().min(0).describe("real artwork over that of another concept, of similar colours"),
+});
+
+export const MakePairsConfig = z.strictObject({
+  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
+  model: z.string().describe("diffusers folder of the base"),
+  labeller: z.string().describe("folder of the judge that gives the feedback"),
+  trainPrompts: z.string().describe("prompts whose pairs are for training"),
+  testPrompts: z.string().describe("held-out prompts, whose pairs are for measuring accuracy"),
+  output: z.string().describe("parquet file to write, Pick-a-Pic's columns"),
+  samplesPerPrompt: z.int().positive().default(20),
+  testSamplesPerPrompt: z.int().positive().default(12),
+  guidanceScale: z.number().default(3),
+  train: Counts.prefault({ feedback: 1000, real: 800, damaged: 500, mismatched: 200 }),
+  test: Counts.prefault({ feedback: 160, real: 120, damaged: 80, mismatched: 40 }),
+  gap: z
+    .number()
+    .min(0)
+    .default(0.7)
+    .describe("least difference of the labeller's scores, in standard deviations"),
+  quality: z.int().min(1).max(100).default(92).describe("of the WebP images; both sides of a pair alike"),
+  seed: z.int().min(0).default(33),
+});
+export type MakePairsConfig = z.output<typeof MakePairsConfig>;

@@ -1,0 +1,27 @@
+// Settings of the recipe that trains the small CLIP. No tensor code: help and checks need no engine.
+import { z } from "zod";
+
+export const PretrainClipConfig = z.strictObject({
+  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
+  half: z
+    .union([z.literal(0), z.literal(1)])
+    .default(0)
+    .describe("which half of the renderings it may see"),
+  vae: z.string().describe("folder of the base's VAE: most images are seen as it reproduces them"),
+  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
+  output: z
+    .string()
+    .describe("folder for the model, as a preference model that is not yet trained on timesteps"),
+  width: z.int().positive().default(128),
+  visionLayers: z.int().positive().default(4),
+  textLayers: z.int().positive().default(2),
+  heads: z.int().positive().default(4),
+  patch: z.int().positive().default(8),
+  batch: z.int().positive().default(64),
+  steps: z.int().positive().default(600),
+  lr: z.number().positive().default(1e-3),
+  maxScale: z.number().positive().default(30).describe("bound of exp(logit_scale)"),
+  saveEvery: z.int().positive().default(100),
+  seed: z.int().min(0).default(3),
+});
+export type PretrainClipConfig = z.output<typeof PretrainClipConfig>;

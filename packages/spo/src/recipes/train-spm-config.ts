@@ -1,0 +1,51 @@
+// Settings of the recipe that trains a step-aware preference model. No tensor code: help and checks need no engine.
+import { z } from "zod";
+
+export const TrainSpmConfig = z.strictObject({
+  model: z.string().describe("diffusers folder of the base, which stays as it is"),
+  init: z
+    .string()
+    .describe("folder of the preference model to start from, with or without time conditioning trained"),
+  pairs: z.string().describe("parquet file of preference pairs in Pick-a-Pic's columns"),
+  output: z.string().describe("folder for the trained preference model"),
+  steps: z.int().positive().default(8000),
+  batch: z.int().positive().default(16).describe("pairs of one step"),
+  optimizer: z
+    .strictObject({
+      lr: z.number().positive().default(3e-6),
+      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]),
+      weightDecay: z.number().min(0).default(0.3),
+    })
+    .prefault({}),
+  warmup: z.int().min(0).default(500),
+  maxGradNorm: z.number().positive().default(1),
+  guidanceScale: z.number().default(5),
+  bank: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "noised and denoised pairs that are drawn once and used again; 0: new ones each step, as published",
+    ),
+  cleanShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe("share of the drawn pairs that are shown as they are, at timestep 0"),
+  pixelNoise: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("largest spread of noise on the pixels, against reading fine traces"),
+  shift: z.int().min(0).default(0).describe("largest shift of both images, pixels"),
+  mirror: z.boolean().default(false).describe("mirror both images of half of the pairs"),
+  evalEvery: z.int().positive().default(500),
+  evalTimesteps: z
+    .array(z.int().min(0).max(999))
+    .default([0, 251, 501, 701, 951])
+    .describe("0: the clean image, without VAE"),
+  saveEvery: z.int().positive().default(500),
+  seed: z.int().min(0).default(0),
+});
+export type TrainSpmConfig = z.output<typeof TrainSpmConfig>;
