@@ -16,6 +16,8 @@ const LIGHT = [
   "spo/records",
   "spo/config",
   "spo/report",
+  "spo/schemas",
+  "spo/presets",
   "@spo/cli",
 ];
 

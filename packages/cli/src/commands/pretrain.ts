@@ -1,0 +1,47 @@
+import type { Command } from "commander";
+import {
+  PretrainClipConfig,
+  PretrainJudgeConfig,
+  PretrainTextToImageConfig,
+  PretrainVaeConfig,
+} from "spo/schemas";
+import { recipeCommand } from "../recipe-command.js";
+
+const ARTWORK = "--data examples/emoji/data/artwork.parquet";
+const TOKENIZER = "--tokenizer examples/emoji/tokenizer";
+
+export default function (command: Command): void {
+  command.description("Makes the small models that the example starts from.").helpCommand(false);
+  recipeCommand(command.command("vae").summary("a small VAE, from captioned artwork"), {
+    kind: "pretrain vae",
+    about: "Trains a small VAE on artwork.",
+    schema: PretrainVaeConfig,
+    output: "vae",
+    load: async () => (await import("spo/recipes")).pretrainVae,
+    example: `${ARTWORK} --run runs/vae`,
+  });
+  recipeCommand(command.command("text-to-image").summary("a small diffusion model on the VAE's latents"), {
+    kind: "pretrain text-to-image",
+    about: "Trains a small text-to-image model on captioned artwork.",
+    schema: PretrainTextToImageConfig,
+    output: "model",
+    load: async () => (await import("spo/recipes")).pretrainTextToImage,
+    example: `${ARTWORK} --vae runs/vae/vae ${TOKENIZER} --run runs/base`,
+  });
+  recipeCommand(command.command("clip").summary("a small CLIP, for a preference model to start from"), {
+    kind: "pretrain clip",
+    about: "Trains a small CLIP on captioned artwork.",
+    schema: PretrainClipConfig,
+    output: "clip",
+    load: async () => (await import("spo/recipes")).pretrainClip,
+    example: `${ARTWORK} --vae runs/vae/vae ${TOKENIZER} --run runs/clip`,
+  });
+  recipeCommand(command.command("judge").summary("a small judge of artwork, to label or to measure"), {
+    kind: "pretrain judge",
+    about: "Trains a small network that says what a picture shows and whether it looks like real artwork.",
+    schema: PretrainJudgeConfig,
+    output: "judge",
+    load: async () => (await import("spo/recipes")).pretrainJudge,
+    example: `${ARTWORK} --model runs/base/model --run runs/judge`,
+  });
+}

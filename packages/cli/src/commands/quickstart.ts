@@ -1,0 +1,36 @@
+import type { Command } from "commander";
+import { InvalidArgumentError } from "commander";
+import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../program.js";
+
+export interface QuickstartCommandOptions extends CommonOptions {
+  fast?: boolean;
+  out?: string;
+  example?: string;
+  seed?: number;
+  control?: boolean;
+}
+
+export default function (command: Command): void {
+  command
+    .description(
+      "Trains a preference model, post-trains the example's model by it, and reports base and SPO side by side.",
+    )
+    .option("--fast", "less training and fewer images: shows that it works, not what it reaches")
+    .option("--out <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
+    .option("--example <folder>", "model, data and settings (examples/emoji of this repository)")
+    .option("--seed <number>", "seed of the SPO training", wholeNumber)
+    .option("--control", "random scores in place of the preference model's, everything else equal")
+    .addHelpText("after", "\nExamples:\n  spo quickstart\n  spo quickstart --fast --out runs/try --json")
+    .action(async () => {
+      await loadEngine();
+      const { runQuickstart } = await import("../run-quickstart.js");
+      await runQuickstart(command.optsWithGlobals<QuickstartCommandOptions>());
+    });
+}
+
+export function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
+    throw new InvalidArgumentError("It is a whole number, 0 or more.");
+  return Number(text);
+}

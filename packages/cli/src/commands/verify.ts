@@ -1,0 +1,25 @@
+import type { Command } from "commander";
+import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../program.js";
+
+export default function (command: Command): void {
+  command
+    .description("Compares every part with golden values of the Python reference libraries, case by case.")
+    .argument("<folder>", "fixtures of the documented form")
+    .addHelpText(
+      "after",
+      [
+        "",
+        "Exit code 1 when a value is out of its tolerance, or a file that a check needs is missing.",
+        "",
+        "Examples:",
+        "  spo verify ../shared/fixtures",
+        "  spo verify ../shared/fixtures --json | jq '.checks[] | select(.ok | not)'",
+      ].join("\n"),
+    )
+    .action(async (folder: string) => {
+      await loadEngine();
+      const { verifyFolder } = await import("../verify-folder.js");
+      await verifyFolder(folder, command.optsWithGlobals<CommonOptions>());
+    });
+}

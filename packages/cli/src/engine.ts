@@ -1,0 +1,14 @@
+import { UserError } from "@spo/torch/files";
+
+/** Loads the engine, which only commands that compute need. Throws a UserError (`ENVIRONMENT`) where it is not built or does not load. */
+export async function loadEngine(): Promise<typeof import("@spo/torch")> {
+  try {
+    return await import("@spo/torch");
+  } catch (error) {
+    throw new UserError(`The engine does not load: ${(error as Error).message}`, {
+      code: "ENVIRONMENT",
+      hint: "Run `npm run setup`; `spo doctor` tells what is missing.",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,83 @@
+import { readFileSync } from "node:fs";
+import { UserError } from "@spo/torch/files";
+import { Command } from "commander";
+import { EXIT_CODES } from "./exit-codes.js";
+
+/** Options that every command takes. */
+export interface CommonOptions {
+  json?: boolean;
+  quiet?: boolean;
+}
+
+interface CommandFile {
+  /** Declares options and action; must load no engine before the action runs. */
+  default: (command: Command) => void;
+}
+
+/** One file a command, loaded when it is called for. */
+const COMMANDS: readonly { name: string; about: string; load: () => Promise<CommandFile> }[] = [
+  {
+    name: "quickstart",
+    about: "from the example's small model to one that is liked more, with a report",
+    load: () => import("./commands/quickstart.js"),
+  },
+  {
+    name: "train",
+    about: "train a preference model (spm), or a model by it (spo)",
+    load: () => import("./commands/train.js"),
+  },
+  {
+    name: "pretrain",
+    about: "make the small models of the example: vae, text-to-image, clip, judge",
+    load: () => import("./commands/pretrain.js"),
+  },
+  { name: "data", about: "make preference pairs", load: () => import("./commands/data.js") },
+  {
+    name: "verify",
+    about: "compare with golden values of the reference libraries",
+    load: () => import("./commands/verify.js"),
+  },
+  { name: "doctor", about: "check what this machine offers", load: () => import("./commands/doctor.js") },
+];
+
+/** The program with the command that `words` call for. Others are there by name only. */
+export async function buildProgram(words: readonly string[]): Promise<Command> {
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  const program = new Command("spo")
+    .description("Step-aware Preference Optimization for text-to-image diffusion models")
+    .version(version, "-V, --version", "print the version")
+    .option("--json", "data for programs on stdout; errors too, as {code, message, hint}")
+    .option("-q, --quiet", "no progress")
+    .option("-C, --cwd <folder>", "work in this folder")
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: () => {} }) // told at one place, with the exit code
+    .exitOverride()
+    .hook("preAction", (_, action) => enter(action.optsWithGlobals().cwd))
+    .addHelpText("after", () =>
+      [
+        "",
+        "Exit codes:",
+        ...EXIT_CODES.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`),
+        "",
+        "Examples:",
+        "  spo quickstart --fast",
+        "  spo train spo sd15 --model ./sd15 --spm ./spm --prompts prompts.txt --run runs/first",
+      ].join("\n"),
+    );
+  const called = words.find((word) => COMMANDS.some(({ name }) => name === word));
+  for (const { name, about, load } of COMMANDS) {
+    const command = program.command(name).description(about);
+    if (name === called) (await load()).default(command);
+  }
+  return program;
+}
+
+function enter(folder: string | undefined): void {
+  if (folder === undefined) return;
+  try {
+    process.chdir(folder);
+  } catch (error) {
+    throw new UserError(`-C ${folder}: ${(error as Error).message}`, { code: "USAGE" });
+  }
+}
