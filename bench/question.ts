@@ -1,0 +1,39 @@
+// What a benchmark is. The runner (scripts/bench.mjs) gives each side a process of its own and lets them work by turns.
+
+/** One thing that is timed, on both sides under the same name. */
+export interface Case {
+  name: string;
+  /** What goes in, for the record: `latents [8, 4, 16, 16], context [8, 12, 128]`. */
+  shapes: string;
+  /** How many times the work is done in one `run`: times are recorded per unit. Default 1. */
+  units?: number;
+  /** Rounds where that is not the runner's own choice: for cases that take many seconds. */
+  rounds?: number;
+  /** What ours may cost, as a part of the peer's. */
+  target?: Target;
+  run(): void;
+  /** Numbers that must agree with the peer's, computed outside of the timed part. */
+  result?(): number[];
+  /** Largest difference of the results, as a part of the largest number. Default 1e-4. */
+  tolerance?: number;
+  /** Further measurements of our side alone, after the last round: counts, live tensors. */
+  facts?(): Record<string, number>;
+}
+
+export interface Target {
+  /** cpu: seconds of all threads; wall: on the clock; memory: peak resident bytes. */
+  of: "cpu" | "wall" | "memory";
+  /** At most this part of the peer's. */
+  ratio: number;
+}
+
+export interface Question {
+  /** In words, with a question mark. */
+  question: string;
+  /** What the peer does, as exactly as it takes to judge the comparison. */
+  peer: string;
+  /** Writes what both sides read: weights and inputs. Runs once, in a process that is not measured. */
+  prepare(folder: string): void;
+  /** Loads that and gives the cases. */
+  cases(folder: string): Case[];
+}

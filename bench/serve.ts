@@ -1,0 +1,79 @@
+// Our side of a benchmark: a process that does what it is told, a line of JSON at a time, and is idle in between.
+//
+//   node bench/dist/serve.js prepare NAME FOLDER
+//   node bench/dist/serve.js serve NAME FOLDER THREADS
+import { readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { engineFacts, setThreads } from "@spo/torch";
+import type { Question } from "./question.js";
+
+type Command =
+  | { do: "run"; case: string; times: number }
+  | { do: "result" | "facts" | "begin"; case: string };
+
+const [mode, name, folder = "", threads = "1"] = process.argv.slice(2);
+const { default: question } = (await import(`./${name}.bench.js`)) as { default: Question };
+setThreads(Number(threads));
+
+if (mode === "prepare") {
+  question.prepare(folder);
+} else {
+  const cases = new Map(question.cases(folder).map((one) => [one.name, one]));
+  say({
+    question: question.question,
+    peer: question.peer,
+    cases: [...cases.values()].map(({ run: _, result: __, facts: ___, ...rest }) => rest),
+    versions: { node: process.versions.node, libtorch: engineFacts().libtorch },
+    vectors: engineFacts().cpu,
+  });
+  for await (const line of createInterface({ input: process.stdin }))
+    say(answer(JSON.parse(line) as Command));
+
+  function answer(command: Command): unknown {
+    const one = cases.get(command.case);
+    if (!one) throw new Error(`${name} has no case ${command.case}`);
+    switch (command.do) {
+      case "begin":
+        forgetPeak();
+        return {};
+      case "run": {
+        const before = now();
+        for (let i = 0; i < command.times; i++) one.run();
+        const after = now();
+        return { wall: after.wall - before.wall, cpu: after.cpu - before.cpu };
+      }
+      case "result":
+        return { result: one.result?.() ?? [] };
+      case "facts":
+        return { facts: one.facts?.() ?? {}, peak: peakBytes() };
+    }
+  }
+}
+
+function say(message: unknown): void {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+function now(): { wall: number; cpu: number } {
+  const { user, system } = process.cpuUsage();
+  return { wall: performance.now() / 1e3, cpu: (user + system) / 1e6 };
+}
+
+/** Lets the peak start anew from what is resident now. Where the system cannot, the peak is that of the whole process. */
+function forgetPeak(): void {
+  try {
+    writeFileSync("/proc/self/clear_refs", "5");
+  } catch {
+    // not Linux, or not allowed: the figure is then an upper bound
+  }
+}
+
+function peakBytes(): number {
+  try {
+    const found = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"));
+    if (found) return Number(found[1]) * 1024;
+  } catch {
+    // not Linux
+  }
+  return process.resourceUsage().maxRSS * 1024;
+}
