@@ -25,7 +25,7 @@ const command = (command, args) => async () => {
 /** @type {[name: string, work: () => Promise<Outcome>][]} */
 const steps = [
   ["format and lint", command(binary("biome"), ["check", "--error-on-warnings", "."])],
-  ["types", command(binary("tsc"), ["-b"])],
+  ["types", command(binary("tsc"), ["-b", ".", "bench"])],
   ["types of scripts", command(binary("tsc"), ["-p", "scripts"])],
   [
     "layering",
