@@ -44,7 +44,7 @@ function repository(files = {}) {
     "packages/diffusion/src/index.ts": 'import type { Tensor } from "@spo/torch";',
     "packages/spo/package.json": manifest(
       "spo",
-      [".", "./records", "./config", "./report"],
+      [".", "./records", "./config", "./report", "./schemas", "./presets"],
       ["@spo/torch", "@spo/diffusion"],
     ),
     "packages/spo/src/index.ts": 'export { unet } from "@spo/diffusion";',
@@ -52,6 +52,8 @@ function repository(files = {}) {
       'import { write } from "@spo/torch/files";\nimport type { Tensor } from "@spo/torch";',
     "packages/spo/src/config.ts": "export const config = {};",
     "packages/spo/src/report.ts": 'import { read } from "./records.js";',
+    "packages/spo/src/schemas.ts": "export const schema = {};",
+    "packages/spo/src/presets.ts": 'import type { schema } from "./schemas.js";',
     "packages/cli/package.json": manifest("@spo/cli", ["."], ["spo"]),
     "packages/cli/src/index.ts": 'const run = () => import("./train.js");',
     "packages/cli/src/train.ts": 'import { train } from "spo";',
