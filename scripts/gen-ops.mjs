@@ -20,7 +20,7 @@ logical_and; logical_or; logical_not; isnan; isinf; isfinite; where self; masked
 sum = dim_IntList; mean = dim; var correction; std correction; amax; amin; argmax; argmin; all = dim; any = dim; max; min; prod; cumsum; cumprod
 linalg_vector_norm; logsumexp; softmax int; log_softmax int; topk; sort; argsort
 view; reshape; flatten using_ints; permute; transpose int; unsqueeze; squeeze dim; expand; expand_as; repeat; repeat_interleave self_int
-contiguous; narrow; select int; slice Tensor; index_select; index_add; gather; scatter src; chunk; split Tensor; unbind int; cat; stack; flip; roll
+contiguous; as_strided; narrow; select int; slice Tensor; index_select; index_add; gather; scatter src; chunk; split Tensor; unbind int; cat; stack; flip; roll
 tril; triu; pad; constant_pad_nd; clone; detach; diagonal; unfold; nonzero; unflatten int; movedim int; pixel_shuffle; pixel_unshuffle
 linear; conv2d; conv_transpose2d input; group_norm; layer_norm; embedding; silu; gelu; relu; leaky_relu; scaled_dot_product_attention
 upsample_nearest2d; upsample_bicubic2d; upsample_bilinear2d; _upsample_bicubic2d_aa; avg_pool2d; adaptive_avg_pool2d; max_pool2d; l1_loss; mse_loss

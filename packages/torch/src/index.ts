@@ -21,3 +21,4 @@ export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js"
 export { openSafetensors, readSafetensors, SafetensorsFile, writeSafetensors } from "./safetensors.js";
 export { keep, liveTensors, Scope, scope } from "./scope.js";
 export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
+export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./torch-load.js";

@@ -121,6 +121,7 @@ const opExpandAs = native.op("aten::expand_as", "");
 const opRepeat = native.op("aten::repeat", "");
 const opRepeatInterleaveSelfInt = native.op("aten::repeat_interleave", "self_int");
 const opContiguous = native.op("aten::contiguous", "");
+const opAsStrided = native.op("aten::as_strided", "");
 const opNarrow = native.op("aten::narrow", "");
 const opSelectInt = native.op("aten::select", "int");
 const opSlice_Tensor = native.op("aten::slice", "Tensor");
@@ -697,6 +698,11 @@ export abstract class TensorMethods {
     return wrap(native.call(opContiguous, this.handle, options.memoryFormat && memoryFormatCode(options.memoryFormat)));
   }
 
+  /** `aten::as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a)` */
+  asStrided(size: readonly number[], stride: readonly number[], storageOffset?: number | null): Tensor {
+    return wrap(native.call(opAsStrided, this.handle, size, stride, storageOffset));
+  }
+
   /** `aten::narrow(Tensor(a) self, int dim, SymInt start, SymInt length) -> Tensor(a)` */
   narrow(dim: number, start: number, length: number): Tensor {
     return wrap(native.call(opNarrow, this.handle, dim, start, length));
@@ -1178,6 +1184,8 @@ export const repeat = (self: Tensor, repeats: readonly number[]): Tensor => self
 export const repeatInterleave = (self: Tensor, repeats: number, dim?: number | null, options: { outputSize?: number } = {}): Tensor => self.repeatInterleave(repeats, dim, options);
 
 export const contiguous = (self: Tensor, options: { memoryFormat?: MemoryFormat } = {}): Tensor => self.contiguous(options);
+
+export const asStrided = (self: Tensor, size: readonly number[], stride: readonly number[], storageOffset?: number | null): Tensor => self.asStrided(size, stride, storageOffset);
 
 export const narrow = (self: Tensor, dim: number, start: number, length: number): Tensor => self.narrow(dim, start, length);
 
