@@ -1,4 +1,4 @@
-// Compares two models on the same noise: a judge's verdicts, prompt accuracy, the preference model's score, the distance to real artwork.
+// What is measured of a model's images: a judge's verdicts, prompt accuracy, the preference model's score.
 import type { StableDiffusion } from "@spo/diffusion";
 import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import type { ArtworkJudge } from "../artwork-judge.js";
@@ -6,6 +6,7 @@ import type { Artwork } from "../data/artwork.js";
 import { rgbFromPixels } from "../data/pixels.js";
 import type { SpmJudge } from "../judge.js";
 import type { WorkMeter } from "../work.js";
+import type { GroupedFeatures } from "./kernel-distance.js";
 import { roundTrip, type SampleSettings, sampleImages } from "./samples.js";
 
 /** Everything that is measured of one image, and the image. */
@@ -105,13 +106,13 @@ function measure(
   );
 }
 
-/** The judge's features of real artwork of the given captions, through the VAE: [n][width]. */
+/** The judge's features of real artwork of the given captions, through the VAE, and each one's caption. */
 export function realFeatures(
   pipe: StableDiffusion,
   judge: ArtworkJudge,
   artwork: Artwork,
   captions: readonly string[],
-): number[][] {
+): GroupedFeatures {
   return noGrad(() =>
     scope(() => {
       const rows = artwork.captions.flatMap((caption, row) => (captions.includes(caption) ? [row] : []));
@@ -119,32 +120,10 @@ export function realFeatures(
       const features = cat(images.split(64).map((part) => judge.features(part)));
       const [count, width] = features.shape as [number, number];
       const flat = features.toNumbers();
-      return Array.from({ length: count }, (_, i) => flat.slice(i * width, (i + 1) * width));
-    }),
-  );
-}
-
-/**
- * Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ on features, each standardised over the real ones.
- *
- * real [n][d], generated [m][d]. 0 for equal distributions; may be a little below. Source: Bińkowski et al. 2018, section 3.
- */
-export function kernelDistance(real: readonly number[][], generated: readonly number[][]): number {
-  return noGrad(() =>
-    scope(() => {
-      const r = tensor(real as number[][]);
-      const g = tensor(generated as number[][]);
-      const mean = r.mean([0], true);
-      const std = r.std([0], { keepdim: true }).add(1e-3);
-      const [a, b] = [r.sub(mean).div(std), g.sub(mean).div(std)];
-      const width = a.shape[1] as number;
-      const kernel = (x: Tensor, y: Tensor): Tensor => x.matmul(y.transpose(0, 1)).div(width).add(1).pow(3);
-      const within = (x: Tensor): number => {
-        const k = kernel(x, x);
-        const n = x.shape[0] as number;
-        return (k.sum().item() - k.diagonal().sum().item()) / (n * (n - 1));
+      return {
+        features: Array.from({ length: count }, (_, i) => flat.slice(i * width, (i + 1) * width)),
+        groups: rows.map((row) => artwork.captions[row] as string),
       };
-      return within(a) + within(b) - 2 * kernel(a, b).mean().item();
     }),
   );
 }

@@ -4,7 +4,14 @@ export { pretrainClip } from "./pretrain-clip.js";
 export { pretrainJudge } from "./pretrain-judge.js";
 export { pretrainTextToImage } from "./pretrain-text-to-image.js";
 export { pretrainVae } from "./pretrain-vae.js";
-export { type Progress, type QuickstartOptions, type QuickstartResult, quickstart } from "./quickstart.js";
+export {
+  type ControlResult,
+  type Progress,
+  type QuickstartOptions,
+  type QuickstartResult,
+  quickstart,
+} from "./quickstart.js";
+export { quickstartReport } from "./quickstart-report.js";
 export type { RecipeContext, RecipeEvent } from "./recipe.js";
 export * from "./schemas.js";
 export { trainSpm } from "./train-spm.js";

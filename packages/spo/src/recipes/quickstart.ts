@@ -14,6 +14,7 @@ import {
   type ImageFigures,
   realFeatures,
 } from "../evaluation/evaluate.js";
+import type { GroupedFeatures } from "../evaluation/kernel-distance.js";
 import { SpmJudge } from "../judge.js";
 import { type Event, Run } from "../records/index.js";
 import { loadSpm } from "../spm.js";
@@ -68,7 +69,9 @@ export interface QuickstartResult {
   base: ImageFigures[];
   spo: ImageFigures[];
   /** The judge's features of real artwork of the held-out prompts. */
-  real: number[][];
+  real: GroupedFeatures;
+  /** What a run with random labels reached, when the example has it. */
+  control?: ControlResult;
   spmEvents: Event[];
   spoEvents: Event[];
   strips: StripFile;
@@ -202,6 +205,7 @@ export async function* quickstart(
     real: realFeatures(base, judge, artwork, heldOut),
     spmEvents: spmRun.events(),
     spoEvents: spoRun.events(),
+    control: options.fast ? undefined : readControl(at("results", "random-labels.json")),
     strips: readStrips(join(options.folder, "spo", "strips")),
     engine: { ...engineFacts(), threads: getThreads(), node: process.version },
     seconds: (performance.now() - began) / 1000,
@@ -226,6 +230,23 @@ function writeImages(path: string, key: string, images: readonly ImageFigures[])
       images: images.map((image) => ({ ...image, rgb: Buffer.from(image.rgb).toString("base64") })),
     }),
   );
+}
+
+/** Measures of a report that was made with random labels and everything else equal. */
+const ControlResult = z.object({
+  title: z.string(),
+  measures: z.array(
+    z.object({
+      name: z.string(),
+      spo: z.object({ value: z.number(), low: z.number(), high: z.number() }),
+      wins: z.object({ value: z.number(), low: z.number(), high: z.number() }).optional(),
+    }),
+  ),
+});
+export type ControlResult = z.output<typeof ControlResult>;
+
+function readControl(path: string): ControlResult | undefined {
+  return existsSync(path) ? ControlResult.parse(JSON.parse(readFileSync(path, "utf8"))) : undefined;
 }
 
 /** The strip of the first round: there the policy still is the base. */
