@@ -21,15 +21,25 @@ export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./clip-
 export { checkConfig, only, readJson } from "./config.js";
 export { ddimStd, ddimStep, epsFromV, type GaussianStep, gaussianLogProb, predictX0 } from "./ddim.js";
 export { guide } from "./guidance.js";
+export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora.js";
 export {
-  ATTENTION_TARGETS,
-  addLora,
-  Lora,
-  LoraLinear,
-  type LoraOptions,
+  adapterOf,
+  applyAdapter,
+  disposeAdapter,
+  type LoraAdapter,
+  type LoraParts,
+  type LoraWeights,
+} from "./lora-adapter.js";
+export {
+  type LoraLayoutName,
+  LoraStack,
   loadLora,
+  readLora,
   saveLora,
-} from "./lora.js";
+  type WriteLoraOptions,
+  writeLora,
+} from "./lora-file.js";
+export type { LoraDescription, LoraFamily } from "./lora-metadata.js";
 export {
   loadTextEncoder,
   loadUnet,

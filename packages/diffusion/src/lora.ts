@@ -1,69 +1,16 @@
 import {
-  Generator,
+  Conv2d,
+  conv2d,
+  type Generator,
   keep,
   Linear,
   Module,
   noGrad,
   parameter,
-  readSafetensors,
   scope,
   type Tensor,
-  UserError,
-  writeSafetensors,
   zeros,
 } from "@spo/torch";
-
-/** Low-rank adapter of a linear map: y = x·Wᵀ + b + scale·(x·Aᵀ)·Bᵀ. `weight` and `bias` are the base's own tensors. */
-export class LoraLinear extends Module {
-  readonly weight: Tensor;
-  readonly bias?: Tensor;
-  /** [rank, in] */
-  readonly lora_A: Tensor;
-  /** [out, rank] */
-  readonly lora_B: Tensor;
-  readonly #state: LoraState;
-  readonly #base: Linear;
-  readonly #alphaOverRank: number;
-
-  constructor(base: Linear, rank: number, alpha: number, state: LoraState) {
-    super();
-    const [outFeatures, inFeatures] = base.weight.shape as [number, number];
-    this.weight = base.weight;
-    if (base.bias) this.bias = base.bias;
-    this.lora_A = parameter([rank, inFeatures]);
-    this.lora_B = parameter([outFeatures, rank]);
-    this.#base = base;
-    this.#state = state;
-    this.#alphaOverRank = alpha / rank;
-  }
-
-  get base(): Linear {
-    return this.#base;
-  }
-
-  /** What the adapter's product is multiplied by; 0 while it is off or merged. */
-  get factor(): number {
-    return this.#state.on && !this.#state.merged ? this.#state.scale * this.#alphaOverRank : 0;
-  }
-
-  /** ΔW = scale·(alpha/rank)·B·A, [out, in]. */
-  delta(): Tensor {
-    return scope(() => this.lora_B.matmul(this.lora_A).mul(this.#state.scale * this.#alphaOverRank));
-  }
-
-  forward(x: Tensor): Tensor {
-    const factor = this.factor;
-    if (factor === 0) return this.#base.forward(x);
-    return scope(() => {
-      const low = x
-        .to({ dtype: this.lora_A.dtype })
-        .matmul(this.lora_A.transpose(0, 1))
-        .matmul(this.lora_B.transpose(0, 1));
-      const y = this.#base.forward(x);
-      return y.add(low.to({ dtype: y.dtype }), { alpha: factor });
-    });
-  }
-}
 
 interface LoraState {
   on: boolean;
@@ -71,38 +18,134 @@ interface LoraState {
   scale: number;
 }
 
+/**
+ * Low-rank adapter of a linear map or convolution: y = base(x) + scale·(alpha/rank)·B(A(x)).
+ *
+ * `weight` and `bias` are the base's own tensors. Over a convolution A has its kernel, stride and padding, and B is 1×1. Adapters may lie
+ * over one another. Source: Hu et al. 2021, section 4.1; for convolutions, kohya's and peft's form.
+ */
+export class LoraLayer extends Module {
+  readonly weight: Tensor;
+  readonly bias?: Tensor;
+  /** [rank, in], or [rank, in, k, k] */
+  readonly lora_A: Tensor;
+  /** [out, rank], or [out, rank, 1, 1] */
+  readonly lora_B: Tensor;
+  readonly #state: LoraState;
+  readonly #below: Adaptable;
+  readonly #base: Linear | Conv2d;
+  readonly #alpha: number;
+
+  /** @internal Use `addLora` or `applyLora`. */
+  constructor(below: Adaptable, rank: number, alpha: number, state: LoraState) {
+    super();
+    this.#below = below;
+    this.#base = below instanceof LoraLayer ? below.base : below;
+    this.#state = state;
+    this.#alpha = alpha;
+    this.weight = below.weight;
+    if (below.bias) this.bias = below.bias;
+    const [outputs, ...inputs] = this.weight.shape as [number, ...number[]];
+    this.lora_A = parameter([rank, ...inputs]);
+    this.lora_B = parameter(this.#base instanceof Conv2d ? [outputs, rank, 1, 1] : [outputs, rank]);
+  }
+
+  /** The layer under all adapters. */
+  get base(): Linear | Conv2d {
+    return this.#base;
+  }
+
+  /** The layer right under this adapter. */
+  get below(): Adaptable {
+    return this.#below;
+  }
+
+  get rank(): number {
+    return this.lora_A.shape[0] as number;
+  }
+
+  get alpha(): number {
+    return this.#alpha;
+  }
+
+  /** What the adapter's product is multiplied by; 0 while it is off or merged. */
+  get factor(): number {
+    return this.#state.on && !this.#state.merged ? this.#strength : 0;
+  }
+
+  get #strength(): number {
+    return (this.#state.scale * this.#alpha) / this.rank;
+  }
+
+  /** ΔW = scale·(alpha/rank)·B·A, of the weight's shape. */
+  delta(): Tensor {
+    return scope(() =>
+      this.lora_B
+        .flatten(1)
+        .matmul(this.lora_A.flatten(1))
+        .mul(this.#strength)
+        .reshape([...this.weight.shape]),
+    );
+  }
+
+  forward(x: Tensor): Tensor {
+    const factor = this.factor;
+    if (factor === 0) return this.#below.forward(x);
+    return scope(() => {
+      const low = this.#lowRank(x.to({ dtype: this.lora_A.dtype }));
+      const y = this.#below.forward(x);
+      return y.add(low.to({ dtype: y.dtype }), { alpha: factor });
+    });
+  }
+
+  #lowRank(x: Tensor): Tensor {
+    return this.#base instanceof Conv2d
+      ? conv2d(
+          conv2d(x, this.lora_A, undefined, this.#base.stride, this.#base.padding),
+          this.lora_B,
+          undefined,
+        )
+      : x.matmul(this.lora_A.transpose(0, 1)).matmul(this.lora_B.transpose(0, 1));
+  }
+}
+
+/** What an adapter can lie over. */
+type Adaptable = Linear | Conv2d | LoraLayer;
+
+const isAdaptable = (part: unknown): part is Adaptable =>
+  part instanceof Linear || part instanceof Conv2d || part instanceof LoraLayer;
+
 export interface LoraOptions {
   rank: number;
   /** Default: the rank, so that ΔW = B·A. */
   alpha?: number;
-  /** Ends of the names of the linear maps that get an adapter. */
+  /** Ends of the names of the layers that get an adapter. */
   targets?: readonly string[];
 }
 
 /** The layers that SPO adapts: all attention projections of a UNet. */
 export const ATTENTION_TARGETS: readonly string[] = ["to_q", "to_k", "to_v", "to_out.0"];
 
+/** Adapters that are merged into a weight, in order: they come out in the opposite one, or bits are lost. */
+const mergedInto = new WeakMap<Tensor, Lora[]>();
+
 /** Adapters inside a module. Off, the module is the base again: that is SPO's reference model. */
 export class Lora {
-  readonly #layers: ReadonlyMap<string, LoraLinear>;
+  readonly #module: Module;
+  readonly #layers: ReadonlyMap<string, LoraLayer>;
   readonly #state: LoraState;
-  readonly #put: (name: string, layer: Module) => void;
   /** Weights before a merge, so that unmerging gives back their exact bits. */
   readonly #unmerged = new Map<string, Tensor>();
 
-  /** @internal Use `addLora`. */
-  constructor(
-    layers: ReadonlyMap<string, LoraLinear>,
-    state: LoraState,
-    put: (name: string, layer: Module) => void,
-  ) {
+  /** @internal Use `addLora` or `applyLora`. */
+  constructor(module: Module, layers: ReadonlyMap<string, LoraLayer>, state: LoraState) {
+    this.#module = module;
     this.#layers = layers;
     this.#state = state;
-    this.#put = put;
   }
 
   /** The adapted layers by their names in the module. */
-  get layers(): ReadonlyMap<string, LoraLinear> {
+  get layers(): ReadonlyMap<string, LoraLayer> {
     return this.#layers;
   }
 
@@ -162,37 +205,61 @@ export class Lora {
           layer.weight.copy_(before.add(layer.delta()));
           this.#unmerged.set(name, keep(before));
         });
+        mergedInto.set(layer.weight, [...(mergedInto.get(layer.weight) ?? []), this]);
       }
     });
     this.#state.merged = true;
   }
 
-  /** Gives the weights back, bit for bit. */
+  /** Gives the weights back, bit for bit. Of several merged adapters the last comes out first. */
   unmerge(): void {
     if (!this.#state.merged) return;
+    for (const { weight } of this.#layers.values()) {
+      if (mergedInto.get(weight)?.at(-1) !== this)
+        throw new Error("Lora: another adapter was merged after this one; unmerge that first");
+    }
     noGrad(() => {
       for (const [name, before] of this.#unmerged) {
-        this.#layers.get(name)?.weight.copy_(before);
+        const { weight } = this.#layers.get(name) as LoraLayer;
+        weight.copy_(before);
         before.dispose();
+        mergedInto.get(weight)?.pop();
       }
     });
     this.#unmerged.clear();
     this.#state.merged = false;
   }
 
-  /** Takes the adapters out: the module has its own layers again. */
+  /** Takes the adapters out: the module has its own layers again. Of several adapters the last comes out first. */
   remove(): void {
+    const modules = this.#module.modules();
+    for (const [name, layer] of this.#layers) {
+      if (modules.get(name) !== layer)
+        throw new Error(`Lora: another adapter lies over ${name}; remove that first`);
+    }
     this.unmerge();
     for (const [name, layer] of this.#layers) {
-      this.#put(name, layer.base);
+      put(this.#module, name, layer.below);
       layer.lora_A.dispose();
       layer.lora_B.dispose();
     }
   }
+
+  /** Adds the adapters into the weights for good and takes them out: the module is a plain model, ready to be saved. */
+  fuse(): void {
+    noGrad(() => {
+      for (const layer of this.#layers.values()) {
+        if (mergedInto.get(layer.weight)?.length)
+          throw new Error("Lora: unmerge all adapters before one is fused");
+        scope(() => void layer.weight.copy_(layer.weight.add(layer.delta())));
+      }
+    });
+    this.remove();
+  }
 }
 
 /**
- * Puts an adapter on every linear map whose name ends in one of `targets`; everything else stops learning.
+ * Puts an adapter on every linear map or convolution whose name ends in one of `targets`; everything else stops learning.
  *
  * A ~ N(0, (1/rank)²), B = 0: a fresh adapter changes nothing. Source: Hu et al. 2021, section 4.1; peft's `gaussian`.
  */
@@ -201,78 +268,66 @@ export function addLora(
   { rank, alpha = rank, targets = ATTENTION_TARGETS }: LoraOptions,
   generator: Generator,
 ): Lora {
-  const state: LoraState = { on: true, merged: false, scale: 1 };
-  const layers = new Map<string, LoraLinear>();
-  const put = (name: string, layer: Module): void => {
-    const path = name.split(".");
-    const last = path.pop() as string;
-    // Parents are modules or arrays; both are plain property bags here.
-    let parent = module as unknown as Record<string, unknown>;
-    for (const part of path) parent = parent[part] as Record<string, unknown>;
-    parent[last] = layer;
-  };
-  module.requiresGrad_(false);
-  for (const [name, part] of module.modules()) {
-    if (
-      !(part instanceof Linear) ||
-      !targets.some((target) => name === target || name.endsWith(`.${target}`))
+  const names = [...module.modules()]
+    .filter(
+      ([name, part]) => isAdaptable(part) && targets.some((end) => name === end || name.endsWith(`.${end}`)),
     )
-      continue;
-    const layer = new LoraLinear(part, rank, alpha, state);
-    const { device } = part.weight;
-    noGrad(() => {
-      const { shape } = layer.lora_A;
-      using down = zeros(shape, { device }).normal_(0, 1 / rank, { generator });
-      using up = zeros(layer.lora_B.shape, { device });
-      layer.lora_A.assign(down);
-      layer.lora_B.assign(up);
+    .map(([name]) => name);
+  if (names.length === 0) throw new Error(`addLora: no layer is named ${targets.join(", ")}`);
+  const lora = attach(module, new Map(names.map((name) => [name, { rank, alpha }])));
+  for (const layer of lora.layers.values()) {
+    const { device } = layer.weight;
+    scope(() => {
+      setWeights(
+        layer,
+        zeros(layer.lora_A.shape, { device }).normal_(0, 1 / rank, { generator }),
+        zeros(layer.lora_B.shape, { device }),
+      );
     });
-    // The adapter learns in float32 even where the base is in half precision.
-    layer.lora_A.requiresGrad = true;
-    layer.lora_B.requiresGrad = true;
-    layers.set(name, layer);
-    put(name, layer);
   }
-  if (layers.size === 0) throw new Error(`addLora: no linear map is named ${targets.join(", ")}`);
-  return new Lora(layers, state, put);
+  return lora;
 }
 
-/** Writes the adapter as diffusers' `save_lora_weights` does: `unet.<module>.lora.down|up.weight`. Alpha is the rank. */
-export function saveLora(path: string, lora: Lora, metadata: Readonly<Record<string, string>> = {}): void {
-  const tensors = new Map([...lora.namedParameters()].map(([name, value]) => [`unet.${name}`, value]));
-  writeSafetensors(path, tensors, { format: "pt", ...metadata });
+/** @internal Puts layers without values over those that are named; each must be a linear map or a convolution. */
+export function attach(module: Module, layers: ReadonlyMap<string, { rank: number; alpha: number }>): Lora {
+  const modules = module.modules();
+  const state: LoraState = { on: true, merged: false, scale: 1 };
+  module.requiresGrad_(false);
+  const attached = new Map<string, LoraLayer>();
+  for (const [name, { rank, alpha }] of layers) {
+    const layer = new LoraLayer(modules.get(name) as Adaptable, rank, alpha, state);
+    put(module, name, layer);
+    attached.set(name, layer);
+  }
+  return new Lora(module, attached, state);
 }
 
-/** Puts an adapter in diffusers' layout on a UNet. Throws a UserError when a name or shape does not fit. */
-export function loadLora(unet: Module, path: string): Lora {
-  const weights = readSafetensors(path);
-  const faults: string[] = [];
-  try {
-    const linears = [...weights.keys()].flatMap(
-      (name) => /^unet\.(.+)\.lora\.down\.weight$/.exec(name)?.[1] ?? [],
-    );
-    const first = weights.get(`unet.${linears[0]}.lora.down.weight`);
-    if (!first)
-      throw new UserError(`${path} is no LoRA in diffusers' layout: no name ends in .lora.down.weight.`, {
-        code: "DATA",
-      });
-    const lora = addLora(unet, { rank: first.shape[0] as number, targets: linears }, new Generator(0));
-    noGrad(() => {
-      for (const [name, target] of lora.namedParameters()) {
-        const value = weights.get(`unet.${name}`);
-        if (!value || value.shape.join() !== target.shape.join())
-          faults.push(`  ${name}  file [${value?.shape ?? "missing"}], model [${target.shape}]`);
-        else target.copy_(value);
-      }
-    });
-    if (lora.layers.size < linears.length)
-      faults.push(`  ${linears.length - lora.layers.size} layers of the file are not in the model`);
-    if (faults.length > 0) {
-      lora.remove();
-      throw new UserError(`${path} does not fit this UNet:\n${faults.join("\n")}`, { code: "DATA" });
-    }
-    return lora;
-  } finally {
-    for (const tensor of weights.values()) tensor.dispose();
-  }
+/** @internal Gives a layer its values, which it then trains. down, up: of the shapes of lora_A and lora_B. */
+export function setWeights(layer: LoraLayer, down: Tensor, up: Tensor): void {
+  noGrad(() => {
+    layer.lora_A.assign(down);
+    layer.lora_B.assign(up);
+  });
+  // The adapter learns in float32 even where the base is in half precision.
+  layer.lora_A.requiresGrad = true;
+  layer.lora_B.requiresGrad = true;
+}
+
+/** @internal The shapes that an adapter of this layer must have; undefined where none can lie. */
+export function adapterShapes(
+  part: Module | undefined,
+  rank: number,
+): { down: readonly number[]; up: readonly number[] } | undefined {
+  if (!isAdaptable(part)) return undefined;
+  const [outputs, ...inputs] = part.weight.shape as [number, ...number[]];
+  return { down: [rank, ...inputs], up: inputs.length > 1 ? [outputs, rank, 1, 1] : [outputs, rank] };
+}
+
+function put(module: Module, name: string, layer: Module): void {
+  const path = name.split(".");
+  const last = path.pop() as string;
+  // Parents are modules or arrays; both are plain property bags here.
+  let parent = module as unknown as Record<string, unknown>;
+  for (const part of path) parent = parent[part] as Record<string, unknown>;
+  parent[last] = layer;
 }

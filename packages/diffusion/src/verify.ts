@@ -1,17 +1,15 @@
 // Golden values of models, tokenizer, sampling and LoRA: what `spo verify` runs, and the tests. Sizes and settings are read from the files.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { noGrad, openSafetensors, scope, type Tensor } from "@spo/torch";
-import type { AutoencoderKL } from "./autoencoder-kl.js";
-import { samplePosterior } from "./autoencoder-kl.js";
+import { noGrad, scope, type Tensor } from "@spo/torch";
 import { ClipTokenizer, loadTokenizer } from "./clip-tokenizer.js";
 import { ddimStep, gaussianLogProb } from "./ddim.js";
-import { loadLora } from "./lora.js";
-import { loadTextEncoder, loadUnet, loadVae } from "./model-folder.js";
+import { loadTextEncoder, loadUnet } from "./model-folder.js";
 import type { SchedulerConfig } from "./noise-schedule.js";
 import { StableDiffusion } from "./stable-diffusion.js";
-import type { UNet2DConditionModel } from "./unet-2d-condition.js";
-import { type Case, type Cases, type Check, collectCases, openGolden } from "./verify-check.js";
+import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
+import { layoutChecks } from "./verify-layouts.js";
+import { addedOf, checkVae, compareUnet, type Family } from "./verify-modules.js";
 
 export const diffusionChecks: readonly Check[] = [
   { name: "CLIP tokenizer", files: ["clip-tokenizer"], run: checkTokenizer },
@@ -36,17 +34,6 @@ export const diffusionChecks: readonly Check[] = [
     files: ["expected-sdxl.safetensors", "tiny-sdxl"],
     run: (dir) => checkVae(dir, "sdxl", "tiny-sdxl/vae"),
   },
-  {
-    name: "VAE with old attention names",
-    files: ["expected-sd15.safetensors", "legacy-vae"],
-    run: (dir) => checkVae(dir, "sd15", "legacy-vae"),
-  },
-  { name: "UNet in shards", files: ["sharded-sd15-unet", "tiny-sd15"], run: checkShards },
-  {
-    name: "UNet in float16",
-    files: ["fp16-sd15-unet", "tiny-sd15", "expected-sd15.safetensors"],
-    run: checkHalf,
-  },
   ...["ddim-eta1", "ddim-eta0", "ddim-vpred"].map(
     (which): Check => ({
       name: `trajectory, sd15 ${which}`,
@@ -54,14 +41,8 @@ export const diffusionChecks: readonly Check[] = [
       run: (dir) => checkTrajectory(dir, which),
     }),
   ),
-  {
-    name: "LoRA in diffusers layout, sd15",
-    files: ["lora-sd15-diffusers.safetensors", "expected-lora-sd15.safetensors", "tiny-sd15"],
-    run: checkLora,
-  },
+  ...layoutChecks,
 ];
-
-type Family = "sd15" | "sdxl";
 
 function checkTokenizer(dir: string): Case[] {
   return collectCases((cases) => {
@@ -134,78 +115,6 @@ function checkUnet(dir: string, family: Family): Case[] {
   });
 }
 
-function compareUnet(
-  cases: Cases,
-  dir: string,
-  family: Family,
-  unet: UNet2DConditionModel,
-  tolerance: number,
-): void {
-  const { get } = openGolden(dir, `expected-${family}.safetensors`);
-  for (const [i, t] of get("unet/timesteps").toNumbers().entries()) {
-    cases.near(
-      `unet/out.${i}`,
-      unet.forward(get("unet/sample"), t, get("unet/context"), { added: addedOf(dir, family) }),
-      get(`unet/out.${i}`),
-      tolerance,
-    );
-  }
-}
-
-function addedOf(dir: string, family: Family): { textEmbeds: Tensor; timeIds: Tensor } | undefined {
-  if (family === "sd15") return undefined;
-  const { get } = openGolden(dir, "expected-sdxl.safetensors");
-  return { textEmbeds: get("unet/text_embeds"), timeIds: get("unet/time_ids") };
-}
-
-function checkVae(dir: string, family: Family, folder: string): Case[] {
-  return collectCases((cases) => {
-    const { get } = openGolden(dir, `expected-${family}.safetensors`);
-    const vae: AutoencoderKL = loadVae(join(dir, folder));
-    const image = get("vae/image");
-    const posterior = vae.encode(image);
-    const sample = samplePosterior(posterior, get("vae/posterior_noise"));
-    const decoded = vae.decode(get("vae/decode_latents").div(vae.scalingFactor));
-    cases.near("vae/moments", vae.moments(image), get("vae/moments"), 1e-5);
-    cases.near("vae/mean", posterior.mean, get("vae/mean"), 1e-5);
-    cases.near("vae/logvar", posterior.logvar, get("vae/logvar"), 1e-5);
-    cases.near("vae/std", posterior.logvar.mul(0.5).exp(), get("vae/std"), 1e-5);
-    cases.near("vae/posterior_sample", sample, get("vae/posterior_sample"), 1e-5);
-    cases.near("vae/latents", sample.mul(vae.scalingFactor), get("vae/latents"), 1e-5);
-    cases.near("vae/decoded", decoded, get("vae/decoded"), 1e-5);
-    cases.near("vae/image01", decoded.div(2).add(0.5).clamp(0, 1), get("vae/image01"), 1e-5);
-    vae.dispose();
-  });
-}
-
-/** The weights in shards are those of the whole file, bit for bit. */
-function checkShards(dir: string): Case[] {
-  return collectCases((cases) => {
-    const sharded = loadUnet(join(dir, "sharded-sd15-unet")).namedParameters();
-    for (const [name, whole] of loadUnet(join(dir, "tiny-sd15", "unet")).namedParameters()) {
-      const part = sharded.get(name) as Tensor;
-      if (part.ne(whole).any().item() !== 0) cases.list.push({ case: name, maxError: 1, tolerance: 0 });
-    }
-    cases.list.push({ case: `${sharded.size} tensors equal`, maxError: cases.list.length, tolerance: 0 });
-  });
-}
-
-/** float16 weights load as their exact values; outputs move by the rounding of the weights. */
-function checkHalf(dir: string): Case[] {
-  return collectCases((cases) => {
-    const half = loadUnet(join(dir, "fp16-sd15-unet"));
-    const whole = loadUnet(join(dir, "tiny-sd15", "unet")).namedParameters();
-    let wrong = 0;
-    for (const [name, value] of half.namedParameters()) {
-      const rounded = (whole.get(name) as Tensor).to({ dtype: "float16" }).to({ dtype: "float32" });
-      wrong += value.ne(rounded).any().item();
-    }
-    cases.list.push({ case: `${whole.size} tensors equal the rounded ones`, maxError: wrong, tolerance: 0 });
-    compareUnet(cases, dir, "sd15", half, 2e-3);
-    half.dispose();
-  });
-}
-
 /** Text to image, step by step, with the noises of the file. */
 function checkTrajectory(dir: string, which: string): Case[] {
   return noGrad(() =>
@@ -273,26 +182,6 @@ function checkTrajectory(dir: string, which: string): Case[] {
           tolerance: tolerances[name] ?? 1e-4,
         });
       cases.near("image01", pipe.vae.decodeLatents(xt).div(2).add(0.5).clamp(0, 1), get("image01"), 1e-4);
-    }),
-  );
-}
-
-function checkLora(dir: string): Case[] {
-  return noGrad(() =>
-    collectCases((cases) => {
-      const golden = openSafetensors(join(dir, "expected-lora-sd15.safetensors"));
-      const unet = loadUnet(join(dir, "tiny-sd15", "unet"));
-      const run = (): Tensor =>
-        unet.forward(golden.get("sample"), golden.get("timestep").item(), golden.get("context"));
-      cases.near("out_base", run(), golden.get("out_base"), 1e-5);
-      const lora = loadLora(unet, join(dir, "lora-sd15-diffusers.safetensors"));
-      for (const name of golden.keys().filter((key) => key.startsWith("out_scale_"))) {
-        lora.scale = Number(name.slice("out_scale_".length));
-        cases.near(name, run(), golden.get(name), 1e-5);
-        cases.near(`${name}, merged`, lora.merged(run), golden.get(name), 1e-5);
-      }
-      cases.near("off", lora.without(run), golden.get("out_base"), 1e-5);
-      unet.dispose();
     }),
   );
 }

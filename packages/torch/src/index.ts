@@ -13,12 +13,19 @@ export {
 } from "./modes.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module, parameter } from "./nn/module.js";
+export { openWeights, type WeightsFile } from "./open-weights.js";
 export * from "./ops.gen.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
 export { clipGradNorm } from "./optim/clip.js";
 export { Ema } from "./optim/ema.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
-export { openSafetensors, readSafetensors, SafetensorsFile, writeSafetensors } from "./safetensors.js";
+export {
+  openSafetensors,
+  readSafetensors,
+  SafetensorsFile,
+  tensorBytes,
+  writeSafetensors,
+} from "./safetensors.js";
 export { keep, liveTensors, Scope, scope } from "./scope.js";
 export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
 export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./torch-load.js";

@@ -153,17 +153,7 @@ export function writeSafetensors(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): void {
-  // Wider types first, as the reference does: then every tensor is aligned to its own width.
-  const entries = (
-    tensors instanceof Map
-      ? [...(tensors as ReadonlyMap<string, Tensor>)]
-      : Object.entries(tensors as Record<string, Tensor>)
-  )
-    .map(([name, tensor]) => ({ name, tensor, dtype: tensor.dtype, shape: tensor.shape }))
-    .sort(
-      (a, b) =>
-        elementSize(b.dtype) - elementSize(a.dtype) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
-    );
+  const entries = inFileOrder(tensors);
   const header: Record<string, unknown> = Object.create(null);
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let offset = 0;
@@ -185,6 +175,27 @@ export function writeSafetensors(
       for (const { tensor } of entries) yield bytesOf(tensor);
     })(),
   );
+}
+
+/** The bytes of tensors one after the other, as a file of them holds behind its header: what a hash of its contents is taken over. */
+export function* tensorBytes(tensors: ReadonlyMap<string, Tensor>): Generator<Uint8Array> {
+  for (const { tensor } of inFileOrder(tensors)) yield bytesOf(tensor);
+}
+
+/** Wider types first, as the reference does: then every tensor is aligned to its own width. */
+function inFileOrder(
+  tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
+): { name: string; tensor: Tensor; dtype: DType; shape: readonly number[] }[] {
+  return (
+    tensors instanceof Map
+      ? [...(tensors as ReadonlyMap<string, Tensor>)]
+      : Object.entries(tensors as Record<string, Tensor>)
+  )
+    .map(([name, tensor]) => ({ name, tensor, dtype: tensor.dtype, shape: tensor.shape }))
+    .sort(
+      (a, b) =>
+        elementSize(b.dtype) - elementSize(a.dtype) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
+    );
 }
 
 function bytesOf(tensor: Tensor): Uint8Array {

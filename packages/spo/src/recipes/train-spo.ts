@@ -235,7 +235,8 @@ function loraPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
       };
     },
     sampling: (fn) => lora.merged(fn),
-    save: (folder) => saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora),
+    save: (folder) =>
+      saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, { layout: "diffusers" }),
   };
 }
 

@@ -50,6 +50,14 @@ export class Conv2d extends Module {
     this.#padding = padding;
   }
 
+  get stride(): number {
+    return this.#stride;
+  }
+
+  get padding(): number {
+    return this.#padding;
+  }
+
   override reset(generator: Generator): void {
     const [, channels, height, width] = this.weight.shape as [number, number, number, number];
     resetAffine(this.weight, this.bias, channels * height * width, generator);

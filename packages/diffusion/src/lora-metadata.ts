@@ -1,0 +1,80 @@
+// Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and the least of kohya's ss_ set. Source: sd-scripts, sai_model_spec.py.
+import type { LoraAdapter } from "./lora-adapter.js";
+
+export type LoraFamily = "sd15" | "sdxl";
+
+/** What a user may say about an adapter. No paths and no prompts are written unless given here. */
+export interface LoraDescription {
+  /** Default: "LoRA". */
+  title?: string;
+  description?: string;
+  author?: string;
+  license?: string;
+  tags?: string;
+  usageHint?: string;
+  triggerPhrase?: string;
+  /** Data URL of a small picture. */
+  thumbnail?: string;
+  /** Default: now. */
+  date?: Date;
+  /** Width and height in pixels that it was trained at. Default: the family's. */
+  resolution?: readonly [width: number, height: number];
+  predictionType?: "epsilon" | "v";
+}
+
+const FAMILIES = {
+  sd15: {
+    architecture: "stable-diffusion-v1/lora",
+    implementation: "diffusers",
+    resolution: [512, 512],
+    version: "sd_v1",
+  },
+  sdxl: {
+    architecture: "stable-diffusion-xl-v1-base/lora",
+    implementation: "https://github.com/Stability-AI/generative-models",
+    resolution: [1024, 1024],
+    version: "sdxl_base_v1-0",
+  },
+} as const;
+
+/** hash: SHA-256 of all tensor bytes of the file, in hexadecimal. */
+export function loraMetadata(
+  adapter: LoraAdapter,
+  family: LoraFamily,
+  hash: string,
+  given: LoraDescription = {},
+): Record<string, string> {
+  const { architecture, implementation, resolution, version } = FAMILIES[family];
+  const optional: Record<string, string | undefined> = {
+    "modelspec.description": given.description,
+    "modelspec.author": given.author,
+    "modelspec.license": given.license,
+    "modelspec.tags": given.tags,
+    "modelspec.usage_hint": given.usageHint,
+    "modelspec.trigger_phrase": given.triggerPhrase,
+    "modelspec.thumbnail": given.thumbnail,
+  };
+  return {
+    "modelspec.sai_model_spec": "1.0.1",
+    "modelspec.architecture": architecture,
+    "modelspec.implementation": implementation,
+    "modelspec.title": given.title ?? "LoRA",
+    "modelspec.resolution": (given.resolution ?? resolution).join("x"),
+    "modelspec.date": (given.date ?? new Date()).toISOString().slice(0, 19),
+    "modelspec.prediction_type": given.predictionType ?? "epsilon",
+    "modelspec.hash_sha256": `0x${hash}`,
+    ...Object.fromEntries(
+      Object.entries(optional).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    ),
+    ss_network_module: "networks.lora",
+    ss_network_dim: oneOf([...adapter.values()].map(({ down }) => down.shape[0] as number)),
+    ss_network_alpha: oneOf([...adapter.values()].map(({ alpha }) => alpha)),
+    ss_network_args: "{}",
+    ss_base_model_version: version,
+    ss_v2: "False",
+  };
+}
+
+/** kohya's word where layers differ. */
+const oneOf = (values: readonly number[]): string =>
+  new Set(values).size === 1 ? String(values[0]) : "Dynamic";
