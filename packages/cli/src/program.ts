@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { UserError } from "@spo/torch/files";
 import { Command } from "commander";
 import { EXIT_CODES } from "./exit-codes.js";
+import { version } from "./version.js";
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -32,6 +32,8 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     load: () => import("./commands/pretrain.js"),
   },
   { name: "data", about: "make preference pairs", load: () => import("./commands/data.js") },
+  { name: "sample", about: "make images from prompts", load: () => import("./commands/sample.js") },
+  { name: "report", about: "write a quickstart's report anew", load: () => import("./commands/report.js") },
   {
     name: "verify",
     about: "compare with golden values of the reference libraries",
@@ -42,7 +44,6 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
 
 /** The program with the command that `words` call for. Others are there by name only. */
 export async function buildProgram(words: readonly string[]): Promise<Command> {
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
   const program = new Command("spo")
     .description("Step-aware Preference Optimization for text-to-image diffusion models")
     .version(version, "-V, --version", "print the version")

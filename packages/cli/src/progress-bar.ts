@@ -67,9 +67,9 @@ export class ProgressBar {
     this.#write(this.#redraws ? `\r\x1b[2K${this.#cut(this.#line())}` : `${this.#line()}\n`);
   }
 
-  /** A line of words, above the bar. */
+  /** A line of words, above the bar; also when progress is not wanted. */
   say(text: string): void {
-    this.#write(`${this.#redraws && this.#stage ? "\r\x1b[2K" : ""}${text}\n`);
+    this.#out.write(`${this.#redraws && this.#stage && !this.#quiet ? "\r\x1b[2K" : ""}${text}\n`);
     if (this.#stage) this.#stage.shown = Number.NEGATIVE_INFINITY;
   }
 

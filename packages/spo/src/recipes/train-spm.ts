@@ -13,7 +13,6 @@ import {
   scope,
   type Tensor,
   tensor,
-  UserError,
   warmupLinear,
 } from "@spo/torch";
 import { type PreferencePairs, readPairs } from "../data/pairs.js";
@@ -23,6 +22,7 @@ import { loadSpm, type StepAwarePreferenceModel, saveSpm } from "../spm.js";
 import { labelTensors, pairAccuracy, spmLoss } from "../spm-loss.js";
 import { noisyPredictions } from "../spm-noising.js";
 import { WorkMeter } from "../work.js";
+import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
@@ -176,6 +176,7 @@ export async function* trainSpm(
   let skipped = 0;
   let step = run.resume((folder) => restoreTrainingState(folder, state));
   if (step === 0) yield* run.eval(0, evaluate());
+  else meter.take(); // what was computed before the first step has been counted when the run began
   for (; step < config.steps; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
@@ -215,20 +216,19 @@ export async function* trainSpm(
       optimizer.lr = lr * warmupLinear(step, { warmup: config.warmup, total: config.steps });
       optimizer.step();
       skipped = 0;
-    } else if (++skipped === 10) {
-      throw new UserError(`The loss was not finite 10 times in a row, up to step ${step + 1}.`, {
-        code: "NUMERIC",
-        hint: "Lower optimizer.lr; the last checkpoint is good.",
-      });
+    } else if (++skipped === MOST_SKIPPED) {
+      throw notFinite(skipped, `step ${step + 1}`);
     }
     optimizer.zeroGrad();
     yield* run.step(step + 1, config.steps, metrics, meter.take());
     if (run.isDue(step + 1, config.evalEvery, config.steps)) yield* run.eval(step + 1, evaluate());
-    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+    // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
+    if (skipped === 0 && (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted)) {
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
     }
     signal.throwIfAborted();
   }
+  if (skipped > 0) throw notFinite(skipped, `step ${config.steps}`);
   saveSpm(config.output, spm, processor);
   yield* run.done({ output: config.output, ...evaluate() });
 }

@@ -12,7 +12,6 @@ import {
   scope,
   type Tensor,
   tensor,
-  UserError,
   writeFileAtomic,
 } from "@spo/torch";
 import { encodePng, rgbFromPixels } from "../data/pixels.js";
@@ -24,6 +23,7 @@ import { type CandidateStrip, drawn, resample, type StepComparison } from "../re
 import { loadSpm } from "../spm.js";
 import { backward, ratioFigures, spoBatchLoss } from "../spo-loss.js";
 import { WorkMeter } from "../work.js";
+import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import type { TrainSpoConfig } from "./train-spo-config.js";
@@ -80,12 +80,10 @@ export async function* trainSpo(
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
   const state = { modules: { policy: policy.module }, optimizer };
   let skipped = 0;
+  let round = run.resume((folder) => restoreTrainingState(folder, state));
+  if (round > 0) meter.take(); // the text features have been counted when the run began
 
-  for (
-    let round = run.resume((folder) => restoreTrainingState(folder, state));
-    round < config.rounds;
-    round++
-  ) {
+  for (; round < config.rounds; round++) {
     const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
     const denoisers = policy.denoiser(contexts, empty);
@@ -156,11 +154,8 @@ export async function* trainSpo(
       if (Number.isFinite(loss) && Number.isFinite(gradNorm)) {
         meter.phase("optimizer", () => optimizer.step());
         skipped = 0;
-      } else if (++skipped === 10) {
-        throw new UserError(`Loss or gradient was not finite 10 times in a row, up to round ${round + 1}.`, {
-          code: "NUMERIC",
-          hint: "Lower optimizer.lr; the last checkpoint is good.",
-        });
+      } else if (++skipped === MOST_SKIPPED) {
+        throw notFinite(skipped, `round ${round + 1}`);
       } else {
         yield run.record({
           type: "warn",
@@ -179,11 +174,13 @@ export async function* trainSpo(
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
     disposePairs(pairs);
-    if (run.isDue(round + 1, config.saveEvery, config.rounds) || signal.aborted) {
+    // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
+    if (skipped === 0 && (run.isDue(round + 1, config.saveEvery, config.rounds) || signal.aborted)) {
       yield* run.save(round + 1, (folder) => saveTrainingState(folder, state));
     }
     signal.throwIfAborted();
   }
+  if (skipped > 0) throw notFinite(skipped, `round ${config.rounds}`);
   policy.save(config.output);
   yield* run.done({ output: config.output });
 

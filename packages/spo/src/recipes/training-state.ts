@@ -1,5 +1,14 @@
 import { join } from "node:path";
-import { type AdamW, type Ema, noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+import {
+  type AdamW,
+  type Ema,
+  noGrad,
+  openSafetensors,
+  scope,
+  type Tensor,
+  UserError,
+  writeSafetensors,
+} from "@spo/torch";
 
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
@@ -18,10 +27,20 @@ function tensorsOf({ modules, optimizer, ema }: TrainingState): Map<string, Tens
   return found;
 }
 
-/** Writes `training-state.safetensors` into a checkpoint's folder. */
+/** Writes `training-state.safetensors` into a checkpoint's folder. Throws a UserError (`NUMERIC`) where a value is not finite. */
 export function saveTrainingState(folder: string, state: TrainingState): void {
-  writeSafetensors(join(folder, "training-state.safetensors"), tensorsOf(state));
+  const tensors = tensorsOf(state);
+  const bad = [...tensors].filter(([, value]) => !allFinite(value)).map(([name]) => name);
+  if (bad.length > 0) {
+    throw new UserError(`Not saved: ${bad.length} tensors are not finite, ${bad[0]} among them.`, {
+      code: "NUMERIC",
+      hint: "Lower the learning rate; the last checkpoint is good.",
+    });
+  }
+  writeSafetensors(join(folder, "training-state.safetensors"), tensors);
 }
+
+const allFinite = (value: Tensor): boolean => noGrad(() => scope(() => value.isfinite().all().item() !== 0));
 
 /** Copies a saved state into live modules, optimizer and average. Throws where names or shapes differ. */
 export function restoreTrainingState(folder: string, state: TrainingState): void {

@@ -1,0 +1,80 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../program.js";
+import { wholeNumber } from "./quickstart.js";
+
+export interface SampleCommandOptions extends CommonOptions {
+  model: string;
+  from?: string;
+  out: string;
+  seed: number;
+  count: number;
+  grid?: boolean;
+  negative: string;
+  width?: number;
+  height?: number;
+  steps: number;
+  guidance: number;
+  eta: number;
+  lora: string[];
+  dtype: "float32" | "bfloat16" | "float16";
+  threads?: number;
+  batch: number;
+}
+
+export default function (command: Command): void {
+  command
+    .description("Makes images from prompts.")
+    .argument("[prompts...]", "texts; quote each")
+    .requiredOption("--model <folder>", "folder in diffusers layout")
+    .option("--from <file>", "prompts from a text file, one a line; - reads stdin")
+    .option("--out <folder>", "where the images go; those that are there stay", "samples")
+    .option("--seed <number>", "of the first image of each prompt; the next ones count on", wholeNumber, 0)
+    .option("--count <number>", "images of each prompt", positive, 1)
+    .option("--grid", "one more image that shows all")
+    .option("--negative <text>", "what the images should not show", "")
+    .option("--width <pixels>", "default: the model's size", positive)
+    .option("--height <pixels>", "default: the model's size", positive)
+    .option("--steps <number>", "sampling steps", positive, 20)
+    .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
+    .option("--eta <number>", "0: DDIM without noise, 1: as much as DDPM", number, 0)
+    .option("--lora <file[:weight]>", "an adapter and its strength; may be given several times", collect, [])
+    .addOption(
+      new Option("--dtype <type>", "precision of the UNet")
+        .choices(["float32", "bfloat16", "float16"])
+        .default("float32"),
+    )
+    .option("--threads <number>", "threads within one operation", positive)
+    .option("--batch <number>", "images at once; the images do not depend on it", positive, 4)
+    .addHelpText(
+      "after",
+      [
+        "",
+        "A prompt may end in its own settings, as in kohya's prompt files:",
+        "  --n negative prompt  --w width  --h height  --d seed  --l guidance  --s steps",
+        "In a file, empty lines and lines that start with # are left out.",
+        "",
+        "Examples:",
+        '  spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
+        "  spo sample --from prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
+      ].join("\n"),
+    )
+    .action(async (prompts: string[]) => {
+      await loadEngine();
+      const { sampleToFiles } = await import("../sample-to-files.js");
+      await sampleToFiles(prompts, command.optsWithGlobals<SampleCommandOptions>());
+    });
+}
+
+function positive(text: string): number {
+  const value = wholeNumber(text);
+  if (value === 0) throw new InvalidArgumentError("It is a whole number, 1 or more.");
+  return value;
+}
+
+function number(text: string): number {
+  if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("It is a number.");
+  return Number(text);
+}
+
+const collect = (text: string, before: string[]): string[] => [...before, text];

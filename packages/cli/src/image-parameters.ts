@@ -1,0 +1,38 @@
+/** All that an image was made with. */
+export interface ImageParameters {
+  prompt: string;
+  negative: string;
+  seed: number;
+  width: number;
+  height: number;
+  steps: number;
+  guidance: number;
+  eta: number;
+  model: string;
+  loras: readonly { file: string; weight: number }[];
+  dtype: string;
+}
+
+/** In the words that A1111's web UI writes, and other tools read, under the key `parameters`. */
+export function webuiParameters(image: ImageParameters, version: string): string {
+  const settings = {
+    Steps: image.steps,
+    Sampler: "DDIM",
+    "CFG scale": image.guidance,
+    Seed: image.seed,
+    Size: `${image.width}x${image.height}`,
+    Model: image.model,
+    ...(image.eta !== 0 && { Eta: image.eta }),
+    Version: `spo ${version}`,
+  };
+  const loras = image.loras.map(({ file, weight }) => `<lora:${stem(file)}:${weight}>`);
+  return [
+    [image.prompt, ...loras].join(" "),
+    ...(image.negative ? [`Negative prompt: ${image.negative}`] : []),
+    Object.entries(settings)
+      .map(([name, value]) => `${name}: ${value}`)
+      .join(", "),
+  ].join("\n");
+}
+
+const stem = (path: string): string => path.replace(/^.*\//, "").replace(/\.[^.]*$/, "");

@@ -1,0 +1,235 @@
+// From prompts to PNG files, batch by batch.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { loadLora, StableDiffusion, sampleLatents } from "@spo/diffusion";
+import { Generator, noGrad, scope, setThreads, type Tensor } from "@spo/torch";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
+import sharp from "sharp";
+import { contactSheet } from "spo/report";
+import type { SampleCommandOptions } from "./commands/sample.js";
+import { type ImageParameters, webuiParameters } from "./image-parameters.js";
+import { interruptible } from "./interruption.js";
+import { withPngText } from "./png-text.js";
+import { ProgressBar } from "./progress-bar.js";
+import { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
+import { put, putJson } from "./terminal.js";
+import { version } from "./version.js";
+
+/** Writes every image as soon as its batch is done; on Ctrl-C those of the batch at work, and no more. */
+export async function sampleToFiles(
+  prompts: readonly string[],
+  options: SampleCommandOptions,
+): Promise<void> {
+  const lines = readLines(prompts, options.from);
+  const loras = options.lora.map(parseLora);
+  if (options.threads !== undefined) setThreads(options.threads);
+  const bar = new ProgressBar({ quiet: options.quiet });
+  const pipe = StableDiffusion.load(options.model, { dtype: options.dtype });
+  for (const { file, weight } of loras) addToWeights(pipe, file, weight);
+  const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
+  for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
+
+  const signal = interruptible((text) => bar.say(text));
+  const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
+  const written: (ImageParameters & { file: string })[] = [];
+  const began = performance.now();
+  let number = nextNumber(options.out);
+  let done = 0;
+  const rate = (): number => (1000 * done) / (performance.now() - began);
+  for (const batch of batchesOf(images, options.batch)) {
+    const [first] = batch as [ImageParameters];
+    const pixels = sampleBatch(pipe, batch, () => {
+      done += batch.length;
+      bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
+    });
+    const { width, height } = first;
+    for (const [i, image] of batch.entries()) {
+      const bytes = pixels.subarray(i * width * height * 3, (i + 1) * width * height * 3);
+      const png = await sharp(bytes, { raw: { width, height, channels: 3 } })
+        .png()
+        .toBuffer();
+      const file = join(options.out, `${String(number++).padStart(5, "0")}-${image.seed}.png`);
+      const text = {
+        parameters: webuiParameters(image, version),
+        spo: JSON.stringify({ version, ...image }),
+      };
+      writeFileAtomic(file, withPngText(png, text));
+      written.push({ file, ...image });
+      if (!options.json) put(file);
+    }
+    await setImmediate(); // signals have their turn
+    if (signal.aborted) {
+      bar.end();
+      bar.say(`${written.length} of ${images.length} images are in ${options.out}`);
+      signal.throwIfAborted();
+    }
+  }
+  bar.end();
+  const grid = options.grid ? await writeGrid(written, options) : undefined;
+  if (grid && !options.json) put(grid);
+  const seconds = (performance.now() - began) / 1000;
+  if (options.json)
+    putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate() });
+}
+
+function readLines(prompts: readonly string[], from: string | undefined): PromptLine[] {
+  const lines = prompts.map((prompt) => parsePromptLine(prompt, `"${prompt}"`));
+  if (from !== undefined) {
+    if (from !== "-" && !existsSync(from))
+      throw new UserError(`The prompt file ${from} does not exist.`, { code: "DATA" });
+    lines.push(
+      ...parsePromptFile(readFileSync(from === "-" ? 0 : from, "utf8"), from === "-" ? "stdin" : from),
+    );
+  }
+  if (lines.length === 0) {
+    throw new UserError(from === undefined ? "There is no prompt." : `${from}: there is no prompt.`, {
+      code: "DATA",
+      hint: "Give a text, or a file with one prompt a line by --from.",
+    });
+  }
+  return lines;
+}
+
+/** `file:0.7`; without a weight it is 1. */
+function parseLora(text: string): { file: string; weight: number } {
+  const [, file = text, weight = "1"] = /^(.+):(-?[\d.]+)$/.exec(text) ?? [];
+  if (!Number.isFinite(Number(weight)))
+    throw new UserError(`--lora ${text}: ${weight} is no weight.`, { code: "USAGE" });
+  return { file, weight: Number(weight) };
+}
+
+/** An adapter that is not switched off again costs nothing in the weights. */
+function addToWeights(pipe: StableDiffusion, file: string, weight: number): void {
+  const lora = loadLora(pipe.unet, file);
+  lora.scale = weight;
+  noGrad(() => {
+    for (const layer of lora.layers.values()) scope(() => void layer.weight.add_(layer.delta()));
+  });
+  lora.remove();
+}
+
+function imagesOf(
+  line: PromptLine,
+  pipe: StableDiffusion,
+  options: SampleCommandOptions,
+  loras: ImageParameters["loras"],
+): ImageParameters[] {
+  const own = pipe.unet.config.sample_size ?? 64;
+  const [ownHeight, ownWidth] = (typeof own === "number" ? [own, own] : own) as [number, number];
+  const factor = pipe.vae.factor;
+  const width = line.width ?? options.width ?? ownWidth * factor;
+  const height = line.height ?? options.height ?? ownHeight * factor;
+  for (const size of [width, height]) {
+    if (size % factor !== 0 || size === 0) {
+      throw new UserError(
+        `${width}×${height}: width and height must be multiples of ${factor} for this model.`,
+        {
+          code: "USAGE",
+          hint: `The nearest is ${nearest(width, factor)}×${nearest(height, factor)}.`,
+        },
+      );
+    }
+  }
+  const most = pipe.schedule.config.num_train_timesteps;
+  const steps = line.steps ?? options.steps;
+  if (steps < 1 || steps > most)
+    throw new UserError(`--steps is from 1 to ${most}, not ${steps}.`, { code: "USAGE" });
+  if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
+  const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidance } = line;
+  const model = basename(resolve(options.model));
+  const common = {
+    prompt,
+    negative,
+    width,
+    height,
+    steps,
+    guidance,
+    eta: options.eta,
+    model,
+    loras,
+    dtype: options.dtype,
+  };
+  return Array.from({ length: options.count }, (_, i) => ({ ...common, seed: seed + i }));
+}
+
+const nearest = (size: number, factor: number): number => Math.max(1, Math.round(size / factor)) * factor;
+
+/** Neighbours that one call can make. */
+function batchesOf(images: readonly ImageParameters[], most: number): ImageParameters[][] {
+  const alike = ({ width, height, steps, guidance, negative }: ImageParameters): string =>
+    JSON.stringify([width, height, steps, guidance, negative]);
+  const batches: ImageParameters[][] = [];
+  for (const image of images) {
+    const last = batches.at(-1);
+    if (last && last.length < most && alike(last[0] as ImageParameters) === alike(image)) last.push(image);
+    else batches.push([image]);
+  }
+  return batches;
+}
+
+/** → RGB bytes, image by image. */
+function sampleBatch(
+  pipe: StableDiffusion,
+  batch: readonly ImageParameters[],
+  onStep: () => void,
+): Uint8Array {
+  const { width, height, steps, guidance, eta, negative } = batch[0] as ImageParameters;
+  return noGrad(() =>
+    scope(() => {
+      const latents = sampleLatents(pipe, {
+        prompts: batch.map(({ prompt }) => prompt),
+        generators: batch.map(({ seed }) => new Generator(seed)),
+        latentSize: [height / pipe.vae.factor, width / pipe.vae.factor],
+        negativePrompt: negative,
+        steps,
+        guidanceScale: guidance,
+        eta,
+        onStep,
+      });
+      return bytesOf(pipe.vae.decodeLatents(latents));
+    }),
+  );
+}
+
+/** Pixels in [−1, 1] [n, 3, h, w] → bytes n·h·w·3, rounded as diffusers does. */
+function bytesOf(pixels: Tensor): Uint8Array {
+  const bytes = pixels.div(2).add(0.5).clamp(0, 1).mul(255).round().to({ dtype: "uint8" });
+  return bytes.permute([0, 2, 3, 1]).contiguous().toTypedArray() as Uint8Array;
+}
+
+/** What does not fit into the model's context is told, word by word. */
+function warnOfCutWords(bar: ProgressBar, { tokenizer }: StableDiffusion, prompt: string): void {
+  const most = tokenizer.modelMaxLength;
+  if (tokenizer.encode(prompt).length < most) return;
+  const words = prompt.split(/\s+/);
+  const seen = JSON.stringify(tokenizer.encode(prompt));
+  let kept = words.length;
+  while (kept > 0 && JSON.stringify(tokenizer.encode(words.slice(0, kept - 1).join(" "))) === seen) kept--;
+  if (kept < words.length)
+    bar.say(
+      `warning: the model reads ${most - 2} tokens of a prompt; not read: ${words.slice(kept).join(" ")}`,
+    );
+}
+
+/** One more than the largest number in the folder: nothing is written over. */
+function nextNumber(folder: string): number {
+  if (!existsSync(folder)) return 0;
+  const numbers = readdirSync(folder).flatMap((name) => /^(\d{5,})-\d+\.png$/.exec(name)?.[1] ?? []);
+  return Math.max(-1, ...numbers.map(Number)) + 1;
+}
+
+async function writeGrid(
+  images: readonly (ImageParameters & { file: string })[],
+  { out, count }: SampleCommandOptions,
+): Promise<string> {
+  const columns = count > 1 ? count : Math.ceil(Math.sqrt(images.length));
+  const side = Math.max(...images.flatMap(({ width, height }) => [width, height]));
+  const sheet = await contactSheet(
+    images.map(({ file }) => readFileSync(file)),
+    { columns, side },
+  );
+  const file = join(out, `grid-${basename(images[0]?.file as string)}`);
+  writeFileAtomic(file, sheet);
+  return file;
+}

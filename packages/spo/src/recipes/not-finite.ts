@@ -1,0 +1,11 @@
+import { UserError } from "@spo/torch";
+
+/** A training stops after so many updates in a row that had to be left out: it will not come back by itself. */
+export const MOST_SKIPPED = 10;
+
+/** The fault of a training whose numbers ran away. */
+export const notFinite = (times: number, where: string): UserError =>
+  new UserError(`The loss or its gradient was not finite ${times} times in a row, up to ${where}.`, {
+    code: "NUMERIC",
+    hint: "Lower optimizer.lr. Checkpoints from before are kept.",
+  });

@@ -1,0 +1,149 @@
+// Models of the real classes that are small enough to train in a second, with random weights, and data to train them on.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  AutoencoderKL,
+  addLora,
+  CLIPTextModel,
+  initializeClipEmbeddings,
+  loadTokenizer,
+  StableDiffusion,
+  saveLora,
+  UNet2DConditionModel,
+} from "@spo/diffusion";
+import { Generator, initialize, noGrad } from "@spo/torch";
+import { parquetWriteBuffer } from "hyparquet-writer";
+import sharp from "sharp";
+import { clipProcessor, initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "spo";
+
+/** Vocabulary and merges that are in the repository. */
+const TOKENIZER = fileURLToPath(new URL("../examples/emoji/tokenizer", import.meta.url));
+
+/** Side of the images, pixels; the VAE makes latents of a quarter of it. */
+export const SIDE = 16;
+
+export const PROMPTS = ["red apple", "green leaf", "blue fish", "yellow sun", "white cloud"];
+
+/** What `makeTinyWorld` writes. */
+export interface TinyWorld {
+  model: string;
+  spm: string;
+  pairs: string;
+  prompts: string;
+  lora: string;
+}
+
+/** Writes a diffusion model, a preference model, a LoRA, preference pairs and a prompt list into a folder. */
+export async function makeTinyWorld(folder: string): Promise<TinyWorld> {
+  mkdirSync(folder, { recursive: true });
+  const at = (name: string): string => join(folder, name);
+  const world = {
+    model: at("model"),
+    spm: at("spm"),
+    pairs: at("pairs.parquet"),
+    prompts: at("prompts.txt"),
+    lora: at("lora.safetensors"),
+  };
+  const pipe = tinyPipeline();
+  pipe.save(world.model);
+  saveTinySpm(world.spm, pipe);
+  const generator = new Generator(3);
+  const lora = addLora(pipe.unet, { rank: 2 }, generator);
+  noGrad(() => {
+    for (const { lora_B } of lora.layers.values()) lora_B.normal_(0, 0.3, { generator });
+  });
+  saveLora(world.lora, lora);
+  await writeTinyPairs(world.pairs);
+  writeFileSync(world.prompts, `${PROMPTS.join("\n")}\n`);
+  return world;
+}
+
+function tinyPipeline(): StableDiffusion {
+  const generator = new Generator(1);
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const textEncoder = new CLIPTextModel({
+    vocab_size: vocabularySize(tokenizer),
+    hidden_size: 16,
+    intermediate_size: 32,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+  });
+  const unet = new UNet2DConditionModel({
+    sample_size: SIDE / 4,
+    block_out_channels: [8, 16],
+    layers_per_block: 1,
+    down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
+    up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
+    cross_attention_dim: 16,
+    attention_head_dim: 2,
+    norm_num_groups: 4,
+  });
+  const vae = new AutoencoderKL({
+    block_out_channels: [8, 8, 8],
+    down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+    up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
+    norm_num_groups: 4,
+    sample_size: SIDE,
+    mid_block_add_attention: false,
+    scaling_factor: 1,
+  });
+  for (const module of [textEncoder, unet, vae]) initialize(module, generator);
+  noGrad(() => initializeClipEmbeddings(textEncoder, generator));
+  return new StableDiffusion({ tokenizerFolder: TOKENIZER, tokenizer, textEncoder, unet, vae });
+}
+
+function saveTinySpm(folder: string, pipe: StableDiffusion): void {
+  const generator = new Generator(2);
+  const tower = { hidden_size: 16, intermediate_size: 32, num_attention_heads: 2, num_hidden_layers: 1 };
+  const spm = new StepAwarePreferenceModel({
+    projection_dim: 8,
+    text_config: { ...tower, vocab_size: vocabularySize(pipe.tokenizer) },
+    vision_config: { ...tower, image_size: 16, patch_size: 8 },
+  });
+  initialize(spm, generator);
+  initializeTimeConditioning(spm, generator);
+  noGrad(() => {
+    for (const [name, value] of spm.namedParameters()) {
+      if (/embedding|projection|class/.test(name)) value.normal_(0, 0.5, { generator });
+      if (name === "logit_scale") value.fill_(3);
+    }
+  });
+  saveSpm(folder, spm, clipProcessor(16));
+}
+
+/** Ids are numbered without holes. */
+function vocabularySize({ options }: StableDiffusion["tokenizer"]): number {
+  return Object.keys(options.vocabulary).length;
+}
+
+/** Plain squares: the winner has its caption's colour, the loser another. */
+async function writeTinyPairs(path: string): Promise<void> {
+  const colours = ["#d22", "#2a2", "#22d", "#dd2", "#fff"];
+  const square = async (colour: string): Promise<Uint8Array> =>
+    new Uint8Array(
+      await sharp({ create: { width: SIDE, height: SIDE, channels: 3, background: colour } })
+        .png()
+        .toBuffer(),
+    );
+  const images = await Promise.all(colours.map(square));
+  const rows = Array.from({ length: 24 }, (_, i) => ({
+    caption: PROMPTS[i % 5] as string,
+    win: images[i % 5] as Uint8Array,
+    lose: images[(i + 1 + (i % 3)) % 5] as Uint8Array,
+    first: i % 2 === 0,
+    split: i < 18 ? "train" : "test",
+  }));
+  const buffer = parquetWriteBuffer({
+    columnData: [
+      { name: "caption", data: rows.map(({ caption }) => caption), type: "STRING" },
+      { name: "jpg_0", data: rows.map(({ first, win, lose }) => (first ? win : lose)), type: "BYTE_ARRAY" },
+      { name: "jpg_1", data: rows.map(({ first, win, lose }) => (first ? lose : win)), type: "BYTE_ARRAY" },
+      { name: "label_0", data: rows.map(({ first }) => Number(first)), type: "DOUBLE" },
+      { name: "label_1", data: rows.map(({ first }) => Number(!first)), type: "DOUBLE" },
+      { name: "num_example_per_prompt", data: rows.map(() => 4), type: "INT32" },
+      { name: "split", data: rows.map(({ split }) => split), type: "STRING" },
+    ],
+  });
+  writeFileSync(path, new Uint8Array(buffer));
+}
