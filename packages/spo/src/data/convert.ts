@@ -1,0 +1,80 @@
+import { FaultList } from "./fault-list.js";
+import { ImagePool } from "./image-pool.js";
+import { writeFolderPairs } from "./layouts/write-folder.js";
+import { writeParquetPairs } from "./layouts/write-parquet.js";
+import { faultsOfPair, type Layout, type PairSource, type PreferencePair } from "./preference.js";
+import { type Ballot, withVotes } from "./votes.js";
+
+export interface ConvertOptions {
+  to: Layout;
+  /** A file for parquet, a folder for the others. */
+  output: string;
+  /** Only this split; default all. */
+  split?: string;
+  /** Labels come from these votes; pairs without one are unjudged. */
+  votes?: Ballot;
+  /** Leave out pairs with a fault: wrong labels, no prompt, an image that does not decode. */
+  skipBroken?: boolean;
+  /** For kohya: take soft labels for wins, leave out ties and unjudged pairs. */
+  harden?: boolean;
+  onProgress?: (done: number, total: number) => void;
+}
+
+export interface Converted {
+  written: number;
+  /** Left out because of a fault, as file, row and reason. The list ends at 50, the count does not. */
+  skipped: { count: number; shown: string[] };
+}
+
+/**
+ * Writes pairs in another layout, streaming. What is written was checked: labels, prompts, and every image decodes.
+ *
+ * Throws a UserError (`DATA`) that lists all faults, unless `skipBroken`; nothing is written then.
+ */
+export async function convertPairs(
+  source: PairSource,
+  { to, output, split, votes, skipBroken = false, harden = false, onProgress }: ConvertOptions,
+): Promise<Converted> {
+  const faults = new FaultList();
+  const pool = new ImagePool();
+  const total = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
+  let done = 0;
+
+  async function* checked(): AsyncGenerator<PreferencePair> {
+    for (const block of source.blocks.keys()) {
+      const pairs = await source.pairs(block);
+      for (let start = 0; start < pairs.length; start += 16) {
+        const part = pairs.slice(start, start + 16);
+        const inspected = await Promise.all(part.map(({ image0, image1 }) => pool.inspect([image0, image1])));
+        for (const [i, found] of part.entries()) {
+          done++;
+          if (split !== undefined && found.split !== split) continue;
+          const hashes = (inspected[i] ?? []).flatMap((image) =>
+            "result" in image ? [image.result.hash] : [],
+          );
+          const pair =
+            votes && hashes.length === 2 ? withVotes(found, hashes as [string, string], votes) : found;
+          const where = source.where(block, start + i);
+          const before = faults.count;
+          for (const fault of faultsOfPair(pair)) faults.add(where, fault);
+          for (const [which, image] of (inspected[i] ?? []).entries())
+            if ("fault" in image) faults.add(where, `image ${which} does not decode: ${image.fault}`);
+          if (faults.count === before) yield pair;
+        }
+        onProgress?.(done, total);
+      }
+    }
+    // The writers write whole or not at all: this undoes everything.
+    if (!skipBroken) faults.throwIfAny("Nothing was written", "With --skip-broken these pairs are left out.");
+  }
+
+  try {
+    const written =
+      to === "parquet"
+        ? await writeParquetPairs(output, checked())
+        : await writeFolderPairs(to, output, checked(), { harden });
+    return { written, skipped: { count: faults.count, shown: faults.shown } };
+  } finally {
+    await pool.close();
+  }
+}

@@ -1,0 +1,25 @@
+// Preference data: readers and writers of all layouts, checks, votes, and the loader that trainings read through. No tensor code.
+export { checkPairs, type PairReport, type Spread } from "./check.js";
+export { type Converted, type ConvertOptions, convertPairs } from "./convert.js";
+export { hashOfImage } from "./image-bytes.js";
+export { type Decoded, ImagePool } from "./image-pool.js";
+export type { Inspection, Kernel } from "./image-worker.js";
+export { type OpenOptions, openPairs } from "./layouts/open.js";
+export { type FolderLayout, writeFolderPairs } from "./layouts/write-folder.js";
+export { writeParquetPairs } from "./layouts/write-parquet.js";
+export { type EpochOrder, epochOrder, type Place, permutation, type Window } from "./order.js";
+export { type PairBatch, PairLoader, type PairLoaderOptions } from "./pair-loader.js";
+export { openPairSet, PairSet, type PairSetOptions, type TrainingPair } from "./pair-set.js";
+export { ParquetReader, type ParquetReaderOptions } from "./parquet-reader.js";
+export {
+  type EncodedImage,
+  faultsOfPair,
+  isTie,
+  LAYOUTS,
+  type Layout,
+  type PairBlock,
+  type PairFacts,
+  type PairSource,
+  type PreferencePair,
+} from "./preference.js";
+export { Ballot, readVotes, Vote, votesOf, withVotes } from "./votes.js";

@@ -1,0 +1,180 @@
+import { seedAt } from "../seed.js";
+import { FaultList } from "./fault-list.js";
+import { type Decoded, ImagePool } from "./image-pool.js";
+import type { Kernel, Pixels } from "./image-worker.js";
+import { type EpochOrder, epochOrder, type Place } from "./order.js";
+import type { PairSet, TrainingPair } from "./pair-set.js";
+
+export interface PairLoaderOptions {
+  /** Of the order and the mirroring; null: the order of the data, nothing mirrored. */
+  seed: number | null;
+  /** Pixels of a side: short side to this, then a centre crop. */
+  side: number;
+  /** SPM: bicubic; Diffusion-DPO: bilinear. */
+  kernel: Kernel;
+  /** Mirror each image of each pair with probability ½, the two of a pair apart. */
+  mirror?: boolean;
+  /** Stored images that are in memory together and mixed. */
+  windowBytes?: number;
+  /** Decoded images that wait for their turn. */
+  aheadBytes?: number;
+  /** Threads that decode. */
+  workers?: number;
+}
+
+/** Pairs with decoded images; entry i of everything belongs to pair i. */
+export interface PairBatch {
+  prompts: string[];
+  label0: number[];
+  label1: number[];
+  /** Pairs of the prompt in the set. */
+  examples: number[];
+  /** RGB bytes, [n, side, side, 3]. */
+  image0: Uint8Array;
+  image1: Uint8Array;
+  side: number;
+  /** File and row. */
+  where: string[];
+}
+
+interface Waiting {
+  /** Without the stored images: those would hold their whole row group. */
+  pair: Omit<TrainingPair, "image0" | "image1">;
+  images: Promise<Decoded<Pixels>[]>;
+}
+
+/**
+ * Pairs by position: what stands at a position depends on the seed, the epoch and the position alone, so a resumed run needs no reader
+ * state. Positions count on over the epochs. Reading on from where the last call ended finds the images decoded already.
+ */
+export class PairLoader {
+  readonly #set: PairSet;
+  readonly #options: Required<Omit<PairLoaderOptions, "workers">>;
+  readonly #pool: ImagePool;
+  /** Decoding or decoded, by position; contiguous. */
+  readonly #waiting = new Map<number, Promise<Waiting>>();
+  readonly #epochs = new Map<number, EpochOrder>();
+  readonly #windows = new Map<string, Promise<{ start: number; pairs: TrainingPair[] }>>();
+
+  constructor(set: PairSet, options: PairLoaderOptions) {
+    this.#set = set;
+    this.#options = { mirror: false, windowBytes: 64 << 20, aheadBytes: 64 << 20, ...options };
+    this.#pool = new ImagePool(options.workers);
+  }
+
+  /** Pairs in one epoch. */
+  get size(): number {
+    return this.#set.size;
+  }
+
+  /** Pairs at positions start … start + count − 1. Throws a UserError (`DATA`) that lists the images which do not decode. */
+  async read(start: number, count: number): Promise<PairBatch> {
+    const { side } = this.#options;
+    const ahead = Math.ceil(this.#options.aheadBytes / (6 * side * side));
+    for (const position of this.#waiting.keys())
+      if (position < start || position >= start + count + ahead) this.#waiting.delete(position);
+    const wanted = Array.from({ length: count }, (_, i) => this.#ask(start + i));
+    for (let i = 0; i < ahead; i++) this.#ask(start + count + i).catch(() => {}); // told of when its turn comes
+    const batch: PairBatch = {
+      prompts: [],
+      label0: [],
+      label1: [],
+      examples: [],
+      image0: new Uint8Array(3 * side * side * count),
+      image1: new Uint8Array(3 * side * side * count),
+      side,
+      where: [],
+    };
+    const faults = new FaultList();
+    for (const [i, promise] of wanted.entries()) {
+      const { pair, images } = await promise;
+      this.#waiting.delete(start + i);
+      batch.prompts.push(pair.prompt);
+      batch.label0.push(pair.label0);
+      batch.label1.push(pair.label1);
+      batch.examples.push(pair.examples);
+      batch.where.push(pair.where);
+      for (const [which, decoded] of (await images).entries()) {
+        if ("fault" in decoded)
+          faults.add(`${pair.where}, image ${which}`, `does not decode: ${decoded.fault}`);
+        else (which === 0 ? batch.image0 : batch.image1).set(decoded.result, 3 * side * side * i);
+      }
+    }
+    faults.throwIfAny(
+      "The preference set has broken images",
+      "spo data check lists all of them; spo data export --skip-broken writes a set without them.",
+    );
+    return batch;
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#waiting.values());
+    this.#waiting.clear();
+    this.#windows.clear();
+    await this.#pool.close();
+  }
+
+  #ask(position: number): Promise<Waiting> {
+    const known = this.#waiting.get(position);
+    if (known) return known;
+    const asked = this.#decode(position);
+    this.#waiting.set(position, asked);
+    return asked;
+  }
+
+  async #decode(position: number): Promise<Waiting> {
+    const { seed, side, kernel, mirror } = this.#options;
+    const { image0, image1, ...pair } = await this.#pairAt(position);
+    const isMirrored = (which: number): boolean =>
+      mirror && seed !== null && seedAt(seed, "mirror", position, which) % 2 === 1;
+    const images = this.#pool.pixels([image0, image1], {
+      side,
+      kernel,
+      mirrored: [isMirrored(0), isMirrored(1)],
+    });
+    images.catch(() => {}); // awaited when its turn comes
+    return { pair, images };
+  }
+
+  async #pairAt(position: number): Promise<TrainingPair> {
+    const epoch = Math.floor(position / this.size);
+    const place = position % this.size;
+    const order = this.#epoch(epoch);
+    const { start, pairs } = await this.#window(epoch, order.windowOf(place));
+    return pairs[place - start] as TrainingPair;
+  }
+
+  #epoch(epoch: number): EpochOrder {
+    const known = this.#epochs.get(epoch);
+    if (known) return known;
+    for (const old of this.#epochs.keys()) if (old < epoch - 1 || old > epoch + 1) this.#epochs.delete(old);
+    const { seed, windowBytes } = this.#options;
+    const order = epochOrder(this.#set.blocks, { seed, epoch, windowBytes });
+    this.#epochs.set(epoch, order);
+    return order;
+  }
+
+  #window(epoch: number, index: number): Promise<{ start: number; pairs: TrainingPair[] }> {
+    const key = `${epoch}/${index}`;
+    const known = this.#windows.get(key);
+    if (known) return known;
+    this.#windows.clear(); // reading goes forwards; who still waits for the one before holds it
+    const loaded = this.#load(this.#epoch(epoch).window(index));
+    loaded.catch(() => this.#windows.delete(key));
+    this.#windows.set(key, loaded);
+    return loaded;
+  }
+
+  async #load({
+    start,
+    places,
+  }: {
+    start: number;
+    places: readonly Place[];
+  }): Promise<{ start: number; pairs: TrainingPair[] }> {
+    const blocks = new Map<number, TrainingPair[]>();
+    for (const block of new Set(places.map(({ block }) => block)))
+      blocks.set(block, await this.#set.pairs(block));
+    return { start, pairs: places.map(({ block, row }) => blocks.get(block)?.[row] as TrainingPair) };
+  }
+}

@@ -1,0 +1,112 @@
+import { UserError } from "@spo/torch/files";
+import { FaultList } from "./fault-list.js";
+import { type OpenOptions, openPairs } from "./layouts/open.js";
+import {
+  faultsOfPair,
+  isTie,
+  type PairBlock,
+  type PairFacts,
+  type PairSource,
+  type PreferencePair,
+} from "./preference.js";
+
+export interface PairSetOptions extends OpenOptions {
+  /** Only pairs of this split; default all. */
+  split?: string;
+  /** Leave out pairs with equal labels. */
+  dropTies?: boolean;
+}
+
+/** A pair that is trained on: judged, its two images different, its count known. */
+export interface TrainingPair extends PreferencePair {
+  examples: number;
+  where: string;
+}
+
+/** The pairs of a source that are trained on. Holds a few bytes a pair; images stay where they are. */
+export class PairSet {
+  readonly size: number;
+  /** The chosen pairs by block of the source. */
+  readonly blocks: readonly PairBlock[];
+  readonly #source: PairSource;
+  readonly #chosen: readonly Uint32Array[];
+  readonly #examples: readonly Uint32Array[];
+
+  /** @internal Use `openPairSet`. */
+  constructor(source: PairSource, chosen: readonly Uint32Array[], examples: readonly Uint32Array[]) {
+    this.#source = source;
+    this.#chosen = chosen;
+    this.#examples = examples;
+    this.blocks = source.blocks.map(({ bytes }, block) => ({ bytes, rows: chosen[block]?.length ?? 0 }));
+    this.size = this.blocks.reduce((sum, { rows }) => sum + rows, 0);
+  }
+
+  /** The chosen pairs of a block, in the order of the data. */
+  async pairs(block: number): Promise<TrainingPair[]> {
+    const all = await this.#source.pairs(block);
+    return Array.from(this.#chosen[block] ?? [], (row, i) => ({
+      ...(all[row] as PreferencePair),
+      examples: this.#examples[block]?.[i] ?? 1,
+      where: this.#source.where(block, row),
+    }));
+  }
+
+  close(): Promise<void> {
+    return this.#source.close();
+  }
+}
+
+/**
+ * Opens a preference set for training: looks through labels and prompts of all pairs, and chooses those that teach something. Pairs that
+ * nobody judged and pairs of one image with itself are left out.
+ *
+ * Throws a UserError (`DATA`) that lists every wrong label and missing prompt with file and row, or says that no pair is left.
+ */
+export async function openPairSet(
+  paths: string | readonly string[],
+  { split, dropTies = false, ...options }: PairSetOptions = {},
+): Promise<PairSet> {
+  const source = await openPairs(paths, options);
+  try {
+    const chosen: Uint32Array[] = [];
+    const said: (number | undefined)[][] = [];
+    const prompts: string[][] = [];
+    const counts = new Map<string, number>();
+    const splits = new Map<string, number>();
+    const faults = new FaultList();
+    for (const block of source.blocks.keys()) {
+      const facts = await source.facts(block);
+      const rows: number[] = [];
+      for (const [row, pair] of facts.entries()) {
+        for (const fault of faultsOfPair(pair)) faults.add(source.where(block, row), fault);
+        splits.set(pair.split, (splits.get(pair.split) ?? 0) + 1);
+        if (!pair.labelled || !pair.different || (split !== undefined && pair.split !== split)) continue;
+        counts.set(pair.prompt, (counts.get(pair.prompt) ?? 0) + 1);
+        if (!(dropTies && isTie(pair))) rows.push(row);
+      }
+      chosen.push(Uint32Array.from(rows));
+      said.push(rows.map((row) => (facts[row] as PairFacts).examples));
+      prompts.push(rows.map((row) => (facts[row] as PairFacts).prompt));
+    }
+    const name = typeof paths === "string" ? paths : paths.join(", ");
+    faults.throwIfAny(name, "spo data check tells more; spo data export leaves them out with --skip-broken.");
+    const examples = said.map((block, b) =>
+      Uint32Array.from(block, (count, i) => count ?? counts.get(prompts[b]?.[i] as string) ?? 1),
+    );
+    const set = new PairSet(source, chosen, examples);
+    if (set.size === 0) {
+      const there = [...splits].map(([which, count]) => `${count} of ${which}`).join(", ") || "none at all";
+      throw new UserError(
+        `${name}: no pair${split === undefined ? "" : ` of the split ${split}`} is left to train on; it has ${there}.`,
+        {
+          code: "DATA",
+          hint: "Unjudged pairs and pairs of equal images are left out, for Diffusion-DPO ties too.",
+        },
+      );
+    }
+    return set;
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}

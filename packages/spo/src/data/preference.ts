@@ -1,0 +1,67 @@
+// What every layout of preference data comes down to. No tensor code.
+
+/** An image's encoded bytes (JPEG, PNG, WebP), or the file that has them. */
+export type EncodedImage = Uint8Array | { path: string };
+
+/** A pair without its images: what can be looked through cheaply. */
+export interface PairFacts {
+  prompt: string;
+  /** Soft labels, label0 + label1 = 1; ½ and ½ is a tie. NaN where the data has no number. */
+  label0: number;
+  label1: number;
+  /** Pairs of this prompt in the set, as the data says; undefined where it says nothing. */
+  examples?: number;
+  /** False: nobody has judged this pair, the labels mean nothing. */
+  labelled: boolean;
+  /** False: both sides show the same image. */
+  different: boolean;
+  /** `train`, `test`, `validation`, … */
+  split: string;
+  /** How the pair came about, where the data says. */
+  kind?: string;
+}
+
+export interface PreferencePair extends PairFacts {
+  image0: EncodedImage;
+  image1: EncodedImage;
+}
+
+export const LAYOUTS = ["parquet", "hpd", "jsonl", "csv", "kohya"] as const;
+export type Layout = (typeof LAYOUTS)[number];
+
+/** Rows that are read together. */
+export interface PairBlock {
+  rows: number;
+  /** About how much memory its pairs take, images as they are stored. */
+  bytes: number;
+}
+
+/** Preference pairs in one layout, read block by block. */
+export interface PairSource {
+  readonly layout: Layout;
+  readonly blocks: readonly PairBlock[];
+  /** The pairs of a block without their images. */
+  facts(block: number): Promise<PairFacts[]>;
+  pairs(block: number): Promise<PreferencePair[]>;
+  /** File and row of a pair, for messages. */
+  where(block: number, row: number): string;
+  close(): Promise<void>;
+}
+
+/** What a layout's reader notices beside the pairs: things that are no pair at all. */
+export type Fault = string;
+
+export const isTie = ({ label0, label1 }: Pick<PairFacts, "label0" | "label1">): boolean => label0 === label1;
+
+/** What is wrong with a pair's labels or prompt; nothing for a pair that nobody has judged but for its prompt. */
+export function faultsOfPair({ prompt, label0, label1, labelled }: PairFacts): Fault[] {
+  const faults: Fault[] = [];
+  if (prompt.trim() === "") faults.push("no prompt");
+  if (!labelled) return faults;
+  const inRange = (label: number): boolean => label >= 0 && label <= 1;
+  if (!inRange(label0) || !inRange(label1))
+    faults.push(`labels ${label0} and ${label1} are not both from 0 to 1`);
+  else if (Math.abs(label0 + label1 - 1) > 1e-6)
+    faults.push(`labels ${label0} and ${label1} do not sum to 1`);
+  return faults;
+}
