@@ -41,6 +41,7 @@ export {
 } from "./lora-file.js";
 export type { LoraDescription, LoraFamily } from "./lora-metadata.js";
 export {
+  type FolderOptions,
   loadTextEncoder,
   loadUnet,
   loadVae,
@@ -49,6 +50,8 @@ export {
   saveModel,
 } from "./model-folder.js";
 export { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
+export { type PipelineConfigs, PUBLISHED } from "./published-configs.js";
+export { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
 export {
   type SampleOptions,
   StableDiffusion,

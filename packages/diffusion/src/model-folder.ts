@@ -1,4 +1,4 @@
-// Models in the layout of diffusers' and transformers' `save_pretrained`: a folder with config.json and safetensors.
+// Models in the layout of diffusers' and transformers' `save_pretrained`: a folder with config.json and weights.
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
@@ -7,15 +7,17 @@ import {
   keep,
   loadWeights,
   type Module,
-  openSafetensors,
+  openWeights,
   type Tensor,
   UserError,
+  type WeightsFile,
   writeFileAtomic,
   writeSafetensors,
 } from "@spo/torch";
 import { AutoencoderKL, type AutoencoderKLConfig } from "./autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel } from "./clip-text.js";
 import { readJson } from "./config.js";
+import { type Misfit, refuseMisfits } from "./misfits.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";
 
 export interface PlaceOptions {
@@ -24,51 +26,84 @@ export interface PlaceOptions {
   device?: Device;
 }
 
-const DIFFUSERS_WEIGHTS = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"];
-const TRANSFORMERS_WEIGHTS = ["model.safetensors", "model.fp16.safetensors"];
+export interface FolderOptions extends PlaceOptions {
+  /** Of the files: `fp16` for `….fp16.safetensors`. Default: the plain files, or the fp16 ones where there are no others. */
+  variant?: string;
+}
+
+const DIFFUSERS_WEIGHTS = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
+const TRANSFORMERS_WEIGHTS = ["model.safetensors", "pytorch_model.bin"];
+
+/** Tried last when no variant is asked for: some published folders have nothing else. */
+const USUAL_VARIANT = "fp16";
 
 /**
- * Weights of a model folder by name: one file, its `fp16` variant, or shards with an index. Mapped, not read.
+ * Weights of a model folder by name: the first of `names` that is there, as one file or as shards with an index. Mapped, not read.
  *
- * Throws a UserError (`DATA`) that names the files looked for.
+ * variant: `fp16` for `model.fp16.safetensors`; only its files are then taken. Throws a UserError (`DATA`) that names the files looked for, or
+ * every shard and weight that is missing.
  */
 export function readWeights(
   folder: string,
   names: readonly string[],
+  { variant }: { variant?: string } = {},
 ): { source: string; weights: Map<string, Tensor> } {
-  for (const name of names) {
-    const path = join(folder, name);
-    if (existsSync(path)) {
-      using file = openSafetensors(path);
-      return { source: path, weights: file.tensors() };
+  const variants = variant === undefined ? [undefined, USUAL_VARIANT] : [variant];
+  const looked: string[] = [];
+  for (const each of variants) {
+    for (const name of names) {
+      const file = withVariant(name, each);
+      if (existsSync(join(folder, file))) {
+        using opened = openWeights(join(folder, file));
+        return { source: opened.path, weights: opened.tensors() };
+      }
+      // Two spellings are published: model.safetensors.index.fp16.json, and the older model.fp16.safetensors.index.json.
+      const indices = new Set([
+        each ? `${name}.index.${each}.json` : `${name}.index.json`,
+        `${file}.index.json`,
+      ]);
+      for (const index of indices) {
+        const path = join(folder, index);
+        if (existsSync(path)) return { source: path, weights: readShards(folder, path) };
+      }
+      looked.push(file, ...indices);
     }
-    const index = `${path}.index.json`;
-    if (existsSync(index)) return { source: index, weights: readShards(folder, index) };
   }
-  throw new UserError(
-    `${folder} has no weights: looked for ${names.join(", ")} and ${names[0]}.index.json.`,
-    {
-      code: "DATA",
-      hint: "Give a folder as diffusers' save_pretrained writes it, with safetensors.",
-    },
-  );
+  throw new UserError(`${folder} has no weights: looked for ${looked.join(", ")}.`, {
+    code: "DATA",
+    hint: "Give a folder as save_pretrained writes it.",
+  });
+}
+
+/** `model.safetensors` → `model.fp16.safetensors` */
+function withVariant(name: string, variant: string | undefined): string {
+  const dot = name.lastIndexOf(".");
+  return variant ? `${name.slice(0, dot)}.${variant}${name.slice(dot)}` : name;
 }
 
 function readShards(folder: string, index: string): Map<string, Tensor> {
   const { weight_map: places } = readJson(index) as { weight_map?: Record<string, string> };
-  if (!places) throw new UserError(`${index} has no weight_map.`, { code: "DATA" });
-  const files = new Map<string, ReturnType<typeof openSafetensors>>();
+  if (typeof places !== "object" || places === null)
+    throw new UserError(`${index} has no weight_map.`, { code: "DATA" });
+  const faults: Misfit[] = [];
+  const shards = new Map<string, WeightsFile>();
   const weights = new Map<string, Tensor>();
   try {
-    for (const [name, shard] of Object.entries(places)) {
-      if (basename(shard) !== shard)
-        throw new UserError(`${index} points outside its folder: ${shard}.`, { code: "DATA" });
-      const file = files.get(shard) ?? openSafetensors(join(folder, shard));
-      files.set(shard, file);
-      weights.set(name, file.get(name));
+    for (const shard of new Set(Object.values(places))) {
+      if (typeof shard !== "string" || basename(shard) !== shard || shard === "..")
+        faults.push([String(shard), "lies outside the folder"]);
+      else if (!existsSync(join(folder, shard))) faults.push([shard, "this shard is missing"]);
+      else shards.set(shard, openWeights(join(folder, shard)));
     }
+    for (const [name, shard] of Object.entries(places)) {
+      const file = shards.get(shard);
+      if (file && !file.has(name)) faults.push([name, `is not in ${shard}, where the index has it`]);
+    }
+    refuseMisfits(`${index} does not fit its shards`, faults, "Copy or download the whole folder again.");
+    for (const [name, shard] of Object.entries(places))
+      weights.set(name, (shards.get(shard) as WeightsFile).get(name));
   } finally {
-    for (const file of files.values()) file.close();
+    for (const file of shards.values()) file.close();
   }
   return weights;
 }
@@ -104,7 +139,8 @@ function renewTextNames(weights: ReadonlyMap<string, Tensor>): Map<string, Tenso
   return renewed;
 }
 
-function place<M extends Module>(
+/** Gives a model the weights of a file, which are then disposed of; the parameters belong to no scope. */
+export function place<M extends Module>(
   model: M,
   weights: ReadonlyMap<string, Tensor>,
   source: string,
@@ -130,35 +166,36 @@ const configOf = (folder: string): unknown => {
 };
 
 /** Folder of an AutoencoderKL. Throws UserErrors for what is missing, damaged, unsupported or does not fit. */
-export function loadVae(folder: string, options: PlaceOptions = {}): AutoencoderKL {
+export function loadVae(folder: string, options: FolderOptions = {}): AutoencoderKL {
   const model = new AutoencoderKL(configOf(folder) as AutoencoderKLConfig);
-  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS);
+  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS, options);
   return place(model, renewVaeNames(weights), source, options);
 }
 
 /** Folder of a UNet2DConditionModel. */
-export function loadUnet(folder: string, options: PlaceOptions = {}): UNet2DConditionModel {
+export function loadUnet(folder: string, options: FolderOptions = {}): UNet2DConditionModel {
   const model = new UNet2DConditionModel(configOf(folder) as UNet2DConditionConfig);
-  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS);
+  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS, options);
   return place(model, weights, source, options);
 }
 
 /** Folder of a CLIPTextModel. */
-export function loadTextEncoder(folder: string, options: PlaceOptions = {}): CLIPTextModel {
+export function loadTextEncoder(folder: string, options: FolderOptions = {}): CLIPTextModel {
   const model = new CLIPTextModel(configOf(folder) as CLIPTextConfig);
-  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS);
+  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
   return place(model, renewTextNames(weights), source, options);
 }
 
 /**
  * Writes a model's folder: config.json and one safetensors file, each whole or not at all.
  *
- * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again.
+ * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again. variant: a part of the file's name,
+ * `fp16` by custom. Fuse adapters first.
  */
 export function saveModel(
   folder: string,
   model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel,
-  { dtype }: { dtype?: DType } = {},
+  { dtype, variant }: { dtype?: DType; variant?: string } = {},
 ): void {
   mkdirSync(folder, { recursive: true });
   const text = model instanceof CLIPTextModel;
@@ -172,8 +209,7 @@ export function saveModel(
   const tensors = new Map(
     [...model.namedParameters()].map(([name, value]) => [name, dtype ? value.detach().to({ dtype }) : value]),
   );
-  writeSafetensors(join(folder, (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string), tensors, {
-    format: "pt",
-  });
+  const name = (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string;
+  writeSafetensors(join(folder, withVariant(name, variant)), tensors, { format: "pt" });
   if (dtype) for (const tensor of tensors.values()) tensor.dispose();
 }

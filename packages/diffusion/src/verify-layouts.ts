@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  type Module,
   noGrad,
   openSafetensors,
   openTorchFile,
@@ -13,8 +14,9 @@ import {
   type WeightsFile,
 } from "@spo/torch";
 import { type LoraLayoutName, loadLora, readLora, writeLora } from "./lora-file.js";
-import { loadUnet } from "./model-folder.js";
-import { type Case, type Cases, type Check, collectCases } from "./verify-check.js";
+import { loadUnet, readWeights } from "./model-folder.js";
+import { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
+import { type Case, type Cases, type Check, collectCases, openGolden } from "./verify-check.js";
 import { checkVae, compareUnet, type Family } from "./verify-modules.js";
 
 const FAMILIES: readonly Family[] = ["sd15", "sdxl"];
@@ -33,6 +35,13 @@ export const layoutChecks: readonly Check[] = [
         run: (dir) => checkLora(dir, family, layout),
       }),
     ),
+  ),
+  ...FAMILIES.map(
+    (family): Check => ({
+      name: `single file, ${family}`,
+      files: [`single-file-${family}.safetensors`, `tiny-${family}`],
+      run: (dir) => checkSingleFile(dir, family),
+    }),
   ),
   { name: "weights of torch.save", files: ["torch-bin"], run: checkTorchFiles },
   {
@@ -106,12 +115,12 @@ function compareFiles(
 }
 
 function sameBits(left: WeightsFile, right: WeightsFile, key: string): boolean {
-  const [a, b] = [left.info(key), right.info(key)];
+  return scope(() => sameTensor(left.get(key), right.get(key)));
+}
+
+function sameTensor(a: Tensor, b: Tensor): boolean {
   if (a.dtype !== b.dtype || a.shape.join() !== b.shape.join()) return false;
-  return scope(() => {
-    const [x, y] = [left.get(key), right.get(key)];
-    return Buffer.from(bytesOf(x)).equals(Buffer.from(bytesOf(y)));
-  });
+  return Buffer.from(bytesOf(a)).equals(bytesOf(b));
 }
 
 /** The elements' bytes. float16 and bfloat16 become float32, which keeps each of them apart. */
@@ -128,6 +137,38 @@ function inTemporaryFolder(fn: (folder: string) => void): void {
     rmSync(folder, { recursive: true });
   }
 }
+
+/** The single file gives the folders' tensors; a file written from the folders has its names and bytes. */
+function checkSingleFile(dir: string, family: Family): Case[] {
+  return collectCases((cases) => {
+    const single = join(dir, `single-file-${family}.safetensors`);
+    const folder = join(dir, `tiny-${family}`);
+    const { models } = loadSingleFile(single, { configs: folder });
+    const parts = Object.entries(models) as [keyof PipelineModels, PipelineModels[keyof PipelineModels]][];
+    for (const [part, model] of parts as [string, Module][]) {
+      const wanted = readWeights(join(folder, part), WEIGHTS).weights;
+      const found = model.namedParameters();
+      let wrong = 0;
+      for (const [name, expected] of wanted) {
+        if (name.endsWith("position_ids")) continue;
+        const actual = found.get(name) ?? found.get(`text_model.${name}`);
+        wrong += Number(!actual || !sameTensor(actual, expected));
+      }
+      cases.list.push({ case: `${part}, ${found.size} tensors equal`, maxError: wrong, tolerance: 0 });
+    }
+    inTemporaryFolder((temporary) => {
+      const written = join(temporary, "single.safetensors");
+      saveSingleFile(written, models);
+      const { not_weights: ignored = [] } = openGolden(dir, `single-file-${family}.safetensors`).meta as {
+        not_weights?: string[];
+      };
+      compareFiles(cases, "written back", written, single, ignored);
+    });
+    for (const [, model] of parts) model?.dispose();
+  });
+}
+
+const WEIGHTS = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
 
 /** Each X.bin gives the tensors of X.safetensors; a file without one must be refused, and reading it must create nothing. */
 function checkTorchFiles(dir: string): Case[] {
