@@ -4,15 +4,19 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 
 /** From the bottom to the top: a package may import those before it. */
-const LAYERS = ["@spo/native", "@spo/torch", "@spo/diffusion", "spo", "@spo/cli"];
+const LAYERS = ["@spo/native", "@spo/torch", "@spo/hub", "@spo/diffusion", "spo", "@spo/cli"];
 
-/** Packages that show runs and compute nothing: they may import only what stands here, whatever their layer. */
-const ONLY = new Map([["@spo/studio", ["spo/records"]]]);
+/** Packages that compute nothing (one shows runs, one fetches files): they may import only what stands here, whatever their layer. */
+const ONLY = new Map([
+  ["@spo/studio", ["spo/records"]],
+  ["@spo/hub", ["@spo/torch/files"]],
+]);
 
 /** Exports without tensor code, by package; and the command, whose start-up is to be quick. Each is followed through its static imports. */
 const LIGHT = [
   "@spo/native/libtorch",
   "@spo/torch/files",
+  "@spo/hub",
   "spo/records",
   "spo/config",
   "spo/report",

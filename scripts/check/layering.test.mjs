@@ -40,6 +40,8 @@ function repository(files = {}) {
     "packages/torch/src/index.ts": 'export * from "./tensor.js";',
     "packages/torch/src/tensor.ts": 'import { native } from "@spo/native";',
     "packages/torch/src/files.ts": 'import { open } from "node:fs";',
+    "packages/hub/package.json": manifest("@spo/hub", ["."], ["@spo/torch"]),
+    "packages/hub/src/index.ts": 'import { write } from "@spo/torch/files";',
     "packages/diffusion/package.json": manifest("@spo/diffusion", ["."], ["@spo/torch"]),
     "packages/diffusion/src/index.ts": 'import type { Tensor } from "@spo/torch";',
     "packages/spo/package.json": manifest(
@@ -151,6 +153,15 @@ describe("a fault is", () => {
     expect(faults.join("\n")).toMatch(
       new RegExp(`^${name} loads tensor code: .* → native/lib/index.js$`, "m"),
     );
+  });
+
+  test("a hub that knows tensors", () => {
+    const faults = layeringFaults(
+      repository({ "packages/hub/src/index.ts": 'import type { Tensor } from "@spo/torch";' }),
+    );
+    expect(faults).toEqual([
+      expect.stringContaining('import of "@spo/torch": @spo/hub imports only @spo/torch/files'),
+    ]);
   });
 
   test("a studio that imports more than the records of a run", () => {
