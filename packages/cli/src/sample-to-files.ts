@@ -184,6 +184,7 @@ function sampleBatch(
         negativePrompt: negative,
         steps,
         guidanceScale: guidance,
+        sampler: "ddim",
         eta,
         onStep,
       });

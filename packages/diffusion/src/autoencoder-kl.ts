@@ -5,25 +5,40 @@ import { checkConfig, only } from "./config.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 
 /** config.json of diffusers' AutoencoderKL. */
-export const AutoencoderKLConfig = z.looseObject({
-  in_channels: z.int().positive().default(3),
-  out_channels: z.int().positive().default(3),
-  latent_channels: z.int().positive().default(4),
-  block_out_channels: z.array(z.int().positive()).min(1),
-  down_block_types: z.array(z.literal("DownEncoderBlock2D")),
-  up_block_types: z.array(z.literal("UpDecoderBlock2D")),
-  layers_per_block: z.int().positive().default(1),
-  norm_num_groups: z.int().positive().default(32),
-  sample_size: z.union([z.int(), z.array(z.int())]).optional(),
-  mid_block_add_attention: z.boolean().default(true),
-  scaling_factor: z.number().default(0.18215),
-  use_quant_conv: z.boolean().default(true),
-  use_post_quant_conv: z.boolean().default(true),
-  act_fn: only("silu"),
-  latents_mean: only(null),
-  latents_std: only(null),
-  shift_factor: only(null),
-});
+export const AutoencoderKLConfig = z
+  .looseObject({
+    in_channels: z.int().positive().default(3),
+    out_channels: z.int().positive().default(3),
+    latent_channels: z.int().positive().default(4),
+    block_out_channels: z.array(z.int().positive()).min(1),
+    down_block_types: z.array(z.literal("DownEncoderBlock2D")),
+    up_block_types: z.array(z.literal("UpDecoderBlock2D")),
+    layers_per_block: z.int().positive().default(1),
+    norm_num_groups: z.int().positive().default(32),
+    sample_size: z.union([z.int(), z.array(z.int())]).optional(),
+    mid_block_add_attention: z.boolean().default(true),
+    scaling_factor: z.number().default(0.18215),
+    use_quant_conv: z.boolean().default(true),
+    use_post_quant_conv: z.boolean().default(true),
+    act_fn: only("silu"),
+    latents_mean: only(null),
+    latents_std: only(null),
+    shift_factor: only(null),
+  })
+  .check(({ value, issues }) => {
+    const fault = (path: string, message: string): void => {
+      issues.push({ code: "custom", path: [path], message, input: value });
+    };
+    const { block_out_channels: channels, norm_num_groups: groups } = value;
+    for (const name of ["down_block_types", "up_block_types"] as const) {
+      if (value[name].length !== channels.length)
+        fault(name, `has ${value[name].length} entries for ${channels.length} levels of block_out_channels`);
+    }
+    for (const [level, count] of channels.entries()) {
+      if (count % groups !== 0)
+        fault("norm_num_groups", `${count} channels of level ${level} do not divide into ${groups} groups`);
+    }
+  });
 export type AutoencoderKLConfig = z.input<typeof AutoencoderKLConfig>;
 
 const EPS = 1e-6;

@@ -10,7 +10,8 @@ const BYTE_CHARACTERS: readonly string[] = (() => {
   return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(printable(b) ? b : next++));
 })();
 
-const WORDS = /'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+/gu;
+// White space is Unicode's: unlike `\s` of JavaScript it has U+0085 and not the byte order mark.
+const WORDS = /'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
 export interface ClipTokenizerOptions {
   vocabulary: Readonly<Record<string, number>>;
@@ -126,7 +127,8 @@ export class ClipTokenizer {
 function normalize(text: string): string {
   let lower = "";
   // Whole strings are lower-cased by context in JavaScript (a final Σ becomes ς); the reference goes letter by letter.
-  for (const letter of text.normalize("NFC").replace(/\s+/gu, " ")) lower += letter.toLowerCase();
+  for (const letter of text.normalize("NFC").replace(/\p{White_Space}+/gu, " "))
+    lower += letter.toLowerCase();
   return lower;
 }
 

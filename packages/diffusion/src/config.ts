@@ -32,9 +32,23 @@ export function readJson(path: string): unknown {
     });
   }
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw new UserError(`${path} is not JSON: ${(error as Error).message}`, { code: "DATA", cause: error });
+  }
+}
+
+/** JSON, also as Python writes it: with `Infinity`, `-Infinity` and `NaN` (which comes as null). Throws a SyntaxError. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not JSON proper; if these words do not explain it, the second attempt throws the error that a reader wants to see.
+    return JSON.parse(
+      text.replace(/"(?:[^"\\]|\\.)*"|\b(?:Infinity|NaN)\b/g, (token) =>
+        token === "Infinity" ? "1e999" : token === "NaN" ? "null" : token,
+      ),
+    );
   }
 }
 

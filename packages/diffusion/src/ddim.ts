@@ -1,4 +1,6 @@
 import { scope, type Tensor } from "@spo/torch";
+import type { NoiseSchedule } from "./noise-schedule.js";
+import type { Sampler } from "./sampler.js";
 
 /** A step's Gaussian N(mean, std²·I) over x_{t−1}, and the x̂0 that it assumes. */
 export interface GaussianStep {
@@ -27,6 +29,26 @@ export function ddimStep(
       .add(eps, { alpha: Math.sqrt(Math.max(0, 1 - alphaBarPrev - std ** 2)) });
     return { x0, mean, std };
   });
+}
+
+/** DDIM over a checkpoint's schedule: η = 0 is deterministic, 1 has as much noise as DDPM. */
+export function ddimSampler(schedule: NoiseSchedule, steps: number, { eta = 0 } = {}): Sampler {
+  const timesteps = schedule.timesteps(steps);
+  const alphaBar = (i: number): number => schedule.alphaBar(timesteps[i] as number);
+  return {
+    timesteps,
+    initialScale: 1,
+    alphaBar,
+    input: (x) => x,
+    step({ x }, output, i, noise) {
+      const { mean, std } = ddimStep(x, schedule.epsOf(x, output, alphaBar(i)), {
+        alphaBar: alphaBar(i),
+        alphaBarPrev: schedule.alphaBarAfter(timesteps[i] as number, steps),
+        eta,
+      });
+      return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
+    },
+  };
 }
 
 /** Standard deviation of that step. Source: Song et al. 2021, eq. 16. */

@@ -19,8 +19,20 @@ export {
 } from "./clip-text.js";
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./clip-tokenizer.js";
 export { checkConfig, only, readJson } from "./config.js";
-export { ddimStd, ddimStep, epsFromV, type GaussianStep, gaussianLogProb, predictX0 } from "./ddim.js";
-export { guide } from "./guidance.js";
+export {
+  ddimSampler,
+  ddimStd,
+  ddimStep,
+  epsFromV,
+  type GaussianStep,
+  gaussianLogProb,
+  predictX0,
+} from "./ddim.js";
+export { dpmSolverPlan, dpmSolverSampler, dpmSolverStep } from "./dpm-solver.js";
+export { eulerPlan, eulerSampler, eulerStep } from "./euler.js";
+export { eulerAncestralSampler, eulerAncestralStep } from "./euler-ancestral.js";
+export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./guidance.js";
+export { loadTextToImage } from "./load-text-to-image.js";
 export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora.js";
 export {
   adapterOf,
@@ -43,21 +55,24 @@ export type { LoraDescription, LoraFamily } from "./lora-metadata.js";
 export {
   type FolderOptions,
   loadTextEncoder,
+  loadTextEncoderWithProjection,
   loadUnet,
   loadVae,
   type PlaceOptions,
   readWeights,
   saveModel,
 } from "./model-folder.js";
-export { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
+export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./noise-schedule.js";
+export { multistepOutput, pndmSampler, pndmStep } from "./pndm.js";
 export { type PipelineConfigs, PUBLISHED } from "./published-configs.js";
+export { defaultLatentSize, type SampleOptions, sampleLatents } from "./sample-latents.js";
+export type { Sampler, SamplerState } from "./sampler.js";
+export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
+export { karrasSigmas, type SigmaPlan, sigmaAt, timestepOf } from "./sigmas.js";
 export { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
-export {
-  type SampleOptions,
-  StableDiffusion,
-  type StableDiffusionParts,
-  sampleLatents,
-} from "./stable-diffusion.js";
+export { StableDiffusion, type StableDiffusionParts } from "./stable-diffusion.js";
+export { StableDiffusionXL, type StableDiffusionXLParts } from "./stable-diffusion-xl.js";
+export type { EncodeOptions, LoadOptions, TextToImage } from "./text-to-image.js";
 export type { Tap } from "./unet-2d-blocks.js";
 export {
   type AddedConditions,

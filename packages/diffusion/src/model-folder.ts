@@ -15,7 +15,7 @@ import {
   writeSafetensors,
 } from "@spo/torch";
 import { AutoencoderKL, type AutoencoderKLConfig } from "./autoencoder-kl.js";
-import { type CLIPTextConfig, CLIPTextModel } from "./clip-text.js";
+import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "./clip-text.js";
 import { readJson } from "./config.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";
@@ -182,6 +182,16 @@ export function loadUnet(folder: string, options: FolderOptions = {}): UNet2DCon
 /** Folder of a CLIPTextModel. */
 export function loadTextEncoder(folder: string, options: FolderOptions = {}): CLIPTextModel {
   const model = new CLIPTextModel(configOf(folder) as CLIPTextConfig);
+  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
+  return place(model, renewTextNames(weights), source, options);
+}
+
+/** Folder of a CLIPTextModelWithProjection: SDXL's second text encoder. */
+export function loadTextEncoderWithProjection(
+  folder: string,
+  options: FolderOptions = {},
+): CLIPTextModelWithProjection {
+  const model = new CLIPTextModelWithProjection(configOf(folder) as CLIPTextConfig);
   const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
   return place(model, renewTextNames(weights), source, options);
 }

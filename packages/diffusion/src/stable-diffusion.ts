@@ -1,25 +1,15 @@
-import { cpSync, existsSync, mkdirSync } from "node:fs";
+import { cpSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import {
-  cat,
-  type Device,
-  type DType,
-  type Generator,
-  noGrad,
-  randn,
-  scope,
-  type Tensor,
-  UserError,
-  writeFileAtomic,
-} from "@spo/torch";
+import { type DType, scope, type Tensor, writeFileAtomic } from "@spo/torch";
 import type { AutoencoderKL } from "./autoencoder-kl.js";
 import type { CLIPTextModel } from "./clip-text.js";
 import { type ClipTokenizer, loadTokenizer } from "./clip-tokenizer.js";
 import { readJson } from "./config.js";
-import { ddimStep, epsFromV } from "./ddim.js";
-import { guide } from "./guidance.js";
+import type { GuidedConditions } from "./guidance.js";
 import { loadTextEncoder, loadUnet, loadVae, saveModel } from "./model-folder.js";
+import { readModelIndex } from "./model-index.js";
 import { NoiseSchedule, type SchedulerConfig } from "./noise-schedule.js";
+import type { EncodeOptions, LoadOptions, TextToImage } from "./text-to-image.js";
 import type { UNet2DConditionModel } from "./unet-2d-condition.js";
 
 export interface StableDiffusionParts {
@@ -33,7 +23,7 @@ export interface StableDiffusionParts {
 }
 
 /** A Stable Diffusion 1.x model: text to context, context to latents, latents to pixels. */
-export class StableDiffusion {
+export class StableDiffusion implements TextToImage {
   readonly tokenizer: ClipTokenizer;
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
@@ -55,25 +45,8 @@ export class StableDiffusion {
    *
    * Throws UserErrors for what is missing, damaged, or of a family that is not supported.
    */
-  static load(
-    folder: string,
-    { dtype = "float32", device }: { dtype?: DType; device?: Device } = {},
-  ): StableDiffusion {
-    if (!existsSync(folder)) {
-      throw new UserError(`There is no model folder ${folder}.`, {
-        code: "DATA",
-        hint: "Give a folder in diffusers layout.",
-      });
-    }
-    const index = readJson(join(folder, "model_index.json")) as { _class_name?: string };
-    if (index._class_name !== "StableDiffusionPipeline") {
-      throw new UserError(
-        `${folder} is a ${index._class_name ?? "model without _class_name"}; only StableDiffusionPipeline is supported.`,
-        {
-          code: "DATA",
-        },
-      );
-    }
+  static load(folder: string, { dtype = "float32", device }: LoadOptions = {}): StableDiffusion {
+    readModelIndex(folder, ["StableDiffusionPipeline"]);
     return new StableDiffusion({
       tokenizerFolder: join(folder, "tokenizer"),
       tokenizer: loadTokenizer(join(folder, "tokenizer")),
@@ -120,81 +93,18 @@ export class StableDiffusion {
     return scope(() => this.textEncoder.forward(this.tokenizer.encodeBatch(prompts)).lastHiddenState);
   }
 
+  tokenize(prompts: readonly string[]): Tensor[] {
+    return [this.tokenizer.encodeBatch(prompts)];
+  }
+
+  encode(prompts: readonly string[], { negativePrompt = "" }: Partial<EncodeOptions> = {}): GuidedConditions {
+    const conditional = { context: this.encodePrompts(prompts) };
+    const unconditional = { context: this.encodePrompts(prompts.map(() => negativePrompt)) };
+    return { conditional, unconditional };
+  }
+
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(schedulerConfig: SchedulerConfig): StableDiffusion {
     return new StableDiffusion({ ...this.#parts, schedulerConfig });
   }
-
-  /** The guided output of the UNet for latents [b, c, h, w]; one call over [uncond; cond]. context, uncond [b, L, d]. */
-  predictOutput(
-    xt: Tensor,
-    timestep: number,
-    { context, uncond, guidanceScale }: { context: Tensor; uncond: Tensor; guidanceScale: number },
-  ): Tensor {
-    return guidanceScale === 1
-      ? this.unet.forward(xt, timestep, context)
-      : scope(() => guide(this.unet.forward(cat([xt, xt]), timestep, cat([uncond, context])), guidanceScale));
-  }
-
-  /** ε of an output, which is ε itself or v. */
-  epsOf(xt: Tensor, output: Tensor, timestep: number): Tensor {
-    return this.schedule.config.prediction_type === "v_prediction"
-      ? epsFromV(xt, output, this.schedule.alphaBar(timestep))
-      : output;
-  }
-}
-
-export interface SampleOptions {
-  prompts: readonly string[];
-  /** One for each prompt: an image is the same whatever else is in its batch. */
-  generators: readonly Generator[];
-  /** Size of the latents. Default: the UNet's sample_size. */
-  latentSize?: readonly [height: number, width: number];
-  negativePrompt?: string;
-  steps?: number;
-  guidanceScale?: number;
-  /** 0: deterministic DDIM; 1: as much noise as DDPM. */
-  eta?: number;
-  onStep?: (step: number, steps: number) => void;
-}
-
-/** Text to scaled latents [n, c, h, w] by DDIM. Decode them with `pipe.vae.decodeLatents`. */
-export function sampleLatents(pipe: StableDiffusion, options: SampleOptions): Tensor {
-  const {
-    prompts,
-    generators,
-    negativePrompt = "",
-    steps = 20,
-    guidanceScale = 7.5,
-    eta = 0,
-    onStep,
-  } = options;
-  if (generators.length !== prompts.length)
-    throw new RangeError(`${prompts.length} prompts need as many generators, not ${generators.length}`);
-  const size = pipe.unet.config.sample_size ?? 64;
-  const latentSize =
-    options.latentSize ?? (typeof size === "number" ? [size, size] : (size as [number, number]));
-  const shape = [1, pipe.unet.config.in_channels, ...latentSize];
-  const draw = (): Tensor => scope(() => cat(generators.map((generator) => randn(shape, { generator }))));
-  return noGrad(() =>
-    scope(() => {
-      const context = pipe.encodePrompts(prompts);
-      const uncond = pipe.encodePrompts(prompts.map(() => negativePrompt));
-      const stride = pipe.schedule.stride(steps);
-      let xt = draw();
-      for (const [i, t] of pipe.schedule.timesteps(steps).entries()) {
-        xt = scope(() => {
-          const eps = pipe.epsOf(xt, pipe.predictOutput(xt, t, { context, uncond, guidanceScale }), t);
-          const { mean, std } = ddimStep(xt, eps, {
-            alphaBar: pipe.schedule.alphaBar(t),
-            alphaBarPrev: pipe.schedule.alphaBar(Math.max(t - stride, 0)),
-            eta,
-          });
-          return std === 0 ? mean : mean.add(draw(), { alpha: std });
-        });
-        onStep?.(i + 1, steps);
-      }
-      return xt;
-    }),
-  );
 }

@@ -63,25 +63,31 @@ export class DownBlock2D extends Module {
   }
 }
 
-/** Residual block, attention, residual block. Source: diffusers UNetMidBlock2DCrossAttn. */
-export class MidBlock2DCrossAttn extends Module {
+/**
+ * Residual block, attention, residual block. Source: diffusers UNetMidBlock2DCrossAttn.
+ *
+ * Without `transformer` the first residual block alone, as diffusers builds its UNetMidBlock2D for a UNet.
+ */
+export class MidBlock2D extends Module {
   readonly attentions: Transformer2DModel[];
   readonly resnets: ResnetBlock2D[];
 
-  constructor(channels: number, options: LevelOptions & Required<Pick<LevelOptions, "transformer">>) {
+  constructor(channels: number, options: LevelOptions) {
     super();
-    this.attentions = [attention(channels, options.groups, options.transformer)];
-    this.resnets = [
-      new ResnetBlock2D(channels, channels, options),
-      new ResnetBlock2D(channels, channels, options),
-    ];
+    const { transformer } = options;
+    this.attentions = transformer ? [attention(channels, options.groups, transformer)] : [];
+    this.resnets = [channels, ...this.attentions.map(() => channels)].map(
+      () => new ResnetBlock2D(channels, channels, options),
+    );
   }
 
   forward(x: Tensor, { temb, context }: BlockInputs): Tensor {
     return scope(() => {
-      const [first, second] = this.resnets as [ResnetBlock2D, ResnetBlock2D];
-      const h = (this.attentions[0] as Transformer2DModel).forward(first.forward(x, temb), context);
-      return second.forward(h, temb);
+      const [first, ...rest] = this.resnets as [ResnetBlock2D, ...ResnetBlock2D[]];
+      let h = first.forward(x, temb);
+      for (const [i, resnet] of rest.entries())
+        h = resnet.forward((this.attentions[i] as Transformer2DModel).forward(h, context), temb);
+      return h;
     });
   }
 }

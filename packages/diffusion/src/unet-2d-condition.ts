@@ -2,61 +2,120 @@ import { arange, Conv2d, cat, GroupNorm, Linear, Module, scope, silu, type Tenso
 import { z } from "zod";
 import type { Context } from "./attention.js";
 import { checkConfig, only } from "./config.js";
-import { DownBlock2D, MidBlock2DCrossAttn, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
+import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
 
 const perLevel = z.union([z.int().positive(), z.array(z.int().positive())]);
 
 /** config.json of diffusers' UNet2DConditionModel, as far as Stable Diffusion 1.5 and SDXL use it. */
-export const UNet2DConditionConfig = z.looseObject({
-  sample_size: z.union([z.int(), z.array(z.int())]).optional(),
-  in_channels: z.int().positive().default(4),
-  out_channels: z.int().positive().default(4),
-  block_out_channels: z.array(z.int().positive()).min(1),
-  layers_per_block: perLevel.default(2),
-  down_block_types: z.array(z.enum(["DownBlock2D", "CrossAttnDownBlock2D"])),
-  up_block_types: z.array(z.enum(["UpBlock2D", "CrossAttnUpBlock2D"])),
-  cross_attention_dim: perLevel.default(1280),
-  /** The number of heads, despite the name. */
-  attention_head_dim: perLevel.default(8),
-  transformer_layers_per_block: perLevel.default(1),
-  use_linear_projection: z.boolean().default(false),
-  norm_num_groups: z.int().positive().default(32),
-  norm_eps: z.number().positive().default(1e-5),
-  flip_sin_to_cos: z.boolean().default(true),
-  freq_shift: z.number().default(0),
-  addition_embed_type: z.enum(["text_time"]).nullish(),
-  addition_time_embed_dim: z.int().positive().nullish(),
-  projection_class_embeddings_input_dim: z.int().positive().nullish(),
-  act_fn: only("silu"),
-  mid_block_type: only("UNetMidBlock2DCrossAttn"),
-  resnet_time_scale_shift: only("default"),
-  downsample_padding: only(1),
-  dropout: only(0),
-  mid_block_scale_factor: only(1),
-  center_input_sample: only(false),
-  time_embedding_type: only("positional"),
-  time_embedding_dim: only(null),
-  time_embedding_act_fn: only(null),
-  timestep_post_act: only(null),
-  time_cond_proj_dim: only(null),
-  conv_in_kernel: only(3),
-  conv_out_kernel: only(3),
-  num_attention_heads: only(null),
-  dual_cross_attention: only(false),
-  only_cross_attention: only(false),
-  cross_attention_norm: only(null),
-  attention_type: only("default"),
-  class_embed_type: only(null),
-  num_class_embeds: only(null),
-  class_embeddings_concat: only(false),
-  encoder_hid_dim: only(null),
-  encoder_hid_dim_type: only(null),
-  resnet_skip_time_act: only(false),
-  resnet_out_scale_factor: only(1),
-  mid_block_only_cross_attention: only(null),
-  reverse_transformer_layers_per_block: only(null),
-  upcast_attention: only(false),
-});
+export const UNet2DConditionConfig = z
+  .looseObject({
+    sample_size: z.union([z.int(), z.array(z.int())]).optional(),
+    in_channels: z.int().positive().default(4),
+    out_channels: z.int().positive().default(4),
+    block_out_channels: z.array(z.int().positive()).min(1),
+    layers_per_block: perLevel.default(2),
+    down_block_types: z.array(z.enum(["DownBlock2D", "CrossAttnDownBlock2D"])),
+    up_block_types: z.array(z.enum(["UpBlock2D", "CrossAttnUpBlock2D"])),
+    cross_attention_dim: perLevel.default(1280),
+    /** The number of heads, despite the name. */
+    attention_head_dim: perLevel.default(8),
+    transformer_layers_per_block: perLevel.default(1),
+    use_linear_projection: z.boolean().default(false),
+    norm_num_groups: z.int().positive().default(32),
+    norm_eps: z.number().positive().default(1e-5),
+    flip_sin_to_cos: z.boolean().default(true),
+    freq_shift: z.number().default(0),
+    addition_embed_type: z.enum(["text_time"]).nullish(),
+    addition_time_embed_dim: z.int().positive().nullish(),
+    projection_class_embeddings_input_dim: z.int().positive().nullish(),
+    act_fn: only("silu"),
+    /** null: none, as in distilled models. */
+    mid_block_type: z
+      .enum(["UNetMidBlock2DCrossAttn", "UNetMidBlock2D"])
+      .nullable()
+      .default("UNetMidBlock2DCrossAttn"),
+    resnet_time_scale_shift: only("default"),
+    downsample_padding: only(1),
+    dropout: only(0),
+    mid_block_scale_factor: only(1),
+    center_input_sample: only(false),
+    time_embedding_type: only("positional"),
+    time_embedding_dim: only(null),
+    time_embedding_act_fn: only(null),
+    timestep_post_act: only(null),
+    time_cond_proj_dim: only(null),
+    conv_in_kernel: only(3),
+    conv_out_kernel: only(3),
+    num_attention_heads: only(null),
+    dual_cross_attention: only(false),
+    only_cross_attention: only(false),
+    cross_attention_norm: only(null),
+    attention_type: only("default"),
+    class_embed_type: only(null),
+    num_class_embeds: only(null),
+    class_embeddings_concat: only(false),
+    encoder_hid_dim: only(null),
+    encoder_hid_dim_type: only(null),
+    resnet_skip_time_act: only(false),
+    resnet_out_scale_factor: only(1),
+    mid_block_only_cross_attention: only(null),
+    reverse_transformer_layers_per_block: only(null),
+    upcast_attention: only(false),
+  })
+  .check(({ value, issues }) => {
+    const fault = (path: string, message: string): void => {
+      issues.push({ code: "custom", path: [path], message, input: value });
+    };
+    const levels = value.block_out_channels.length;
+    const lists = {
+      down_block_types: value.down_block_types,
+      up_block_types: value.up_block_types,
+      layers_per_block: value.layers_per_block,
+      attention_head_dim: value.attention_head_dim,
+      cross_attention_dim: value.cross_attention_dim,
+      transformer_layers_per_block: value.transformer_layers_per_block,
+    };
+    for (const [name, list] of Object.entries(lists)) {
+      if (Array.isArray(list) && list.length !== levels)
+        fault(name, `has ${list.length} entries for ${levels} levels of block_out_channels`);
+    }
+    for (const [level, channels] of value.block_out_channels.entries()) {
+      const { norm_num_groups: groups, attention_head_dim: heads } = value;
+      if (channels % groups !== 0)
+        fault(
+          "norm_num_groups",
+          `${channels} channels of level ${level} do not divide into ${groups} groups`,
+        );
+      const headsHere = typeof heads === "number" ? heads : (heads[level] ?? 1);
+      if (attends(value, level) && channels % headsHere !== 0)
+        fault(
+          "attention_head_dim",
+          `${channels} channels of level ${level} do not divide into ${headsHere} heads`,
+        );
+    }
+    if (value.addition_embed_type === "text_time") {
+      for (const name of ["addition_time_embed_dim", "projection_class_embeddings_input_dim"] as const)
+        if (!value[name]) fault(name, 'is needed with addition_embed_type "text_time"');
+    }
+  });
+
+/** Whether there is attention at a level, on the way down, in the middle or on the way up. */
+function attends(
+  {
+    block_out_channels: channels,
+    down_block_types: down,
+    up_block_types: up,
+    mid_block_type: mid,
+  }: Pick<Sizes, "block_out_channels" | "down_block_types" | "up_block_types" | "mid_block_type">,
+  level: number,
+): boolean {
+  const last = channels.length - 1;
+  return (
+    down[level] === "CrossAttnDownBlock2D" ||
+    up[last - level] === "CrossAttnUpBlock2D" ||
+    (level === last && mid === "UNetMidBlock2DCrossAttn")
+  );
+}
 export type UNet2DConditionConfig = z.input<typeof UNet2DConditionConfig>;
 type Sizes = z.output<typeof UNet2DConditionConfig>;
 
@@ -112,7 +171,7 @@ export class UNet2DConditionModel extends Module {
   readonly add_embedding?: TimestepEmbedding;
   readonly down_blocks: DownBlock2D[];
   readonly up_blocks: UpBlock2D[];
-  readonly mid_block: MidBlock2DCrossAttn;
+  readonly mid_block?: MidBlock2D;
   readonly conv_norm_out: GroupNorm;
   readonly conv_out: Conv2d;
   readonly #config: Sizes;
@@ -158,11 +217,14 @@ export class UNet2DConditionModel extends Module {
       });
     });
     const last = channels.at(-1) as number;
-    this.mid_block = new MidBlock2DCrossAttn(last, {
-      ...common,
-      layers: 1,
-      transformer: transformer(levels - 1),
-    });
+    if (sizes.mid_block_type !== null) {
+      const attends = sizes.mid_block_type === "UNetMidBlock2DCrossAttn";
+      this.mid_block = new MidBlock2D(last, {
+        ...common,
+        layers: 1,
+        transformer: attends ? transformer(levels - 1) : undefined,
+      });
+    }
     this.up_blocks = channels.toReversed().map((out, i) => {
       const level = levels - 1 - i;
       const layers = at(sizes.layers_per_block, level) + 1;
@@ -203,8 +265,10 @@ export class UNet2DConditionModel extends Module {
         tap?.(`down.${i}`, h);
         for (const [j, skip] of down.skips.entries()) tap?.(`down.${i}.res.${j}`, skip);
       }
-      h = this.mid_block.forward(h, inputs);
-      tap?.("mid", h);
+      if (this.mid_block) {
+        h = this.mid_block.forward(h, inputs);
+        tap?.("mid", h);
+      }
       for (const [i, block] of this.up_blocks.entries()) {
         h = block.forward(h, skips, inputs);
         tap?.(`up.${i}`, h);

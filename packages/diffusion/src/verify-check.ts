@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { noGrad, openSafetensors, type SafetensorsFile, scope, type Tensor } from "@spo/torch";
+import { parseJson } from "./config.js";
 
 /** One comparison of a computed tensor with a golden one. */
 export interface Case {
@@ -85,6 +86,6 @@ export function openGolden(
   return {
     file,
     get: (tensorName) => file.get(tensorName),
-    meta: JSON.parse(file.metadata.meta ?? "{}") as Record<string, unknown>,
+    meta: parseJson(file.metadata.meta ?? "{}") as Record<string, unknown>,
   };
 }

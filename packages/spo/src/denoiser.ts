@@ -1,13 +1,11 @@
-import { type AddedConditions, guide, type SharedContext, type UNet2DConditionModel } from "@spo/diffusion";
+import {
+  type AddedConditions,
+  type Conditions,
+  guide,
+  type SharedContext,
+  type UNet2DConditionModel,
+} from "@spo/diffusion";
 import { cat, scope, type Tensor, tensor } from "@spo/torch";
-
-/** What a UNet is told about each of n prompts. */
-export interface Conditions {
-  /** Encoded text [n, L, d]. */
-  context: Tensor;
-  /** SDXL's pooled text and sizes, n rows each. */
-  added?: AddedConditions;
-}
 
 /** x_t [n, c, h, w] float32, t (one for all, or int64 [n]) → ε [n, c, h, w] float32. */
 export type PredictNoise = (xt: Tensor, t: number | Tensor) => Tensor;

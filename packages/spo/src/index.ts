@@ -6,7 +6,7 @@ export {
   type VisionConfig,
 } from "./clip-vision.js";
 export { type Comparison, compare } from "./compare.js";
-export { type Conditions, type Denoiser, guidedDenoiser, type PredictNoise } from "./denoiser.js";
+export { type Denoiser, guidedDenoiser, type PredictNoise } from "./denoiser.js";
 export { type DpoLoss, dpoLoss } from "./dpo-loss.js";
 export { type Candidates, SpmJudge, type StepAwareJudge } from "./judge.js";
 export { concatPairs, type StepPairs, selectPairs } from "./pairs.js";

@@ -1,4 +1,4 @@
-import { type StableDiffusion, sampleLatents } from "@spo/diffusion";
+import { sampleLatents, type TextToImage } from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
 import { generatorAt } from "../recipes/randomness.js";
 import type { WorkMeter } from "../work.js";
@@ -25,7 +25,7 @@ export interface SampleChunk {
  * same settings start from, and are fed, the same noise.
  */
 export function* sampleImages(
-  pipe: StableDiffusion,
+  pipe: TextToImage,
   prompts: readonly string[],
   { seed, perPrompt, batch = 16, ...settings }: SampleSettings,
   meter?: WorkMeter,
@@ -41,6 +41,7 @@ export function* sampleImages(
           const latents = sampleLatents(pipe, {
             prompts: part.map(({ prompt }) => prompts[prompt] as string),
             generators: part.map(({ prompt, image }) => generatorAt(seed, prompts[prompt] as string, image)),
+            sampler: "ddim",
             ...settings,
           });
           meter?.count("unetSampling", part.length * settings.steps * (settings.guidanceScale === 1 ? 1 : 2));
@@ -59,7 +60,7 @@ export function quantised(pixels: Tensor): Tensor {
 }
 
 /** What the VAE makes of real images: the nearest that the generator could come to them. pixels [n, 3, h, w]. */
-export function roundTrip(pipe: Pick<StableDiffusion, "vae">, pixels: Tensor, batch = 32): Tensor[] {
+export function roundTrip(pipe: Pick<TextToImage, "vae">, pixels: Tensor, batch = 32): Tensor[] {
   return noGrad(() =>
     pixels.split(batch).map((part) => scope(() => quantised(pipe.vae.decode(pipe.vae.encode(part).mean)))),
   );
