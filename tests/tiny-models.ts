@@ -53,7 +53,7 @@ export async function makeTinyWorld(folder: string): Promise<TinyWorld> {
   noGrad(() => {
     for (const { lora_B } of lora.layers.values()) lora_B.normal_(0, 0.3, { generator });
   });
-  saveLora(world.lora, lora);
+  saveLora(world.lora, lora, pipe.unet);
   await writeTinyPairs(world.pairs);
   writeFileSync(world.prompts, `${PROMPTS.join("\n")}\n`);
   return world;

@@ -33,6 +33,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
   },
   { name: "data", about: "make preference pairs", load: () => import("./commands/data.js") },
   { name: "sample", about: "make images from prompts", load: () => import("./commands/sample.js") },
+  {
+    name: "eval",
+    about: "measure models on the same prompts and noise",
+    load: () => import("./commands/eval.js"),
+  },
   { name: "report", about: "write a quickstart's report anew", load: () => import("./commands/report.js") },
   {
     name: "verify",

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { loadLora, StableDiffusion, sampleLatents } from "@spo/diffusion";
+import { LoraStack, StableDiffusion, sampleLatents } from "@spo/diffusion";
 import { Generator, noGrad, scope, setThreads, type Tensor } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import sharp from "sharp";
@@ -26,7 +26,12 @@ export async function sampleToFiles(
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet: options.quiet });
   const pipe = StableDiffusion.load(options.model, { dtype: options.dtype });
-  for (const { file, weight } of loras) addToWeights(pipe, file, weight);
+  // Adapters that are not taken out again cost nothing in the weights.
+  const parts = { unet: pipe.unet, text_encoder: pipe.textEncoder };
+  new LoraStack(
+    parts,
+    loras.map(({ file, weight }) => ({ path: file, weight })),
+  ).fuse();
   const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
   for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
 
@@ -97,16 +102,6 @@ function parseLora(text: string): { file: string; weight: number } {
   if (!Number.isFinite(Number(weight)))
     throw new UserError(`--lora ${text}: ${weight} is no weight.`, { code: "USAGE" });
   return { file, weight: Number(weight) };
-}
-
-/** An adapter that is not switched off again costs nothing in the weights. */
-function addToWeights(pipe: StableDiffusion, file: string, weight: number): void {
-  const lora = loadLora(pipe.unet, file);
-  lora.scale = weight;
-  noGrad(() => {
-    for (const layer of lora.layers.values()) scope(() => void layer.weight.add_(layer.delta()));
-  });
-  lora.remove();
 }
 
 function imagesOf(

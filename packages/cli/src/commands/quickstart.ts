@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { InvalidArgumentError } from "commander";
 import { loadEngine } from "../engine.js";
+import { wholeNumber } from "../option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface QuickstartCommandOptions extends CommonOptions {
@@ -27,10 +27,4 @@ export default function (command: Command): void {
       const { runQuickstart } = await import("../run-quickstart.js");
       await runQuickstart(command.optsWithGlobals<QuickstartCommandOptions>());
     });
-}
-
-export function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
-    throw new InvalidArgumentError("It is a whole number, 0 or more.");
-  return Number(text);
 }

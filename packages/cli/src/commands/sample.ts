@@ -1,7 +1,7 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
+import { number, positive, wholeNumber } from "../option-values.js";
 import type { CommonOptions } from "../program.js";
-import { wholeNumber } from "./quickstart.js";
 
 export interface SampleCommandOptions extends CommonOptions {
   model: string;
@@ -64,17 +64,6 @@ export default function (command: Command): void {
       const { sampleToFiles } = await import("../sample-to-files.js");
       await sampleToFiles(prompts, command.optsWithGlobals<SampleCommandOptions>());
     });
-}
-
-function positive(text: string): number {
-  const value = wholeNumber(text);
-  if (value === 0) throw new InvalidArgumentError("It is a whole number, 1 or more.");
-  return value;
-}
-
-function number(text: string): number {
-  if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("It is a number.");
-  return Number(text);
 }
 
 const collect = (text: string, before: string[]): string[] => [...before, text];

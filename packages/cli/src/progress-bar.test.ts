@@ -1,0 +1,67 @@
+import { expect, test } from "vitest";
+import { clock, ProgressBar } from "./progress-bar.js";
+
+function recorded(isTTY: boolean, { quiet = false, columns = 60 } = {}) {
+  const sink = {
+    isTTY,
+    columns,
+    text: "",
+    write(part: string) {
+      sink.text += part;
+    },
+  };
+  const time = { now: 0 };
+  const bar = new ProgressBar({ out: sink, quiet, now: () => time.now, env: {} });
+  return { sink, time, bar };
+}
+
+test("on a terminal one line is drawn again, with the time that is left, and no wider than the terminal", () => {
+  const { sink, time, bar } = recorded(true);
+  bar.advance({ stage: "training", done: 0, total: 10 });
+  time.now = 4;
+  bar.advance({ stage: "training", done: 2, total: 10, detail: "x".repeat(100) });
+  const lines = sink.text.split("\r\x1b[2K");
+  expect(sink.text).not.toContain("\n");
+  expect(lines.at(-1)).toMatch(/^training {2}████░+ {2}20 % {2}0:16 left {2}x+…$/);
+  expect(lines.at(-1)?.length).toBeLessThan(60);
+});
+
+test("elsewhere plain lines come seldom, and the last one when the stage is over", () => {
+  const { sink, time, bar } = recorded(false);
+  for (let done = 1; done <= 100; done++) {
+    time.now = done / 2;
+    bar.advance({ stage: "training", done, total: 100 });
+  }
+  bar.advance({ stage: "measuring", done: 1, total: 2 });
+  bar.end();
+  expect(sink.text).not.toContain("\r");
+  expect(sink.text.split("\n")).toEqual([
+    "training    1 %",
+    expect.stringMatching(/^training {3}\d\d % {2}0:\d\d left$/),
+    expect.stringMatching(/^training {3}\d\d % {2}0:\d\d left$/),
+    "training  100 %  0:50",
+    "measuring   50 %",
+    "measuring   50 %",
+    "",
+  ]);
+});
+
+test("a resumed stage reckons the time left from where it started", () => {
+  const { sink, time, bar } = recorded(true);
+  bar.advance({ stage: "training", done: 90, total: 100 });
+  time.now = 10;
+  bar.advance({ stage: "training", done: 95, total: 100 });
+  expect(sink.text).toContain("95 %  0:10 left");
+});
+
+test("quiet leaves out progress and keeps words", () => {
+  const { sink, bar } = recorded(false, { quiet: true });
+  bar.advance({ stage: "training", done: 1, total: 2 });
+  bar.say("warning: hot");
+  bar.end();
+  expect(sink.text).toBe("warning: hot\n");
+});
+
+test("times are written as clocks", () => {
+  expect([0, 59.6, 75, 3700].map(clock)).toEqual(["0:00", "1:00", "1:15", "1:01:40"]);
+});

@@ -1,0 +1,39 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { cli } from "./cli.js";
+
+const empty = mkdtempSync(join(tmpdir(), "spo-doctor-"));
+afterAll(() => rmSync(empty, { recursive: true, force: true }));
+
+test("doctor passes on this machine, with words and as JSON", async () => {
+  const ended = await cli(["doctor", "--json"]);
+  const { schema, ok, checks } = JSON.parse(ended.stdout);
+  expect(schema).toBe("spo.doctor/1");
+  expect(checks.filter((check: { ok: boolean }) => !check.ok)).toEqual([]);
+  expect(ok).toBe(true);
+  expect(ended.code).toBe(0);
+  expect(checks.map(({ name }: { name: string }) => name)).toEqual(
+    expect.arrayContaining(["node", "libtorch", "addon", "disk", "engine"]),
+  );
+});
+
+test("doctor exits with 7 and the command that mends it when libtorch is not where it is said to be", async () => {
+  const ended = await cli(["doctor"], { env: { SPO_LIBTORCH: empty } });
+  expect(ended.code).toBe(7);
+  expect(ended.stdout).toMatch(/FAIL {2}libtorch .*SPO_LIBTORCH/);
+  expect(ended.stdout).toContain("unset it");
+});
+
+test("a command that computes exits with 7 when the engine does not load; help and version need none", async () => {
+  const env = { SPO_ADDON: join(empty, "none.node") };
+  const ended = await cli(["verify", empty, "--json"], { env });
+  expect(ended.code).toBe(7);
+  expect(JSON.parse(ended.stdout)).toMatchObject({
+    code: "ENVIRONMENT",
+    hint: expect.stringContaining("npm run setup"),
+  });
+  for (const args of [["--version"], ["--help"], ["train", "spo", "--help"], ["sample", "--help"]])
+    expect((await cli(args, { env })).code).toBe(0);
+});

@@ -1,0 +1,83 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { cli } from "./cli.js";
+import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+
+let folder: string;
+let world: TinyWorld;
+const at = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "spo-sample-"));
+  world = await makeTinyWorld(at("world"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const pixelsOf = (file: string): Promise<Buffer> => sharp(file).raw().toBuffer();
+
+test("the same seed makes the same image at batch sizes 1 and 3, to one level of rounding", async () => {
+  for (const batch of ["1", "3"]) {
+    const ended = await cli([
+      ...["sample", "red apple", "green leaf", "--model", world.model, "--out", at(`batch-${batch}`)],
+      ...["--count", "2", "--steps", "4", "--eta", "1", "--batch", batch],
+    ]);
+    expect(ended.code).toBe(0);
+    expect(ended.stdout.trim().split("\n")).toHaveLength(4);
+  }
+  const names = readdirSync(at("batch-1"));
+  expect(names).toEqual(["00000-0.png", "00001-1.png", "00002-0.png", "00003-1.png"]);
+  for (const name of names) {
+    const [one, three] = await Promise.all([1, 3].map((batch) => pixelsOf(join(at(`batch-${batch}`), name))));
+    const differences = one?.map((value, i) => Math.abs(value - (three?.[i] as number))) as Buffer;
+    expect(Math.max(...differences), name).toBeLessThanOrEqual(1);
+  }
+  expect(await pixelsOf(join(at("batch-1"), names[0] as string))).not.toEqual(
+    await pixelsOf(join(at("batch-1"), names[1] as string)),
+  );
+});
+
+test("prompt lines have their own settings, adapters have weights, and the file says how it was made", async () => {
+  writeFileSync(
+    at("prompts.txt"),
+    "# kohya's syntax\na red apple --d 5 --n blurry — ill-lit --s 3\n\nblue fish --w 24 --h 16\n",
+  );
+  const sample = (out: string, ...more: string[]): ReturnType<typeof cli> =>
+    cli([
+      ...["sample", "--from", at("prompts.txt"), "--model", world.model, "--out", at(out), "--steps", "4"],
+      ...["--json", ...more],
+    ]);
+  const ended = await sample("plain", "--grid");
+  expect(ended.code).toBe(0);
+  const { schema, images, grid } = JSON.parse(ended.stdout);
+  expect(schema).toBe("spo.sample/1");
+  expect(images).toMatchObject([
+    { prompt: "a red apple", negative: "blurry — ill-lit", seed: 5, steps: 3, width: 16, height: 16 },
+    { prompt: "blue fish", negative: "", seed: 0, steps: 4, width: 24, height: 16 },
+  ]);
+  expect(await sharp(images[1].file).metadata()).toMatchObject({ format: "png", width: 24, height: 16 });
+  expect((await sharp(grid).metadata()).format).toBe("png");
+  const bytes = readFileSync(images[0].file).toString("utf8");
+  expect(bytes).toContain(
+    "Negative prompt: blurry — ill-lit\nSteps: 3, Sampler: DDIM, CFG scale: 7.5, Seed: 5, Size: 16x16",
+  );
+
+  const pixels = async (out: string, lora: string): Promise<Buffer> => {
+    const [first] = JSON.parse((await sample(out, "--lora", lora)).stdout).images;
+    return pixelsOf(first.file);
+  };
+  const plain = await pixelsOf(images[0].file);
+  expect(await pixels("lora-0", `${world.lora}:0`)).toEqual(plain);
+  expect(await pixels("lora-1", `${world.lora}:0.7`)).not.toEqual(plain);
+});
+
+test("images that are there are not written over", async () => {
+  for (let call = 0; call < 2; call++)
+    expect(
+      (await cli(["sample", "white cloud", "--model", world.model, "--out", at("twice"), "--steps", "2"]))
+        .code,
+    ).toBe(0);
+  expect(readdirSync(at("twice"))).toEqual(["00000-0.png", "00001-0.png"]);
+});

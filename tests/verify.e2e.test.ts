@@ -1,0 +1,102 @@
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cli } from "./cli.js";
+
+const fixtures = process.env.SPO_FIXTURES ?? fileURLToPath(new URL("../../shared/fixtures", import.meta.url));
+
+interface Verified {
+  ok: boolean;
+  summary: { checks: number; failedChecks: number; cases: number; misses: number };
+  checks: {
+    name: string;
+    ok: boolean;
+    error?: string;
+    files: string[];
+    cases: { case: string; ok: boolean }[];
+  }[];
+  unsupported: string[];
+}
+
+test("a folder that does not exist fails every check and exits with 1", async () => {
+  const ended = await cli(["verify", join(tmpdir(), "no-such-fixtures"), "--json"]);
+  expect(ended.code).toBe(1);
+  const { ok, summary } = JSON.parse(ended.stdout) as Verified;
+  expect(ok).toBe(false);
+  expect(summary.failedChecks).toBe(summary.checks);
+  expect(ended.stderr).toContain("there is no folder");
+});
+
+describe.skipIf(!existsSync(fixtures))(
+  "the golden fixtures (skipped where they are not beside the repository)",
+  () => {
+    let folder: string;
+    let copy: string;
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), "spo-verify-"));
+      copy = join(folder, "fixtures");
+      mkdirSync(copy);
+      cpSync(fixtures, copy, { recursive: true });
+    });
+    afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+    test("pass, every case in its tolerance", async () => {
+      const ended = await cli(["verify", fixtures, "--json"]);
+      const { ok, summary, checks } = JSON.parse(ended.stdout) as Verified;
+      expect(checks.filter((check) => !check.ok)).toEqual([]);
+      expect(ok).toBe(true);
+      expect(summary.misses).toBe(0);
+      expect(summary.cases).toBeGreaterThan(250);
+      expect(ended.code).toBe(0);
+    });
+
+    test("with one altered value, one damaged, one missing and one foreign file exit with 1 and show each where it is", async () => {
+      alterLastValue(join(copy, "losses-spm.safetensors"), "loss");
+      truncateSync(join(copy, "losses-adamw.safetensors"), 1000);
+      rmSync(join(copy, "resampler.json"));
+      writeFileSync(join(copy, "of-another-kind.safetensors"), "");
+      const ended = await cli(["verify", copy, "--json"]);
+      expect(ended.code).toBe(1);
+      const { checks, summary, unsupported } = JSON.parse(ended.stdout) as Verified;
+      const failed = checks.filter((check) => !check.ok);
+      expect(failed.map(({ name }) => name).sort()).toEqual([
+        "AdamW and clipping",
+        "SPM loss and gradients",
+        "resampler decisions",
+      ]);
+      expect(
+        failed.flatMap(({ cases }) => cases.filter((each) => !each.ok).map((each) => each.case)),
+      ).toEqual(["loss"]);
+      expect(failed.find(({ name }) => name.startsWith("AdamW"))?.error).toContain(
+        "losses-adamw.safetensors",
+      );
+      expect(failed.find(({ name }) => name.startsWith("resampler"))?.error).toBe("missing: resampler.json");
+      expect(summary).toMatchObject({ failedChecks: 3, misses: 1 });
+      expect(unsupported).toContain("of-another-kind.safetensors");
+    });
+  },
+);
+
+/** Adds 1 to the last value of a float32 tensor in a safetensors file. */
+function alterLastValue(path: string, name: string): void {
+  const bytes = readFileSync(path);
+  const length = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString("utf8", 8, 8 + length)) as Record<
+    string,
+    { data_offsets: [number, number] }
+  >;
+  const place = 8 + length + (header[name]?.data_offsets[1] as number) - 4;
+  bytes.writeFloatLE(bytes.readFloatLE(place) + 1, place);
+  writeFileSync(path, bytes);
+}
