@@ -50,7 +50,7 @@ describe("wrong use", () => {
   test.each([
     ["a command", "quickstrat", "Did you mean quickstart?"],
     ["an option", "verify --jsn .", "Did you mean --json?"],
-    ["a recipe", "train spn", "Did you mean spm?"],
+    ["a recipe", "train spmm", "Did you mean spm?"],
   ])("of %s exits with 2 and says what was meant", async (_, line, meant) => {
     const ended = await cli(words(line));
     expect(ended).toMatchObject({ code: 2, stdout: "" });

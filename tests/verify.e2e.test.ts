@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import {
   cpSync,
   existsSync,
@@ -48,6 +49,7 @@ describe.skipIf(!existsSync(fixtures))(
       copy = join(folder, "fixtures");
       mkdirSync(copy);
       cpSync(fixtures, copy, { recursive: true });
+      spawnSync("chmod", ["-R", "u+w", copy]); // the originals may be read-only
     });
     afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
