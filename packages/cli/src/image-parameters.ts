@@ -1,3 +1,5 @@
+import type { SamplerName } from "@spo/diffusion";
+
 /** All that an image was made with. */
 export interface ImageParameters {
   prompt: string;
@@ -8,16 +10,26 @@ export interface ImageParameters {
   steps: number;
   guidance: number;
   eta: number;
+  sampler: SamplerName;
   model: string;
   loras: readonly { file: string; weight: number }[];
   dtype: string;
 }
 
+/** What the web UI calls the samplers. */
+const SAMPLER_NAMES: Record<SamplerName, string> = {
+  ddim: "DDIM",
+  euler: "Euler",
+  "euler-ancestral": "Euler a",
+  "dpmpp-2m": "DPM++ 2M",
+  pndm: "PLMS",
+};
+
 /** In the words that A1111's web UI writes, and other tools read, under the key `parameters`. */
 export function webuiParameters(image: ImageParameters, version: string): string {
   const settings = {
     Steps: image.steps,
-    Sampler: "DDIM",
+    Sampler: SAMPLER_NAMES[image.sampler],
     "CFG scale": image.guidance,
     Seed: image.seed,
     Size: `${image.width}x${image.height}`,

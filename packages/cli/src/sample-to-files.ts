@@ -2,7 +2,15 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { LoraStack, StableDiffusion, sampleLatents } from "@spo/diffusion";
+import {
+  defaultLatentSize,
+  LoraStack,
+  loadTextToImage,
+  StableDiffusion,
+  sampleLatents,
+  samplerOf,
+  type TextToImage,
+} from "@spo/diffusion";
 import { Generator, noGrad, scope, setThreads, type Tensor } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import sharp from "sharp";
@@ -25,11 +33,12 @@ export async function sampleToFiles(
   const loras = options.lora.map(parseLora);
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet: options.quiet });
-  const pipe = StableDiffusion.load(options.model, { dtype: options.dtype });
+  const pipe = loadTextToImage(options.model, { dtype: options.dtype });
   // Adapters that are not taken out again cost nothing in the weights.
-  const parts = { unet: pipe.unet, text_encoder: pipe.textEncoder };
   new LoraStack(
-    parts,
+    pipe instanceof StableDiffusion
+      ? { unet: pipe.unet, text_encoder: pipe.textEncoder }
+      : { unet: pipe.unet },
     loras.map(({ file, weight }) => ({ path: file, weight })),
   ).fuse();
   const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
@@ -106,12 +115,11 @@ function parseLora(text: string): { file: string; weight: number } {
 
 function imagesOf(
   line: PromptLine,
-  pipe: StableDiffusion,
+  pipe: TextToImage,
   options: SampleCommandOptions,
   loras: ImageParameters["loras"],
 ): ImageParameters[] {
-  const own = pipe.unet.config.sample_size ?? 64;
-  const [ownHeight, ownWidth] = (typeof own === "number" ? [own, own] : own) as [number, number];
+  const [ownHeight, ownWidth] = defaultLatentSize(pipe);
   const factor = pipe.vae.factor;
   const width = line.width ?? options.width ?? ownWidth * factor;
   const height = line.height ?? options.height ?? ownHeight * factor;
@@ -133,6 +141,7 @@ function imagesOf(
   if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
   const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidance } = line;
   const model = basename(resolve(options.model));
+  const sampler = options.sampler ?? samplerOf(pipe.schedule.config);
   const common = {
     prompt,
     negative,
@@ -141,6 +150,7 @@ function imagesOf(
     steps,
     guidance,
     eta: options.eta,
+    sampler,
     model,
     loras,
     dtype: options.dtype,
@@ -164,23 +174,19 @@ function batchesOf(images: readonly ImageParameters[], most: number): ImageParam
 }
 
 /** → RGB bytes, image by image. */
-function sampleBatch(
-  pipe: StableDiffusion,
-  batch: readonly ImageParameters[],
-  onStep: () => void,
-): Uint8Array {
-  const { width, height, steps, guidance, eta, negative } = batch[0] as ImageParameters;
+function sampleBatch(pipe: TextToImage, batch: readonly ImageParameters[], onStep: () => void): Uint8Array {
+  const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
   return noGrad(() =>
     scope(() => {
       const latents = sampleLatents(pipe, {
         prompts: batch.map(({ prompt }) => prompt),
         generators: batch.map(({ seed }) => new Generator(seed)),
         latentSize: [height / pipe.vae.factor, width / pipe.vae.factor],
-        negativePrompt: negative,
+        negativePrompt: negative === "" ? undefined : negative,
         steps,
         guidanceScale: guidance,
-        sampler: "ddim",
         eta,
+        sampler,
         onStep,
       });
       return bytesOf(pipe.vae.decodeLatents(latents));
@@ -195,16 +201,15 @@ function bytesOf(pixels: Tensor): Uint8Array {
 }
 
 /** What does not fit into the model's context is told, word by word. */
-function warnOfCutWords(bar: ProgressBar, { tokenizer }: StableDiffusion, prompt: string): void {
-  const most = tokenizer.modelMaxLength;
-  if (tokenizer.encode(prompt).length < most) return;
+function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string): void {
+  const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text])[0]?.toNumbers()));
   const words = prompt.split(/\s+/);
-  const seen = JSON.stringify(tokenizer.encode(prompt));
+  const seen = idsOf(prompt);
   let kept = words.length;
-  while (kept > 0 && JSON.stringify(tokenizer.encode(words.slice(0, kept - 1).join(" "))) === seen) kept--;
-  if (kept < words.length)
+  while (kept > 0 && idsOf(words.slice(0, kept - 1).join(" ")) === seen) kept--;
+  if (kept < words.length && words[kept] !== "")
     bar.say(
-      `warning: the model reads ${most - 2} tokens of a prompt; not read: ${words.slice(kept).join(" ")}`,
+      `warning: the prompt is longer than what the model reads; left out: ${words.slice(kept).join(" ")}`,
     );
 }
 

@@ -1,3 +1,4 @@
+import type { SamplerName } from "@spo/diffusion";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { number, positive, wholeNumber } from "../option-values.js";
@@ -16,6 +17,7 @@ export interface SampleCommandOptions extends CommonOptions {
   steps: number;
   guidance: number;
   eta: number;
+  sampler?: SamplerName;
   lora: string[];
   dtype: "float32" | "bfloat16" | "float16";
   threads?: number;
@@ -37,7 +39,16 @@ export default function (command: Command): void {
     .option("--height <pixels>", "default: the model's size", positive)
     .option("--steps <number>", "sampling steps", positive, 20)
     .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
-    .option("--eta <number>", "0: DDIM without noise, 1: as much as DDPM", number, 0)
+    .addOption(
+      new Option("--sampler <name>", "default: the one that the model names").choices([
+        "ddim",
+        "euler",
+        "euler-ancestral",
+        "dpmpp-2m",
+        "pndm",
+      ]),
+    )
+    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)
     .option("--lora <file[:weight]>", "an adapter and its strength; may be given several times", collect, [])
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
