@@ -131,6 +131,7 @@ const WORDS: Record<string, string> = {
   EPERM: "you may not write there",
   EROFS: "it is on a read-only file system",
   ENOTDIR: "a part of its path is a file, not a folder",
+  EEXIST: "a part of its path is a file, not a folder", // what mkdir says of it
   EISDIR: "it is a folder",
   EIO: "the disk reported an error",
 };

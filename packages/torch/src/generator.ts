@@ -15,7 +15,7 @@ export class Generator {
   readonly handle: number;
   readonly seed: number | bigint;
 
-  /** seed: an integer in [0, 2^53], or a bigint of 63 bits. */
+  /** seed: an integer in [0, 2^53], or a bigint of 63 bits. On the CPU the low 32 bits count, as in Python's torch. */
   constructor(seed: number | bigint, device: Device = "cpu") {
     this.seed = seed;
     this.handle = native.generator(seed, device);

@@ -1,8 +1,7 @@
-import { existsSync } from "node:fs";
 import { native } from "@spo/native";
-import { type DType, dtypeCode, elementSize } from "./dtype.js";
+import { type DType, elementSize } from "./dtype.js";
 import { UserError, writeFileAtomic } from "./files.js";
-import { wrap } from "./handle.js";
+import { MappedFile } from "./mapped-file.js";
 import type { Tensor } from "./tensor.js";
 
 const NAMES: Record<string, DType> = {
@@ -36,19 +35,14 @@ export interface TensorInfo {
 export class SafetensorsFile {
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
-  readonly #mapping: number;
+  readonly #file: MappedFile;
   readonly #infos: ReadonlyMap<string, TensorInfo>;
 
   /** @internal Use `openSafetensors`. */
-  constructor(
-    path: string,
-    mapping: number,
-    metadata: Record<string, string>,
-    infos: ReadonlyMap<string, TensorInfo>,
-  ) {
-    this.path = path;
+  constructor(file: MappedFile, metadata: Record<string, string>, infos: ReadonlyMap<string, TensorInfo>) {
+    this.path = file.path;
     this.metadata = metadata;
-    this.#mapping = mapping;
+    this.#file = file;
     this.#infos = infos;
   }
 
@@ -69,7 +63,7 @@ export class SafetensorsFile {
   /** The tensor over the file's memory. Copy it before writing to it, if the file is read again. */
   get(name: string): Tensor {
     const { offset, dtype, shape } = this.info(name);
-    return wrap(native.fromMapping(this.#mapping, offset, dtypeCode(dtype), shape));
+    return this.#file.tensor(offset, dtype, shape);
   }
 
   /** All tensors by name. */
@@ -79,7 +73,7 @@ export class SafetensorsFile {
 
   /** No more tensors can be taken; those that exist stay valid. */
   close(): void {
-    native.unmap(this.#mapping);
+    this.#file.close();
   }
 
   [Symbol.dispose](): void {
@@ -99,14 +93,14 @@ export function openSafetensors(path: string): SafetensorsFile {
       hint: "Copy or download it again; a cut transfer is the usual cause.",
     });
   };
-  if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
-  const [mapping, size] = native.map(path);
+  const file = new MappedFile(path);
+  const { size } = file;
   try {
     if (size < 8) bad(`it has ${size} bytes`);
-    const length = Number(new DataView(native.mappedBytes(mapping, 0, 8)).getBigUint64(0, true));
+    const length = Number(new DataView(file.bytes(0, 8).buffer).getBigUint64(0, true));
     if (length > MAX_HEADER) bad(`its header claims ${length} bytes`);
     if (8 + length > size) bad(`its header claims ${length} bytes, the file has ${size}`);
-    const header = parseHeader(new Uint8Array(native.mappedBytes(mapping, 8, length)), bad);
+    const header = parseHeader(file.bytes(8, length), bad);
     const start = 8 + length;
     const metadata: Record<string, string> = {};
     const infos = new Map<string, TensorInfo>();
@@ -130,9 +124,9 @@ export function openSafetensors(path: string): SafetensorsFile {
       end += info.nbytes;
     }
     if (end !== size) bad(`its tensors end at byte ${end}, the file has ${size}`);
-    return new SafetensorsFile(path, mapping, metadata, infos);
+    return new SafetensorsFile(file, metadata, infos);
   } catch (error) {
-    native.unmap(mapping);
+    file.close();
     throw error;
   }
 }
@@ -156,6 +150,9 @@ export function writeSafetensors(
   const entries = inFileOrder(tensors);
   const header: Record<string, unknown> = Object.create(null);
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
+  if (entries.some(({ name }) => name === "__metadata__")) {
+    throw new TypeError("a tensor cannot be named __metadata__: the format keeps that name for itself");
+  }
   let offset = 0;
   for (const { name, dtype, shape } of entries) {
     const nbytes = shape.reduce((a, b) => a * b, elementSize(dtype));
@@ -248,7 +245,8 @@ function topLevelNames(text: string): string[] {
 
 function readInfo(name: string, entry: unknown, start: number, bad: (why: string) => never): TensorInfo {
   if (!isRecord(entry)) return bad(`${name} is no object`);
-  const dtype = typeof entry.dtype === "string" ? NAMES[entry.dtype] : undefined;
+  const dtype =
+    typeof entry.dtype === "string" && Object.hasOwn(NAMES, entry.dtype) ? NAMES[entry.dtype] : undefined;
   if (!dtype) return bad(`${name} has the dtype ${String(entry.dtype)}, which is not supported`);
   const shape = entry.shape;
   const offsets = entry.data_offsets;
@@ -257,8 +255,12 @@ function readInfo(name: string, entry: unknown, start: number, bad: (why: string
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
     return bad(`${name} has no proper data_offsets`);
   const [begin, end] = offsets as [number, number];
-  const nbytes = shape.reduce((a, b) => a * b, elementSize(dtype));
-  if (!Number.isSafeInteger(nbytes) || end - begin !== nbytes)
-    return bad(`${name} needs ${nbytes} bytes and has ${end - begin}`);
+  // Also where a zero makes the whole product zero: the engine multiplies from the left.
+  let nbytes = elementSize(dtype);
+  for (const size of shape) {
+    nbytes *= size;
+    if (!Number.isSafeInteger(nbytes)) return bad(`${name} has a shape that is too large`);
+  }
+  if (end - begin !== nbytes) return bad(`${name} needs ${nbytes} bytes and has ${end - begin}`);
   return { dtype, shape, offset: start + begin, nbytes };
 }

@@ -1,3 +1,4 @@
+import { markAsUntransferable } from "node:worker_threads";
 import { native } from "@spo/native";
 import { type Device, type DType, dtypeCode, dtypeName, elementSize } from "./dtype.js";
 import { setTensorConstructor, wrap } from "./handle.js";
@@ -193,12 +194,13 @@ export function tensor(data: Nested | TypedArray, { dtype, device, shape }: Tens
     for (const element of value) walk(element, depth + 1);
   };
   walk(data, 0);
+  // By way of float64 for the other dtypes: float32 would round integers above 2^24.
   const array =
     dtype === "int64"
       ? BigInt64Array.from(flat, BigInt)
-      : dtype === "float64"
-        ? Float64Array.from(flat)
-        : Float32Array.from(flat);
+      : dtype === undefined || dtype === "float32"
+        ? Float32Array.from(flat)
+        : Float64Array.from(flat);
   return place(wrap(native.fromBuffer(array, dtypeCode(dtypeOf(array)), shape ?? found, true)));
 
   function place(made: Tensor): Tensor {
@@ -209,8 +211,17 @@ export function tensor(data: Nested | TypedArray, { dtype, device, shape }: Tens
   }
 }
 
-/** A tensor over the array's own memory, without a copy: each sees what the other writes. The array lives as long as the tensor. */
+/**
+ * A tensor over the array's own memory, without a copy: each sees what the other writes. The array lives as long as the tensor.
+ *
+ * Its buffer can no longer be transferred to another thread, which would take the memory away from the tensor. Throws for a buffer that
+ * can be resized.
+ */
 export function tensorOver(array: TypedArray, shape: readonly number[] = [array.length]): Tensor {
+  const buffer: ArrayBufferLike & { resizable?: boolean } = array.buffer;
+  if (buffer.resizable)
+    throw new TypeError("tensorOver needs a buffer of fixed length; copy it with tensor(…)");
+  markAsUntransferable(buffer);
   return wrap(native.fromBuffer(array, dtypeCode(dtypeOf(array)), shape, false));
 }
 
