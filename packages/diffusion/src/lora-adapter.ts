@@ -1,5 +1,5 @@
 // An adapter apart from any file layout and any model: what the layouts are read into and written from.
-import { noGrad, scope, type Tensor } from "@spo/torch";
+import { type Device, type Module, noGrad, scope, type Tensor } from "@spo/torch";
 import type { CLIPTextModel } from "./clip-text.js";
 import { adapterShapes, attach, type Lora, type LoraLayer, setWeights } from "./lora.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
@@ -62,10 +62,13 @@ export function applyAdapter(
   source = "the adapter",
 ): Partial<Record<keyof LoraParts, Lora>> {
   const faults: Misfit[] = [];
+  const modules = new Map(
+    LORA_PARTS.map((part): [string, Map<string, Module> | undefined] => [part, parts[part]?.modules()]),
+  );
   for (const [layer, { down, up }] of adapter) {
     const [part, name] = splitPart(layer);
-    const model = parts[part as keyof LoraParts];
-    const module = model?.modules().get(name);
+    const model = modules.get(part);
+    const module = model?.get(name);
     const rank = down.shape[0] as number;
     const wanted = adapterShapes(module, rank);
     if (!model) faults.push([layer, "a part that this model does not have or that was not given"]);
@@ -97,20 +100,12 @@ export function applyAdapter(
     );
     for (const [name, { down, up }] of layers) {
       const layer = lora.layers.get(name) as LoraLayer;
-      const place = { dtype: "float32", device: layer.weight.device } as const;
       noGrad(() =>
         scope(() =>
           setWeights(
             layer,
-            // A copy: training would write into the file's memory, and a second use of the adapter would see it.
-            down
-              .to(place)
-              .reshape([...layer.lora_A.shape])
-              .clone(),
-            up
-              .to(place)
-              .reshape([...layer.lora_B.shape])
-              .clone(),
+            ownCopy(down, layer.weight.device).reshape([...layer.lora_A.shape]),
+            ownCopy(up, layer.weight.device).reshape([...layer.lora_B.shape]),
           ),
         ),
       );
@@ -119,6 +114,12 @@ export function applyAdapter(
   }
   return loras;
 }
+
+/** In float32, and always one copy: training would write into the file's memory, and a second use of the adapter would see it. */
+const ownCopy = (x: Tensor, device: Device): Tensor =>
+  x.dtype === "float32" && x.device === device
+    ? x.detach().clone()
+    : x.detach().to({ dtype: "float32", device });
 
 /** Equal but for sizes of 1 at the end: files store the adapter of a 1×1 convolution either way. */
 function fits(found: readonly number[], wanted: readonly number[]): boolean {
