@@ -63,6 +63,7 @@ export {
   saveModel,
 } from "./model-folder.js";
 export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./noise-schedule.js";
+export { savePipelineFolder } from "./pipeline-folder.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./pndm.js";
 export { type PipelineConfigs, PUBLISHED } from "./published-configs.js";
 export { defaultLatentSize, type SampleOptions, sampleLatents } from "./sample-latents.js";
