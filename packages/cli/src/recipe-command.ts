@@ -7,6 +7,7 @@ import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import type { z } from "zod";
 import { loadEngine } from "./engine.js";
 import type { CommonOptions } from "./program.js";
+import { resolveModels } from "./resolve-model.js";
 import { put, putJson } from "./terminal.js";
 
 export interface RecipeDescription<S extends z.ZodType> {
@@ -71,5 +72,6 @@ async function start<S extends z.ZodType>(
   await loadEngine();
   const recipe = await load();
   const { runRecipe } = await import("./run-recipe.js");
-  await runRecipe({ kind, recipe, config: config as z.output<S> & object, folder, json, quiet });
+  const inPlace = await resolveModels(config as z.output<S> & object, { quiet });
+  await runRecipe({ kind, recipe, config: inPlace, folder, json, quiet });
 }

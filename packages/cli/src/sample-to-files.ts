@@ -21,6 +21,7 @@ import { interruptible } from "./interruption.js";
 import { withPngText } from "./png-text.js";
 import { ProgressBar } from "./progress-bar.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
+import { resolveModel } from "./resolve-model.js";
 import { put, putJson } from "./terminal.js";
 import { version } from "./version.js";
 
@@ -30,10 +31,14 @@ export async function sampleToFiles(
   options: SampleCommandOptions,
 ): Promise<void> {
   const lines = readLines(prompts, options.from);
-  const loras = options.lora.map(parseLora);
+  const { quiet } = options;
+  const model = await resolveModel(options.model, { quiet });
+  const loras: { file: string; weight: number }[] = [];
+  for (const { file, weight } of options.lora.map(parseLora))
+    loras.push({ file: await resolveModel(file, { quiet }), weight });
   if (options.threads !== undefined) setThreads(options.threads);
-  const bar = new ProgressBar({ quiet: options.quiet });
-  const pipe = loadTextToImage(options.model, { dtype: options.dtype });
+  const bar = new ProgressBar({ quiet });
+  const pipe = loadTextToImage(model, { dtype: options.dtype });
   // Adapters that are not taken out again cost nothing in the weights.
   new LoraStack(
     pipe instanceof StableDiffusion

@@ -71,6 +71,8 @@ export function hubClient({
     connect: { timeout: patience.connectMs },
   });
   const home = new URL(endpoint).origin;
+  // A hub that was never reached is tried once more only: a machine without a network should say so soon.
+  let reached = false;
 
   /** One request and its redirects. */
   async function follow(
@@ -102,6 +104,7 @@ export function hubClient({
       let asked = 0;
       try {
         const { response, atHome } = await follow(address, init);
+        reached = true;
         if (response.ok) return response;
         const refusal = await refusalOf(response);
         // Elsewhere 403 means that the signed address is too old: the hub gives a new one.
@@ -118,7 +121,7 @@ export function hubClient({
       } catch (error) {
         signal?.throwIfAborted();
         if (error instanceof HubRefusal || error instanceof UserError) throw error;
-        if (tries >= patience.retries) throw unreachable(endpoint, error);
+        if (tries >= (reached ? patience.retries : 1)) throw unreachable(endpoint, error);
         reason = reasonOf(error);
       }
       await pause(tries, { patience, atLeastMs: asked, reason, signal, onRetry });

@@ -28,7 +28,7 @@ export default function (command: Command): void {
   command
     .description("Makes images from prompts.")
     .argument("[prompts...]", "texts; quote each")
-    .requiredOption("--model <folder>", "folder in diffusers layout")
+    .requiredOption("--model <model>", "folder in diffusers layout, or org/name[@revision] of a hub")
     .option("--from <file>", "prompts from a text file, one a line; - reads stdin")
     .option("--out <folder>", "where the images go; those that are there stay", "samples")
     .option("--seed <number>", "of the first image of each prompt; the next ones count on", wholeNumber, 0)
