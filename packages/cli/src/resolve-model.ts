@@ -6,11 +6,11 @@ import { ProgressBar } from "./progress-bar.js";
 
 /**
  * A path stays what it is; `org/name[@revision]` becomes its folder in the Hugging Face cache, `org/name/file.safetensors` a file there,
- * fetched when it is not there yet. What is on this machine goes before what is on a hub. variant: `fp16` for weights in half precision.
+ * fetched when it is not there yet. What is on this machine goes before what is on a hub. Options as those of `fetchModel`.
  */
 export async function resolveModel(
   model: string,
-  { quiet, variant }: { quiet?: boolean; variant?: string } = {},
+  { quiet, ...options }: { quiet?: boolean; variant?: string; configsOnly?: boolean } = {},
 ): Promise<string> {
   if (existsSync(model)) return model;
   const id = parseHubId(model);
@@ -20,7 +20,7 @@ export async function resolveModel(
   // No signal is handled: Ctrl-C ends the process at once, and the next call takes up what has arrived.
   try {
     return await fetchModel(id, {
-      variant,
+      ...options,
       onEvent: (event) => {
         if (event.type === "progress")
           bar.advance({ stage: model, done: event.done, total: event.total, detail: event.file });
@@ -47,7 +47,7 @@ export async function resolveModels<C extends object>(
   config: C,
   { quiet }: { quiet?: boolean } = {},
 ): Promise<C> {
-  const places: Record<string, unknown> = { ...config };
+  const places = { ...config } as Record<string, unknown>;
   for (const key of ["model", "spm", "init", "labeller", "vae"]) {
     const value = places[key];
     if (typeof value === "string") places[key] = await resolveModel(value, { quiet });

@@ -16,6 +16,8 @@ export interface FakeRequest {
 export interface Fault {
   /** End the connection after so many bytes of the answer. */
   cutAfter?: number;
+  /** Send so many bytes of the answer, then nothing, and do not end. */
+  stallAfter?: number;
   status?: number;
   headers?: Record<string, string>;
   /** In place of the contents. */
@@ -175,7 +177,8 @@ export class FakeHub {
       "content-length": sent.length,
       ...(range ? { "content-range": `bytes ${from}-${contents.length - 1}/${contents.length}` } : {}),
     });
-    if (fault.cutAfter === undefined) response.end(sent);
+    if (fault.stallAfter !== undefined) response.write(sent.subarray(0, fault.stallAfter));
+    else if (fault.cutAfter === undefined) response.end(sent);
     else response.write(sent.subarray(0, fault.cutAfter), () => response.destroy());
   }
 

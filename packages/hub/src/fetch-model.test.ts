@@ -130,6 +130,16 @@ describe("the cache", () => {
     });
   });
 
+  test("gets no weights when only the configs are wanted, and gets them when they are", async () => {
+    hub.commit("org/tiny", FILES);
+    const folder = await get(TINY, { configsOnly: true });
+    expect(existsSync(join(folder, "unet/config.json"))).toBe(true);
+    expect(existsSync(join(folder, UNET))).toBe(false);
+    await expect(get(TINY, { environment: { offline: true } })).rejects.toMatchObject({ code: "DATA" });
+    await get(TINY);
+    expect(existsSync(join(folder, UNET))).toBe(true);
+  });
+
   test("takes the fp16 weights when they are asked for", async () => {
     hub.commit("org/tiny", FILES);
     const folder = await get(TINY, { variant: "fp16" });

@@ -37,6 +37,8 @@ export interface FetchOptions {
   environment?: HubEnvironment;
   /** `fp16` for the half-precision weights of a pipeline, where it has them. */
   variant?: string;
+  /** Of a model's folder only configs and tokenizer files, no weights. */
+  configsOnly?: boolean;
   signal?: AbortSignal;
   onEvent?: (event: HubEvent) => void;
   patience?: Partial<Patience>;
@@ -52,7 +54,7 @@ export async function fetchModel(id: HubId, options: FetchOptions = {}): Promise
   const environment = options.environment ?? hubEnvironment();
   const repo = repoCache(environment.cache, id.repo);
   // A commit never changes: what is whole needs no look at the hub.
-  const cached = fromCache(repo, id, options.variant);
+  const cached = fromCache(repo, id, options);
   if (typeof cached === "string" && (environment.offline || isCommit(id.revision))) return cached;
   if (environment.offline) throw notCached(id, cached as CacheMiss, environment.cache);
 
@@ -96,8 +98,9 @@ interface Online {
 async function fetchOnline(
   id: HubId,
   { environment: { endpoint }, repo, client, patience }: Online,
-  { variant, signal, onEvent }: FetchOptions,
+  options: FetchOptions,
 ): Promise<string> {
+  const { signal, onEvent } = options;
   const { fetch } = client;
   const hub = { hubUrl: endpoint, fetch };
   const { sha: commit } = await modelInfo({
@@ -112,7 +115,7 @@ async function fetchOnline(
   for await (const entry of listFiles({ repo: id.repo, revision: commit, recursive: true, ...hub })) {
     if (entry.type === "file") remote.set(entry.path, remoteFile(entry, endpoint));
   }
-  const wanted = choose(id, [...remote.keys()], { endpoint, variant, onEvent }).map(
+  const wanted = choose(id, [...remote.keys()], endpoint, options).map(
     (path) => remote.get(path) as RemoteFile,
   );
 
@@ -184,7 +187,8 @@ const oddAnswer = (endpoint: string, what: string): UserError =>
 function choose(
   id: HubId,
   paths: readonly string[],
-  { endpoint, variant, onEvent }: { endpoint: string; variant?: string; onEvent?: FetchOptions["onEvent"] },
+  endpoint: string,
+  { variant, configsOnly, onEvent }: FetchOptions,
 ): string[] {
   if (id.file) {
     if (paths.includes(id.file)) return [id.file];
@@ -219,6 +223,7 @@ function choose(
       hint: "safetensors and PyTorch's .bin are. Perhaps another revision, such as @fp16, has them.",
     });
   }
+  if (configsOnly) return files.filter((path) => !/\.(safetensors|bin)$/.test(path));
   if (otherVariant.length > 0) {
     const message = `${id.repo} has no ${variant} weights in ${otherVariant.map((folder) => folder || "its folder").join(", ")}; the plain ones are taken.`;
     onEvent?.({ type: "note", message });
@@ -244,7 +249,7 @@ interface CacheMiss {
 }
 
 /** What the cache has by itself: a path, or what it lacks. */
-function fromCache(repo: RepoCache, id: HubId, variant: string | undefined): string | CacheMiss {
+function fromCache(repo: RepoCache, id: HubId, { variant, configsOnly }: FetchOptions): string | CacheMiss {
   const commit = cachedCommit(repo, id.revision);
   const revisions = cachedRevisions(repo);
   if (commit === undefined) return { missing: [], revisions };
@@ -253,6 +258,7 @@ function fromCache(repo: RepoCache, id: HubId, variant: string | undefined): str
   if (id.file) {
     return files.includes(id.file) ? join(folder, id.file) : { commit, missing: [id.file], revisions };
   }
+  if (configsOnly && files.some((path) => path.endsWith("config.json"))) return folder;
   const missing = missingParts(files, readIndex(join(folder, "model_index.json")), variant);
   return missing.length === 0 ? folder : { commit, missing, revisions };
 }

@@ -1,0 +1,136 @@
+// The hub's client between processes, and with Python's. Everything is asked of a server on this machine.
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FakeHub } from "../packages/hub/src/fake-hub.fixture.js";
+
+const FILE = "unet/diffusion_pytorch_model.safetensors";
+const WEIGHTS = randomBytes(2_000_000);
+const SHA256 = createHash("sha256").update(WEIGHTS).digest("hex");
+const FILES = {
+  "model_index.json": '{"unet": ["diffusers", "UNet2DConditionModel"]}',
+  "unet/config.json": "{}",
+  [FILE]: WEIGHTS,
+};
+
+let hub: FakeHub;
+let cache: string;
+beforeEach(async () => {
+  hub = await FakeHub.start();
+  cache = mkdtempSync(join(tmpdir(), "hub-"));
+});
+afterEach(async () => {
+  await hub[Symbol.asyncDispose]();
+  rmSync(cache, { recursive: true });
+});
+
+const variables = (more: Record<string, string> = {}): NodeJS.ProcessEnv => ({
+  ...process.env,
+  HF_ENDPOINT: hub.endpoint,
+  HF_HUB_CACHE: cache,
+  HF_HUB_DISABLE_IMPLICIT_TOKEN: "1",
+  HF_HUB_DISABLE_XET: "1",
+  HF_HUB_DISABLE_TELEMETRY: "1",
+  HF_HUB_OFFLINE: "0",
+  NO_PROXY: "*",
+  ...more,
+});
+
+const client = new URL("../packages/hub/dist/index.js", import.meta.url).href;
+/** A process that fetches a model and prints its folder. */
+function fetchElsewhere(id: object, more: Record<string, string> = {}): ChildProcess {
+  const program = `import { fetchModel } from ${JSON.stringify(client)};
+    console.log(await fetchModel(${JSON.stringify(id)}));`;
+  return spawn(process.execPath, ["--input-type=module", "-e", program], { env: variables(more) });
+}
+
+async function outputOf(child: ChildProcess): Promise<string> {
+  let [out, err] = ["", ""];
+  child.stdout?.on("data", (data) => {
+    out += data;
+  });
+  child.stderr?.on("data", (data) => {
+    err += data;
+  });
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  if (code !== 0) throw new Error(`exit code ${code}: ${err}`);
+  return out.trim();
+}
+
+const downloads = () => hub.downloads(FILE).filter(({ at }) => at === "storage");
+const TINY = { repo: "org/tiny", revision: "main" };
+
+test("of two processes that want a model at once one fetches it, and both have it", async () => {
+  hub.commit("org/tiny", FILES);
+  const folders = await Promise.all([fetchElsewhere(TINY), fetchElsewhere(TINY)].map(outputOf));
+  expect(folders[0]).toBe(folders[1]);
+  expect(readFileSync(join(folders[0] as string, FILE)).equals(WEIGHTS)).toBe(true);
+  expect(downloads()).toHaveLength(1);
+});
+
+test("what a killed process had fetched is taken up by the next one", async () => {
+  hub.commit("org/tiny", FILES);
+  hub.onDownload = ({ path }) => (path.endsWith(FILE) ? { stallAfter: 1_200_000 } : undefined);
+  const first = fetchElsewhere(TINY);
+  const blobs = join(cache, "models--org--tiny", "blobs");
+  const arrived = (): boolean => {
+    try {
+      return readdirSync(blobs).some(
+        (name) => name.endsWith(".part") && readFileSync(join(blobs, name)).length > 0,
+      );
+    } catch {
+      return false;
+    }
+  };
+  await expect.poll(arrived, { timeout: 300_000, interval: 100 }).toBe(true);
+  first.kill("SIGKILL");
+  await new Promise((resolve) => first.on("close", resolve));
+  hub.onDownload = () => undefined;
+  const folder = await outputOf(fetchElsewhere(TINY));
+  expect(readFileSync(join(folder, FILE)).equals(WEIGHTS)).toBe(true);
+  expect(downloads().at(-1)?.range).toMatch(/^bytes=[1-9]\d*-/);
+  expect(readdirSync(blobs).filter((name) => name.includes(".part"))).toEqual([]);
+});
+
+const script = fileURLToPath(new URL("python/hub_cache.py", import.meta.url));
+const python = process.env.SPO_PYTHON ?? "python3";
+const hasPython = spawnSync(python, ["-c", "import huggingface_hub"]).status === 0;
+
+describe.skipIf(!hasPython)("Python's huggingface_hub (skipped where it is not installed)", () => {
+  const inPython = async (revisions: string[], more: Record<string, string> = {}) =>
+    JSON.parse(
+      await outputOf(spawn(python, [script, "org/tiny", FILE, ...revisions], { env: variables(more) })),
+    ) as Record<string, { folder: string; file: string; sha256: string }>;
+
+  test("finds what we fetched, offline, by branch and by commit", async () => {
+    const commit = hub.commit("org/tiny", FILES);
+    const folder = await outputOf(fetchElsewhere(TINY));
+    const asked = hub.requests.length;
+    const found = await inPython(["main", commit], { HF_HUB_OFFLINE: "1" });
+    const expected = { folder, file: join(folder, FILE), sha256: SHA256 };
+    expect(found).toEqual({ main: expected, [commit]: expected });
+    expect(hub.requests).toHaveLength(asked);
+  });
+
+  test("fetches what we find, offline, by branch and by commit", async () => {
+    const commit = hub.commit("org/tiny", FILES);
+    const { main } = await inPython(["main"]);
+    const asked = hub.requests.length;
+    for (const revision of ["main", commit])
+      expect(await outputOf(fetchElsewhere({ ...TINY, revision }, { HF_HUB_OFFLINE: "1" }))).toBe(
+        main?.folder,
+      );
+    expect(hub.requests).toHaveLength(asked);
+  });
+
+  test("does not fetch again what we fetched", async () => {
+    hub.commit("org/tiny", FILES);
+    await outputOf(fetchElsewhere(TINY));
+    expect((await inPython(["main"])).main?.sha256).toBe(SHA256);
+    expect(downloads()).toHaveLength(1);
+  });
+});
