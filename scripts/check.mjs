@@ -35,6 +35,7 @@ const steps = [
     },
   ],
   ["generated files", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
+  ["tables in README", command(process.execPath, [join(root, "scripts/results-table.mjs"), "--check"])],
   ["fast tests", command(binary("vitest"), ["run", "--project", "fast"])],
 ];
 

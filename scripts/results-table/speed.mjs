@@ -1,0 +1,47 @@
+// @ts-check
+// Ours against Python's torch and diffusers, from the files that `npm run bench` writes.
+import { markdownTable } from "./marked.mjs";
+
+/** @typedef {import("../bench/figures.mjs").Figures} Figures */
+/** @typedef {{ command: string, date: string, machine: Record<string, unknown>, threads: number, cases: Figures[] }} BenchRecord */
+
+const MAKE =
+  "No results are committed yet. `npm run bench` makes them (Python's torch and diffusers beside: `SPO_PYTHON`), `npm run results` writes them here.";
+
+/**
+ * @param {ReadonlyMap<string, BenchRecord>} results by file name
+ * @returns {string}
+ */
+export function speedTable(results) {
+  const rows = [...results].flatMap(([name, { command, cases }]) =>
+    cases
+      .filter(({ python, ratio }) => python && ratio)
+      .map(({ name: which, ours, python, ratio, target, met }) => [
+        `${name}: ${which}`,
+        seconds(ours.cpu.min),
+        seconds(python?.cpu.min ?? Number.NaN),
+        (ratio?.cpu ?? Number.NaN).toFixed(2),
+        (ratio?.memory ?? Number.NaN).toFixed(2),
+        target ? `${target.of} ≤ ${target.ratio}: ${met ? "met" : "missed"}` : "",
+        `\`${command}\``,
+      ]),
+  );
+  if (rows.length === 0) return MAKE;
+  const head = ["", "ours", "Python", "CPU time ratio", "peak memory ratio", "aim", "command"];
+  const dates = [...new Set([...results.values()].map(({ date }) => date))].sort();
+  const machines = [...new Set([...results.values()].map(({ machine }) => machineName(machine)))];
+  const told =
+    `Least CPU seconds of both sides by turns in one run; a ratio below 1 is in our favour. ` +
+    `${[...machines, dates.join(", ")].filter(Boolean).join("; ")}. Files: \`bench/results/\`.`;
+  return `${markdownTable(head, rows)}\n\n${told}`;
+}
+
+/** @param {Record<string, unknown>} machine */
+const machineName = (machine) => [machine?.cpu ?? machine?.model].filter(Boolean).join("");
+
+/** @param {number} value */
+function seconds(value) {
+  if (value >= 1) return `${value.toFixed(2)} s`;
+  if (value >= 1e-3) return `${(value * 1e3).toFixed(2)} ms`;
+  return `${(value * 1e6).toFixed(2)} µs`;
+}
