@@ -26,6 +26,8 @@ export const ArtworkJudgeConfig = z.strictObject({
   captions: z.array(z.string()).min(2),
   /** Channels of its stages; each halves the side. */
   widths: z.array(z.int().positive()).min(1),
+  /** The same of the network that looks at patches. */
+  patchWidths: z.array(z.int().positive()).min(1),
 });
 export type ArtworkJudgeConfig = z.output<typeof ArtworkJudgeConfig>;
 
@@ -50,13 +52,6 @@ class Stage extends Module {
   }
 }
 
-export interface ArtworkVerdict {
-  /** log p(concept | image) [n, concepts]. */
-  logProbs: Tensor;
-  /** Logit of being real artwork rather than generated or damaged [n]. */
-  realism: Tensor;
-}
-
 /**
  * A small convolutional network that says what a picture shows and whether it looks like real artwork.
  *
@@ -65,44 +60,66 @@ export interface ArtworkVerdict {
 export class ArtworkJudge extends Module {
   readonly stages: Stage[];
   readonly concept: Linear;
-  readonly realism_1: Linear;
-  readonly realism_2: Linear;
+  readonly patch_stages: Stage[];
+  readonly patch_realism: Conv2d;
   readonly #config: ArtworkJudgeConfig;
 
   constructor(config: ArtworkJudgeConfig) {
     super();
     this.#config = config;
     this.stages = config.widths.map((width, i) => new Stage(config.widths[i - 1] ?? 3, width));
-    const features = 2 * (config.widths.at(-1) as number);
+    const features = 2 * config.widths.reduce((sum, width) => sum + width, 0);
     this.concept = new Linear(features, config.concepts.length);
-    this.realism_1 = new Linear(features, 64);
-    this.realism_2 = new Linear(64, 1);
+    this.patch_stages = config.patchWidths.map(
+      (width, i) => new Stage(config.patchWidths[i - 1] ?? 3, width),
+    );
+    this.patch_realism = new Conv2d(config.patchWidths.at(-1) as number, 1, 1);
   }
 
   get config(): ArtworkJudgeConfig {
     return this.#config;
   }
 
-  /** x [n, 3, h, w] in [−1, 1] → mean and maximum of the last stage's channels [n, 2·width]. */
+  /**
+   * x [n, 3, h, w] in [−1, 1] → mean and maximum of every stage's channels [n, 2·Σwidths]: the late ones know the content, the early ones
+   * how it is drawn.
+   */
   features(x: Tensor): Tensor {
     return scope(() => {
-      let h = x;
-      for (const stage of this.stages) h = stage.forward(h);
-      return cat([h.mean([2, 3]), h.amax([2, 3])], 1);
+      let h = x.neg().add(1); // white paper is 0, as the padding of the convolutions is
+      const pooled: Tensor[] = [];
+      for (const stage of this.stages) {
+        h = stage.forward(h);
+        pooled.push(h.mean([2, 3]), h.amax([2, 3]));
+      }
+      return cat(pooled, 1);
     });
   }
 
-  /** From features [n, 2·width]. dropout: a generator while training, to drop 30 % of the features. */
-  verdict(features: Tensor, dropout?: Generator): ArtworkVerdict {
+  /**
+   * log p(concept | image) [n, concepts], from features [n, 2·Σwidths].
+   *
+   * dropout: a generator while training, to drop 30 % of the features.
+   */
+  logProbs(features: Tensor, dropout?: Generator): Tensor {
     return scope(() => {
-      const dropped = (): Tensor =>
-        dropout
-          ? features
-              .mul(rand(features.shape, { generator: dropout }).gt(0.3).to({ dtype: "float32" }))
-              .div(0.7)
-          : features;
-      const realism = this.realism_2.forward(silu(this.realism_1.forward(dropped()))).squeeze(1);
-      return { logProbs: this.concept.forward(dropped()).logSoftmax(-1), realism };
+      const kept = dropout
+        ? features.mul(rand(features.shape, { generator: dropout }).gt(0.3).to({ dtype: "float32" })).div(0.7)
+        : features;
+      return this.concept.forward(kept).logSoftmax(-1);
+    });
+  }
+
+  /**
+   * Logit of being real artwork rather than generated or damaged [n], from x [n, 3, h, w] in [−1, 1].
+   *
+   * The mean of what patches say: a network that saw whole images would know the few real ones by heart.
+   */
+  realism(x: Tensor): Tensor {
+    return scope(() => {
+      let h = x.neg().add(1);
+      for (const stage of this.patch_stages) h = stage.forward(h);
+      return this.patch_realism.forward(h).mean([1, 2, 3]);
     });
   }
 }

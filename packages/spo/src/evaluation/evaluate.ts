@@ -75,11 +75,13 @@ function measure(
       const captions = judge.config.captions;
       const places = choices.map((choice) => captions.indexOf(choice));
       const features = judge.features(images);
-      const verdict = judge.verdict(features);
-      const among = verdict.logProbs.indexSelect(1, tensor(places, { dtype: "int64" })).logSoftmax(-1); // [n, choices]
+      const among = judge
+        .logProbs(features)
+        .indexSelect(1, tensor(places, { dtype: "int64" }))
+        .logSoftmax(-1); // [n, choices]
       const logProbs = among.toNumbers();
       const likeliest = among.argmax(-1).toNumbers();
-      const realism = verdict.realism.toNumbers();
+      const realism = judge.realism(images).toNumbers();
       const rows = features.toNumbers();
       const width = features.shape[1] as number;
       // At timestep 0 nothing looks at latents.

@@ -10,27 +10,42 @@ export interface GroupedFeatures {
 
 /**
  * Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ on features, each standardised over the real ones; with
- * its 95 % bootstrap interval.
+ * its 95 % bootstrap interval over the groups.
  *
- * 0 for equal distributions; may be a little below. Groups are drawn as wholes, real and generated images of a prompt together; a row
- * that is drawn twice is not compared with itself. Source: Bińkowski et al. 2018, section 3.
+ * Every group counts alike, whatever its number of images (at least two real and two generated ones), so that prompts are no difference
+ * between real and generated. 0 for equal distributions; may be a little below. Source: Bińkowski et al. 2018, section 3.
  */
 export function kernelDistance(real: GroupedFeatures, generated: GroupedFeatures): Estimate {
+  const names = [...new Set(generated.groups)];
+  const rowsOf = ({ groups }: GroupedFeatures): number[][] =>
+    names.map((name) => groups.flatMap((group, row) => (group === name ? [row] : [])));
+  const [r, g] = [rowsOf(real), rowsOf(generated)];
   const { rr, gg, rg } = kernels(real.features, generated.features);
   const [n, m] = [real.features.length, generated.features.length];
-  const groups = [...real.groups, ...generated.groups];
-  return bootstrap(
-    groups.length,
-    (rows) => {
-      const [r, g] = [new Float64Array(n), new Float64Array(m)];
-      for (const row of rows) {
-        if (row < n) r[row] = (r[row] as number) + 1;
-        else g[row - n] = (g[row - n] as number) + 1;
-      }
-      return within(rr, r) + within(gg, g) - 2 * between(rg, r, g);
-    },
-    { groups },
+  /** What a pair of groups adds to the distance. */
+  const share = names.map((_, a) =>
+    names.map(
+      (_, b) =>
+        blockMean(rr, n, r[a] as number[], r[b] as number[], a === b) +
+        blockMean(gg, m, g[a] as number[], g[b] as number[], a === b) -
+        blockMean(rg, m, r[a] as number[], g[b] as number[], false) -
+        blockMean(rg, m, r[b] as number[], g[a] as number[], false),
+    ),
   );
+  return bootstrap(names.length, (drawn) => {
+    const own = drawn.reduce((sum, a) => sum + (share[a]?.[a] as number), 0) / drawn.length;
+    let cross = 0;
+    let pairs = 0;
+    for (const a of drawn) {
+      for (const b of drawn) {
+        if (a === b) continue; // also two draws of one group, which would count it twice as much
+        cross += share[a]?.[b] as number;
+        pairs++;
+      }
+    }
+    const alone = 1 / drawn.length;
+    return pairs === 0 ? own : alone * own + (1 - alone) * (cross / pairs);
+  });
 }
 
 /** Kernel matrices in row-major order: real with real, generated with generated, real with generated. */
@@ -53,30 +68,22 @@ function kernels(
   );
 }
 
-/** Mean of k over pairs of different rows, row i weighted by how often it was drawn. */
-function within(k: Float32Array, weight: Float64Array): number {
+/** Mean of the kernel over rows × columns; `different` leaves out a row with itself. */
+function blockMean(
+  kernel: Float32Array,
+  width: number,
+  rows: readonly number[],
+  columns: readonly number[],
+  different: boolean,
+): number {
   let sum = 0;
-  let total = 0;
-  for (const [i, wi] of weight.entries()) {
-    if (wi === 0) continue;
-    for (const [j, wj] of weight.entries()) {
-      if (wj === 0 || i === j) continue;
-      sum += wi * wj * (k[i * weight.length + j] as number);
-      total += wi * wj;
+  let count = 0;
+  for (const i of rows) {
+    for (const j of columns) {
+      if (different && i === j) continue;
+      sum += kernel[i * width + j] as number;
+      count++;
     }
   }
-  return sum / total;
-}
-
-function between(k: Float32Array, rows: Float64Array, columns: Float64Array): number {
-  let sum = 0;
-  let total = 0;
-  for (const [i, wi] of rows.entries()) {
-    if (wi === 0) continue;
-    for (const [j, wj] of columns.entries()) {
-      sum += wi * wj * (k[i * columns.length + j] as number);
-      total += wi * wj;
-    }
-  }
-  return sum / total;
+  return sum / count;
 }

@@ -5,6 +5,7 @@ import { z } from "zod";
 const Counts = z.strictObject({
   feedback: z.int().min(0).describe("two samples of the base, ranked by the labeller"),
   real: z.int().min(0).describe("real artwork over a sample of the base"),
+  redrawn: z.int().min(0).describe("real artwork over the base's redrawing of it"),
   damaged: z.int().min(0).describe("real artwork over the same, damaged"),
   mismatched: z.int().min(0).describe("real artwork over that of another concept, of similar colours"),
 });
@@ -19,12 +20,12 @@ export const MakePairsConfig = z.strictObject({
   samplesPerPrompt: z.int().positive().default(20),
   testSamplesPerPrompt: z.int().positive().default(12),
   guidanceScale: z.number().default(3),
-  train: Counts.prefault({ feedback: 1000, real: 800, damaged: 500, mismatched: 200 }),
-  test: Counts.prefault({ feedback: 160, real: 120, damaged: 80, mismatched: 40 }),
+  train: Counts.prefault({ feedback: 800, real: 500, redrawn: 1000, damaged: 500, mismatched: 400 }),
+  test: Counts.prefault({ feedback: 100, real: 100, redrawn: 80, damaged: 80, mismatched: 40 }),
   gap: z
     .number()
     .min(0)
-    .default(0.7)
+    .default(1)
     .describe("least difference of the labeller's scores, in standard deviations"),
   quality: z.int().min(1).max(100).default(92).describe("of the WebP images; both sides of a pair alike"),
   seed: z.int().min(0).default(33),

@@ -9,6 +9,7 @@ import { rowsOfHalf } from "../data/halves.js";
 import { type PairRow, writePairs } from "../data/pairs.js";
 import { rgbFromPixels } from "../data/pixels.js";
 import { readPrompts } from "../data/prompts.js";
+import { redrawAll } from "../data/redraw.js";
 import { quantised, roundTrip, sampleImages } from "../evaluation/samples.js";
 import type { MakePairsConfig } from "./make-pairs-config.js";
 import { generatorAt } from "./randomness.js";
@@ -37,6 +38,7 @@ export async function* makePairs(
   const held = new Set(readPrompts(config.testPrompts));
   const trained = new Set(readPrompts(config.trainPrompts));
 
+  const words = new Set([...trained, ...held]);
   const written: PairRow[] = [];
   for (const [split, prompts, perPrompt, counts] of [
     ["train", [...trained], config.samplesPerPrompt, config.train],
@@ -61,7 +63,28 @@ export async function* makePairs(
     const samples = keep(cat(chunks));
     // Concepts that the base does not know may be shown damaged while training; held-out ones only when measuring.
     const others = captionOf.flatMap((caption, i) => ((split === "test") === held.has(caption) ? [i] : []));
+    const redrawn: Pair[] = [];
+    for (let pass = 0; redrawn.length < counts.redrawn && others.length > 0; pass++) {
+      const place = (i: number): number => others[(i + pass) % others.length] as number; // another strength in each pass
+      const order = others.map((_, i) => place(i));
+      const pixels = scope(() => real.indexSelect(0, tensor(order, { dtype: "int64" })));
+      const captions = order.map((row) => captionOf[row] as string);
+      const random = generatorAt(config.seed, split, "redraw", pass);
+      const drawing = { steps: 20, guidanceScale: config.guidanceScale };
+      for (const { rows: drawn, images } of redrawAll(pipe, pixels, captions, words, drawing, random)) {
+        for (const [i, at] of drawn.entries()) {
+          const caption = captions[at] as string;
+          redrawn.push({ caption, win: rowOf(pixels, at), lose: rowOf(images, i), kind: "redrawn" });
+        }
+        images.dispose();
+        yield* run.phase(`redrawings for ${split}`, Math.min(redrawn.length, counts.redrawn), counts.redrawn);
+        signal.throwIfAborted();
+      }
+      pixels.dispose();
+    }
+    const kept = takeSome(redrawn, counts.redrawn, generator);
     const pairs = noGrad(() => [
+      ...kept,
       ...feedbackPairs(
         {
           samples,
@@ -105,6 +128,17 @@ export async function* makePairs(
   }
   writePairs(config.output, written);
   yield* run.done({ output: config.output, pairs: written.length });
+}
+
+/** A random `count` of the pairs; the rest is freed. */
+function takeSome(pairs: readonly Pair[], count: number, generator: Generator): Pair[] {
+  const order = pairs.length === 0 ? [] : randperm(pairs.length, { generator }).toNumbers();
+  const shuffled = order.map((place) => pairs[place] as Pair);
+  for (const { win, lose } of shuffled.slice(count)) {
+    win.dispose();
+    lose.dispose();
+  }
+  return shuffled.slice(0, count);
 }
 
 async function encode(image: Tensor, quality: number): Promise<Uint8Array> {
@@ -214,10 +248,9 @@ export function verdicts(
   const realism: number[] = [];
   scope(() => {
     for (const part of images.split(64)) {
-      const verdict = scope(() => judge.verdict(judge.features(part)));
-      realism.push(...verdict.realism.toNumbers());
+      realism.push(...judge.realism(part).toNumbers());
       const width = judge.config.captions.length;
-      const all = verdict.logProbs.toNumbers();
+      const all = scope(() => judge.logProbs(judge.features(part))).toNumbers();
       for (let i = 0; i < (part.shape[0] as number); i++) {
         logProb.push(
           all[i * width + judge.config.captions.indexOf(captions[logProb.length] as string)] as number,

@@ -11,6 +11,7 @@ import {
   keep,
   noGrad,
   randint,
+  randperm,
   scope,
   type Tensor,
   tensor,
@@ -21,6 +22,7 @@ import { readArtwork } from "../data/artwork.js";
 import { augment, degrade } from "../data/augmentation.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { readPrompts } from "../data/prompts.js";
+import { redrawAll } from "../data/redraw.js";
 import { roundTrip, sampleImages } from "../evaluation/samples.js";
 import type { PretrainJudgeConfig } from "./pretrain-judge-config.js";
 import { generatorAt } from "./randomness.js";
@@ -46,6 +48,13 @@ export async function* pretrainJudge(
   const decoded = keep(scope(() => cat(roundTrip(pipe, real))));
 
   const prompts = readPrompts(config.prompts);
+  // It will be asked about the prompts' concepts: half of what it learns from is of them.
+  const asked = keep(
+    tensor(
+      rows.toNumbers().flatMap((row, i) => (prompts.includes(artwork.captions[row] as string) ? [i] : [])),
+      { dtype: "int64" },
+    ),
+  );
   const samples: Tensor[] = [];
   const settings = {
     seed: config.seed,
@@ -65,8 +74,32 @@ export async function* pretrainJudge(
   }
   const generated = keep(cat(samples));
   for (const chunk of samples) chunk.dispose();
+  const redrawings: Tensor[] = [];
+  const captionsOfRows = rows.toNumbers().map((row) => artwork.captions[row] as string);
+  const drawing = { steps: 20, guidanceScale: config.guidanceScale };
+  const words = new Set(prompts);
+  for (const { images, done } of redrawAll(
+    pipe,
+    real,
+    captionsOfRows,
+    words,
+    drawing,
+    generatorAt(config.seed, "redraw"),
+  )) {
+    redrawings.push(images);
+    yield* run.phase("redrawings by the base", done, rows.numel);
+    signal.throwIfAborted();
+  }
+  const redrawn = keep(cat(redrawings));
+  for (const chunk of redrawings) chunk.dispose();
 
-  const judge = new ArtworkJudge({ model_type: "artwork_judge", concepts, captions, widths: config.widths });
+  const judge = new ArtworkJudge({
+    model_type: "artwork_judge",
+    concepts,
+    captions,
+    widths: config.widths,
+    patchWidths: config.patchWidths,
+  });
   initialize(judge, generatorAt(config.seed, "initialize"));
   judge.requiresGrad_();
   const parameters = judge.parameters();
@@ -76,11 +109,13 @@ export async function* pretrainJudge(
   for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
-      const batch = noGrad(() => judgeBatch({ real, decoded, generated, labels }, config, generator));
-      const { logProbs, realism } = judge.verdict(judge.features(batch.images), generator);
+      const batch = noGrad(() =>
+        judgeBatch({ real, decoded, generated, redrawn, labels, asked }, config, generator),
+      );
       const known = batch.labels.shape[0] as number;
-      const conceptLoss = smoothedCrossEntropy(logProbs.narrow(0, 0, known), batch.labels, 0.05);
-      const judged = realism.narrow(0, known, batch.isReal.numel);
+      const logProbs = judge.logProbs(judge.features(batch.images.narrow(0, 0, known)), generator);
+      const conceptLoss = smoothedCrossEntropy(logProbs, batch.labels, 0.05);
+      const judged = judge.realism(batch.images.narrow(0, known, batch.isReal.numel));
       const realismLoss = binaryCrossEntropyWithLogits(judged, batch.isReal.mul(0.9).add(0.05));
       conceptLoss.add(realismLoss).backward();
       const realismAccuracy = judged.gt(0).eq(batch.isReal.gt(0.5)).to({ dtype: "float32" }).mean().item();
@@ -105,37 +140,54 @@ export async function* pretrainJudge(
   yield* run.done({ output: config.output });
 }
 
-/** One batch: real images with their concepts, then images that are real (32), generated (24) or damaged (8). */
+/** One batch: real images with their concepts, then images that are real (half), redrawn, generated or damaged. */
 function judgeBatch(
-  { real, decoded, generated, labels }: { real: Tensor; decoded: Tensor; generated: Tensor; labels: Tensor },
+  {
+    real,
+    decoded,
+    generated,
+    redrawn,
+    labels,
+    asked,
+  }: Record<"real" | "decoded" | "generated" | "redrawn" | "labels" | "asked", Tensor>,
   { batch, colour }: { batch: number; colour: number },
   generator: Generator,
 ): { images: Tensor; labels: Tensor; isReal: Tensor } {
   return scope(() => {
     const count = real.shape[0] as number;
     const half = Math.round(batch / 2);
-    const [damagedCount, generatedCount] = [Math.round(batch / 8), half - Math.round(batch / 8)];
+    const [damagedCount, generatedCount] = [Math.round(batch / 8), Math.round(batch / 8)];
+    const redrawnCount = half - damagedCount - generatedCount;
     const draw = (high: number, n: number): Tensor => randint(0, high, [n], { generator });
-    const known = draw(count, batch);
+    const known = cat([asked.indexSelect(0, draw(asked.numel, half)), draw(count, batch - half)]);
+    const mixed = randperm(batch, { generator });
+    const shuffled = known.indexSelect(0, mixed);
     // Most through the VAE, so that its traces do not give away what is real; some as they are.
     const crisp = Math.round(0.3 * batch);
     const first = cat([
-      real.indexSelect(0, known.narrow(0, 0, crisp)),
-      decoded.indexSelect(0, known.narrow(0, crisp, batch - crisp)),
+      real.indexSelect(0, shuffled.narrow(0, 0, crisp)),
+      decoded.indexSelect(0, shuffled.narrow(0, crisp, batch - crisp)),
     ]);
-    const shown = decoded.indexSelect(0, draw(count, half));
+    // As many of the prompts' concepts as among the generated: what is shown must not tell what is real.
+    const shown = decoded.indexSelect(
+      0,
+      cat([asked.indexSelect(0, draw(asked.numel, generatedCount)), draw(count, half - generatedCount)]),
+    );
+    const again = redrawn.indexSelect(0, draw(count, redrawnCount));
     const damaged = degrade(
       decoded.indexSelect(0, draw(count, damagedCount)),
       decoded.indexSelect(0, draw(count, damagedCount)),
       generator,
     );
     const sampled = generated.indexSelect(0, draw(generated.shape[0] as number, generatedCount));
-    const isReal = tensor(
-      Array.from({ length: half + generatedCount + damagedCount }, (_, i) => (i < half ? 1 : 0)),
-    );
+    const isReal = tensor(Array.from({ length: 2 * half }, (_, i) => (i < half ? 1 : 0)));
     return {
-      images: augment(cat([first, shown, sampled, damaged]), generator, { colour }),
-      labels: labels.indexSelect(0, known),
+      images: cat([
+        augment(first, generator, { colour }),
+        // Without resampling, which would blur away what tells a drawing from a real one.
+        augment(cat([shown, again, sampled, damaged]), generator, { colour, scale: 0, shift: 0 }),
+      ]),
+      labels: labels.indexSelect(0, shuffled),
       isReal,
     };
   });

@@ -26,6 +26,13 @@ export const PretrainTextToImageConfig = z.strictObject({
   textLayers: z.int().positive().default(2),
   batch: z.int().positive().default(16),
   steps: z.int().positive().default(6000),
+  cosineSteps: z
+    .int()
+    .positive()
+    .optional()
+    .describe(
+      "steps in which the learning rate falls to 0, when the training is to end before; default: steps",
+    ),
   lr: z.number().positive().default(1e-3),
   warmup: z.int().min(0).default(60),
   weightDecay: z.number().min(0).default(0.01),
