@@ -11,6 +11,7 @@ import {
   type Tap,
 } from "@spo/diffusion";
 import {
+  type DType,
   type Generator,
   Linear,
   loadWeights,
@@ -203,7 +204,12 @@ export const isTimeConditioning = (name: string): boolean =>
   name.startsWith("t_embedder.") || name.includes("adaLN_modulation.");
 
 /** Writes a folder that `loadSpm` reads; the weights under the published checkpoint's names. */
-export function saveSpm(folder: string, spm: StepAwarePreferenceModel, processor: ScoreProcessor): void {
+export function saveSpm(
+  folder: string,
+  spm: StepAwarePreferenceModel,
+  processor: ScoreProcessor,
+  { dtype }: { dtype?: DType } = {},
+): void {
   const config = { architectures: ["CLIPModel"], model_type: "clip", ...spm.config };
   const square = { height: processor.size, width: processor.size };
   const preprocessor = {
@@ -217,10 +223,13 @@ export function saveSpm(folder: string, spm: StepAwarePreferenceModel, processor
     image_mean: processor.mean,
     image_std: processor.std,
   };
-  const weights = new Map([...spm.namedParameters()].map(([name, value]) => [PREFIX + name, value]));
+  const weights = new Map(
+    [...spm.namedParameters()].map(([name, value]) => [PREFIX + name, value.detach().to({ dtype })]),
+  );
   writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
   writeFileAtomic(join(folder, "preprocessor_config.json"), `${JSON.stringify(preprocessor, null, 2)}\n`);
   writeSafetensors(join(folder, WEIGHTS), weights, { format: "pt" });
+  for (const tensor of weights.values()) tensor.dispose();
 }
 
 function place(

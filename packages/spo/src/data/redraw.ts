@@ -1,4 +1,4 @@
-import { ddimStep, type StableDiffusion } from "@spo/diffusion";
+import { guidedOutput, makeSampler, type StableDiffusion } from "@spo/diffusion";
 import { cat, type Generator, keep, noGrad, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { quantised } from "../evaluation/samples.js";
 
@@ -22,9 +22,8 @@ export function redraw(
   { strength, steps, guidanceScale }: RedrawSettings,
   generator: Generator,
 ): Tensor {
-  const { schedule } = pipe;
+  const sampler = makeSampler("ddim", pipe.schedule, steps, { eta: 1 });
   const first = Math.min(steps - 1, Math.round((1 - strength) * steps));
-  const visited = schedule.timesteps(steps).slice(first);
   const batch = 16;
   return keep(
     noGrad(() =>
@@ -32,27 +31,27 @@ export function redraw(
         const parts = pixels.split(batch).map((part, chunk) =>
           scope(() => {
             const texts = prompts.slice(chunk * batch, (chunk + 1) * batch);
-            const context = pipe.encodePrompts(texts);
-            const uncond = pipe.encodePrompts(texts.map(() => ""));
+            const conditions = pipe.encode(texts);
             const x0 = pipe.vae.encode(part).mean.mul(pipe.vae.scalingFactor);
+            const draw = (): Tensor => randn(x0.shape, { generator });
             const start = tensor(
-              texts.map(() => visited[0] as number),
+              texts.map(() => sampler.timesteps[first] as number),
               { dtype: "int64" },
             );
-            let xt = schedule.addNoise(x0, randn(x0.shape, { generator }), start);
-            for (const t of visited) {
-              xt = scope(() => {
-                const eps = pipe.epsOf(xt, pipe.predictOutput(xt, t, { context, uncond, guidanceScale }), t);
-                const alphaBarPrev = schedule.alphaBar(Math.max(t - schedule.stride(steps), 0));
-                const { mean, std } = ddimStep(xt, eps, {
-                  alphaBar: schedule.alphaBar(t),
-                  alphaBarPrev,
-                  eta: 1,
-                });
-                return mean.add(randn(xt.shape, { generator }), { alpha: std });
-              });
+            let x = pipe.schedule.addNoise(x0, draw(), start);
+            for (const [i, t] of sampler.timesteps.entries()) {
+              if (i < first) continue;
+              x = scope(
+                () =>
+                  sampler.step(
+                    { x, history: [] },
+                    guidedOutput(pipe.unet, x, t, conditions, guidanceScale),
+                    i,
+                    draw,
+                  ).x,
+              );
             }
-            return quantised(pipe.vae.decodeLatents(xt));
+            return quantised(pipe.vae.decodeLatents(x));
           }),
         );
         return cat(parts);

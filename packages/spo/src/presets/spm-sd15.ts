@@ -14,7 +14,5 @@ export default {
   bank: 0,
   cleanShare: 0,
   pixelNoise: 0,
-  shift: 0,
-  mirror: false,
   evalTimesteps: [0, 251, 501, 701, 951],
 } satisfies SpmPreset;

@@ -113,7 +113,7 @@ export async function* pretrainClip(
     }
     signal.throwIfAborted();
   }
-  saveSpm(config.output, spm, processor);
+  saveSpm(config.output, spm, processor, { dtype: "float16" });
   yield* run.done({ output: config.output });
 }
 

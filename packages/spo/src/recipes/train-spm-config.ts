@@ -27,6 +27,12 @@ export const TrainSpmConfig = z.strictObject({
     .describe(
       "noised and denoised pairs that are drawn once and used again; 0: new ones each step, as published",
     ),
+  maxTimestep: z
+    .int()
+    .min(0)
+    .max(999)
+    .default(999)
+    .describe("largest timestep drawn; the resampler judges none above that of its step firstBranch + 1"),
   cleanShare: z
     .number()
     .min(0)
@@ -38,8 +44,19 @@ export const TrainSpmConfig = z.strictObject({
     .min(0)
     .default(0)
     .describe("largest spread of noise on the pixels, against reading fine traces"),
-  shift: z.int().min(0).default(0).describe("largest shift of both images, pixels"),
-  mirror: z.boolean().default(false).describe("mirror both images of half of the pairs"),
+  augmentation: z
+    .strictObject({
+      colour: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(0)
+        .describe("largest change of saturation, tint and brightness, as a share"),
+      scale: z.number().min(0).max(0.5).default(0).describe("largest change of size, as a share"),
+      shift: z.number().min(0).max(0.5).default(0).describe("largest shift, as a share of the side"),
+    })
+    .optional()
+    .describe("random mirroring and changes, the same for both images of a pair; absent: none, as published"),
   evalEvery: z.int().positive().default(500),
   evalTimesteps: z
     .array(z.int().min(0).max(999))

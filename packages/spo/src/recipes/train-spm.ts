@@ -15,6 +15,7 @@ import {
   tensor,
   warmupLinear,
 } from "@spo/torch";
+import { augment } from "../data/augmentation.js";
 import { type PreferencePairs, readPairs } from "../data/pairs.js";
 import { type Denoiser, guidedDenoiser } from "../denoiser.js";
 import { type ScoreProcessor, trainPixels } from "../preprocess.js";
@@ -129,7 +130,7 @@ export async function* trainSpm(
   const drawSeen = (count: number, generator: Generator): SeenPairs => {
     const rows = randint(0, pairs.captions.length, [count], { generator }).toNumbers();
     const clean = rand([count], { generator }).lt(config.cleanShare).toNumbers();
-    const timesteps = randint(0, 1000, [count], { generator })
+    const timesteps = randint(0, config.maxTimestep + 1, [count], { generator })
       .toNumbers()
       .map((t, i) => (clean[i] ? 0 : t));
     return see(pairs, texts, rows, timesteps, generator);
@@ -183,7 +184,7 @@ export async function* trainSpm(
       const seen =
         bank.length > 0 ? pickSeen(bank, config.batch, generator) : drawSeen(config.batch, generator);
       const [pixels0, pixels1] = noGrad(() =>
-        augmentBoth(seen, config, generator).map((x) => trainPixels(x, processor)),
+        augmentBoth(seen, config, step).map((x) => trainPixels(x, processor)),
       ) as [Tensor, Tensor];
       const images = spm.imageFeatures(cat([pixels0, pixels1]), cat([seen.timesteps, seen.timesteps]));
       const captions = [...new Set(seen.rows.map((row) => texts.captionOf[row] as number))];
@@ -253,30 +254,21 @@ function pickSeen(bank: readonly SeenPairs[], count: number, generator: Generato
   });
 }
 
-/** The same random mirroring and shift for both images of a pair; noise for each. */
+/** The same random changes of both images of a pair; noise for each. */
 function augmentBoth(
   { image0, image1 }: SeenPairs,
-  { mirror, shift, pixelNoise }: { mirror: boolean; shift: number; pixelNoise: number },
-  generator: Generator,
+  { augmentation, pixelNoise, seed }: TrainSpmConfig,
+  step: number,
 ): Tensor[] {
   return scope(() => {
-    const count = image0.shape[0] as number;
-    const draw = (low: number, high: number): number[] =>
-      randint(low, high, [count], { generator }).toNumbers();
-    const mirrored = draw(0, 2);
-    const [down, right] = [draw(-shift, shift + 1), draw(-shift, shift + 1)];
+    const generator = generatorAt(seed, "noise", step);
     return [image0, image1].map((bytes) => {
-      let x = fromBytes(bytes);
-      if (mirror || shift > 0) {
-        x = cat(
-          x.split(1).map((one, i) => {
-            const turned = mirror && mirrored[i] ? one.flip([3]) : one;
-            return shift > 0 ? turned.roll([down[i] as number, right[i] as number], [2, 3]) : turned;
-          }),
-        );
-      }
+      // A generator of the same state for either side.
+      const x = augmentation
+        ? augment(fromBytes(bytes), generatorAt(seed, "augment", step), augmentation)
+        : fromBytes(bytes);
       if (pixelNoise === 0) return x;
-      const spread = rand([count, 1, 1, 1], { generator }).mul(pixelNoise);
+      const spread = rand([x.shape[0] as number, 1, 1, 1], { generator }).mul(pixelNoise);
       return x.add(randn(x.shape, { generator }).mul(spread));
     });
   });
