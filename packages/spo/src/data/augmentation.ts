@@ -42,6 +42,15 @@ export function augment(
   generator: Generator,
   { colour = 0.15, scale = 0.1, shift = 0.06 }: Augmentation = {},
 ): Tensor {
+  return scope(() => recolour(move(x, generator, { scale, shift }), generator, colour));
+}
+
+/** Mirrors half of the images, resizes and shifts all. x [n, 3, h, w] → the same shape. */
+export function move(
+  x: Tensor,
+  generator: Generator,
+  { scale, shift }: Record<"scale" | "shift", number>,
+): Tensor {
   return scope(() => {
     const n = x.shape[0] as number;
     const numbers = (low: number, high: number): number[] => uniform(n, low, high, generator).toNumbers();
@@ -54,13 +63,42 @@ export function augment(
         [0, size, down[i] as number],
       ]),
     );
-    let y = sample(x, affineGridGenerator(theta, x.shape, false));
-    if (colour === 0) return y;
-    const grey = y.mean([1], true);
-    y = grey.add(y.sub(grey).mul(uniform(n, 1 - colour, 1 + colour, generator)));
+    return sample(x, affineGridGenerator(theta, x.shape, false));
+  });
+}
+
+/** Changes saturation, tint and brightness; white stays white. x [n, 3, h, w] → the same shape. */
+export function recolour(x: Tensor, generator: Generator, colour: number): Tensor {
+  return scope(() => {
+    if (colour === 0) return x;
+    const n = x.shape[0] as number;
+    const grey = x.mean([1], true);
+    const y = grey.add(x.sub(grey).mul(uniform(n, 1 - colour, 1 + colour, generator)));
     const tint = uniform(n, 1 - 0.4 * colour, 1 + 0.4 * colour, generator, 3);
     const brightness = uniform(n, 1 - 0.6 * colour, 1 + 0.6 * colour, generator);
-    return y.neg().add(1).mul(tint).mul(brightness).neg().add(1); // white stays white
+    return y.neg().add(1).mul(tint).mul(brightness).neg().add(1);
+  });
+}
+
+/** Makes images clearly paler or stronger, and greyer or gaudier. x [n, 3, h, w] in [−1, 1] → the same shape. */
+export function fade(x: Tensor, generator: Generator): Tensor {
+  return scope(() => {
+    const n = x.shape[0] as number;
+    const either = (low: readonly [number, number], high: readonly [number, number]): Tensor =>
+      where(
+        uniform(n, 0, 1, generator).lt(0.6),
+        uniform(n, ...low, generator),
+        uniform(n, ...high, generator),
+      );
+    const grey = x.mean([1], true);
+    const y = grey.add(x.sub(grey).mul(either([0.5, 0.9], [1.1, 1.5])));
+    return y
+      .neg()
+      .add(1)
+      .mul(either([0.5, 0.85], [1.15, 1.4]))
+      .neg()
+      .add(1)
+      .clamp(-1, 1);
   });
 }
 

@@ -7,6 +7,7 @@ const Counts = z.strictObject({
   real: z.int().min(0).describe("real artwork over a sample of the base"),
   redrawn: z.int().min(0).describe("real artwork over the base's redrawing of it"),
   damaged: z.int().min(0).describe("real artwork over the same, damaged"),
+  faded: z.int().min(0).describe("real artwork over the same, paler or gaudier"),
   mismatched: z.int().min(0).describe("real artwork over that of another concept, of similar colours"),
 });
 
@@ -20,8 +21,15 @@ export const MakePairsConfig = z.strictObject({
   samplesPerPrompt: z.int().positive().default(20),
   testSamplesPerPrompt: z.int().positive().default(12),
   guidanceScale: z.number().default(3),
-  train: Counts.prefault({ feedback: 800, real: 500, redrawn: 1000, damaged: 500, mismatched: 400 }),
-  test: Counts.prefault({ feedback: 100, real: 100, redrawn: 80, damaged: 80, mismatched: 40 }),
+  train: Counts.prefault({
+    feedback: 800,
+    real: 500,
+    redrawn: 1000,
+    damaged: 500,
+    faded: 300,
+    mismatched: 400,
+  }),
+  test: Counts.prefault({ feedback: 100, real: 100, redrawn: 80, damaged: 80, faded: 40, mismatched: 40 }),
   gap: z
     .number()
     .min(0)

@@ -4,7 +4,7 @@ import { cat, type Generator, keep, noGrad, randint, randperm, scope, type Tenso
 import sharp from "sharp";
 import { loadArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
-import { degrade } from "../data/augmentation.js";
+import { degrade, fade } from "../data/augmentation.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { type PairRow, writePairs } from "../data/pairs.js";
 import { rgbFromPixels } from "../data/pixels.js";
@@ -101,6 +101,7 @@ export async function* makePairs(
         generator,
       ),
       ...damagedPairs({ real, captionOf, rows: others }, counts.damaged, generator),
+      ...fadedPairs({ real, captionOf, rows: others }, counts.faded, generator),
       ...mismatchedPairs({ real, captionOf, rows: others }, counts.mismatched, generator),
     ]);
     const examples = new Map<string, number>();
@@ -303,6 +304,18 @@ function damagedPairs(
       ),
     );
     return { caption: captionOf[row] as string, win: rowOf(real, row), lose, kind: "damaged" };
+  });
+}
+
+function fadedPairs(
+  { real, captionOf, rows }: { real: Tensor; captionOf: readonly string[]; rows: readonly number[] },
+  count: number,
+  generator: Generator,
+): Pair[] {
+  return draws(rows.length, count, generator).map((place) => {
+    const row = rows[place] as number;
+    const lose = scope(() => keep(quantised(fade(real.narrow(0, row, 1), generator))));
+    return { caption: captionOf[row] as string, win: rowOf(real, row), lose, kind: "faded" };
   });
 }
 

@@ -56,7 +56,9 @@ export const TrainSpmConfig = z.strictObject({
       shift: z.number().min(0).max(0.5).default(0).describe("largest shift, as a share of the side"),
     })
     .optional()
-    .describe("random mirroring and changes, the same for both images of a pair; absent: none, as published"),
+    .describe(
+      "mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published",
+    ),
   evalEvery: z.int().positive().default(500),
   evalTimesteps: z
     .array(z.int().min(0).max(999))

@@ -15,7 +15,7 @@ import {
   tensor,
   warmupLinear,
 } from "@spo/torch";
-import { augment } from "../data/augmentation.js";
+import { move, recolour } from "../data/augmentation.js";
 import { type PreferencePairs, readPairs } from "../data/pairs.js";
 import { type Denoiser, guidedDenoiser } from "../denoiser.js";
 import { type ScoreProcessor, trainPixels } from "../preprocess.js";
@@ -254,7 +254,10 @@ function pickSeen(bank: readonly SeenPairs[], count: number, generator: Generato
   });
 }
 
-/** The same random changes of both images of a pair; noise for each. */
+/**
+ * The same random place and size for both images of a pair; colours and noise of their own, so that neither being paler nor being
+ * stronger is a reason to be preferred.
+ */
 function augmentBoth(
   { image0, image1 }: SeenPairs,
   { augmentation, pixelNoise, seed }: TrainSpmConfig,
@@ -262,11 +265,12 @@ function augmentBoth(
 ): Tensor[] {
   return scope(() => {
     const generator = generatorAt(seed, "noise", step);
-    return [image0, image1].map((bytes) => {
-      // A generator of the same state for either side.
-      const x = augmentation
-        ? augment(fromBytes(bytes), generatorAt(seed, "augment", step), augmentation)
-        : fromBytes(bytes);
+    return [image0, image1].map((bytes, side) => {
+      let x = fromBytes(bytes);
+      if (augmentation) {
+        x = move(x, generatorAt(seed, "move", step), augmentation); // alike for either side
+        x = recolour(x, generatorAt(seed, "recolour", step, side), augmentation.colour);
+      }
       if (pixelNoise === 0) return x;
       const spread = rand([x.shape[0] as number, 1, 1, 1], { generator }).mul(pixelNoise);
       return x.add(randn(x.shape, { generator }).mul(spread));
