@@ -56,6 +56,8 @@ export interface Native {
   threads(count?: number): number;
   loadLibrary(path: string): void;
   liveHandles(): number;
+  /** Bytes that tensors of the meta device would hold, graph included: now, and at most since the last restart. */
+  metaMemory(restart: boolean): [alive: number, peak: number];
   adjustMemory(bytes: number): number;
   trimMemory(): void;
   facts(): [torch: string, cpuCapability: string, backend: string];

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -29,6 +30,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/AcceleratorHooksInterface.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/version.h>
@@ -85,6 +87,31 @@ struct Mapping {
   }
 };
 
+
+/**
+ * Books the bytes that tensors of the meta device would have, as long as anything holds them: handles, views, the autograd graph. So a
+ * run on `meta` tells what the same run needs on a real device.
+ */
+class MetaBook final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    const auto now = alive += bytes;
+    for (auto most = peak.load(); now > most && !peak.compare_exchange_weak(most, now);) {}
+    return {nullptr, new size_t(bytes), &strike_out, c10::Device(c10::DeviceType::Meta)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+  void copy_data(void*, const void*, size_t) const override {}
+
+  inline static std::atomic<size_t> alive{0};
+  inline static std::atomic<size_t> peak{0};
+
+ private:
+  static void strike_out(void* entry) {
+    auto* bytes = static_cast<size_t*>(entry);
+    alive -= *bytes;
+    delete bytes;
+  }
+};
 
 /** All state of one JavaScript environment. */
 struct Context {
@@ -255,7 +282,7 @@ napi_value undefined(napi_env env) {
 template <class Values, class Convert>
 napi_value from_list(napi_env env, const Values& values, const Convert& convert) {
   napi_value array;
-  check(env, napi_create_array_with_length(env, values.size(), &array));
+  check(env, napi_create_array_with_length(env, std::size(values), &array));
   uint32_t i = 0;
   for (const auto& v : values) check(env, napi_set_element(env, array, i++, convert(v)));
   return array;
@@ -835,6 +862,13 @@ napi_value live_handles(Call& call) {
   return from_number(call.env, static_cast<double>(call.context.tensors.size() - 1 - call.context.free.size()));
 }
 
+/** metaMemory(restart) → bytes of meta tensors alive, and the most since the last restart. */
+napi_value meta_memory(Call& call) {
+  if (to_bool(call.env, call.values[0])) MetaBook::peak = MetaBook::alive.load();
+  const double figures[] = {static_cast<double>(MetaBook::alive.load()), static_cast<double>(MetaBook::peak.load())};
+  return from_list(call.env, figures, [&](double n) { return from_number(call.env, n); });
+}
+
 /** adjustMemory(bytes): tells the garbage collector of memory that only it will free. */
 napi_value adjust_memory(Call& call) {
   int64_t total;
@@ -910,6 +944,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   mallopt(M_TOP_PAD, 16 << 20);
 #endif
+  static MetaBook meta_book;
+  c10::SetAllocator(c10::DeviceType::Meta, &meta_book, 100);
   auto* context = new Context();
   context->env = env;
   // Never deleted: libtorch's own statics may be gone when the process ends.
@@ -952,6 +988,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<threads, 0>(env, exports, "threads");
   define<load_library, 1>(env, exports, "loadLibrary");
   define<live_handles, 0>(env, exports, "liveHandles");
+  define<meta_memory, 1>(env, exports, "metaMemory");
   define<adjust_memory, 1>(env, exports, "adjustMemory");
   define<trim_memory, 0>(env, exports, "trimMemory");
   define<facts, 0>(env, exports, "facts");

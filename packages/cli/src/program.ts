@@ -40,6 +40,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
   },
   { name: "report", about: "write a quickstart's report anew", load: () => import("./commands/report.js") },
   {
+    name: "plan",
+    about: "tell what a job needs before it is started: memory, work, time, money",
+    load: () => import("./commands/plan.js"),
+  },
+  {
     name: "verify",
     about: "compare with golden values of the reference libraries",
     load: () => import("./commands/verify.js"),

@@ -19,6 +19,7 @@ export { AdamW, type AdamWOptions } from "./optim/adamw.js";
 export { clipGradNorm } from "./optim/clip.js";
 export { Ema } from "./optim/ema.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
+export { type Rehearsal, rehearse } from "./rehearse.js";
 export {
   openSafetensors,
   readSafetensors,

@@ -1,0 +1,71 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { loadEngine } from "../engine.js";
+import { wholeNumber } from "../option-values.js";
+import type { CommonOptions } from "../program.js";
+
+export interface PlanOptions extends CommonOptions {
+  measure?: boolean;
+  pricePerHour?: number;
+  threads?: number;
+}
+
+export interface PlanSampleOptions extends PlanOptions {
+  model: string;
+  count: number;
+  batch: number;
+  width?: number;
+  height?: number;
+  steps: number;
+  guidance: number;
+  dtype: "float32" | "bfloat16" | "float16";
+}
+
+export default function (command: Command): void {
+  command
+    .description("Tells what a job needs, from the configs alone: no weights are read or fetched.")
+    .helpCommand(false);
+  const sample = command
+    .command("sample")
+    .summary("images from prompts")
+    .option("--model <model>", "sd15, sdxl, a folder, or org/name[@revision] of a hub", "sd15")
+    .option("--count <number>", "images", wholeNumber, 1)
+    .option("--batch <number>", "images at once", wholeNumber, 1)
+    .option("--width <pixels>", "default: the model's size", wholeNumber)
+    .option("--height <pixels>", "default: the model's size", wholeNumber)
+    .option("--steps <number>", "sampling steps", wholeNumber, 20)
+    .option("--guidance <number>", "classifier-free guidance scale; 1: none", amount, 7.5)
+    .addOption(
+      new Option("--dtype <type>", "precision of the UNet")
+        .choices(["float32", "bfloat16", "float16"])
+        .default("float32"),
+    );
+  common(sample, "spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
+    await loadEngine();
+    const { planSample } = await import("../plan-job.js");
+    await planSample(sample.optsWithGlobals<PlanSampleOptions>());
+  });
+  for (const method of ["spo", "spm"] as const) {
+    const train = command
+      .command(method)
+      .summary(method === "spo" ? "post-training with SPO" : "training of a preference model")
+      .argument("[words...]", "presets (sd15, sdxl), config files, settings, as for spo train")
+      .allowUnknownOption();
+    common(train, `spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
+      await loadEngine();
+      const { planTraining } = await import("../plan-job.js");
+      await planTraining(method, train.args, train.optsWithGlobals<PlanOptions>());
+    });
+  }
+}
+
+const common = (command: Command, example: string): Command =>
+  command
+    .option("--measure", "run three steps of each phase with random weights, and tell time and real memory")
+    .option("--price-per-hour <amount>", "of the machine, in any currency; with --measure", amount)
+    .option("--threads <number>", "threads within one operation", wholeNumber)
+    .addHelpText("after", `\nExample:\n  ${example}`);
+
+function amount(text: string): number {
+  if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("It is a number.");
+  return Number(text);
+}

@@ -1,0 +1,105 @@
+// A job as a list of phases; what it needs in memory and work; how long it takes.
+import { rehearse } from "@spo/torch";
+import type { Pass } from "../work.js";
+import type { PlannedModels } from "./models.js";
+
+/** One kind of work that a job does again and again. */
+export interface Phase {
+  name: string;
+  /** How often in the whole job. */
+  runs: number;
+  /** Sample passes of one run. */
+  passes: Partial<Record<Pass, number>>;
+  /** Bytes that are held only while this phase runs, made outside of `body`. */
+  holds?: number;
+  /** Does it once; makes its own inputs. */
+  body: () => void;
+}
+
+export interface Job {
+  models: PlannedModels;
+  /** Held from the beginning to the end, bytes. `trained`: of adapters, which are not among the weights. */
+  memory: { weights: number; trained: number; optimizer: number; data: number };
+  phases: Phase[];
+}
+
+export interface PhasePlan {
+  name: string;
+  runs: number;
+  passes: Partial<Record<Pass, number>>;
+  /** Above what the whole job holds. */
+  activationBytes: number;
+  /** Of one run. */
+  flops: { forward: number; backward: number };
+}
+
+export interface Plan {
+  /** Bytes. `activations`, gradients among them, are the largest phase's; `peak` is all together, in the phase `peakIn`. */
+  memory: Job["memory"] & { activations: number; peak: number; peakIn: string };
+  /** Of the whole job. */
+  work: { passes: Partial<Record<Pass, number>>; flops: { forward: number; backward: number } };
+  phases: PhasePlan[];
+}
+
+/** Goes through a job's phases on `meta`. */
+export function planJob({ memory, phases }: Job): Plan {
+  const planned = phases.map(({ name, runs, passes, holds = 0, body }): PhasePlan => {
+    const { bytes, flops } = rehearse(body);
+    return { name, runs, passes, activationBytes: bytes.peak + holds, flops };
+  });
+  const largest = planned.reduce((a, b) => (b.activationBytes > a.activationBytes ? b : a));
+  const total = (of: (phase: PhasePlan) => number): number =>
+    planned.reduce((sum, phase) => sum + phase.runs * of(phase), 0);
+  const kinds = [...new Set(planned.flatMap(({ passes }) => Object.keys(passes) as Pass[]))];
+  const held = Object.values(memory).reduce((a, b) => a + b, 0);
+  return {
+    memory: {
+      ...memory,
+      activations: largest.activationBytes,
+      peak: held + largest.activationBytes,
+      peakIn: largest.name,
+    },
+    work: {
+      passes: Object.fromEntries(kinds.map((kind) => [kind, total(({ passes }) => passes[kind] ?? 0)])),
+      flops: { forward: total(({ flops }) => flops.forward), backward: total(({ flops }) => flops.backward) },
+    },
+    phases: planned,
+  };
+}
+
+export interface PhaseTime {
+  name: string;
+  /** Of one run, the median. */
+  seconds: number;
+}
+
+export interface Measurement {
+  phases: PhaseTime[];
+  /** Of the whole job, by the phases' times and numbers of runs. */
+  hours: number;
+  /** Growth of the process's resident memory from `before` to its peak, bytes. */
+  rssGrowth: number;
+}
+
+/** Runs each phase of a job whose models have values three times. rssBefore: resident bytes before the models had any. */
+export function measureJob(
+  { phases }: Job,
+  rssBefore: number,
+  onPhase?: (name: string) => void,
+): Measurement {
+  const times = phases.map(({ name, body }): PhaseTime => {
+    onPhase?.(name);
+    const seconds = Array.from({ length: 3 }, () => {
+      const began = performance.now();
+      body();
+      return (performance.now() - began) / 1000;
+    }).toSorted((a, b) => a - b);
+    return { name, seconds: seconds[1] as number };
+  });
+  const inAll = times.reduce((sum, { seconds }, i) => sum + seconds * (phases[i] as Phase).runs, 0);
+  return {
+    phases: times,
+    hours: inAll / 3600,
+    rssGrowth: process.resourceUsage().maxRSS * 1024 - rssBefore,
+  };
+}

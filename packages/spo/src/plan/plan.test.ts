@@ -1,0 +1,193 @@
+import { NoiseSchedule, type PipelineConfigs, PUBLISHED } from "@spo/diffusion";
+import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
+import { describe, expect, test } from "vitest";
+import { guidedDenoiser } from "../denoiser.js";
+import { SpmJudge } from "../judge.js";
+import { clipProcessor } from "../preprocess.js";
+import { TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
+import { drawn, resample } from "../resampler.js";
+import { WorkMeter } from "../work.js";
+import { blankConditions, blankIds } from "./conditions.js";
+import { type Job, measureJob, type Plan, planJob } from "./job.js";
+import { giveValues, type PlannedModels, planModels } from "./models.js";
+import { samplingJob } from "./sampling.js";
+import { spmJob } from "./train-spm.js";
+import { spoJob } from "./train-spo.js";
+
+const clip = {
+  vocab_size: 50,
+  hidden_size: 12,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+};
+const VAE = {
+  block_out_channels: [4, 8],
+  down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+  up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+  norm_num_groups: 2,
+} satisfies PipelineConfigs["vae"];
+
+const TINY: Record<"sd15" | "sdxl", PipelineConfigs> = {
+  sd15: {
+    unet: {
+      sample_size: 8,
+      block_out_channels: [8, 16],
+      layers_per_block: 1,
+      down_block_types: ["CrossAttnDownBlock2D", "DownBlock2D"],
+      up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D"],
+      cross_attention_dim: 12,
+      attention_head_dim: 2,
+      norm_num_groups: 4,
+    },
+    vae: VAE,
+    text_encoder: clip,
+    scheduler: PUBLISHED.sd15.scheduler,
+  },
+  sdxl: {
+    unet: {
+      sample_size: 8,
+      block_out_channels: [8, 16],
+      layers_per_block: 1,
+      down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
+      up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
+      cross_attention_dim: 24,
+      attention_head_dim: [1, 2],
+      transformer_layers_per_block: [1, 2],
+      use_linear_projection: true,
+      norm_num_groups: 4,
+      addition_embed_type: "text_time",
+      addition_time_embed_dim: 4,
+      projection_class_embeddings_input_dim: 34,
+    },
+    vae: VAE,
+    text_encoder: clip,
+    text_encoder_2: { ...clip, projection_dim: 10 },
+    scheduler: PUBLISHED.sdxl.scheduler,
+  },
+};
+const SPM = {
+  projection_dim: 8,
+  text_config: clip,
+  vision_config: { ...clip, image_size: 16, patch_size: 8 },
+};
+const families = ["sd15", "sdxl"] as const;
+
+const sampling = { images: 4, batch: 2, steps: 5, guidanceScale: 7, latentSize: [8, 8] as const };
+const spoConfig = (more: object = {}) =>
+  TrainSpoConfig.parse({
+    ...{ model: "m", spm: "s", prompts: "p", output: "o" },
+    ...{ rounds: 1, promptsPerRound: 2, steps: 6, firstBranch: 2, candidates: 3, batch: 4, microBatch: 4 },
+    ...more,
+  });
+const spmConfig = TrainSpmConfig.parse({
+  model: "m",
+  init: "i",
+  pairs: "p",
+  output: "o",
+  steps: 10,
+  batch: 2,
+});
+
+const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => Job> = {
+  sampling: (models) => samplingJob(models, sampling),
+  "SPO with a LoRA": (models, { scheduler }) => spoJob(models, spoConfig(), scheduler),
+  "SPO of the whole UNet": (models, { scheduler }) =>
+    spoJob(models, spoConfig({ adapter: "full" }), scheduler),
+  "SPO with inner steps": (models, { scheduler }) => spoJob(models, spoConfig({ innerSteps: 1 }), scheduler),
+  "a preference model": (models) => spmJob(models, spmConfig),
+};
+const planOf = (name: string, family: "sd15" | "sdxl"): Plan =>
+  planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: SPM }), TINY[family]));
+
+describe.each(families)("of %s, each phase of", (family) => {
+  test.each(Object.keys(JOBS))("%s costs the same planned twice, and leaves nothing behind", (name) => {
+    const plan = planOf(name, family);
+    expect(planOf(name, family)).toEqual(plan);
+    for (const { activationBytes, flops } of plan.phases) {
+      expect(activationBytes).toBeGreaterThan(0);
+      expect(flops.forward).toBeGreaterThan(0);
+    }
+    expect(plan.memory.peak).toBeGreaterThan(plan.memory.weights + plan.memory.optimizer);
+  });
+
+  test.each(Object.keys(JOBS))("%s runs with real numbers too, as planned, and keeps no tensor", (name) => {
+    const models = giveValues(planModels(TINY[family], { spm: SPM }));
+    const job = (JOBS[name] as (typeof JOBS)[string])(models, TINY[family]);
+    const before = liveTensors();
+    const { phases, hours } = measureJob(job, 0);
+    expect(liveTensors()).toBe(before);
+    expect(phases.map((phase) => phase.name)).toEqual(job.phases.map((phase) => phase.name));
+    expect(hours).toBeGreaterThan(0);
+  });
+});
+
+test("twice the batch doubles activations and work of a step, and halves the runs", () => {
+  const plan = (batch: number) =>
+    planJob(samplingJob(planModels(TINY.sd15), { ...sampling, batch })).phases.find(
+      ({ name }) => name === "step",
+    );
+  const [one, two] = [plan(1), plan(2)];
+  expect((two?.activationBytes as number) / (one?.activationBytes as number)).toBeCloseTo(2, 1);
+  expect((two?.flops.forward as number) / (one?.flops.forward as number)).toBeCloseTo(2, 1);
+  expect((one?.runs as number) / (two?.runs as number)).toBe(2);
+});
+
+test("half precision halves the UNet's weights", () => {
+  const weights = (dtype: "float32" | "bfloat16") =>
+    planJob(samplingJob(planModels(TINY.sd15, { dtype }), sampling)).memory.weights;
+  const unet = planModels(TINY.sd15)
+    .unet.parameters()
+    .reduce((sum, { nbytes }) => sum + nbytes, 0);
+  expect(weights("float32") - weights("bfloat16")).toBe(unet / 2);
+});
+
+test("a LoRA's optimizer is small beside that of the whole UNet, whose reference is a copy", () => {
+  const [lora, full] = [
+    planOf("SPO with a LoRA", "sd15").memory,
+    planOf("SPO of the whole UNet", "sd15").memory,
+  ];
+  const unet = planModels(TINY.sd15)
+    .unet.parameters()
+    .reduce((sum, { nbytes }) => sum + nbytes, 0);
+  expect(lora.optimizer).toBe(2 * lora.trained);
+  expect(full.optimizer).toBe(2 * unet);
+  expect(full.weights - lora.weights).toBe(unet);
+});
+
+test.each([0, 1, 3])(
+  "with %i inner steps the passes of a round are those that the resampler counts",
+  (innerSteps) => {
+    const config = spoConfig({ innerSteps, threshold: 0 });
+    const configs = TINY.sd15;
+    const planned = planJob(spoJob(planModels(configs, { spm: SPM }), config, configs.scheduler)).work.passes;
+    const models = giveValues(planModels(configs, { spm: SPM }));
+    if (!models.spm) throw new Error("no preference model");
+    const judge = new SpmJudge(models.spm, clipProcessor(16), () => blankIds(2, models));
+    const meter = new WorkMeter();
+    const generator = new Generator(1);
+    const denoiser = guidedDenoiser({
+      unet: models.unet,
+      conditional: blankConditions(2, models),
+      unconditional: blankConditions(1, models),
+      guidanceScale: config.guidanceScale,
+    });
+    noGrad(() =>
+      scope(() => {
+        resample({
+          denoiser,
+          schedule: new NoiseSchedule(configs.scheduler),
+          decode: (latents) => models.vae.decodeLatents(latents),
+          judge,
+          prepared: randn([2, 8], { generator }),
+          initialLatents: randn([2, 4, 8, 8], { generator }),
+          randomness: drawn(generator),
+          settings: config,
+          meter,
+        });
+      }),
+    );
+    const { unetSampling, vaeDecode, judgeImage } = meter.take().passes;
+    expect(planned).toMatchObject({ unetSampling, vaeDecode, judgeImage });
+  },
+);

@@ -1,0 +1,51 @@
+import { ddimStep } from "@spo/diffusion";
+import { noGrad, scope } from "@spo/torch";
+import { guidedDenoiser } from "../denoiser.js";
+import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
+import type { Job } from "./job.js";
+import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
+
+export interface SamplingSettings {
+  images: number;
+  /** Images at once. */
+  batch: number;
+  steps: number;
+  /** 1: no guidance. */
+  guidanceScale: number;
+  /** Height and width. */
+  latentSize: readonly [number, number];
+}
+
+/** Text to images, as `spo sample` does it. */
+export function samplingJob(models: PlannedModels, settings: SamplingSettings): Job {
+  const { images, batch, steps, guidanceScale, latentSize } = settings;
+  const batches = Math.ceil(images / batch);
+  const guided = guidanceScale === 1 ? 1 : 2;
+  const step = (): void =>
+    noGrad(() =>
+      scope(() => {
+        const conditional = blankConditions(batch, models);
+        const unconditional = blankConditions(batch, models);
+        const denoiser = guidedDenoiser({ unet: models.unet, conditional, unconditional, guidanceScale });
+        const xt = blankLatents(batch, models, latentSize);
+        const predict = denoiser.forRows(Array.from({ length: batch }, (_, i) => i));
+        scope(() => void ddimStep(xt, predict(xt, 500), { alphaBar: 0.3, alphaBarPrev: 0.4, eta: 0 }));
+      }),
+    );
+  const decode = (): void =>
+    noGrad(() => scope(() => void models.vae.decodeLatents(blankLatents(batch, models, latentSize))));
+  return {
+    models,
+    memory: {
+      weights: bytesOf(modulesOf(models).flatMap((module) => module.parameters())),
+      trained: 0,
+      optimizer: 0,
+      data: 0,
+    },
+    phases: [
+      { name: "text", runs: 2 * batches, passes: {}, body: () => encodeBlank(batch, models) },
+      { name: "step", runs: batches * steps, passes: { unetSampling: guided * batch }, body: step },
+      { name: "decode", runs: batches, passes: { vaeDecode: batch }, body: decode },
+    ],
+  };
+}

@@ -1,0 +1,102 @@
+// libtorch's own `meta` lacks some operators, and takes others apart in ways that a CPU does not. What stands in for them here gives
+// results of the same shape, keeps the same tensors for backward, and makes gradients of the same size; the numbers mean nothing there.
+import { native } from "@spo/native";
+import { memoryFormatCode } from "./dtype.js";
+
+type Call = typeof native.call;
+type StandIn = (call: Call, args: readonly unknown[]) => number;
+
+const op = (name: string, overload = ""): number => native.op(`aten::${name}`, overload);
+const [MUL, ADD, SUM, SILU, EXP_] = [
+  op("mul", "Tensor"),
+  op("add", "Tensor"),
+  op("sum", "dim_IntList"),
+  op("silu"),
+  op("exp_"),
+];
+const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), op("expand"), op("clone")];
+const [EMPTY_LIKE, INDEX] = [op("empty_like"), op("index", "Tensor")];
+
+/** By operator: for tensors of `meta`, whoever calls. */
+export const standIns: ReadonlyMap<number, StandIn> = new Map([
+  [op("conv2d"), convolution],
+  [op("scaled_dot_product_attention"), attention],
+  // These keep their input for backward and make one tensor of its size there, as SiLU does.
+  [op("group_norm"), (call, [x]) => call(SILU, x) as number],
+  [op("layer_norm"), (call, [x]) => call(SILU, x) as number],
+  [op("log_sigmoid"), (call, [x]) => call(SILU, x) as number],
+  [op("embedding"), (call, [weight, ids]) => call(INDEX, weight, [ids]) as number],
+  [
+    op("index_select"),
+    (call, [x, dim, places]) => {
+      const axis = (dim as number) < 0 ? (dim as number) + native.sizes(x as number).length : (dim as number);
+      return call(INDEX, x, [...Array<null>(axis).fill(null), places]) as number;
+    },
+  ],
+] satisfies [number, StandIn][]);
+
+/**
+ * One element of each input channel's plane and of each filter, multiplied and spread out: a product keeps the storage of what it views,
+ * so the input is kept where the weight learns, and the weight where the input does.
+ *
+ * x [b, c, h, w], weight [o, c, k, k] → [b, o, h', w'], channels last where x is.
+ */
+function convolution(call: Call, args: readonly unknown[]): number {
+  const [x, weight, bias, stride = 1, padding = 0] = args as [
+    number,
+    number,
+    number?,
+    (number | number[])?,
+    (number | number[])?,
+  ];
+  const [rows, , height, width] = native.sizes(x) as [number, number, number, number];
+  const [out, , kernelHeight, kernelWidth] = native.sizes(weight) as [number, number, number, number];
+  const at = (value: number | number[], axis: number): number =>
+    typeof value === "number" ? value : (value[axis] as number);
+  const extent = (size: number, kernel: number, axis: number): number =>
+    Math.floor((size + 2 * at(padding, axis) - kernel) / at(stride, axis)) + 1;
+  const shape = [rows, out, extent(height, kernelHeight, 0), extent(width, kernelWidth, 1)];
+  const format = native.strides(x)[1] === 1 ? "channels_last" : "contiguous";
+  return chain(call, (make) => {
+    const corner = (handle: number): number =>
+      [1, 2, 3].reduce((from, dim) => make(SLICE, from, dim, 0, 1), handle);
+    const filters = make(RESHAPE, corner(weight), [1, out, 1, 1]);
+    let product = make(MUL, corner(x), filters);
+    if (typeof bias === "number") product = make(ADD, product, make(RESHAPE, bias, [1, out, 1, 1]));
+    return make(CLONE, make(EXPAND, product, shape), memoryFormatCode(format));
+  });
+}
+
+/**
+ * Attention as the CPU does it, block by block: without the matrix of weights. Keeps query, key, value and result.
+ *
+ * query [b, heads, n, d], key and value [b, heads, m, d] → as query.
+ */
+function attention(call: Call, args: readonly unknown[]): number {
+  const [query, key, value] = args as [number, number, number];
+  if (![query, key, value].some((handle) => native.requiresGrad(handle)) || !recordsGraph())
+    return call(EMPTY_LIKE, query) as number;
+  return chain(call, (make) => {
+    const result = make(MUL, query, make(SUM, make(MUL, key, value), [-2], true));
+    call(EXP_, result);
+    return result;
+  });
+}
+
+function recordsGraph(): boolean {
+  const on = native.setGradMode(true);
+  native.setGradMode(on);
+  return on;
+}
+
+/** Makes tensors one from another and frees all but the last. */
+function chain(call: Call, work: (make: (...args: Parameters<Call>) => number) => number): number {
+  const made: number[] = [];
+  const result = work((...args) => {
+    const handle = call(...args) as number;
+    made.push(handle);
+    return handle;
+  });
+  for (const handle of made) if (handle !== result) native.releaseOne(handle);
+  return result;
+}

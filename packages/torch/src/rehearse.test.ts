@@ -1,0 +1,90 @@
+import { describe, expect, test } from "vitest";
+import { noGrad } from "./modes.js";
+import { Conv2d, Linear } from "./nn/layers.js";
+import { empty, scaledDotProductAttention } from "./ops.gen.js";
+import { rehearse } from "./rehearse.js";
+import { scope } from "./scope.js";
+import type { Tensor } from "./tensor.js";
+
+const meta = (...shape: number[]): Tensor => empty(shape, { device: "meta" });
+const MEGABYTE = 4 * 256 * 1024;
+
+describe("memory", () => {
+  test("is the most that was held at one moment, and what is left", () => {
+    const { bytes } = rehearse(() => {
+      const a = meta(256, 1024);
+      scope(() => void a.add(1).mul(2).add(3)); // three more at once, then none
+      return a;
+    });
+    expect(bytes).toEqual({ peak: 4 * MEGABYTE, left: MEGABYTE });
+  });
+
+  test("of a scope in a scope is free for the next", () => {
+    const { bytes } = rehearse(() =>
+      scope(() => {
+        const a = meta(256, 1024);
+        for (let i = 0; i < 5; i++) scope(() => void a.add(1));
+      }),
+    );
+    expect(bytes).toEqual({ peak: 2 * MEGABYTE, left: 0 });
+  });
+
+  test("counts what autograd keeps after its handles are gone, until backward", () => {
+    const x = meta(256, 1024);
+    x.requiresGrad = true;
+    const { value, bytes } = rehearse(() => scope(() => x.sigmoid().sigmoid().sigmoid().sum()));
+    expect(bytes.left).toBe(3 * MEGABYTE + 4);
+    const after = rehearse(() => value.backward());
+    expect(after.bytes.left).toBe(-2 * MEGABYTE); // three results go, the gradient comes
+  });
+
+  test("views are free", () => {
+    const { bytes } = rehearse(() =>
+      scope(() => void meta(256, 1024).transpose(0, 1).unsqueeze(0).narrow(1, 0, 5)),
+    );
+    expect(bytes.peak).toBe(MEGABYTE);
+  });
+
+  test("of attention has no matrix of weights", () => {
+    const q = meta(1, 1, 1024, 256);
+    const { bytes } = rehearse(() => noGrad(() => scaledDotProductAttention(q, q, q)));
+    expect(bytes.peak).toBe(MEGABYTE);
+  });
+});
+
+describe("operations", () => {
+  test("of a linear map and of its gradients, where they are wanted", () => {
+    const layer = new Linear(8, 16);
+    const x = meta(4, 8);
+    const forward = 2 * 4 * 8 * 16;
+    expect(rehearse(() => layer.forward(x)).flops).toEqual({ forward, backward: 0 });
+    layer.requiresGrad_();
+    expect(rehearse(() => layer.forward(x)).flops).toEqual({ forward, backward: forward });
+    x.requiresGrad = true;
+    expect(rehearse(() => layer.forward(x)).flops).toEqual({ forward, backward: 2 * forward });
+    expect(rehearse(() => noGrad(() => layer.forward(x))).flops.backward).toBe(0);
+  });
+
+  test("of a convolution with a stride", () => {
+    const layer = new Conv2d(3, 5, 3, { stride: 2, padding: 1 });
+    expect(rehearse(() => layer.forward(meta(2, 3, 8, 8))).flops.forward).toBe(
+      2 * (2 * 5 * 4 * 4) * (3 * 3 * 3),
+    );
+  });
+
+  test("of attention: two products, and five in backward", () => {
+    const [q, k] = [meta(2, 4, 10, 8), meta(2, 4, 6, 8)];
+    q.requiresGrad = true;
+    const product = 2 * 2 * 4 * 10 * 6 * 8;
+    expect(rehearse(() => scaledDotProductAttention(q, k, k)).flops).toEqual({
+      forward: 2 * product,
+      backward: 5 * product,
+    });
+  });
+});
+
+test("after a fault the engine is as before", () => {
+  expect(() => rehearse(() => meta(2).matmul(meta(3)))).toThrow();
+  const { flops } = rehearse(() => meta(2, 3).matmul(meta(3, 4)));
+  expect(flops.forward).toBe(2 * 2 * 3 * 4);
+});
