@@ -15,9 +15,11 @@ export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js"
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module, parameter } from "./nn/module.js";
 export { openWeights, type WeightsFile } from "./open-weights.js";
 export * from "./ops.gen.js";
+export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
 export { clipGradNorm } from "./optim/clip.js";
 export { Ema } from "./optim/ema.js";
+export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
 export { type Rehearsal, rehearse } from "./rehearse.js";
 export {
