@@ -11,13 +11,13 @@ export interface Case {
   rounds?: number;
   /** What ours may cost, as a part of the peer's. */
   target?: Target;
-  run(): void;
+  run(): void | Promise<void>;
   /** Numbers that must agree with the peer's, computed outside of the timed part. */
   result?(): number[];
   /** Largest difference of the results, as a part of the largest number. Default 1e-4. */
   tolerance?: number;
   /** Further measurements of our side alone, after the last round: counts, live tensors. */
-  facts?(): Record<string, number>;
+  facts?(): Record<string, number> | Promise<Record<string, number>>;
 }
 
 export interface Target {
@@ -30,10 +30,10 @@ export interface Target {
 export interface Question {
   /** In words, with a question mark. */
   question: string;
-  /** What the peer does, as exactly as it takes to judge the comparison. */
-  peer: string;
+  /** What the peer does, as exactly as it takes to judge the comparison. Absent: there is none, ours is measured alone. */
+  peer?: string;
   /** Writes what both sides read: weights and inputs. Runs once, in a process that is not measured. */
-  prepare(folder: string): void;
+  prepare(folder: string): void | Promise<void>;
   /** Loads that and gives the cases. */
   cases(folder: string): Case[];
 }

@@ -16,7 +16,7 @@ const { default: question } = (await import(`./${name}.bench.js`)) as { default:
 setThreads(Number(threads));
 
 if (mode === "prepare") {
-  question.prepare(folder);
+  await question.prepare(folder);
 } else {
   const cases = new Map(question.cases(folder).map((one) => [one.name, one]));
   say({
@@ -27,9 +27,9 @@ if (mode === "prepare") {
     vectors: engineFacts().cpu,
   });
   for await (const line of createInterface({ input: process.stdin }))
-    say(answer(JSON.parse(line) as Command));
+    say(await answer(JSON.parse(line) as Command));
 
-  function answer(command: Command): unknown {
+  async function answer(command: Command): Promise<unknown> {
     const one = cases.get(command.case);
     if (!one) throw new Error(`${name} has no case ${command.case}`);
     switch (command.do) {
@@ -38,14 +38,14 @@ if (mode === "prepare") {
         return {};
       case "run": {
         const before = now();
-        for (let i = 0; i < command.times; i++) one.run();
+        for (let i = 0; i < command.times; i++) await one.run();
         const after = now();
         return { wall: after.wall - before.wall, cpu: after.cpu - before.cpu };
       }
       case "result":
         return { result: one.result?.() ?? [] };
       case "facts":
-        return { facts: one.facts?.() ?? {}, peak: peakBytes() };
+        return { peak: peakBytes(), facts: (await one.facts?.()) ?? {} };
     }
   }
 }

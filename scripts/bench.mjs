@@ -81,7 +81,7 @@ async function measure(name) {
     );
     sides.push(ours);
     let peer;
-    if (python) {
+    if (python && ours.ready.peer) {
       const script = join(root, "bench/peers", `${name}.py`);
       peer = await Side.start("python", python, [script, folder, `${threads}`], threads);
       sides.push(peer);

@@ -19,6 +19,7 @@ const LIGHT = [
   "@spo/hub",
   "spo/records",
   "spo/config",
+  "spo/data",
   "spo/report",
   "spo/schemas",
   "spo/presets",

@@ -46,13 +46,14 @@ function repository(files = {}) {
     "packages/diffusion/src/index.ts": 'import type { Tensor } from "@spo/torch";',
     "packages/spo/package.json": manifest(
       "spo",
-      [".", "./records", "./config", "./report", "./schemas", "./presets"],
+      [".", "./records", "./config", "./data", "./report", "./schemas", "./presets"],
       ["@spo/torch", "@spo/diffusion"],
     ),
     "packages/spo/src/index.ts": 'export { unet } from "@spo/diffusion";',
     "packages/spo/src/records.ts":
       'import { write } from "@spo/torch/files";\nimport type { Tensor } from "@spo/torch";',
     "packages/spo/src/config.ts": "export const config = {};",
+    "packages/spo/src/data.ts": 'import { write } from "@spo/torch/files";',
     "packages/spo/src/report.ts": 'import { read } from "./records.js";',
     "packages/spo/src/schemas.ts": "export const schema = {};",
     "packages/spo/src/presets.ts": 'import type { schema } from "./schemas.js";',

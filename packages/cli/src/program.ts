@@ -23,7 +23,7 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
   },
   {
     name: "train",
-    about: "train a preference model (spm), or a model by it (spo)",
+    about: "train a preference model (spm), or a model by it (spo) or by pairs (dpo)",
     load: () => import("./commands/train.js"),
   },
   {
@@ -31,7 +31,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     about: "make the small models of the example: vae, text-to-image, clip, judge",
     load: () => import("./commands/pretrain.js"),
   },
-  { name: "data", about: "make preference pairs", load: () => import("./commands/data.js") },
+  {
+    name: "data",
+    about: "make, check and convert preference pairs",
+    load: () => import("./commands/data.js"),
+  },
   { name: "sample", about: "make images from prompts", load: () => import("./commands/sample.js") },
   {
     name: "eval",

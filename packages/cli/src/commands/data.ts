@@ -1,9 +1,15 @@
 import type { Command } from "commander";
 import { MakePairsConfig } from "spo/schemas";
 import { recipeCommand } from "../recipe-command.js";
+import check from "./data-check.js";
+import exportPairs from "./data-export.js";
+import importPairs from "./data-import.js";
 
 export default function (command: Command): void {
-  command.description("Makes preference data.").helpCommand(false);
+  command.description("Makes, checks and converts preference data.").helpCommand(false);
+  check(command.command("check").summary("look at every pair: labels, images, duplicates, leaks"));
+  importPairs(command.command("import").summary("pairs of any layout into one parquet file"));
+  exportPairs(command.command("export").summary("pairs in another layout, or as votes"));
   recipeCommand(command.command("pairs").summary("preference pairs from a judge and real artwork"), {
     kind: "data pairs",
     about:

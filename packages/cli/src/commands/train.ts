@@ -1,11 +1,13 @@
 import type { Command } from "commander";
-import { spmPresets, spoPresets } from "spo/presets";
-import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
+import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { recipeCommand } from "../recipe-command.js";
 
 export default function (command: Command): void {
   command
-    .description("Trains a preference model (spm), or a diffusion model by its judgement (spo).")
+    .description(
+      "Trains a preference model (spm), a diffusion model by its judgement (spo), or by preference pairs alone (dpo).",
+    )
     .helpCommand(false);
   recipeCommand(command.command("spm").summary("a step-aware preference model, from preference pairs"), {
     kind: "train spm",
@@ -24,5 +26,14 @@ export default function (command: Command): void {
     output: "model",
     load: async () => (await import("spo/recipes")).trainSpo,
     example: "sd15 --model ./sd15 --spm runs/spm/model --prompts prompts.txt --run runs/spo",
+  });
+  recipeCommand(command.command("dpo").summary("a diffusion model, by preference pairs: Diffusion-DPO"), {
+    kind: "train dpo",
+    about: "Post-trains a diffusion model on preference pairs with Diffusion-DPO, the baseline.",
+    schema: TrainDpoConfig,
+    presets: dpoPresets,
+    output: "model",
+    load: async () => (await import("spo/recipes")).trainDpo,
+    example: "sd15 --model ./sd15 --pairs pickapic/data --adapter lora --run runs/dpo",
   });
 }

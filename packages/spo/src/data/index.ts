@@ -22,4 +22,4 @@ export {
   type PairSource,
   type PreferencePair,
 } from "./preference.js";
-export { Ballot, readVotes, Vote, votesOf, withVotes } from "./votes.js";
+export { Ballot, readVotes, Vote, votesOf, withVotes, writeVotes } from "./votes.js";

@@ -22,6 +22,9 @@ export interface PairLoaderOptions {
   workers?: number;
 }
 
+/** Pairs: small images would be decoded by the ten thousand before the first batch is there. */
+const MOST_AHEAD = 128;
+
 /** Pairs with decoded images; entry i of everything belongs to pair i. */
 export interface PairBatch {
   prompts: string[];
@@ -70,11 +73,11 @@ export class PairLoader {
   /** Pairs at positions start … start + count − 1. Throws a UserError (`DATA`) that lists the images which do not decode. */
   async read(start: number, count: number): Promise<PairBatch> {
     const { side } = this.#options;
-    const ahead = Math.ceil(this.#options.aheadBytes / (6 * side * side));
+    const ahead = Math.min(MOST_AHEAD, Math.ceil(this.#options.aheadBytes / (6 * side * side)));
     for (const position of this.#waiting.keys())
       if (position < start || position >= start + count + ahead) this.#waiting.delete(position);
     const wanted = Array.from({ length: count }, (_, i) => this.#ask(start + i));
-    for (let i = 0; i < ahead; i++) this.#ask(start + count + i).catch(() => {}); // told of when its turn comes
+    for (let i = 0; i < ahead; i++) this.#ask(start + count + i);
     const batch: PairBatch = {
       prompts: [],
       label0: [],
@@ -118,6 +121,7 @@ export class PairLoader {
     const known = this.#waiting.get(position);
     if (known) return known;
     const asked = this.#decode(position);
+    asked.catch(() => {}); // told of when its turn comes
     this.#waiting.set(position, asked);
     return asked;
   }

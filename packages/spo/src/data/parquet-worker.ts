@@ -33,7 +33,7 @@ export interface ParquetFile {
   rowGroups: {
     rows: number /** Stored bytes by column. */;
     bytes: Record<string, number>;
-    hasOffsetIndex: boolean;
+    /** Columns whose pages can be found without reading the others. */ indexed: string[];
   }[];
 }
 
@@ -46,7 +46,8 @@ export interface ParquetRows {
 
 export type ParquetAnswer = { ready: true } | { result: ParquetFile | ParquetRows } | { fault: string };
 
-const MOST_ROWS = 10_000_000;
+/** Of one row group. */
+const MOST_ROWS = 1_000_000;
 const { bytes: limit } = workerData as ParquetLimits;
 let spent = 0;
 
@@ -119,7 +120,9 @@ async function open(path: string): Promise<ParquetFile> {
       return {
         rows: Number(rows),
         bytes,
-        hasOffsetIndex: columns.every(({ offset_index_offset: at }) => at !== undefined),
+        indexed: columns.flatMap(({ meta_data: chunk, offset_index_offset: at }) =>
+          at === undefined ? [] : (chunk?.path_in_schema[0] ?? []),
+        ),
       };
     }),
   };

@@ -47,6 +47,18 @@ export function pixelsFromRgb({
   );
 }
 
+/** RGB bytes of n images, [n, side, side, 3] → pixels in [−1, 1], float32 [n, 3, side, side]. */
+export function pixelsFromBytes(bytes: Uint8Array, side: number): Tensor {
+  return scope(() =>
+    tensor(bytes, { shape: [bytes.length / (3 * side * side), side, side, 3] })
+      .permute([0, 3, 1, 2])
+      .to({ dtype: "float32" })
+      .contiguous()
+      .div(127.5)
+      .sub(1),
+  );
+}
+
 /** Images of one size → pixels in [−1, 1], [n, 3, h, w]. Throws a UserError where an image has another size than the first. */
 export async function pixelsOf(images: readonly Uint8Array[], name = "images"): Promise<Tensor> {
   const decoded = await Promise.all(images.map((image, i) => decodeRgb(image, `${name}, row ${i}`)));

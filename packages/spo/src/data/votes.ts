@@ -1,6 +1,6 @@
 // What people say of pairs, one vote a line, and what it makes of the labels.
 import { readFileSync } from "node:fs";
-import { UserError } from "@spo/torch/files";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
 import { z } from "zod";
 import { FaultList } from "./fault-list.js";
 import { hashOfImage } from "./image-bytes.js";
@@ -105,6 +105,14 @@ export function withVotes(
   return label0 === undefined
     ? { ...pair, labelled: false, label0: Number.NaN, label1: Number.NaN }
     : { ...pair, labelled: true, label0, label1: 1 - label0 };
+}
+
+/** Writes votes, one a line, whole or not at all; gives their number. */
+export async function writeVotes(path: string, votes: AsyncIterable<Vote>): Promise<number> {
+  const lines: string[] = [];
+  for await (const vote of votes) lines.push(`${JSON.stringify(vote)}\n`);
+  writeFileAtomic(path, lines.join(""));
+  return lines.length;
 }
 
 /** One vote for each judged pair of a source, as lines: its labels, to be merged with other people's. */

@@ -1,8 +1,11 @@
 // Settings with a name, by recipe. No tensor code.
+import dpoSd15, { type DpoPreset } from "./dpo-sd15.js";
+import dpoSdxl from "./dpo-sdxl.js";
 import spmSd15, { type SpmPreset } from "./spm-sd15.js";
 import spmSdxl from "./spm-sdxl.js";
 import spoSd15, { type SpoPreset } from "./spo-sd15.js";
 import spoSdxl from "./spo-sdxl.js";
 
+export const dpoPresets: Readonly<Record<string, DpoPreset>> = { sd15: dpoSd15, sdxl: dpoSdxl };
 export const spmPresets: Readonly<Record<string, SpmPreset>> = { sd15: spmSd15, sdxl: spmSdxl };
 export const spoPresets: Readonly<Record<string, SpoPreset>> = { sd15: spoSd15, sdxl: spoSdxl };

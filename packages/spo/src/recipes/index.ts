@@ -14,5 +14,6 @@ export {
 export { quickstartReport } from "./quickstart-report.js";
 export type { RecipeContext, RecipeEvent } from "./recipe.js";
 export * from "./schemas.js";
+export { trainDpo } from "./train-dpo.js";
 export { trainSpm } from "./train-spm.js";
 export { trainSpo } from "./train-spo.js";

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import {
-  type AdamW,
   type Ema,
   noGrad,
+  type Optimizer,
   openSafetensors,
   scope,
   type Tensor,
@@ -13,7 +13,7 @@ import {
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
   modules: Readonly<Record<string, { namedParameters(): Map<string, Tensor> }>>;
-  optimizer: AdamW;
+  optimizer: Optimizer;
   ema?: Ema;
 }
 

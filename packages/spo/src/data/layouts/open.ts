@@ -1,14 +1,13 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { extname, join, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
-import type { ParquetReaderOptions } from "../parquet-reader.js";
 import type { Layout, PairSource } from "../preference.js";
 import { openHpd } from "./hpd.js";
 import { openKohya } from "./kohya.js";
 import { openListing } from "./listing.js";
-import { openParquetPairs } from "./parquet.js";
+import { openParquetPairs, type ParquetPairsOptions } from "./parquet.js";
 
-export interface OpenOptions extends ParquetReaderOptions {
+export interface OpenOptions extends ParquetPairsOptions {
   /** Default: seen from the files' names. */
   layout?: Layout;
 }

@@ -9,8 +9,11 @@ const NEEDED = ["caption", "jpg_0", "jpg_1", "label_0"];
 const OPTIONAL = ["label_1", "num_example_per_prompt", "has_label", "are_different", "split", "kind"];
 const IMAGES = ["jpg_0", "jpg_1"];
 
-/** A row group this large is read in parts, where the file has an index of its pages. */
-const LARGE = 32 << 20;
+export interface ParquetPairsOptions extends ParquetReaderOptions {
+  /** Images of a row group beyond half of this are read in parts, where the file has an index of its pages. */
+  partBytes?: number;
+}
+
 /** For the text of a pair. */
 const TEXT = 300;
 
@@ -30,12 +33,12 @@ interface Place extends PairBlock {
  */
 export async function openParquetPairs(
   paths: readonly string[],
-  options: ParquetReaderOptions = {},
+  { partBytes = 32 << 20, ...limits }: ParquetPairsOptions = {},
 ): Promise<PairSource> {
-  const reader = new ParquetReader(options);
+  const reader = new ParquetReader(limits);
   const places: Place[] = [];
   try {
-    for (const path of paths) places.push(...placesOf(path, await reader.open(path)));
+    for (const path of paths) places.push(...placesOf(path, await reader.open(path), partBytes));
   } catch (error) {
     await reader.close();
     throw error;
@@ -101,7 +104,7 @@ export async function openParquetPairs(
   };
 }
 
-function placesOf(path: string, { columns, rowGroups }: ParquetFile): Place[] {
+function placesOf(path: string, { columns, rowGroups }: ParquetFile, partBytes: number): Place[] {
   const missing = NEEDED.filter((name) => !columns.includes(name));
   if (missing.length > 0) {
     throw new UserError(`${path} has no column ${missing.join(", ")}; it has ${columns.join(", ")}.`, {
@@ -112,9 +115,11 @@ function placesOf(path: string, { columns, rowGroups }: ParquetFile): Place[] {
   const present = [...NEEDED, ...OPTIONAL].filter((name) => columns.includes(name));
   const places: Place[] = [];
   let rowStart = 0;
-  for (const { rows, bytes, hasOffsetIndex } of rowGroups) {
+  for (const { rows, bytes, indexed } of rowGroups) {
     const size = IMAGES.reduce((sum, name) => sum + (bytes[name] ?? 0), 0);
-    const parts = hasOffsetIndex ? Math.min(rows, Math.ceil((2 * size) / LARGE)) : 1;
+    const parts = IMAGES.every((name) => indexed.includes(name))
+      ? Math.min(rows, Math.ceil((2 * size) / partBytes))
+      : 1;
     for (let part = 0; part < Math.max(1, parts); part++) {
       const start = Math.floor((rows * part) / Math.max(1, parts));
       const end = Math.floor((rows * (part + 1)) / Math.max(1, parts));

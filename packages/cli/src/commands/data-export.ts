@@ -1,0 +1,45 @@
+import { type Command, Option } from "commander";
+import { LAYOUTS, type Layout } from "spo/data";
+import { type ConversionOptions, convert, layoutOption } from "../pair-options.js";
+import { putJson, say } from "../terminal.js";
+
+type Options = ConversionOptions & { to: Layout | "votes"; labeller: string };
+
+export default function (command: Command): void {
+  command
+    .description("Writes a preference set in another layout, or its labels as votes.")
+    .argument("<paths...>", `files or folders of one layout: ${LAYOUTS.join(", ")}`)
+    .addOption(
+      new Option("--to <layout>", "parquet and votes are a file, the others a folder with the images")
+        .choices([...LAYOUTS, "votes"])
+        .makeOptionMandatory(),
+    )
+    .requiredOption("-o, --output <path>", "file or new folder")
+    .addOption(layoutOption())
+    .option("--split <name>", "only this split")
+    .option("--skip-broken", "leave out pairs with wrong labels, no prompt or broken images")
+    .option("--harden", "for kohya: soft labels become wins, ties and unjudged pairs are left out")
+    .option("--labeller <name>", "whose votes they are said to be", "import")
+    .addHelpText(
+      "after",
+      [
+        "",
+        "Examples:",
+        "  spo data export pairs.parquet --to jsonl --output pairs/",
+        "  spo data export pickapic/data --to parquet --skip-broken --output clean.parquet",
+      ].join("\n"),
+    )
+    .action(async (paths: string[]) => {
+      const { to, labeller, ...options } = command.optsWithGlobals<Options>();
+      if (to !== "votes") return convert(paths, to, options);
+      const { openPairs, votesOf, writeVotes } = await import("spo/data");
+      const source = await openPairs(paths, { layout: options.layout });
+      try {
+        const written = await writeVotes(options.output, votesOf(source, labeller));
+        if (options.json) putJson({ schema: "spo.conversion/1", output: options.output, written });
+        say(`${options.output}: ${written} votes`);
+      } finally {
+        await source.close();
+      }
+    });
+}
