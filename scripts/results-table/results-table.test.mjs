@@ -84,9 +84,8 @@ test("a bench case that Python did not run is left out", () => {
     cases: [compared, { ...rest, name: "alone", ours: side(1) }],
   };
   const table = speedTable(new Map([["one", record]]));
-  expect(table).toContain(
-    "| one: both | 20.00 ms | 40.00 ms | 0.50 | 0.80 | cpu ≤ 1: met | `npm run bench -- one` |",
-  );
+  expect(table).toContain("| one: both | 20.00 ms | 40.00 ms | 0.50 | 0.80 | cpu ≤ 1: met |");
+  expect(table).toContain("Commands: `npm run bench -- one`.");
   expect(table).not.toContain("alone");
 });
 
