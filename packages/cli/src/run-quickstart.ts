@@ -56,8 +56,7 @@ async function measureAndReport(options: QuickstartOptions, { json, quiet }: Com
   bar.say(`report: ${resolve(html)}`);
   if (json) {
     const measures = report.measures.map((measure) => ({ ...measure, verdict: verdict(measure) }));
-    const { seconds } = result;
-    putJson({ schema: "spo.quickstart/1", folder, report: html, facts, images, measures, seconds });
+    putJson({ schema: "spo.quickstart/1", folder, report: html, facts, images, measures });
   }
 }
 

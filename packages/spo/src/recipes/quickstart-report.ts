@@ -36,13 +36,18 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
     strips: strips(result.strips),
     charts: charts(result),
     work: [stageWork("preference model", result.spmEvents), stageWork("SPO", result.spoEvents)],
-    settings: { "preference model": settings.spm, SPO: settings.spo, evaluation: settings.evaluation },
+    settings: {
+      "preference model": withoutFolders(settings.spm, options),
+      SPO: withoutFolders(settings.spo, options),
+      evaluation: settings.evaluation,
+    },
     provenance: {
       ...engine,
       cpu: `${cpus()[0]?.model ?? "unknown"}, ${cpus().length} cores`,
       memory: `${(totalmem() / 2 ** 30).toFixed(0)} GiB`,
       "peak memory of this process": `${(process.resourceUsage().maxRSS / 1e6).toFixed(2)} GB`,
-      seconds: Math.round(result.seconds),
+      "training, preference model": spent(result.spmEvents),
+      "training, SPO": spent(result.spoEvents),
       date: new Date().toISOString().slice(0, 10),
     },
     notes: options.fast
@@ -51,6 +56,25 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
         ]
       : undefined,
   };
+}
+
+/** The settings with what is of this machine left out: a report is shown elsewhere. */
+function withoutFolders(settings: object, { example, folder }: QuickstartResult["options"]): object {
+  const shorten = (value: unknown): unknown =>
+    typeof value === "string" ? value.replace(example, "example").replace(folder, "run") : value;
+  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, shorten(value)]));
+}
+
+/** Seconds of all the processes that wrote a run; each counts from 0. */
+function spent(events: readonly Event[]): string {
+  let [wall, cpu] = [0, 0];
+  for (const [i, { time }] of events.entries()) {
+    const next = events[i + 1]?.time;
+    if (next && next.wall >= time.wall) continue;
+    wall += time.wall;
+    cpu += time.cpu;
+  }
+  return `${Math.round(wall)} s elapsed, ${Math.round(cpu)} s CPU`;
 }
 
 function measures({ base, spo, real, control }: QuickstartResult): Measure[] {

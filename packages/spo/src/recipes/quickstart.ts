@@ -76,7 +76,6 @@ export interface QuickstartResult {
   spoEvents: Event[];
   strips: StripFile;
   engine: Record<string, string | number>;
-  seconds: number;
 }
 
 export type StripFile = {
@@ -97,7 +96,6 @@ export async function* quickstart(
   options: QuickstartOptions,
   { signal }: Pick<RecipeContext, "signal">,
 ): AsyncGenerator<Progress, QuickstartResult> {
-  const began = performance.now();
   const at = (...path: string[]): string => join(options.example, ...path);
   const raw = Settings.parse(JSON.parse(readFileSync(at("quickstart.json"), "utf8")));
   const chosen = options.fast
@@ -208,7 +206,6 @@ export async function* quickstart(
     control: options.fast ? undefined : readControl(at("results", "random-labels.json")),
     strips: readStrips(join(options.folder, "spo", "strips")),
     engine: { ...engineFacts(), threads: getThreads(), node: process.version },
-    seconds: (performance.now() - began) / 1000,
   };
 }
 
