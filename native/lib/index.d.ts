@@ -30,7 +30,6 @@ export interface Native {
   map(path: string): [mapping: number, size: number];
   unmap(mapping: number): void;
   fromMapping(mapping: number, offset: number, dtype: number, shape: Shape): Handle;
-  mappedBytes(mapping: number, offset: number, length: number): ArrayBuffer;
 
   backward(roots: readonly Handle[], gradients: readonly Handle[] | null, retainGraph: boolean): void;
   grad(

@@ -12,14 +12,16 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -30,10 +32,10 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/AcceleratorHooksInterface.h>
-#include <c10/core/Allocator.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/version.h>
+#include "meta-book.h"
 
 namespace {
 
@@ -46,6 +48,12 @@ struct ArgumentError : std::runtime_error {
 
 /** Thrown when N-API has already put an exception in place. */
 struct PendingException {};
+
+/** What went wrong, without C++ frames. */
+std::string reason(const std::exception& error) {
+  const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
+  return from_torch ? from_torch->what_without_backtrace() : error.what();
+}
 
 [[noreturn]] void fail(const std::string& message) { throw ArgumentError(message); }
 
@@ -62,7 +70,8 @@ void check(napi_env env, napi_status status) {
 // --------------------------------------------------------------------------------------------------------------- context
 
 enum class Kind : uint8_t {
-  Tensor, TensorList, OptionalTensorList, Int, IntList, Float, FloatList, Bool, BoolList, Scalar, String, Device, Generator, Unsupported
+  Tensor, TensorList, OptionalTensorList, Int, IntList, Float, FloatList, Bool, BoolList, Scalar, String, Device, Generator,
+  ScalarType, Layout, MemoryFormat, Unsupported
 };
 
 struct Argument {
@@ -87,38 +96,12 @@ struct Mapping {
   }
 };
 
-
-/**
- * Books the bytes that tensors of the meta device would have, as long as anything holds them: handles, views, the autograd graph. So a
- * run on `meta` tells what the same run needs on a real device.
- */
-class MetaBook final : public c10::Allocator {
- public:
-  c10::DataPtr allocate(size_t bytes) override {
-    const auto now = alive += bytes;
-    for (auto most = peak.load(); now > most && !peak.compare_exchange_weak(most, now);) {}
-    return {nullptr, new size_t(bytes), &strike_out, c10::Device(c10::DeviceType::Meta)};
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
-  void copy_data(void*, const void*, size_t) const override {}
-
-  inline static std::atomic<size_t> alive{0};
-  inline static std::atomic<size_t> peak{0};
-
- private:
-  static void strike_out(void* entry) {
-    auto* bytes = static_cast<size_t*>(entry);
-    alive -= *bytes;
-    delete bytes;
-  }
-};
-
 /** All state of one JavaScript environment. */
 struct Context {
   napi_env env;
   std::vector<at::Tensor> tensors{at::Tensor()};  // handle 0 is never a tensor
   std::vector<uint32_t> free;
-  std::vector<Operator> operators;
+  std::deque<Operator> operators;  // not a vector: JavaScript may run during a call (a getter in an array) and ask for another operator
   std::unordered_map<std::string, uint32_t> operator_index;
   std::vector<at::Generator> generators{at::Generator()};
   std::vector<uint32_t> free_generators;
@@ -156,6 +139,7 @@ struct Context {
 // ------------------------------------------------------------------------------------------------- JavaScript to C++ and back
 
 constexpr size_t kMaxArguments = 24;
+constexpr uint32_t kMaxElements = 1 << 20;  // of a JavaScript array; numbers in bulk come in typed arrays
 
 struct Call {
   Context& context;
@@ -195,7 +179,9 @@ int64_t to_int(napi_env env, napi_value value) {
 
 uint32_t to_handle(napi_env env, napi_value value) {
   double number;
-  if (napi_get_value_double(env, value, &number) != napi_ok || !(number >= 0 && number < 4294967296.0)) fail("expected a tensor");
+  if (napi_get_value_double(env, value, &number) != napi_ok || !(number >= 0 && number < 4294967296.0) || number != std::trunc(number)) {
+    fail("expected a tensor");
+  }
   return static_cast<uint32_t>(number);
 }
 
@@ -210,6 +196,7 @@ std::string to_string(napi_env env, napi_value value) {
   if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) fail("expected a string");
   std::string text(length, '\0');
   check(env, napi_get_value_string_utf8(env, value, text.data(), length + 1, &length));
+  if (text.find('\0') != std::string::npos) fail("expected a string without a NUL character");
   return text;
 }
 
@@ -220,6 +207,7 @@ void each(napi_env env, napi_value array, const Visit& visit) {
   if (!is_array) fail("expected an array");
   uint32_t length;
   check(env, napi_get_array_length(env, array, &length));
+  if (length > kMaxElements) fail("the array is too long");
   for (uint32_t i = 0; i < length; i++) {
     napi_value element;
     check(env, napi_get_element(env, array, i, &element));
@@ -237,6 +225,18 @@ std::vector<at::Tensor> to_tensors(Call& call, napi_value array) {
   std::vector<at::Tensor> values;
   each(call.env, array, [&](napi_value v) { values.push_back(call.context.get(to_handle(call.env, v))); });
   return values;
+}
+
+/** The code of an enumeration. Kernels index tables with it unchecked. */
+int64_t to_code(napi_env env, napi_value value, const char* what, bool (*known)(int64_t)) {
+  const auto code = to_int(env, value);
+  if (!known(code)) fail(std::string("unknown ") + what + " " + std::to_string(code));
+  return code;
+}
+
+/** Integers, floats and complex numbers, bool, bfloat16; the quantized ones and those of eight bits or less need more than a shape. */
+at::ScalarType to_dtype(napi_env env, napi_value value) {
+  return static_cast<at::ScalarType>(to_code(env, value, "dtype", [](int64_t code) { return (code >= 0 && code <= 11) || code == 15; }));
 }
 
 c10::Scalar to_scalar(napi_env env, napi_value value) {
@@ -332,6 +332,14 @@ Argument describe(const c10::Argument& argument) {
     }
     return result;
   }
+  c10::TypePtr real = argument.real_type();  // tells an enumeration from an integer
+  if (auto optional = real->cast<c10::OptionalType>()) real = optional->getElementType();
+  switch (real->kind()) {
+    case c10::TypeKind::ScalarTypeType: result.kind = Kind::ScalarType; return result;
+    case c10::TypeKind::LayoutType: result.kind = Kind::Layout; return result;
+    case c10::TypeKind::MemoryFormatType: result.kind = Kind::MemoryFormat; return result;
+    default: break;
+  }
   switch (type->kind()) {
     case c10::TypeKind::TensorType: result.kind = Kind::Tensor; break;
     case c10::TypeKind::IntType: result.kind = Kind::Int; break;
@@ -353,18 +361,9 @@ at::Generator& get_generator(Context& context, uint32_t handle) {
 
 c10::IValue to_ivalue(Call& call, const Argument& argument, napi_value value) {
   napi_env env = call.env;
-  switch (argument.kind) {
-    case Kind::Tensor: {
-      // `null` is an undefined tensor for the operators that allow one.
-      double number;
-      if (napi_get_value_double(env, value, &number) == napi_ok) return call.context.get(to_handle(env, value));
-      if (argument.optional && is_nullish(env, value)) return c10::IValue();
-      fail("expected a tensor");
-    }
-    default: break;
-  }
   if (argument.optional && is_nullish(env, value)) return c10::IValue();
   switch (argument.kind) {
+    case Kind::Tensor: return call.context.get(to_handle(env, value));
     case Kind::Int: return to_int(env, value);
     case Kind::Float: return to_double(env, value);
     case Kind::Bool: return to_bool(env, value);
@@ -372,6 +371,9 @@ c10::IValue to_ivalue(Call& call, const Argument& argument, napi_value value) {
     case Kind::String: return to_string(env, value);
     case Kind::Device: return c10::Device(to_string(env, value));
     case Kind::Generator: return get_generator(call.context, to_handle(env, value));
+    case Kind::ScalarType: return static_cast<int64_t>(to_dtype(env, value));
+    case Kind::Layout: return to_code(env, value, "layout", [](int64_t code) { return code == 0; });
+    case Kind::MemoryFormat: return to_code(env, value, "memory format", [](int64_t code) { return code >= 0 && code <= 3; });
     case Kind::TensorList: return to_tensors(call, value);
     case Kind::OptionalTensorList: {
       c10::List<std::optional<at::Tensor>> list;
@@ -402,20 +404,24 @@ c10::IValue to_ivalue(Call& call, const Argument& argument, napi_value value) {
   }
 }
 
-/** Shapes of the tensors of a failed call, for its message. */
-std::string arguments_text(const std::vector<c10::IValue>& stack) {
+std::string describe(const at::Tensor& tensor) {
   std::ostringstream text;
-  bool first = true;
+  text << c10::toString(tensor.scalar_type()) << " " << tensor.sizes();
+  if (!tensor.is_cpu()) text << " " << tensor.device();
+  return text.str();
+}
+
+/** The tensors of a failed call, for its message. */
+std::string arguments_text(const std::vector<c10::IValue>& stack) {
+  std::string text;
   const auto add = [&](const at::Tensor& tensor) {
-    if (!tensor.defined()) return;
-    text << (first ? "" : ", ") << c10::toString(tensor.scalar_type()) << " " << tensor.sizes();
-    first = false;
+    if (tensor.defined()) text += (text.empty() ? "" : ", ") + describe(tensor);
   };
   for (const auto& value : stack) {
     if (value.isTensor()) add(value.toTensor());
     else if (value.isTensorList()) for (const at::Tensor& t : value.toTensorVector()) add(t);
   }
-  return text.str();
+  return text;
 }
 
 /** op(name, overload) → index of the operator, for `call`. */
@@ -465,18 +471,15 @@ napi_value call_operator(Call& call) {
     }
     try {
       stack.push_back(to_ivalue(call, argument, call.values[i + 1]));
-    } catch (const ArgumentError& error) {
-      fail(entry.name + ": argument '" + declared.name() + "': " + error.what());
+    } catch (const std::exception& error) {
+      fail(entry.name + ": argument '" + declared.name() + "': " + reason(error));
     }
   }
-  std::string shapes;
   try {
     entry.handle.callBoxed(stack);
-  } catch (const c10::Error& error) {
-    shapes = arguments_text(stack);
-    fail(entry.name + (shapes.empty() ? "" : "(" + shapes + ")") + ": " + error.what_without_backtrace());
   } catch (const std::exception& error) {
-    fail(entry.name + ": " + error.what());
+    const std::string shapes = arguments_text(stack);
+    fail(entry.name + (shapes.empty() ? "" : "(" + shapes + ")") + ": " + reason(error));
   }
   napi_value result;
   if (entry.in_place || stack.empty()) result = undefined(env);
@@ -571,12 +574,6 @@ size_t byte_size(at::IntArrayRef shape, at::ScalarType type) {
   return bytes;
 }
 
-at::ScalarType to_dtype(napi_env env, napi_value value) {
-  const auto code = to_int(env, value);
-  if (code < 0 || code >= static_cast<int64_t>(at::ScalarType::NumOptions)) fail("unknown dtype");
-  return static_cast<at::ScalarType>(code);
-}
-
 /** fromBuffer(view, dtype, shape, copy) → tensor over the bytes of an ArrayBuffer view (which stays alive), or over a copy. */
 napi_value from_buffer(Call& call) {
   napi_env env = call.env;
@@ -620,13 +617,16 @@ at::Tensor plain(const at::Tensor& tensor) {
   return tensor.detach().contiguous();
 }
 
-/** copyOut(handle) → ArrayBuffer with a copy of the elements in order. */
+/** copyOut(handle) → ArrayBuffer with a copy of the elements in order, in memory that a garbage collection frees at once. */
 napi_value copy_out(Call& call) {
   const at::Tensor tensor = plain(tensor_argument(call));
+  const size_t bytes = tensor.nbytes();
+  // V8 ends the process when it has no memory for a buffer. This throws, and what it took is free again for V8.
+  at::empty({static_cast<int64_t>(bytes)}, at::kByte);
   napi_value buffer;
   void* data = nullptr;
-  check(call.env, napi_create_arraybuffer(call.env, tensor.nbytes(), &data, &buffer));
-  if (tensor.nbytes()) std::memcpy(data, tensor.data_ptr(), tensor.nbytes());
+  check(call.env, napi_create_arraybuffer(call.env, bytes, &data, &buffer));
+  if (bytes) std::memcpy(data, tensor.data_ptr(), bytes);
   return buffer;
 }
 
@@ -634,6 +634,7 @@ napi_value copy_out(Call& call) {
 napi_value view(Call& call) {
   const auto& tensor = tensor_argument(call);
   if (!tensor.is_contiguous()) fail("only a contiguous tensor can be viewed");
+  if (tensor.nbytes() == 0) return copy_out(call);  // from no memory Node makes a buffer that counts as detached
   auto* holder = new at::Tensor(plain(tensor));
   napi_value buffer;
   const auto status = napi_create_external_arraybuffer(
@@ -704,21 +705,6 @@ napi_value from_mapping(Call& call) {
   return from_tensor(call, at::from_blob(data, shape, [mapping](void*) {}, options));
 }
 
-/** mappedBytes(mapping, offset, length) → ArrayBuffer with a copy of a part of the file. */
-napi_value mapped_bytes(Call& call) {
-  const auto mapping = get_mapping(call);
-  const auto offset = to_int(call.env, call.values[1]);
-  const auto length = to_int(call.env, call.values[2]);
-  if (offset < 0 || length < 0 || static_cast<size_t>(offset) > mapping->size || static_cast<size_t>(length) > mapping->size - static_cast<size_t>(offset)) {
-    fail("outside the file");
-  }
-  napi_value buffer;
-  void* data = nullptr;
-  check(call.env, napi_create_arraybuffer(call.env, static_cast<size_t>(length), &data, &buffer));
-  if (length) std::memcpy(data, static_cast<uint8_t*>(mapping->data) + offset, static_cast<size_t>(length));
-  return buffer;
-}
-
 // -------------------------------------------------------------------------------------------------------------- autograd
 
 std::vector<at::Tensor> optional_tensors(Call& call, napi_value array) {
@@ -754,8 +740,17 @@ napi_value grad_of(Call& call) {
 /** setGrad(handle, gradient | null). */
 napi_value set_grad(Call& call) {
   auto& tensor = tensor_argument(call);
-  if (is_nullish(call.env, call.values[1])) tensor.mutable_grad().reset();
-  else tensor.mutable_grad() = tensor_argument(call, 1);
+  if (is_nullish(call.env, call.values[1])) {
+    tensor.mutable_grad().reset();
+    return undefined(call.env);
+  }
+  // Optimizer kernels take for granted that a gradient is like its parameter.
+  const auto& gradient = tensor_argument(call, 1);
+  if (gradient.sizes() != tensor.sizes() || gradient.scalar_type() != tensor.scalar_type() || gradient.device() != tensor.device()) {
+    fail("a gradient of " + describe(gradient) + " does not fit a tensor of " + describe(tensor));
+  }
+  if (gradient.is_same(tensor)) fail("a tensor cannot be its own gradient");
+  tensor.mutable_grad() = gradient;
   return undefined(call.env);
 }
 
@@ -844,7 +839,9 @@ napi_value set_generator_state(Call& call) {
 napi_value threads(Call& call) {
   if (call.count > 0 && !is_nullish(call.env, call.values[0])) {
     const auto count = to_int(call.env, call.values[0]);
-    if (count < 1 || count > 4096) fail("threads must be from 1 to 4096");
+    // OpenMP ends the process when it cannot start as many as it was told to.
+    const int64_t most = 4 * std::max(1u, std::thread::hardware_concurrency());
+    if (count < 1 || count > most) fail("threads must be from 1 to " + std::to_string(most));
     at::set_num_threads(static_cast<int>(count));
   }
   return from_number(call.env, at::get_num_threads());
@@ -900,10 +897,10 @@ void drain(Context& context) {
   for (napi_ref reference : references) napi_delete_reference(context.env, reference);
 }
 
-void throw_error(napi_env env, const char* message) {
+void throw_error(napi_env env, const std::string& message) {
   bool pending = false;
   napi_is_exception_pending(env, &pending);
-  if (!pending) napi_throw_error(env, nullptr, message);
+  if (!pending) napi_throw_error(env, nullptr, message.c_str());
 }
 
 template <napi_value (*function)(Call&), size_t required>
@@ -919,10 +916,8 @@ napi_value guarded(napi_env env, napi_callback_info info) {
     if (!context.released->second.empty()) drain(context);
     return function(call);
   } catch (const PendingException&) {
-  } catch (const c10::Error& error) {
-    throw_error(env, error.what_without_backtrace());
   } catch (const std::exception& error) {
-    throw_error(env, error.what());
+    throw_error(env, reason(error));
   } catch (...) {
     throw_error(env, "unknown native error");
   }
@@ -948,8 +943,13 @@ napi_value initialise(napi_env env, napi_value exports) {
   c10::SetAllocator(c10::DeviceType::Meta, &meta_book, 100);
   auto* context = new Context();
   context->env = env;
-  // Never deleted: libtorch's own statics may be gone when the process ends.
-  napi_set_instance_data(env, context, nullptr, nullptr);
+  napi_set_instance_data(env, context, [](napi_env, void* data, void*) {
+    // A worker's tensors end with it. Those of the main thread are the system's to take: libtorch's own statics may be gone by then.
+    if (gettid() == getpid()) return;
+    auto* ending = static_cast<Context*>(data);
+    while (!ending->inference.empty()) ending->inference.pop_back();
+    delete ending;
+  }, nullptr);
   define<op, 2>(env, exports, "op");
   define<call_operator, 1>(env, exports, "call");
   define<schemas, 0>(env, exports, "schemas");
@@ -971,7 +971,6 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<map_file, 1>(env, exports, "map");
   define<unmap, 1>(env, exports, "unmap");
   define<from_mapping, 4>(env, exports, "fromMapping");
-  define<mapped_bytes, 3>(env, exports, "mappedBytes");
   define<backward, 3>(env, exports, "backward");
   define<grad, 5>(env, exports, "grad");
   define<grad_of, 1>(env, exports, "gradOf");

@@ -24,7 +24,12 @@ export class MappedFile {
 
   /** A copy of a part. The part must lie in the file. */
   bytes(offset: number, length: number): Uint8Array {
-    return new Uint8Array(native.mappedBytes(this.#mapping, offset, length));
+    const handle = native.fromMapping(this.#mapping, offset, dtypeCode("uint8"), [length]);
+    try {
+      return new Uint8Array(native.copyOut(handle));
+    } finally {
+      native.releaseOne(handle);
+    }
   }
 
   /** A tensor over the file's own memory; a copy where `offset` is not aligned to the dtype. */

@@ -1,0 +1,222 @@
+// @ts-check
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { afterAll, describe, expect, test } from "vitest";
+import { native } from "./index.js";
+
+const FLOAT32 = 6;
+const folder = mkdtempSync(join(tmpdir(), "engine-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const engine = JSON.stringify(new URL("./index.js", import.meta.url).href);
+const floats = (/** @type {number[]} */ ...values) =>
+  native.fromBuffer(Float32Array.from(values), FLOAT32, [values.length], true);
+const numbers = (/** @type {number} */ handle) => [...new Float32Array(native.copyOut(handle))];
+const add = native.op("aten::add", "Tensor");
+
+/** @param {string} code @param {string[]} args */
+function node(code, ...args) {
+  const file = join(folder, "program.mjs");
+  writeFileSync(file, code);
+  return spawnSync(process.execPath, ["--expose-gc", file, ...args], { encoding: "utf8", timeout: 300_000 });
+}
+
+// 2.5 GB of address space: what asks for more is refused, as on a machine that has no more.
+test.each([1, 2])(
+  "survives 5,000 random calls, seed %i, and still computes",
+  (seed) => {
+    const fuzz = fileURLToPath(new URL("./engine-fuzz.mjs", import.meta.url));
+    const log = join(folder, `calls-${seed}`);
+    const limited = 'ulimit -v 2500000; exec "$0" "$@"';
+    const { status, signal, stdout, stderr } = spawnSync(
+      "sh",
+      ["-c", limited, process.execPath, fuzz, String(seed), "5000", log],
+      { encoding: "utf8", timeout: 600_000 },
+    );
+    const last = readFileSync(log, "utf8").trim();
+    expect({ status, signal }, `${last}\n${stderr}`).toEqual({ status: 0, signal: null });
+    const { threw } = JSON.parse(stdout);
+    expect(threw).toBeGreaterThan(1000); // most calls are wrong, and many are not
+    expect(threw).toBeLessThan(4500);
+  },
+  250_000,
+);
+
+describe("an error", () => {
+  test("of an operator carries its name and the types and shapes of its tensors", () => {
+    expect(() => native.call(add, floats(1, 2), floats(1, 2, 3))).toThrow(
+      /^aten::add\.Tensor\(Float \[2\], Float \[3\]\): The size of tensor a \(2\) must match/,
+    );
+  });
+
+  test("of an argument carries its name", () => {
+    expect(() => native.call(add, floats(1), "x")).toThrow(
+      "aten::add.Tensor: argument 'other': expected a tensor",
+    );
+    expect(() => native.call(add, floats(1))).toThrow("aten::add.Tensor: argument 'other' is missing");
+    const zeros = native.op("aten::zeros", "");
+    expect(() => native.call(zeros, [1], FLOAT32, null, "nonsense")).toThrow(
+      /^aten::zeros: argument 'device': /,
+    );
+    expect(() => native.call(add, 1, 2, 3, 4, 5)).toThrow("aten::add.Tensor takes 3 arguments");
+  });
+
+  test.each([Number.NaN, -1, 0, 0.5, 2 ** 32, Number.POSITIVE_INFINITY])("meets the handle %d", (handle) => {
+    expect(() => native.sizes(handle)).toThrow(/expected a tensor|was disposed/);
+  });
+
+  test("meets a code that no enumeration has, which kernels would take for an index", () => {
+    const clone = native.op("aten::clone", "");
+    expect(() => native.call(clone, floats(1), 4)).toThrow(
+      "argument 'memory_format': unknown memory format 4",
+    );
+    const zeros = native.op("aten::zeros", "");
+    for (const code of [-1, 12, 99, 2 ** 40]) {
+      expect(() => native.call(zeros, [1], code)).toThrow(`argument 'dtype': unknown dtype ${code}`);
+      expect(() => native.fromBuffer(new Uint8Array(1), code, [1], true)).toThrow("unknown dtype");
+    }
+  });
+
+  test("meets a gradient that does not fit its tensor, which optimizer kernels would trust", () => {
+    const tensor = floats(1, 2, 3, 4);
+    expect(() => native.setGrad(tensor, floats(1, 2))).toThrow(
+      "Float [2] does not fit a tensor of Float [4]",
+    );
+    expect(() => native.setGrad(tensor, tensor)).toThrow("its own gradient");
+    expect(native.gradOf(tensor)).toBeNull();
+  });
+
+  test("meets a shape that is too large for the memory or for any number", () => {
+    const empty = native.op("aten::empty", "memory_format");
+    expect(() => native.call(empty, [2 ** 45], FLOAT32)).toThrow(/^aten::empty\.memory_format: /);
+    expect(() => native.call(empty, [2 ** 40, 2 ** 40], FLOAT32)).toThrow(/^aten::empty\.memory_format: /);
+    expect(() => native.fromBuffer(new Float32Array(1), FLOAT32, [2 ** 40, 2 ** 40], true)).toThrow(
+      "too large",
+    );
+  });
+
+  test("is the one that a getter threw, when JavaScript runs during a call", () => {
+    const reshape = native.op("aten::reshape", "");
+    const shape = Object.defineProperty([1], 0, {
+      get() {
+        throw new RangeError("from the getter");
+      },
+    });
+    expect(() => native.call(reshape, floats(1), shape)).toThrow(new RangeError("from the getter"));
+  });
+});
+
+describe("an array buffer", () => {
+  test("that was detached is refused", () => {
+    const array = new Float32Array(4);
+    structuredClone(array.buffer, { transfer: [array.buffer] });
+    for (const copy of [true, false]) {
+      expect(() => native.fromBuffer(array, FLOAT32, [4], copy)).toThrow(
+        "has 0 bytes (0 if its buffer was detached)",
+      );
+    }
+  });
+
+  test("is shared by a tensor over it, in both directions, from any offset", () => {
+    const array = new Float32Array(new ArrayBuffer(24), 8, 2);
+    const tensor = native.fromBuffer(array, FLOAT32, [2], false);
+    array[1] = 5;
+    native.call(native.op("aten::add_", "Scalar"), tensor, 1);
+    expect([...array]).toEqual([1, 6]);
+    native.releaseOne(tensor);
+  });
+
+  test("over a tensor outlives the tensor's handle", () => {
+    const tensor = floats(1, 2, 3);
+    const view = new Float32Array(native.view(tensor));
+    native.releaseOne(tensor);
+    for (let i = 0; i < 100; i++) native.releaseOne(floats(...Array.from({ length: 3 }, () => i)));
+    expect([...view]).toEqual([1, 2, 3]);
+  });
+
+  test("of an empty tensor is empty and usable", () => {
+    const none = native.fromBuffer(new Float32Array(0), FLOAT32, [0, 3], true);
+    // A detached buffer also has the length 0, but no array can be made over it.
+    expect(new Float32Array(native.copyOut(none))).toHaveLength(0);
+    expect(new Float32Array(native.view(none))).toHaveLength(0);
+  });
+});
+
+describe("a worker thread", () => {
+  const code = `
+    import { parentPort, workerData } from "node:worker_threads";
+    const { native } = await import(${engine});
+    const made = [];
+    for (let i = 0; i < 16; i++) made.push(native.fromBuffer(new Float32Array(1 << 20).fill(1), 6, [1 << 20], true));
+    native.setRequiresGrad(made[0], true);
+    const sum = native.call(native.op("aten::sum", ""), made[0]);
+    native.backward([sum], null, false);
+    parentPort.postMessage({ sum: native.item(sum), grad: native.item(native.call(native.op("aten::sum", ""), native.gradOf(made[0]))) });
+    if (workerData.endless) for (;;) native.releaseOne(native.call(native.op("aten::add", "Tensor"), made[1], made[2]));
+  `;
+  /** @param {boolean} endless @returns {Promise<unknown>} */
+  const run = (endless) =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`), {
+        workerData: { endless },
+      });
+      /** @type {unknown} */
+      let message;
+      worker.once("message", (value) => {
+        message = value;
+        if (endless) worker.terminate().then(() => resolve(message), reject);
+      });
+      worker.once("error", reject);
+      worker.once("exit", () => resolve(message));
+    });
+
+  test("has tensors of its own, computes, and frees them when it ends", async () => {
+    const live = native.liveHandles();
+    await run(false);
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < 6; i++) expect(await run(false)).toEqual({ sum: 1 << 20, grad: 1 << 20 });
+    native.trimMemory();
+    expect(process.memoryUsage().rss - before).toBeLessThan(2 * 64 * 2 ** 20); // six times 64 MiB were made
+    expect(native.liveHandles()).toBe(live);
+  }, 300_000);
+
+  test("that is ended in the middle of its work leaves the process computing", async () => {
+    expect(await run(true)).toEqual({ sum: 1 << 20, grad: 1 << 20 });
+    expect(numbers(/** @type {number} */ (native.call(add, floats(1), floats(2))))).toEqual([3]);
+  }, 300_000);
+});
+
+describe("a process ends with code 0", () => {
+  const live = `
+    const { native } = await import(${engine});
+    const held = native.fromBuffer(new Float32Array(4), 6, [4], false);
+    native.setRequiresGrad(held, true);
+    const graph = native.call(native.op("aten::exp", ""), held);
+    const generator = native.generator(1, "cpu");
+    const view = native.view(held);
+    const file = native.fromMapping(native.map(process.argv[1])[0], 0, 0, [8]);
+    native.pushInferenceMode(true);
+    const registry = new FinalizationRegistry(() => {});
+    registry.register(view, 1);
+  `;
+  test.each([
+    ["when its work is done", ""],
+    ["when it says so", "process.exit();"],
+    [
+      "when it says so in the middle of a graph",
+      "setImmediate(() => process.exit()); await new Promise(() => setInterval(() => {}, 1e6));",
+    ],
+    ["after a garbage collection", "globalThis.gc?.(); await new Promise((done) => setTimeout(done, 20));"],
+  ])(
+    "%s, with tensors, graphs, views and files alive",
+    (_, ending) => {
+      const { status, signal, stderr } = node(live + ending);
+      expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: "" });
+    },
+    300_000,
+  );
+});
