@@ -181,3 +181,14 @@ describe("grad", () => {
       expect(dx?.item()).toBe(34);
     }));
 });
+
+test("a gradient of another shape or dtype is refused before an optimizer trusts it", () =>
+  scope(() => {
+    const x = tensor([1, 2]);
+    expect(() => {
+      x.grad = tensor([1]);
+    }).toThrow("a gradient of Float [1] does not fit a tensor of Float [2]");
+    expect(() => {
+      x.grad = tensor([1, 2], { dtype: "float64" });
+    }).toThrow("Double [2]");
+  }));
