@@ -107,7 +107,7 @@ export async function* trainSpo(
             initialLatents: randn([chosen.length, pipe.unet.config.in_channels, ...size], { generator }),
             randomness: drawn(generator),
             settings: config,
-            stripPrompts: withStrip ? [0, 1] : [],
+            stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
             meter,
           });
           return keep(kept);
