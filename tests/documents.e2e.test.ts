@@ -1,0 +1,146 @@
+// What the documents say to type is typed: their code and commands run, on models small enough for a test.
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { readSafetensors, writeSafetensors } from "@spo/torch";
+import sharp from "sharp";
+import { isTimeConditioning } from "spo";
+import { readRun } from "spo/records";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { run } from "../native/lib/run.js";
+import { makeTinyWorld, PROMPTS, SIDE } from "./tiny-models.js";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const text = (path: string): string => readFileSync(join(root, path), "utf8");
+
+/** The blocks of one language in a document, in order. */
+const blocks = (path: string, language: string): string[] =>
+  [...text(path).matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))].map(
+    ([, code]) => code as string,
+  );
+
+let folder: string;
+const at = (...path: string[]): string => join(folder, ...path);
+
+/** Runs a command in the folder; fails with its words unless it ends well. */
+async function done(command: string, args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(command, args, {
+    cwd: folder,
+    env: { OMP_NUM_THREADS: "1", NO_COLOR: "1" },
+  });
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout;
+}
+
+/** Runs code as a file of a clone's root. */
+async function runCode(code: string): Promise<string> {
+  writeFileSync(at("block.mjs"), code);
+  return done(process.execPath, ["block.mjs"]);
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "spo-documents-"));
+  for (const name of ["node_modules", "examples"]) symlinkSync(join(root, name), at(name));
+  const world = await makeTinyWorld(at("world"));
+  cpSync(world.model, at("sd15"), { recursive: true });
+  writeFileSync(at("prompts.txt"), PROMPTS.join("\n"));
+  // A plain CLIP: the preference model without what knows the time.
+  cpSync(world.spm, at("PickScore_v1"), { recursive: true });
+  const weights = [...readSafetensors(join(world.spm, "model.safetensors"))];
+  writeSafetensors(
+    at("PickScore_v1", "model.safetensors"),
+    new Map(weights.filter(([name]) => !isTimeConditioning(name.replace(/^model\./, "")))),
+  );
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test("the README's first lines of code draw a picture", async () => {
+  await runCode(blocks("README.md", "ts")[0] as string);
+  const picture = sharp(at("cherries.png"));
+  const { width, height } = await picture.metadata();
+  expect([width, height]).toEqual([64, 64]);
+  // Some drawing: neither a blank nor one that went astray.
+  for (const { stdev } of (await picture.stats()).channels) expect(stdev).toBeGreaterThan(10);
+});
+
+describe("the tutorial for own models, typed from its beginning to its end", () => {
+  const TUTORIAL = "docs/tutorial-own-model.md";
+
+  test("makes a start from a plain CLIP", async () => {
+    const [list] = blocks(TUTORIAL, "");
+    mkdirSync(at("my-pairs"));
+    writeFileSync(at("my-pairs", "pairs.csv"), list as string);
+    for (const [name] of (list as string).matchAll(/[\w-]+\.png/g)) {
+      const background = `hsl(${(name.length * 47 + name.charCodeAt(name.length - 5) * 90) % 360}, 80%, 50%)`;
+      const image = sharp({ create: { width: SIDE, height: SIDE, channels: 3, background } });
+      await image.png().toFile(at("my-pairs", name));
+    }
+    await runCode(blocks(TUTORIAL, "js")[0] as string);
+  });
+
+  test("imports, trains, post-trains and samples by its commands", async () => {
+    // Its settings stay, but for how long and how large.
+    const program = [
+      'spo() { case "$1 $2" in',
+      '"train spm") set -- "$@" --steps 2 --batch 2 --evalEvery 1 ;;',
+      '"train spo") set -- "$@" --rounds 1 --steps 6 --threshold 0 ;;',
+      'sample*) set -- "$@" --steps 2 --count 2 ;;',
+      `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
+      "set -e",
+      ...blocks(TUTORIAL, "sh"),
+    ];
+    await done("bash", ["-c", program.join("\n")]);
+    expect(readRun(at("runs/spm")).result).toMatchObject({ output: "runs/spm/model" });
+    const steps = readRun(at("runs/spo")).events.filter(({ type }) => type === "step");
+    expect(steps.length).toBeGreaterThan(0);
+    expect(existsSync(at("runs/spo/model/pytorch_lora_weights.safetensors"))).toBe(true);
+    const [base, spo] = ["base", "spo"].map((name) => readFileSync(at("samples", name, "00000-7.png")));
+    expect(base).not.toEqual(spo);
+  });
+
+  test("leaves what the package's README trains and scores with", async () => {
+    const [train, score, judge] = blocks("packages/spo/README.md", "js") as [string, string, string];
+    rmSync(at("runs/spo"), { recursive: true });
+    const short = "...spoPresets.sd15, rounds: 1, promptsPerRound: 1, steps: 6, threshold: 0,";
+    expect(train).toContain("...spoPresets.sd15,");
+    const losses = await runCode(train.replace("...spoPresets.sd15,", short));
+    expect(losses).toMatch(/^1 0\.69/);
+    const pixels = `import { Generator, randn } from "@spo/torch";\nconst pixels = randn([2, 3, 32, 32], { generator: new Generator(0) });`;
+    const scored = await runCode(
+      `${score}\n${pixels}\nconsole.log(scores(pixels, ["red apple", "blue fish"]).length);`,
+    );
+    expect(scored).toBe("2\n");
+    const judged = await runCode(
+      `${judge}\n${pixels}\nconsole.log(brightness.score({ image: () => pixels }).shape);`,
+    );
+    expect(judged).toContain("2");
+  });
+});
+
+test("every link of the documents to a file of the repository leads to one, pictures aside", () => {
+  const documents = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/tutorial-own-model.md",
+    "docs/hub.md",
+    "packages/spo/README.md",
+  ];
+  const broken = documents.flatMap((path) =>
+    [...text(path).matchAll(/(?<!!)\[[^\]]*\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)/g)]
+      .map(([, target]) => target as string)
+      .filter((target) => !existsSync(join(root, dirname(path), target)))
+      .map((target) => `${path}: ${target}`),
+  );
+  expect(broken).toEqual([]);
+});
