@@ -146,7 +146,7 @@ async function compile([command = "", ...before], flags, libtorch, file) {
   const load = await run(process.execPath, ["-e", "require(process.argv[1])", file]);
   if (load.code !== 0) {
     throw new SetupError(
-      `The compiled addon does not load.\n${tail(load.stderr, 8)}`,
+      `The compiled addon does not load: ${load.stderr.match(/^\w*Error: (.*)$/m)?.[1] ?? tail(load.stderr, 8)}`,
       `See what is missing with\nldd ${join(libtorch.root, "lib/libtorch_cpu.so")}`,
     );
   }

@@ -20,9 +20,10 @@ import { pinnedTorch, wheels } from "./wheels.js";
  * Downloads the pinned wheels with pip, checks them and unpacks the needed parts into the cache. A wheel that was downloaded before an
  * interruption is taken up again; each is removed when all are unpacked.
  *
+ * @param {readonly Wheel[]} pinned
  * @returns {Promise<import("./libtorch.js").Libtorch>}
  */
-export async function fetchLibtorch() {
+export async function fetchLibtorch(pinned = wheels) {
   requireSupportedPlatform();
   const cuda = wantsCuda();
   const target = wheelFolder(cuda);
@@ -32,7 +33,7 @@ export async function fetchLibtorch() {
     if (already) return already;
 
     const python = requirePip();
-    const chosen = wheels.filter((wheel) => cuda || !wheel.cudaOnly);
+    const chosen = pinned.filter((wheel) => cuda || !wheel.cudaOnly);
     await requireDisk(cacheFolder(), cuda ? 13 : 2.5);
     const downloads = join(cacheFolder(), "downloads");
     mkdirSync(downloads, { recursive: true });
