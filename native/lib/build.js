@@ -105,7 +105,6 @@ function compilerFlags(libtorch) {
       "-isystem",
       join(libtorch.root, "include/torch/csrc/api/include"),
     ],
-    ...["-isystem", nodeHeaders()],
   ];
 }
 
@@ -139,7 +138,8 @@ async function compile([command = "", ...before], flags, libtorch, file) {
     // RPATH, not RUNPATH: it also serves libtorch's own dependencies.
     ...["-Wl,--disable-new-dtags", "-Wl,--allow-shlib-undefined", "-ltorch_cpu", "-lc10"],
   ];
-  const args = [...before, ...flags, ...sourceFiles(), "-o", file, ...libraries];
+  // Node's headers stand in the checkout: as one of the flags they would give every checkout an addon of its own.
+  const args = [...before, ...flags, "-isystem", nodeHeaders(), ...sourceFiles(), "-o", file, ...libraries];
   const { code, stderr } = await run(command, args, { tick: () => progress.update() });
   if (code !== 0) throw compileError(command, args, stderr);
 
