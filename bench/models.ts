@@ -2,11 +2,22 @@
 import {
   AutoencoderKL,
   type AutoencoderKLConfig,
+  addLora,
+  loadUnet,
+  saveLora,
   saveModel,
   type UNet2DConditionConfig,
   UNet2DConditionModel,
 } from "@spo/diffusion";
-import { Generator, initialize, type Module } from "@spo/torch";
+import { Generator, initialize, type Module, noGrad, randn } from "@spo/torch";
+import {
+  clipProcessor,
+  initializeTimeConditioning,
+  isTimeConditioning,
+  type SpmConfigInput,
+  StepAwarePreferenceModel,
+  saveSpm,
+} from "spo";
 
 /** 4.2 million weights; attention at 8×8 and 4×4. */
 export const TINY_UNET: UNet2DConditionConfig = {
@@ -47,4 +58,53 @@ export function writeUnet(folder: string): void {
 
 export function writeVae(folder: string): void {
   saveModel(folder, initialized(new AutoencoderKL(TINY_VAE), 2));
+}
+
+export const PROMPTS = 4;
+
+/** A preference model of 64 pixels, 8 × 8 patches. */
+export const TINY_SPM: SpmConfigInput = {
+  projection_dim: 128,
+  text_config: {
+    hidden_size: 128,
+    intermediate_size: 512,
+    num_attention_heads: 4,
+    num_hidden_layers: 2,
+    vocab_size: 826,
+    max_position_embeddings: CONTEXT[0],
+    hidden_act: "gelu",
+  },
+  vision_config: {
+    hidden_size: 128,
+    intermediate_size: 512,
+    num_attention_heads: 4,
+    num_hidden_layers: 4,
+    image_size: 64,
+    patch_size: 8,
+    hidden_act: "gelu",
+  },
+};
+
+/** Weights of a trained model's size everywhere, also where a fresh one has zeros. */
+export function writeSpm(folder: string): void {
+  const generator = new Generator(3);
+  const spm = initialized(new StepAwarePreferenceModel(TINY_SPM), 3);
+  initializeTimeConditioning(spm, generator);
+  noGrad(() => {
+    for (const [name, weight] of spm.namedParameters()) {
+      if (isTimeConditioning(name)) weight.add_(randn(weight.shape, { generator }), { alpha: 0.05 });
+    }
+    spm.logit_scale.fill_(Math.log(100));
+  });
+  saveSpm(folder, spm, clipProcessor(64));
+}
+
+/** An adapter that has learnt something: B is not zero. */
+export function writeLora(path: string, unetFolder: string): void {
+  const generator = new Generator(4);
+  const lora = addLora(loadUnet(unetFolder), { rank: 4 }, generator);
+  noGrad(() => {
+    for (const layer of lora.layers.values()) layer.lora_B.normal_(0, 0.01, { generator });
+  });
+  saveLora(path, lora);
 }
