@@ -4,6 +4,7 @@ import {
   type AutoencoderKLConfig,
   addLora,
   loadUnet,
+  type SchedulerConfig,
   saveLora,
   saveModel,
   type UNet2DConditionConfig,
@@ -102,9 +103,18 @@ export function writeSpm(folder: string): void {
 /** An adapter that has learnt something: B is not zero. */
 export function writeLora(path: string, unetFolder: string): void {
   const generator = new Generator(4);
-  const lora = addLora(loadUnet(unetFolder), { rank: 4 }, generator);
+  const unet = loadUnet(unetFolder);
+  const lora = addLora(unet, { rank: 4 }, generator);
   noGrad(() => {
     for (const layer of lora.layers.values()) layer.lora_B.normal_(0, 0.01, { generator });
   });
-  saveLora(path, lora);
+  saveLora(path, lora, unet);
 }
+
+/** Stable Diffusion's. */
+export const SCHEDULE: SchedulerConfig = {
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  beta_schedule: "scaled_linear",
+  steps_offset: 1,
+};

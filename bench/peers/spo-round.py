@@ -127,18 +127,20 @@ def make(folder):
 
     def result():
         losses = round_()
-        return losses + [number for weight in trained for number in some(weight, 4)]
+        # By the file's names, in which A is `down` and B `up`: the two orders are the same.
+        byname = sorted((name, weight) for name, weight in unet.named_parameters() if weight.requires_grad)
+        return losses + [number for _, weight in byname for number in some(weight, 4)]
 
     return {"round": Case(round_, result)}
 
 
 def load_lora(unet, weights):
-    """`unet.<module>.lora.down|up.weight` → the adapter's own parameters."""
+    """`unet.<module>.lora_A|lora_B.weight` (or `lora.down|up`) → the adapter's own parameters."""
     parameters = dict(unet.named_parameters())
     with torch.no_grad():
         for name, value in weights.items():
-            module, side = name.removeprefix("unet.").removesuffix(".weight").rsplit(".lora.", 1)
-            parameters[f"{module}.lora_{'A' if side == 'down' else 'B'}.default.weight"].copy_(value)
+            own = name.removeprefix("unet.").replace(".lora.down.", ".lora_A.").replace(".lora.up.", ".lora_B.")
+            parameters[own.removesuffix(".weight") + ".default.weight"].copy_(value)
 
 
 serve(make)
