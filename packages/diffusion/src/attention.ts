@@ -9,6 +9,7 @@ import {
   scope,
   Tensor,
 } from "@spo/torch";
+import { repeatRows } from "./repeat-rows.js";
 
 /** Texts of a batch in which several rows read the same one: row i reads texts[rows[i]]. */
 export interface SharedContext {
@@ -21,10 +22,15 @@ export interface SharedContext {
 /** What a batch attends to: [b, m, contextDim], or each text once, so that its keys and values are computed once. */
 export type Context = Tensor | SharedContext;
 
+/** Rows of a batch that attends to `context`. */
+export const rowsOf = (context: Context): number =>
+  (context instanceof Tensor ? context : context.rows).shape[0] as number;
+
 /**
  * Multi-head attention over tokens.
  *
- * x [b, n, queryDim], context for b rows (default: x) → [b, n, queryDim]. Source: diffusers Attention.
+ * x [b, n, queryDim], context for b rows, or a multiple of them for [x; x; …] (default: x) → [rows of context, n, queryDim].
+ * Source: diffusers Attention.
  */
 export class Attention extends Module {
   readonly to_q: Linear;
@@ -50,7 +56,7 @@ export class Attention extends Module {
 
   forward(x: Tensor, context: Context = x): Tensor {
     return scope(() => {
-      const q = this.#split(this.to_q.forward(x));
+      const q = this.#split(repeatRows(this.to_q.forward(x), rowsOf(context)));
       const read = (to: Linear): Tensor =>
         context instanceof Tensor
           ? to.forward(context)
@@ -99,7 +105,7 @@ class FeedForward extends Module {
   }
 }
 
-/** Self-attention, attention to the text, feed-forward, each pre-normed and residual. x [b, n, width]. */
+/** Self-attention, attention to the text, feed-forward, each pre-normed and residual. x [b, n, width] → [rows of context, n, width]. */
 class BasicTransformerBlock extends Module {
   readonly norm1: LayerNorm;
   readonly attn1: Attention;
@@ -121,7 +127,8 @@ class BasicTransformerBlock extends Module {
   forward(x: Tensor, context: Context): Tensor {
     return scope(() => {
       let h = x.add(this.attn1.forward(this.norm1.forward(x)));
-      h = h.add(this.attn2.forward(this.norm2.forward(h), context));
+      const read = this.attn2.forward(this.norm2.forward(h), context);
+      h = repeatRows(h, rowsOf(context)).add(read);
       return h.add(this.ff.forward(this.norm3.forward(h)));
     });
   }
@@ -130,7 +137,7 @@ class BasicTransformerBlock extends Module {
 /**
  * Transformer over the pixels of a feature map; residual.
  *
- * x [b, c, h, w], context for b rows → [b, c, h, w]. `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
+ * x [b, c, h, w], context for b rows, or a multiple of them for [x; x; …] → [rows of context, c, h, w]. `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
  * Source: diffusers Transformer2DModel, continuous input.
  */
 export class Transformer2DModel extends Module {
@@ -172,7 +179,7 @@ export class Transformer2DModel extends Module {
       h = this.#linear ? this.proj_in.forward(tokens(h)) : tokens(this.proj_in.forward(h));
       for (const block of this.transformer_blocks) h = block.forward(h, context);
       h = this.#linear ? map(this.proj_out.forward(h)) : this.proj_out.forward(map(h));
-      return h.add(x);
+      return h.add(repeatRows(x, rowsOf(context)));
     });
   }
 }

@@ -41,7 +41,7 @@ export function guidedOutput(
       return unet
         .forward(x, timestep, conditional.context, { added: conditional.added })
         .to({ dtype: "float32" });
-    const both = unet.forward(cat([x, x]), timestep, cat([unconditional.context, conditional.context]), {
+    const both = unet.forward(x, timestep, cat([unconditional.context, conditional.context]), {
       added: bothAdded(unconditional.added, conditional.added),
     });
     return guide(both.to({ dtype: "float32" }), guidanceScale);

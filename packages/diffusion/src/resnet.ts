@@ -1,9 +1,23 @@
-import { Conv2d, GroupNorm, Linear, Module, scope, silu, type Tensor, upsampleNearest2d } from "@spo/torch";
+import {
+  Conv2d,
+  convTranspose2d,
+  GroupNorm,
+  keep,
+  Linear,
+  Module,
+  scope,
+  silu,
+  type Tensor,
+  tensor,
+  upsampleNearest2d,
+} from "@spo/torch";
+import { repeatRows } from "./repeat-rows.js";
 
 /**
  * Norm → SiLU → conv, twice, with the timestep added between; residual.
  *
- * x [b, in, h, w], temb [b, timeDim] → [b, out, h, w]. Without `timeDim` (the VAE's blocks) there is no timestep.
+ * x [b, in, h, w], temb [1 or b, timeDim] → [b, out, h, w]. temb has gone through its SiLU, which is the same in all blocks; of fewer
+ * rows than x, it is repeated as a whole. Without `timeDim` (the VAE's blocks) there is no timestep.
  * Source: diffusers ResnetBlock2D, `time_embedding_norm: "default"` only.
  */
 export class ResnetBlock2D extends Module {
@@ -31,8 +45,10 @@ export class ResnetBlock2D extends Module {
   forward(x: Tensor, temb?: Tensor): Tensor {
     return scope(() => {
       let h = this.conv1.forward(silu(this.norm1.forward(x)));
-      if (this.time_emb_proj && temb)
-        h = h.add(this.time_emb_proj.forward(silu(temb)).unsqueeze(-1).unsqueeze(-1)); // [b, out, 1, 1]
+      if (this.time_emb_proj && temb) {
+        const t = this.time_emb_proj.forward(temb).unsqueeze(-1).unsqueeze(-1); // [1 or b, out, 1, 1]
+        h = h.add(temb.shape[0] === 1 ? t : repeatRows(t, h.shape[0] as number));
+      }
       h = this.conv2.forward(silu(this.norm2.forward(h)));
       return h.add(this.conv_shortcut?.forward(x) ?? x);
     });
@@ -69,7 +85,36 @@ export class Upsample2D extends Module {
   forward(x: Tensor, size?: readonly [height: number, width: number]): Tensor {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
-      return this.conv.forward(upsampleNearest2d(x, size ?? [height * 2, width * 2]));
+      const [up, across] = size ?? [height * 2, width * 2];
+      const { weight, bias } = this.conv;
+      const exact = up === height * 2 && across === width * 2;
+      if (exact && height * width >= LEAST_MAP && weight.dtype === "float32" && weight.device === "cpu")
+        return convTranspose2d(x, doublingKernel(weight), bias, 2, 1);
+      return this.conv.forward(upsampleNearest2d(x, [up, across]));
     });
   }
+}
+
+/** Pixels of a map below which the kernel's making costs what it saves. */
+const LEAST_MAP = 64;
+
+/** Place of a 3-kernel → places of the 4-kernel: each pixel stands twice, so that neighbouring taps meet the same one. */
+const TAPS = [
+  [0, 0, 1, 1],
+  [0, 1, 1, 0],
+  [1, 1, 0, 0],
+];
+let taps: Tensor | undefined;
+
+/**
+ * Kernel of the transposed convolution (4×4, stride 2, padding 1) that equals doubling by repetition, then a convolution 3×3.
+ *
+ * weight [out, in, 3, 3] → [in, out, 4, 4]. Taps that would read the same pixel are added up beforehand: 16 products a pixel and
+ * channel, not 36. Exact but for rounding, so only where a sum of weights loses no bits that matter: float32.
+ */
+function doublingKernel(weight: Tensor): Tensor {
+  return scope(() => {
+    taps ??= keep(tensor(TAPS.flatMap((y) => TAPS.map((x) => y.flatMap((a) => x.map((b) => a * b)))))); // [9, 16]
+    return weight.flatten(2).transpose(0, 1).matmul(taps).unflatten(2, [4, 4]);
+  });
 }

@@ -1,5 +1,6 @@
 import { cat, Module, scope, type Tensor } from "@spo/torch";
 import { type Context, Transformer2DModel } from "./attention.js";
+import { repeatRows } from "./repeat-rows.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 
 /** What one level of the UNet is made of. `transformer` absent: no attention at this level. */
@@ -12,7 +13,7 @@ export interface LevelOptions {
 }
 
 export interface BlockInputs {
-  /** [b, timeDim] */
+  /** After its SiLU, [1 or b, timeDim] */
   temb: Tensor;
   context: Context;
 }
@@ -121,7 +122,8 @@ export class UpBlock2D extends Module {
     return scope(() => {
       let h = x;
       for (const [i, resnet] of this.resnets.entries()) {
-        h = resnet.forward(cat([h, skips.pop() as Tensor], 1), temb);
+        const skip = repeatRows(skips.pop() as Tensor, h.shape[0] as number);
+        h = resnet.forward(cat([h, skip], 1), temb);
         h = this.attentions[i]?.forward(h, context) ?? h;
       }
       const next = skips.at(-1);

@@ -1,7 +1,8 @@
 import { arange, Conv2d, cat, GroupNorm, Linear, Module, scope, silu, type Tensor, tensor } from "@spo/torch";
 import { z } from "zod";
-import type { Context } from "./attention.js";
+import { type Context, rowsOf } from "./attention.js";
 import { checkConfig, only } from "./config.js";
+import { repeatRows } from "./repeat-rows.js";
 import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
 
 const perLevel = z.union([z.int().positive(), z.array(z.int().positive())]);
@@ -163,6 +164,8 @@ export interface AddedConditions {
  * Predicts the noise in latents. Source: diffusers UNet2DConditionModel; Rombach et al. 2022; Podell et al. 2023 for SDXL.
  *
  * sample [b, 4, h, w], timesteps (a number or int64 [b], in [0, 1000)), context [b, m, d] or shared by rows → [b, 4, h, w].
+ * With a context for a multiple of b rows the batch is [sample; sample; …], as guidance wants it; what is equal in its parts, all up to
+ * the first attention to the text, is computed once.
  * h and w may be any size: up-sampling goes to the size of the skip tensors.
  */
 export class UNet2DConditionModel extends Module {
@@ -250,8 +253,9 @@ export class UNet2DConditionModel extends Module {
     { added, tap }: { added?: AddedConditions; tap?: Tap } = {},
   ): Tensor {
     return scope(() => {
-      const inputs = { temb: this.#embedTime(sample, timesteps, added, tap), context };
-      let h = this.conv_in.forward(sample);
+      const inputs = { temb: silu(this.#embedTime(sample, timesteps, added, tap)), context };
+      // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
+      let h = this.conv_in.forward(added ? repeatRows(sample, rowsOf(context)) : sample);
       tap?.("conv_in", h);
       const skips = [h];
       for (const [i, block] of this.down_blocks.entries()) {
@@ -273,7 +277,8 @@ export class UNet2DConditionModel extends Module {
         h = block.forward(h, skips, inputs);
         tap?.(`up.${i}`, h);
       }
-      h = this.conv_norm_out.forward(h);
+      // A UNet without attention to the text has not parted the batch yet.
+      h = this.conv_norm_out.forward(repeatRows(h, rowsOf(context)));
       tap?.("conv_norm_out", h);
       h = this.conv_out.forward(silu(h));
       tap?.("out", h);
@@ -281,7 +286,7 @@ export class UNet2DConditionModel extends Module {
     });
   }
 
-  /** [b] timesteps (and SDXL's conditions) → [b, timeDim] */
+  /** [b] timesteps → [1 or b, timeDim]; with SDXL's conditions as many rows as those have. */
   #embedTime(
     sample: Tensor,
     timesteps: Tensor | number,
@@ -307,10 +312,10 @@ export class UNet2DConditionModel extends Module {
       );
       tap?.("add_time_proj", times);
       const extra = this.add_embedding.forward(
-        cat([added.textEmbeds, times.reshape([batch, -1]).to({ dtype })], 1),
+        cat([added.textEmbeds, times.reshape([added.timeIds.shape[0] as number, -1]).to({ dtype })], 1),
       );
       tap?.("add_embedding", extra);
-      return temb.add(extra);
+      return (temb.shape[0] === 1 ? temb : repeatRows(temb, extra.shape[0] as number)).add(extra);
     });
   }
 }

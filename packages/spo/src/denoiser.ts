@@ -51,11 +51,7 @@ export function guidedDenoiser({
       return (xt, t) =>
         scope(() => {
           const input = xt.to({ dtype });
-          const twice = (rows: Tensor): Tensor => (guided ? cat([rows, rows]) : rows);
-          const steps = typeof t === "number" ? t : twice(t);
-          const output = around(() => unet.forward(twice(input), steps, context, { added })).to({
-            dtype: "float32",
-          });
+          const output = around(() => unet.forward(input, t, context, { added })).to({ dtype: "float32" });
           return guided ? guide(output, guidanceScale) : output;
         });
     },

@@ -82,7 +82,19 @@ export function parameter(shape: readonly number[]): Tensor {
 function set(parameter: Tensor, value: Tensor, requiresGrad = false): void {
   parameter.assign(value);
   value.dispose();
+  arrange(parameter);
   if (requiresGrad) parameter.requiresGrad = true;
+}
+
+/**
+ * Puts a CPU's convolution kernel into channels-last order: the maps follow it, and are then convolved and normalised without the blocked
+ * copies that the other order costs. Shape and values stay; files hold row-major order all the same.
+ */
+function arrange(parameter: Tensor): void {
+  if (parameter.ndim !== 4 || parameter.device !== "cpu") return;
+  const ordered = parameter.contiguous({ memoryFormat: "channels_last" });
+  parameter.assign(ordered);
+  ordered.dispose();
 }
 
 export interface LoadOptions {
@@ -98,7 +110,8 @@ export interface LoadOptions {
 /**
  * Gives a module the values of a file. Names and shapes must agree exactly.
  *
- * Tensors are taken over without a copy where dtype and device fit: a mapped file is then read when a weight is first used.
+ * Tensors are taken over without a copy where dtype and device fit: a mapped file is then read when a weight is first used. A CPU's
+ * convolution kernels are copied into channels-last order.
  * Throws a UserError that lists every missing, unknown and misshapen weight.
  */
 export function loadWeights(
@@ -146,9 +159,16 @@ export function initialize(
   noGrad(() => {
     for (const part of module.modules().values()) {
       for (const value of Object.values(part)) {
-        if (value instanceof Tensor) set(value, zeros(value.shape, { dtype, device }));
+        if (!(value instanceof Tensor)) continue;
+        const fresh = zeros(value.shape, { dtype, device });
+        value.assign(fresh);
+        fresh.dispose();
       }
       part.reset?.(generator);
+      // After the draws, which fill the memory in its order.
+      for (const value of Object.values(part)) {
+        if (value instanceof Tensor) arrange(value);
+      }
     }
   });
 }
