@@ -104,7 +104,8 @@ const TAPS = [
   [0, 1, 1, 0],
   [1, 1, 0, 0],
 ];
-let taps: Tensor | undefined;
+/** The same for both axes, [9, 16]. */
+const TAPS_2D = keep(tensor(TAPS.flatMap((y) => TAPS.map((x) => y.flatMap((a) => x.map((b) => a * b))))));
 
 /**
  * Kernel of the transposed convolution (4×4, stride 2, padding 1) that equals doubling by repetition, then a convolution 3×3.
@@ -113,8 +114,5 @@ let taps: Tensor | undefined;
  * channel, not 36. Exact but for rounding, so only where a sum of weights loses no bits that matter: float32.
  */
 function doublingKernel(weight: Tensor): Tensor {
-  return scope(() => {
-    taps ??= keep(tensor(TAPS.flatMap((y) => TAPS.map((x) => y.flatMap((a) => x.map((b) => a * b)))))); // [9, 16]
-    return weight.flatten(2).transpose(0, 1).matmul(taps).unflatten(2, [4, 4]);
-  });
+  return scope(() => weight.flatten(2).transpose(0, 1).matmul(TAPS_2D).unflatten(2, [4, 4]));
 }
