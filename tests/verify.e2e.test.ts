@@ -17,6 +17,8 @@ import { cli } from "./cli.js";
 
 const fixtures = process.env.SPO_FIXTURES ?? fileURLToPath(new URL("../../shared/fixtures", import.meta.url));
 
+const own = fileURLToPath(new URL("./golden/small", import.meta.url));
+
 interface Verified {
   ok: boolean;
   summary: { checks: number; failedChecks: number; cases: number; misses: number };
@@ -37,6 +39,26 @@ test("a folder that does not exist fails every check and exits with 1", async ()
   expect(ok).toBe(false);
   expect(summary.failedChecks).toBe(summary.checks);
   expect(ended.stderr).toContain("there is no folder");
+});
+
+test("a folder without SDXL names every file that is missing, checks all the rest, and exits with 1", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "spo-verify-half-"));
+  try {
+    cpSync(own, folder, { recursive: true, filter: (path) => !path.includes("sdxl") });
+    const ended = await cli(["verify", folder, "--json"]);
+    expect(ended.code).toBe(1);
+    const { checks } = JSON.parse(ended.stdout) as Verified;
+    const [missing, present] = [true, false].map((sdxl) =>
+      checks.filter(({ files }) => files.some((file) => file.includes("sdxl")) === sdxl),
+    ) as [Verified["checks"], Verified["checks"]];
+    expect(missing.length).toBeGreaterThan(10);
+    for (const { error, files } of missing)
+      expect(error).toBe(`missing: ${files.filter((file) => file.includes("sdxl")).join(", ")}`);
+    expect(present.length).toBeGreaterThan(20);
+    expect(present.filter(({ ok }) => !ok)).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe.skipIf(!existsSync(fixtures))(

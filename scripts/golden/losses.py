@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from lora import adapted, adapter_parameters
 from models import Pipeline, guided, predict, tokenize
-from spm import Spm, normalise, train_pixels
+from spm import Spm, train_pixels
 from store import errors, save, write_json
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -159,7 +159,7 @@ def write_spm_loss(spm: Spm, folder: Path, tokenizer, prompts: list[str], seed: 
     torch.manual_seed(seed)
     n = len(prompts)
     ids = tokenize(tokenizer, prompts)
-    pixels = [normalise(torch.rand(n, 3, spm.size, spm.size)) for _ in range(2)]
+    pixels = [spm.normalise(torch.rand(n, 3, spm.size, spm.size)) for _ in range(2)]
     t = torch.randint(0, 1000, [n])
     label_0 = torch.tensor([1.0, 0.0, 0.5, 0.25, 1.0])[:n]
     examples = torch.tensor([1.0, 3.0, 2.0, 7.0, 1.0])[:n]
@@ -200,7 +200,7 @@ def write_noising(pipe: Pipeline, spm: Spm, folder: Path, prompts: list[str], se
         x0, _, _ = gaussian(noisy, eps, t, 20)
         decoded = pipe.vae.decode(x0 / scale).sample
         values = {"image": image, "posterior_noise": posterior, "latents": latents, "noisy": noisy, "eps": eps, "x0": x0, "decoded": decoded,
-                  "pixel_values": train_pixels(decoded, spm.size)}
+                  "pixel_values": train_pixels(decoded, spm)}
         found.update({f"{name}_{side}": value for name, value in values.items()})
     save(folder / f"spm-noising-{pipe.family}.safetensors", found, {"guidance_scale": 5.0, "size": spm.size})
 

@@ -10,6 +10,7 @@ from torch.nn.functional import gelu, interpolate, layer_norm, linear
 from models import tokenize
 from store import save, write_json
 
+# CLIP's own; a variant may have others.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -23,6 +24,10 @@ class Spm:
     @property
     def size(self) -> int:
         return self.spec["vision"]["image_size"]
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        column = lambda values: torch.tensor(values, dtype=pixels.dtype).reshape(1, 3, 1, 1)
+        return (pixels - column(self.spec.get("mean", MEAN))) / column(self.spec.get("std", STD))
 
     def get(self, name: str) -> torch.Tensor:
         return self.weights[f"model.{name}"]
@@ -91,30 +96,26 @@ class Spm:
         return self.get("logit_scale").exp() * torch.nn.functional.cosine_similarity(image, text, -1)
 
     def score(self, decoded: torch.Tensor, ids: torch.Tensor, t: int) -> torch.Tensor:
-        pixels = score_pixels(decoded, self.size)["pixel_values"]
+        pixels = score_pixels(decoded, self)["pixel_values"]
         return self.scores(self.image_features(pixels, torch.full([len(pixels)], t)), self.text_features(ids))
 
 
-def score_pixels(image: torch.Tensor, size: int) -> dict[str, torch.Tensor]:
+def score_pixels(image: torch.Tensor, spm: Spm) -> dict[str, torch.Tensor]:
+    size = spm.size
     height, width = image.shape[-2:]
     scale = size / min(height, width)
     resized = bicubic(image, [int(height * scale + 0.5), int(width * scale + 0.5)])
     top, left = round((resized.shape[-2] - size) / 2), round((resized.shape[-1] - size) / 2)
     cropped = resized[..., top : top + size, left : left + size]
-    return {"resized": resized, "cropped": cropped, "pixel_values": normalise((cropped / 2 + 0.5).clamp(0, 1))}
+    return {"resized": resized, "cropped": cropped, "pixel_values": spm.normalise((cropped / 2 + 0.5).clamp(0, 1))}
 
 
-def train_pixels(image: torch.Tensor, size: int) -> torch.Tensor:
-    return normalise(bicubic((image / 2 + 0.5).clamp(0, 1), [size, size]).clamp(0, 1))
+def train_pixels(image: torch.Tensor, spm: Spm) -> torch.Tensor:
+    return spm.normalise(bicubic((image / 2 + 0.5).clamp(0, 1), [spm.size, spm.size]).clamp(0, 1))
 
 
 def bicubic(image: torch.Tensor, size: list[int]) -> torch.Tensor:
     return interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=False)
-
-
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    column = lambda values: torch.tensor(values, dtype=pixels.dtype).reshape(1, 3, 1, 1)
-    return (pixels - column(MEAN)) / column(STD)
 
 
 def build_spm(spec: dict, vocab: int, seed: int) -> Spm:
@@ -174,7 +175,9 @@ def write_spm(spm: Spm, folder: Path, vocab: int) -> None:
         "model.text_model.embeddings.position_ids": torch.arange(77).unsqueeze(0),
         "model.vision_model.embeddings.position_ids": torch.arange(patches + 1).unsqueeze(0),
     }
-    save(folder / "tiny-spm" / "model.safetensors", {**spm.weights, **positions})
+    # The published checkpoint has the prefix; a variant may do without.
+    named = {spec.get("prefix", "model.") + name.removeprefix("model."): value for name, value in {**spm.weights, **positions}.items()}
+    save(folder / "tiny-spm" / "model.safetensors", named)
     common = {"projection_dim": spec["projection_dim"], "layer_norm_eps": 1e-5}
     write_json(folder / "tiny-spm" / "config.json", {
         "architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": spec["projection_dim"],
@@ -186,8 +189,8 @@ def write_spm(spm: Spm, folder: Path, vocab: int) -> None:
     })
     square = {"height": spm.size, "width": spm.size}
     write_json(folder / "tiny-spm" / "preprocessor_config.json", {
-        "crop_size": square, "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True, "do_resize": True, "image_mean": MEAN,
-        "image_std": STD, "image_processor_type": "CLIPImageProcessor", "resample": 3, "rescale_factor": 1 / 255, "size": {"shortest_edge": spm.size},
+        "crop_size": square, "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True, "do_resize": True, "image_mean": spec.get("mean", MEAN),
+        "image_std": spec.get("std", STD), "image_processor_type": "CLIPImageProcessor", "resample": 3, "rescale_factor": 1 / 255, "size": {"shortest_edge": spm.size},
     })
 
 
@@ -196,7 +199,7 @@ def write_expected_spm(spm: Spm, folder: Path, tokenizer, prompts: list[str], se
     torch.manual_seed(seed)
     n = len(prompts)
     ids = tokenize(tokenizer, prompts)
-    pixels = normalise(torch.rand(n, 3, spm.size, spm.size))
+    pixels = spm.normalise(torch.rand(n, 3, spm.size, spm.size))
     timesteps = torch.tensor([0, 251, 501, 701, 951])
     mixed = torch.randint(0, 1000, [n])
     text = spm.text_features(ids)
@@ -214,9 +217,9 @@ def write_expected_spm(spm: Spm, folder: Path, tokenizer, prompts: list[str], se
 def write_preprocess(spm: Spm, folder: Path, seed: int) -> None:
     torch.manual_seed(seed)
     found = {}
-    for i, (height, width) in enumerate([(32, 32), (spm.size, spm.size), (41, 33), (30, 57), (19, 64)]):
-        image = torch.randn(2, 3, height, width) * 0.8
+    for i, (height, width) in enumerate([(32, 32), (spm.size, spm.size), (25, 21), (18, 37), (11, 40)]):
+        image = torch.randn(1, 3, height, width) * 0.8
         found[f"score.{i}.image"] = image
-        found.update({f"score.{i}.{name}": value for name, value in score_pixels(image, spm.size).items()})
-        found[f"train.{i}.pixel_values"] = train_pixels(image, spm.size)
-    save(folder / "spm-preprocess.safetensors", found, {"size": spm.size, "image_mean": MEAN, "image_std": STD})
+        found.update({f"score.{i}.{name}": value for name, value in score_pixels(image, spm).items()})
+        found[f"train.{i}.pixel_values"] = train_pixels(image, spm)
+    save(folder / "spm-preprocess.safetensors", found, {"size": spm.size, "image_mean": spm.spec.get("mean", MEAN), "image_std": spm.spec.get("std", STD)})

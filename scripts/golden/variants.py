@@ -1,6 +1,7 @@
 """What the variants of the fixtures look like: each is unlike the others in every size that the files may name.
 
 `unet`, `vae` and `text` hold what differs from the defaults of diffusers and transformers; `latents` is [height, width].
+`sampled` is how many of a batch's prompts the trajectories have, by default all: those are the largest files.
 Sizes with one entry a level cover the forms that a config may have: one number for all levels, or a list.
 """
 
@@ -26,6 +27,38 @@ def unet_blocks(attention: list[bool], up_attention: list[bool] | None = None) -
 
 
 VARIANTS: dict[str, dict] = {
+    # As small as it goes, for the repository's own tests: uneven strides of time, a batch of three, an SPM without prefix and with its own
+    # means, a VAE of three levels beside one of two, latents that are not square.
+    "small": {
+        "sd15": {
+            "unet": dict(block_out_channels=[4, 8], layers_per_block=1, attention_head_dim=2, norm_num_groups=2,
+                         cross_attention_dim=8, **unet_blocks([True, False])),
+            "vae": dict(block_out_channels=[4, 4, 8], layers_per_block=1, norm_num_groups=2, scaling_factor=0.2),
+            "text": dict(hidden_size=8, num_attention_heads=2, num_hidden_layers=2, intermediate_size=12, hidden_act="quick_gelu",
+                         projection_dim=8),
+            "latents": [4, 6],
+        },
+        "sdxl": {
+            "unet": dict(block_out_channels=[4, 8], layers_per_block=1, attention_head_dim=[1, 2], norm_num_groups=4,
+                         transformer_layers_per_block=[1, 2], use_linear_projection=True, addition_time_embed_dim=2,
+                         **unet_blocks([False, True])),
+            "vae": dict(block_out_channels=[4, 8], layers_per_block=1, norm_num_groups=4, scaling_factor=0.13025),
+            "text": dict(hidden_size=6, num_attention_heads=3, num_hidden_layers=2, intermediate_size=10, hidden_act="quick_gelu"),
+            "text_2": dict(hidden_size=8, num_attention_heads=2, num_hidden_layers=3, intermediate_size=12, hidden_act="gelu",
+                           projection_dim=10),
+            "latents": [6, 4],
+        },
+        "spm": {
+            "projection_dim": 6, "logit_scale": 2.3, "time": dict(frequency_embedding_size=32, max_period=10000), "prefix": "",
+            "mean": [0.5, 0.4, 0.6], "std": [0.25, 0.3, 0.2],
+            "text": dict(hidden_size=8, intermediate_size=12, num_attention_heads=2, num_hidden_layers=1, hidden_act="quick_gelu"),
+            "vision": dict(hidden_size=12, intermediate_size=20, num_attention_heads=3, num_hidden_layers=2, image_size=15,
+                           patch_size=5, hidden_act="gelu"),
+        },
+        "settings": dict(steps={"ddim": 30, "euler": 11, "dpmpp": 9, "pndm": 8}, guidance=4.0, negative="blurry",
+                         batch=3, sampled=1, timesteps=[1, 366, 962], rank=2, beta=1500.0, spo=dict(beta=4.0, clip=0.15, steps=25, guidance=4.0),
+                         rollout={"sd15": dict(k=3, steps=7, d=1, inner=1), "sdxl": dict(k=2, steps=6, d=0, inner=3)}),
+    },
     # Two levels, attention at the inner one only, a VAE that halves once, wide latents, activations swapped.
     "flat": {
         "sd15": {

@@ -38,6 +38,14 @@ test("special tokens in a text become their ids, and `!` does where it is the pa
   expect(letterTokenizer({ padToken: "!" }).encode("a!!b")).toEqual([start, aEnd, 0, 0, bEnd, end]);
 });
 
+test("a special token in capitals is text, but for one that is matched in the normalised text", () => {
+  const normalizedTokens = ["<|startoftext|>", "<|endoftext|>"];
+  const second = new ClipTokenizer({ ...letters.options, padToken: "!", normalizedTokens });
+  expect(second.encode("A<|EndOfText|>!B")).toEqual([start, aEnd, end, 0, bEnd, end]);
+  const first = letterTokenizer({ padToken: "!" });
+  expect(first.encode("A<|EndOfText|>")).not.toEqual([start, aEnd, end, end]);
+});
+
 describe("for any text", () => {
   test("there are as many ids as the context is long, all of the vocabulary, first the start token", () => {
     fc.assert(

@@ -21,6 +21,8 @@ export interface ClipTokenizerOptions {
   endToken?: string;
   /** What fills up to the context length. SDXL's second tokenizer has `!`, which makes every `!` of a text that token. */
   padToken?: string;
+  /** Special tokens that are found in the normalised text, so in capitals too: `normalized` of their entries. Default: none. */
+  normalizedTokens?: readonly string[];
   /** Context length L. */
   modelMaxLength?: number;
 }
@@ -37,7 +39,9 @@ export class ClipTokenizer {
   readonly #vocabulary: ReadonlyMap<string, number>;
   readonly #ranks: ReadonlyMap<string, number>;
   readonly #special: ReadonlyMap<string, number>;
-  readonly #specialPattern: RegExp;
+  /** Special tokens as written, and those of normalised text. */
+  readonly #written: RegExp;
+  readonly #normalized: RegExp;
   readonly #start: number;
   readonly #end: number;
   readonly #pad: number;
@@ -50,6 +54,7 @@ export class ClipTokenizer {
       startToken = "<|startoftext|>",
       endToken = "<|endoftext|>",
       padToken = endToken,
+      normalizedTokens = [],
       modelMaxLength = 77,
     } = options;
     this.#options = options;
@@ -64,10 +69,9 @@ export class ClipTokenizer {
       return id;
     };
     this.#special = new Map([startToken, endToken, padToken].map((token) => [token, idOf(token)]));
-    const escaped = [...this.#special.keys()]
-      .sort((a, b) => b.length - a.length)
-      .map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-    this.#specialPattern = new RegExp(`(${escaped.join("|")})`, "g");
+    const tokens = [...this.#special.keys()];
+    this.#written = anyOf(tokens.filter((token) => !normalizedTokens.includes(token)));
+    this.#normalized = anyOf(tokens.filter((token) => normalizedTokens.includes(token)));
     this.#start = idOf(startToken);
     this.#end = idOf(endToken);
     this.#pad = idOf(padToken);
@@ -80,10 +84,16 @@ export class ClipTokenizer {
   /** Ids with start and end token, cut to `modelMaxLength` (the end token stays) but not padded. */
   encode(text: string): number[] {
     const ids: number[] = [];
-    for (const part of text.split(this.#specialPattern)) {
-      const special = this.#special.get(part);
-      if (special !== undefined) ids.push(special);
-      else for (const [word] of normalize(part).matchAll(WORDS)) ids.push(...this.#encodeWord(word));
+    const special = (token: string): void => void ids.push(this.#special.get(token) as number);
+    const plain = (normalized: string): void => {
+      for (const [word] of normalized.matchAll(WORDS)) ids.push(...this.#encodeWord(word));
+    };
+    // A split leaves what it was split at in the odd places.
+    for (const [i, part] of text.split(this.#written).entries()) {
+      if (i % 2 === 1) special(part);
+      else
+        for (const [j, piece] of normalize(part).split(this.#normalized).entries())
+          (j % 2 === 1 ? special : plain)(piece);
     }
     return [this.#start, ...ids.slice(0, this.modelMaxLength - 2), this.#end];
   }
@@ -123,6 +133,14 @@ export class ClipTokenizer {
   }
 }
 
+/** Splits a text at the given tokens and keeps them; nowhere where there are none. */
+function anyOf(tokens: readonly string[]): RegExp {
+  const escaped = [...tokens]
+    .sort((a, b) => b.length - a.length)
+    .map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`(${escaped.join("|") || "(?!)"})`, "g");
+}
+
 /** NFC, single spaces, lower case by code point. */
 function normalize(text: string): string {
   let lower = "";
@@ -153,11 +171,33 @@ export function loadTokenizer(folder: string): ClipTokenizer {
     startToken: contentOf(specials.bos_token),
     endToken: contentOf(specials.eos_token),
     padToken: contentOf(specials.pad_token),
+    normalizedTokens: normalizedOf(folder, specials),
     modelMaxLength:
       typeof settings.model_max_length === "number" && settings.model_max_length < 1e6
         ? settings.model_max_length
         : 77,
   });
+}
+
+/**
+ * Tokens that are matched in the normalised text. tokenizer.json has the last word; without it a token's last entry counts, and one that is
+ * written as plain text is not. Source: transformers 5, observed.
+ */
+function normalizedOf(folder: string, specials: Readonly<Record<string, unknown>>): string[] {
+  const { added_tokens: added } = readIfThere(join(folder, "tokenizer.json"));
+  const entries = Array.isArray(added)
+    ? (added as unknown[])
+    : ["bos_token", "eos_token", "unk_token", "pad_token"].map((role) => specials[role]);
+  const found = new Map<string, boolean>();
+  for (const entry of entries) {
+    const content = contentOf(entry);
+    if (content !== undefined)
+      found.set(
+        content,
+        typeof entry === "object" && (entry as { normalized?: unknown }).normalized === true,
+      );
+  }
+  return [...found].flatMap(([content, normalized]) => (normalized ? [content] : []));
 }
 
 const readIfThere = (path: string): Record<string, unknown> =>

@@ -53,16 +53,30 @@ export class Cases {
   ): void {
     let worst = 0;
     let scale = 0;
+    let count = 0;
     for (const [, actual, expected] of wanted) {
+      count++;
       scope(() => {
         scale = Math.max(scale, largest(expected));
+        const same = actual !== undefined && actual.shape.join() === expected.shape.join();
         worst = Math.max(
           worst,
-          actual ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY,
+          same ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY,
         );
       });
     }
-    this.list.push({ case: name, maxError: worst, tolerance: tolerance(scale) });
+    // A file without gradients must not pass for one whose gradients agree.
+    this.list.push({ case: name, maxError: count > 0 ? worst : Number.NaN, tolerance: tolerance(scale) });
+  }
+
+  /** Whether every one of the names in a file was compared; what was not is named. */
+  covered(name: string, wanted: readonly string[]): void {
+    const missed = wanted.filter((key) => !this.list.some((found) => found.case === key));
+    this.list.push({
+      case: `${name} seen${missed.length > 0 ? ` (not ${missed.join(", ")})` : ""}`,
+      maxError: missed.length,
+      tolerance: 0,
+    });
   }
 }
 

@@ -14,7 +14,7 @@ export function compareUnet(
   dir: string,
   family: Family,
   unet: UNet2DConditionModel,
-  tolerance: number,
+  tolerance: number | ((scale: number) => number),
 ): void {
   const { get } = openGolden(dir, `expected-${family}.safetensors`);
   for (const [i, t] of get("unet/timesteps").toNumbers().entries()) {

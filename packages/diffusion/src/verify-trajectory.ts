@@ -8,7 +8,7 @@ import { guidedOutput } from "./guidance.js";
 import { loadTextToImage } from "./load-text-to-image.js";
 import type { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 import type { SamplerState } from "./sampler.js";
-import { makeSampler, type SamplerName, samplerOf } from "./samplers.js";
+import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
 import { type Case, type Check, collectCases, largest, openGolden } from "./verify-check.js";
 
 const TRAJECTORIES = {
@@ -41,7 +41,7 @@ interface Settings {
   eta?: number;
   prompts: string[];
   negative_prompt: string | null;
-  scheduler_class: string;
+  scheduler_class?: string;
   scheduler_config: SchedulerConfig;
 }
 
@@ -53,7 +53,9 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
       const { steps, guidance_scale: guidanceScale, eta, prompts, negative_prompt: negative } = settings;
       const pipe = loadTextToImage(join(dir, model)).withScheduler(settings.scheduler_config);
       const { schedule, vae } = pipe;
-      const sampler = samplerOf({ ...settings.scheduler_config, _class_name: settings.scheduler_class });
+      const sampler = settings.scheduler_class
+        ? samplerOf({ _class_name: settings.scheduler_class })
+        : samplerNamed(name);
       const initial = get("initial_latents");
       const [height, width] = initial.shape.slice(2) as [number, number];
       const conditions = pipe.encode(prompts, {
@@ -135,6 +137,13 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
       near("image01", vae.decodeLatents(state.x).div(2).add(0.5).clamp(0, 1), 1e-4);
     }),
   );
+}
+
+/** The sampler that a file's name speaks of: `trajectory-sd15-dpmpp-2m-karras.safetensors` → dpmpp-2m. */
+function samplerNamed(file: string): SamplerName {
+  const names = Object.keys(SAMPLERS) as SamplerName[];
+  const [found] = names.filter((name) => file.includes(`-${name}`)).sort((a, b) => b.length - a.length);
+  return found ?? "ddim";
 }
 
 function sigmasOf(sampler: SamplerName, schedule: NoiseSchedule, steps: number): number[] {

@@ -127,6 +127,10 @@ function checkSpm(folder: string): Case[] {
           cases.near(`taps/${name}`, value.expand(expected.shape), expected, 1e-5);
         },
       );
+      cases.covered(
+        "taps",
+        file.keys().filter((key) => key.startsWith("taps/")),
+      );
       spm.dispose();
     }),
   );
@@ -141,14 +145,20 @@ const sinusoidOf = ({
   maxPeriod: config.time_conditioning.max_period,
 });
 
+/** Where the file says nothing, the model's own. */
+interface Pixels {
+  size?: number;
+  image_mean?: readonly number[];
+  image_std?: readonly number[];
+}
+
 function checkPixels(folder: string): Case[] {
   return collectCases((cases) => {
     const { file, get, meta } = openGolden(folder, "spm-preprocess.safetensors");
-    const processor = {
-      size: meta.size as number,
-      mean: meta.image_mean as number[],
-      std: meta.image_std as number[],
-    };
+    const { spm, processor: own } = loadSpm(join(folder, "tiny-spm"));
+    spm.dispose();
+    const { size = own.size, image_mean: mean = own.mean, image_std: std = own.std } = meta as Pixels;
+    const processor = { size, mean, std };
     for (let i = 0; file.has(`score.${i}.image`); i++) {
       const image = get(`score.${i}.image`);
       const resized = resizeShortSide(image, processor.size);
@@ -195,7 +205,9 @@ function checkSpmLoss(folder: string): Case[] {
     cases.near("image_features", image, get("image_features"), 1e-5);
     cases.near("score_0", score0, get("score_0"), 5e-5);
     cases.near("score_1", score1, get("score_1"), 5e-5);
-    cases.near("per_sample", perSample, get("per_sample"), 2e-6);
+    // One pair's loss carries the rounding of its two scores, cosines times exp(logit_scale): some 2⁻²⁴ of the scale each.
+    const roundingOfScores = 2 ** -22 * spm.logit_scale.detach().exp().item();
+    cases.near("per_sample", perSample, get("per_sample"), Math.max(2e-6, roundingOfScores));
     cases.near("weight", weight, get("weight"), 2e-6);
     cases.near("loss", loss, get("loss"), 2e-6);
     const parameters = spm.namedParameters();
@@ -265,8 +277,8 @@ function checkAdamW(folder: string): Case[] {
       eps: number;
       weight_decay: number;
       max_norm: number;
-      steps: number;
     };
+    const steps = file.keys().filter((key) => /^norm\d+$/.test(key)).length;
     const names = gradientNames(file, "before/");
     const parameters = names.map((name) => {
       const parameter = get(`before/${name}`).clone();
@@ -286,7 +298,7 @@ function checkAdamW(folder: string): Case[] {
       );
       cases.list.push({ case: prefix, maxError: Math.max(...errors), tolerance: 5e-7 });
     };
-    for (let step = 1; step <= settings.steps; step++) {
+    for (let step = 1; step <= steps; step++) {
       for (const [i, name] of names.entries())
         (parameters[i] as Tensor).grad = get(`grad${step}/${name}`).clone();
       const norm = clipGradNorm(parameters, settings.max_norm);
@@ -306,7 +318,7 @@ function checkNoising(folder: string, family: Family): Case[] {
   return collectCases((cases) =>
     noGrad(() => {
       const { file, get, meta } = openGolden(folder, `spm-noising-${family}.safetensors`);
-      const { guidance_scale: guidanceScale, size } = meta as { guidance_scale: number; size: number };
+      const { guidance_scale: guidanceScale = 5, size } = meta as { guidance_scale?: number; size?: number };
       const unet = loadUnet(join(folder, `tiny-${family}`, "unet"));
       const vae = loadVae(join(folder, `tiny-${family}`, "vae"));
       const { spm, processor } = loadSpm(join(folder, "tiny-spm"));
@@ -331,7 +343,12 @@ function checkNoising(folder: string, family: Family): Case[] {
       cases.near("eps", made.eps, both("eps"), 1e-4);
       cases.near("x0", made.x0, both("x0"), 1e-3);
       cases.near("decoded", decoded, both("decoded"), 1e-4);
-      cases.near("pixel_values", trainPixels(decoded, { ...processor, size }), both("pixel_values"), 1e-4);
+      cases.near(
+        "pixel_values",
+        trainPixels(decoded, { ...processor, size: size ?? processor.size }),
+        both("pixel_values"),
+        1e-4 / (2 * Math.min(...processor.std)), // that of the decoded images, divided as they are
+      );
       for (const model of [unet, vae, spm]) model.dispose();
     }),
   );
@@ -423,6 +440,12 @@ function adaptedUnet(folder: string, family: Family, file: SafetensorsFile, { fr
   return { unet, lora };
 }
 
+const SPO_OUTPUTS = [
+  ...["logp", "ref_logp", "log_ratio", "ratio"].flatMap((name) => [`${name}_w`, `${name}_l`]),
+  "per_sample",
+  "loss",
+];
+
 function checkSpoLoss(folder: string, family: Family): Case[] {
   return collectCases((cases) => {
     const { file, get, meta } = openGolden(folder, `losses-spo-${family}.safetensors`);
@@ -498,6 +521,7 @@ function checkSpoLoss(folder: string, family: Family): Case[] {
       has("ratio_l", ratio(found.logRatioLose), 2e-5);
       has("per_sample", found.perSample, 1e-4);
       has("loss", found.loss, 2e-5);
+      if (prefix === "") cases.covered("log-probabilities, ratios and losses", SPO_OUTPUTS);
       checkAdapterGradients(
         cases,
         file,
