@@ -15,7 +15,7 @@ export interface LoraDescription {
   triggerPhrase?: string;
   /** Data URL of a small picture. */
   thumbnail?: string;
-  /** Default: now. */
+  /** Default: none, so that the same adapter gives the same bytes. */
   date?: Date;
   /** Width and height in pixels that it was trained at. Default: the family's. */
   resolution?: readonly [width: number, height: number];
@@ -53,6 +53,7 @@ export function loraMetadata(
     "modelspec.usage_hint": given.usageHint,
     "modelspec.trigger_phrase": given.triggerPhrase,
     "modelspec.thumbnail": given.thumbnail,
+    "modelspec.date": given.date?.toISOString().slice(0, 19),
   };
   return {
     "modelspec.sai_model_spec": "1.0.1",
@@ -60,7 +61,6 @@ export function loraMetadata(
     "modelspec.implementation": implementation,
     "modelspec.title": given.title ?? "LoRA",
     "modelspec.resolution": (given.resolution ?? resolution).join("x"),
-    "modelspec.date": (given.date ?? new Date()).toISOString().slice(0, 19),
     "modelspec.prediction_type": given.predictionType ?? "epsilon",
     "modelspec.hash_sha256": `0x${hash}`,
     ...Object.fromEntries(
