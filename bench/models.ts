@@ -108,7 +108,7 @@ export function writeLora(path: string, unetFolder: string): void {
   noGrad(() => {
     for (const layer of lora.layers.values()) layer.lora_B.normal_(0, 0.01, { generator });
   });
-  saveLora(path, lora, unet);
+  saveLora(path, lora, unet, { layout: "peft" }); // what the peer reads
 }
 
 /** Stable Diffusion's. */

@@ -222,7 +222,7 @@ function judgeChildren<Prepared>(
     decode,
     initialLatents,
     settings,
-    judgeChunk = 8,
+    judgeChunk = 16,
     stripPrompts = [],
     meter,
   }: ResamplerInput<Prepared>,
