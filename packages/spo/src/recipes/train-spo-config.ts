@@ -45,6 +45,13 @@ export const TrainSpoConfig = z.strictObject({
       weightDecay: z.number().min(0).default(1e-4),
     })
     .prefault({}),
+  warmupRounds: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe(
+      "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
+    ),
   saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
   stripEvery: z
     .int()

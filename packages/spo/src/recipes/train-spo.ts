@@ -152,6 +152,8 @@ export async function* trainSpo(
       }
       const gradNorm = clipGradNorm(policy.trained, config.maxGradNorm ?? Number.POSITIVE_INFINITY);
       if (Number.isFinite(loss) && Number.isFinite(gradNorm)) {
+        const done = round + (update + 1) / updates;
+        optimizer.lr = lr * (config.warmupRounds > 0 ? Math.min(1, done / config.warmupRounds) : 1);
         meter.phase("optimizer", () => optimizer.step());
         skipped = 0;
       } else if (++skipped === MOST_SKIPPED) {
