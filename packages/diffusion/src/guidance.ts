@@ -1,4 +1,4 @@
-import { cat, scope, type Tensor } from "@spo/torch";
+import { cat, type DType, scope, type Tensor } from "@spo/torch";
 import type { AddedConditions, UNet2DConditionModel } from "./unet-2d-condition.js";
 
 /** What a UNet is told about each of n images. */
@@ -36,22 +36,20 @@ export function guidedOutput(
   guidanceScale: number,
 ): Tensor {
   return scope(() => {
-    const x = xt.to({ dtype: unet.conv_in.weight.dtype });
-    if (guidanceScale === 1)
-      return unet
-        .forward(x, timestep, conditional.context, { added: conditional.added })
-        .to({ dtype: "float32" });
-    const both = unet.forward(x, timestep, cat([unconditional.context, conditional.context]), {
-      added: bothAdded(unconditional.added, conditional.added),
-    });
+    const { dtype } = unet.conv_in.weight;
+    const sides = guidanceScale === 1 ? [conditional] : [unconditional, conditional];
+    const context = cat(sides.map((side) => side.context)).to({ dtype });
+    const both = unet.forward(xt.to({ dtype }), timestep, context, { added: joined(sides, dtype) });
+    if (guidanceScale === 1) return both.to({ dtype: "float32" });
     return guide(both.to({ dtype: "float32" }), guidanceScale);
   });
 }
 
-function bothAdded(first?: AddedConditions, second?: AddedConditions): AddedConditions | undefined {
-  if (!first || !second) return undefined;
+function joined(sides: readonly Conditions[], dtype: DType): AddedConditions | undefined {
+  const added = sides.flatMap((side) => side.added ?? []);
+  if (added.length < sides.length) return undefined;
   return {
-    textEmbeds: cat([first.textEmbeds, second.textEmbeds]),
-    timeIds: cat([first.timeIds, second.timeIds]),
+    textEmbeds: cat(added.map((side) => side.textEmbeds)).to({ dtype }),
+    timeIds: cat(added.map((side) => side.timeIds)),
   };
 }

@@ -32,6 +32,23 @@ describe.each(FAMILIES)("sampling from %s", (family) => {
     });
   });
 
+  test("a UNet in bfloat16 samples near what it does in float32", () => {
+    scope(() => {
+      const other = tinyPipeline(family);
+      const run = (guidanceScale: number) =>
+        [pipe, other].map((of) =>
+          sampleLatents(of, { prompts: ["bird"], generators: generators([1]), steps: 3, guidanceScale }),
+        ) as [Tensor, Tensor];
+      other.unet.to({ dtype: "bfloat16" });
+      for (const guidanceScale of [1, 3]) {
+        const [full, half] = run(guidanceScale);
+        expect(half.dtype).toBe("float32");
+        expect(farthest(full, half)).toBeGreaterThan(0);
+        expect(farthest(full, half)).toBeLessThan(0.1 * full.abs().max().item());
+      }
+    });
+  });
+
   test("the same seed gives the same bits, another seed another picture", () => {
     scope(() => {
       const run = (seed: number) =>

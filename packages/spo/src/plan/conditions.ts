@@ -2,10 +2,12 @@ import type { AddedConditions, Conditions } from "@spo/diffusion";
 import { noGrad, scope, type Tensor } from "@spo/torch";
 import { blank, type PlannedModels } from "./models.js";
 
-const TOKENS = 77;
+/** Tokens of a prompt: as many as the text encoder has places for. */
+const tokensOf = ({ texts }: PlannedModels): number => texts[0]?.config.max_position_embeddings ?? 77;
 
 /** Token ids of n prompts for one of the text encoders. */
-export const blankIds = (n: number, models: PlannedModels): Tensor => blank([n, TOKENS], models, "int64");
+export const blankIds = (n: number, models: PlannedModels): Tensor =>
+  blank([n, tokensOf(models)], models, "int64");
 
 /** Encodes n prompts. */
 export const encodeBlank = (n: number, models: PlannedModels): void =>
@@ -23,7 +25,11 @@ export function blankConditions(n: number, models: PlannedModels): Conditions {
     addition_time_embed_dim: time,
   } = models.unet.config;
   const { dtype } = models.unet.conv_in.weight;
-  const context = blank([n, TOKENS, typeof width === "number" ? width : (width[0] as number)], models, dtype);
+  const context = blank(
+    [n, tokensOf(models), typeof width === "number" ? width : (width[0] as number)],
+    models,
+    dtype,
+  );
   if (!models.unet.add_embedding) return { context };
   const added: AddedConditions = {
     textEmbeds: blank([n, (all as number) - 6 * (time as number)], models, dtype),

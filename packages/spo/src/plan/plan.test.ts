@@ -191,3 +191,8 @@ test.each([0, 1, 3])(
     expect(planned).toMatchObject({ unetSampling, vaeDecode, judgeImage });
   },
 );
+
+test("a prompt has as many tokens as the text encoder has places for", () => {
+  const text_encoder = { ...TINY.sd15.text_encoder, max_position_embeddings: 12 };
+  expect(blankIds(2, planModels({ ...TINY.sd15, text_encoder })).shape).toEqual([2, 12]);
+});
