@@ -161,8 +161,9 @@ describe.each(["train spm", "train spo"] as const)("%s", (kind) => {
 });
 
 test("a second Ctrl-C ends at once, within a long step, and leaves a folder that can be gone on with", async () => {
+  // A round of minutes: no machine ends it, and writes its checkpoint, before the second press.
   const command = [
-    ...words("train spo --rounds 2 --promptsPerRound 8 --steps 20 --candidates 4 --threshold 0.01 --batch 8"),
+    ...words("train spo --rounds 2 --promptsPerRound 64 --steps 100 --candidates 4 --threshold 0.01 --batch 8"),
     ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at("twice")],
   ];
   const started = startCli([...command, "--json"]);
