@@ -29,7 +29,7 @@ export default defineConfig({
         test: {
           name: "fast",
           include: ["packages/*/src/**/*.test.ts", "native/lib/**/*.test.mjs", "scripts/**/*.test.mjs"],
-          testTimeout: 30_000,
+          testTimeout: 180_000, // against hangs alone: the slowest takes seconds, and a busy machine many times that
         },
       },
       {

@@ -357,7 +357,7 @@ function naive(file: Buffer): Map<string, Buffer> {
   );
 }
 
-test("2,000 damaged files give an error or the right data, and leave no tensor and no mapping", () => {
+test("2,000 damaged files give an error or the right data, each within 5 s and 256 MB, and leave no tensor and no mapping", () => {
   let state = 12345;
   const below = (n: number): number => {
     state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
@@ -376,7 +376,8 @@ test("2,000 damaged files give an error or the right data, and leave no tensor a
   );
   const whole = readFileSync(path);
   const before = liveTensors();
-  let accepted = 0;
+  const memory = process.memoryUsage.rss();
+  let [accepted, slowest, peak] = [0, 0, memory];
   for (let i = 0; i < 2000; i++) {
     let mutant = Buffer.from(whole);
     for (let n = 1 + below(3); n > 0; n--) {
@@ -390,7 +391,12 @@ test("2,000 damaged files give an error or the right data, and leave no tensor a
         mutant = Buffer.concat([mutant.subarray(0, at), mutant.subarray(0, below(20)), mutant.subarray(at)]);
       else mutant[at] = '0123456789,:[]{}"'.charCodeAt(below(17));
     }
-    if (fault(mutant) !== undefined) continue;
+    const start = process.cpuUsage(); // not the clock: a busy machine may stop this process for seconds
+    const refused = fault(mutant) !== undefined;
+    const { user, system } = process.cpuUsage(start);
+    slowest = Math.max(slowest, (user + system) / 1e6);
+    peak = Math.max(peak, process.memoryUsage.rss());
+    if (refused) continue;
     accepted++;
     scope(() => {
       const right = naive(mutant);
@@ -407,7 +413,9 @@ test("2,000 damaged files give an error or the right data, and leave no tensor a
   expect(liveTensors()).toBe(before);
   expect(accepted).toBeGreaterThan(20); // damage in the data alone is no fault of the format
   expect(accepted).toBeLessThan(1500);
-});
+  expect(slowest).toBeLessThan(5);
+  expect(peak - memory).toBeLessThan(256 << 20);
+}, 600_000);
 
 test("one bad file among thousands leaves no file open", () => {
   const open = (): number => readdirSync("/proc/self/fd").length;
