@@ -7,7 +7,8 @@ export type Pass =
   | "vaeEncode"
   | "vaeDecode"
   | "judgeImage"
-  | "judgeText";
+  | "judgeText"
+  | "judgeBackward";
 
 export const PASSES: readonly Pass[] = [
   "unetSampling",
@@ -18,6 +19,7 @@ export const PASSES: readonly Pass[] = [
   "vaeDecode",
   "judgeImage",
   "judgeText",
+  "judgeBackward",
 ];
 
 /** Seconds on the clock, and of all threads of this process. */

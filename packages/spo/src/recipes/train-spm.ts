@@ -85,6 +85,7 @@ export async function* trainSpm(
     rows: readonly number[],
     timesteps: readonly number[],
     generator: Generator,
+    counted?: WorkMeter,
   ): SeenPairs =>
     noGrad(() =>
       scope(() => {
@@ -108,9 +109,9 @@ export async function* trainSpm(
             timesteps,
             rows: rows.map((row) => text.captionOf[row] as number),
           },
-          meter,
+          counted,
         );
-        meter.count("vaeDecode", 2 * rows.length);
+        counted?.count("vaeDecode", 2 * rows.length);
         const decoded = pipe.vae.decodeLatents(x0);
         const clean = tensor(
           timesteps.map((t) => Number(t === 0)),
@@ -133,7 +134,7 @@ export async function* trainSpm(
     const timesteps = randint(0, config.maxTimestep + 1, [count], { generator })
       .toNumbers()
       .map((t, i) => (clean[i] ? 0 : t));
-    return see(pairs, texts, rows, timesteps, generator);
+    return see(pairs, texts, rows, timesteps, generator, meter);
   };
 
   const bank: SeenPairs[] = [];
@@ -196,6 +197,9 @@ export async function* trainSpm(
       );
       const text = features.indexSelect(0, place);
       const [score0, score1] = spm.scores(images, cat([text, text])).chunk(2) as [Tensor, Tensor];
+      meter.count("judgeImage", 2 * seen.rows.length);
+      meter.count("judgeBackward", 2 * seen.rows.length);
+      meter.count("judgeText", captions.length);
       const labels = seen.rows.map((row) => pairs.label0[row] as number);
       const { loss } = spmLoss({
         score0,
