@@ -63,14 +63,15 @@ function bicubic(image: Tensor, height: number, width: number): Tensor {
   return h === height && w === width ? image : image.upsampleBicubic2d([height, width], false);
 }
 
-function normalise(pixels: Tensor, { mean, std }: ScoreProcessor): Tensor {
+/** (pixels − mean) / std, channel by channel. pixels [n, 3, h, w] in [0, 1]. */
+export function normalise(pixels: Tensor, { mean, std }: ScoreProcessor): Tensor {
   const perChannel = (values: readonly number[]): Tensor =>
     tensor([...values], { shape: [1, 3, 1, 1], device: pixels.device });
   return pixels.sub(perChannel(mean)).div_(perChannel(std));
 }
 
 /** Rounds to the nearest whole number, halves to the even one, as Python's `round`. */
-function halfToEven(x: number): number {
+export function halfToEven(x: number): number {
   const below = Math.floor(x);
   if (x - below !== 0.5) return Math.round(x);
   return below % 2 === 0 ? below : below + 1;

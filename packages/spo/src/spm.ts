@@ -1,8 +1,6 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
   CLIPTextTransformer,
-  type ClipActivation,
   checkConfig,
   endOfText,
   type PlaceOptions,
@@ -20,50 +18,21 @@ import {
   parameter,
   scope,
   type Tensor,
-  UserError,
   writeFileAtomic,
   writeSafetensors,
   zeros,
 } from "@spo/torch";
 import { z } from "zod";
+import { ClipConfigSchema, readProcessor } from "./clip-config.js";
 import { StepAwareVisionTransformer, TimestepEmbedder } from "./clip-vision.js";
-import { clipProcessor, type ScoreProcessor } from "./preprocess.js";
+import type { ScoreProcessor } from "./preprocess.js";
 
-const size = (value: number) => z.int().positive().default(value);
-const activation = z.enum(["gelu", "quick_gelu"] satisfies ClipActivation[]).default("quick_gelu");
-
-// Names and defaults are those of transformers' CLIPConfig, whose files leave out what equals the default.
-const SpmConfigSchema = z.object({
-  projection_dim: size(512),
-  logit_scale_init_value: z.number().default(2.6592),
-  text_config: z
-    .object({
-      hidden_size: size(512),
-      intermediate_size: size(2048),
-      num_attention_heads: size(8),
-      num_hidden_layers: size(12),
-      vocab_size: size(49408),
-      max_position_embeddings: size(77),
-      hidden_act: activation,
-      layer_norm_eps: z.number().positive().default(1e-5),
-      eos_token_id: z.int().default(2),
-    })
-    .prefault({}),
-  vision_config: z
-    .object({
-      hidden_size: size(768),
-      intermediate_size: size(3072),
-      num_attention_heads: size(12),
-      num_hidden_layers: size(12),
-      image_size: size(224),
-      patch_size: size(32),
-      num_channels: size(3),
-      hidden_act: activation,
-      layer_norm_eps: z.number().positive().default(1e-5),
-    })
-    .prefault({}),
+const SpmConfigSchema = ClipConfigSchema.extend({
   time_conditioning: z
-    .object({ frequency_embedding_size: size(256), max_period: z.number().positive().default(10000) })
+    .object({
+      frequency_embedding_size: z.int().positive().default(256),
+      max_period: z.number().positive().default(10000),
+    })
     .prefault({}),
 });
 
@@ -256,31 +225,6 @@ function readSpmWeights(folder: string): { source: string; weights: Map<string, 
     if (!name.endsWith(".position_ids")) renamed.set(name, value);
   }
   return { source, weights: renamed };
-}
-
-const ProcessorSchema = z.object({
-  crop_size: z
-    .union([z.int().positive(), z.object({ height: z.int().positive(), width: z.int().positive() })])
-    .optional(),
-  image_mean: z.array(z.number()).length(3).optional(),
-  image_std: z.array(z.number().positive()).length(3).optional(),
-});
-
-function readProcessor(folder: string, config: SpmConfig): ScoreProcessor {
-  const standard = clipProcessor(config.vision_config.image_size);
-  const path = join(folder, "preprocessor_config.json");
-  if (!existsSync(path)) return standard;
-  const found = checkConfig(ProcessorSchema, readJson(path), path);
-  const { crop_size = standard.size, image_mean = standard.mean, image_std = standard.std } = found;
-  const { height, width } =
-    typeof crop_size === "number" ? { height: crop_size, width: crop_size } : crop_size;
-  if (height !== standard.size || width !== standard.size) {
-    throw new UserError(
-      `${path}: crop_size is ${height}×${width}, but vision_config.image_size is ${standard.size}.`,
-      { code: "DATA", hint: "The two files belong to different models." },
-    );
-  }
-  return { size: standard.size, mean: image_mean, std: image_std };
 }
 
 function readConfig(folder: string): SpmConfig {

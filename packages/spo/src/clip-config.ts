@@ -1,0 +1,77 @@
+// Sizes of a CLIP model and how pixels become its input, from the files of its folder.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type ClipActivation, checkConfig, readJson } from "@spo/diffusion";
+import { UserError } from "@spo/torch";
+import { z } from "zod";
+import { clipProcessor, type ScoreProcessor } from "./preprocess.js";
+
+const size = (value: number) => z.int().positive().default(value);
+const activation = z.enum(["gelu", "quick_gelu"] satisfies ClipActivation[]).default("quick_gelu");
+
+/** config.json of transformers' CLIPModel: its names, and its defaults, since the files leave out what equals them. */
+export const ClipConfigSchema = z.object({
+  projection_dim: size(512),
+  logit_scale_init_value: z.number().default(2.6592),
+  text_config: z
+    .object({
+      hidden_size: size(512),
+      intermediate_size: size(2048),
+      num_attention_heads: size(8),
+      num_hidden_layers: size(12),
+      vocab_size: size(49408),
+      max_position_embeddings: size(77),
+      hidden_act: activation,
+      layer_norm_eps: z.number().positive().default(1e-5),
+      eos_token_id: z.int().default(2),
+    })
+    .prefault({}),
+  vision_config: z
+    .object({
+      hidden_size: size(768),
+      intermediate_size: size(3072),
+      num_attention_heads: size(12),
+      num_hidden_layers: size(12),
+      image_size: size(224),
+      patch_size: size(32),
+      num_channels: size(3),
+      hidden_act: activation,
+      layer_norm_eps: z.number().positive().default(1e-5),
+    })
+    .prefault({}),
+});
+
+/** Sizes of a CLIP model, by the names of its `config.json`. */
+export type ClipConfig = z.infer<typeof ClipConfigSchema>;
+/** The same with everything optional that has a default. */
+export type ClipConfigInput = z.input<typeof ClipConfigSchema>;
+
+const ProcessorSchema = z.object({
+  crop_size: z
+    .union([z.int().positive(), z.object({ height: z.int().positive(), width: z.int().positive() })])
+    .optional(),
+  image_mean: z.array(z.number()).length(3).optional(),
+  image_std: z.array(z.number().positive()).length(3).optional(),
+});
+
+/**
+ * `preprocessor_config.json` of a folder; CLIP's own values where it has none.
+ *
+ * Throws a UserError where it crops to another size than the model's.
+ */
+export function readProcessor(folder: string, config: Pick<ClipConfig, "vision_config">): ScoreProcessor {
+  const standard = clipProcessor(config.vision_config.image_size);
+  const path = join(folder, "preprocessor_config.json");
+  if (!existsSync(path)) return standard;
+  const found = checkConfig(ProcessorSchema, readJson(path), path);
+  const { crop_size = standard.size, image_mean = standard.mean, image_std = standard.std } = found;
+  const { height, width } =
+    typeof crop_size === "number" ? { height: crop_size, width: crop_size } : crop_size;
+  if (height !== standard.size || width !== standard.size) {
+    throw new UserError(
+      `${path}: crop_size is ${height}×${width}, but vision_config.image_size is ${standard.size}.`,
+      { code: "DATA", hint: "The two files belong to different models." },
+    );
+  }
+  return { size: standard.size, mean: image_mean, std: image_std };
+}

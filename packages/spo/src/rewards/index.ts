@@ -1,0 +1,12 @@
+// Scorers of finished images, each from its published checkpoint's own layout.
+export { checkedScores } from "./checked-scores.js";
+export { loadReward, type RewardLoadOptions } from "./load-reward.js";
+export { isModule } from "./own-reward.js";
+export type { Reward, RgbImage } from "./reward.js";
+export {
+  parseRewardSpec,
+  REWARDS,
+  type RewardName,
+  type RewardSpec,
+  splitRewardSpecs,
+} from "./reward-spec.js";

@@ -1,0 +1,44 @@
+import { existsSync } from "node:fs";
+import { basename, extname, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { UserError } from "@spo/torch/files";
+import type { Reward } from "./reward.js";
+
+const MODULES = [".js", ".mjs", ".ts", ".mts"];
+
+/** Whether a spec names a module of the user's own. */
+export const isModule = (path: string): boolean => MODULES.includes(extname(path));
+
+/**
+ * A user's own reward: the default export of a module, an object with `score`, or a function that makes one (also later).
+ *
+ * Its name is the file's where it has none. Throws a UserError for what is missing, does not load or is no reward.
+ */
+export async function loadOwnReward(path: string): Promise<Reward> {
+  const bad = (what: string, hint: string, cause?: unknown): UserError =>
+    new UserError(`${path} ${what}.`, { code: "DATA", hint, cause });
+  if (!existsSync(path))
+    throw bad("does not exist", "Give the path of a module whose default export is a reward.");
+  let made: unknown;
+  try {
+    const { default: exported } = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+    made = await (typeof exported === "function" ? (exported as () => unknown)() : exported);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw bad(
+      `does not load: ${message}`,
+      code === "ERR_UNKNOWN_FILE_EXTENSION"
+        ? "This Node does not read TypeScript: Node 22.18 and later do."
+        : "It is run as a module; try it alone with node.",
+      error,
+    );
+  }
+  if (typeof made !== "object" || made === null || typeof (made as Partial<Reward>).score !== "function")
+    throw bad(
+      "exports no reward by default",
+      "Export an object with score(images, prompts), or a function that makes one.",
+    );
+  const reward = made as Reward;
+  return reward.name ? reward : Object.assign(reward, { name: basename(path, extname(path)) });
+}

@@ -1,0 +1,63 @@
+import type { ClipTokenizer, PlaceOptions } from "@spo/diffusion";
+import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import { pixelsFromRgb } from "../data/pixels.js";
+import { type ScoreProcessor, scorePixels } from "../preprocess.js";
+import { loadSpm, type StepAwarePreferenceModel, unit } from "../spm.js";
+import { featureRows } from "./feature-rows.js";
+import type { Reward, RgbImage } from "./reward.js";
+
+/** The step-aware preference model's score of finished images: at timestep 0, with the pixels as SPO shows them (algorithm 3a). */
+class SpmReward implements Reward {
+  readonly name = "spm";
+  readonly #spm: StepAwarePreferenceModel;
+  readonly #processor: ScoreProcessor;
+  readonly #tokenizer: ClipTokenizer;
+
+  constructor(spm: StepAwarePreferenceModel, processor: ScoreProcessor, tokenizer: ClipTokenizer) {
+    this.#spm = spm;
+    this.#processor = processor;
+    this.#tokenizer = tokenizer;
+  }
+
+  score(images: readonly RgbImage[], prompts: readonly string[]): number[] {
+    return noGrad(() =>
+      scope(() => {
+        const texts = [...new Set(prompts)]; // the images of one prompt share its features
+        const { device } = this.#spm.logit_scale;
+        const text = this.#spm.textFeatures(this.#tokenizer.encodeBatch(texts).to({ device }));
+        const rows = tensor(
+          prompts.map((prompt) => texts.indexOf(prompt)),
+          { dtype: "int64", device },
+        );
+        return this.#spm
+          .scores(this.#imageFeatures(images), text.indexSelect(0, rows))
+          .to({ dtype: "float32" })
+          .toNumbers();
+      }),
+    );
+  }
+
+  features(images: readonly RgbImage[]): number[][] {
+    return noGrad(() => scope(() => featureRows(unit(this.#imageFeatures(images)).to({ dtype: "float32" }))));
+  }
+
+  #imageFeatures(images: readonly RgbImage[]): Tensor {
+    const { dtype, device } = this.#spm.logit_scale;
+    const pixels = cat(images.map((image) => scorePixels(pixelsFromRgb(image), this.#processor)));
+    return this.#spm.imageFeatures(pixels.to({ dtype, device }), 0);
+  }
+
+  dispose(): void {
+    this.#spm.dispose();
+  }
+}
+
+/** path: a preference model's folder. Throws as `loadSpm`. */
+export function loadSpmReward(
+  path: string,
+  tokenizer: () => ClipTokenizer,
+  options: PlaceOptions = {},
+): Reward {
+  const { spm, processor } = loadSpm(path, options);
+  return new SpmReward(spm, processor, tokenizer());
+}
