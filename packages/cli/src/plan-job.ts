@@ -63,7 +63,7 @@ export async function planTraining(
       job: (models) => spoJob(models, config, configs.scheduler),
     });
   } else {
-    const defaults = { ...common, init: "vit-h", pairs: "-" };
+    const defaults = { ...common, init: "vit-h", pairs: ["-"] };
     const config = await resolveConfig(TrainSpmConfig, { defaults, presets: spmPresets, args: words });
     const configs = pipelineConfigs(await configsOf(config.model, options));
     const spm = preferenceConfig(await configsOf(config.init, options));

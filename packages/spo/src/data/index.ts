@@ -22,4 +22,5 @@ export {
   type PairSource,
   type PreferencePair,
 } from "./preference.js";
+export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
 export { Ballot, readVotes, Vote, votesOf, withVotes, writeVotes } from "./votes.js";

@@ -2,7 +2,7 @@ import { seedAt } from "../seed.js";
 import { FaultList } from "./fault-list.js";
 import { type Decoded, ImagePool } from "./image-pool.js";
 import type { Kernel, Pixels } from "./image-worker.js";
-import { type EpochOrder, epochOrder, type Place } from "./order.js";
+import { type EpochOrder, epochOrder, type Place, type Window } from "./order.js";
 import type { PairSet, TrainingPair } from "./pair-set.js";
 
 export interface PairLoaderOptions {
@@ -57,7 +57,8 @@ export class PairLoader {
   /** Decoding or decoded, by position; contiguous. */
   readonly #waiting = new Map<number, Promise<Waiting>>();
   readonly #epochs = new Map<number, EpochOrder>();
-  readonly #windows = new Map<string, Promise<{ start: number; pairs: TrainingPair[] }>>();
+  readonly #orders = new Map<string, Window>();
+  readonly #windows = new Map<string, Promise<{ pairs: TrainingPair[] }>>();
 
   constructor(set: PairSet, options: PairLoaderOptions) {
     this.#set = set;
@@ -68,6 +69,11 @@ export class PairLoader {
   /** Pairs in one epoch. */
   get size(): number {
     return this.#set.size;
+  }
+
+  /** How many pairs the prompts of these positions have, without reading anything. */
+  examples(start: number, count: number): number[] {
+    return Array.from({ length: count }, (_, i) => this.#set.examplesAt(this.#placeAt(start + i).place));
   }
 
   /** Pairs at positions start … start + count − 1. Throws a UserError (`DATA`) that lists the images which do not decode. */
@@ -141,11 +147,30 @@ export class PairLoader {
   }
 
   async #pairAt(position: number): Promise<TrainingPair> {
+    const { epoch, window, index } = this.#placeAt(position);
+    const { pairs } = await this.#window(epoch, window);
+    return pairs[index] as TrainingPair;
+  }
+
+  /** Where a position lies: its window in the epoch's order, its index there, and its place in the set. */
+  #placeAt(position: number): { epoch: number; window: number; index: number; place: Place } {
     const epoch = Math.floor(position / this.size);
-    const place = position % this.size;
     const order = this.#epoch(epoch);
-    const { start, pairs } = await this.#window(epoch, order.windowOf(place));
-    return pairs[place - start] as TrainingPair;
+    const window = order.windowOf(position % this.size);
+    const { start, places } = this.#mixed(epoch, window);
+    const index = (position % this.size) - start;
+    return { epoch, window, index, place: places[index] as Place };
+  }
+
+  /** A window with its places in order. Making it means mixing all of them, so the last two are kept. */
+  #mixed(epoch: number, window: number): Window {
+    const key = `${epoch}/${window}`;
+    const known = this.#orders.get(key);
+    if (known) return known;
+    for (const old of [...this.#orders.keys()].slice(0, -1)) this.#orders.delete(old);
+    const made = this.#epoch(epoch).window(window);
+    this.#orders.set(key, made);
+    return made;
   }
 
   #epoch(epoch: number): EpochOrder {
@@ -158,27 +183,21 @@ export class PairLoader {
     return order;
   }
 
-  #window(epoch: number, index: number): Promise<{ start: number; pairs: TrainingPair[] }> {
+  #window(epoch: number, index: number): Promise<{ pairs: TrainingPair[] }> {
     const key = `${epoch}/${index}`;
     const known = this.#windows.get(key);
     if (known) return known;
     this.#windows.clear(); // reading goes forwards; who still waits for the one before holds it
-    const loaded = this.#load(this.#epoch(epoch).window(index));
+    const loaded = this.#load(this.#mixed(epoch, index));
     loaded.catch(() => this.#windows.delete(key));
     this.#windows.set(key, loaded);
     return loaded;
   }
 
-  async #load({
-    start,
-    places,
-  }: {
-    start: number;
-    places: readonly Place[];
-  }): Promise<{ start: number; pairs: TrainingPair[] }> {
+  async #load({ places }: Window): Promise<{ pairs: TrainingPair[] }> {
     const blocks = new Map<number, TrainingPair[]>();
     for (const block of new Set(places.map(({ block }) => block)))
       blocks.set(block, await this.#set.pairs(block));
-    return { start, pairs: places.map(({ block, row }) => blocks.get(block)?.[row] as TrainingPair) };
+    return { pairs: places.map(({ block, row }) => blocks.get(block)?.[row] as TrainingPair) };
   }
 }

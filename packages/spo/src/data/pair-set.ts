@@ -1,6 +1,7 @@
 import { UserError } from "@spo/torch/files";
 import { FaultList } from "./fault-list.js";
 import { type OpenOptions, openPairs } from "./layouts/open.js";
+import type { Place } from "./order.js";
 import {
   faultsOfPair,
   isTie,
@@ -15,6 +16,8 @@ export interface PairSetOptions extends OpenOptions {
   split?: string;
   /** Leave out pairs with equal labels. */
   dropTies?: boolean;
+  /** At most so many pairs, spread evenly over the set. */
+  limit?: number;
 }
 
 /** A pair that is trained on: judged, its two images different, its count known. */
@@ -51,6 +54,11 @@ export class PairSet {
     }));
   }
 
+  /** Pairs of the prompt that a chosen pair has. */
+  examplesAt({ block, row }: Place): number {
+    return this.#examples[block]?.[row] ?? 1;
+  }
+
   close(): Promise<void> {
     return this.#source.close();
   }
@@ -64,7 +72,7 @@ export class PairSet {
  */
 export async function openPairSet(
   paths: string | readonly string[],
-  { split, dropTies = false, ...options }: PairSetOptions = {},
+  { split, dropTies = false, limit, ...options }: PairSetOptions = {},
 ): Promise<PairSet> {
   const source = await openPairs(paths, options);
   try {
@@ -93,7 +101,10 @@ export async function openPairSet(
     const examples = said.map((block, b) =>
       Uint32Array.from(block, (count, i) => count ?? counts.get(prompts[b]?.[i] as string) ?? 1),
     );
-    const set = new PairSet(source, chosen, examples);
+    const kept = limit === undefined ? undefined : spread(chosen, limit);
+    const set = kept
+      ? new PairSet(source, pick(chosen, kept), pick(examples, kept))
+      : new PairSet(source, chosen, examples);
     if (set.size === 0) {
       const there = [...splits].map(([which, count]) => `${count} of ${which}`).join(", ") || "none at all";
       throw new UserError(
@@ -110,3 +121,14 @@ export async function openPairSet(
     throw error;
   }
 }
+
+/** Which places of each block stay when `limit` of all are kept, as evenly as whole numbers allow. */
+function spread(blocks: readonly Uint32Array[], limit: number): boolean[][] {
+  const size = blocks.reduce((sum, { length }) => sum + length, 0);
+  const before = (place: number): number => Math.floor((place * Math.min(limit, size)) / size);
+  let place = 0;
+  return blocks.map((block) => Array.from(block, () => before(place + 1) > before(place++)));
+}
+
+const pick = (blocks: readonly Uint32Array[], kept: readonly boolean[][]): Uint32Array[] =>
+  blocks.map((block, b) => block.filter((_, i) => kept[b]?.[i]));

@@ -1,9 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { keep, type Tensor, UserError, writeFileAtomic } from "@spo/torch";
+import { writeFileAtomic } from "@spo/torch";
 import { parquetWriteBuffer } from "hyparquet-writer";
-import { bytesOf, readParquet, textOf } from "./parquet.js";
-import { pixelsOf } from "./pixels.js";
 
 /** A row of a preference data set in Pick-a-Pic's column layout. */
 export interface PairRow {
@@ -20,57 +18,6 @@ export interface PairRow {
   split: string;
   /** How the pair came about. */
   kind: string;
-}
-
-/** Preference pairs in memory, images of one size; row i of everything belongs to pair i. */
-export interface PreferencePairs {
-  captions: string[];
-  /** [n, 3, h, w] in [−1, 1]. */
-  image0: Tensor;
-  image1: Tensor;
-  label0: number[];
-  examples: number[];
-  kinds: string[];
-}
-
-const COLUMNS = ["caption", "jpg_0", "jpg_1", "label_0", "label_1", "num_example_per_prompt"];
-
-/**
- * Reads the pairs of one split. Files without a `split` column are all `train`.
- *
- * Throws a UserError (`DATA`) for labels outside [0, 1] or not summing to 1, empty captions, images that do not decode, no row at all.
- */
-export async function readPairs(path: string, split: string): Promise<PreferencePairs> {
-  const rows = await readParquet(path, COLUMNS, ["split", "kind"]);
-  const faults: string[] = [];
-  const chosen = rows.filter((row) => textOf(row.split ?? "train") === split);
-  for (const [i, row] of chosen.entries()) {
-    const [a, b] = [Number(row.label_0), Number(row.label_1)];
-    if (!(a >= 0 && a <= 1 && b >= 0 && b <= 1) || Math.abs(a + b - 1) > 1e-6)
-      faults.push(`row ${i}: labels ${a} and ${b} are no pair that sums to 1`);
-    if (textOf(row.caption).trim() === "") faults.push(`row ${i}: no caption`);
-  }
-  if (chosen.length === 0) faults.push(`no row of the split "${split}"`);
-  if (faults.length > 0)
-    throw new UserError(`${path}:\n  ${faults.slice(0, 20).join("\n  ")}`, { code: "DATA" });
-  return {
-    captions: chosen.map((row) => textOf(row.caption)),
-    image0: keep(
-      await pixelsOf(
-        chosen.map((row) => bytesOf(row.jpg_0)),
-        `${path} jpg_0`,
-      ),
-    ),
-    image1: keep(
-      await pixelsOf(
-        chosen.map((row) => bytesOf(row.jpg_1)),
-        `${path} jpg_1`,
-      ),
-    ),
-    label0: chosen.map((row) => Number(row.label_0)),
-    examples: chosen.map((row) => Math.max(1, Number(row.num_example_per_prompt))),
-    kinds: chosen.map((row) => textOf(row.kind ?? "")),
-  };
 }
 
 /** Writes rows in Pick-a-Pic's column layout, whole or not at all. */

@@ -83,7 +83,7 @@ const spoConfig = (more: object = {}) =>
 const spmConfig = TrainSpmConfig.parse({
   model: "m",
   init: "i",
-  pairs: "p",
+  pairs: ["p"],
   output: "o",
   steps: 10,
   batch: 2,

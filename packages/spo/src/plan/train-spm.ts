@@ -6,67 +6,79 @@ import { blankConditions, blankIds, blankLatents, encodeBlank } from "./conditio
 import type { Job } from "./job.js";
 import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";
 
-/** The preference model's training as `spo train spm` does it. Without the data set, which stays in memory as bytes. */
+/** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const { spm, unet, vae, latentSize } = models;
   if (!spm) throw new Error("spmJob: the preference model is missing");
-  const { batch, steps, bank, guidanceScale } = config;
+  const { batch, steps, bank, guidanceScale, readAhead } = config;
+  const microBatch = Math.min(batch, config.microBatch ?? batch);
+  const parts = Math.ceil(batch / microBatch);
+  /** The bank is noised a batch at a time, whatever the backward pass takes. */
+  const noised = bank > 0 ? batch : microBatch;
   const guided = guidanceScale === 1 ? 1 : 2;
   spm.requiresGrad_();
   const trained = spm.parameters();
-  const [height, width] = latentSize.map((n) => n * vae.factor) as [number, number];
+  const [height, width] = latentSize.map((n) =>
+    config.resolution === null ? n * vae.factor : config.resolution,
+  ) as [number, number];
   const imageSize = spm.config.vision_config.image_size;
-  const rows = Array.from({ length: batch }, (_, i) => i);
+  const rows = Array.from({ length: noised }, (_, i) => i);
 
   const noising = (): void =>
     noGrad(() =>
       scope(() => {
         const denoiser = guidedDenoiser({
           unet,
-          conditional: blankConditions(batch, models),
+          conditional: blankConditions(noised, models),
           unconditional: blankConditions(1, models),
           guidanceScale,
         });
         const latents = vae.toLatents(
-          blank([2 * batch, 3, height, width], models),
-          blankLatents(2 * batch, models),
+          blank([2 * noised, 3, height, width], models),
+          blankLatents(2 * noised, models, [height / vae.factor, width / vae.factor]),
         );
-        const t = blank([2 * batch], models, "int64");
+        const t = blank([2 * noised], models, "int64");
         const x0 = denoiser.forRows([...rows, ...rows])(latents, t);
         vae.decodeLatents(x0);
       }),
     );
   const update = (): void =>
     scope(() => {
-      const features = spm.imageFeatures(blank([2 * batch, 3, imageSize, imageSize], models), 500);
-      const text = spm.text_projection.forward(spm.text_model.forward(blankIds(batch, models)).pooled);
+      const features = spm.imageFeatures(blank([2 * microBatch, 3, imageSize, imageSize], models), 500);
+      const text = spm.text_projection.forward(spm.text_model.forward(blankIds(microBatch, models)).pooled);
       const [score0, score1] = spm.scores(features, cat([text, text])).chunk(2);
       if (!score0 || !score1) throw new Error("spmJob: no scores");
-      const column = () => blank([batch], models);
+      const column = () => blank([microBatch], models);
       const labels = { label0: column(), label1: column(), examples: column() };
       spmLoss({ score0, score1, ...labels }).loss.backward();
       for (const parameter of trained) parameter.grad = undefined;
     });
 
-  const noisings = bank > 0 ? Math.ceil(bank / batch) : steps;
-  const seen = Math.max(bank, batch) * 2 * 3 * height * width;
+  const noisings = bank > 0 ? Math.ceil(bank / batch) : steps * parts;
+  const pixels = 2 * 3 * height * width;
   return {
     models,
     memory: {
       weights: bytesOf(modulesOf(models).flatMap((module) => module.parameters())),
       trained: 0,
       optimizer: 2 * bytesOf(trained),
-      data: seen,
+      // A bank of decoded pairs; or what is read ahead, and as much of it as stored.
+      data: bank > 0 ? Math.max(bank, batch) * pixels : 2 * (readAhead << 20) + microBatch * pixels,
     },
     phases: [
-      { name: "text", runs: 1, passes: {}, body: () => encodeBlank(batch, models) },
+      { name: "text", runs: noisings, passes: {}, body: () => encodeBlank(noised, models) },
       {
         name: "noising",
         runs: noisings,
-        passes: { vaeEncode: 2 * batch, unetReference: 2 * guided * batch, vaeDecode: 2 * batch },
+        passes: { vaeEncode: 2 * noised, unetReference: 2 * guided * noised, vaeDecode: 2 * noised },
         body: noising,
       },
-      { name: "update", runs: steps, passes: { judgeImage: 2 * batch, judgeText: batch }, body: update },
+      {
+        name: "update",
+        runs: steps * parts,
+        passes: { judgeImage: 2 * microBatch, judgeText: microBatch },
+        body: update,
+      },
     ],
   };
 }

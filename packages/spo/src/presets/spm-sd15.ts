@@ -7,6 +7,7 @@ export type SpmPreset = Partial<z.input<typeof TrainSpmConfig>>;
 export default {
   steps: 8000,
   batch: 64, // 16 on each of 4 GPUs; the weights of a loss are over all of them
+  microBatch: 16,
   optimizer: { lr: 3e-6, betas: [0.9, 0.999], weightDecay: 0.3 },
   warmup: 500,
   maxGradNorm: 1,
@@ -14,5 +15,6 @@ export default {
   bank: 0,
   cleanShare: 0,
   pixelNoise: 0,
+  maxTimestep: 999,
   evalTimesteps: [0, 251, 501, 701, 951],
 } satisfies SpmPreset;

@@ -109,7 +109,7 @@ export async function* quickstart(
   const spmConfig = TrainSpmConfig.parse({
     model: at("model"),
     init: at("clip"),
-    pairs: at("data", "pairs.parquet"),
+    pairs: [at("data", "pairs.parquet")],
     output: join(options.folder, "spm", "model"),
     ...chosen.spm,
   });

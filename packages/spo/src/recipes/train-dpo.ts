@@ -27,7 +27,6 @@ import {
   scope,
   type Tensor,
   tensor,
-  UserError,
   warmupConstant,
 } from "@spo/torch";
 import { openPairSet, type PairBatch, PairLoader } from "../data/index.js";
@@ -39,6 +38,7 @@ import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import type { TrainDpoConfig } from "./train-dpo-config.js";
+import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
 /** The policy and the base that it is measured against. */
@@ -70,7 +70,7 @@ export async function* trainDpo(
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
   const pipe = loadTextToImage(config.model);
-  const side = sideOf(pipe, config);
+  const side = trainingSide(pipe, config.resolution);
   const policy = config.adapter === "lora" ? loraPolicy(pipe, config) : fullPolicy(pipe, config);
   const { kind, lr, betas, weightDecay } = config.optimizer;
   const optimizer: Optimizer =
@@ -239,24 +239,6 @@ function sidesOf({ image0, image1, label0, label1, side }: PairBatch): [Tensor, 
     { shape: [label0.length, 1, 1, 1] },
   );
   return [second.lerp(first, firstWins), first.lerp(second, firstWins)];
-}
-
-function sideOf(pipe: TextToImage, { resolution }: TrainDpoConfig): number {
-  const prediction = pipe.schedule.config.prediction_type;
-  if (prediction !== "epsilon") {
-    throw new UserError(`The model predicts ${prediction}; Diffusion-DPO is defined on noise predictions.`, {
-      code: "CONFIG",
-    });
-  }
-  const size = pipe.unet.config.sample_size ?? 64;
-  const latent = typeof size === "number" ? size : Math.min(...size);
-  const side = resolution ?? latent * pipe.vae.factor;
-  if (side % pipe.vae.factor !== 0) {
-    throw new UserError(`resolution ${side} is no multiple of ${pipe.vae.factor}, the VAE's factor.`, {
-      code: "CONFIG",
-    });
-  }
-  return side;
 }
 
 /** Without guidance: training predicts the noise for the prompt alone. */

@@ -6,10 +6,28 @@ export const TrainSpmConfig = z.strictObject({
   init: z
     .string()
     .describe("folder of the preference model to start from, with or without time conditioning trained"),
-  pairs: z.string().describe("parquet file of preference pairs in Pick-a-Pic's columns"),
+  pairs: z
+    .array(z.string())
+    .min(1)
+    .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
   output: z.string().describe("folder for the trained preference model"),
+  split: z.string().default("train").describe("pairs of this split"),
   steps: z.int().positive().default(8000),
-  batch: z.int().positive().default(16).describe("pairs of one step"),
+  batch: z.int().positive().default(16).describe("pairs of one step; each prompt among them counts alike"),
+  microBatch: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "pairs of one backward pass, whose gradients add up to the batch's; null: the whole batch at once",
+    ),
+  resolution: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("short side of the images, then a centre crop; null: the base's own"),
   optimizer: z
     .strictObject({
       lr: z.number().positive().default(3e-6),
@@ -25,7 +43,7 @@ export const TrainSpmConfig = z.strictObject({
     .min(0)
     .default(0)
     .describe(
-      "noised and denoised pairs that are drawn once and used again; 0: new ones each step, as published",
+      "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets; 0: new ones each step, as published",
     ),
   maxTimestep: z
     .int()
@@ -59,12 +77,23 @@ export const TrainSpmConfig = z.strictObject({
     .describe(
       "mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published",
     ),
+  evalPairs: z
+    .int()
+    .min(0)
+    .default(500)
+    .describe("pairs of evalSplit that the accuracy is measured on, spread over it; 0: none"),
+  evalSplit: z.string().default("test"),
   evalEvery: z.int().positive().default(500),
   evalTimesteps: z
     .array(z.int().min(0).max(999))
     .default([0, 251, 501, 701, 951])
     .describe("0: the clean image, without VAE"),
   saveEvery: z.int().positive().default(500),
+  readAhead: z
+    .int()
+    .positive()
+    .default(64)
+    .describe("MB of decoded images that wait for their turn; as much again is held as stored"),
   seed: z.int().min(0).default(0),
 });
 export type TrainSpmConfig = z.output<typeof TrainSpmConfig>;

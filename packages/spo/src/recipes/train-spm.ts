@@ -1,5 +1,5 @@
 // Trains a step-aware preference model on preference pairs. Source: algorithm 3; Liang et al. 2024, section 3.2.
-import { StableDiffusion } from "@spo/diffusion";
+import { loadTextToImage } from "@spo/diffusion";
 import {
   AdamW,
   cat,
@@ -16,247 +16,246 @@ import {
   warmupLinear,
 } from "@spo/torch";
 import { move, recolour } from "../data/augmentation.js";
-import { type PreferencePairs, readPairs } from "../data/pairs.js";
-import { type Denoiser, guidedDenoiser } from "../denoiser.js";
+import { batchOf, openPairSet, type PairBatch, PairLoader, type PairSet, readRows } from "../data/index.js";
 import { type ScoreProcessor, trainPixels } from "../preprocess.js";
 import { loadSpm, type StepAwarePreferenceModel, saveSpm } from "../spm.js";
 import { labelTensors, pairAccuracy, spmLoss } from "../spm-loss.js";
-import { noisyPredictions } from "../spm-noising.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
+import { drawTimesteps, examplesOf, fromBank, joinDraws, PairNoiser, type SeenPairs } from "./seen-pairs.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
+import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
-/** Pairs as the preference model sees them. */
-interface SeenPairs {
-  /** uint8 [n, 3, h, w], decoded predictions. */
-  image0: Tensor;
-  image1: Tensor;
-  /** int64 [n] */
-  timesteps: Tensor;
-  /** Rows of the pair set. */
-  rows: number[];
-}
+/** Held-out pairs that are noised together when `microBatch` does not say. */
+const EVAL_CHUNK = 32;
+/** Noised held-out pairs stay in memory up to so many bytes; beyond, they are noised anew for each measurement. */
+const HELD_BYTES = 1 << 29;
 
 /**
  * Both images of a pair are noised alike to a random step and denoised once by the base; the model learns which of the two people prefer.
  *
- * Yields step events, and eval events with the accuracy by timestep on the split `test`. Resumes from the run's newest checkpoint.
+ * Reads the pairs as a stream, so that the set may be of any size: what stands at a position, and all that is drawn for it, depends on the
+ * seed and the position alone. A bank instead holds pairs that were drawn and noised once.
+ *
+ * Yields step events, and eval events with the accuracy by timestep on held-out pairs. Resumes from the run's newest checkpoint.
  */
 export async function* trainSpm(
   config: TrainSpmConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
-  const pairs = await readPairs(config.pairs, "train");
-  const held = await readPairs(config.pairs, "test");
-  const pipe = StableDiffusion.load(config.model);
+  const pipe = loadTextToImage(config.model);
+  const side = trainingSide(pipe, config.resolution);
   const { spm, processor } = loadSpm(config.init);
-  const tokenizer = pipe.tokenizer;
   const meter = new WorkMeter();
-  const forPairs = (set: PreferencePairs) => {
-    const captions = [...new Set(set.captions)];
-    return keep(
-      noGrad(() =>
-        scope(() => ({
-          ids: tokenizer.encodeBatch(set.captions),
-          captions,
-          context: pipe.encodePrompts(captions),
-          empty: pipe.encodePrompts([""]),
-          captionOf: set.captions.map((caption) => captions.indexOf(caption)),
-        })),
+  const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
+  const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead << 20 } as const;
+  const set = await openPairSet(config.pairs, { split: config.split });
+  const loader = new PairLoader(set, { seed: config.seed, ...reading });
+  const heldSet =
+    config.evalPairs > 0
+      ? await openPairSet(config.pairs, { split: config.evalSplit, limit: config.evalPairs })
+      : undefined;
+
+  try {
+    const bank: SeenPairs[] = [];
+    for await (const seen of drawBank()) {
+      bank.push(seen);
+      yield* run.phase("noised pairs", Math.min(bank.length * config.batch, config.bank), config.bank);
+      signal.throwIfAborted();
+    }
+    const held = heldSet && holdsAll(heldSet) ? await all(noiseHeld(heldSet)) : undefined;
+
+    spm.requiresGrad_();
+    const parameters = spm.parameters();
+    const { lr, ...rest } = config.optimizer;
+    const optimizer = new AdamW(parameters, { lr, ...rest });
+    const state = { modules: { spm }, optimizer };
+    const microBatch = Math.min(config.batch, config.microBatch ?? config.batch);
+    let skipped = 0;
+    let step = run.resume((folder) => restoreTrainingState(folder, state));
+    if (step > 0)
+      meter.take(); // what was computed before the first step has been counted when the run began
+    else if (heldSet) yield* run.eval(0, await evaluate(heldSet, held));
+    for (; step < config.steps; step++) {
+      const first = step * config.batch;
+      const places = bank.length > 0 ? drawPlaces(bank, generatorAt(config.seed, "step", step)) : undefined;
+      const examples = places ? examplesOf(bank, places) : loader.examples(first, config.batch);
+      const metrics = { loss: 0, accuracy: 0, scale: 0, gradNorm: 0 };
+      for (let start = 0; start < config.batch; start += microBatch) {
+        const count = Math.min(microBatch, config.batch - start);
+        const read = places ? undefined : await loader.read(first + start, count);
+        scope(() => {
+          const seen = read
+            ? see(read, first + start)
+            : fromBank(bank, (places as number[]).slice(start, start + count));
+          const [score0, score1] = score(seen, start === 0 ? [step] : [step, start]);
+          const { loss } = spmLoss({
+            score0,
+            score1,
+            ...labelTensors(seen.label0, seen.examples),
+            inverseSum: tensor([...examples])
+              .reciprocal()
+              .sum(),
+          });
+          loss.backward();
+          metrics.loss += loss.item();
+          metrics.accuracy +=
+            (count / config.batch) * pairAccuracy(score0.toNumbers(), score1.toNumbers(), seen.label0);
+        });
+      }
+      metrics.scale = scope(() => spm.logit_scale.exp().item());
+      metrics.gradNorm = clipGradNorm(parameters, config.maxGradNorm);
+      if (Number.isFinite(metrics.loss) && Number.isFinite(metrics.gradNorm)) {
+        optimizer.lr = lr * warmupLinear(step, { warmup: config.warmup, total: config.steps });
+        optimizer.step();
+        skipped = 0;
+      } else if (++skipped === MOST_SKIPPED) {
+        throw notFinite(skipped, `step ${step + 1}`);
+      } else {
+        const { loss, gradNorm } = metrics;
+        yield* run.warn(
+          `step ${step + 1}: loss ${loss}, gradient norm ${gradNorm}: update skipped, ${skipped} in a row`,
+        );
+      }
+      optimizer.zeroGrad();
+      yield* run.step(step + 1, config.steps, metrics, meter.take());
+      if (heldSet && run.isDue(step + 1, config.evalEvery, config.steps))
+        yield* run.eval(step + 1, await evaluate(heldSet, held));
+      // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
+      if (skipped === 0 && (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted)) {
+        yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+      }
+      signal.throwIfAborted();
+    }
+    if (skipped > 0) throw notFinite(skipped, `step ${config.steps}`);
+    saveSpm(config.output, spm, processor);
+    yield* run.done({ output: config.output, ...(heldSet ? await evaluate(heldSet, held) : {}) });
+  } finally {
+    await loader.close();
+    await set.close();
+    await heldSet?.close();
+  }
+
+  /** Pairs from a stream, at timesteps and with noise of their positions. */
+  function see(batch: PairBatch, first: number): SeenPairs {
+    return scope(() => {
+      const draws = batch.prompts.map((_, i) => {
+        const generator = generatorAt(config.seed, "pair", first + i);
+        return noiser.draw(1, drawTimesteps(1, config, generator), generator);
+      });
+      return noiser.see(batch, joinDraws(draws), meter);
+    });
+  }
+
+  /** Scores of both sides with the graph, [n] each. `place`: of the draws that are made for it. */
+  function score(seen: SeenPairs, place: readonly number[]): [Tensor, Tensor] {
+    const [pixels0, pixels1] = noGrad(() =>
+      augmentBoth(seen, config, place).map((x) => trainPixels(x, processor)),
+    ) as [Tensor, Tensor];
+    const images = spm.imageFeatures(cat([pixels0, pixels1]), cat([seen.timesteps, seen.timesteps]));
+    const prompts = [...new Set(seen.prompts)];
+    const features = spm.textFeatures(pipe.tokenize(prompts)[0] as Tensor);
+    meter.count("judgeImage", 2 * seen.prompts.length);
+    meter.count("judgeBackward", 2 * seen.prompts.length);
+    meter.count("judgeText", prompts.length);
+    const text = features.indexSelect(
+      0,
+      tensor(
+        seen.prompts.map((prompt) => prompts.indexOf(prompt)),
+        { dtype: "int64" },
       ),
     );
-  };
-  const texts = forPairs(pairs);
-  const heldTexts = forPairs(held);
-  const denoiserOf = ({ context, empty }: { context: Tensor; empty: Tensor }): Denoiser =>
-    guidedDenoiser({
-      unet: pipe.unet,
-      conditional: { context },
-      unconditional: { context: empty },
-      guidanceScale: config.guidanceScale,
+    return spm.scores(images, cat([text, text])).chunk(2) as [Tensor, Tensor];
+  }
+
+  function drawPlaces(from: readonly SeenPairs[], generator: Generator): number[] {
+    const size = from.length * config.batch;
+    return scope(() => randint(0, size, [config.batch], { generator }).toNumbers());
+  }
+
+  /** Random pairs at random timesteps, noised in parts of one batch. */
+  async function* drawBank(): AsyncGenerator<SeenPairs> {
+    const parts = Array.from({ length: Math.ceil(config.bank / config.batch) }, (_, i) => {
+      const generator = generatorAt(config.seed, "bank", i * config.batch);
+      const rows = scope(() => randint(0, set.size, [config.batch], { generator }).toNumbers());
+      return { generator, rows };
     });
-  /** Draws pairs, noises them, denoises them once. */
-  const see = (
-    set: PreferencePairs,
-    text: ReturnType<typeof forPairs>,
-    rows: readonly number[],
-    timesteps: readonly number[],
-    generator: Generator,
-    counted?: WorkMeter,
-  ): SeenPairs =>
-    noGrad(() =>
-      scope(() => {
-        const index = tensor([...rows], { dtype: "int64" });
-        const [image0, image1] = [set.image0.indexSelect(0, index), set.image1.indexSelect(0, index)];
-        const shape = [
-          rows.length,
-          pipe.unet.config.in_channels,
-          (image0.shape[2] as number) / pipe.vae.factor,
-          (image0.shape[3] as number) / pipe.vae.factor,
-        ];
-        const draw = (): Tensor => randn(shape, { generator });
-        const { x0 } = noisyPredictions(
-          { vae: pipe.vae, denoiser: denoiserOf(text), schedule: pipe.schedule },
-          {
-            image0,
-            image1,
-            posteriorNoise0: draw(),
-            posteriorNoise1: draw(),
-            noise: draw(),
-            timesteps,
-            rows: rows.map((row) => text.captionOf[row] as number),
-          },
-          counted,
-        );
-        counted?.count("vaeDecode", 2 * rows.length);
-        const decoded = pipe.vae.decodeLatents(x0);
-        const clean = tensor(
-          timesteps.map((t) => Number(t === 0)),
-          { shape: [rows.length, 1, 1, 1] },
-        );
-        const mix = (noisy: Tensor, image: Tensor): Tensor => toBytes(noisy.lerp(image, clean));
-        const [noisy0, noisy1] = decoded.chunk(2) as [Tensor, Tensor];
-        return {
-          image0: mix(noisy0, image0),
-          image1: mix(noisy1, image1),
-          timesteps: tensor([...timesteps], { dtype: "int64" }),
-          rows: [...rows],
-        };
+    if (parts.length === 0) return;
+    const pairs = await readRows(
+      set,
+      parts.flatMap(({ rows }) => rows),
+      reading,
+    );
+    for (const { generator, rows } of parts) {
+      const batch = batchOf(
+        rows.map((row) => pairs.get(row) as NonNullable<ReturnType<typeof pairs.get>>),
+        side,
+      );
+      const timesteps = drawTimesteps(rows.length, config, generator);
+      yield keep(scope(() => noiser.see(batch, noiser.draw(rows.length, timesteps, generator), meter)));
+    }
+  }
+
+  /** Held-out pairs at every measured timestep, with the same noise each time. */
+  async function* noiseHeld(from: PairSet): AsyncGenerator<{ t: number; seen: SeenPairs }> {
+    const chunk = config.microBatch ?? EVAL_CHUNK;
+    const unread = new PairLoader(from, { ...reading, seed: null });
+    try {
+      for (let start = 0; start < from.size; start += chunk) {
+        const batch = await unread.read(start, Math.min(chunk, from.size - start));
+        for (const t of config.evalTimesteps) {
+          const n = batch.prompts.length;
+          const generator = generatorAt(config.seed, "eval", t, start);
+          const timesteps = Array<number>(n).fill(t);
+          // Not counted: measuring is no part of the training's work.
+          yield { t, seen: keep(scope(() => noiser.see(batch, noiser.draw(n, timesteps, generator)))) };
+        }
+      }
+    } finally {
+      await unread.close();
+    }
+  }
+
+  function holdsAll({ size }: PairSet): boolean {
+    return size * config.evalTimesteps.length * 6 * side * side <= HELD_BYTES;
+  }
+
+  /** Share of held-out pairs whose preferred image has the higher score, by timestep. */
+  async function evaluate(
+    from: PairSet,
+    seen: readonly { t: number; seen: SeenPairs }[] | undefined,
+  ): Promise<Record<string, number>> {
+    const found = new Map<number, { score0: number[]; score1: number[]; label0: number[] }>();
+    for await (const { t, seen: pairs } of seen ?? noiseHeld(from)) {
+      const of = found.get(t) ?? { score0: [], score1: [], label0: [] };
+      const [score0, score1] = scope(() =>
+        plainScores(spm, processor, pairs, pipe.tokenize(pairs.prompts)[0] as Tensor),
+      );
+      of.score0.push(...score0);
+      of.score1.push(...score1);
+      of.label0.push(...pairs.label0);
+      found.set(t, of);
+      if (!seen) for (const tensor of [pairs.image0, pairs.image1, pairs.timesteps]) tensor.dispose();
+    }
+    return Object.fromEntries(
+      config.evalTimesteps.map((t) => {
+        const { score0, score1, label0 } = found.get(t) as NonNullable<ReturnType<typeof found.get>>;
+        return [`accuracy/t=${t}`, pairAccuracy(score0, score1, label0)];
       }),
     );
-  /** Random pairs at random timesteps. */
-  const drawSeen = (count: number, generator: Generator): SeenPairs => {
-    const rows = randint(0, pairs.captions.length, [count], { generator }).toNumbers();
-    const clean = rand([count], { generator }).lt(config.cleanShare).toNumbers();
-    const timesteps = randint(0, config.maxTimestep + 1, [count], { generator })
-      .toNumbers()
-      .map((t, i) => (clean[i] ? 0 : t));
-    return see(pairs, texts, rows, timesteps, generator, meter);
-  };
-
-  const bank: SeenPairs[] = [];
-  for (let drawn = 0; drawn < config.bank; drawn += config.batch) {
-    bank.push(keep(scope(() => drawSeen(config.batch, generatorAt(config.seed, "bank", drawn)))));
-    yield* run.phase("noised pairs", Math.min(drawn + config.batch, config.bank), config.bank);
-    signal.throwIfAborted();
   }
-  const heldSeen = config.evalTimesteps.map((t) => {
-    const chunks: SeenPairs[] = [];
-    for (let start = 0; start < held.captions.length; start += 32) {
-      const rows = Array.from({ length: Math.min(32, held.captions.length - start) }, (_, i) => start + i);
-      chunks.push(
-        keep(
-          see(
-            held,
-            heldTexts,
-            rows,
-            rows.map(() => t),
-            generatorAt(config.seed, "eval", t, start),
-          ),
-        ),
-      );
-    }
-    return { t, chunks };
-  });
-  const evaluate = (): Record<string, number> =>
-    Object.fromEntries(
-      heldSeen.map(({ t, chunks }) => {
-        const scores = chunks.map((chunk) => pairScores(spm, processor, chunk, heldTexts.ids));
-        const side = (which: 0 | 1): number[] => scores.flatMap((s) => s[which]);
-        return [`accuracy/t=${t}`, pairAccuracy(side(0), side(1), held.label0)];
-      }),
-    );
-
-  spm.requiresGrad_();
-  const parameters = spm.parameters();
-  const { lr, ...rest } = config.optimizer;
-  const optimizer = new AdamW(parameters, { lr, ...rest });
-  const state = { modules: { spm }, optimizer };
-  let skipped = 0;
-  let step = run.resume((folder) => restoreTrainingState(folder, state));
-  if (step === 0) yield* run.eval(0, evaluate());
-  else meter.take(); // what was computed before the first step has been counted when the run began
-  for (; step < config.steps; step++) {
-    const metrics = scope(() => {
-      const generator = generatorAt(config.seed, "step", step);
-      const seen =
-        bank.length > 0 ? pickSeen(bank, config.batch, generator) : drawSeen(config.batch, generator);
-      const [pixels0, pixels1] = noGrad(() =>
-        augmentBoth(seen, config, step).map((x) => trainPixels(x, processor)),
-      ) as [Tensor, Tensor];
-      const images = spm.imageFeatures(cat([pixels0, pixels1]), cat([seen.timesteps, seen.timesteps]));
-      const captions = [...new Set(seen.rows.map((row) => texts.captionOf[row] as number))];
-      const firstRow = captions.map((caption) => texts.captionOf.indexOf(caption));
-      const features = spm.textFeatures(texts.ids.indexSelect(0, tensor(firstRow, { dtype: "int64" })));
-      const place = tensor(
-        seen.rows.map((row) => captions.indexOf(texts.captionOf[row] as number)),
-        { dtype: "int64" },
-      );
-      const text = features.indexSelect(0, place);
-      const [score0, score1] = spm.scores(images, cat([text, text])).chunk(2) as [Tensor, Tensor];
-      meter.count("judgeImage", 2 * seen.rows.length);
-      meter.count("judgeBackward", 2 * seen.rows.length);
-      meter.count("judgeText", captions.length);
-      const labels = seen.rows.map((row) => pairs.label0[row] as number);
-      const { loss } = spmLoss({
-        score0,
-        score1,
-        ...labelTensors(
-          labels,
-          seen.rows.map((row) => pairs.examples[row] as number),
-        ),
-      });
-      loss.backward();
-      return {
-        loss: loss.item(),
-        accuracy: pairAccuracy(score0.toNumbers(), score1.toNumbers(), labels),
-        scale: spm.logit_scale.exp().item(),
-        gradNorm: clipGradNorm(parameters, config.maxGradNorm),
-      };
-    });
-    if (Number.isFinite(metrics.loss) && Number.isFinite(metrics.gradNorm)) {
-      optimizer.lr = lr * warmupLinear(step, { warmup: config.warmup, total: config.steps });
-      optimizer.step();
-      skipped = 0;
-    } else if (++skipped === MOST_SKIPPED) {
-      throw notFinite(skipped, `step ${step + 1}`);
-    }
-    optimizer.zeroGrad();
-    yield* run.step(step + 1, config.steps, metrics, meter.take());
-    if (run.isDue(step + 1, config.evalEvery, config.steps)) yield* run.eval(step + 1, evaluate());
-    // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
-    if (skipped === 0 && (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted)) {
-      yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-    }
-    signal.throwIfAborted();
-  }
-  if (skipped > 0) throw notFinite(skipped, `step ${config.steps}`);
-  saveSpm(config.output, spm, processor);
-  yield* run.done({ output: config.output, ...evaluate() });
 }
 
-const toBytes = (pixels: Tensor): Tensor =>
-  scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
+async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const value of values) found.push(value);
+  return found;
+}
+
 const fromBytes = (bytes: Tensor): Tensor => scope(() => bytes.to({ dtype: "float32" }).div(127.5).sub(1));
-
-/** Pairs from the bank, at random. */
-function pickSeen(bank: readonly SeenPairs[], count: number, generator: Generator): SeenPairs {
-  return scope(() => {
-    const size = (bank[0] as SeenPairs).rows.length;
-    const places = randint(0, bank.length * size, [count], { generator }).toNumbers();
-    const part = (of: (seen: SeenPairs) => Tensor): Tensor =>
-      cat(places.map((place) => of(bank[Math.floor(place / size)] as SeenPairs).narrow(0, place % size, 1)));
-    return {
-      image0: part((seen) => seen.image0),
-      image1: part((seen) => seen.image1),
-      timesteps: part((seen) => seen.timesteps),
-      rows: places.map((place) => (bank[Math.floor(place / size)] as SeenPairs).rows[place % size] as number),
-    };
-  });
-}
 
 /**
  * The same random place and size for both images of a pair; colours and noise of their own, so that neither being paler nor being
@@ -265,15 +264,15 @@ function pickSeen(bank: readonly SeenPairs[], count: number, generator: Generato
 function augmentBoth(
   { image0, image1 }: SeenPairs,
   { augmentation, pixelNoise, seed }: TrainSpmConfig,
-  step: number,
+  place: readonly number[],
 ): Tensor[] {
   return scope(() => {
-    const generator = generatorAt(seed, "noise", step);
+    const generator = generatorAt(seed, "noise", ...place);
     return [image0, image1].map((bytes, side) => {
       let x = fromBytes(bytes);
       if (augmentation) {
-        x = move(x, generatorAt(seed, "move", step), augmentation); // alike for either side
-        x = recolour(x, generatorAt(seed, "recolour", step, side), augmentation.colour);
+        x = move(x, generatorAt(seed, "move", ...place), augmentation); // alike for either side
+        x = recolour(x, generatorAt(seed, "recolour", ...place, side), augmentation.colour);
       }
       if (pixelNoise === 0) return x;
       const spread = rand([x.shape[0] as number, 1, 1, 1], { generator }).mul(pixelNoise);
@@ -282,8 +281,8 @@ function augmentBoth(
   });
 }
 
-/** Scores of both sides of every pair. */
-function pairScores(
+/** Scores of both sides of every pair, of the images as they are. ids: one row a pair. */
+function plainScores(
   spm: StepAwarePreferenceModel,
   processor: ScoreProcessor,
   seen: SeenPairs,
@@ -291,7 +290,7 @@ function pairScores(
 ): [number[], number[]] {
   return noGrad(() =>
     scope(() => {
-      const text = spm.textFeatures(ids.indexSelect(0, tensor(seen.rows, { dtype: "int64" })));
+      const text = spm.textFeatures(ids);
       const score = (bytes: Tensor): number[] =>
         spm
           .scores(spm.imageFeatures(trainPixels(fromBytes(bytes), processor), seen.timesteps), text)
