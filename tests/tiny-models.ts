@@ -90,7 +90,7 @@ function tinyPipeline(): StableDiffusion {
   });
   for (const module of [textEncoder, unet, vae]) initialize(module, generator);
   noGrad(() => initializeClipEmbeddings(textEncoder, generator));
-  return new StableDiffusion({ tokenizerFolder: TOKENIZER, tokenizer, textEncoder, unet, vae });
+  return new StableDiffusion({ tokenizer, textEncoder, unet, vae });
 }
 
 function saveTinySpm(folder: string, pipe: StableDiffusion): void {

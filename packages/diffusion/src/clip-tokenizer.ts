@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { type Tensor, tensor, UserError } from "@spo/torch";
 import { readJson } from "./config.js";
 
-/** GPT-2's map from bytes to printable characters, so that a vocabulary in JSON can hold any byte. */
-const BYTE_CHARACTERS: readonly string[] = (() => {
+/** @internal GPT-2's map from bytes to printable characters, so that a vocabulary in JSON can hold any byte. */
+export const BYTE_CHARACTERS: readonly string[] = (() => {
   const printable = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
   let next = 256;
   return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(printable(b) ? b : next++));
@@ -159,10 +159,7 @@ export function loadTokenizer(folder: string): ClipTokenizer {
   const vocabulary = readJson(join(folder, "vocab.json")) as Record<string, number>;
   const path = join(folder, "merges.txt");
   if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
-  const merges = readFileSync(path, "utf8")
-    .split("\n")
-    .filter((line) => line !== "" && !line.startsWith("#version"))
-    .map((line) => line.trim().split(" ") as [string, string]);
+  const merges = parseMerges(readFileSync(path, "utf8"));
   const settings = readIfThere(join(folder, "tokenizer_config.json"));
   const specials = { ...settings, ...readIfThere(join(folder, "special_tokens_map.json")) };
   return new ClipTokenizer({
@@ -178,6 +175,13 @@ export function loadTokenizer(folder: string): ClipTokenizer {
         : 77,
   });
 }
+
+/** @internal The pairs of a merges.txt. */
+export const parseMerges = (text: string): [string, string][] =>
+  text
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#version"))
+    .map((line) => line.trim().split(" ") as [string, string]);
 
 /**
  * Tokens that are matched in the normalised text. tokenizer.json has the last word; without it a token's last entry counts, and one that is

@@ -32,7 +32,7 @@ export { dpmSolverPlan, dpmSolverSampler, dpmSolverStep } from "./dpm-solver.js"
 export { eulerPlan, eulerSampler, eulerStep } from "./euler.js";
 export { eulerAncestralSampler, eulerAncestralStep } from "./euler-ancestral.js";
 export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./guidance.js";
-export { loadTextToImage } from "./load-text-to-image.js";
+export { type LoadTextToImageOptions, loadTextToImage } from "./load-text-to-image.js";
 export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora.js";
 export {
   adapterOf,
@@ -63,12 +63,13 @@ export {
   saveModel,
 } from "./model-folder.js";
 export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./noise-schedule.js";
-export { savePipelineFolder } from "./pipeline-folder.js";
+export { type PipelineParts, type SaveOptions, savePipelineFolder } from "./pipeline-folder.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./pndm.js";
 export { type PipelineConfigs, PUBLISHED } from "./published-configs.js";
 export { defaultLatentSize, type SampleOptions, sampleLatents } from "./sample-latents.js";
 export type { Sampler, SamplerState } from "./sampler.js";
 export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
+export { publishedTokenizer, saveTokenizer } from "./save-tokenizer.js";
 export { karrasSigmas, type SigmaPlan, sigmaAt, timestepOf } from "./sigmas.js";
 export { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
 export { StableDiffusion, type StableDiffusionParts } from "./stable-diffusion.js";

@@ -26,7 +26,12 @@ export interface PlaceOptions {
   device?: Device;
 }
 
-export interface FolderOptions extends PlaceOptions {
+/** As `PlaceOptions`, or `stored`: what the file has. */
+export interface KeepingOptions extends Omit<PlaceOptions, "dtype"> {
+  dtype?: DType | "stored";
+}
+
+export interface FolderOptions extends KeepingOptions {
   /** Of the files: `fp16` for `….fp16.safetensors`. Default: the plain files, or the fp16 ones where there are no others. */
   variant?: string;
 }
@@ -144,10 +149,10 @@ export function place<M extends Module>(
   model: M,
   weights: ReadonlyMap<string, Tensor>,
   source: string,
-  { dtype = "float32", device }: PlaceOptions,
+  { dtype = "float32", device }: KeepingOptions,
 ): M {
   try {
-    loadWeights(model, weights, { source, dtype, device });
+    loadWeights(model, weights, { source, dtype: dtype === "stored" ? undefined : dtype, device });
   } finally {
     for (const tensor of weights.values()) tensor.dispose();
   }

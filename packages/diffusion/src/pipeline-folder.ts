@@ -1,49 +1,71 @@
 // A whole pipeline as a folder in diffusers' layout.
-import { cpSync, existsSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { type DType, UserError, writeFileAtomic } from "@spo/torch";
-import { readJson } from "./config.js";
+import { join } from "node:path";
+import { type DType, writeFileAtomic } from "@spo/torch";
+import type { ClipTokenizer } from "./clip-tokenizer.js";
 import { saveModel } from "./model-folder.js";
+import { NoiseSchedule, type SchedulerConfig } from "./noise-schedule.js";
+import { saveTokenizer } from "./save-tokenizer.js";
 import type { PipelineModels } from "./single-file.js";
 
-/** Parts of a folder that are copied as they are. */
-const COPIED = ["tokenizer", "tokenizer_2", "scheduler"];
+/** What a folder holds. */
+export interface PipelineParts {
+  models: PipelineModels;
+  tokenizer: ClipTokenizer;
+  /** SDXL's second one. */
+  tokenizer2?: ClipTokenizer;
+  /** As in the checkpoint; one that names no class becomes DDIM's. */
+  scheduler: SchedulerConfig;
+  /** SDXL: no negative prompt means zeros. Default true, as in the published models. */
+  forceZeros?: boolean;
+}
+
+export interface SaveOptions {
+  /** Of the weights' files; see `saveModel`. */
+  dtype?: DType;
+  variant?: string;
+}
 
 /**
- * Writes models as a folder that diffusers' `from_pretrained` reads. Fuse adapters first.
+ * Writes a pipeline as a folder that `loadTextToImage` reads, and diffusers' `from_pretrained` too. Fuse adapters first.
  *
- * like: the folder of a pipeline of this family, whose tokenizers, scheduler and index are taken over; parts that are not written here (a
- * safety checker) are none in the new index. dtype, variant: of the weights' files, see `saveModel`. model_index.json comes last, so a folder
- * that has one is whole. Throws a UserError when `like` is no such folder or the folder to write.
+ * model_index.json comes last, so a folder that has one is whole.
  */
 export function savePipelineFolder(
   folder: string,
-  models: PipelineModels,
-  { like, dtype, variant }: { like: string; dtype?: DType; variant?: string },
+  { models, tokenizer, tokenizer2, scheduler, forceZeros = true }: PipelineParts,
+  { dtype, variant }: SaveOptions = {},
 ): void {
-  if (resolve(folder) === resolve(like))
-    throw new UserError(`${folder} would be written over itself.`, {
-      code: "USAGE",
-      hint: "Give another folder.",
-    });
-  const index = readJson(join(like, "model_index.json")) as Record<string, unknown>;
-  const written = new Set<string>();
   for (const [part, model] of Object.entries(models)) {
-    saveModel(join(folder, part), model, { dtype, variant });
-    written.add(part);
+    if (model) saveModel(join(folder, part), model, { dtype, variant });
   }
-  for (const part of COPIED) {
-    if (!existsSync(join(like, part))) continue;
-    cpSync(join(like, part), join(folder, part), { recursive: true });
-    written.add(part);
-  }
-  const parts = Object.entries(index).map(([name, value]) => [
-    name,
-    Array.isArray(value) && !written.has(name) ? [null, null] : value,
-  ]);
-  const kept = {
-    ...Object.fromEntries(parts),
-    ...("safety_checker" in index && { requires_safety_checker: false }),
-  };
-  writeFileAtomic(join(folder, "model_index.json"), `${JSON.stringify(kept, null, 2)}\n`);
+  saveTokenizer(join(folder, "tokenizer"), tokenizer);
+  if (tokenizer2) saveTokenizer(join(folder, "tokenizer_2"), tokenizer2);
+  const named = scheduler._class_name ? scheduler : ddimConfig(scheduler);
+  writeJson(join(folder, "scheduler", "scheduler_config.json"), named);
+  const xl = models.text_encoder_2 !== undefined;
+  writeJson(join(folder, "model_index.json"), {
+    _class_name: xl ? "StableDiffusionXLPipeline" : "StableDiffusionPipeline",
+    _diffusers_version: "0.42.1",
+    feature_extractor: [null, null],
+    ...(xl && { force_zeros_for_empty_prompt: forceZeros }),
+    image_encoder: [null, null],
+    ...(!xl && { requires_safety_checker: false, safety_checker: [null, null] }),
+    scheduler: ["diffusers", named._class_name],
+    text_encoder: ["transformers", "CLIPTextModel"],
+    ...(xl && { text_encoder_2: ["transformers", "CLIPTextModelWithProjection"] }),
+    tokenizer: ["transformers", "CLIPTokenizer"],
+    ...(xl && { tokenizer_2: ["transformers", "CLIPTokenizer"] }),
+    unet: ["diffusers", "UNet2DConditionModel"],
+    vae: ["diffusers", "AutoencoderKL"],
+  });
 }
+
+/** All values spelt out: diffusers' own defaults for DDIM are others. */
+const ddimConfig = (scheduler: SchedulerConfig): SchedulerConfig => ({
+  ...new NoiseSchedule(scheduler).config,
+  _class_name: "DDIMScheduler",
+  clip_sample: false,
+});
+
+const writeJson = (path: string, value: object): void =>
+  writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);

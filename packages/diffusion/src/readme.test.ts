@@ -20,15 +20,14 @@ afterAll(() => {
 
 /** Saves a tiny model under the name that the example loads. */
 function saveModel(): void {
-  const tokenizerFolder = fileURLToPath(new URL("../../../examples/emoji/tokenizer", import.meta.url));
-  const tokenizer = loadTokenizer(tokenizerFolder);
+  const tokenizer = loadTokenizer(
+    fileURLToPath(new URL("../../../examples/emoji/tokenizer", import.meta.url)),
+  );
   const unet = new UNet2DConditionModel(UNETS.sd15);
   const vae = new AutoencoderKL(VAE);
   const textEncoder = new CLIPTextModel({ ...TEXTS.sd15, vocab_size: tokenizer.vocabSize });
   for (const model of [unet, vae, textEncoder]) initialize(model, new Generator(1));
-  new StableDiffusion({ tokenizerFolder, tokenizer, textEncoder, unet, vae }).save(
-    join(scratch, "stable-diffusion-v1-5"),
-  );
+  new StableDiffusion({ tokenizer, textEncoder, unet, vae }).save(join(scratch, "stable-diffusion-v1-5"));
 }
 
 test("the README's example runs and gives the pictures that it says", async () => {

@@ -17,9 +17,10 @@ import { CLIPTextModel, CLIPTextModelWithProjection } from "./clip-text.js";
 import { readJson } from "./config.js";
 import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
-import { type PlaceOptions, place } from "./model-folder.js";
+import { place } from "./model-folder.js";
 import type { SchedulerConfig } from "./noise-schedule.js";
 import { type PipelineConfigs, PUBLISHED, publishedFamily } from "./published-configs.js";
+import { besideUnet, type LoadOptions } from "./text-to-image.js";
 import { UNet2DConditionModel } from "./unet-2d-condition.js";
 
 /** The models of a pipeline, under the names of diffusers' folders. */
@@ -67,7 +68,7 @@ const NOT_WEIGHTS: readonly RegExp[] = [
  */
 export function loadSingleFile(
   path: string,
-  { configs, ...placing }: { configs?: string | PipelineConfigs } & PlaceOptions = {},
+  { configs, ...placing }: { configs?: string | PipelineConfigs } & LoadOptions = {},
 ): { family: "sd15" | "sdxl"; models: PipelineModels; scheduler: SchedulerConfig } {
   using file = openWeights(path);
   const family = file.keys().some((name) => name.startsWith("conditioner.")) ? "sdxl" : "sd15";
@@ -80,7 +81,7 @@ export function loadSingleFile(
       scope(() => {
         const names = parts.get(part) ?? [];
         const original = new Map(names.map((name) => [name.slice(prefix.length), file.get(name)]));
-        place(model, fromOriginal(original), path, placing);
+        place(model, fromOriginal(original), path, part === "unet" ? placing : besideUnet(placing));
       }),
     );
     return model;

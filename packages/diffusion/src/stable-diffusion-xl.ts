@@ -8,7 +8,9 @@ import type { Conditions, GuidedConditions } from "./guidance.js";
 import { loadTextEncoder, loadTextEncoderWithProjection, loadUnet, loadVae } from "./model-folder.js";
 import { readModelIndex } from "./model-index.js";
 import { NoiseSchedule, type SchedulerConfig } from "./noise-schedule.js";
-import type { EncodeOptions, LoadOptions, TextToImage } from "./text-to-image.js";
+import { type SaveOptions, savePipelineFolder } from "./pipeline-folder.js";
+import type { PipelineModels } from "./single-file.js";
+import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 import type { UNet2DConditionModel } from "./unet-2d-condition.js";
 
 export interface StableDiffusionXLParts {
@@ -43,15 +45,15 @@ export class StableDiffusionXL implements TextToImage {
    *
    * Throws UserErrors for what is missing, damaged, or of another family.
    */
-  static load(folder: string, { dtype = "float32", device }: LoadOptions = {}): StableDiffusionXL {
+  static load(folder: string, options: LoadOptions = {}): StableDiffusionXL {
     const index = readModelIndex(folder, ["StableDiffusionXLPipeline"]);
     return new StableDiffusionXL({
       tokenizer: loadTokenizer(join(folder, "tokenizer")),
       tokenizer2: loadTokenizer(join(folder, "tokenizer_2")),
-      textEncoder: loadTextEncoder(join(folder, "text_encoder"), { device }),
-      textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), { device }),
-      unet: loadUnet(join(folder, "unet"), { dtype, device }),
-      vae: loadVae(join(folder, "vae"), { device }),
+      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
+      textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), besideUnet(options)),
+      unet: loadUnet(join(folder, "unet"), options),
+      vae: loadVae(join(folder, "vae"), besideUnet(options)),
       schedulerConfig: readJson(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
       forceZeros: index.force_zeros_for_empty_prompt ?? true,
     });
@@ -60,6 +62,22 @@ export class StableDiffusionXL implements TextToImage {
   /** The parts that it was made of. */
   get parts(): Readonly<StableDiffusionXLParts> {
     return this.#parts;
+  }
+
+  /** The models under the names of diffusers' folders. */
+  get models(): PipelineModels {
+    const { textEncoder: text_encoder, textEncoder2: text_encoder_2 } = this.#parts;
+    return { unet: this.unet, vae: this.vae, text_encoder, text_encoder_2 };
+  }
+
+  /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  save(folder: string, options: SaveOptions = {}): void {
+    const { tokenizer, tokenizer2, schedulerConfig: scheduler = {}, forceZeros } = this.#parts;
+    savePipelineFolder(
+      folder,
+      { models: this.models, tokenizer, tokenizer2, scheduler, forceZeros },
+      options,
+    );
   }
 
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */

@@ -24,7 +24,13 @@ export interface TextToImage {
 }
 
 export interface LoadOptions {
-  /** Of the UNet; text encoders and VAE are float32. */
-  dtype?: DType;
+  /** Of the UNet; text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
+  dtype?: DType | "stored";
   device?: Device;
 }
+
+/** @internal What text encoders and VAE are placed with. */
+export const besideUnet = ({ dtype, device }: LoadOptions): { dtype?: "stored"; device?: Device } => ({
+  dtype: dtype === "stored" ? dtype : undefined,
+  device,
+});

@@ -38,7 +38,6 @@ export function tinyPipeline(
   for (const model of [unet, vae, textEncoder, textEncoder2]) initialize(model, generator);
   if (family === "sd15")
     return new StableDiffusion({
-      tokenizerFolder: "",
       tokenizer,
       textEncoder,
       unet,

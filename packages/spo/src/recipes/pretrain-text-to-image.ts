@@ -125,7 +125,6 @@ export async function* pretrainTextToImage(
   const exportModel = (): void => {
     ema.swap();
     const pipe = new StableDiffusion({
-      tokenizerFolder: config.tokenizer,
       tokenizer,
       textEncoder: model.text_encoder,
       unet: model.unet,

@@ -5,10 +5,9 @@ import {
   addLora,
   type Conditions,
   loadTextToImage,
-  StableDiffusion,
+  type StableDiffusion,
   type StableDiffusionXL,
   saveLora,
-  savePipelineFolder,
   type TextToImage,
   UNet2DConditionModel,
 } from "@spo/diffusion";
@@ -71,7 +70,7 @@ export async function* trainDpo(
 ): AsyncGenerator<RecipeEvent> {
   const pipe = loadTextToImage(config.model);
   const side = trainingSide(pipe, config.resolution);
-  const policy = config.adapter === "lora" ? loraPolicy(pipe, config) : fullPolicy(pipe, config);
+  const policy = config.adapter === "lora" ? loraPolicy(pipe, config) : fullPolicy(pipe);
   const { kind, lr, betas, weightDecay } = config.optimizer;
   const optimizer: Optimizer =
     kind === "adafactor"
@@ -263,7 +262,7 @@ function loraPolicy(pipe: TextToImage, config: TrainDpoConfig): Policy {
   };
 }
 
-function fullPolicy(pipe: StableDiffusion | StableDiffusionXL, { model }: TrainDpoConfig): Policy {
+function fullPolicy(pipe: StableDiffusion | StableDiffusionXL): Policy {
   const reference = new UNet2DConditionModel(pipe.unet.config);
   copyWeights(pipe.unet, reference);
   keep(reference.parameters());
@@ -275,14 +274,6 @@ function fullPolicy(pipe: StableDiffusion | StableDiffusionXL, { model }: TrainD
       policy: plain(pipe.unet, conditions),
       reference: plain(reference, conditions),
     }),
-    save: (folder) => {
-      if (pipe instanceof StableDiffusion) return pipe.save(folder, { dtype: "float16" });
-      const { unet, vae, textEncoder: text_encoder, textEncoder2: text_encoder_2 } = pipe.parts;
-      savePipelineFolder(
-        folder,
-        { unet, vae, text_encoder, text_encoder_2 },
-        { like: model, dtype: "float16" },
-      );
-    },
+    save: (folder) => pipe.save(folder, { dtype: "float16" }),
   };
 }
