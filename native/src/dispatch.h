@@ -1,0 +1,197 @@
+#pragma once
+// One boxed call for every operator: arguments are read by the operator's own schema.
+
+#include <sstream>
+
+#include "values.h"
+
+namespace {
+
+Argument describe(const c10::Argument& argument) {
+  Argument result{Kind::Unsupported, false, -1};
+  c10::TypePtr type = argument.type();
+  if (auto optional = type->cast<c10::OptionalType>()) {
+    result.optional = true;
+    type = optional->getElementType();
+  }
+  if (argument.N()) result.fixed = *argument.N();
+  if (auto list = type->cast<c10::ListType>()) {
+    const auto element = list->getElementType();
+    switch (element->kind()) {
+      case c10::TypeKind::TensorType: result.kind = Kind::TensorList; break;
+      case c10::TypeKind::OptionalType: result.kind = Kind::OptionalTensorList; break;
+      case c10::TypeKind::IntType: result.kind = Kind::IntList; break;
+      case c10::TypeKind::FloatType: result.kind = Kind::FloatList; break;
+      case c10::TypeKind::BoolType: result.kind = Kind::BoolList; break;
+      default: break;
+    }
+    return result;
+  }
+  c10::TypePtr real = argument.real_type();  // tells an enumeration from an integer
+  if (auto optional = real->cast<c10::OptionalType>()) real = optional->getElementType();
+  switch (real->kind()) {
+    case c10::TypeKind::ScalarTypeType: result.kind = Kind::ScalarType; return result;
+    case c10::TypeKind::LayoutType: result.kind = Kind::Layout; return result;
+    case c10::TypeKind::MemoryFormatType: result.kind = Kind::MemoryFormat; return result;
+    default: break;
+  }
+  switch (type->kind()) {
+    case c10::TypeKind::TensorType: result.kind = Kind::Tensor; break;
+    case c10::TypeKind::IntType: result.kind = Kind::Int; break;
+    case c10::TypeKind::FloatType: result.kind = Kind::Float; break;
+    case c10::TypeKind::BoolType: result.kind = Kind::Bool; break;
+    case c10::TypeKind::NumberType: result.kind = Kind::Scalar; break;
+    case c10::TypeKind::StringType: result.kind = Kind::String; break;
+    case c10::TypeKind::DeviceObjType: result.kind = Kind::Device; break;
+    case c10::TypeKind::GeneratorType: result.kind = Kind::Generator; break;
+    default: break;
+  }
+  return result;
+}
+
+at::Generator& get_generator(Context& context, uint32_t handle) {
+  if (handle == 0 || handle >= context.generators.size() || !context.generators[handle].defined()) fail("this generator was disposed");
+  return context.generators[handle];
+}
+
+c10::IValue to_ivalue(Call& call, const Argument& argument, napi_value value) {
+  napi_env env = call.env;
+  if (argument.optional && is_nullish(env, value)) return c10::IValue();
+  switch (argument.kind) {
+    case Kind::Tensor: return call.context.get(to_handle(env, value));
+    case Kind::Int: return to_int(env, value);
+    case Kind::Float: return to_double(env, value);
+    case Kind::Bool: return to_bool(env, value);
+    case Kind::Scalar: return to_scalar(env, value);
+    case Kind::String: return to_string(env, value);
+    case Kind::Device: return c10::Device(to_string(env, value));
+    case Kind::Generator: return get_generator(call.context, to_handle(env, value));
+    case Kind::ScalarType: return static_cast<int64_t>(to_dtype(env, value));
+    case Kind::Layout: return to_code(env, value, "layout", [](int64_t code) { return code == 0; });
+    case Kind::MemoryFormat: return to_code(env, value, "memory format", [](int64_t code) { return code >= 0 && code <= 3; });
+    case Kind::TensorList: return to_tensors(call, value);
+    case Kind::OptionalTensorList: {
+      c10::List<std::optional<at::Tensor>> list;
+      each(env, value, [&](napi_value v) {
+        if (is_nullish(env, v)) list.push_back(std::nullopt);
+        else list.push_back(call.context.get(to_handle(env, v)));
+      });
+      return list;
+    }
+    case Kind::IntList: {
+      double number;
+      if (argument.fixed > 0 && napi_get_value_double(env, value, &number) == napi_ok) {
+        return std::vector<int64_t>(argument.fixed, to_int(env, value));
+      }
+      return to_ints(env, value);
+    }
+    case Kind::FloatList: {
+      std::vector<double> values;
+      each(env, value, [&](napi_value v) { values.push_back(to_double(env, v)); });
+      return values;
+    }
+    case Kind::BoolList: {
+      c10::List<bool> values;
+      each(env, value, [&](napi_value v) { values.push_back(to_bool(env, v)); });
+      return values;
+    }
+    default: fail("an argument of this type is not supported");
+  }
+}
+
+std::string describe(const at::Tensor& tensor) {
+  std::ostringstream text;
+  text << c10::toString(tensor.scalar_type()) << " " << tensor.sizes();
+  if (!tensor.is_cpu()) text << " " << tensor.device();
+  return text.str();
+}
+
+/** The tensors of a failed call, for its message. */
+std::string arguments_text(const std::vector<c10::IValue>& stack) {
+  std::string text;
+  const auto add = [&](const at::Tensor& tensor) {
+    if (tensor.defined()) text += (text.empty() ? "" : ", ") + describe(tensor);
+  };
+  for (const auto& value : stack) {
+    if (value.isTensor()) add(value.toTensor());
+    else if (value.isTensorList()) for (const at::Tensor& t : value.toTensorVector()) add(t);
+  }
+  return text;
+}
+
+/** op(name, overload) → index of the operator, for `call`. */
+napi_value op(Call& call) {
+  const auto name = to_string(call.env, call.values[0]);
+  const auto overload = to_string(call.env, call.values[1]);
+  const auto key = name + "." + overload;
+  auto& context = call.context;
+  if (const auto found = context.operator_index.find(key); found != context.operator_index.end()) return from_handle(call.env, found->second);
+  const auto handle = c10::Dispatcher::singleton().findSchema({name, overload});
+  if (!handle) fail("libtorch has no operator " + key);
+  const auto& schema = handle->schema();
+  Operator entry{*handle, overload.empty() ? name : key, {}, false};
+  for (const auto& argument : schema.arguments()) entry.arguments.push_back(describe(argument));
+  if (entry.arguments.size() >= kMaxArguments) fail(key + " has too many arguments");
+  const auto& returns = schema.returns();
+  entry.in_place = returns.size() == 1 && returns[0].alias_info() && returns[0].alias_info()->isWrite() && !schema.arguments().empty() &&
+                   schema.arguments()[0].alias_info() && schema.arguments()[0].alias_info()->isWrite();
+  context.operators.push_back(std::move(entry));
+  const auto index = static_cast<uint32_t>(context.operators.size() - 1);
+  context.operator_index.emplace(key, index);
+  return from_handle(call.env, index);
+}
+
+/** call(index, ...arguments) → handle, array of handles, number, or undefined for an operator that works in place. */
+napi_value call_operator(Call& call) {
+  napi_env env = call.env;
+  uint32_t index;
+  if (call.count < 1 || napi_get_value_uint32(env, call.values[0], &index) != napi_ok || index >= call.context.operators.size()) {
+    fail("expected an operator");
+  }
+  // A copy of the handle is cheap; the vector may grow while we are inside (never today, but a reference would dangle).
+  const Operator& entry = call.context.operators[index];
+  std::vector<c10::IValue> stack = std::move(call.context.stack);
+  stack.clear();
+  stack.reserve(entry.arguments.size());
+  const auto& schema = entry.handle.schema();
+  if (call.count - 1 > entry.arguments.size()) fail(entry.name + " takes " + std::to_string(entry.arguments.size()) + " arguments");
+  for (size_t i = 0; i < entry.arguments.size(); i++) {
+    const Argument& argument = entry.arguments[i];
+    const auto& declared = schema.arguments()[i];
+    if (i + 1 >= call.count || type_of(env, call.values[i + 1]) == napi_undefined) {
+      if (declared.default_value()) stack.push_back(*declared.default_value());
+      else if (argument.optional) stack.emplace_back();
+      else fail(entry.name + ": argument '" + declared.name() + "' is missing");
+      continue;
+    }
+    try {
+      stack.push_back(to_ivalue(call, argument, call.values[i + 1]));
+    } catch (const std::exception& error) {
+      fail(entry.name + ": argument '" + declared.name() + "': " + reason(error));
+    }
+  }
+  try {
+    entry.handle.callBoxed(stack);
+  } catch (const std::exception& error) {
+    const std::string shapes = arguments_text(stack);
+    fail(entry.name + (shapes.empty() ? "" : "(" + shapes + ")") + ": " + reason(error));
+  }
+  napi_value result;
+  if (entry.in_place || stack.empty()) result = undefined(env);
+  else if (stack.size() == 1) result = from_ivalue(call, stack[0]);
+  else result = from_list(env, stack, [&](const c10::IValue& v) { return from_ivalue(call, v); });
+  stack.clear();
+  call.context.stack = std::move(stack);
+  return result;
+}
+
+/** schemas() → every operator's schema as text. */
+napi_value schemas(Call& call) {
+  std::vector<std::string> texts;
+  for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) {
+    if (const auto handle = c10::Dispatcher::singleton().findSchema(name)) texts.push_back(c10::toString(handle->schema()));
+  }
+  return from_list(call.env, texts, [&](const std::string& text) { return from_string(call.env, text); });
+}
+
+}  // namespace

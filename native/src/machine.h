@@ -1,0 +1,70 @@
+#pragma once
+// Threads, libraries, memory figures: the process, not its tensors.
+
+#include <dlfcn.h>
+#include <malloc.h>
+
+#include <algorithm>
+#include <thread>
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include "meta-book.h"
+#include "values.h"
+
+namespace {
+
+/** threads(n | undefined) → threads within one operator. */
+napi_value threads(Call& call) {
+  if (call.count > 0 && !is_nullish(call.env, call.values[0])) {
+    const auto count = to_int(call.env, call.values[0]);
+    // OpenMP ends the process when it cannot start as many as it was told to.
+    const int64_t most = 4 * std::max(1u, std::thread::hardware_concurrency());
+    if (count < 1 || count > most) fail("threads must be from 1 to " + std::to_string(most));
+    at::set_num_threads(static_cast<int>(count));
+  }
+  return from_number(call.env, at::get_num_threads());
+}
+
+/** loadLibrary(path): makes a backend (libtorch_cuda.so) known to the dispatcher. */
+napi_value load_library(Call& call) {
+  const auto path = to_string(call.env, call.values[0]);
+  if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) fail(dlerror());
+  return undefined(call.env);
+}
+
+/** liveHandles() → handles in use. */
+napi_value live_handles(Call& call) {
+  return from_number(call.env, static_cast<double>(call.context.tensors.size() - 1 - call.context.free.size()));
+}
+
+/** metaMemory(restart) → bytes of meta tensors alive, and the most since the last restart. */
+napi_value meta_memory(Call& call) {
+  if (to_bool(call.env, call.values[0])) MetaBook::peak = MetaBook::alive.load();
+  const double figures[] = {static_cast<double>(MetaBook::alive.load()), static_cast<double>(MetaBook::peak.load())};
+  return from_list(call.env, figures, [&](double n) { return from_number(call.env, n); });
+}
+
+/** adjustMemory(bytes): tells the garbage collector of memory that only it will free. */
+napi_value adjust_memory(Call& call) {
+  int64_t total;
+  check(call.env, napi_adjust_external_memory(call.env, to_int(call.env, call.values[0]), &total));
+  return from_number(call.env, static_cast<double>(total));
+}
+
+/** trimMemory(): gives free heap pages back to the system. */
+napi_value trim_memory(Call& call) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return undefined(call.env);
+}
+
+napi_value facts(Call& call) {
+  const std::vector<std::string> values{TORCH_VERSION, at::get_cpu_capability(), at::hasCUDA() ? "cuda" : "cpu"};
+  return from_list(call.env, values, [&](const std::string& text) { return from_string(call.env, text); });
+}
+
+}  // namespace

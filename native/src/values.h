@@ -1,0 +1,182 @@
+#pragma once
+// JavaScript values to C++ and back.
+
+#include <cmath>
+
+#include "context.h"
+
+namespace {
+
+constexpr size_t kMaxArguments = 24;
+constexpr uint32_t kMaxElements = 1 << 20;  // of a JavaScript array; numbers in bulk come in typed arrays
+
+struct Call {
+  Context& context;
+  napi_env env;
+  size_t count;
+  napi_value values[kMaxArguments];
+};
+
+napi_valuetype type_of(napi_env env, napi_value value) {
+  napi_valuetype type;
+  check(env, napi_typeof(env, value, &type));
+  return type;
+}
+
+bool is_nullish(napi_env env, napi_value value) {
+  const auto type = type_of(env, value);
+  return type == napi_undefined || type == napi_null;
+}
+
+double to_double(napi_env env, napi_value value) {
+  double number;
+  if (napi_get_value_double(env, value, &number) != napi_ok) fail("expected a number");
+  return number;
+}
+
+int64_t to_int(napi_env env, napi_value value) {
+  double number;
+  if (napi_get_value_double(env, value, &number) != napi_ok) {
+    int64_t big;
+    bool lossless;
+    if (napi_get_value_bigint_int64(env, value, &big, &lossless) != napi_ok || !lossless) fail("expected an integer");
+    return big;
+  }
+  if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) fail("expected an integer");
+  return static_cast<int64_t>(number);
+}
+
+uint32_t to_handle(napi_env env, napi_value value) {
+  double number;
+  if (napi_get_value_double(env, value, &number) != napi_ok || !(number >= 0 && number < 4294967296.0) || number != std::trunc(number)) {
+    fail("expected a tensor");
+  }
+  return static_cast<uint32_t>(number);
+}
+
+bool to_bool(napi_env env, napi_value value) {
+  bool flag;
+  if (napi_get_value_bool(env, value, &flag) != napi_ok) fail("expected a boolean");
+  return flag;
+}
+
+std::string to_string(napi_env env, napi_value value) {
+  size_t length;
+  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) fail("expected a string");
+  std::string text(length, '\0');
+  check(env, napi_get_value_string_utf8(env, value, text.data(), length + 1, &length));
+  if (text.find('\0') != std::string::npos) fail("expected a string without a NUL character");
+  return text;
+}
+
+template <class Visit>
+void each(napi_env env, napi_value array, const Visit& visit) {
+  bool is_array = false;
+  check(env, napi_is_array(env, array, &is_array));
+  if (!is_array) fail("expected an array");
+  uint32_t length;
+  check(env, napi_get_array_length(env, array, &length));
+  if (length > kMaxElements) fail("the array is too long");
+  for (uint32_t i = 0; i < length; i++) {
+    napi_value element;
+    check(env, napi_get_element(env, array, i, &element));
+    visit(element);
+  }
+}
+
+std::vector<int64_t> to_ints(napi_env env, napi_value array) {
+  std::vector<int64_t> values;
+  each(env, array, [&](napi_value v) { values.push_back(to_int(env, v)); });
+  return values;
+}
+
+std::vector<at::Tensor> to_tensors(Call& call, napi_value array) {
+  std::vector<at::Tensor> values;
+  each(call.env, array, [&](napi_value v) { values.push_back(call.context.get(to_handle(call.env, v))); });
+  return values;
+}
+
+/** The code of an enumeration. Kernels index tables with it unchecked. */
+int64_t to_code(napi_env env, napi_value value, const char* what, bool (*known)(int64_t)) {
+  const auto code = to_int(env, value);
+  if (!known(code)) fail(std::string("unknown ") + what + " " + std::to_string(code));
+  return code;
+}
+
+/** Integers, floats and complex numbers, bool, bfloat16; the quantized ones and those of eight bits or less need more than a shape. */
+at::ScalarType to_dtype(napi_env env, napi_value value) {
+  return static_cast<at::ScalarType>(to_code(env, value, "dtype", [](int64_t code) { return (code >= 0 && code <= 11) || code == 15; }));
+}
+
+c10::Scalar to_scalar(napi_env env, napi_value value) {
+  double number;
+  if (napi_get_value_double(env, value, &number) == napi_ok) {
+    const bool integer = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0 && !(number == 0 && std::signbit(number));
+    return integer ? c10::Scalar(static_cast<int64_t>(number)) : c10::Scalar(number);
+  }
+  if (type_of(env, value) == napi_boolean) return c10::Scalar(to_bool(env, value));
+  return c10::Scalar(to_int(env, value));
+}
+
+napi_value from_number(napi_env env, double number) {
+  napi_value value;
+  check(env, napi_create_double(env, number, &value));
+  return value;
+}
+
+napi_value from_handle(napi_env env, uint32_t handle) {
+  napi_value value;
+  check(env, napi_create_uint32(env, handle, &value));
+  return value;
+}
+
+napi_value from_bool(napi_env env, bool flag) {
+  napi_value value;
+  check(env, napi_get_boolean(env, flag, &value));
+  return value;
+}
+
+napi_value from_string(napi_env env, const std::string& text) {
+  napi_value value;
+  check(env, napi_create_string_utf8(env, text.data(), text.size(), &value));
+  return value;
+}
+
+napi_value undefined(napi_env env) {
+  napi_value value;
+  check(env, napi_get_undefined(env, &value));
+  return value;
+}
+
+template <class Values, class Convert>
+napi_value from_list(napi_env env, const Values& values, const Convert& convert) {
+  napi_value array;
+  check(env, napi_create_array_with_length(env, std::size(values), &array));
+  uint32_t i = 0;
+  for (const auto& v : values) check(env, napi_set_element(env, array, i++, convert(v)));
+  return array;
+}
+
+napi_value from_tensor(Call& call, const at::Tensor& tensor) {
+  if (!tensor.defined()) {
+    napi_value null;
+    check(call.env, napi_get_null(call.env, &null));
+    return null;
+  }
+  return from_handle(call.env, call.context.put(tensor));
+}
+
+napi_value from_ivalue(Call& call, const c10::IValue& value) {
+  if (value.isTensor()) return from_tensor(call, value.toTensor());
+  if (value.isTensorList()) return from_list(call.env, value.toTensorVector(), [&](const at::Tensor& t) { return from_tensor(call, t); });
+  if (value.isInt()) return from_number(call.env, static_cast<double>(value.toInt()));
+  if (value.isDouble()) return from_number(call.env, value.toDouble());
+  if (value.isBool()) return from_bool(call.env, value.toBool());
+  if (value.isScalar()) return from_number(call.env, value.toScalar().toDouble());
+  if (value.isIntList()) return from_list(call.env, value.toIntVector(), [&](int64_t v) { return from_number(call.env, v); });
+  if (value.isString()) return from_string(call.env, value.toStringRef());
+  if (value.isNone()) return undefined(call.env);
+  fail("result of kind " + value.tagKind() + " has no JavaScript form");
+}
+
+}  // namespace
