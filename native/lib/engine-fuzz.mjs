@@ -209,6 +209,14 @@ function argument(type) {
 }
 const generator = native.generator(1, "cpu");
 
+// Sums of squares, some of them made in checkpoints.
+const learned = native.fromBuffer(Float32Array.of(1, 2, 3), 6, [3], true);
+native.setRequiresGrad(learned, true);
+const [mul, sum] = [op("aten::mul", "Tensor"), op("aten::sum", "")];
+const squares = () =>
+  /** @type {number} */ (native.call(sum, native.call(mul, learned, native.call(mul, learned, learned))));
+const sums = [squares()];
+
 /** @type {[name: string, weight: number, args: () => unknown[]][]} */
 const functions = [
   ["op", 1, () => [pick(["aten::add", "aten::nothing", "", "x".repeat(9999)]), pick(["Tensor", "", "none"])]],
@@ -257,9 +265,27 @@ const functions = [
     "backward",
     4,
     () => [
-      Array.from({ length: below(3) }, tensor),
+      chance(0.3) ? [pick(sums)] : Array.from({ length: below(3) }, tensor),
       chance(0.5) ? null : Array.from({ length: below(3) }, () => (chance(0.2) ? null : tensor())),
       chance(0.5),
+      chance(0.5),
+    ],
+  ],
+  [
+    "checkpoint",
+    4,
+    () => [
+      chance(0.8) ? [tensor(), tensor()] : pick(anything)(),
+      () => {
+        if (chance(0.2)) throw pick([new Error("again"), "again", undefined]);
+        if (chance(0.8)) squares();
+        if (chance(0.2)) native.backward([/** @type {number} */ (pick(sums))], null, true, chance(0.5));
+        return pick([true, false, undefined, 7]);
+      },
+      () => {
+        if (chance(0.2)) throw new Error("first");
+        if (sums.length < 200) sums.push(squares());
+      },
     ],
   ],
   [

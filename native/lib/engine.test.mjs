@@ -154,7 +154,7 @@ describe("a worker thread", () => {
     for (let i = 0; i < 16; i++) made.push(native.fromBuffer(new Float32Array(1 << 20).fill(1), 6, [1 << 20], true));
     native.setRequiresGrad(made[0], true);
     const sum = native.call(native.op("aten::sum", ""), made[0]);
-    native.backward([sum], null, false);
+    native.backward([sum], null, false, false);
     parentPort.postMessage({ sum: native.item(sum), grad: native.item(native.call(native.op("aten::sum", ""), native.gradOf(made[0]))) });
     if (workerData.endless) for (;;) native.releaseOne(native.call(native.op("aten::add", "Tensor"), made[1], made[2]));
   `;

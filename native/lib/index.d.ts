@@ -31,7 +31,18 @@ export interface Native {
   unmap(mapping: number): void;
   fromMapping(mapping: number, offset: number, dtype: number, shape: Shape): Handle;
 
-  backward(roots: readonly Handle[], gradients: readonly Handle[] | null, retainGraph: boolean): void;
+  /**
+   * Calls fn(), of which autograd saves nothing. When backward needs it, again(inputs) is called on this thread, with new handles on the
+   * inputs, to do the same: true, or false when it failed, and backward then throws "the function of a checkpoint failed".
+   */
+  checkpoint(inputs: readonly Handle[], again: (inputs: readonly Handle[]) => boolean, fn: () => void): void;
+  /** away: the engine runs on a thread of its own, as the nodes of a GPU do. */
+  backward(
+    roots: readonly Handle[],
+    gradients: readonly Handle[] | null,
+    retainGraph: boolean,
+    away: boolean,
+  ): void;
   grad(
     outputs: readonly Handle[],
     inputs: readonly Handle[],

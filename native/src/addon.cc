@@ -1,4 +1,4 @@
-// libtorch for Node: one boxed dispatcher call, tensor handles, autograd, generators, mapped files.
+// libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files.
 //
 // Nothing here knows a model, a layer or a single operator by name. JavaScript holds tensors as small integers ("handles"): an index
 // into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an integer can never be taken for a tensor.
@@ -64,6 +64,7 @@ napi_value initialise(napi_env env, napi_value exports) {
 #endif
   static MetaBook meta_book;
   c10::SetAllocator(c10::DeviceType::Meta, &meta_book, 100);
+  torch::autograd::set_default_engine_stub(&Engine::only);
   auto* context = new Context();
   context->env = env;
   napi_set_instance_data(env, context, [](napi_env, void* data, void*) {
@@ -94,7 +95,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<map_file, 1>(env, exports, "map");
   define<unmap, 1>(env, exports, "unmap");
   define<from_mapping, 4>(env, exports, "fromMapping");
-  define<backward, 3>(env, exports, "backward");
+  define<checkpoint, 3>(env, exports, "checkpoint");
+  define<backward, 4>(env, exports, "backward");
   define<grad, 5>(env, exports, "grad");
   define<grad_of, 1>(env, exports, "gradOf");
   define<set_grad, 2>(env, exports, "setGrad");

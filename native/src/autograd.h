@@ -1,10 +1,9 @@
 #pragma once
 // Gradients, and the modes that decide what is recorded for them.
 
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "dispatch.h"
+#include "checkpoint.h"
 #include "tensors.h"
 
 namespace {
@@ -19,17 +18,24 @@ std::vector<at::Tensor> optional_tensors(Call& call, napi_value array) {
   return values;
 }
 
-/** backward(roots, gradients | null, retainGraph): adds to `.grad` of the leaves. */
+/** backward(roots, gradients | null, retainGraph, away): adds to `.grad` of the leaves. away: on another thread, as a GPU's nodes are. */
 napi_value backward(Call& call) {
-  torch::autograd::backward(to_tensors(call, call.values[0]), optional_tensors(call, call.values[1]), to_bool(call.env, call.values[2]), false);
+  const auto roots = to_tensors(call, call.values[0]);
+  const auto gradients = optional_tensors(call, call.values[1]);
+  const bool retain = to_bool(call.env, call.values[2]);
+  through_engine(call, to_bool(call.env, call.values[3]), [&] { torch::autograd::backward(roots, gradients, retain, false); });
   return undefined(call.env);
 }
 
 /** grad(outputs, inputs, gradients | null, retainGraph, createGraph) → handles, null where an input has no part in the outputs. */
 napi_value grad(Call& call) {
-  const auto gradients =
-      torch::autograd::grad(to_tensors(call, call.values[0]), to_tensors(call, call.values[1]), optional_tensors(call, call.values[2]),
-                            to_bool(call.env, call.values[3]), to_bool(call.env, call.values[4]), true);
+  const auto outputs = to_tensors(call, call.values[0]);
+  const auto inputs = to_tensors(call, call.values[1]);
+  const auto given = optional_tensors(call, call.values[2]);
+  const bool retain = to_bool(call.env, call.values[3]);
+  const bool create = to_bool(call.env, call.values[4]);
+  std::vector<at::Tensor> gradients;
+  through_engine(call, false, [&] { gradients = torch::autograd::grad(outputs, inputs, given, retain, create, true); });
   return from_list(call.env, gradients, [&](const at::Tensor& t) { return from_tensor(call, t); });
 }
 

@@ -15,6 +15,8 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/InferenceMode.h>
 
+#include "javascript-thread.h"
+
 namespace {
 
 /** Thrown for wrong arguments; the message is what the user reads. */
@@ -83,6 +85,7 @@ struct Context {
   uint32_t next_mapping = 1;
   std::vector<std::unique_ptr<c10::InferenceMode>> inference;
   std::vector<c10::IValue> stack;
+  JavaScriptThread thread;
   // References to array buffers whose last tensor died, perhaps on another thread; given back at the next call.
   std::shared_ptr<std::pair<std::mutex, std::vector<napi_ref>>> released =
       std::make_shared<std::pair<std::mutex, std::vector<napi_ref>>>();

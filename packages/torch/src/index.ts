@@ -1,3 +1,4 @@
+export { checkpoint } from "./checkpoint.js";
 export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
 export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";

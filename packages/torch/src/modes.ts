@@ -1,5 +1,6 @@
 // Thread-wide modes of the engine, each for the length of a function.
 import { native } from "@spo/native";
+import { throughEngine } from "./checkpoint.js";
 import { type Device, type DType, dtypeCode } from "./dtype.js";
 import { wrap } from "./handle.js";
 import type { Tensor } from "./tensor.js";
@@ -49,12 +50,14 @@ export function grad(
     createGraph = false,
   }: { gradients?: readonly Tensor[]; retainGraph?: boolean; createGraph?: boolean } = {},
 ): (Tensor | undefined)[] {
-  const found = native.grad(
-    outputs.map((t) => t.handle),
-    inputs.map((t) => t.handle),
-    gradients?.map((t) => t.handle) ?? null,
-    retainGraph || createGraph,
-    createGraph,
+  const found = throughEngine(() =>
+    native.grad(
+      outputs.map((t) => t.handle),
+      inputs.map((t) => t.handle),
+      gradients?.map((t) => t.handle) ?? null,
+      retainGraph || createGraph,
+      createGraph,
+    ),
   );
   return found.map((handle) => (handle === null ? undefined : wrap(handle)));
 }

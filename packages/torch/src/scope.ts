@@ -2,7 +2,7 @@ import { native } from "@spo/native";
 import type { Tensor } from "./tensor.js";
 
 /** `never` for a promise: a scope may not be open while other code runs. */
-type Sync<T> = T extends PromiseLike<unknown> ? never : T;
+export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
 let current: Scope | undefined;
 

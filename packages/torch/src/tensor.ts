@@ -1,5 +1,6 @@
 import { markAsUntransferable } from "node:worker_threads";
 import { native } from "@spo/native";
+import { throughEngine } from "./checkpoint.js";
 import { type Device, type DType, dtypeCode, dtypeName, elementSize } from "./dtype.js";
 import { setTensorConstructor, wrap } from "./handle.js";
 import { _toCopy, TensorMethods } from "./ops.gen.js";
@@ -94,7 +95,9 @@ export class Tensor extends TensorMethods {
 
   /** Adds d(this)/d(leaf) to each leaf's `grad`. Without `gradient` this must have one element. */
   backward(gradient?: Tensor, { retainGraph = false } = {}): void {
-    native.backward([this.handle], gradient ? [gradient.handle] : null, retainGraph);
+    throughEngine(() =>
+      native.backward([this.handle], gradient ? [gradient.handle] : null, retainGraph, false),
+    );
   }
 
   /** The same numbers in another dtype or on another device; differentiable. Gives a second handle when nothing changes. */
