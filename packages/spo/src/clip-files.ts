@@ -30,8 +30,7 @@ const WEIGHTS = [
  * Buffers of positions are left out. The tensors belong to the scope that is open. Throws UserErrors for what is missing, damaged or another kind of model.
  */
 export function readClipFiles(path: string): ClipFiles {
-  const { folder, source, weights } = readFiles(path);
-  const named = new Map([...weights].filter(([name]) => !name.endsWith(".position_ids")));
+  const { folder, source, weights: named } = readScorerWeights(path);
   if ([...named.keys()].some((name) => name.includes("adaLN_modulation."))) {
     throw new UserError(`${source} is a step-aware preference model, not a plain CLIP.`, {
       code: "DATA",
@@ -47,6 +46,24 @@ export function readClipFiles(path: string): ClipFiles {
   const config = checkConfig(ClipConfigSchema, openClipSizes(named, source, own), source);
   const processor = clipProcessor(config.vision_config.image_size);
   return { config, processor, weights: fromOpenClip(named), source };
+}
+
+/** Prefix of every name in the published step-aware models' files. */
+const PREFIX = "model.";
+
+/**
+ * Weights of a scorer, a folder's or a file's, as they are named there but for the prefix `model.` of published step-aware models. Buffers
+ * of positions are left out. Throws a UserError (`DATA`) for what is missing or damaged.
+ */
+export function readScorerWeights(path: string): {
+  folder: string;
+  source: string;
+  weights: Map<string, Tensor>;
+} {
+  const { weights, ...from } = readFiles(path);
+  const bare = (name: string): string => (name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name);
+  const named = [...weights].map(([name, value]) => [bare(name), value] as const);
+  return { ...from, weights: new Map(named.filter(([name]) => !name.endsWith(".position_ids"))) };
 }
 
 function readFiles(path: string): { folder: string; source: string; weights: Map<string, Tensor> } {

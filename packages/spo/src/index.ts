@@ -30,6 +30,7 @@ export {
   type SpmConfigInput,
   StepAwarePreferenceModel,
   saveSpm,
+  startSpm,
   unit,
 } from "./spm.js";
 export { labelTensors, pairAccuracy, relabel, type SpmLoss, type SpmLossInput, spmLoss } from "./spm-loss.js";

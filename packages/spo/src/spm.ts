@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
   CLIPTextTransformer,
@@ -5,12 +6,12 @@ import {
   endOfText,
   type PlaceOptions,
   readJson,
-  readWeights,
   type Tap,
 } from "@spo/diffusion";
 import {
   type DType,
   type Generator,
+  keep,
   Linear,
   loadWeights,
   Module,
@@ -18,12 +19,14 @@ import {
   parameter,
   scope,
   type Tensor,
+  UserError,
   writeFileAtomic,
   writeSafetensors,
   zeros,
 } from "@spo/torch";
 import { z } from "zod";
 import { ClipConfigSchema, readProcessor } from "./clip-config.js";
+import { readClipFiles, readScorerWeights } from "./clip-files.js";
 import { StepAwareVisionTransformer, TimestepEmbedder } from "./clip-vision.js";
 import type { ScoreProcessor } from "./preprocess.js";
 
@@ -40,6 +43,26 @@ const SpmConfigSchema = ClipConfigSchema.extend({
 export type SpmConfig = z.infer<typeof SpmConfigSchema>;
 /** The same with everything optional that has a default. */
 export type SpmConfigInput = z.input<typeof SpmConfigSchema>;
+
+/** CLIP ViT-H/14, from which the published preference models were trained. */
+export const VIT_H: SpmConfigInput = {
+  projection_dim: 1024,
+  text_config: {
+    hidden_size: 1024,
+    intermediate_size: 4096,
+    num_attention_heads: 16,
+    num_hidden_layers: 24,
+    hidden_act: "gelu",
+  },
+  vision_config: {
+    hidden_size: 1280,
+    intermediate_size: 5120,
+    num_attention_heads: 16,
+    num_hidden_layers: 32,
+    patch_size: 14,
+    hidden_act: "gelu",
+  },
+};
 
 /**
  * Step-aware preference model: CLIP whose vision tower knows the timestep, so that it judges an image at every noise level.
@@ -136,36 +159,59 @@ export function initializeTimeConditioning(spm: StepAwarePreferenceModel, genera
 }
 
 /**
- * Reads a preference model's folder: `config.json`, `model.safetensors` (keys with or without the prefix `model.`) and, when there,
- * `preprocessor_config.json`. Throws a UserError for what is missing, damaged or does not fit.
+ * Reads a preference model: a folder with `config.json`, weights (names with or without the prefix `model.`) and, when there,
+ * `preprocessor_config.json`; or one file of weights, safetensors or torch.save's, with these beside it. A bare file needs no config where it
+ * has the published models' sizes.
+ *
+ * Throws a UserError for what is missing, damaged or does not fit.
  */
 export function loadSpm(
-  folder: string,
+  path: string,
   options: PlaceOptions = {},
 ): { spm: StepAwarePreferenceModel; processor: ScoreProcessor } {
-  const spm = new StepAwarePreferenceModel(readConfig(folder));
-  place(spm, readSpmWeights(folder), options);
-  return { spm, processor: readProcessor(folder, spm.config) };
+  return scope(() => {
+    const { folder, source, weights } = readScorerWeights(path);
+    if (![...weights.keys()].some(isTimeConditioning)) {
+      throw new UserError(`${source} is a plain CLIP, not a step-aware preference model.`, {
+        code: "DATA",
+        hint: "spo train spm --init makes one of it; before any training it scores alike at every timestep.",
+      });
+    }
+    const spm = new StepAwarePreferenceModel(spmConfig(folder, source, weights));
+    place(spm, { source, weights }, options);
+    return { spm, processor: readProcessor(folder, spm.config) };
+  });
 }
 
 /**
- * Reads a plain CLIP folder (transformers' CLIPModel: PickScore, CLIP) as a preference model that is not yet trained on timesteps.
- *
- * It scores as the plain one at every t. Throws as `loadSpm`.
+ * Reads a plain CLIP as a preference model that is not yet trained on timesteps: transformers' layout (CLIP, PickScore) or open_clip's, a
+ * folder or a file. It scores as the plain one at every t. Throws as `readClipFiles`.
  */
 export function fromClip(
-  folder: string,
+  path: string,
   generator: Generator,
   options: PlaceOptions = {},
 ): { spm: StepAwarePreferenceModel; processor: ScoreProcessor } {
-  const spm = new StepAwarePreferenceModel(readConfig(folder));
-  const { source, weights } = readSpmWeights(folder);
-  for (const [name, { shape }] of spm.namedParameters()) {
-    if (isTimeConditioning(name)) weights.set(name, zeros(shape));
-  }
-  place(spm, { source, weights }, options);
-  initializeTimeConditioning(spm, generator);
-  return { spm, processor: readProcessor(folder, spm.config) };
+  return scope(() => {
+    const { config, processor, source, weights } = readClipFiles(path);
+    const spm = new StepAwarePreferenceModel(config);
+    for (const [name, { shape }] of spm.namedParameters()) {
+      if (isTimeConditioning(name)) weights.set(name, zeros(shape));
+    }
+    place(spm, { source, weights }, options);
+    initializeTimeConditioning(spm, generator);
+    return { spm, processor };
+  });
+}
+
+/** A preference model to train: a step-aware one goes on from where it is, a plain CLIP gets its time conditioning from `generator`. */
+export function startSpm(
+  path: string,
+  generator: Generator,
+  options: PlaceOptions = {},
+): { spm: StepAwarePreferenceModel; processor: ScoreProcessor } {
+  const isStepAware = scope(() => [...readScorerWeights(path).weights.keys()].some(isTimeConditioning));
+  return isStepAware ? loadSpm(path, options) : fromClip(path, generator, options);
 }
 
 /** Whether a weight belongs to what the step-aware model adds to CLIP. */
@@ -206,28 +252,22 @@ function place(
   { source, weights }: { source: string; weights: ReadonlyMap<string, Tensor> },
   { dtype = "float32", device }: PlaceOptions,
 ): void {
-  try {
-    loadWeights(spm, weights, { source, dtype, device });
-  } finally {
-    for (const tensor of weights.values()) tensor.dispose();
-  }
+  loadWeights(spm, weights, { source, dtype, device });
+  keep(spm.parameters());
 }
 
 const WEIGHTS = "model.safetensors";
 const PREFIX = "model.";
 
-/** Weights by the names of the model's fields; the position buffers of older files are left out. */
-function readSpmWeights(folder: string): { source: string; weights: Map<string, Tensor> } {
-  const { source, weights } = readWeights(folder, [WEIGHTS]);
-  const renamed = new Map<string, Tensor>();
-  for (const [key, value] of weights) {
-    const name = key.startsWith(PREFIX) ? key.slice(PREFIX.length) : key;
-    if (!name.endsWith(".position_ids")) renamed.set(name, value);
-  }
-  return { source, weights: renamed };
-}
-
-function readConfig(folder: string): SpmConfig {
+/** `config.json` beside the weights; without it the published sizes, where the weights have them. */
+function spmConfig(folder: string, source: string, weights: ReadonlyMap<string, Tensor>): SpmConfigInput {
   const path = join(folder, "config.json");
-  return checkConfig(SpmConfigSchema, readJson(path), path);
+  if (existsSync(path)) return checkConfig(SpmConfigSchema, readJson(path), path);
+  const { vision_config: vision } = VIT_H;
+  const [width, , patch] = weights.get("vision_model.embeddings.patch_embedding.weight")?.shape ?? [];
+  if (width === vision?.hidden_size && patch === vision?.patch_size) return VIT_H;
+  throw new UserError(`${source} has no config.json beside it, and is not of the published models' size.`, {
+    code: "DATA",
+    hint: "Put the config.json of the CLIP that it was made from beside it.",
+  });
 }

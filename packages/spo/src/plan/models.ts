@@ -11,7 +11,7 @@ import {
   UNet2DConditionModel,
 } from "@spo/diffusion";
 import { type DType, Generator, initialize, type Module, type Tensor, UserError, zeros } from "@spo/torch";
-import { type SpmConfigInput, StepAwarePreferenceModel } from "../spm.js";
+import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */
 export interface PlannedModels {
@@ -49,26 +49,6 @@ export function pipelineConfigs(model: string): PipelineConfigs {
       : PUBLISHED.sd15.scheduler,
   } as PipelineConfigs;
 }
-
-/** CLIP ViT-H/14, from which the published preference models were trained. */
-const VIT_H: SpmConfigInput = {
-  projection_dim: 1024,
-  text_config: {
-    hidden_size: 1024,
-    intermediate_size: 4096,
-    num_attention_heads: 16,
-    num_hidden_layers: 24,
-    hidden_act: "gelu",
-  },
-  vision_config: {
-    hidden_size: 1280,
-    intermediate_size: 5120,
-    num_attention_heads: 16,
-    num_hidden_layers: 32,
-    patch_size: 14,
-    hidden_act: "gelu",
-  },
-};
 
 /** The config of a preference model: `vit-h`, or of a folder with config.json. */
 export function preferenceConfig(model: string): SpmConfigInput {

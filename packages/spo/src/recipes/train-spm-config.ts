@@ -5,7 +5,9 @@ export const TrainSpmConfig = z.strictObject({
   model: z.string().describe("diffusers folder of the base, which stays as it is"),
   init: z
     .string()
-    .describe("folder of the preference model to start from, with or without time conditioning trained"),
+    .describe(
+      "scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with",
+    ),
   pairs: z
     .array(z.string())
     .min(1)

@@ -18,7 +18,7 @@ import {
 import { move, recolour } from "../data/augmentation.js";
 import { batchOf, openPairSet, type PairBatch, PairLoader, type PairSet, readRows } from "../data/index.js";
 import { type ScoreProcessor, trainPixels } from "../preprocess.js";
-import { loadSpm, type StepAwarePreferenceModel, saveSpm } from "../spm.js";
+import { type StepAwarePreferenceModel, saveSpm, startSpm } from "../spm.js";
 import { labelTensors, pairAccuracy, spmLoss } from "../spm-loss.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
@@ -48,7 +48,7 @@ export async function* trainSpm(
 ): AsyncGenerator<RecipeEvent> {
   const pipe = loadTextToImage(config.model);
   const side = trainingSide(pipe, config.resolution);
-  const { spm, processor } = loadSpm(config.init);
+  const { spm, processor } = startSpm(config.init, generatorAt(config.seed, "init"));
   const meter = new WorkMeter();
   const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead << 20 } as const;
