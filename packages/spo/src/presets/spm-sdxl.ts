@@ -4,5 +4,6 @@ import sd15, { type SpmPreset } from "./spm-sd15.js";
 export default {
   ...sd15,
   steps: 7000,
+  relabel: { threshold: 0.1 },
   optimizer: { ...sd15.optimizer, lr: 1e-6 },
 } satisfies SpmPreset;

@@ -13,6 +13,23 @@ export const TrainSpmConfig = z.strictObject({
     .min(1)
     .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
   output: z.string().describe("folder for the trained preference model"),
+  relabel: z
+    .strictObject({
+      by: z
+        .string()
+        .optional()
+        .describe(
+          "reward that scores the clean images, as pickscore:FOLDER; absent: the plain scorer of init",
+        ),
+      threshold: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(0.1)
+        .describe("least gap of the two probabilities for a win; below, the pair is a tie"),
+    })
+    .optional()
+    .describe("labels made anew from plain scores of the clean images, as published for SDXL"),
   split: z.string().default("train").describe("pairs of this split"),
   steps: z.int().positive().default(8000),
   batch: z.int().positive().default(16).describe("pairs of one step; each prompt among them counts alike"),

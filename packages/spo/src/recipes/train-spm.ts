@@ -1,5 +1,5 @@
 // Trains a step-aware preference model on preference pairs. Source: algorithm 3; Liang et al. 2024, section 3.2.
-import { loadTextToImage } from "@spo/diffusion";
+import { loadTextToImage, StableDiffusion } from "@spo/diffusion";
 import {
   AdamW,
   cat,
@@ -18,12 +18,14 @@ import {
 import { move, recolour } from "../data/augmentation.js";
 import { batchOf, openPairSet, type PairBatch, PairLoader, type PairSet, readRows } from "../data/index.js";
 import { type ScoreProcessor, trainPixels } from "../preprocess.js";
+import { loadReward } from "../rewards/index.js";
 import { type StepAwarePreferenceModel, saveSpm, startSpm } from "../spm.js";
 import { labelTensors, pairAccuracy, spmLoss } from "../spm-loss.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
+import { relabelPairs } from "./relabel-pairs.js";
 import { drawTimesteps, examplesOf, fromBank, joinDraws, PairNoiser, type SeenPairs } from "./seen-pairs.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
 import { trainingSide } from "./training-side.js";
@@ -50,6 +52,14 @@ export async function* trainSpm(
   const side = trainingSide(pipe, config.resolution);
   const { spm, processor } = startSpm(config.init, generatorAt(config.seed, "init"));
   const meter = new WorkMeter();
+  const labeller = config.relabel && {
+    reward: await loadReward(config.relabel.by ?? `pickscore:${config.init}`, {
+      tokenizer: pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer,
+    }),
+    threshold: config.relabel.threshold,
+  };
+  const labelled = async (batch: PairBatch, counted?: WorkMeter): Promise<PairBatch> =>
+    labeller ? relabelPairs(batch, labeller, counted) : batch;
   const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead << 20 } as const;
   const set = await openPairSet(config.pairs, { split: config.split });
@@ -86,7 +96,7 @@ export async function* trainSpm(
       const metrics = { loss: 0, accuracy: 0, scale: 0, gradNorm: 0 };
       for (let start = 0; start < config.batch; start += microBatch) {
         const count = Math.min(microBatch, config.batch - start);
-        const read = places ? undefined : await loader.read(first + start, count);
+        const read = places ? undefined : await labelled(await loader.read(first + start, count), meter);
         scope(() => {
           const seen = read
             ? see(read, first + start)
@@ -137,6 +147,7 @@ export async function* trainSpm(
     await loader.close();
     await set.close();
     await heldSet?.close();
+    labeller?.reward.dispose?.();
   }
 
   /** Pairs from a stream, at timesteps and with noise of their positions. */
@@ -190,10 +201,8 @@ export async function* trainSpm(
       reading,
     );
     for (const { generator, rows } of parts) {
-      const batch = batchOf(
-        rows.map((row) => pairs.get(row) as NonNullable<ReturnType<typeof pairs.get>>),
-        side,
-      );
+      const read = rows.map((row) => pairs.get(row) as NonNullable<ReturnType<typeof pairs.get>>);
+      const batch = await labelled(batchOf(read, side), meter);
       const timesteps = drawTimesteps(rows.length, config, generator);
       yield keep(scope(() => noiser.see(batch, noiser.draw(rows.length, timesteps, generator), meter)));
     }
@@ -205,7 +214,7 @@ export async function* trainSpm(
     const unread = new PairLoader(from, { ...reading, seed: null });
     try {
       for (let start = 0; start < from.size; start += chunk) {
-        const batch = await unread.read(start, Math.min(chunk, from.size - start));
+        const batch = await labelled(await unread.read(start, Math.min(chunk, from.size - start)));
         for (const t of config.evalTimesteps) {
           const n = batch.prompts.length;
           const generator = generatorAt(config.seed, "eval", t, start);
@@ -243,7 +252,10 @@ export async function* trainSpm(
     return Object.fromEntries(
       config.evalTimesteps.map((t) => {
         const { score0, score1, label0 } = found.get(t) as NonNullable<ReturnType<typeof found.get>>;
-        return [`accuracy/t=${t}`, pairAccuracy(score0, score1, label0)];
+        // A tie counts one half; those that relabelling made are left out. Source: algorithm 3c, evaluation.
+        const counted = <T>(values: readonly T[]): T[] =>
+          values.filter((_, i) => !labeller || label0[i] !== 0.5);
+        return [`accuracy/t=${t}`, pairAccuracy(counted(score0), counted(score1), counted(label0))];
       }),
     );
   }
