@@ -9,6 +9,7 @@ import {
   scope,
   Tensor,
 } from "@spo/torch";
+import { type LayerCall, plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 
 /** Texts of a batch in which several rows read the same one: row i reads texts[rows[i]]. */
@@ -170,14 +171,18 @@ export class Transformer2DModel extends Module {
     this.#linear = linear;
   }
 
-  forward(x: Tensor, context: Context): Tensor {
+  forward(x: Tensor, context: Context, call: LayerCall = plainly): Tensor {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
       const tokens = (map: Tensor): Tensor => map.flatten(2).transpose(1, 2); // [b, c, h, w] → [b, h·w, c]
       const map = (h: Tensor): Tensor => h.transpose(1, 2).unflatten(2, [height, width]);
       let h = this.norm.forward(x);
       h = this.#linear ? this.proj_in.forward(tokens(h)) : tokens(this.proj_in.forward(h));
-      for (const block of this.transformer_blocks) h = block.forward(h, context);
+      for (const block of this.transformer_blocks)
+        h =
+          context instanceof Tensor
+            ? call((y, c) => block.forward(y, c), [h, context])
+            : call((y, texts, rows) => block.forward(y, { texts, rows }), [h, context.texts, context.rows]);
       h = this.#linear ? map(this.proj_out.forward(h)) : this.proj_out.forward(map(h));
       return h.add(repeatRows(x, rowsOf(context)));
     });

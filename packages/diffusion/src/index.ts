@@ -32,6 +32,7 @@ export { dpmSolverPlan, dpmSolverSampler, dpmSolverStep } from "./dpm-solver.js"
 export { eulerPlan, eulerSampler, eulerStep } from "./euler.js";
 export { eulerAncestralSampler, eulerAncestralStep } from "./euler-ancestral.js";
 export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./guidance.js";
+export { type LayerCall, plainly } from "./layer-call.js";
 export { type LoadTextToImageOptions, loadTextToImage } from "./load-text-to-image.js";
 export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora.js";
 export {

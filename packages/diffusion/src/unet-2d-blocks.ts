@@ -1,5 +1,6 @@
 import { cat, Module, scope, type Tensor } from "@spo/torch";
 import { type Context, Transformer2DModel } from "./attention.js";
+import { type LayerCall, plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 
@@ -16,6 +17,8 @@ export interface BlockInputs {
   /** After its SiLU, [1 or b, timeDim] */
   temb: Tensor;
   context: Context;
+  /** How residual and transformer blocks are called. */
+  call?: LayerCall;
 }
 
 /** Sees an intermediate value by its name; for tests and inspection. */
@@ -41,16 +44,20 @@ export class DownBlock2D extends Module {
   }
 
   /** x [b, in, h, w] → [b, out, h', w'] and one skip tensor for each layer. */
-  forward(x: Tensor, { temb, context }: BlockInputs, tap?: Tap): { x: Tensor; skips: Tensor[] } {
+  forward(
+    x: Tensor,
+    { temb, context, call = plainly }: BlockInputs,
+    tap?: Tap,
+  ): { x: Tensor; skips: Tensor[] } {
     return scope(() => {
       const skips: Tensor[] = [];
       let h = x;
       for (const [i, resnet] of this.resnets.entries()) {
-        h = resnet.forward(h, temb);
+        h = call((x, t) => resnet.forward(x, t), [h, temb]);
         tap?.(`resnets.${i}`, h);
         const attention = this.attentions[i];
         if (attention) {
-          h = attention.forward(h, context);
+          h = attention.forward(h, context, call);
           tap?.(`attentions.${i}`, h);
         }
         skips.push(h);
@@ -82,12 +89,14 @@ export class MidBlock2D extends Module {
     );
   }
 
-  forward(x: Tensor, { temb, context }: BlockInputs): Tensor {
+  forward(x: Tensor, { temb, context, call = plainly }: BlockInputs): Tensor {
     return scope(() => {
       const [first, ...rest] = this.resnets as [ResnetBlock2D, ...ResnetBlock2D[]];
-      let h = first.forward(x, temb);
-      for (const [i, resnet] of rest.entries())
-        h = resnet.forward((this.attentions[i] as Transformer2DModel).forward(h, context), temb);
+      let h = call((y, t) => first.forward(y, t), [x, temb]);
+      for (const [i, resnet] of rest.entries()) {
+        h = (this.attentions[i] as Transformer2DModel).forward(h, context, call);
+        h = call((y, t) => resnet.forward(y, t), [h, temb]);
+      }
       return h;
     });
   }
@@ -118,13 +127,15 @@ export class UpBlock2D extends Module {
   }
 
   /** skips: last in, first out; each layer pops one. The up-sampling goes to the size of the skip tensor that comes next. */
-  forward(x: Tensor, skips: Tensor[], { temb, context }: BlockInputs): Tensor {
+  forward(x: Tensor, skips: Tensor[], { temb, context, call = plainly }: BlockInputs): Tensor {
     return scope(() => {
       let h = x;
       for (const [i, resnet] of this.resnets.entries()) {
-        const skip = repeatRows(skips.pop() as Tensor, h.shape[0] as number);
-        h = resnet.forward(cat([h, skip], 1), temb);
-        h = this.attentions[i]?.forward(h, context) ?? h;
+        // The skip tensor is kept anyway; joined with it here, no copy of both is.
+        const joined = (y: Tensor, skip: Tensor, t: Tensor): Tensor =>
+          resnet.forward(cat([y, repeatRows(skip, y.shape[0] as number)], 1), t);
+        h = call(joined, [h, skips.pop() as Tensor, temb]);
+        h = this.attentions[i]?.forward(h, context, call) ?? h;
       }
       const next = skips.at(-1);
       for (const upsampler of this.upsamplers) {

@@ -1,7 +1,20 @@
-import { arange, Conv2d, cat, GroupNorm, Linear, Module, scope, silu, type Tensor, tensor } from "@spo/torch";
+import {
+  arange,
+  Conv2d,
+  cat,
+  checkpoint,
+  GroupNorm,
+  Linear,
+  Module,
+  scope,
+  silu,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
 import { z } from "zod";
 import { type Context, rowsOf } from "./attention.js";
 import { checkConfig, only } from "./config.js";
+import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
 
@@ -178,6 +191,7 @@ export class UNet2DConditionModel extends Module {
   readonly conv_norm_out: GroupNorm;
   readonly conv_out: Conv2d;
   readonly #config: Sizes;
+  #checkpointing = false;
 
   /** Throws a UserError for a config value that is not supported. */
   constructor(config: UNet2DConditionConfig) {
@@ -246,6 +260,18 @@ export class UNet2DConditionModel extends Module {
     return this.#config;
   }
 
+  get gradientCheckpointing(): boolean {
+    return this.#checkpointing;
+  }
+
+  /**
+   * Keeps for backward no more than the inputs of each residual and transformer block, and computes a block again when backward comes to it:
+   * a fraction of the memory for about a third more time. Gradients stay the same.
+   */
+  set gradientCheckpointing(on: boolean) {
+    this.#checkpointing = on;
+  }
+
   forward(
     sample: Tensor,
     timesteps: Tensor | number,
@@ -253,7 +279,8 @@ export class UNet2DConditionModel extends Module {
     { added, tap }: { added?: AddedConditions; tap?: Tap } = {},
   ): Tensor {
     return scope(() => {
-      const inputs = { temb: silu(this.#embedTime(sample, timesteps, added, tap)), context };
+      const temb = silu(this.#embedTime(sample, timesteps, added, tap));
+      const inputs = { temb, context, call: this.#checkpointing ? checkpoint : plainly };
       // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
       let h = this.conv_in.forward(added ? repeatRows(sample, rowsOf(context)) : sample);
       tap?.("conv_in", h);

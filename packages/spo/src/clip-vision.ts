@@ -1,8 +1,9 @@
-import { CLIPAttention, CLIPMLP, type ClipActivation, type Tap } from "@spo/diffusion";
+import { CLIPAttention, CLIPMLP, type ClipActivation, plainly, type Tap } from "@spo/diffusion";
 import {
   arange,
   Conv2d,
   cat,
+  checkpoint,
   Embedding,
   type Generator,
   LayerNorm,
@@ -171,6 +172,7 @@ export class StepAwareVisionTransformer extends Module {
   readonly encoder: StepAwareEncoder;
   readonly post_layernorm: LayerNorm;
   readonly adaLN_modulation: readonly [typeof silu, Linear];
+  #checkpointing = false;
 
   constructor(config: VisionConfig) {
     super();
@@ -182,6 +184,15 @@ export class StepAwareVisionTransformer extends Module {
     this.adaLN_modulation = [silu, new Linear(hidden_size, 2 * hidden_size)];
   }
 
+  get gradientCheckpointing(): boolean {
+    return this.#checkpointing;
+  }
+
+  /** Keeps for backward no more than the inputs of each layer, and computes a layer again when backward comes to it. */
+  set gradientCheckpointing(on: boolean) {
+    this.#checkpointing = on;
+  }
+
   /** With `tap`, the last layer computes every token, not the class token alone. */
   forward(pixels: Tensor, tau: Tensor, tap?: Tap): Tensor {
     return scope(() => {
@@ -189,8 +200,10 @@ export class StepAwareVisionTransformer extends Module {
       let h = this.pre_layrnorm.forward(this.embeddings.forward(pixels));
       tap?.("pre_layrnorm", h);
       const last = this.encoder.layers.length - 1;
+      const call = this.#checkpointing ? checkpoint : plainly;
       for (const [i, layer] of this.encoder.layers.entries()) {
-        h = layer.forward(h, c, { classOnly: i === last && !tap });
+        const classOnly = i === last && !tap;
+        h = call((tokens, modulation) => layer.forward(tokens, modulation, { classOnly }), [h, c]);
         tap?.(`layer.${i}`, h);
       }
       const [shift, scale] = this.adaLN_modulation[1].forward(c).chunk(2, -1) as [Tensor, Tensor];

@@ -203,3 +203,21 @@ test("a folder without weights is a user's error that names the file", () => {
   writeFileAtomic(join(folder, "empty", "config.json"), JSON.stringify(CONFIG));
   expect(() => loadSpm(join(folder, "empty"))).toThrow(/model\.safetensors/);
 });
+
+test("gradients are bit-equal with and without checkpointing of the vision tower", () => {
+  const spm = freshSpm().requiresGrad_();
+  const gradients = (): Record<string, number[] | undefined> =>
+    scope(() => {
+      const t = tensor([0, 501, 999], { dtype: "int64" });
+      spm.imageFeatures(pixels(3), t).square().sum().backward();
+      const found = [...spm.namedParameters()].map(([name, p]) => [name, p.grad?.toNumbers()]);
+      for (const parameter of spm.parameters()) parameter.grad = undefined;
+      return Object.fromEntries(found);
+    });
+  const plain = gradients();
+  const before = liveTensors();
+  spm.vision_model.gradientCheckpointing = true;
+  expect(gradients()).toEqual(plain);
+  expect(liveTensors()).toBe(before);
+  expect(plain["vision_model.encoder.layers.0.adaLN_modulation.1.bias"]).toBeDefined();
+});

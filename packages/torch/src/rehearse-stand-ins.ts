@@ -92,11 +92,15 @@ function recordsGraph(): boolean {
 /** Makes tensors one from another and frees all but the last. */
 function chain(call: Call, work: (make: (...args: Parameters<Call>) => number) => number): number {
   const made: number[] = [];
-  const result = work((...args) => {
-    const handle = call(...args) as number;
-    made.push(handle);
-    return handle;
-  });
-  for (const handle of made) if (handle !== result) native.releaseOne(handle);
-  return result;
+  let result: number | undefined;
+  try {
+    result = work((...args) => {
+      const handle = call(...args) as number;
+      made.push(handle);
+      return handle;
+    });
+    return result;
+  } finally {
+    for (const handle of made) if (handle !== result) native.releaseOne(handle);
+  }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { checkpoint } from "./checkpoint.js";
 import { noGrad } from "./modes.js";
 import { Conv2d, Linear } from "./nn/layers.js";
 import { empty, scaledDotProductAttention } from "./ops.gen.js";
@@ -38,6 +39,18 @@ describe("memory", () => {
     expect(after.bytes.left).toBe(-2 * MEGABYTE); // three results go, the gradient comes
   });
 
+  test("of a checkpoint is its inputs, until backward has it computed again", () => {
+    const x = meta(256, 1024);
+    x.requiresGrad = true;
+    const three = (y: Tensor): Tensor => scope(() => y.sigmoid().sigmoid().sigmoid());
+    const { value, bytes } = rehearse(() => scope(() => checkpoint(three, [checkpoint(three, [x])]).sum()));
+    expect(bytes.left).toBe(MEGABYTE + 4); // what the second takes from the first
+    const after = rehearse(() => value.backward());
+    // Three results again, of the second or of the first, the gradient that comes in and the one that goes out.
+    expect(after.bytes.peak).toBeLessThanOrEqual(5 * MEGABYTE);
+    expect(after.bytes.left).toBe(0); // the input goes, the gradient comes
+  });
+
   test("views are free", () => {
     const { bytes } = rehearse(() =>
       scope(() => void meta(256, 1024).transpose(0, 1).unsqueeze(0).narrow(1, 0, 5)),
@@ -53,6 +66,19 @@ describe("memory", () => {
 });
 
 describe("operations", () => {
+  test("of a checkpoint are done twice, and of its gradients once", () => {
+    const layer = new Linear(8, 8).requiresGrad_();
+    const forward = 2 * 4 * 8 * 8;
+    const run = (call: (f: (...x: Tensor[]) => Tensor, inputs: Tensor[]) => Tensor) =>
+      rehearse(() =>
+        call((...[x]) => layer.forward(layer.forward(x as Tensor)).exp(), [meta(4, 8)])
+          .sum()
+          .backward(),
+      ).flops;
+    expect(run((f, inputs) => f(...inputs))).toEqual({ forward: 2 * forward, backward: 3 * forward });
+    expect(run(checkpoint)).toEqual({ forward: 4 * forward, backward: 3 * forward });
+  });
+
   test("of a linear map and of its gradients, where they are wanted", () => {
     const layer = new Linear(8, 16);
     const x = meta(4, 8);

@@ -1,5 +1,6 @@
 // What a computation would cost, found by doing it on the `meta` device: there tensors have shapes and no values.
 import { native } from "@spo/native";
+import { isRecomputing } from "./checkpoint.js";
 import { dtypeName, elementSize } from "./dtype.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
@@ -41,7 +42,8 @@ export function rehearse<T>(fn: () => T): Rehearsal<T> {
     const work = workOf(index, inputs, result as number);
     if (work === 0) return result;
     flops.forward += work;
-    if (native.requiresGrad(result as number)) {
+    // What a checkpoint computes again is forward work again, and its gradients are those of the first time.
+    if (!isRecomputing() && native.requiresGrad(result as number)) {
       // Attention finds its weights again, and then the gradients of both its products.
       const sides = inputs.slice(0, 2).filter((handle) => native.requiresGrad(handle)).length;
       flops.backward += index === ATTENTION ? 2.5 * work : sides * work;
