@@ -6,9 +6,12 @@ import {
   AutoencoderKL,
   addLora,
   CLIPTextModel,
+  CLIPTextModelWithProjection,
+  type ClipTokenizer,
   initializeClipEmbeddings,
   loadTokenizer,
   StableDiffusion,
+  StableDiffusionXL,
   saveLora,
   UNet2DConditionModel,
 } from "@spo/diffusion";
@@ -35,7 +38,7 @@ export interface TinyWorld {
 }
 
 /** Writes a diffusion model, a preference model, a LoRA, preference pairs and a prompt list into a folder. */
-export async function makeTinyWorld(folder: string): Promise<TinyWorld> {
+export async function makeTinyWorld(folder: string, family: "sd15" | "sdxl" = "sd15"): Promise<TinyWorld> {
   mkdirSync(folder, { recursive: true });
   const at = (name: string): string => join(folder, name);
   const world = {
@@ -45,61 +48,87 @@ export async function makeTinyWorld(folder: string): Promise<TinyWorld> {
     prompts: at("prompts.txt"),
     lora: at("lora.safetensors"),
   };
-  const pipe = tinyPipeline();
-  pipe.save(world.model);
-  saveTinySpm(world.spm, pipe);
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const unet =
+    family === "sd15" ? saveTinySd15(world.model, tokenizer) : saveTinySdxl(world.model, tokenizer);
+  saveTinySpm(world.spm, tokenizer);
   const generator = new Generator(3);
-  const lora = addLora(pipe.unet, { rank: 2 }, generator);
+  const lora = addLora(unet, { rank: 2 }, generator);
   noGrad(() => {
     for (const { lora_B } of lora.layers.values()) lora_B.normal_(0, 0.3, { generator });
   });
-  saveLora(world.lora, lora, pipe.unet);
+  saveLora(world.lora, lora, unet);
   await writeTinyPairs(world.pairs);
   writeFileSync(world.prompts, `${PROMPTS.join("\n")}\n`);
   return world;
 }
 
-function tinyPipeline(): StableDiffusion {
+const VAE = {
+  block_out_channels: [8, 8, 8],
+  down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+  up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
+  norm_num_groups: 4,
+  sample_size: SIDE,
+  mid_block_add_attention: false,
+  scaling_factor: 1,
+} satisfies ConstructorParameters<typeof AutoencoderKL>[0];
+
+const UNET = {
+  sample_size: SIDE / 4,
+  block_out_channels: [8, 16],
+  layers_per_block: 1,
+  down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
+  up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
+  norm_num_groups: 4,
+} satisfies ConstructorParameters<typeof UNet2DConditionModel>[0];
+
+const TOWER = { hidden_size: 16, intermediate_size: 32, num_attention_heads: 2, num_hidden_layers: 1 };
+
+function saveTinySd15(folder: string, tokenizer: ClipTokenizer): UNet2DConditionModel {
   const generator = new Generator(1);
-  const tokenizer = loadTokenizer(TOKENIZER);
-  const textEncoder = new CLIPTextModel({
-    vocab_size: vocabularySize(tokenizer),
-    hidden_size: 16,
-    intermediate_size: 32,
-    num_hidden_layers: 1,
-    num_attention_heads: 2,
-  });
-  const unet = new UNet2DConditionModel({
-    sample_size: SIDE / 4,
-    block_out_channels: [8, 16],
-    layers_per_block: 1,
-    down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
-    up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
-    cross_attention_dim: 16,
-    attention_head_dim: 2,
-    norm_num_groups: 4,
-  });
-  const vae = new AutoencoderKL({
-    block_out_channels: [8, 8, 8],
-    down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
-    up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
-    norm_num_groups: 4,
-    sample_size: SIDE,
-    mid_block_add_attention: false,
-    scaling_factor: 1,
-  });
+  const textEncoder = new CLIPTextModel({ ...TOWER, vocab_size: vocabularySize(tokenizer) });
+  const unet = new UNet2DConditionModel({ ...UNET, cross_attention_dim: 16, attention_head_dim: 2 });
+  const vae = new AutoencoderKL(VAE);
   for (const module of [textEncoder, unet, vae]) initialize(module, generator);
   noGrad(() => initializeClipEmbeddings(textEncoder, generator));
-  return new StableDiffusion({ tokenizer, textEncoder, unet, vae });
+  new StableDiffusion({ tokenizer, textEncoder, unet, vae }).save(folder);
+  return unet;
 }
 
-function saveTinySpm(folder: string, pipe: StableDiffusion): void {
+function saveTinySdxl(folder: string, tokenizer: ClipTokenizer): UNet2DConditionModel {
+  const generator = new Generator(1);
+  const text = { ...TOWER, num_hidden_layers: 2, vocab_size: vocabularySize(tokenizer) };
+  const first = new CLIPTextModel(text);
+  const second = new CLIPTextModelWithProjection({ ...text, projection_dim: 10, hidden_act: "gelu" });
+  const unet = new UNet2DConditionModel({
+    ...UNET,
+    cross_attention_dim: 32,
+    attention_head_dim: [1, 2],
+    transformer_layers_per_block: [1, 2],
+    use_linear_projection: true,
+    addition_embed_type: "text_time",
+    addition_time_embed_dim: 4,
+    projection_class_embeddings_input_dim: 6 * 4 + 10,
+  });
+  const vae = new AutoencoderKL(VAE);
+  for (const module of [first, second, unet, vae]) initialize(module, generator);
+  noGrad(() => {
+    for (const encoder of [first, second]) initializeClipEmbeddings(encoder, generator);
+  });
+  const parts = { tokenizer, tokenizer2: tokenizer, textEncoder: first, textEncoder2: second, unet, vae };
+  new StableDiffusionXL({
+    ...parts,
+    schedulerConfig: { _class_name: "EulerDiscreteScheduler", timestep_spacing: "leading" },
+  }).save(folder);
+  return unet;
+}
+
+function saveTinySpm(folder: string, tokenizer: ClipTokenizer): void {
   const generator = new Generator(2);
-  const tower = { hidden_size: 16, intermediate_size: 32, num_attention_heads: 2, num_hidden_layers: 1 };
   const spm = new StepAwarePreferenceModel({
     projection_dim: 8,
-    text_config: { ...tower, vocab_size: vocabularySize(pipe.tokenizer) },
-    vision_config: { ...tower, image_size: 16, patch_size: 8 },
+    text_config: { ...TOWER, vocab_size: vocabularySize(tokenizer) },
+    vision_config: { ...TOWER, image_size: 16, patch_size: 8 },
   });
   initialize(spm, generator);
   initializeTimeConditioning(spm, generator);
@@ -113,7 +142,7 @@ function saveTinySpm(folder: string, pipe: StableDiffusion): void {
 }
 
 /** Ids are numbered without holes. */
-function vocabularySize({ options }: StableDiffusion["tokenizer"]): number {
+function vocabularySize({ options }: ClipTokenizer): number {
   return Object.keys(options.vocabulary).length;
 }
 

@@ -57,7 +57,7 @@ export async function planTraining(
     const defaults = { ...common, spm: "vit-h", prompts: "-" };
     const config = await resolveConfig(TrainSpoConfig, { defaults, presets: spoPresets, args: words });
     const configs = pipelineConfigs(await configsOf(config.model, options));
-    const spm = preferenceConfig(await configsOf(config.spm, options));
+    const spm = preferenceConfig(await configsOf(config.spm ?? "vit-h", options));
     tell(options, {
       models: () => planModels(configs, { spm }),
       job: (models) => spoJob(models, config, configs.scheduler),

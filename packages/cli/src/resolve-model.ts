@@ -48,7 +48,7 @@ export async function resolveModels<C extends object>(
   { quiet }: { quiet?: boolean } = {},
 ): Promise<C> {
   const places = { ...config } as Record<string, unknown>;
-  for (const key of ["model", "spm", "init", "labeller", "vae"]) {
+  for (const key of ["model", "configs", "spm", "init", "labeller", "vae"]) {
     const value = places[key];
     if (typeof value === "string") places[key] = await resolveModel(value, { quiet });
   }

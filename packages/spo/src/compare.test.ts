@@ -62,3 +62,19 @@ test("equal scores make no pair, even at threshold 0", () => {
     ).valid,
   ).toEqual([false, false]);
 });
+
+test("among all candidates the gap is that of their whole softmax, so that others make it smaller", () => {
+  fc.assert(
+    fc.property(table, (scores) => {
+      const [all, pair] = [compare(scores, 0, { among: "all" }), compare(scores, 0)];
+      for (const [b] of (scores[0] as number[]).entries()) {
+        const powers = scores.map((row) =>
+          Math.exp((row[b] as number) - Math.max(...scores.map((r) => r[b] as number))),
+        );
+        const sum = powers.reduce((a, c) => a + c, 0);
+        expect(all.margin[b]).toBeCloseTo((Math.max(...powers) - Math.min(...powers)) / sum, 9);
+        expect(all.margin[b]).toBeLessThanOrEqual((pair.margin[b] as number) + 1e-12);
+      }
+    }),
+  );
+});

@@ -3,21 +3,32 @@ export interface Comparison {
   /** Index of the best and the worst of k candidates. */
   win: number[];
   lose: number[];
-  /** p_best − p_worst of their softmax, in [0, 1). */
+  /** p_best − p_worst of their softmax, in [0, 1); NaN where a score is not finite. */
   margin: number[];
   /** margin > threshold. */
   valid: boolean[];
+  /** Whether all scores are finite. Otherwise best and worst are unknown, and there is no pair. */
+  finite: boolean[];
 }
+
+/**
+ * Over whom the softmax goes that tells how far best and worst are apart: over the two, as the published code does, or over all candidates.
+ */
+export type MarginAmong = "pair" | "all";
 
 /**
  * Best and worst of the candidates of each prompt, and whether they are far enough apart for a pair.
  *
  * scores [k][B]. p = softmax(best, worst), so that p_best − p_worst = tanh((s_best − s_worst)/2); valid if strictly above the threshold.
- * Of equal scores the first. The other candidates do not matter. Source: algorithm 4, compare.
+ * Of equal scores the first. The other candidates do not matter, unless the margin is among all. Source: algorithm 4, compare.
  */
-export function compare(scores: readonly ArrayLike<number>[], threshold: number): Comparison {
+export function compare(
+  scores: readonly ArrayLike<number>[],
+  threshold: number,
+  { among = "pair" }: { among?: MarginAmong } = {},
+): Comparison {
   const prompts = scores[0]?.length ?? 0;
-  const found: Comparison = { win: [], lose: [], margin: [], valid: [] };
+  const found: Comparison = { win: [], lose: [], margin: [], valid: [], finite: [] };
   for (let b = 0; b < prompts; b++) {
     let win = 0;
     let lose = 0;
@@ -26,7 +37,15 @@ export function compare(scores: readonly ArrayLike<number>[], threshold: number)
       if (of(j) > of(win)) win = j;
       if (of(j) < of(lose)) lose = j;
     }
-    const margin = Math.tanh((of(win) - of(lose)) / 2);
+    const finite = scores.every((row) => Number.isFinite(row[b]));
+    const apart = of(win) - of(lose);
+    const margin = !finite
+      ? Number.NaN
+      : among === "pair"
+        ? Math.tanh(apart / 2)
+        : (1 - Math.exp(-apart)) /
+          scores.reduce((sum, row) => sum + Math.exp((row[b] as number) - of(win)), 0);
+    found.finite.push(finite);
     found.win.push(win);
     found.lose.push(lose);
     found.margin.push(margin);

@@ -5,12 +5,21 @@ export {
   timestepSinusoid,
   type VisionConfig,
 } from "./clip-vision.js";
-export { type Comparison, compare } from "./compare.js";
+export { type Comparison, compare, type MarginAmong } from "./compare.js";
 export { type Denoiser, guidedDenoiser, type PredictNoise } from "./denoiser.js";
 export { type DpoLoss, dpoLoss } from "./dpo-loss.js";
-export { type Candidates, SpmJudge, type StepAwareJudge } from "./judge.js";
+export {
+  type Candidates,
+  type Family,
+  type JudgeContext,
+  type LatentShape,
+  SpmJudge,
+  type StepAwareJudge,
+} from "./judge.js";
+export type { JudgeExport } from "./own-judge.js";
 export { concatPairs, type StepPairs, selectPairs } from "./pairs.js";
 export { clipProcessor, type ScoreProcessor, scorePixels, trainPixels } from "./preprocess.js";
+export { RandomJudge } from "./random-judge.js";
 export {
   type CandidateStrip,
   drawn,
@@ -21,6 +30,7 @@ export {
   resample,
   type StepComparison,
 } from "./resampler.js";
+export { type PromptedCandidates, scoreJudge } from "./score-judge.js";
 export {
   fromClip,
   initializeTimeConditioning,

@@ -1,4 +1,4 @@
-import { scope, type Tensor, tensor } from "@spo/torch";
+import { cat, scope, type Tensor, tensor } from "@spo/torch";
 import { type ScoreProcessor, scorePixels } from "./preprocess.js";
 import type { StepAwarePreferenceModel } from "./spm.js";
 import type { WorkMeter } from "./work.js";
@@ -21,10 +21,32 @@ export interface Candidates {
  * `Prepared` is what it computes once for a list of prompts, as tensors alone or in arrays, Maps and plain objects.
  */
 export interface StepAwareJudge<Prepared = unknown> {
+  /** What it can judge; anything where absent. Checked before a training begins. */
+  readonly requires?: { family?: Family; latentShape?: LatentShape };
+  /** Called before each round of a training. A judge that draws must draw alike in a round that is done again: after a kill, say. */
+  beginRound?(round: number): void;
   prepare(prompts: readonly string[], meter?: WorkMeter): Prepared;
   /** Scores, higher is better, float32 [n]. rows[i]: which of the prepared prompts candidate i belongs to. */
   score(candidates: Candidates, prepared: Prepared, rows: readonly number[], meter?: WorkMeter): Tensor;
 }
+
+export type Family = "sd15" | "sdxl";
+/** [c, h, w] */
+export type LatentShape = readonly [channels: number, height: number, width: number];
+
+/** The model whose candidates are to be judged. */
+export interface JudgeContext {
+  family: Family;
+  /** Of one candidate. */
+  latentShape: LatentShape;
+  /** Height and width of a decoded one. */
+  imageSize: readonly [height: number, width: number];
+  /** Of the training; draw from nothing else. */
+  seed: number;
+}
+
+/** Prompts whose text features are computed at a time. */
+const TEXTS = 256;
 
 /** The step-aware preference model on decoded predictions. */
 export class SpmJudge implements StepAwareJudge<Tensor> {
@@ -51,7 +73,7 @@ export class SpmJudge implements StepAwareJudge<Tensor> {
   /** ids int64 [prompts, L] → text features [prompts, projection]. */
   prepareIds(ids: Tensor, meter?: WorkMeter): Tensor {
     meter?.count("judgeText", ids.shape[0] as number);
-    return this.spm.textFeatures(ids);
+    return scope(() => cat(ids.split(TEXTS).map((part) => this.spm.textFeatures(part))));
   }
 
   score(candidates: Candidates, prepared: Tensor, rows: readonly number[], meter?: WorkMeter): Tensor {

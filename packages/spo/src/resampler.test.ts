@@ -1,5 +1,5 @@
 import { NoiseSchedule } from "@spo/diffusion";
-import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor, UserError } from "@spo/torch";
+import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Denoiser } from "./denoiser.js";
@@ -167,12 +167,63 @@ test("no valid pair is an empty list, not an error", () => {
   });
 });
 
-test("a score that is not a number is an error that says where", () => {
+test("a prompt with a score that is not finite gives no pair there, and the others give theirs", () => {
   const judge: StepAwareJudge<null> = {
     prepare: () => null,
-    score: ({ x0 }) => scope(() => x0.mean([1, 2, 3]).mul(Number.NaN)),
+    score: ({ x0, timestep }, _, rows) =>
+      scope(() => {
+        const broken = rows.map((row) => (row === 1 && timestep > 0 ? Number.NaN : 1));
+        return x0.mean([1, 2, 3]).mul(tensor(broken, { dtype: "float32" }));
+      }),
   };
-  expect(() => roll({ steps: 4, candidates: 2, firstBranch: 1, threshold: 0 }, { judge })).toThrow(UserError);
+  scope(() => {
+    const { pairs, comparisons } = roll(
+      { steps: 4, candidates: 2, firstBranch: 1, threshold: -1 },
+      { judge },
+    );
+    expect(comparisons.map(({ finite }) => finite)).toEqual([
+      [true, false],
+      [true, false],
+      [true, true],
+    ]);
+    expect(pairs.prompts).toEqual([0, 0, 0, 1]);
+    expect(pairs.margins.every(Number.isFinite)).toBe(true);
+  });
+});
+
+test("a judge that gives another number of scores than there are candidates is told so", () => {
+  const judge: StepAwareJudge<null> = { prepare: () => null, score: ({ x0 }) => x0.mean([1, 2]) };
+  const settings = { steps: 4, candidates: 2, firstBranch: 1, threshold: 0 };
+  expect(() => roll(settings, { judge })).toThrow(/4 candidates and gave a tensor \[4,4\]/);
+});
+
+test("the candidate that goes on is the best one where that is asked for, and random otherwise", () => {
+  scope(() => {
+    const settings = { steps: 8, candidates: 4, firstBranch: 0, threshold: 0 };
+    const ways = (goesOn: "best" | "random"): boolean[] =>
+      roll({ ...settings, goesOn }).comparisons.flatMap(({ win, next = [] }) =>
+        next.map((j, b) => j === win[b]),
+      );
+    expect(ways("best").every(Boolean)).toBe(true);
+    const random = ways("random").filter(Boolean).length;
+    expect(random).toBeGreaterThan(0);
+    expect(random).toBeLessThan(14);
+  });
+});
+
+test("the judge is told the timestep that candidates have come to, or the one that they were born at", () => {
+  const told: number[] = [];
+  const judge: StepAwareJudge<null> = {
+    prepare: () => null,
+    score: ({ x0, timestep }) => {
+      told.push(timestep);
+      return x0.mean([1, 2, 3]);
+    },
+  };
+  const settings = { steps: 4, candidates: 2, firstBranch: 1, threshold: 0 };
+  roll(settings, { judge });
+  roll({ ...settings, judgedAt: "born" }, { judge });
+  expect(told).toEqual([251, 1, 0, 501, 251, 1]);
 });
 
 test("selecting pairs keeps rows together", () => {

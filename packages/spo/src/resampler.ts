@@ -8,11 +8,11 @@ import {
   randn,
   Scope,
   scope,
-  type Tensor,
+  Tensor,
   tensor,
   UserError,
 } from "@spo/torch";
-import { type Comparison, compare } from "./compare.js";
+import { type Comparison, compare, type MarginAmong } from "./compare.js";
 import type { Denoiser } from "./denoiser.js";
 import type { StepAwareJudge } from "./judge.js";
 import { concatPairs, type StepPairs } from "./pairs.js";
@@ -31,6 +31,15 @@ export interface ResamplerSettings {
   threshold: number;
   /** Spread of the DDIM steps. SPO: 1. */
   eta?: number;
+  /** The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge. */
+  goesOn?: "random" | "best";
+  /**
+   * The timestep that the judge is told: the one that the candidates have come to, where their x̂0 is predicted (the published code), or the
+   * one that the step to them began at.
+   */
+  judgedAt?: "reached" | "born";
+  /** Default: the pair, as published. */
+  marginAmong?: MarginAmong;
 }
 
 /** Where the draws of a rollout come from. */
@@ -116,8 +125,8 @@ interface Transition {
  *
  * From step d on, a segment is a branch into k children and m steps of each on its own. At the next timestep each child's x̂0 is judged;
  * best and worst make a pair if they are far enough apart, and a random one goes on. The last step always ends its segment; its children
- * are judged as they are, at timestep 0. Gives tensors of no graph.
- * Throws a UserError (`NUMERIC`) when a score is not finite. Source: Liang et al. 2024, section 3.3; algorithm 4.
+ * are judged as they are, at timestep 0. Gives tensors of no graph. Where a score is not finite there is no pair.
+ * Throws a UserError (`DATA`) when the judge gives no score for each candidate. Source: Liang et al. 2024, section 3.3; algorithm 4.
  */
 export function resample<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   return noGrad(() => scope(() => rollout(input)));
@@ -126,6 +135,7 @@ export function resample<Prepared>(input: ResamplerInput<Prepared>): Rollout {
 function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   const { denoiser, schedule, initialLatents, randomness, settings, meter } = input;
   const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
+  const { goesOn = "random", judgedAt = "reached", marginAmong } = settings;
   if (!(firstBranch >= 0 && firstBranch < steps))
     throw new RangeError(`firstBranch is ${firstBranch}, must be in [0, ${steps})`);
   const [prompts, ...latent] = initialLatents.shape as [number, ...number[]];
@@ -142,9 +152,11 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   // Judges the children of the open segment: its pairs, its pictures, and which children go on.
   const judgeSegment = (timestep: number, x0: Tensor, memory: Scope): readonly number[] => {
     const at = comparisons.length;
-    const { scores, pictures } = judgeChildren(input, { xt: x, x0, timestep, rows: childRows });
-    const found = compare(scores, threshold);
-    const next = timestep > 0 ? randomness.choose(at, k, prompts) : undefined;
+    const told = judgedAt === "reached" ? timestep : (segment.at(-1) as Transition).t;
+    const { scores, pictures } = judgeChildren(input, { xt: x, x0, timestep: told, rows: childRows });
+    const found = compare(scores, threshold, { among: marginAmong });
+    const drawn = timestep > 0 ? randomness.choose(at, k, prompts) : undefined;
+    const next = drawn && goesOn === "best" ? found.win : drawn;
     comparisons.push({ ...found, timestep, scores, next });
     parts.push(memory.keep(pairsOf(segment, found, at)));
     for (const [prompt, images] of pictures) {
@@ -247,9 +259,8 @@ function judgeChildren<Prepared>(
     };
     try {
       const candidates = { xt: xt.narrow(0, start, chunk.length), x0: ofChunk, timestep, image };
-      scores.push(
-        ...timed(meter, "judge", () => judge.score(candidates, prepared, chunk, meter)).toNumbers(),
-      );
+      const given = timed(meter, "judge", () => judge.score(candidates, prepared, chunk, meter));
+      scores.push(...oneEach(given, chunk.length));
       for (const [i, prompt] of chunk.entries()) {
         const wanted = pictures.get(prompt);
         if (!wanted) continue;
@@ -260,20 +271,21 @@ function judgeChildren<Prepared>(
       decoded?.dispose();
     }
   }
-  const odd = scores.findIndex((score) => !Number.isFinite(score));
-  if (odd >= 0) {
-    throw new UserError(
-      `The judge gave the score ${scores[odd]} to candidate ${Math.floor(odd / prompts)} of prompt ${odd % prompts} at timestep ${timestep}.`,
-      {
-        code: "NUMERIC",
-        hint: "The model has probably diverged: lower the learning rate and go on from an earlier checkpoint.",
-      },
-    );
-  }
   return {
     scores: range(settings.candidates).map((j) => scores.slice(j * prompts, (j + 1) * prompts)),
     pictures: new Map([...pictures].map(([prompt, images]) => [prompt, cat(images)])),
   };
+}
+
+/** Scores as numbers. Throws a UserError (`DATA`) unless there is one for each of n candidates. */
+function oneEach(scores: Tensor, n: number): number[] {
+  if (scores instanceof Tensor && scores.shape.length === 1 && scores.shape[0] === n)
+    return scores.toNumbers();
+  const found = scores instanceof Tensor ? `a tensor [${scores.shape}]` : `a ${typeof scores}`;
+  throw new UserError(`The judge was shown ${n} candidates and gave ${found}, not a tensor [${n}].`, {
+    code: "DATA",
+    hint: "A judge gives one score for each candidate: mean or sum over everything but the first dimension.",
+  });
 }
 
 /** All transitions of a segment's winner and loser, for the prompts with a valid comparison. */

@@ -12,8 +12,8 @@ export {
   quickstart,
 } from "./quickstart.js";
 export { quickstartReport } from "./quickstart-report.js";
-export type { RecipeContext, RecipeEvent } from "./recipe.js";
+export type { RecipeContext, RecipeEvent, RecipeOptions } from "./recipe.js";
 export * from "./schemas.js";
 export { trainDpo } from "./train-dpo.js";
 export { trainSpm } from "./train-spm.js";
-export { trainSpo } from "./train-spo.js";
+export { type SpoOptions, trainSpo } from "./train-spo.js";

@@ -9,3 +9,10 @@ export const notFinite = (times: number, where: string): UserError =>
     code: "NUMERIC",
     hint: "Lower optimizer.lr. Checkpoints from before are kept.",
   });
+
+/** The fault of a training whose judge says nothing any more. */
+export const scoresNotFinite = (times: number, where: string): UserError =>
+  new UserError(`No score of the judge was finite at ${times} judged timesteps in a row, up to ${where}.`, {
+    code: "NUMERIC",
+    hint: "If the model has run away, lower optimizer.lr; else the judge is broken. Checkpoints from before are kept.",
+  });

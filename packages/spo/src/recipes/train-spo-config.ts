@@ -2,10 +2,27 @@
 import { z } from "zod";
 
 export const TrainSpoConfig = z.strictObject({
-  model: z.string().describe("folder in diffusers layout"),
-  spm: z.string().describe("folder of the step-aware preference model"),
+  model: z
+    .string()
+    .describe("folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub"),
+  configs: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
+  spm: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("folder of the step-aware preference model, for the judge spm"),
   prompts: z.string().describe("text file, one prompt a line"),
   output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
+  resolution: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("side of the images in pixels; null: the model's own"),
   rounds: z.int().positive().default(4000).describe("rollouts of promptsPerRound prompts"),
   promptsPerRound: z.int().positive().default(10),
   steps: z.int().positive().default(20).describe("sampling steps"),
@@ -16,14 +33,29 @@ export const TrainSpoConfig = z.strictObject({
   innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
   threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
   judge: z
-    .enum(["spm", "random"])
+    .string()
     .default("spm")
-    .describe("random: a control; scores are drawn, everything else is equal"),
+    .describe(
+      "spm; a file of yours, ./my-judge.ts; or random, a control: scores are drawn, everything else is equal",
+    ),
+  judgedAt: z
+    .enum(["reached", "born"])
+    .default("reached")
+    .describe("timestep that the judge is told: where the candidates have come to, or where they were drawn"),
+  marginAmong: z
+    .enum(["pair", "all"])
+    .default("pair")
+    .describe("the softmax behind the preference gap: over best and worst, or over all candidates"),
+  goesOn: z.enum(["random", "best"]).default("random").describe("candidate that the next step starts from"),
   adapter: z
     .enum(["lora", "full"])
     .default("lora")
     .describe("what learns: a LoRA on the attention, or the whole UNet"),
   rank: z.int().positive().default(4).describe("of the LoRA"),
+  loraLayout: z
+    .enum(["kohya", "peft", "diffusers"])
+    .default("kohya")
+    .describe("names in the LoRA's file: kohya's are what ComfyUI, A1111 and diffusers read"),
   beta: z.number().positive().default(10),
   clip: z.number().positive().default(0.1).describe("bound of the likelihood ratios around 1"),
   batch: z.int().positive().default(10).describe("pairs of one update"),
@@ -56,8 +88,25 @@ export const TrainSpoConfig = z.strictObject({
   stripEvery: z
     .int()
     .positive()
-    .default(10)
-    .describe("rounds between candidate strips that are kept as images"),
+    .nullable()
+    .default(null)
+    .describe("rounds between candidate strips that are kept as images; null: one an epoch of the prompts"),
+  heldOut: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("text file of prompts that are not trained on, for the samples; null: the first of prompts"),
+  samples: z
+    .int()
+    .min(0)
+    .default(4)
+    .describe("prompts that are sampled again and again from the same noise, and measured for drift"),
+  sampleEvery: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("rounds between those samples; null: as the strips"),
   seed: z.int().min(0).default(0),
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;

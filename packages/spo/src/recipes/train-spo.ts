@@ -1,6 +1,17 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
-import { join } from "node:path";
-import { addLora, type Lora, StableDiffusion, saveLora, UNet2DConditionModel } from "@spo/diffusion";
+import { basename, join } from "node:path";
+import {
+  addLora,
+  defaultLatentSize,
+  type GuidedConditions,
+  type Lora,
+  loadTextToImage,
+  type StableDiffusion,
+  type StableDiffusionXL,
+  saveLora,
+  type TextToImage,
+  UNet2DConditionModel,
+} from "@spo/diffusion";
 import {
   AdamW,
   clipGradNorm,
@@ -11,100 +22,111 @@ import {
   randperm,
   scope,
   type Tensor,
-  tensor,
+  UserError,
   writeFileAtomic,
 } from "@spo/torch";
+import type { z } from "zod";
+import { checkConfig } from "../config/index.js";
 import { encodePng, rgbFromPixels } from "../data/pixels.js";
 import { readPrompts } from "../data/prompts.js";
 import { type Denoiser, guidedDenoiser } from "../denoiser.js";
-import { type Candidates, SpmJudge, type StepAwareJudge } from "../judge.js";
+import type { StepAwareJudge } from "../judge.js";
 import { type StepPairs, selectPairs } from "../pairs.js";
-import { type CandidateStrip, drawn, resample, type StepComparison } from "../resampler.js";
-import { loadSpm } from "../spm.js";
+import { RandomJudge } from "../random-judge.js";
+import { type CandidateStrip, drawn, resample } from "../resampler.js";
 import { backward, ratioFigures, spoBatchLoss } from "../spo-loss.js";
 import { WorkMeter } from "../work.js";
-import { MOST_SKIPPED, notFinite } from "./not-finite.js";
+import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-samples.js";
+import { MOST_SKIPPED, notFinite, scoresNotFinite } from "./not-finite.js";
+import { openJudge } from "./open-judge.js";
+import { PairWatch, summarise } from "./pair-watch.js";
+import { disposeConditions, promptConditions } from "./prompt-conditions.js";
 import { generatorAt } from "./randomness.js";
-import type { RecipeContext, RecipeEvent } from "./recipe.js";
-import type { TrainSpoConfig } from "./train-spo-config.js";
+import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "./recipe.js";
+import { TrainSpoConfig } from "./train-spo-config.js";
+import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
-
-/** A control: scores that know nothing. Pictures, times and prompts are as with a real judge. */
-class RandomJudge implements StepAwareJudge<null> {
-  readonly #draw: (n: number) => Tensor;
-
-  constructor(draw: (n: number) => Tensor) {
-    this.#draw = draw;
-  }
-
-  prepare(): null {
-    return null;
-  }
-
-  score(_: Candidates, __: null, rows: readonly number[]): Tensor {
-    return this.#draw(rows.length);
-  }
-}
 
 /** The policy and the base that it must not leave. */
 interface Policy {
   trained: Tensor[];
   module: { namedParameters(): Map<string, Tensor> };
-  denoiser: (context: Tensor, empty: Tensor) => { policy: Denoiser; reference: Denoiser };
+  denoisers: (conditions: GuidedConditions) => { policy: Denoiser; reference: Denoiser };
   /** Samples with the policy as cheaply as may be. */
   sampling: <T>(fn: () => T) => T;
   save: (folder: string) => void;
 }
 
+export interface SpoOptions extends RecipeOptions {
+  /** A judge of the caller's own, in place of the config's. */
+  judge?: StepAwareJudge;
+}
+
 /**
  * Rounds of: sample pools of candidates, take win-lose pairs, update on the pairs.
  *
- * Yields a step event for every update and a comparisons event for every round; resumes from the newest checkpoint, at a round's end.
+ * Yields a step event for every update and a comparisons event for every round; resumes from the newest checkpoint, at a round's end. An
+ * aborted signal ends it after the round at work and a checkpoint, by throwing the signal's reason.
+ * Throws UserErrors for a config, model, judge or prompts that will not do, and when numbers run away.
  */
 export async function* trainSpo(
+  config: z.input<typeof TrainSpoConfig>,
+  { judge, ...options }: SpoOptions = {},
+): AsyncGenerator<RecipeEvent> {
+  const checked = checkConfig(TrainSpoConfig, config);
+  using context = openContext("train spo", checked, options);
+  yield* rounds(checked, context, judge);
+}
+
+async function* rounds(
   config: TrainSpoConfig,
   { run, signal }: RecipeContext,
+  givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
   const prompts = readPrompts(config.prompts);
-  const pipe = StableDiffusion.load(config.model);
-  const { spm, processor } = loadSpm(config.spm);
-  const { contexts, empty } = keep(
-    noGrad(() => scope(() => ({ contexts: pipe.encodePrompts(prompts), empty: pipe.encodePrompts([""]) }))),
-  );
-  const policy = config.adapter === "lora" ? loraPolicy(pipe, config) : fullPolicy(pipe, config);
-  const spmJudge = new SpmJudge(spm, processor, (texts) => pipe.tokenizer.encodeBatch(texts));
+  const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined });
+  const latentSize = latentSizeOf(pipe, config);
+  const latentShape = [pipe.unet.config.in_channels, ...latentSize];
+  const imageSize = imageSizeOf(pipe, latentSize);
+  const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
+  const judge = await openJudge(config, pipe, latentSize, givenJudge);
   const meter = new WorkMeter();
-  const features = keep(noGrad(() => spmJudge.prepare(prompts, meter)));
+  const prepared = keep(noGrad(() => scope(() => judge.prepare(prompts, meter))));
+  const conditionsOf = promptConditions(pipe, prompts, imageSize);
+  const policy = config.adapter === "lora" ? loraPolicy(pipe, config, imageSize) : fullPolicy(pipe, config);
 
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
   const state = { modules: { policy: policy.module }, optimizer };
+  const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
+  const stripEvery = config.stripEvery ?? epoch;
+  const sampleEvery = config.sampleEvery ?? stripEvery;
+  const watch = new PairWatch(config);
+  const heldOut = (config.heldOut === null ? prompts : readPrompts(config.heldOut)).slice(0, config.samples);
+  const standing = heldOut.length > 0 ? heldOutSamples(heldOutInput()) : undefined;
   let skipped = 0;
   let round = run.resume((folder) => restoreTrainingState(folder, state));
   if (round > 0) meter.take(); // the text features have been counted when the run began
+  if (round === 0 && standing) yield* showSamples(0, standing("reference"));
 
   for (; round < config.rounds; round++) {
     const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
-    const denoisers = policy.denoiser(contexts, empty);
-    const rowsOf = (denoiser: Denoiser): Denoiser => ({
-      ...denoiser,
-      forRows: (rows) => denoiser.forRows(rows.map((row) => chosen[row] as number)),
-    });
-    const policyOfRound = rowsOf(denoisers.policy);
-    const referenceOfRound = rowsOf(denoisers.reference);
-    const withStrip = round % config.stripEvery === 0 || round === config.rounds - 1;
+    const conditions = keep(conditionsOf(chosen));
+    const denoisers = policy.denoisers(conditions);
+    const withStrip = round % stripEvery === 0 || round === config.rounds - 1;
+    judge.beginRound?.(round);
 
     const { pairs, comparisons, strips } = policy.sampling(() =>
       noGrad(() =>
         scope(() => {
-          const size = latentSize(pipe);
           const { latents: _, ...kept } = resample({
-            denoiser: policyOfRound,
+            denoiser: denoisers.policy,
             schedule: pipe.schedule,
-            decode: (latents) => pipe.vae.decodeLatents(latents),
-            ...judgeOf(round, chosen),
-            initialLatents: randn([chosen.length, pipe.unet.config.in_channels, ...size], { generator }),
+            decode,
+            judge: ofPrompts(judge, chosen),
+            prepared,
+            initialLatents: randn([chosen.length, ...latentShape], { generator }),
             randomness: drawn(generator),
             settings: config,
             stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
@@ -122,11 +144,15 @@ export async function* trainSpo(
       );
     for (const strip of strips) strip.images.dispose();
     yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
+    for (const message of watch.see(comparisons)) yield* run.warn(message);
+    if (watch.silent >= MOST_SKIPPED) throw scoresNotFinite(watch.silent, `round ${round + 1}`);
 
     const order = scope(() => randperm(pairs.size, { generator }).toNumbers());
     const updates = Math.ceil(order.length / config.batch);
-    if (order.length === 0)
-      yield run.record({ type: "warn", message: noPairs(comparisons, config.threshold) });
+    if (updates === 0) {
+      const metrics = { pairs: 0, progress: (round + 1) / config.rounds };
+      yield* run.step(round + 1, config.rounds, metrics, meter.take());
+    }
     for (let update = 0; update < updates; update++) {
       const places = order.slice(update * config.batch, (update + 1) * config.batch);
       const ratios: { win: number[]; lose: number[] } = { win: [], lose: [] };
@@ -135,8 +161,7 @@ export async function* trainSpo(
         scope(() => {
           const part = selectPairs(pairs, places.slice(start, start + config.microBatch));
           const batch = {
-            policy: policyOfRound,
-            reference: referenceOfRound,
+            ...denoisers,
             pairs: part,
             schedule: pipe.schedule,
             meter,
@@ -176,8 +201,15 @@ export async function* trainSpo(
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
     disposePairs(pairs);
-    // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
-    if (skipped === 0 && (run.isDue(round + 1, config.saveEvery, config.rounds) || signal.aborted)) {
+    disposeConditions(conditions);
+    if (standing && run.isDue(round + 1, sampleEvery, config.rounds))
+      yield* showSamples(
+        round + 1,
+        policy.sampling(() => standing("policy")),
+      );
+    // After a step that was not finite, or a round without one score that is, the weights are in doubt: the checkpoints before it are kept.
+    const sound = skipped === 0 && comparisons.some(({ finite }) => finite.includes(true));
+    if (sound && (run.isDue(round + 1, config.saveEvery, config.rounds) || signal.aborted)) {
       yield* run.save(round + 1, (folder) => saveTrainingState(folder, state));
     }
     signal.throwIfAborted();
@@ -186,17 +218,48 @@ export async function* trainSpo(
   policy.save(config.output);
   yield* run.done({ output: config.output });
 
-  function judgeOf(
-    round: number,
-    chosen: readonly number[],
-  ): { judge: StepAwareJudge<unknown>; prepared: unknown } {
-    if (config.judge === "random") {
-      const generator = generatorAt(config.seed, "random judge", round);
-      return { judge: new RandomJudge((n) => randn([n], { generator })), prepared: null };
-    }
-    const prepared = features.indexSelect(0, tensor([...chosen], { dtype: "int64" }));
-    return { judge: spmJudge as StepAwareJudge<unknown>, prepared };
+  function heldOutInput(): HeldOutInput {
+    const { seed, steps } = config;
+    // A control's scores say nothing of the samples.
+    const judged =
+      judge instanceof RandomJudge
+        ? undefined
+        : { judge, prepared: keep(noGrad(() => scope(() => judge.prepare(heldOut)))) };
+    const conditions = keep(promptConditions(pipe, heldOut, imageSize)(heldOut.map((_, i) => i)));
+    const { schedule } = pipe;
+    return {
+      ...policy.denoisers(conditions),
+      ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed },
+    };
   }
+
+  async function* showSamples(step: number, { images, metrics }: Standing): AsyncGenerator<RecipeEvent> {
+    const folder = `samples/round-${String(step).padStart(6, "0")}`;
+    const shown = [];
+    for (const [i, prompt] of heldOut.entries()) {
+      const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, i, 1)));
+      const file = `${folder}/${i}.png`;
+      writeFileAtomic(join(run.folder, file), await encodePng(data, width, height));
+      shown.push({ file, prompt, seed: config.seed });
+    }
+    images.dispose();
+    yield run.record({ type: "sample", step, images: shown });
+    yield* run.eval(step, metrics);
+  }
+}
+
+/** The judge of all prompts as one of those of a round. */
+function ofPrompts(judge: StepAwareJudge, chosen: readonly number[]): StepAwareJudge {
+  return {
+    prepare: (prompts, meter) => judge.prepare(prompts, meter),
+    score: (candidates, prepared, rows, meter) =>
+      judge.score(
+        candidates,
+        prepared,
+        rows.map((row) => chosen[row] as number),
+        meter,
+      ),
+  };
 }
 
 /** Row numbers of a round's prompts: epoch by epoch in a new order, as a function of the seed and the round alone. */
@@ -211,23 +274,40 @@ function promptsAt(round: number, count: number, { seed, promptsPerRound }: Trai
   );
 }
 
-function latentSize(pipe: StableDiffusion): readonly [number, number] {
-  const size = pipe.unet.config.sample_size ?? 64;
-  return typeof size === "number" ? [size, size] : (size as [number, number]);
+/** Height and width of the latents. Throws a UserError (`CONFIG`) for a size, a model or steps that cannot be. */
+function latentSizeOf(
+  pipe: TextToImage,
+  { resolution, steps, firstBranch }: TrainSpoConfig,
+): readonly [number, number] {
+  if (firstBranch >= steps) {
+    throw new UserError(
+      `firstBranch is ${firstBranch}, and there are ${steps} steps: no step would branch.`,
+      {
+        code: "CONFIG",
+        hint: "Give a firstBranch below steps.",
+      },
+    );
+  }
+  const side = trainingSide(pipe, resolution) / pipe.vae.factor;
+  return resolution === null ? defaultLatentSize(pipe) : [side, side];
 }
 
-function loraPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
+const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, number]): [number, number] => [
+  height * vae.factor,
+  width * vae.factor,
+];
+
+function loraPolicy(
+  pipe: TextToImage,
+  config: TrainSpoConfig,
+  [height, width]: readonly [number, number],
+): Policy {
   const lora: Lora = addLora(pipe.unet, { rank: config.rank }, generatorAt(config.seed, "lora"));
   return {
     trained: lora.parameters(),
     module: lora,
-    denoiser: (context, empty) => {
-      const shared = {
-        unet: pipe.unet,
-        conditional: { context },
-        unconditional: { context: empty },
-        guidanceScale: config.guidanceScale,
-      };
+    denoisers: (conditions) => {
+      const shared = { unet: pipe.unet, ...conditions, guidanceScale: config.guidanceScale };
       return {
         policy: guidedDenoiser(shared),
         reference: guidedDenoiser({ ...shared, around: (call) => lora.without(call) }),
@@ -235,23 +315,30 @@ function loraPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
     },
     sampling: (fn) => lora.merged(fn),
     save: (folder) =>
-      saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, { layout: "diffusers" }),
+      saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, {
+        layout: config.loraLayout,
+        description: { title: "SPO", resolution: [width, height] },
+        metadata: { "spo.method": "spo", "spo.settings": JSON.stringify(settingsOf(config)) },
+      }),
   };
 }
 
-function fullPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
+/** The settings without the places on this machine: a LoRA is given away. */
+function settingsOf(config: TrainSpoConfig): object {
+  const places = ["model", "configs", "spm", "prompts", "heldOut", "output"];
+  const kept = Object.entries(config).filter(([key]) => !places.includes(key));
+  return { ...Object.fromEntries(kept), judge: basename(config.judge) };
+}
+
+function fullPolicy(pipe: StableDiffusion | StableDiffusionXL, config: TrainSpoConfig): Policy {
   const reference = new UNet2DConditionModel(pipe.unet.config);
   copyWeights(pipe.unet, reference);
   pipe.unet.requiresGrad_();
   return {
     trained: pipe.unet.parameters(),
     module: pipe.unet,
-    denoiser: (context, empty) => {
-      const shared = {
-        conditional: { context },
-        unconditional: { context: empty },
-        guidanceScale: config.guidanceScale,
-      };
+    denoisers: (conditions) => {
+      const shared = { ...conditions, guidanceScale: config.guidanceScale };
       return {
         policy: guidedDenoiser({ unet: pipe.unet, ...shared }),
         reference: guidedDenoiser({ unet: reference, ...shared }),
@@ -264,24 +351,6 @@ function fullPolicy(pipe: StableDiffusion, config: TrainSpoConfig): Policy {
 
 function disposePairs({ latentsWin, latentsLose, nextWin, nextLose }: StepPairs): void {
   for (const tensor of [latentsWin, latentsLose, nextWin, nextLose]) tensor.dispose();
-}
-
-/** By timestep: how many comparisons there were, how many gave a pair, and the mean margin. */
-function summarise(
-  comparisons: readonly StepComparison[],
-): { timestep: number; pairs: number; valid: number; margin: number }[] {
-  return comparisons.map(({ timestep, margin, valid }) => ({
-    timestep,
-    pairs: valid.length,
-    valid: valid.filter(Boolean).length,
-    margin: margin.reduce((a, b) => a + b, 0) / margin.length,
-  }));
-}
-
-function noPairs(comparisons: readonly StepComparison[], threshold: number): string {
-  const margins = comparisons.flatMap(({ margin }) => margin);
-  const largest = Math.max(...margins);
-  return `no pair above the threshold ${threshold}; the largest preference gap was ${largest.toFixed(3)}: lower threshold below it`;
 }
 
 /** Pictures of a round's candidates, for the report. */

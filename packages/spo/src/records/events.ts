@@ -60,7 +60,18 @@ export const Event = z.discriminatedUnion("type", [
     step: z.int(),
     /** One for each timestep at which candidates were judged. */
     timesteps: z.array(
-      z.object({ timestep: z.int(), pairs: z.int(), valid: z.int(), margin: z.number().nullable() }),
+      z.object({
+        timestep: z.int(),
+        /** Comparisons, and those that gave a pair. */
+        pairs: z.int(),
+        valid: z.int(),
+        /** Mean preference gap of best and worst. */
+        margin: z.number().nullable(),
+        /** Mean standard deviation of the scores of one x_t's candidates. */
+        spread: z.number().nullable().optional(),
+        /** Comparisons with a score that is not finite. */
+        notFinite: z.int().optional(),
+      }),
     ),
     time: Time,
   }),

@@ -1,0 +1,77 @@
+// A judge in a file of the user's.
+import { existsSync } from "node:fs";
+import { register } from "node:module";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { UserError } from "@spo/torch";
+import type { JudgeContext, StepAwareJudge } from "./judge.js";
+
+/** What a judge's file exports by default: a judge, or what makes one for a model. */
+export type JudgeExport =
+  | StepAwareJudge
+  | ((context: JudgeContext) => StepAwareJudge | Promise<StepAwareJudge>);
+
+let registered = false;
+
+/**
+ * Loads the judge that a .ts, .mts, .js or .mjs file exports by default. The file is run: it is the user's own code.
+ *
+ * Throws a UserError (`DATA`) when it is not there, does not run, or exports no judge; what the judge throws later is told with its file.
+ */
+export async function ownJudge(path: string, context: JudgeContext): Promise<StepAwareJudge> {
+  const fault = (text: string, cause?: unknown): UserError =>
+    new UserError(`The judge ${path} ${text}`, {
+      code: "DATA",
+      hint: "Export by default an object with prepare and score, or a function that makes one: docs/own-judge.md.",
+      cause,
+    });
+  if (!existsSync(path)) throw fault("does not exist.");
+  if (!registered) register("./own-judge-hooks.js", import.meta.url);
+  registered = true;
+  let found: unknown;
+  try {
+    found = (await import(pathToFileURL(resolve(path)).href)).default;
+    if (typeof found === "function") found = await (found as (context: JudgeContext) => unknown)(context);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw fault(`cannot be loaded: ${messageOf(error)}`, error);
+  }
+  if (!isJudge(found)) throw fault("exports no judge.");
+  return guarded(found, fault);
+}
+
+const isJudge = (value: unknown): value is StepAwareJudge =>
+  typeof value === "object" &&
+  value !== null &&
+  "prepare" in value &&
+  typeof value.prepare === "function" &&
+  "score" in value &&
+  typeof value.score === "function";
+
+/** The judge, whose errors are the user's to mend and not ours. */
+function guarded(judge: StepAwareJudge, fault: (text: string, cause: unknown) => UserError): StepAwareJudge {
+  const guard = <T>(where: () => string, call: () => T): T => {
+    try {
+      return call();
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      throw fault(`failed ${where()}: ${messageOf(error)}`, error);
+    }
+  };
+  return {
+    requires: judge.requires,
+    beginRound: judge.beginRound && ((round) => judge.beginRound?.(round)),
+    prepare: (prompts, meter) =>
+      guard(
+        () => `while it prepared ${prompts.length} prompts`,
+        () => judge.prepare(prompts, meter),
+      ),
+    score: (candidates, prepared, rows, meter) =>
+      guard(
+        () => `at timestep ${candidates.timestep} with latents [${candidates.x0.shape}]`,
+        () => judge.score(candidates, prepared, rows, meter),
+      ),
+  };
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
