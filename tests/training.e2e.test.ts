@@ -173,7 +173,7 @@ test("a second Ctrl-C ends at once, within a long step, and leaves a folder that
   // A round of minutes: no machine ends it, and writes its checkpoint, before the second press.
   const command = [
     ...words(
-      "train spo --rounds 2 --promptsPerRound 64 --steps 100 --candidates 4 --threshold 0.01 --batch 8 --samples 0",
+      "train spo --rounds 2 --promptsPerRound 64 --steps 100 --candidates 4 --threshold 0.01 --batch 8",
     ),
     ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at("twice")],
   ];
@@ -196,5 +196,5 @@ test("a second Ctrl-C ends at once, within a long step, and leaves a folder that
   const again = startCli([...command, "--json"]);
   await eventsOf(again, 1);
   again.process.kill("SIGKILL");
-  expect((await again.ended).stdout).toContain("comparisons");
+  expect((await again.ended).stdout).toContain("spo.event/1");
 });
