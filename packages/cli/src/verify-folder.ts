@@ -22,7 +22,9 @@ const ABOUT = ["README.md", "manifest.json"];
 
 /** Prints every case, what failed, and which files no check covers. Sets exit code 1 unless all is well. */
 export async function verifyFolder(folder: string, { json }: CommonOptions): Promise<void> {
-  const checks = [...diffusionChecks, ...spoChecks];
+  const checks = [...diffusionChecks, ...spoChecks].filter(
+    ({ optional }) => optional === undefined || existsSync(join(folder, optional)),
+  );
   if (!existsSync(folder)) say(`spo: there is no folder ${folder}.`);
   const outcomes: Outcome[] = [];
   for (const check of checks) {

@@ -15,6 +15,8 @@ export interface Check {
   name: string;
   /** Files and folders that it reads, relative to the fixtures' folder. */
   files: readonly string[];
+  /** A file or folder without which the check is left out: not every folder of fixtures has it. */
+  optional?: string;
   /** dir: the fixtures' folder. Throws when a file is damaged or of another form. */
   run(dir: string): Promise<Case[]> | Case[];
 }

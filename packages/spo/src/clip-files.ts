@@ -82,10 +82,11 @@ function readFiles(path: string): { folder: string; source: string; weights: Map
 export function readClipConfig(folder: string): ClipConfig {
   const path = join(folder, "config.json");
   const found = readJson(path);
-  const { model_type: kind = "clip" } = found as { model_type?: unknown };
-  if (kind !== "clip") {
+  const { model_type: type, _class_name: name, vision_config: vision } = found as Record<string, unknown>;
+  const kind = type ?? name;
+  if (kind === undefined ? vision === undefined : kind !== "clip") {
     throw new UserError(
-      `${path} belongs to a model of the type ${JSON.stringify(kind)}, not to a CLIP with both towers.`,
+      `${path} belongs to a model of the type ${JSON.stringify(kind ?? null)}, not to a CLIP with both towers.`,
       {
         code: "DATA",
         hint: "A scorer has an image tower and a text tower: give CLIP, PickScore or a model like them.",

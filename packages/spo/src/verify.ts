@@ -36,6 +36,7 @@ import { SpmJudge } from "./judge.js";
 import type { StepPairs } from "./pairs.js";
 import { centreCrop, resizeShortSide, scorePixels, trainPixels } from "./preprocess.js";
 import { resample } from "./resampler.js";
+import { rewardChecks } from "./rewards/verify.js";
 import { loadSpm } from "./spm.js";
 import { relabel, spmLoss } from "./spm-loss.js";
 import { noisyPredictions } from "./spm-noising.js";
@@ -73,6 +74,7 @@ export const spoChecks: Check[] = [
       run: (folder) => checkDpoLoss(folder, family),
     },
   ]),
+  ...rewardChecks,
 ];
 
 const scheduleOf = (folder: string, family: Family): NoiseSchedule =>

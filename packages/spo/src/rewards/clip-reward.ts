@@ -5,7 +5,7 @@ import type { ScoreProcessor } from "../preprocess.js";
 import { type CLIPModel, loadClip } from "./clip-model.js";
 import { featureRows } from "./feature-rows.js";
 import type { Reward, RgbImage } from "./reward.js";
-import { transformersPixels } from "./reward-pixels.js";
+import { hpsPixels, transformersPixels } from "./reward-pixels.js";
 
 export type ToPixels = (images: readonly RgbImage[], processor: ScoreProcessor) => Tensor;
 
@@ -94,4 +94,16 @@ export const loadClipScore = (
     "clip",
     { ...loadClip(path, options), tokenizer: tokenizer() },
     { toPixels: transformersPixels, factor: () => 100 },
+  );
+
+/**
+ * HPS v2: cos, on CLIP-H/14 trained on human choices.
+ *
+ * path: `HPS_v2.1_compressed.pt` or `HPS_v2_compressed.pt`, in open_clip's naming. Source: Wu et al. 2023; hpsv2 1.2.0, img_score.py.
+ */
+export const loadHps = (path: string, tokenizer: () => ClipTokenizer, options: PlaceOptions = {}): Reward =>
+  new ClipReward(
+    "hps",
+    { ...loadClip(path, options), tokenizer: tokenizer() },
+    { toPixels: hpsPixels, factor: () => 1 },
   );

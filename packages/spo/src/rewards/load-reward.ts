@@ -2,8 +2,10 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type ClipTokenizer, loadTokenizer, type PlaceOptions } from "@spo/diffusion";
 import { UserError } from "@spo/torch/files";
+import { loadAesthetic } from "./aesthetic.js";
 import { loadArtworkReward } from "./artwork-reward.js";
-import { loadClipScore, loadPickScore } from "./clip-reward.js";
+import { loadClipScore, loadHps, loadPickScore } from "./clip-reward.js";
+import { loadImageReward } from "./image-reward.js";
 import { loadOwnReward } from "./own-reward.js";
 import type { Reward } from "./reward.js";
 import { parseRewardSpec, type RewardSpec } from "./reward-spec.js";
@@ -34,6 +36,12 @@ export async function loadReward(
       return loadPickScore(path, words, placing);
     case "clip":
       return loadClipScore(path, words, placing);
+    case "hps":
+      return loadHps(path, words, placing);
+    case "imagereward":
+      return loadImageReward(path, options.tokenizer, placing);
+    case "aesthetic":
+      return loadAesthetic(path, options.clip, placing);
     case "spm":
       return loadSpmReward(path, words, placing);
     case "artwork":

@@ -12,10 +12,10 @@ describe("the spec of a metric", () => {
   });
 
   test("in a list keeps its options", () => {
-    expect(splitRewardSpecs("pickscore:a,tokenizer=t,./own.ts,spm:m,tokenizer=c")).toEqual([
+    expect(splitRewardSpecs("pickscore:a,tokenizer=t,./own.ts,aesthetic:m.pth,clip=c")).toEqual([
       "pickscore:a,tokenizer=t",
       "./own.ts",
-      "spm:m,tokenizer=c",
+      "aesthetic:m.pth,clip=c",
     ]);
   });
 
@@ -23,7 +23,7 @@ describe("the spec of a metric", () => {
     ["pikscore:x", "did you mean pickscore?"],
     ["pickscore", "says not where its files are"],
     ["pickscore:", "says not where its files are"],
-    ["pickscore:x,vocab=y", 'has the option "vocab"; pickscore takes tokenizer'],
+    ["pickscore:x,clip=y", 'has the option "clip"; pickscore takes tokenizer'],
     ["artwork:x,tokenizer=y", 'has the option "tokenizer"; artwork takes none'],
     ["clip:x,tokenizer=", "gives no path for tokenizer"],
     ["./judge.mjs,tokenizer=x", "is none"],

@@ -3,12 +3,22 @@ import { nearest } from "../config/nearest.js";
 import { isModule } from "./own-reward.js";
 
 /** The scorers that are built in. */
-export const REWARDS = ["pickscore", "clip", "spm", "artwork", "on-prompt"] as const;
+export const REWARDS = [
+  "pickscore",
+  "clip",
+  "hps",
+  "imagereward",
+  "aesthetic",
+  "spm",
+  "artwork",
+  "on-prompt",
+] as const;
 export type RewardName = (typeof REWARDS)[number];
 
 /** Files beside the scorer's own that a spec may name. */
 export const REWARD_OPTIONS = {
-  tokenizer: ["pickscore", "clip", "spm"],
+  tokenizer: ["pickscore", "clip", "hps", "imagereward", "spm"],
+  clip: ["aesthetic"],
 } as const satisfies Record<string, readonly RewardName[]>;
 export type RewardOption = keyof typeof REWARD_OPTIONS;
 

@@ -1,5 +1,5 @@
 import type { ClipTokenizer, PlaceOptions } from "@spo/diffusion";
-import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { pixelsFromRgb } from "../data/pixels.js";
 import { type ScoreProcessor, scorePixels } from "../preprocess.js";
 import { loadSpm, type StepAwarePreferenceModel, unit } from "../spm.js";
@@ -58,6 +58,10 @@ export function loadSpmReward(
   tokenizer: () => ClipTokenizer,
   options: PlaceOptions = {},
 ): Reward {
-  const { spm, processor } = loadSpm(path, options);
+  const { spm, processor } = scope(() => {
+    const loaded = loadSpm(path, options);
+    keep(loaded.spm.parameters());
+    return loaded;
+  });
   return new SpmReward(spm, processor, tokenizer());
 }
