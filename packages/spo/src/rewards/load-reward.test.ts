@@ -80,7 +80,11 @@ describe("a scorer is refused", () => {
       `clip:${join(golden, "tiny-spm")}`,
       "is a step-aware preference model",
     ],
-    ["where CLIP stands for a preference model", `spm:${at("clip")}`, "missing in the file"],
+    [
+      "where CLIP stands for a preference model",
+      `spm:${at("clip")}`,
+      "is a plain CLIP, not a step-aware preference model",
+    ],
     ["where CLIP stands for ImageReward", `imagereward:${at("clip/model.safetensors")}`, "is no ImageReward"],
     [
       "where a UNet stands for HPS",
