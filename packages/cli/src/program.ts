@@ -38,6 +38,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
   },
   { name: "sample", about: "make images from prompts", load: () => import("./commands/sample.js") },
   {
+    name: "convert",
+    about: "write a model or a LoRA in another layout, with adapters merged",
+    load: () => import("./commands/convert.js"),
+  },
+  {
     name: "eval",
     about: "measure models on the same prompts and noise",
     load: () => import("./commands/eval.js"),

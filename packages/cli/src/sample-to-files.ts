@@ -6,7 +6,6 @@ import {
   defaultLatentSize,
   LoraStack,
   loadTextToImage,
-  StableDiffusion,
   sampleLatents,
   samplerOf,
   type TextToImage,
@@ -18,6 +17,7 @@ import { contactSheet } from "spo/report";
 import type { SampleCommandOptions } from "./commands/sample.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 import { interruptible } from "./interruption.js";
+import { resolveLoras } from "./lora-option.js";
 import { withPngText } from "./png-text.js";
 import { ProgressBar } from "./progress-bar.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
@@ -33,17 +33,14 @@ export async function sampleToFiles(
   const lines = readLines(prompts, options.from);
   const { quiet } = options;
   const model = await resolveModel(options.model, { quiet });
-  const loras: { file: string; weight: number }[] = [];
-  for (const { file, weight } of options.lora.map(parseLora))
-    loras.push({ file: await resolveModel(file, { quiet }), weight });
+  const loras = await resolveLoras(options.lora, { quiet });
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet });
-  const pipe = loadTextToImage(model, { dtype: options.dtype });
+  const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
+  const pipe = loadTextToImage(model, { configs, dtype: options.dtype });
   // Adapters that are not taken out again cost nothing in the weights.
   new LoraStack(
-    pipe instanceof StableDiffusion
-      ? { unet: pipe.unet, text_encoder: pipe.textEncoder }
-      : { unet: pipe.unet },
+    pipe.models,
     loras.map(({ file, weight }) => ({ path: file, weight })),
   ).fuse();
   const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
@@ -58,7 +55,7 @@ export async function sampleToFiles(
   const rate = (): number => (1000 * done) / (performance.now() - began);
   for (const batch of batchesOf(images, options.batch)) {
     const [first] = batch as [ImageParameters];
-    const pixels = sampleBatch(pipe, batch, () => {
+    const pixels = sampleBatch(pipe, batch, options, () => {
       done += batch.length;
       bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
     });
@@ -108,14 +105,6 @@ function readLines(prompts: readonly string[], from: string | undefined): Prompt
     });
   }
   return lines;
-}
-
-/** `file:0.7`; without a weight it is 1. */
-function parseLora(text: string): { file: string; weight: number } {
-  const [, file = text, weight = "1"] = /^(.+):(-?[\d.]+)$/.exec(text) ?? [];
-  if (!Number.isFinite(Number(weight)))
-    throw new UserError(`--lora ${text}: ${weight} is no weight.`, { code: "USAGE" });
-  return { file, weight: Number(weight) };
 }
 
 function imagesOf(
@@ -179,7 +168,12 @@ function batchesOf(images: readonly ImageParameters[], most: number): ImageParam
 }
 
 /** → RGB bytes, image by image. */
-function sampleBatch(pipe: TextToImage, batch: readonly ImageParameters[], onStep: () => void): Uint8Array {
+function sampleBatch(
+  pipe: TextToImage,
+  batch: readonly ImageParameters[],
+  { vaeTiling, vaeSlicing }: Pick<SampleCommandOptions, "vaeTiling" | "vaeSlicing">,
+  onStep: () => void,
+): Uint8Array {
   const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
   return noGrad(() =>
     scope(() => {
@@ -194,10 +188,16 @@ function sampleBatch(pipe: TextToImage, batch: readonly ImageParameters[], onSte
         sampler,
         onStep,
       });
-      return bytesOf(pipe.vae.decodeLatents(latents));
+      const large = width * height > MOST_WHOLE;
+      const tiling = vaeTiling === "on" || (vaeTiling === "auto" && large);
+      const chunk = vaeSlicing || large ? 1 : undefined;
+      return bytesOf(pipe.vae.decodeLatents(latents, { chunk, tiling }));
     }),
   );
 }
+
+/** Pixels of the largest image that is decoded whole and beside others unless asked: 1024 squared takes about 4 GB, and it grows from there. */
+const MOST_WHOLE = 1024 * 1024;
 
 /** Pixels in [−1, 1] [n, 3, h, w] → bytes n·h·w·3, rounded as diffusers does. */
 function bytesOf(pixels: Tensor): Uint8Array {

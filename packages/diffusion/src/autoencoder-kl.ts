@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Attention } from "./attention.js";
 import { checkConfig, only } from "./config.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
+import { byTiles } from "./vae-tiling.js";
 
 /** config.json of diffusers' AutoencoderKL. */
 export const AutoencoderKLConfig = z
@@ -223,6 +224,11 @@ export interface Posterior {
   logvar: Tensor;
 }
 
+export interface TilingOptions {
+  /** Go by tiles where a side is longer than `tile` (diffusers' `enable_tiling`): bounded memory, slightly other pixels. */
+  tiling?: boolean;
+}
+
 /** mean + std·noise. noise [b, c, h, w]: standard normal, or a generator to draw it from. */
 export function samplePosterior({ mean, logvar }: Posterior, noise: Tensor | Generator): Tensor {
   return scope(() => {
@@ -270,8 +276,18 @@ export class AutoencoderKL extends Module {
     return 2 ** (this.#config.block_out_channels.length - 1);
   }
 
+  /** Sides of the tiles in pixels and latents: `sample_size`, the size that it was trained at. */
+  get tile(): { pixels: number; latents: number } {
+    const { sample_size: size = 32 } = this.#config; // diffusers' default
+    const pixels = (typeof size === "number" ? size : size[0]) as number;
+    return { pixels, latents: Math.floor(pixels / this.factor) };
+  }
+
   /** Mean and log-variance before the clamp, as the checkpoint's layers give them. x [b, 3, h, w] in [−1, 1] → [b, 2c, h/f, w/f]. */
-  moments(x: Tensor): Tensor {
+  moments(x: Tensor, { tiling = false }: TilingOptions = {}): Tensor {
+    const { pixels, latents } = this.tile;
+    if (tiling && isBeyond(x, pixels))
+      return byTiles(x, (tile) => this.moments(tile), { inside: pixels, outside: latents });
     return scope(() => {
       const h = this.encoder.forward(x);
       return this.quant_conv?.forward(h) ?? h;
@@ -279,15 +295,18 @@ export class AutoencoderKL extends Module {
   }
 
   /** x [b, 3, h, w] in [−1, 1] → posterior over [b, c, h/f, w/f]. */
-  encode(x: Tensor): Posterior {
+  encode(x: Tensor, options: TilingOptions = {}): Posterior {
     return scope(() => {
-      const [mean, logvar] = this.moments(x).chunk(2, 1) as [Tensor, Tensor];
+      const [mean, logvar] = this.moments(x, options).chunk(2, 1) as [Tensor, Tensor];
       return { mean, logvar: logvar.clamp(-30, 20) };
     });
   }
 
   /** z [b, c, h/f, w/f], unscaled → pixels [b, 3, h, w], about [−1, 1]. */
-  decode(z: Tensor): Tensor {
+  decode(z: Tensor, { tiling = false }: TilingOptions = {}): Tensor {
+    const { pixels, latents } = this.tile;
+    if (tiling && isBeyond(z, latents))
+      return byTiles(z, (tile) => this.decode(tile), { inside: latents, outside: pixels });
     return scope(() => this.decoder.forward(this.post_quant_conv?.forward(z) ?? z));
   }
 
@@ -296,13 +315,20 @@ export class AutoencoderKL extends Module {
     return scope(() => samplePosterior(this.encode(x), noise).mul(this.scalingFactor));
   }
 
-  /** Pixels of scaled latents, decoded `chunk` at a time: on a CPU a small chunk stays in the cache. */
-  decodeLatents(latents: Tensor, chunk = 8): Tensor {
+  /**
+   * Pixels of scaled latents, decoded `chunk` at a time: on a CPU a small chunk stays in the cache. A chunk of 1 takes the least memory
+   * (diffusers' `enable_slicing`).
+   */
+  decodeLatents(latents: Tensor, { chunk = 8, tiling }: { chunk?: number } & TilingOptions = {}): Tensor {
     return scope(() => {
       // Channels last: without its blocked copies a convolution of few channels is a quarter faster.
       const z = latents.div(this.scalingFactor).contiguous({ memoryFormat: "channels_last" });
-      const parts = z.split(chunk).map((part) => this.decode(part));
+      const parts = z.split(chunk).map((part) => this.decode(part, { tiling }));
       return parts.length === 1 ? (parts[0] as Tensor) : parts.length === 0 ? latents : cat(parts);
     });
   }
 }
+
+/** Whether a side is longer than a tile's. */
+const isBeyond = ({ shape }: Tensor, side: number): boolean =>
+  (shape[2] as number) > side || (shape[3] as number) > side;

@@ -1,5 +1,11 @@
 export { Attention, type Context, type SharedContext, Transformer2DModel } from "./attention.js";
-export { AutoencoderKL, AutoencoderKLConfig, type Posterior, samplePosterior } from "./autoencoder-kl.js";
+export {
+  AutoencoderKL,
+  AutoencoderKLConfig,
+  type Posterior,
+  samplePosterior,
+  type TilingOptions,
+} from "./autoencoder-kl.js";
 export {
   CLIPAttention,
   CLIPEncoderLayer,
@@ -43,7 +49,9 @@ export {
   type LoraParts,
   type LoraWeights,
 } from "./lora-adapter.js";
+export { blankLoraParts, loraFamily } from "./lora-family.js";
 export {
+  isLora,
   type LoraLayoutName,
   LoraStack,
   loadLora,

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import {
   type DType,
@@ -49,13 +49,41 @@ const OTHER_METHODS: readonly [RegExp, string][] = [
   [/\.(a1|b1|a2|b2)\.weight$|on_input/, "IA3 or another method; only LoRA is supported"],
 ];
 
+/** Names under which diffusers, peft and their trainers save an adapter in a folder. */
+const USUAL_NAMES = ["pytorch_lora_weights", "adapter_model"].flatMap((name) => [
+  `${name}.safetensors`,
+  `${name}.bin`,
+]);
+
+/** The adapter's file: the path itself, or the usual name in a folder. Throws a UserError (`DATA`) for a folder without one. */
+export function loraFileAt(path: string): string {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
+  const name = USUAL_NAMES.find((each) => existsSync(join(path, each)));
+  if (name !== undefined) return join(path, name);
+  throw new UserError(`The folder ${path} holds no LoRA: there is none of ${USUAL_NAMES.join(", ")}.`, {
+    code: "DATA",
+  });
+}
+
+/** Whether a file of weights, or a folder, is an adapter rather than a model. Throws a UserError (`DATA`) for what cannot be read. */
+export function isLora(path: string): boolean {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    return USUAL_NAMES.some((name) => existsSync(join(path, name)));
+  using file = openWeights(path);
+  return layoutAmong(file.keys()) !== undefined;
+}
+
 /**
- * Reads an adapter in any layout, told from its names. The tensors lie over the file.
+ * Reads an adapter in any layout, told from its names; a folder has it under one of the usual names. The tensors lie over the file.
  *
  * `parts`: the models that it is meant for, which may be without values: their configs give the original block names of kohya's files.
- * Throws a UserError that lists every name that is not understood and every layer that lacks a tensor.
+ * metadata: the file's own. Throws a UserError that lists every name that is not understood and every layer that lacks a tensor.
  */
-export function readLora(path: string, parts: LoraParts): { adapter: LoraAdapter; layout: LoraLayoutName } {
+export function readLora(
+  place: string,
+  parts: LoraParts,
+): { adapter: LoraAdapter; layout: LoraLayoutName; metadata: Readonly<Record<string, string>> } {
+  const path = loraFileAt(place);
   using file = openWeights(path);
   const names = file.keys();
   const layout = layoutOf(names, path);
@@ -106,14 +134,20 @@ export function readLora(path: string, parts: LoraParts): { adapter: LoraAdapter
     const stored = alpha === undefined ? undefined : numberOf(file.get(alpha));
     adapter.set(layer, { ...weights, alpha: stored ?? alphas(layer, rank) ?? rank });
   }
-  return { adapter, layout };
+  return { adapter, layout, metadata: file.metadata };
 }
 
-function layoutOf(names: readonly string[], path: string): LoraLayoutName {
-  // No model is needed to tell a layout.
+/** No model is needed to tell a layout. */
+function layoutAmong(names: readonly string[]): LoraLayoutName | undefined {
   if (names.some((name) => /^lora_(unet|te[12]?)_/.test(name))) return "kohya";
   if (names.some(peftLayout().recognises)) return "peft";
   if (names.some(diffusersLayout().recognises)) return "diffusers";
+  return undefined;
+}
+
+function layoutOf(names: readonly string[], path: string): LoraLayoutName {
+  const layout = layoutAmong(names);
+  if (layout) return layout;
   throw new UserError(
     `${path} is no LoRA: none of its ${names.length} names is one of kohya's, peft's or diffusers' (the first: ${names[0] ?? "there is none"}).`,
     { code: "DATA", hint: "Give a LoRA file; a whole checkpoint is loaded as a model." },

@@ -199,9 +199,9 @@ test("latents are decoded alike in chunks of any size", () => {
   scope(() => {
     const { vae } = MODELS.sd15;
     const latents = draw([5, 4, 4, 4]);
-    const whole = vae.decodeLatents(latents, 5);
+    const whole = vae.decodeLatents(latents, { chunk: 5 });
     for (const chunk of [1, 2, 8])
-      expect(farthest(vae.decodeLatents(latents, chunk), whole)).toBeLessThan(1e-5);
+      expect(farthest(vae.decodeLatents(latents, { chunk }), whole)).toBeLessThan(1e-5);
     const plain = vae.decode(latents.div(vae.scalingFactor));
     expect(farthest(whole, plain)).toBeLessThan(1e-5);
   });

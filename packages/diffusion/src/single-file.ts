@@ -11,6 +11,7 @@ import {
   UserError,
   type WeightsFile,
   writeSafetensors,
+  zeros,
 } from "@spo/torch";
 import { AutoencoderKL } from "./autoencoder-kl.js";
 import { CLIPTextModel, CLIPTextModelWithProjection } from "./clip-text.js";
@@ -157,7 +158,7 @@ function publishedConfigs(file: WeightsFile, path: string): PipelineConfigs {
   if (typeof family !== "string") {
     throw new UserError(`${path} is ${family.otherwise}; supported are Stable Diffusion 1.5 and SDXL base.`, {
       code: "DATA",
-      hint: "For a model of one of these families with other sizes, give the folder with its configs.",
+      hint: "For a model of one of these families with other sizes, give the folder with its configs (--configs).",
     });
   }
   return PUBLISHED[family];
@@ -180,12 +181,16 @@ function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
 /**
  * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
  *
- * dtype: of the file, default the models' own.
+ * dtype: of the file, default the models' own. scheduler: one that predicts v is marked by the empty entry that fine-tuners use.
  */
 export function saveSingleFile(
   path: string,
   models: PipelineModels,
-  { dtype, metadata = {} }: { dtype?: DType; metadata?: Readonly<Record<string, string>> } = {},
+  {
+    dtype,
+    scheduler,
+    metadata = {},
+  }: { dtype?: DType; scheduler?: SchedulerConfig; metadata?: Readonly<Record<string, string>> } = {},
 ): void {
   const second = models.text_encoder_2;
   const prefixes = PREFIXES[second ? "sdxl" : "sd15"];
@@ -203,11 +208,14 @@ export function saveSingleFile(
       add("vae", ldmVae(models.vae.config));
       add("text_encoder", ldmText());
       if (second) add("text_encoder_2", openClipText(second.config));
+      const predictsV = scheduler?.prediction_type === "v_prediction";
+      if (predictsV) tensors.set("v_pred", zeros([0]));
       const family = second ? "stable-diffusion-xl-v1-base" : "stable-diffusion-v1";
       writeSafetensors(path, tensors, {
         format: "pt",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": family,
+        ...(scheduler && { "modelspec.prediction_type": predictsV ? "v" : "epsilon" }),
         ...metadata,
       });
     }),

@@ -1,6 +1,16 @@
 // Files that are whole or not there, and errors that a user can mend. No tensor code: `@spo/torch/files` is safe to import anywhere.
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
+import { dirname, resolve } from "node:path";
 
 /** What kind of fault a user has to mend; the command line turns it into its exit code. */
 export type UserErrorCode = "USAGE" | "CONFIG" | "DATA" | "RESOURCE" | "NUMERIC" | "ENVIRONMENT";
@@ -46,6 +56,26 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
     removeQuietly(temporary);
     throw asUserError(error, path);
   }
+}
+
+/** Throws a UserError (`RESOURCE`) where a file of so many bytes would not fit: before the first is written, not after gigabytes. */
+export function requireSpace(path: string, bytes: number): void {
+  let folder = dirname(resolve(path));
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  let free: number;
+  try {
+    const { bavail, blocks, bsize } = statfsSync(folder);
+    if (blocks === 0) return; // a file system that does not say
+    free = bavail * bsize;
+  } catch {
+    return; // writing will say what is wrong
+  }
+  if (bytes <= free) return;
+  const megabytes = (count: number): string => `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
+  throw new UserError(
+    `The disk is full: ${path} needs ${megabytes(bytes)}, and ${megabytes(free)} are free. Nothing was written.`,
+    { code: "RESOURCE", hint: FREE_SPACE },
+  );
 }
 
 /** Appends one line. A crash leaves at most a half line at the end; a power cut what came since `syncFile`. */
@@ -95,6 +125,9 @@ export function syncFile(path: string): void {
   }
 }
 
+const FREE_SPACE =
+  "Free some space and run the same command again; a training goes on from its last checkpoint.";
+
 function removeQuietly(path: string): void {
   try {
     rmSync(path, { force: true });
@@ -113,7 +146,7 @@ export function asUserError(error: unknown, path: string): unknown {
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new UserError(`The disk is full: ${path} was not written. What stood there before is untouched.`, {
       code: "RESOURCE",
-      hint: "Free some space and run the same command again; it goes on from the last checkpoint.",
+      hint: FREE_SPACE,
       cause: error,
     });
   }

@@ -1,6 +1,6 @@
 import { native } from "@spo/native";
 import { type DType, elementSize } from "./dtype.js";
-import { UserError, writeFileAtomic } from "./files.js";
+import { requireSpace, UserError, writeFileAtomic } from "./files.js";
 import { MappedFile } from "./mapped-file.js";
 import type { Tensor } from "./tensor.js";
 
@@ -164,6 +164,7 @@ export function writeSafetensors(
   padded.set(json);
   const prefix = new Uint8Array(8);
   new DataView(prefix.buffer).setBigUint64(0, BigInt(padded.length), true);
+  requireSpace(path, prefix.length + padded.length + offset);
   writeFileAtomic(
     path,
     (function* () {

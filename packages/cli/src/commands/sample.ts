@@ -6,6 +6,7 @@ import type { CommonOptions } from "../program.js";
 
 export interface SampleCommandOptions extends CommonOptions {
   model: string;
+  configs?: string;
   from?: string;
   out: string;
   seed: number;
@@ -22,13 +23,22 @@ export interface SampleCommandOptions extends CommonOptions {
   dtype: "float32" | "bfloat16" | "float16";
   threads?: number;
   batch: number;
+  vaeTiling: "on" | "off" | "auto";
+  vaeSlicing?: boolean;
 }
 
 export default function (command: Command): void {
   command
     .description("Makes images from prompts.")
     .argument("[prompts...]", "texts; quote each")
-    .requiredOption("--model <model>", "folder in diffusers layout, or org/name[@revision] of a hub")
+    .requiredOption(
+      "--model <model>",
+      "folder in diffusers layout, checkpoint file, or org/name[@revision] of a hub",
+    )
+    .option(
+      "--configs <folder>",
+      "folder in diffusers layout, for a checkpoint file that has other sizes than the published models",
+    )
     .option("--from <file>", "prompts from a text file, one a line; - reads stdin")
     .option("--out <folder>", "where the images go; those that are there stay", "samples")
     .option("--seed <number>", "of the first image of each prompt; the next ones count on", wholeNumber, 0)
@@ -57,6 +67,18 @@ export default function (command: Command): void {
     )
     .option("--threads <number>", "threads within one operation", positive)
     .option("--batch <number>", "images at once; the images do not depend on it", positive, 4)
+    .addOption(
+      new Option(
+        "--vae-tiling <when>",
+        "decode by overlapping tiles: bounded memory, slightly other pixels; auto: beyond 1024×1024",
+      )
+        .choices(["on", "off", "auto"])
+        .default("auto"),
+    )
+    .option(
+      "--vae-slicing",
+      "decode one image at a time: less memory, the same pixels; always so beyond 1024×1024",
+    )
     .addHelpText(
       "after",
       [

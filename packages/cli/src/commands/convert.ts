@@ -1,0 +1,78 @@
+import { type Command, Option } from "commander";
+import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../program.js";
+
+export interface ConvertOptions extends CommonOptions {
+  out: string;
+  to?: "diffusers" | "single-file" | "kohya" | "peft";
+  lora: string[];
+  dtype?: "float32" | "bfloat16" | "float16";
+  variant?: string;
+  configs?: string;
+  title?: string;
+  author?: string;
+  description?: string;
+  license?: string;
+  tags?: string;
+  trigger?: string;
+}
+
+export default function (command: Command): void {
+  command
+    .summary("write a model or a LoRA in another layout")
+    .description(
+      "Writes a model or a LoRA in another layout: any that is published in, any that is popular out. Nothing is written over.",
+    )
+    .argument("<from>", "model folder, checkpoint file, LoRA file or folder, or org/name[@revision] of a hub")
+    .requiredOption("--out <path>", "file or folder to write; must not be there yet")
+    .addOption(
+      new Option(
+        "--to <layout>",
+        "default: a model becomes one file where --out ends in .safetensors, else a folder; a LoRA becomes kohya's",
+      ).choices(["diffusers", "single-file", "kohya", "peft"]),
+    )
+    .option(
+      "--lora <file[:weight]>",
+      "an adapter to merge into the model, and its strength; may be given several times",
+      collect,
+      [],
+    )
+    .addOption(
+      new Option("--dtype <type>", "of what is written; default: as it is").choices([
+        "float32",
+        "bfloat16",
+        "float16",
+      ]),
+    )
+    .option("--variant <name>", "part of the files' names in a folder, as in ….fp16.safetensors")
+    .option(
+      "--configs <model>",
+      "folder in diffusers layout, for one file or a LoRA of a model that has other sizes than the published ones",
+    )
+    .option("--title <text>", "into a LoRA's metadata")
+    .option("--author <text>", "into a LoRA's metadata")
+    .option("--description <text>", "into a LoRA's metadata")
+    .option("--license <text>", "into a LoRA's metadata")
+    .option("--tags <text>", "into a LoRA's metadata, separated by commas")
+    .option("--trigger <text>", "into a LoRA's metadata: the words that call for it")
+    .addHelpText(
+      "after",
+      [
+        "",
+        "Layouts of a model: diffusers (a folder), single-file (one .safetensors in the original naming: ComfyUI, A1111, Forge).",
+        "Layouts of a LoRA: kohya (ComfyUI, A1111, Forge, diffusers), diffusers, peft.",
+        "",
+        "Examples:",
+        "  spo convert runs/spo/model --out spo-lora.safetensors --title 'SPO'",
+        "  spo convert ./sd15 --lora spo-lora.safetensors:0.8 --dtype float16 --out sd15-spo.safetensors",
+        "  spo convert downloaded.ckpt --out ./sd15-folder",
+      ].join("\n"),
+    )
+    .action(async (from: string) => {
+      await loadEngine();
+      const { convert } = await import("../convert.js");
+      await convert(from, command.optsWithGlobals<ConvertOptions>());
+    });
+}
+
+const collect = (text: string, before: string[]): string[] => [...before, text];
