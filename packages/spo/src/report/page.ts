@@ -1,8 +1,7 @@
 // The report as one HTML page: it works offline, holds its images and runs no script.
 import type { Estimate } from "../statistics.js";
-import { type Chart, chartSvg } from "./charts.js";
+import { chartSection } from "./chart-section.js";
 import {
-  type ChartGroup,
   type ImagePair,
   type Measure,
   type ReportData,
@@ -13,6 +12,7 @@ import {
 } from "./data.js";
 import { type Html, html, Html as Raw } from "./html.js";
 import { duration, short, type Unit, written, writtenInterval } from "./numbers.js";
+import { PASS_NAMES } from "./pass-names.js";
 import { STYLE } from "./style.js";
 
 export function reportPage(data: ReportData): string {
@@ -29,7 +29,7 @@ export function reportPage(data: ReportData): string {
 <header><h1>${data.title}</h1><p class="lead">${data.summary}</p>${headlines(data)}</header>
 ${pictures(data.pairs)}
 ${numbers(data)}
-${data.charts.map(chartGroup)}
+${data.charts.map(chartSection)}
 ${strips(data.strips)}
 ${work(data.work)}
 ${settings(data)}
@@ -124,32 +124,6 @@ function numbers({ measures, pairCount, controlNote }: ReportData): Html | undef
 ${controlNote && html`<p class="about" style="margin-top:12px">${controlNote}</p>`}</section>`;
 }
 
-function chartGroup({ title, about, charts }: ChartGroup): Html | undefined {
-  if (charts.length === 0) return undefined;
-  return html`<section><h2>${title}</h2><p class="about">${about}</p><div class="charts">${charts.map(chartFigure)}</div></section>`;
-}
-
-function chartFigure(chart: Chart): Html {
-  const legend =
-    chart.series.length > 1 &&
-    html`<ul class="legend">${chart.series.map(({ name, tone }) => html`<li class="${tone}">${name}</li>`)}</ul>`;
-  return html`<figure class="chart card"><h3>${chart.title}</h3><figcaption>${chart.caption}</figcaption>${legend}${chartSvg(chart)}${chartTable(chart)}</figure>`;
-}
-
-/** The chart's numbers, for those who cannot see it or want more figures; of long series every nth. */
-function chartTable({ title, x, y, series }: Chart): Html | undefined {
-  const places = [...new Set(series.flatMap(({ points }) => points.map((point) => point.x)))].sort(
-    (a, b) => a - b,
-  );
-  if (places.length === 0) return undefined;
-  const shown = places.filter((_, i) => i % Math.ceil(places.length / 20) === 0);
-  const value = (points: readonly { x: number; y: number }[], at: number): string => {
-    const found = points.find((point) => point.x === at);
-    return found && Number.isFinite(found.y) ? (y.share ? written(found.y, "share") : short(found.y)) : "–";
-  };
-  return html`<details><summary>Numbers</summary><div class="scroll"><table><caption>${title}</caption><thead><tr><th scope="col">${x.label}</th>${series.map(({ name }) => html`<th scope="col">${name}</th>`)}</tr></thead><tbody>${shown.map((at) => html`<tr><th scope="row">${short(at)}</th>${series.map(({ points }) => html`<td>${value(points, at)}</td>`)}</tr>`)}</tbody></table></div></details>`;
-}
-
 function strips(all: readonly Strip[]): Html | undefined {
   if (all.length === 0) return undefined;
   return html`<section><h2>How pairs are found</h2>
@@ -167,18 +141,6 @@ function stripRow(row: StripRow, prompt: string): Html {
   });
   return html`<tr><th scope="row">t = ${row.timestep}${!row.valid && html`<small>too close:<br>no pair</small>`}</th>${cells}</tr>`;
 }
-
-const PASS_NAMES: Record<string, string> = {
-  unetSampling: "UNet, sampling",
-  unetPolicy: "UNet, policy forward",
-  unetReference: "UNet, reference forward",
-  unetBackward: "UNet, backward",
-  vaeEncode: "VAE, encode",
-  vaeDecode: "VAE, decode",
-  judgeImage: "judge, image",
-  judgeText: "judge, text",
-  judgeBackward: "judge, backward",
-};
 
 function work(stages: readonly StageWork[]): Html | undefined {
   const shown = stages.filter(
