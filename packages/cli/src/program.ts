@@ -47,6 +47,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     about: "measure models on the same prompts and noise",
     load: () => import("./commands/eval.js"),
   },
+  {
+    name: "compare",
+    about: "base, Diffusion-DPO and SPO by quality over time and work",
+    load: () => import("./commands/compare.js"),
+  },
   { name: "report", about: "write a quickstart's report anew", load: () => import("./commands/report.js") },
   {
     name: "plan",

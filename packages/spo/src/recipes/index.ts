@@ -1,4 +1,6 @@
 // Visible loops, one file each: what `spo train` and `spo pretrain` run, and the quickstart that puts them in a row.
+export { type ComparisonFacts, comparisonFacts } from "../comparison/comparison-facts.js";
+export { type ComparisonEvent, compareMethods, type Pictures } from "./compare-methods.js";
 export { makePairs } from "./make-pairs.js";
 export { pretrainClip } from "./pretrain-clip.js";
 export { pretrainJudge } from "./pretrain-judge.js";

@@ -1,4 +1,5 @@
 // The settings of all recipes. No tensor code: `spo/schemas` is safe to import anywhere.
+export { CompareConfig, METHODS, type Method } from "./compare-config.js";
 export { MakePairsConfig } from "./make-pairs-config.js";
 export { PretrainClipConfig } from "./pretrain-clip-config.js";
 export { PretrainJudgeConfig } from "./pretrain-judge-config.js";

@@ -9,6 +9,7 @@ export {
   thinned,
   ticks,
 } from "./charts.js";
+export { type ComparedPictures, comparisonEssence, comparisonPage } from "./comparison-page.js";
 export { contactSheet } from "./contact-sheet.js";
 export {
   type ChartGroup,
@@ -22,4 +23,5 @@ export {
 } from "./data.js";
 export { duration, short, written, writtenInterval } from "./numbers.js";
 export { essence, reportPage } from "./page.js";
+export { type WrittenComparison, writeComparison } from "./write-comparison.js";
 export { type WrittenReport, writeReport } from "./write-report.js";

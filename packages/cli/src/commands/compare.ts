@@ -1,0 +1,55 @@
+import { join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { parseOverrides, resolveConfig, settingsHelp } from "spo/config";
+import { CompareConfig } from "spo/schemas";
+import { comparePresets } from "../compare-presets.js";
+import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../program.js";
+import { resolveModels } from "../resolve-model.js";
+import { put, putJson } from "../terminal.js";
+
+/** What is compared when nothing is said. */
+const DEFAULT = "emoji";
+
+type Options = CommonOptions & { run?: string; dryRun?: boolean };
+
+export default function (command: Command): void {
+  command
+    .description(
+      "Compares base, Diffusion-DPO and SPO on one model, one set of pairs and one machine: the same time, search and prompts for each method, quality over seconds and over counted work, on one page.",
+    )
+    .argument("[words...]", "presets (emoji: the example of this repository), config files, settings")
+    .usage("[preset|file…] [--setting value…] [--run <folder>]")
+    .allowUnknownOption() // settings: the schema knows them
+    .option("--run <folder>", "where all of it goes; called again, it goes on (runs/compare)")
+    .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
+    .addHelpText("after", () =>
+      [
+        "",
+        "Settings (as `--seconds 900` or `seconds=900`):",
+        settingsHelp(CompareConfig),
+        "",
+        "Examples:",
+        "  spo compare",
+        "  spo compare emoji --seeds 0 --seconds 400 --run runs/short",
+        "  spo compare my.json --run runs/compare-mine --json",
+      ].join("\n"),
+    )
+    .action(async () => {
+      const { run = join("runs", "compare"), dryRun, json, quiet } = command.optsWithGlobals<Options>();
+      const { words } = parseOverrides(CompareConfig, command.args);
+      const config = await resolveConfig(CompareConfig, {
+        presets: comparePresets(),
+        args: words.length > 0 ? command.args : [DEFAULT, ...command.args],
+      });
+      if (dryRun) return json ? putJson(config) : put(JSON.stringify(config, null, 2));
+      await loadEngine();
+      const { runComparison } = await import("../run-comparison.js");
+      await runComparison({
+        config: await resolveModels(config, { quiet }),
+        folder: resolve(run),
+        json,
+        quiet,
+      });
+    });
+}

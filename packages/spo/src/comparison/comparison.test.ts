@@ -1,0 +1,113 @@
+import { describe, expect, test } from "vitest";
+import {
+  atEqual,
+  bestOf,
+  bestTrial,
+  curvesOf,
+  type FinalRun,
+  type Findings,
+  leads,
+  rows,
+  spoOverDpo,
+  type Validated,
+} from "./comparison.js";
+import type { ImageVerdict } from "./image-judge.js";
+import { nothingSpent, type Spent } from "./spent.js";
+
+const spent = (wall: number): Spent => ({ ...nothingSpent(), wall, cpu: 2 * wall });
+const PROMPTS = ["fox", "owl", "egg", "bee", "cat", "dog", "ant", "elk"];
+/** Four images of each prompt; onPrompt falls with every third one. */
+const images = (score: number): ImageVerdict[] =>
+  PROMPTS.flatMap((prompt, p) =>
+    [0, 1, 2, 3].map((i) => ({
+      prompt,
+      seed: i,
+      score: score + p / 10 + i / 100,
+      onPrompt: (p + i) % 3 > 0,
+    })),
+  );
+const checkpoint = (step: number, wall: number, validation: number): Validated => ({
+  step,
+  spent: spent(wall),
+  validation,
+});
+/** Quality after each 10 s; the best is chosen. */
+function run(seed: number, qualities: readonly number[]): FinalRun {
+  const checkpoints = qualities.map((quality, i) => ({
+    ...checkpoint(i + 1, 10 * (i + 1), quality),
+    curve: images(quality),
+  }));
+  const chosen = bestOf(checkpoints);
+  return { seed, checkpoints, chosen, report: images(qualities[chosen] as number) };
+}
+
+const findings: Findings = {
+  base: { validation: 0, curve: images(0), report: images(0) },
+  spm: spent(5),
+  methods: {
+    dpo: { trials: [], chosen: 0, settings: {}, runs: [run(0, [0.5, 1, 0.8]), run(1, [0.5, 1, 0.6])] },
+    spo: { trials: [], chosen: 0, settings: {}, runs: [run(0, [1, 2]), run(1, [1, 3])] },
+  },
+  flops: { ...nothingSpent().passes },
+};
+
+describe("a comparison", () => {
+  test("chooses the checkpoint and the trial that the validator likes best", () => {
+    const trials = [
+      [1, 3, 2],
+      [2, 2.5],
+      [4, 0],
+    ].map((list) => ({
+      settings: {},
+      checkpoints: list.map((validation, i) => checkpoint(i, i, validation)),
+    }));
+    expect(trials.map(({ checkpoints }) => bestOf(checkpoints))).toEqual([1, 1, 0]);
+    expect(bestTrial(trials)).toBe(2);
+  });
+
+  test("lets SPO's curves begin at the cost of its preference model, as good as the base", () => {
+    const [curve] = curvesOf(findings, "spo", { spending: "seconds", withPreference: true });
+    expect(curve?.map(({ x }) => x)).toEqual([0, 5, 15, 25]);
+    expect(curve?.[1]?.quality).toBe(curve?.[0]?.quality);
+    const [alone] = curvesOf(findings, "spo", { spending: "cpuSeconds", withPreference: false });
+    expect(alone?.map(({ x }) => x)).toEqual([0, 20, 40]);
+  });
+
+  test("says how much sooner SPO is as good as Diffusion-DPO at its best, with and without that cost", () => {
+    const of = (withPreference: boolean) =>
+      leads(findings).find(
+        (lead) =>
+          lead.spending === "seconds" && lead.withPreference === withPreference && lead.method === "spo",
+      );
+    // Diffusion-DPO is at its best after 20 s; SPO is as good after 10 s of its own.
+    expect(of(true)?.lead).toMatchObject({ other: 20, own: 15 });
+    expect(of(false)?.lead?.ratio).toBeCloseTo(2);
+    expect(of(true)?.bySeed).toHaveLength(2);
+    const other = leads(findings).find(({ method }) => method === "dpo");
+    expect(other?.lead).toMatchObject({ spent: 30 });
+    expect(other?.lead?.ratio).toBeUndefined();
+    expect(other?.bySeed).toEqual([null, null]);
+  });
+
+  test("tests against the base by image and by prompt, over the means of the runs", () => {
+    const [base, dpo, spo] = rows(findings);
+    expect(base).not.toHaveProperty("wins");
+    expect(spo?.wins?.value).toBe(1);
+    expect(spo?.signTest).toMatchObject({ images: 32, prompts: 8, byPrompt: expect.closeTo(2 / 2 ** 8, 9) });
+    expect(spo?.signTest?.byImage).toBeCloseTo(2 / 2 ** 32, 12);
+    expect(spo?.onPromptChange?.value).toBe(0);
+    expect(dpo?.seeds?.map(({ seed, wins }) => [seed, wins])).toEqual([
+      [0, 1],
+      [1, 1],
+    ]);
+    expect(spoOverDpo(findings).value).toBe(1);
+  });
+
+  test("compares both methods at the same cost, as far as both go", () => {
+    const places = atEqual(findings, "seconds", 2);
+    expect(places.map(({ x }) => x)).toEqual([12.5, 25]);
+    // At 25 s SPO's runs are at 2 and 3, Diffusion-DPO's halfway from 1 to 0.8 and 0.6.
+    expect((places[1]?.spo as number) - (places[1]?.base as number)).toBeCloseTo(2.5);
+    expect((places[1]?.dpo as number) - (places[1]?.base as number)).toBeCloseTo(0.85);
+  });
+});

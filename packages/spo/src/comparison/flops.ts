@@ -1,0 +1,66 @@
+// What one sample pass of each kind costs in floating-point operations, found on `meta`: the same on every machine.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { addLora } from "@spo/diffusion";
+import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
+import { guidedDenoiser } from "../denoiser.js";
+import { blankConditions, blankIds, blankLatents } from "../plan/conditions.js";
+import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
+import type { PolicyShape } from "./snapshot.js";
+import type { FlopsOfPasses } from "./spent.js";
+
+/** spm: folder of the preference model, or of the one that it starts from. side: of the training images, pixels. */
+export function flopsOfPasses({ model, adapter, rank }: PolicyShape, spm: string): FlopsOfPasses {
+  const models = (): PlannedModels =>
+    planModels(pipelineConfigs(model), {
+      spm: existsSync(join(spm, "config.json")) ? preferenceConfig(spm) : undefined,
+    });
+  const frozen = models();
+  const still = (fn: () => unknown): number =>
+    rehearse(() => noGrad(() => scope(() => void fn()))).flops.forward;
+  const predict = (of: PlannedModels) => () => {
+    const conditions = blankConditions(1, of);
+    const { unet } = of;
+    const denoiser = guidedDenoiser({
+      unet,
+      conditional: conditions,
+      unconditional: conditions,
+      guidanceScale: 1,
+    });
+    return denoiser.forRows([0])(blankLatents(1, of), 500);
+  };
+  const learning = models();
+  if (adapter === "lora") addLora(learning.unet, { rank }, new Generator(0));
+  else learning.unet.requiresGrad_();
+  const forward = still(predict(frozen));
+  const { flops } = rehearse(() => scope(() => void predict(learning)()));
+  const { vae, latentSize } = frozen;
+  const [height, width] = latentSize.map((n) => n * vae.factor) as [number, number];
+  return {
+    unetSampling: forward,
+    unetPolicy: flops.forward,
+    unetReference: forward,
+    unetBackward: flops.backward,
+    vaeEncode: still(() => vae.encode(blank([1, 3, height, width], frozen))),
+    vaeDecode: still(() => vae.decodeLatents(blankLatents(1, frozen))),
+    ...judgeFlops(frozen, learning, still),
+  };
+}
+
+function judgeFlops(
+  frozen: PlannedModels,
+  learning: PlannedModels,
+  still: (fn: () => unknown) => number,
+): Pick<FlopsOfPasses, "judgeImage" | "judgeText" | "judgeBackward"> {
+  const { spm } = frozen;
+  if (!spm || !learning.spm) return { judgeImage: 0, judgeText: 0, judgeBackward: 0 };
+  const side = spm.config.vision_config.image_size;
+  const image = blank([1, 3, side, side], frozen);
+  learning.spm.requiresGrad_();
+  const { flops } = rehearse(() => scope(() => void learning.spm?.imageFeatures(cat([image]), 500)));
+  return {
+    judgeImage: still(() => spm.imageFeatures(image, 500)),
+    judgeText: still(() => spm.text_projection.forward(spm.text_model.forward(blankIds(1, frozen)).pooled)),
+    judgeBackward: flops.backward,
+  };
+}

@@ -1,0 +1,73 @@
+// What a comparison hands to processes of their own: each job leaves its result in files, and is not done again when they are there.
+import { existsSync, readFileSync } from "node:fs";
+import type { TrainDpoConfig } from "../recipes/train-dpo-config.js";
+import type { TrainSpmConfig } from "../recipes/train-spm-config.js";
+import type { TrainSpoConfig } from "../recipes/train-spo-config.js";
+import type { ImageVerdict } from "./image-judge.js";
+import type { PolicyShape } from "./snapshot.js";
+
+/** Trains the preference model to its end. */
+export interface SpmTraining {
+  kind: "spm";
+  folder: string;
+  config: TrainSpmConfig;
+}
+
+/** Goes on with a training until it has spent so many seconds, and takes a snapshot of its policy. */
+export type PolicyTraining = {
+  kind: "policy";
+  folder: string;
+  snapshot: string;
+  seconds: number;
+  clock: "wall" | "cpu";
+} & ({ method: "dpo"; config: TrainDpoConfig } | { method: "spo"; config: TrainSpoConfig });
+
+export interface SampledPrompts {
+  prompts: string[];
+  seeds: number[];
+  perPrompt: number;
+}
+
+/** Draws images and has them judged. */
+export interface Evaluation {
+  kind: "evaluation";
+  /** Where the verdicts go. */
+  file: string;
+  policy: PolicyShape;
+  /** Folder of the policy's weights; absent: the base itself. */
+  snapshot?: string;
+  judge: string;
+  /** Prompts among whose contents a judge that can tell has to find the right one. */
+  choices: string[];
+  sampled: SampledPrompts;
+  sampling: { steps: number; guidanceScale: number; eta: number };
+  /** Images of each prompt that are kept. */
+  shown: number;
+}
+
+export type Job = SpmTraining | PolicyTraining | Evaluation;
+
+export interface Evaluated {
+  /** The job that it answers; another one is done again. */
+  key: string;
+  judge: string;
+  images: ImageVerdict[];
+  /** Encoded, by prompt and place: the first ones of each prompt. */
+  pictures: { prompt: string; seed: number; png: string }[];
+}
+
+export const keyOf = ({ file: _, ...job }: Evaluation): string => JSON.stringify(job);
+
+/** What an evaluation found, when it has been done with these settings. */
+export function readEvaluated(job: Evaluation): Evaluated | undefined {
+  if (!existsSync(job.file)) return undefined;
+  const found = JSON.parse(readFileSync(job.file, "utf8")) as Evaluated;
+  return found.key === keyOf(job) ? found : undefined;
+}
+
+/** How far a job is. */
+export interface JobProgress {
+  done: number;
+  total: number;
+  detail?: string;
+}

@@ -1,0 +1,78 @@
+// A policy's weights at one moment of its training, without the optimizer's state.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { addLora, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import {
+  Generator,
+  noGrad,
+  openSafetensors,
+  type Tensor,
+  UserError,
+  writeFileAtomic,
+  writeSafetensors,
+} from "@spo/torch";
+import { makeFolder } from "@spo/torch/files";
+import type { Spent } from "./spent.js";
+
+/** What learns, as trainings of policies name it. */
+export interface PolicyShape {
+  model: string;
+  adapter: "lora" | "full";
+  rank: number;
+}
+
+/** Where and when a snapshot was taken. */
+export interface Snapshot {
+  /** Of the training: rounds of SPO, updates of Diffusion-DPO. */
+  step: number;
+  spent: Spent;
+}
+
+const PREFIX = "policy/";
+const weightsAt = (folder: string): string => join(folder, "policy.safetensors");
+const factsAt = (folder: string): string => join(folder, "snapshot.json");
+
+/** Takes the policy out of a checkpoint. The facts are written last: when they are there, all is there. */
+export function takeSnapshot(folder: string, checkpoint: string, snapshot: Snapshot): void {
+  makeFolder(folder);
+  using file = openSafetensors(join(checkpoint, "training-state.safetensors"));
+  const weights = new Map<string, Tensor>();
+  for (const name of file.keys()) {
+    if (name.startsWith(PREFIX)) weights.set(name.slice(PREFIX.length), file.get(name));
+  }
+  writeSafetensors(weightsAt(folder), weights);
+  for (const tensor of weights.values()) tensor.dispose();
+  writeFileAtomic(factsAt(folder), `${JSON.stringify(snapshot)}\n`);
+}
+
+export function readSnapshot(folder: string): Snapshot | undefined {
+  if (!existsSync(factsAt(folder))) return undefined;
+  return JSON.parse(readFileSync(factsAt(folder), "utf8")) as Snapshot;
+}
+
+/** The base with a snapshot's weights. Throws a UserError (`DATA`) where they do not fit. */
+export function loadSnapshot(
+  folder: string,
+  { model, adapter, rank }: PolicyShape,
+): StableDiffusion | StableDiffusionXL {
+  const pipe = loadTextToImage(model);
+  const trained: { namedParameters(): Map<string, Tensor> } =
+    adapter === "lora" ? addLora(pipe.unet, { rank }, new Generator(0)) : pipe.unet;
+  using file = openSafetensors(weightsAt(folder));
+  const names = new Set(file.keys());
+  noGrad(() => {
+    for (const [name, target] of trained.namedParameters()) {
+      if (!names.delete(name)) throw misfit(folder, `${name} is missing`);
+      using saved = file.get(name);
+      target.detach().copy_(saved);
+    }
+  });
+  for (const name of names) throw misfit(folder, `${name} is not in the model`);
+  return pipe;
+}
+
+const misfit = (folder: string, what: string): UserError =>
+  new UserError(`The snapshot ${folder} does not fit its model: ${what}.`, {
+    code: "DATA",
+    hint: "Its comparison was made with another model; start it anew.",
+  });

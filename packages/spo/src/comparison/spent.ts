@@ -1,0 +1,71 @@
+import type { Event } from "../records/index.js";
+import { PASSES, type Pass, type Seconds } from "../work.js";
+
+/** What a training has spent. */
+export interface Spent extends Seconds {
+  /** Sample passes by kind. */
+  passes: Record<Pass, number>;
+}
+
+export const nothingSpent = (): Spent => ({
+  wall: 0,
+  cpu: 0,
+  passes: Object.fromEntries(PASSES.map((pass) => [pass, 0])) as Record<Pass, number>,
+});
+
+export function addSpent(a: Spent, b: Spent): Spent {
+  const passes = Object.fromEntries(PASSES.map((pass) => [pass, a.passes[pass] + b.passes[pass]]));
+  return { wall: a.wall + b.wall, cpu: a.cpu + b.cpu, passes: passes as Record<Pass, number> };
+}
+
+/** Floating-point operations of one sample pass of each kind. */
+export type FlopsOfPasses = Record<Pass, number>;
+
+/** Floating-point operations of all passes together. */
+export const flopsOf = ({ passes }: Pick<Spent, "passes">, each: FlopsOfPasses): number =>
+  PASSES.reduce((sum, pass) => sum + passes[pass] * each[pass], 0);
+
+/** What is no training: measuring, saving, starting, and loading anew after a stop. */
+const APART: ReadonlySet<Event["type"]> = new Set([
+  "start",
+  "resume",
+  "eval",
+  "checkpoint",
+  "sample",
+  "candidates",
+  "done",
+]);
+
+/**
+ * Adds up what a run's events say of the time and the passes of its training; a run of several processes counts what led to its state.
+ *
+ * The time between two events of a process is the second's. The first start's loading counts: it cannot be told from the first step.
+ */
+export class SpentMeter {
+  #spent = nothingSpent();
+  #before: Seconds = { wall: 0, cpu: 0 };
+
+  constructor(events: readonly Event[] = []) {
+    for (const event of events) this.add(event);
+  }
+
+  get spent(): Spent {
+    return this.#spent;
+  }
+
+  add(event: Event): void {
+    const { wall, cpu } = event.time;
+    // A new process counts from 0.
+    if (event.type === "start" || event.type === "resume" || wall < this.#before.wall)
+      this.#before = { wall: 0, cpu: 0 };
+    if (!APART.has(event.type)) {
+      const passes = event.type === "step" ? (event.passes ?? {}) : {};
+      this.#spent = addSpent(this.#spent, {
+        wall: wall - this.#before.wall,
+        cpu: cpu - this.#before.cpu,
+        passes: { ...nothingSpent().passes, ...passes },
+      });
+    }
+    this.#before = { wall, cpu };
+  }
+}

@@ -1,0 +1,87 @@
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { engineFacts } from "@spo/torch";
+import { UserError } from "@spo/torch/files";
+import type { RecipeEvent } from "../recipes/recipe.js";
+import { trainDpo } from "../recipes/train-dpo.js";
+import { trainSpm } from "../recipes/train-spm.js";
+import { trainSpo } from "../recipes/train-spo.js";
+import { type Event, listCheckpoints, Run } from "../records/index.js";
+import type { JobProgress, PolicyTraining, SpmTraining } from "./jobs.js";
+import { readSnapshot, takeSnapshot } from "./snapshot.js";
+import { SpentMeter } from "./spent.js";
+
+export async function* trainPreferenceModel(
+  { folder, config }: SpmTraining,
+  signal: AbortSignal,
+): AsyncGenerator<JobProgress> {
+  using run = Run.open(folder, { kind: "train spm", config, engine: engineFacts() });
+  if (run.result()) return;
+  for await (const event of trainSpm(config, { run, signal })) {
+    await setImmediate(); // messages have their turn
+    if (event.type === "step") yield { done: event.step, total: event.total, detail: detailOf(event) };
+  }
+}
+
+/**
+ * Goes on with a training until `seconds` are spent, then has it save, as Ctrl-C does, and takes a snapshot. The next part of the same
+ * training goes on from there, bit for bit.
+ */
+export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): AsyncGenerator<JobProgress> {
+  if (readSnapshot(job.snapshot)) return;
+  const { folder, config, method, seconds, clock } = job;
+  using run = Run.open(folder, { kind: `train ${method}`, config, engine: engineFacts() });
+  let meter = new SpentMeter(eventsUpToCheckpoint(run));
+  if (!run.result() && meter.spent[clock] < seconds) {
+    let isFirst = true;
+    const controller = new AbortController();
+    const ended = new Error("the time of this part is spent");
+    signal.addEventListener("abort", () => controller.abort(signal.reason), { once: true });
+    if (signal.aborted) controller.abort(signal.reason);
+    const context = { run, signal: controller.signal };
+    try {
+      for await (const event of method === "dpo"
+        ? trainDpo(job.config, context)
+        : trainSpo(job.config, context)) {
+        // The first one tells nothing of the start that it comes after; the log does.
+        if (isFirst) meter = new SpentMeter(run.events());
+        else meter.add(event);
+        isFirst = false;
+        if (event.type === "step")
+          yield { done: Math.min(meter.spent[clock], seconds), total: seconds, detail: detailOf(event) };
+        await setImmediate();
+        if (meter.spent[clock] >= seconds) controller.abort(ended);
+      }
+    } catch (error) {
+      if (error !== ended) throw error;
+    }
+  }
+  const checkpoint = listCheckpoints(join(folder, "checkpoints")).at(-1);
+  if (!checkpoint) {
+    throw new UserError(`${folder}: no step of this training fits into ${seconds} s.`, {
+      code: "CONFIG",
+      hint: "Give it more seconds.",
+    });
+  }
+  takeSnapshot(job.snapshot, checkpoint.folder, { step: checkpoint.step, spent: meter.spent });
+}
+
+/** Events of what the newest checkpoint holds; what came after it was lost with its process and will be cut off. */
+function eventsUpToCheckpoint(run: Run): Event[] {
+  const events = run.events();
+  const last = events.findLastIndex(({ type }) => type === "checkpoint");
+  return events.slice(0, last + 1);
+}
+
+function detailOf({ metrics }: RecipeEvent & { type: "step" }): string {
+  const { loss, accuracy } = metrics;
+  const words = [
+    ["loss", loss, 4],
+    ["accuracy", accuracy, 2],
+  ] as const;
+  return words
+    .flatMap(([name, value, digits]) =>
+      typeof value === "number" ? [`${name} ${value.toFixed(digits)}`] : [],
+    )
+    .join(", ");
+}
