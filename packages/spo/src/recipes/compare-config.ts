@@ -4,10 +4,13 @@ import { z } from "zod";
 /** Settings of a recipe; that recipe's own schema checks them. */
 const Settings = z.record(z.string(), z.unknown());
 
-const Sampling = {
-  seeds: z.array(z.int().min(0)).min(1).describe("of the noise; the same for all models"),
-  perPrompt: z.int().positive().describe("images of each prompt and seed"),
-};
+const images = (seeds: number[], perPrompt: number) =>
+  z
+    .strictObject({
+      seeds: z.array(z.int().min(0)).min(1).default(seeds).describe("of the noise; the same for all models"),
+      perPrompt: z.int().positive().default(perPrompt).describe("images of each prompt and seed"),
+    })
+    .prefault({});
 
 export const CompareConfig = z.strictObject({
   model: z.string().describe("the base: folder in diffusers layout"),
@@ -60,18 +63,11 @@ export const CompareConfig = z.strictObject({
       eta: z.number().min(0).max(1).default(1),
     })
     .prefault({}),
-  validation: z
-    .strictObject(Sampling)
-    .prefault({ seeds: [501], perPrompt: 1 })
-    .describe("images by which the validator chooses"),
-  curve: z
-    .strictObject(Sampling)
-    .prefault({ seeds: [1001], perPrompt: 4 })
-    .describe("images of held-out prompts at each checkpoint"),
-  report: z
-    .strictObject(Sampling)
-    .prefault({ seeds: [1001, 1002, 1003], perPrompt: 4 })
-    .describe("images of held-out prompts of the checkpoint that was chosen"),
+  validation: images([501], 1).describe("images by which the validator chooses"),
+  curve: images([1001], 4).describe("images of held-out prompts at each checkpoint"),
+  report: images([1001, 1002, 1003], 4).describe(
+    "images of held-out prompts of the checkpoint that was chosen",
+  ),
   jobs: z.int().positive().default(1).describe("processes at a time; alike for all methods"),
   threads: z.int().positive().optional().describe("of each process; absent: as the machine has it"),
 });
