@@ -13,12 +13,12 @@ import {
 import { Generator, noGrad, scope, setThreads, type Tensor } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import sharp from "sharp";
+import { withPngText } from "spo/data";
 import { contactSheet } from "spo/report";
 import type { SampleCommandOptions } from "./commands/sample.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 import { interruptible } from "./interruption.js";
 import { resolveLoras } from "./lora-option.js";
-import { withPngText } from "./png-text.js";
 import { ProgressBar } from "./progress-bar.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
 import { resolveModel } from "./resolve-model.js";

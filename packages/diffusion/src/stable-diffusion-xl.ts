@@ -64,6 +64,11 @@ export class StableDiffusionXL implements TextToImage {
     return this.#parts;
   }
 
+  /** The first text encoder's. */
+  get tokenizer(): ClipTokenizer {
+    return this.#parts.tokenizer;
+  }
+
   /** The models under the names of diffusers' folders. */
   get models(): PipelineModels {
     const { textEncoder: text_encoder, textEncoder2: text_encoder_2 } = this.#parts;

@@ -3,6 +3,7 @@ export { checkPairs, type PairReport, type Spread } from "./check.js";
 export { type Converted, type ConvertOptions, convertPairs } from "./convert.js";
 export { hashOfImage } from "./image-bytes.js";
 export { type Decoded, ImagePool } from "./image-pool.js";
+export { type ImageOfSet, readImageSet } from "./image-set.js";
 export type { Inspection, Kernel } from "./image-worker.js";
 export { type OpenOptions, openPairs } from "./layouts/open.js";
 export { type FolderLayout, writeFolderPairs } from "./layouts/write-folder.js";
@@ -11,6 +12,7 @@ export { type EpochOrder, epochOrder, type Place, permutation, type Window } fro
 export { type PairBatch, PairLoader, type PairLoaderOptions } from "./pair-loader.js";
 export { openPairSet, PairSet, type PairSetOptions, type TrainingPair } from "./pair-set.js";
 export { ParquetReader, type ParquetReaderOptions } from "./parquet-reader.js";
+export { readPngText, withPngText } from "./png-text.js";
 export {
   type EncodedImage,
   faultsOfPair,

@@ -10,9 +10,10 @@ export function withPngText(png: Uint8Array, entries: Readonly<Record<string, st
   return Buffer.concat([png.subarray(0, HEAD), ...chunks, png.subarray(HEAD)]);
 }
 
-/** The text entries of a PNG. */
+/** The text entries of a PNG; none of what is no PNG. */
 export function readPngText(png: Uint8Array): Record<string, string> {
   const bytes = Buffer.from(png.buffer, png.byteOffset, png.byteLength);
+  if (bytes.toString("latin1", 0, 4) !== "\x89PNG") return {};
   const entries: Record<string, string> = {};
   for (let at = 8; at + 12 <= bytes.length; ) {
     const length = bytes.readUInt32BE(at);
