@@ -190,6 +190,47 @@ describe("a worker thread", () => {
   }, 300_000);
 });
 
+describe("a mapped file", () => {
+  const count = 16 << 20;
+  const path = join(folder, "numbers");
+  const sum = native.op("aten::sum", "");
+  const total = (/** @type {number} */ handle) =>
+    native.item(/** @type {number} */ (native.call(sum, handle)));
+  const over = (/** @type {number} */ mapping, from = 0, n = count) =>
+    native.fromMapping(mapping, 4 * from, FLOAT32, [n]);
+
+  test.runIf(process.platform === "linux")(
+    "is resident while a tensor lies over what was read, and no longer",
+    () => {
+      writeFileSync(path, new Float32Array(count).fill(1));
+      const [mapping] = native.map(path);
+      const handle = over(mapping);
+      const before = process.memoryUsage().rss;
+      expect(total(handle)).toBe(count);
+      const read = process.memoryUsage().rss - before;
+      native.releaseOne(handle);
+      const left = process.memoryUsage().rss - before;
+      expect(read).toBeGreaterThan(3.5 * count);
+      expect(left).toBeLessThan(0.5 * count);
+      native.unmap(mapping);
+    },
+  );
+
+  test("keeps what was written to it as long as any tensor lies there", () => {
+    writeFileSync(path, new Float32Array(1 << 16).fill(1));
+    const [mapping] = native.map(path);
+    const all = over(mapping, 0, 1 << 16);
+    const [left, right] = [over(mapping, 0, 5000), over(mapping, 5000, 5000)];
+    native.call(native.op("aten::mul_", "Scalar"), left, 2);
+    native.call(native.op("aten::mul_", "Scalar"), right, 3);
+    native.releaseOne(all); // lies over the others
+    native.releaseOne(left); // shares a page with its neighbour
+    expect(total(right)).toBe(15_000);
+    expect(numbers(over(mapping, 0, 2))).toEqual([1, 1]); // nobody held what was written here
+    native.unmap(mapping);
+  });
+});
+
 describe("a process ends with code 0", () => {
   const live = `
     const { native } = await import(${engine});

@@ -3,12 +3,15 @@
 
 #include <node_api.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -65,11 +68,45 @@ struct Operator {
 
 /** A file in memory, alive until the last tensor over it is gone. Private, so that a write never reaches the file. */
 struct Mapping {
-  void* data = nullptr;
+  uint8_t* data = nullptr;
   size_t size = 0;
   ~Mapping() {
     if (data) munmap(data, size);
   }
+
+  /** A tensor lies over bytes [begin, end). */
+  void enter(size_t begin, size_t end) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    parts_.emplace_back(begin, end);
+  }
+
+  /**
+   * That tensor is gone. Pages that no other one lies over go back to the system, and with them what was written there; the file's own
+   * content stays in the system's cache. So weights that were copied or converted do not stand in memory twice.
+   */
+  void leave(size_t begin, size_t end) {
+    static const size_t page = sysconf(_SC_PAGESIZE);
+    const auto down = [](size_t at) { return at / page * page; };
+    const auto up = [&](size_t at) { return down(at + page - 1); };
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto own = std::find(parts_.begin(), parts_.end(), std::pair(begin, end));
+    if (own != parts_.end()) {
+      *own = parts_.back();
+      parts_.pop_back();
+    }
+    size_t from = down(begin);
+    size_t to = up(end);
+    for (const auto& [first, last] : parts_) {
+      if (last <= begin) from = std::max(from, up(last));
+      else if (first >= end) to = std::min(to, down(first));
+      else return;
+    }
+    if (from < to) madvise(data + from, to - from, MADV_DONTNEED);
+  }
+
+ private:
+  std::mutex mutex_;  // the last reference may die on a thread of autograd's
+  std::vector<std::pair<size_t, size_t>> parts_;
 };
 
 /** All state of one JavaScript environment. */

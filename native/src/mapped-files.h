@@ -30,7 +30,7 @@ napi_value map_file(Call& call) {
       close(file);
       fail(path + ": " + std::strerror(error));
     }
-    mapping->data = data;
+    mapping->data = static_cast<uint8_t*>(data);
   }
   close(file);
   const uint32_t id = call.context.next_mapping++;
@@ -61,13 +61,16 @@ napi_value from_mapping(Call& call) {
   if (offset < 0 || static_cast<size_t>(offset) > mapping->size || bytes > mapping->size - static_cast<size_t>(offset)) fail("outside the file");
   const auto options = at::TensorOptions().dtype(type);
   if (bytes == 0) return from_tensor(call, at::empty(shape, options));
-  auto* data = static_cast<uint8_t*>(mapping->data) + offset;
+  const auto begin = static_cast<size_t>(offset);
+  auto* data = mapping->data + begin;
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) != 0) {
     at::Tensor tensor = at::empty(shape, options);
     std::memcpy(tensor.data_ptr(), data, bytes);
     return from_tensor(call, tensor);
   }
-  return from_tensor(call, at::from_blob(data, shape, [mapping](void*) {}, options));
+  const size_t end = begin + bytes;
+  mapping->enter(begin, end);
+  return from_tensor(call, at::from_blob(data, shape, [mapping, begin, end](void*) { mapping->leave(begin, end); }, options));
 }
 
 }  // namespace

@@ -152,7 +152,8 @@ export function place<M extends Module>(
   { dtype = "float32", device }: KeepingOptions,
 ): M {
   try {
-    loadWeights(model, weights, { source, dtype: dtype === "stored" ? undefined : dtype, device });
+    const kept = dtype === "stored" ? undefined : dtype;
+    loadWeights(model, weights, { source, dtype: kept, device, consume: true });
   } finally {
     for (const tensor of weights.values()) tensor.dispose();
   }

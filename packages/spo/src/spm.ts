@@ -252,7 +252,7 @@ function place(
   { source, weights }: { source: string; weights: ReadonlyMap<string, Tensor> },
   { dtype = "float32", device }: PlaceOptions,
 ): void {
-  loadWeights(spm, weights, { source, dtype, device });
+  loadWeights(spm, weights, { source, dtype, device, consume: true });
   keep(spm.parameters());
 }
 

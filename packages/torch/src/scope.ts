@@ -115,7 +115,7 @@ function own(tensor: Tensor, scope: Scope | undefined): void {
   if (scope) {
     scope.add(tensor);
   } else {
-    tensor.netted = Math.max(1, tensor.nbytes);
+    tensor.netted = tensor.device === "meta" ? 1 : Math.max(1, tensor.nbytes); // shapes alone press on no memory
     native.adjustMemory(tensor.netted);
     registry.register(tensor, { handle: tensor.handle, bytes: tensor.netted }, tensor);
   }

@@ -94,7 +94,7 @@ export function loadClip(
   return scope(() => {
     const { config, processor, weights, source } = readClipFiles(path);
     const model = new CLIPModel(config);
-    loadWeights(model, weights, { source, dtype, device });
+    loadWeights(model, weights, { source, dtype, device, consume: true });
     keep(model.parameters());
     return { model, processor };
   });

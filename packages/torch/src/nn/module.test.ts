@@ -122,6 +122,18 @@ describe("loadWeights", () => {
       expect(layer.weight.toNumbers()).toEqual([0, 0]);
     }));
 
+  test("frees each weight once its value is taken, when it is told to", () =>
+    scope(() => {
+      using layer = new Linear(2, 1);
+      const weights = new Map([
+        ["weight", tensor([[3, 4]])],
+        ["bias", tensor([5])],
+      ]);
+      loadWeights(layer, weights, { consume: true });
+      expect([...weights.values()].every((weight) => weight.isDisposed)).toBe(true);
+      expect(layer.forward(tensor([1, 10])).toNumbers()).toEqual([48]);
+    }));
+
   test("converts floats, and only them, to the dtype that is asked for", () =>
     scope(() => {
       class Counted extends Module {

@@ -105,6 +105,8 @@ export interface LoadOptions {
   /** Default: the file's own. */
   dtype?: DType;
   device?: Device;
+  /** Frees each tensor of `weights` as soon as the module has its values, so that no two copies of the whole stand in memory. */
+  consume?: boolean;
 }
 
 /**
@@ -117,7 +119,7 @@ export interface LoadOptions {
 export function loadWeights(
   module: Module,
   weights: ReadonlyMap<string, Tensor>,
-  { source = "the weights", ignore = () => false, dtype, device }: LoadOptions = {},
+  { source = "the weights", ignore = () => false, dtype, device, consume = false }: LoadOptions = {},
 ): void {
   const wanted = module.namedParameters();
   const faults: [name: string, what: string][] = [];
@@ -145,7 +147,9 @@ export function loadWeights(
   noGrad(() => {
     for (const [name, parameter] of wanted) {
       const found = weights.get(name) as Tensor;
-      set(parameter, found.to({ device, dtype: isFloating(found.dtype) ? dtype : undefined }));
+      const value = found.to({ device, dtype: isFloating(found.dtype) ? dtype : undefined });
+      if (consume) found.dispose();
+      set(parameter, value);
     }
   });
 }
