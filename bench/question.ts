@@ -11,6 +11,8 @@ export interface Case {
   rounds?: number;
   /** What ours may cost, as a part of the peer's. */
   target?: Target;
+  /** What our peak of memory may be, as a part of the peer's, where that is aimed at too. */
+  peak?: number;
   run(): void | Promise<void>;
   /** Numbers that must agree with the peer's, computed outside of the timed part. */
   result?(): number[];
@@ -18,6 +20,8 @@ export interface Case {
   tolerance?: number;
   /** Further measurements of our side alone, after the last round: counts, live tensors. */
   facts?(): Record<string, number> | Promise<Record<string, number>>;
+  /** The most that a fact may be. */
+  limits?: Record<string, number>;
 }
 
 export interface Target {
@@ -32,6 +36,11 @@ export interface Question {
   question: string;
   /** What the peer does, as exactly as it takes to judge the comparison. Absent: there is none, ours is measured alone. */
   peer?: string;
+  /**
+   * Models of full size: runs only when it is named, and each case in processes of its own. The peak of a case then holds the loading, and
+   * a process that has done it once is warm.
+   */
+  large?: boolean;
   /** Writes what both sides read: weights and inputs. Runs once, in a process that is not measured. */
   prepare(folder: string): void | Promise<void>;
   /** Loads that and gives the cases. */

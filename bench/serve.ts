@@ -20,8 +20,6 @@ if (mode === "prepare") {
 } else {
   const cases = new Map(question.cases(folder).map((one) => [one.name, one]));
   say({
-    question: question.question,
-    peer: question.peer,
     cases: [...cases.values()].map(({ run: _, result: __, facts: ___, ...rest }) => rest),
     versions: { node: process.versions.node, libtorch: engineFacts().libtorch },
     vectors: engineFacts().cpu,

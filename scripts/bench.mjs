@@ -1,8 +1,9 @@
 // @ts-check
 // Measures ours against Python's torch and diffusers, by turns in one run, and writes bench/results/NAME.json.
 //
-//   npm run bench [-- NAME… --threads 2 --rounds 9 --seconds 0.5 --out FOLDER --ours]
-//     NAME       of bench/NAME.bench.ts; none: all of them
+//   npm run bench [-- NAME… --case TEXT --threads 2 --rounds 9 --seconds 0.5 --out FOLDER --ours]
+//     NAME       of bench/NAME.bench.ts; none: all but those of full-size models
+//     --case     only cases whose name holds TEXT; the other cases of an earlier result stay in its file
 //     --threads  within one operator, the same on both sides (1)
 //     --rounds   turns of each side (9)
 //     --seconds  about how long one turn lasts (0.5)
@@ -10,7 +11,15 @@
 //     --ours     without Python
 //
 // Python is SPO_PYTHON, else the python3 or python on the PATH that has torch and diffusers.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -23,10 +32,12 @@ import { Side } from "./bench/side.mjs";
 import { root } from "./setup/root.mjs";
 
 /** @typedef {import("../bench/question.js").Case} Case */
+/** @typedef {import("../bench/question.js").Question} Question */
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    case: { type: "string", default: "" },
     threads: { type: "string", default: "1" },
     rounds: { type: "string", default: "9" },
     seconds: { type: "string", default: "0.5" },
@@ -60,68 +71,104 @@ if (!python && !values.ours)
   say("No Python with torch and diffusers (set SPO_PYTHON): only ours is measured, nothing is compared.");
 
 let missed = 0;
-for (const name of positionals.length > 0 ? positionals : known) missed += await measure(name);
+for (const name of positionals.length > 0 ? positionals : known)
+  missed += await measure(name, positionals.length > 0);
 if (missed > 0) say(`${missed} figure${missed === 1 ? "" : "s"} missed or results that disagree.`);
 process.exitCode = missed > 0 ? 1 : 0;
 
-/** @param {string} name @returns {Promise<number>} how many targets were missed */
-async function measure(name) {
+/**
+ * @param {string} name @param {boolean} named asked for by its name
+ * @returns {Promise<number>} how many targets were missed
+ */
+async function measure(name, named) {
+  const { default: question } = /** @type {{ default: Question }} */ (
+    await import(join(root, `bench/dist/${name}.bench.js`))
+  );
+  if (question.large && !named) {
+    say(`\n${name} is left out: its models are of full size. It runs when it is named.`);
+    return 0;
+  }
   const folder = mkdtempSync(join(tmpdir(), `spo-bench-${name}-`));
-  /** @type {Side[]} */
-  const sides = [];
-  try {
-    const server = join(root, "bench/dist/serve.js");
-    const prepared = await run(process.execPath, [server, "prepare", name, folder], { cwd: root });
-    if (prepared.code !== 0) throw new Error(`${name} could not be prepared.\n${prepared.stderr}`);
+  const server = join(root, "bench/dist/serve.js");
+  const script = join(root, "bench/peers", `${name}.py`);
+  const start = async () => {
     const ours = await Side.start(
       "ours",
       process.execPath,
       [server, "serve", name, folder, `${threads}`],
       threads,
     );
-    sides.push(ours);
-    let peer;
-    if (python && ours.ready.peer) {
-      const script = join(root, "bench/peers", `${name}.py`);
-      peer = await Side.start("python", python, [script, folder, `${threads}`], threads);
-      sides.push(peer);
-    }
-    say(`\n${name}: ${ours.ready.question}`);
-    const cases = [];
-    for (const one of ours.ready.cases) {
-      const measured = await alternate(one, ours, peer);
-      say(describe(measured));
-      cases.push(measured);
-    }
-    const versions = { ...ours.ready.versions, ...peer?.ready.versions };
+    const compares = python !== undefined && question.peer !== undefined;
+    const peer = compares
+      ? await Side.start("python", python, [script, folder, `${threads}`], threads)
+      : undefined;
+    return { ours, peer, all: peer ? [ours, peer] : [ours] };
+  };
+  let sides;
+  try {
+    const prepared = await run(process.execPath, [server, "prepare", name, folder], { cwd: root });
+    if (prepared.code !== 0) throw new Error(`${name} could not be prepared.\n${prepared.stderr}`);
+    sides = await start();
+    const { ours, peer } = sides;
+    say(`\n${name}: ${question.question}`);
     const record = {
-      question: ours.ready.question,
-      peer: peer ? ours.ready.peer : "not measured",
+      question: question.question,
+      peer: peer ? question.peer : "not measured",
       command: `npm run bench -- ${name}${threads === 1 ? "" : ` --threads ${threads}`}`,
       date: new Date().toISOString().slice(0, 10),
       machine: machine(ours.ready.vectors),
-      versions,
+      versions: { ...ours.ready.versions, ...peer?.ready.versions },
       device: "cpu",
       dtype: "float32",
       threads,
-      cases,
     };
+    const file = join(values.out, threads === 1 ? `${name}.json` : `${name}-${threads}-threads.json`);
+    /** @type {Case[]} */
+    const cases = ours.ready.cases;
+    /** @type {Map<string, import("./bench/figures.mjs").Figures>} */
+    const figures = new Map(values.case ? earlier(file, record).map((each) => [each.name, each]) : []);
+    const wanted = cases.filter((each) => each.name.includes(values.case));
+    for (const [i, one] of wanted.entries()) {
+      if (question.large && i > 0) {
+        for (const side of sides.all) await side.stop();
+        sides = await start();
+      }
+      const measured = await alternate(one, sides.ours, sides.peer, question.large);
+      say(describe(measured));
+      figures.set(one.name, measured);
+    }
     mkdirSync(values.out, { recursive: true });
-    const file = threads === 1 ? `${name}.json` : `${name}-${threads}-threads.json`;
-    writeFileSync(join(values.out, file), `${JSON.stringify(record, null, 2)}\n`);
-    return cases.filter(({ met, agrees }) => met === false || agrees === false).length;
+    const inOrder = cases.flatMap((each) => figures.get(each.name) ?? []);
+    writeFileSync(file, `${JSON.stringify({ ...record, cases: inOrder }, null, 2)}\n`);
+    return wanted.filter(({ name: one }) => {
+      const { met, agrees } = figures.get(one) ?? {};
+      return met === false || agrees === false;
+    }).length;
   } finally {
-    for (const side of sides) await side.stop();
+    for (const side of sides?.all ?? []) await side.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 /**
+ * Cases of an earlier result, where it is of the same versions and threads.
+ *
+ * @param {string} file @param {{ versions: object, threads: number }} record
+ * @returns {import("./bench/figures.mjs").Figures[]}
+ */
+function earlier(file, { versions, threads }) {
+  if (!existsSync(file)) return [];
+  const found = JSON.parse(readFileSync(file, "utf8"));
+  const same = JSON.stringify([found.versions, found.threads]) === JSON.stringify([versions, threads]);
+  return same ? found.cases : [];
+}
+
+/**
  * Both sides by turns; each is idle while the other works. The first of a round is the second of the next.
  *
- * @param {Case} one @param {Side} ours @param {Side | undefined} peer
+ * @param {Case} one @param {Side} ours @param {Side | undefined} peer @param {boolean} [large] warm after its result; one run a turn
  */
-async function alternate(one, ours, peer) {
+async function alternate(one, ours, peer, large = false) {
   const sides = peer ? [ours, peer] : [ours];
   /** @type {Map<Side, number[]>} */
   const results = new Map();
@@ -129,12 +176,13 @@ async function alternate(one, ours, peer) {
   for (const side of sides) {
     await side.ask({ do: "begin", case: one.name });
     results.set(side, (await side.ask({ do: "result", case: one.name })).result);
+    if (large) continue;
     // Warm-up, and how long one takes.
     let { wall } = await side.ask({ do: "run", case: one.name, times: 1 });
     if (wall < seconds) ({ wall } = await side.ask({ do: "run", case: one.name, times: 2 }));
     longest = Math.max(longest, wall / 2);
   }
-  const times = Math.max(1, Math.round(seconds / longest));
+  const times = large ? 1 : Math.max(1, Math.round(seconds / longest));
   const units = times * (one.units ?? 1);
   /** @type {Map<Side, { wall: number, cpu: number }[]>} */
   const turns = new Map(sides.map((side) => [side, []]));

@@ -11,7 +11,7 @@
  *
  * @typedef {{ name: string, shapes: string, rounds: number, runsPerTurn: number, unitsPerRun: number, ours: SideFigures,
  *   facts?: Record<string, number>, python?: SideFigures, ratio?: { cpu: number, cpuMedian: number, wall: number, memory: number },
- *   target?: import("../../bench/question.js").Target, met?: boolean, largestDifference?: number, agrees?: boolean }} Figures
+ *   target?: import("../../bench/question.js").Target, peak?: number, limits?: Record<string, number>, met?: boolean, largestDifference?: number, agrees?: boolean }} Figures
  */
 
 /** Least, middle and largest of a list. @param {number[]} list */
@@ -48,8 +48,13 @@ export function summarise(one, work, ours, peer) {
     unitsPerRun: work.units,
     ours: of(ours),
     ...(Object.keys(ours.facts).length > 0 ? { facts: ours.facts } : {}),
+    ...(one.limits ? { limits: one.limits } : {}),
   };
-  if (!peer) return record;
+  const within = Object.entries(one.limits ?? {}).map(
+    ([fact, most]) => (ours.facts[fact] ?? Number.POSITIVE_INFINITY) <= most,
+  );
+  const met = (/** @type {boolean[]} */ all) => (all.length > 0 ? { met: all.every(Boolean) } : {});
+  if (!peer) return { ...record, ...met(within) };
   const theirs = of(peer);
   const ratio = {
     cpu: record.ours.cpu.min / theirs.cpu.min,
@@ -63,13 +68,29 @@ export function summarise(one, work, ours, peer) {
     ...record,
     python: theirs,
     ratio,
-    ...(one.target ? { target: one.target, met: ratio[one.target.of] <= one.target.ratio } : {}),
+    ...(one.target ? { target: one.target } : {}),
+    ...(one.peak ? { peak: one.peak } : {}),
+    ...met([
+      ...within,
+      ...(one.target ? [ratio[one.target.of] <= one.target.ratio] : []),
+      ...(one.peak ? [ratio.memory <= one.peak] : []),
+    ]),
     ...(compared ? { largestDifference: apart, agrees: apart <= (one.tolerance ?? 1e-4) } : {}),
   };
 }
 
+/** What was aimed at, in words; empty where nothing was. @param {Pick<Figures, "target" | "peak" | "limits">} figures */
+export function aimed({ target, peak, limits }) {
+  return [
+    ...(target ? [`${target.of} ≤ ${target.ratio}`] : []),
+    ...(peak ? [`peak ≤ ${peak}`] : []),
+    ...Object.entries(limits ?? {}).map(([fact, most]) => `${fact} ≤ ${most}`),
+  ].join(", ");
+}
+
 /** One line for the terminal. @param {Figures} figures */
-export function describe({ name, ours, python, ratio, target, met, agrees, largestDifference, facts }) {
+export function describe(figures) {
+  const { name, ours, python, ratio, met, agrees, largestDifference, facts } = figures;
   const columns = [name.padEnd(40), `ours ${duration(ours.cpu.min).padStart(8)}`];
   if (python && ratio) {
     columns.push(
@@ -81,7 +102,7 @@ export function describe({ name, ours, python, ratio, target, met, agrees, large
   columns.push(
     `peak ${Math.round(ours.peakBytes / 2 ** 20)}${python ? ` / ${Math.round(python.peakBytes / 2 ** 20)}` : ""} MiB`,
   );
-  if (target && python) columns.push(`${met ? "met" : "MISSED"}: ${target.of} ≤ ${target.ratio}`);
+  if (met !== undefined) columns.push(`${met ? "met" : "MISSED"}: ${aimed(figures)}`);
   if (agrees === false) columns.push(`RESULTS DIFFER by ${largestDifference?.toExponential(1)}`);
   for (const [fact, value] of Object.entries(facts ?? {})) columns.push(`${fact} ${value}`);
   return columns.join("  ");
