@@ -28,7 +28,7 @@ smooth_l1_loss; affine_grid_generator; grid_sampler; binary_cross_entropy_with_l
 matmul; mm; bmm; baddbmm; addmm; addbmm; einsum; outer; dot; cosine_similarity; cdist
 linspace; arange start_step; zeros; ones; full; empty memory_format; eye; tril_indices; zeros_like; ones_like; empty_like; full_like
 randn generator; rand generator; randint low_generator; randperm generator; multinomial; bernoulli; normal_; uniform_
-_fused_adamw_; _foreach_norm Scalar; _foreach_mul_ Scalar; _foreach_add_ Scalar; _foreach_lerp_ Scalar; _foreach_copy_; _to_copy
+_fused_adamw_; _foreach_norm Scalar; _foreach_mul_ Scalar; _foreach_add_ Scalar; _foreach_lerp_ Scalar; _foreach_copy_; _to_copy; _amp_foreach_non_finite_check_and_unscale_; _amp_update_scale_
 `;
 
 const target = fileURLToPath(new URL("../packages/torch/src/ops.gen.ts", import.meta.url));

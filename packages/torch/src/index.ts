@@ -20,6 +20,7 @@ export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
 export { clipGradNorm } from "./optim/clip.js";
 export { Ema } from "./optim/ema.js";
+export { LossScaler, type LossScalerOptions } from "./optim/loss-scaler.js";
 export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
 export { type Rehearsal, rehearse } from "./rehearse.js";

@@ -213,6 +213,8 @@ const op__foreachAdd__Scalar = native.op("aten::_foreach_add_", "Scalar");
 const op__foreachLerp__Scalar = native.op("aten::_foreach_lerp_", "Scalar");
 const op__foreachCopy_ = native.op("aten::_foreach_copy_", "");
 const op__toCopy = native.op("aten::_to_copy", "");
+const op__ampForeachNonFiniteCheckAndUnscale_ = native.op("aten::_amp_foreach_non_finite_check_and_unscale_", "");
+const op__ampUpdateScale_ = native.op("aten::_amp_update_scale_", "");
 
 /** The operators whose first argument is a tensor, as methods. */
 export abstract class TensorMethods {
@@ -994,6 +996,12 @@ export abstract class TensorMethods {
   _toCopy(options: { dtype?: DType; device?: string; memoryFormat?: MemoryFormat } = {}): Tensor {
     return wrap(native.call(op__toCopy, this.handle, options.dtype && dtypeCode(options.dtype), undefined, options.device, undefined, undefined, options.memoryFormat && memoryFormatCode(options.memoryFormat)));
   }
+
+  /** `aten::_amp_update_scale_(Tensor(a!) self, Tensor(b!) growth_tracker, Tensor found_inf, float scale_growth_factor, float scale_backoff_factor, int growth_interval) -> Tensor(a!)` */
+  _ampUpdateScale_(growthTracker: Tensor, foundInf: Tensor, scaleGrowthFactor: number, scaleBackoffFactor: number, growthInterval: number): this {
+    native.call(op__ampUpdateScale_, this.handle, growthTracker.handle, foundInf.handle, scaleGrowthFactor, scaleBackoffFactor, growthInterval);
+    return this;
+  }
 }
 
 export const add = (self: Tensor, other: Tensor | number, options: { alpha?: number } = {}): Tensor => self.add(other, options);
@@ -1467,3 +1475,10 @@ export function _foreachCopy_(self: readonly Tensor[], src: readonly Tensor[]): 
 }
 
 export const _toCopy = (self: Tensor, options: { dtype?: DType; device?: string; memoryFormat?: MemoryFormat } = {}): Tensor => self._toCopy(options);
+
+/** `aten::_amp_foreach_non_finite_check_and_unscale_(Tensor(a!)[] self, Tensor(b!) found_inf, Tensor inv_scale) -> ()` */
+export function _ampForeachNonFiniteCheckAndUnscale_(self: readonly Tensor[], foundInf: Tensor, invScale: Tensor): void {
+  native.call(op__ampForeachNonFiniteCheckAndUnscale_, self.map(handleOf), foundInf.handle, invScale.handle);
+}
+
+export const _ampUpdateScale_ = (self: Tensor, growthTracker: Tensor, foundInf: Tensor, scaleGrowthFactor: number, scaleBackoffFactor: number, growthInterval: number): Tensor => self._ampUpdateScale_(growthTracker, foundInf, scaleGrowthFactor, scaleBackoffFactor, growthInterval);
