@@ -16,6 +16,7 @@ import {
   samplingJob,
   spmJob,
   spoJob,
+  weightsDtype,
 } from "spo/plan";
 import { spmPresets, spoPresets } from "spo/presets";
 import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
@@ -59,7 +60,7 @@ export async function planTraining(
     const configs = pipelineConfigs(await configsOf(config.model, options));
     const spm = preferenceConfig(await configsOf(config.spm ?? "vit-h", options));
     tell(options, {
-      models: () => planModels(configs, { spm }),
+      models: () => planModels(configs, { spm, dtype: weightsDtype(config) }),
       job: (models) => spoJob(models, config, configs.scheduler),
     });
   } else {

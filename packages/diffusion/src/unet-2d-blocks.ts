@@ -133,7 +133,7 @@ export class UpBlock2D extends Module {
       for (const [i, resnet] of this.resnets.entries()) {
         // The skip tensor is kept anyway; joined with it here, no copy of both is.
         const joined = (y: Tensor, skip: Tensor, t: Tensor): Tensor =>
-          resnet.forward(cat([y, repeatRows(skip, y.shape[0] as number)], 1), t);
+          scope(() => resnet.forward(cat([y, repeatRows(skip, y.shape[0] as number)], 1), t));
         h = call(joined, [h, skips.pop() as Tensor, temb]);
         h = this.attentions[i]?.forward(h, context, call) ?? h;
       }

@@ -5,7 +5,7 @@ import {
   type SharedContext,
   type UNet2DConditionModel,
 } from "@spo/diffusion";
-import { cat, scope, type Tensor, tensor } from "@spo/torch";
+import { cat, type DType, scope, type Tensor, tensor } from "@spo/torch";
 
 /** x_t [n, c, h, w] float32, t (one for all, or int64 [n]) → ε [n, c, h, w] float32. */
 export type PredictNoise = (xt: Tensor, t: number | Tensor) => Tensor;
@@ -45,9 +45,9 @@ export function guidedDenoiser({
     samplePasses: guided ? 2 : 1,
     forRows(rows) {
       const sides = guided ? [unconditional, conditional] : [conditional];
-      const context = sharedContext(sides, rows);
-      const added = addedRows(sides, rows);
-      const dtype = context.texts.dtype;
+      const { dtype } = unet.conv_in.weight;
+      const context = sharedContext(sides, rows, dtype);
+      const added = addedRows(sides, rows, dtype);
       return (xt, t) =>
         scope(() => {
           const input = xt.to({ dtype });
@@ -59,7 +59,7 @@ export function guidedDenoiser({
 }
 
 /** The sides one below the other, each for the given rows, every text of a side once. A single row serves all. */
-function sharedContext(sides: readonly Conditions[], rows: readonly number[]): SharedContext {
+function sharedContext(sides: readonly Conditions[], rows: readonly number[], dtype: DType): SharedContext {
   const texts: Tensor[] = [];
   const places: number[] = [];
   let start = 0;
@@ -70,17 +70,21 @@ function sharedContext(sides: readonly Conditions[], rows: readonly number[]): S
     places.push(...wanted.map((row) => start + distinct.indexOf(row)));
     start += distinct.length;
   }
-  const all = cat(texts);
+  const all = cat(texts).to({ dtype });
   return { texts: all, rows: indices(places, all) };
 }
 
-function addedRows(sides: readonly Conditions[], rows: readonly number[]): AddedConditions | undefined {
+function addedRows(
+  sides: readonly Conditions[],
+  rows: readonly number[],
+  dtype: DType,
+): AddedConditions | undefined {
   const parts = sides.map(({ added }) => added);
   if (!parts.every((added) => added !== undefined)) return undefined;
   const take = (all: Tensor): Tensor =>
     all.shape[0] === 1 ? all.expand([rows.length, -1]) : all.indexSelect(0, indices(rows, all));
   return {
-    textEmbeds: cat(parts.map(({ textEmbeds }) => take(textEmbeds))),
+    textEmbeds: cat(parts.map(({ textEmbeds }) => take(textEmbeds))).to({ dtype }),
     timeIds: cat(parts.map(({ timeIds }) => take(timeIds))),
   };
 }

@@ -1,3 +1,4 @@
+export { weightsDtype } from "../recipes/precision.js";
 export {
   type Job,
   type Measurement,

@@ -95,7 +95,15 @@ const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => 
   "SPO of the whole UNet": (models, { scheduler }) =>
     spoJob(models, spoConfig({ adapter: "full" }), scheduler),
   "SPO with inner steps": (models, { scheduler }) => spoJob(models, spoConfig({ innerSteps: 1 }), scheduler),
+  "SPO in bfloat16 with gradient checkpointing": (models, { scheduler }) => {
+    models.unet.to({ dtype: "bfloat16" });
+    return spoJob(models, spoConfig({ dtype: "bfloat16", gradientCheckpointing: true }), scheduler);
+  },
+  "SPO of the whole UNet in float16": (models, { scheduler }) =>
+    spoJob(models, spoConfig({ dtype: "float16", adapter: "full" }), scheduler),
   "a preference model": (models) => spmJob(models, spmConfig),
+  "a preference model with gradient checkpointing": (models) =>
+    spmJob(models, { ...spmConfig, gradientCheckpointing: true }),
 };
 const planOf = (name: string, family: "sd15" | "sdxl"): Plan =>
   planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: SPM }), TINY[family]));
@@ -140,6 +148,21 @@ test("half precision halves the UNet's weights", () => {
     .unet.parameters()
     .reduce((sum, { nbytes }) => sum + nbytes, 0);
   expect(weights("float32") - weights("bfloat16")).toBe(unet / 2);
+});
+
+test("gradient checkpointing lowers an update's activations and computes more; nothing else changes", () => {
+  const plan = (gradientCheckpointing: boolean) =>
+    planJob(
+      spoJob(planModels(TINY.sd15, { spm: SPM }), spoConfig({ gradientCheckpointing }), TINY.sd15.scheduler),
+    );
+  const [plain, checkpointed] = [plan(false), plan(true)];
+  const update = ({ phases }: Plan) => phases.at(-1) as Plan["phases"][number];
+  expect(update(checkpointed).activationBytes).toBeLessThan(0.7 * update(plain).activationBytes);
+  const { forward, backward } = update(plain).flops;
+  expect(update(checkpointed).flops.backward).toBe(backward);
+  expect(update(checkpointed).flops.forward).toBeGreaterThan(1.2 * forward);
+  expect(update(checkpointed).flops.forward).toBeLessThan(1.5 * forward);
+  expect(checkpointed.phases.slice(0, -1)).toEqual(plain.phases.slice(0, -1));
 });
 
 test("a LoRA's optimizer is small beside that of the whole UNet, whose reference is a copy", () => {

@@ -17,6 +17,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const noised = bank > 0 ? batch : microBatch;
   const guided = guidanceScale === 1 ? 1 : 2;
   spm.requiresGrad_();
+  spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
   const trained = spm.parameters();
   const [height, width] = latentSize.map((n) =>
     config.resolution === null ? n * vae.factor : config.resolution,

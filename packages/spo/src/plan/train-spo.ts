@@ -2,6 +2,7 @@ import { addLora, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } fr
 import { copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { guidedDenoiser } from "../denoiser.js";
 import type { StepPairs } from "../pairs.js";
+import { Precision } from "../recipes/precision.js";
 import type { TrainSpoConfig } from "../recipes/train-spo-config.js";
 import { spoBatchLoss } from "../spo-loss.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
@@ -19,28 +20,26 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
   const { spm, unet, vae } = models;
   if (!spm) throw new Error("spoJob: the preference model is missing");
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
-  const { reference, trained, around, merged } = policyOf(models, config);
+  const precision = new Precision(config, models);
+  const { reference, trained, off, merged } = policyOf(models, config, precision);
   const frozen = reference === unet ? 0 : bytesOf(reference.parameters());
   const schedule = new NoiseSchedule(scheduler);
   const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
   const guided = config.guidanceScale === 1 ? 1 : 2;
 
-  const denoiserOf = (rows: number, model: UNet2DConditionModel, without: typeof around) =>
+  const denoiserOf = (rows: number, model: UNet2DConditionModel, without: typeof off = (call) => call()) =>
     guidedDenoiser({
       unet: model,
       conditional: blankConditions(rows, models),
       unconditional: blankConditions(1, models),
       guidanceScale: config.guidanceScale,
-      around: without,
+      around: (call) => without(() => precision.around(call)),
     });
   const predict = (rows: number) => (): void =>
     noGrad(() =>
       scope(() => {
         const xt = blankLatents(rows, models);
-        denoiserOf(prompts, unet, undefined).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(
-          xt,
-          500,
-        );
+        denoiserOf(prompts, unet).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(xt, 500);
       }),
     );
 
@@ -60,13 +59,13 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
   const update = (): void =>
     scope(() => {
       const { loss } = spoBatchLoss({
-        policy: denoiserOf(size, unet, undefined),
-        reference: denoiserOf(size, reference, around),
+        policy: denoiserOf(size, unet),
+        reference: denoiserOf(size, reference, off),
         pairs: blankPairs(size, apartInBatch, models),
         schedule,
         ...config,
       });
-      loss.backward();
+      precision.scale(loss).backward();
       for (const parameter of trained) parameter.grad = undefined;
     });
 
@@ -121,18 +120,24 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
 }
 
 /** What learns, and what it must not leave. merged: bytes of the weights that are set aside while a LoRA is added into them. */
-function policyOf(models: PlannedModels, config: TrainSpoConfig) {
+function policyOf(models: PlannedModels, config: TrainSpoConfig, precision: Precision) {
   const { unet } = models;
   if (config.adapter === "lora") {
     const lora = addLora(unet, { rank: config.rank }, new Generator(config.seed));
-    const merged = bytesOf([...lora.layers.values()].map(({ weight }) => weight));
-    const around = <T>(call: () => T): T => lora.without(call);
-    return { reference: unet, trained: lora.parameters(), around, merged };
+    const weights = [...lora.layers.values()].map(({ weight }) => weight);
+    const off = <T>(call: () => T): T => lora.without(call);
+    return {
+      reference: unet,
+      trained: lora.parameters(),
+      off,
+      merged: precision.merges ? bytesOf(weights) : 0,
+    };
   }
   const reference = new UNet2DConditionModel(unet.config);
   if (models.device === "cpu") copyWeights(unet, reference);
+  precision.freeze(reference);
   unet.requiresGrad_();
-  return { reference, trained: unet.parameters(), around: undefined, merged: 0 };
+  return { reference, trained: unet.parameters(), off: undefined, merged: 0 };
 }
 
 /** Pairs of which `apart` have sides with different x_t. */

@@ -1,5 +1,6 @@
 // Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { precisionSettings } from "./precision-config.js";
 
 export const TrainDpoConfig = z.strictObject({
   model: z.string().describe("folder in diffusers layout"),
@@ -48,6 +49,7 @@ export const TrainDpoConfig = z.strictObject({
     .prefault({}),
   warmup: z.int().min(0).default(500).describe("steps until the full learning rate, which then stays"),
   maxGradNorm: z.number().positive().default(1),
+  ...precisionSettings,
   evalPairs: z
     .int()
     .min(0)

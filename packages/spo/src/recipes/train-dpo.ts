@@ -15,7 +15,6 @@ import {
   Adafactor,
   AdamW,
   cat,
-  clipGradNorm,
   copyWeights,
   keep,
   noGrad,
@@ -34,6 +33,7 @@ import { type Denoiser, guidedDenoiser } from "../denoiser.js";
 import { dpoLoss } from "../dpo-loss.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
+import { Precision, weightsDtype } from "./precision.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import type { TrainDpoConfig } from "./train-dpo-config.js";
@@ -68,15 +68,17 @@ export async function* trainDpo(
   config: TrainDpoConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
-  const pipe = loadTextToImage(config.model);
+  const pipe = loadTextToImage(config.model, { dtype: weightsDtype(config) });
   const side = trainingSide(pipe, config.resolution);
-  const policy = config.adapter === "lora" ? loraPolicy(pipe, config) : fullPolicy(pipe);
+  const precision = new Precision(config, pipe);
+  const policy =
+    config.adapter === "lora" ? loraPolicy(pipe, config, precision) : fullPolicy(pipe, precision);
   const { kind, lr, betas, weightDecay } = config.optimizer;
   const optimizer: Optimizer =
     kind === "adafactor"
       ? new Adafactor(policy.trained, { lr, weightDecay })
       : new AdamW(policy.trained, { lr, betas, weightDecay });
-  const state = { modules: { policy: policy.module }, optimizer };
+  const state = { modules: { policy: policy.module }, optimizer, scaler: precision.scaler };
   const meter = new WorkMeter();
 
   const reading = { side, kernel: "bilinear", aheadBytes: config.readAhead << 20 } as const;
@@ -99,14 +101,16 @@ export async function* trainDpo(
           loss += share * result.loss.item();
           accuracy += share * result.accuracy;
           meter.count("unetBackward", result.samples);
-          meter.phase("backward", () => result.loss.mul(share).backward());
+          meter.phase("backward", () => precision.scale(result.loss.mul(share)).backward());
         });
       }
-      const gradNorm = clipGradNorm(policy.trained, config.maxGradNorm);
+      const gradNorm = precision.clipGradNorm(policy.trained, config.maxGradNorm);
       if (Number.isFinite(loss) && Number.isFinite(gradNorm)) {
         optimizer.lr = lr * warmupConstant(step, config);
         meter.phase("optimizer", () => optimizer.step());
         skipped = 0;
+      } else if (precision.overflowed(loss, gradNorm)) {
+        // Left out; `finish` lowers the scale and tells of it.
       } else if (++skipped === MOST_SKIPPED) {
         throw notFinite(skipped, `step ${step + 1}`);
       } else {
@@ -116,7 +120,8 @@ export async function* trainDpo(
         });
       }
       optimizer.zeroGrad();
-      const metrics = { loss, ...(config.objective === "dpo" ? { accuracy } : {}), gradNorm };
+      const scaling = precision.finish(loss, gradNorm);
+      const metrics = { loss, ...(config.objective === "dpo" ? { accuracy } : {}), gradNorm, ...scaling };
       yield* run.step(step + 1, config.steps, metrics, meter.take());
       if (held.length > 0 && run.isDue(step + 1, config.evalEvery, config.steps))
         yield* run.eval(step + 1, evaluate());
@@ -248,31 +253,34 @@ const plain = (
 ): Denoiser =>
   guidedDenoiser({ unet, conditional: conditions, unconditional: conditions, guidanceScale: 1, around });
 
-function loraPolicy(pipe: TextToImage, config: TrainDpoConfig): Policy {
+function loraPolicy(pipe: TextToImage, config: TrainDpoConfig, precision: Precision): Policy {
+  const around = (call: () => Tensor): Tensor => precision.around(call);
   const lora = addLora(pipe.unet, { rank: config.rank }, generatorAt(config.seed, "lora"));
   return {
     trained: lora.parameters(),
     module: lora,
     denoisers: (conditions) => ({
-      policy: plain(pipe.unet, conditions),
-      reference: plain(pipe.unet, conditions, (call) => lora.without(call)),
+      policy: plain(pipe.unet, conditions, around),
+      reference: plain(pipe.unet, conditions, (call) => lora.without(() => around(call))),
     }),
     save: (folder) =>
       saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, { layout: "diffusers" }),
   };
 }
 
-function fullPolicy(pipe: StableDiffusion | StableDiffusionXL): Policy {
+function fullPolicy(pipe: StableDiffusion | StableDiffusionXL, precision: Precision): Policy {
+  const around = (call: () => Tensor): Tensor => precision.around(call);
   const reference = new UNet2DConditionModel(pipe.unet.config);
   copyWeights(pipe.unet, reference);
+  precision.freeze(reference);
   keep(reference.parameters());
   pipe.unet.requiresGrad_();
   return {
     trained: pipe.unet.parameters(),
     module: pipe.unet,
     denoisers: (conditions) => ({
-      policy: plain(pipe.unet, conditions),
-      reference: plain(reference, conditions),
+      policy: plain(pipe.unet, conditions, around),
+      reference: plain(reference, conditions, around),
     }),
     save: (folder) => pipe.save(folder, { dtype: "float16" }),
   };

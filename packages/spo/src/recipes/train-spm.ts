@@ -79,6 +79,7 @@ export async function* trainSpm(
     const held = heldSet && holdsAll(heldSet) ? await all(noiseHeld(heldSet)) : undefined;
 
     spm.requiresGrad_();
+    spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
     const parameters = spm.parameters();
     const { lr, ...rest } = config.optimizer;
     const optimizer = new AdamW(parameters, { lr, ...rest });

@@ -1,5 +1,6 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { precisionSettings } from "./precision-config.js";
 
 export const TrainSpoConfig = z.strictObject({
   model: z
@@ -84,6 +85,7 @@ export const TrainSpoConfig = z.strictObject({
     .describe(
       "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
     ),
+  ...precisionSettings,
   saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
   stripEvery: z
     .int()

@@ -14,7 +14,6 @@ import {
 } from "@spo/diffusion";
 import {
   AdamW,
-  clipGradNorm,
   copyWeights,
   keep,
   noGrad,
@@ -40,6 +39,7 @@ import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-sam
 import { MOST_SKIPPED, notFinite, scoresNotFinite } from "./not-finite.js";
 import { openJudge } from "./open-judge.js";
 import { PairWatch, summarise } from "./pair-watch.js";
+import { Precision, weightsDtype } from "./precision.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
 import { generatorAt } from "./randomness.js";
 import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "./recipe.js";
@@ -84,7 +84,10 @@ async function* rounds(
   givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
   const prompts = readPrompts(config.prompts);
-  const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined });
+  const pipe = loadTextToImage(config.model, {
+    configs: config.configs ?? undefined,
+    dtype: weightsDtype(config),
+  });
   const latentSize = latentSizeOf(pipe, config);
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
   const imageSize = imageSizeOf(pipe, latentSize);
@@ -93,11 +96,15 @@ async function* rounds(
   const meter = new WorkMeter();
   const prepared = keep(noGrad(() => scope(() => judge.prepare(prompts, meter))));
   const conditionsOf = promptConditions(pipe, prompts, imageSize);
-  const policy = config.adapter === "lora" ? loraPolicy(pipe, config, imageSize) : fullPolicy(pipe, config);
+  const precision = new Precision(config, pipe);
+  const policy =
+    config.adapter === "lora"
+      ? loraPolicy(pipe, config, precision, imageSize)
+      : fullPolicy(pipe, config, precision);
 
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
-  const state = { modules: { policy: policy.module }, optimizer };
+  const state = { modules: { policy: policy.module }, optimizer, scaler: precision.scaler };
   const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
   const stripEvery = config.stripEvery ?? epoch;
   const sampleEvery = config.sampleEvery ?? stripEvery;
@@ -172,15 +179,17 @@ async function* rounds(
           loss += share.item();
           ratios.win.push(...result.logRatioWin.detach().toNumbers());
           ratios.lose.push(...result.logRatioLose.detach().toNumbers());
-          backward(share, batch);
+          backward(precision.scale(share), batch);
         });
       }
-      const gradNorm = clipGradNorm(policy.trained, config.maxGradNorm ?? Number.POSITIVE_INFINITY);
+      const gradNorm = precision.clipGradNorm(policy.trained, config.maxGradNorm ?? Number.POSITIVE_INFINITY);
       if (Number.isFinite(loss) && Number.isFinite(gradNorm)) {
         const done = round + (update + 1) / updates;
         optimizer.lr = lr * (config.warmupRounds > 0 ? Math.min(1, done / config.warmupRounds) : 1);
         meter.phase("optimizer", () => optimizer.step());
         skipped = 0;
+      } else if (precision.overflowed(loss, gradNorm)) {
+        // Left out; `finish` lowers the scale and tells of it.
       } else if (++skipped === MOST_SKIPPED) {
         throw notFinite(skipped, `round ${round + 1}`);
       } else {
@@ -196,6 +205,7 @@ async function* rounds(
         gradNorm,
         pairs: places.length,
         ...figures,
+        ...precision.finish(loss, gradNorm),
         progress: (round + (update + 1) / updates) / config.rounds,
       };
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
@@ -300,8 +310,10 @@ const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, nu
 function loraPolicy(
   pipe: TextToImage,
   config: TrainSpoConfig,
+  precision: Precision,
   [height, width]: readonly [number, number],
 ): Policy {
+  const around = (call: () => Tensor): Tensor => precision.around(call);
   const lora: Lora = addLora(pipe.unet, { rank: config.rank }, generatorAt(config.seed, "lora"));
   return {
     trained: lora.parameters(),
@@ -309,11 +321,11 @@ function loraPolicy(
     denoisers: (conditions) => {
       const shared = { unet: pipe.unet, ...conditions, guidanceScale: config.guidanceScale };
       return {
-        policy: guidedDenoiser(shared),
-        reference: guidedDenoiser({ ...shared, around: (call) => lora.without(call) }),
+        policy: guidedDenoiser({ ...shared, around }),
+        reference: guidedDenoiser({ ...shared, around: (call) => lora.without(() => around(call)) }),
       };
     },
-    sampling: (fn) => lora.merged(fn),
+    sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
     save: (folder) =>
       saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, {
         layout: config.loraLayout,
@@ -330,15 +342,21 @@ function settingsOf(config: TrainSpoConfig): object {
   return { ...Object.fromEntries(kept), judge: basename(config.judge) };
 }
 
-function fullPolicy(pipe: StableDiffusion | StableDiffusionXL, config: TrainSpoConfig): Policy {
+function fullPolicy(
+  pipe: StableDiffusion | StableDiffusionXL,
+  config: TrainSpoConfig,
+  precision: Precision,
+): Policy {
+  const around = (call: () => Tensor): Tensor => precision.around(call);
   const reference = new UNet2DConditionModel(pipe.unet.config);
   copyWeights(pipe.unet, reference);
+  precision.freeze(reference);
   pipe.unet.requiresGrad_();
   return {
     trained: pipe.unet.parameters(),
     module: pipe.unet,
     denoisers: (conditions) => {
-      const shared = { ...conditions, guidanceScale: config.guidanceScale };
+      const shared = { ...conditions, guidanceScale: config.guidanceScale, around };
       return {
         policy: guidedDenoiser({ unet: pipe.unet, ...shared }),
         reference: guidedDenoiser({ unet: reference, ...shared }),

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import {
   type Ema,
+  type LossScaler,
   noGrad,
   type Optimizer,
   openSafetensors,
@@ -15,15 +16,18 @@ export interface TrainingState {
   modules: Readonly<Record<string, { namedParameters(): Map<string, Tensor> }>>;
   optimizer: Optimizer;
   ema?: Ema;
+  /** Of a training in float16. */
+  scaler?: LossScaler;
 }
 
-function tensorsOf({ modules, optimizer, ema }: TrainingState): Map<string, Tensor> {
+function tensorsOf({ modules, optimizer, ema, scaler }: TrainingState): Map<string, Tensor> {
   const found = new Map<string, Tensor>();
   for (const [name, module] of Object.entries(modules)) {
     for (const [key, value] of module.namedParameters()) found.set(`${name}/${key}`, value);
   }
   for (const [key, value] of optimizer.state()) found.set(`optimizer/${key}`, value);
   for (const [key, value] of ema?.state() ?? []) found.set(`ema/${key}`, value);
+  for (const [key, value] of scaler?.state() ?? []) found.set(`scaler/${key}`, value);
   return found;
 }
 

@@ -59,8 +59,21 @@ export abstract class Module {
       const changed = noGrad(() =>
         parameter.detach().to({ device, dtype: isFloating(parameter.dtype) ? dtype : undefined }),
       );
-      set(parameter, changed, parameter.requiresGrad);
+      set(parameter, changed);
     }
+    return this;
+  }
+
+  /**
+   * Puts all convolution kernels below into an order, in place: the maps follow it. Shapes and values stay. Loading has put a CPU's into
+   * channels-last order already.
+   */
+  arrange_(format: "contiguous" | "channels_last"): this {
+    noGrad(() => {
+      for (const parameter of this.parameters()) {
+        if (parameter.ndim === 4) replace(parameter, parameter.detach().contiguous({ memoryFormat: format }));
+      }
+    });
     return this;
   }
 
@@ -79,11 +92,17 @@ export function parameter(shape: readonly number[]): Tensor {
   return keep(empty(shape, { device: "meta" }));
 }
 
-function set(parameter: Tensor, value: Tensor, requiresGrad = false): void {
+function set(parameter: Tensor, value: Tensor): void {
+  replace(parameter, value);
+  arrange(parameter);
+}
+
+/** The parameter's handle is to mean other memory; whether it learns stays. */
+function replace(parameter: Tensor, value: Tensor): void {
+  const learns = parameter.requiresGrad;
   parameter.assign(value);
   value.dispose();
-  arrange(parameter);
-  if (requiresGrad) parameter.requiresGrad = true;
+  if (learns) parameter.requiresGrad = true;
 }
 
 /**
@@ -92,9 +111,7 @@ function set(parameter: Tensor, value: Tensor, requiresGrad = false): void {
  */
 function arrange(parameter: Tensor): void {
   if (parameter.ndim !== 4 || parameter.device !== "cpu") return;
-  const ordered = parameter.contiguous({ memoryFormat: "channels_last" });
-  parameter.assign(ordered);
-  ordered.dispose();
+  replace(parameter, parameter.detach().contiguous({ memoryFormat: "channels_last" }));
 }
 
 export interface LoadOptions {

@@ -1,0 +1,87 @@
+// How a training computes: dtype, loss scale, checkpointing, memory format.
+import type { AutoencoderKL, UNet2DConditionModel } from "@spo/diffusion";
+import { autocast, clipGradNorm, LossScaler, type Module, type Tensor } from "@spo/torch";
+
+export interface PrecisionSettings {
+  dtype: "float32" | "bfloat16" | "float16";
+  gradientCheckpointing: boolean;
+  memoryFormat: "contiguous" | "channels_last" | null;
+}
+
+/** What the UNet's weights are loaded as: where they learn they stay float32, and only their products are in half precision. */
+export const weightsDtype = ({
+  dtype,
+  adapter,
+}: Pick<PrecisionSettings, "dtype"> & { adapter: "lora" | "full" }) =>
+  adapter === "lora" ? dtype : "float32";
+
+/**
+ * Mixed precision as PyTorch's `accelerate` has it: autocast around the UNet, the loss and what learns in float32; float16 scales the loss,
+ * and an update whose gradients overflow is left out. Source: Micikevicius et al. 2018.
+ */
+export class Precision {
+  readonly #dtype: PrecisionSettings["dtype"];
+  readonly #device: string;
+  readonly #memoryFormat: PrecisionSettings["memoryFormat"];
+  /** Of float16. To be saved with the optimizer. */
+  readonly scaler: LossScaler | undefined;
+
+  /** Arranges the models as the settings say. */
+  constructor(
+    { dtype, gradientCheckpointing, memoryFormat }: PrecisionSettings,
+    { unet, vae }: { unet: UNet2DConditionModel; vae: AutoencoderKL },
+  ) {
+    this.#dtype = dtype;
+    this.#memoryFormat = memoryFormat;
+    const { device } = unet.conv_in.weight;
+    this.#device = device === "meta" ? "cpu" : device; // a rehearsal; without autocast, whose casts it does not see
+    this.scaler = dtype === "float16" ? new LossScaler({ device: this.#device }) : undefined;
+    unet.gradientCheckpointing = gradientCheckpointing;
+    if (memoryFormat) for (const model of [unet, vae]) model.arrange_(memoryFormat);
+  }
+
+  /** Whether an adapter may be added into the weights for sampling: half precision would lose its bits. */
+  get merges(): boolean {
+    return this.#dtype === "float32";
+  }
+
+  /** Converts a model that does not learn. */
+  freeze(model: Module): void {
+    model.to({ dtype: this.#dtype });
+    if (this.#memoryFormat) model.arrange_(this.#memoryFormat);
+  }
+
+  /** Calls the UNet. */
+  around(call: () => Tensor): Tensor {
+    return this.#dtype === "float32" ? call() : autocast({ device: this.#device, dtype: this.#dtype }, call);
+  }
+
+  /** The loss that backward starts from. */
+  scale(loss: Tensor): Tensor {
+    return this.scaler?.scale(loss) ?? loss;
+  }
+
+  /** `clipGradNorm` of the gradients without their scale. */
+  clipGradNorm(parameters: readonly Tensor[], maxNorm: number): number {
+    this.scaler?.unscale(parameters);
+    return clipGradNorm(parameters, maxNorm);
+  }
+
+  /** After the update or in its place. Gives its figures for the step's event. */
+  finish(loss: number, gradNorm: number): { lossScale?: number; overflow?: number } {
+    if (!this.scaler) return {};
+    const figures = { lossScale: this.scaler.value, overflow: Number(this.overflowed(loss, gradNorm)) };
+    this.scaler.update();
+    return figures;
+  }
+
+  /** Whether gradients that are not finite are the scale's doing, which the next update will have lower. */
+  overflowed(loss: number, gradNorm: number): boolean {
+    return (
+      this.scaler !== undefined &&
+      this.scaler.value > 1 &&
+      Number.isFinite(loss) &&
+      !Number.isFinite(gradNorm)
+    );
+  }
+}
