@@ -1,11 +1,17 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { readSafetensors } from "@spo/torch";
+import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { TrainDpoConfig, trainDpo } from "spo/recipes";
 import { computedPart, listCheckpoints, Run, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cli, type Ended, startCli, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+
+const EXAMPLE = fileURLToPath(new URL("../examples/emoji", import.meta.url));
 
 let folder: string;
 let world: TinyWorld;
@@ -46,6 +52,21 @@ const loraOf = (name: string): [string, number[]][] =>
   [...readSafetensors(join(folder, name, "model", "pytorch_lora_weights.safetensors"))].map(
     ([key, value]) => [key, value.toNumbers()],
   );
+
+/** The first training pairs of the example that are of real artwork over a sample. */
+async function fewRealPairs(path: string, count: number): Promise<void> {
+  const columns = ["caption", "jpg_0", "jpg_1", "label_0", "label_1", "num_example_per_prompt", "split"];
+  const file = await asyncBufferFromFile(join(EXAMPLE, "data", "pairs.parquet"));
+  const all = await parquetReadObjects({ file, utf8: false, columns: [...columns, "kind"] });
+  const rows = all.filter(({ split, kind }) => split === "train" && kind === "real").slice(0, count);
+  const types = ["STRING", "BYTE_ARRAY", "BYTE_ARRAY", "DOUBLE", "DOUBLE", "INT32", "STRING"] as const;
+  const columnData = columns.map((name, i) => ({
+    name,
+    data: rows.map((row) => row[name]),
+    type: types[i] as (typeof types)[number],
+  }));
+  writeFileSync(path, new Uint8Array(parquetWriteBuffer({ columnData })));
+}
 
 describe("Diffusion-DPO", () => {
   test("starts at ln 2, measures held-out pairs, and counts the passes that the loss needs", async () => {
@@ -123,7 +144,87 @@ describe("Diffusion-DPO", () => {
     expect(skipped).toHaveLength(9);
   });
 
+  test("on a few real pairs comes to prefer the winners: its loss on fixed noise falls, its implicit accuracy rises", async () => {
+    await fewRealPairs(join(folder, "few.parquet"), 8);
+    await train("learns", {
+      ...{ model: join(EXAMPLE, "model"), pairs: [join(folder, "few.parquet")], adapter: "full" },
+      ...{ steps: 9, batch: 8, microBatch: 8, warmup: 3, mirror: false, emptyPrompts: 0, beta: 200 },
+      ...{ optimizer: { lr: 1e-4 }, evalPairs: 8, evalSplit: "train", evalEvery: 3, saveEvery: 9 },
+    });
+    const held = eventsOf("learns").flatMap((event) => (event.type === "eval" ? [event.metrics] : []));
+    const losses = held.map(({ loss }) => loss as number);
+    expect(losses[0]).toBeCloseTo(Math.LN2, 4);
+    expect([...losses].sort((x, y) => y - x)).toEqual(losses);
+    expect(losses.at(-1)).toBeLessThan(0.5 * Math.LN2);
+    expect(held.at(-1)?.accuracy).toBeGreaterThanOrEqual(7 / 8);
+  });
+
   test("names every pair that it cannot be trained on", async () => {
     await expect(train("none", { split: "tset" })).rejects.toThrow(/no pair of the split tset/);
+  });
+});
+
+describe.each([
+  ["sd15", "--adapter lora --rank 2 --optimizer.lr 1e-3"],
+  ["sdxl", "--adapter full --optimizer.kind adafactor --optimizer.lr 1e-4"],
+] as const)("train dpo on %s by the command line, with %s", (family, settings) => {
+  let models: TinyWorld;
+  beforeAll(async () => {
+    models = family === "sd15" ? world : await makeTinyWorld(join(folder, family), family);
+  });
+
+  const command = (run: string): string[] => [
+    ...words(`train dpo --steps 12 --batch 4 --microBatch 2 --warmup 2 --saveEvery 3 ${settings}`),
+    ...["--evalPairs", "4", "--evalEvery", "6", "--model", models.model, "--pairs", models.pairs],
+    ...["--run", join(folder, `${family}-${run}`)],
+  ];
+
+  /** Events without times and paths, and every byte of the last state and of the result. */
+  function outcomeOf(run: string): object {
+    const at = join(folder, `${family}-${run}`);
+    const { events, checkpoints } = readRun(at);
+    const bytes = (path: string): string => readFileSync(path).toString("base64");
+    const output = join(at, "model", ...(settings.includes("full") ? ["unet"] : []));
+    return {
+      events: computedPart(events).map((event) =>
+        event.type === "done" ? { ...event, result: null } : event,
+      ),
+      result: readdirSync(output)
+        .filter((name) => name.endsWith(".safetensors"))
+        .map((name) => bytes(join(output, name))),
+      state: bytes(join(checkpoints.at(-1)?.folder as string, "training-state.safetensors")),
+    };
+  }
+
+  test("starts at ln 2 and leaves a result that is finite", async () => {
+    const ended: Ended = await cli(command("whole"));
+    expect(ended.stderr).toContain("finished");
+    expect(ended.code).toBe(0);
+    const steps = metricsOf(`${family}-whole`);
+    expect(steps).toHaveLength(12);
+    expect(steps[0]?.loss).toBeCloseTo(Math.LN2, 3);
+    const { result } = outcomeOf("whole") as { result: string[] };
+    expect(result).toHaveLength(1);
+  });
+
+  test("killed at random moments and resumed computes, bit for bit, what the unbroken run did", async () => {
+    const moments: string[] = [];
+    for (let kill = 0; kill < 2; kill++) {
+      const started = startCli([...command("killed"), "--json"]);
+      const events = 2 + Math.floor(Math.random() * 6);
+      moments.push(`${events} events`);
+      let seen = 0;
+      const reached = new Promise<void>((resolve) => {
+        started.process.stdout?.on("data", (text: string) => {
+          seen += text.split("\n").length - 1;
+          if (seen >= events) resolve();
+        });
+      });
+      await Promise.race([reached, started.ended]);
+      started.process.kill("SIGKILL");
+      await started.ended;
+    }
+    expect((await cli(command("killed"))).code).toBe(0);
+    expect(outcomeOf("killed"), `killed after ${moments.join(", ")}`).toEqual(outcomeOf("whole"));
   });
 });
