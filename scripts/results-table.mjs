@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { say } from "../native/lib/say.js";
+import { comparisonTable } from "./results-table/comparison.mjs";
 import { withTable } from "./results-table/marked.mjs";
 import { qualityTable } from "./results-table/quality.mjs";
 import { speedTable } from "./results-table/speed.mjs";
@@ -17,6 +18,10 @@ const path = join(root, "README.md");
 const before = readFileSync(path, "utf8");
 const after = [
   /** @type {const} */ (["quality", qualityTable(resultsIn("examples/emoji/results"))]),
+  /** @type {const} */ ([
+    "comparison",
+    comparisonTable(resultsIn("examples/emoji/results").get("comparison")),
+  ]),
   /** @type {const} */ (["speed", speedTable(resultsIn("bench/results"))]),
 ].reduce((text, [name, table]) => withTable(text, name, table), before);
 

@@ -1,5 +1,6 @@
 // @ts-check
 import { expect, test } from "vitest";
+import { comparisonTable } from "./comparison.mjs";
 import { withTable } from "./marked.mjs";
 import { qualityTable } from "./quality.mjs";
 import { speedTable } from "./speed.mjs";
@@ -93,4 +94,38 @@ test("only what stands between the markers is replaced, and a text without them 
   const text = "before\n<!-- quality:begin, by a script -->\nold\n<!-- quality:end -->\nafter";
   expect(withTable(text, "quality", "new")).toBe(text.replace("old", "new"));
   expect(() => withTable("no markers", "quality", "new")).toThrow(/markers/);
+});
+
+test("a comparison shows each method's wins and who is sooner as good, and says never where it never is", () => {
+  const row = (/** @type {"base" | "dpo" | "spo"} */ name) => ({
+    name,
+    score: estimate(-1.5),
+    ...(name === "base"
+      ? {}
+      : {
+          wins: estimate(0.7),
+          signTest: { byImage: 1e-9, byPrompt: 0.021 },
+          seeds: [{ seed: 0, wins: 0.68 }],
+        }),
+  });
+  const lead = { withPreference: true, bySeed: [] };
+  const table = comparisonTable({
+    rows: [row("base"), row("dpo"), row("spo")],
+    spoOverDpo: estimate(0.66),
+    counts: { images: 240, prompts: 16, seeds: 1 },
+    leads: [
+      { ...lead, spending: "seconds", method: "spo", over: "dpo", lead: { other: 400, own: 200, ratio: 2 } },
+      { ...lead, spending: "seconds", method: "dpo", over: "spo", lead: { other: 500, spent: 540 } },
+      { ...lead, spending: "teraFlops", method: "spo", over: "dpo" },
+    ],
+    work: [{ stage: "SPO, one run", seconds: 300.4, teraFlops: 1 }],
+    provenance: { processor: "a machine", date: "2026-01-01" },
+  });
+  const lines = table.split("\n");
+  expect(lines[0]).toBe("|  | base | Diffusion-DPO | SPO |");
+  expect(lines[3]).toBe("| better than the base, same noise |  | 70 % (60–80) | 70 % (60–80) |");
+  expect(table).toContain("< 0.0001; 0.021");
+  expect(table).toContain("| never in 540 (500) | 200 (400; ×2) |");
+  expect(table).toContain("of SPO for 300 s");
+  expect(comparisonTable(undefined)).toMatch(/npm run spo -- compare/);
 });

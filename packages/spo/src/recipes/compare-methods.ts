@@ -282,6 +282,7 @@ export async function* compareMethods(
             ...common,
             rounds: ENDLESS,
             stripEvery: ENDLESS,
+            samples: 0,
             spm: spmConfig.output,
             prompts: config.prompts,
             ...merged(config.spo, settings),

@@ -1,0 +1,81 @@
+// @ts-check
+// Base, Diffusion-DPO and SPO side by side, from the comparison.json of `spo compare`.
+import { markdownTable } from "./marked.mjs";
+
+/** @typedef {{ value: number, low: number, high: number }} Estimate */
+/**
+ * @typedef {{ name: "base" | "dpo" | "spo", score: Estimate, wins?: Estimate, onPrompt?: Estimate,
+ *   signTest?: { byImage: number, byPrompt: number }, seeds?: { seed: number, wins: number }[] }} Row
+ */
+/** @typedef {{ other: number, own?: number, ratio?: number, spent?: number }} Lead */
+/**
+ * @typedef {{ rows: Row[], spoOverDpo: Estimate, counts: { images: number, prompts: number, seeds: number },
+ *   leads: { spending: string, withPreference: boolean, method: string, over: string, lead?: Lead, bySeed: (number | null)[] }[],
+ *   work: { stage: string, seconds: number, teraFlops: number }[], provenance: Record<string, string | number> }} Facts
+ */
+
+const MAKE =
+  "No comparison is committed yet. `npm run spo -- compare` makes it: copy `comparison.json` and `comparison.png` to " +
+  "`examples/emoji/results/`, then run `npm run results`.";
+
+const NAMES = /** @type {const} */ ({ base: "base", dpo: "Diffusion-DPO", spo: "SPO" });
+
+/**
+ * @param {Facts | undefined} facts
+ * @returns {string}
+ */
+export function comparisonTable(facts) {
+  if (!facts) return MAKE;
+  const { rows, counts, work, provenance } = facts;
+  const of = (/** @type {(row: Row) => string} */ cell) => rows.map(cell);
+  const lines = [
+    ["judge, held-out prompts ↑", ...of(({ score }) => estimate(score))],
+    ["better than the base, same noise", ...of(({ wins }) => share(wins))],
+    ["by seed", ...of(({ seeds }) => (seeds ?? []).map(({ wins }) => `${percent(wins)} %`).join(", "))],
+    [
+      "sign test, p: by image; by prompt",
+      ...of(({ signTest }) =>
+        signTest ? `${probability(signTest.byImage)}; ${probability(signTest.byPrompt)}` : "",
+      ),
+    ],
+    ["on-prompt accuracy ↑", ...of(({ onPrompt }) => share(onPrompt))],
+    ...["seconds", "teraFlops"].map((spending) => {
+      const unit = spending === "seconds" ? "seconds" : "TFLOP";
+      return [
+        `${unit} until as good as the other at its best (the other's; ratio)`,
+        "",
+        ...["dpo", "spo"].map((method) => lead(facts, method, spending)),
+      ];
+    }),
+  ];
+  const stage = (/** @type {string} */ start) => work.find((one) => one.stage.startsWith(start));
+  const seconds = (/** @type {string} */ start) => Math.round(stage(start)?.seconds ?? 0);
+  const told =
+    `SPO preferred to Diffusion-DPO in ${share(facts.spoOverDpo)} of same-noise pairs. ${counts.images} images of each run, of ` +
+    `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. Each run of Diffusion-DPO trained for ` +
+    `${seconds("Diffusion-DPO")} s, of SPO for ${seconds("SPO")} s after ${seconds("preference")} s of its preference model, which count in the ratios. ` +
+    `Made by \`npm run spo -- compare\`; ${provenance.processor}, ${provenance.date}.`;
+  return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
+}
+
+/** @param {Facts} facts @param {string} method @param {string} spending */
+function lead({ leads }, method, spending) {
+  const found = leads.find(
+    (one) => one.spending === spending && one.withPreference && one.method === method,
+  )?.lead;
+  if (!found) return "the other is never better than the base";
+  if (found.own === undefined) return `never in ${short(found.spent ?? 0)} (${short(found.other)})`;
+  return `${short(found.own)} (${short(found.other)}; ×${short(found.ratio ?? 0)})`;
+}
+
+const short = (/** @type {number} */ value) => String(Number(value.toPrecision(3))).replace("-", "−");
+const percent = (/** @type {number} */ value) => (100 * value).toFixed(0);
+const probability = (/** @type {number} */ p) => (p < 1e-4 ? "< 0.0001" : String(Number(p.toPrecision(2))));
+
+/** `−0.74 (−1.2 to −0.28)`. @param {Estimate} value */
+const estimate = ({ value, low, high }) =>
+  `${short(value)} (${short(low)}${low < 0 ? " to " : "–"}${short(high)})`;
+
+/** `71 % (65–77)`. @param {Estimate | undefined} value */
+const share = (value) =>
+  value ? `${percent(value.value)} % (${percent(value.low)}–${percent(value.high)})` : "";
