@@ -30,6 +30,7 @@ export {
   resample,
   type StepComparison,
 } from "./resampler.js";
+export { rewardJudge } from "./reward-judge.js";
 export { type PromptedCandidates, scoreJudge } from "./score-judge.js";
 export {
   fromClip,

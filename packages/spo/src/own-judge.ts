@@ -1,17 +1,13 @@
 // A judge in a file of the user's.
 import { existsSync } from "node:fs";
-import { register } from "node:module";
-import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { UserError } from "@spo/torch";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
+import { importOwn } from "./own-module.js";
 
 /** What a judge's file exports by default: a judge, or what makes one for a model. */
 export type JudgeExport =
   | StepAwareJudge
   | ((context: JudgeContext) => StepAwareJudge | Promise<StepAwareJudge>);
-
-let registered = false;
 
 /**
  * Loads the judge that a .ts, .mts, .js or .mjs file exports by default. The file is run: it is the user's own code.
@@ -26,11 +22,9 @@ export async function ownJudge(path: string, context: JudgeContext): Promise<Ste
       cause,
     });
   if (!existsSync(path)) throw fault("does not exist.");
-  if (!registered) register("./own-judge-hooks.js", import.meta.url);
-  registered = true;
   let found: unknown;
   try {
-    found = (await import(pathToFileURL(resolve(path)).href)).default;
+    found = await importOwn(path);
     if (typeof found === "function") found = await (found as (context: JudgeContext) => unknown)(context);
   } catch (error) {
     if (error instanceof UserError) throw error;

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
-import { extname, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { extname } from "node:path";
 import { UserError } from "@spo/torch/files";
 import type { z } from "zod";
+import { importOwn, isModulePath } from "../own-module.js";
 import { nearest } from "./nearest.js";
 import { lastPartOf, parseOverrides } from "./overrides.js";
 import { keysAt, settingsOf } from "./settings.js";
@@ -63,17 +63,11 @@ export async function readConfigFile(path: string, presets: readonly string[] = 
   let config: unknown;
   try {
     if (kind === ".json") config = JSON.parse(readFileSync(path, "utf8"));
-    else if ([".mjs", ".js", ".ts", ".mts"].includes(kind))
-      config = (await import(pathToFileURL(resolve(path)).href)).default;
+    else if (isModulePath(path)) config = await importOwn(path);
     else throw fault(`${path}: a config is a .json, .js, .mjs or .ts file.`);
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
-    const hint =
-      code === "ERR_UNKNOWN_FILE_EXTENSION"
-        ? "This Node does not read TypeScript: Node 22.18 and later do."
-        : undefined;
-    throw fault(`${path} cannot be read: ${message}`, hint, error);
+    throw fault(`${path} cannot be read: ${(error as Error).message}`, undefined, error);
   }
   if (!isRecord(config))
     throw fault(

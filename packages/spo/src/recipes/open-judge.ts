@@ -2,7 +2,10 @@ import { type ClipTokenizer, type StableDiffusion, StableDiffusionXL } from "@sp
 import { scope, UserError } from "@spo/torch";
 import { type JudgeContext, SpmJudge, type StepAwareJudge } from "../judge.js";
 import { ownJudge } from "../own-judge.js";
+import { isModulePath } from "../own-module.js";
 import { RandomJudge } from "../random-judge.js";
+import { openRewardJudge } from "../reward-judge.js";
+import { parseRewardSpec, REWARDS, type RewardSpec } from "../rewards/index.js";
 import { loadSpm, type SpmConfig } from "../spm.js";
 import { generatorAt } from "./randomness.js";
 import type { TrainSpoConfig } from "./train-spo-config.js";
@@ -38,7 +41,8 @@ async function namedJudge(
 ): Promise<StepAwareJudge> {
   if (judge === "random")
     return new RandomJudge((round) => generatorAt(seed, "random judge", round)) as StepAwareJudge;
-  if (judge !== "spm") return ownJudge(judge, context);
+  if (isModulePath(judge)) return ownJudge(judge, context);
+  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), tokenizerOf(pipe));
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
@@ -54,6 +58,20 @@ async function namedJudge(
 /** Of both families the first tokenizer is CLIP's, as the preference model's is. */
 const tokenizerOf = (pipe: Pipe): ClipTokenizer =>
   pipe instanceof StableDiffusionXL ? pipe.parts.tokenizer : pipe.tokenizer;
+
+/** Throws a UserError (`USAGE`) for what is the name of no judge. */
+function rewardSpecOf(judge: string): RewardSpec {
+  try {
+    return parseRewardSpec(judge);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`There is no judge ${JSON.stringify(judge)}.`, {
+      code: "CONFIG",
+      hint: `A judge is spm, random, a file as ./my-judge.ts, or a reward with its place as pickscore:./PickScore_v1 (${REWARDS.join(", ")}).`,
+      cause: error,
+    });
+  }
+}
 
 /** A preference model that was trained on other tokens would read other words. */
 function refuseOtherTokens({ text_config: text }: SpmConfig, folder: string, tokenizer: ClipTokenizer): void {

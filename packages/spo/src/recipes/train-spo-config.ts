@@ -37,7 +37,7 @@ export const TrainSpoConfig = z.strictObject({
     .string()
     .default("spm")
     .describe(
-      "spm; a file of yours, ./my-judge.ts; or random, a control: scores are drawn, everything else is equal",
+      "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal",
     ),
   judgedAt: z
     .enum(["reached", "born"])

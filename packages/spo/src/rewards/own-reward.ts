@@ -1,13 +1,11 @@
 import { existsSync } from "node:fs";
-import { basename, extname, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { basename, extname } from "node:path";
 import { UserError } from "@spo/torch/files";
+import { importOwn, isModulePath } from "../own-module.js";
 import type { Reward } from "./reward.js";
 
-const MODULES = [".js", ".mjs", ".ts", ".mts"];
-
 /** Whether a spec names a module of the user's own. */
-export const isModule = (path: string): boolean => MODULES.includes(extname(path));
+export const isModule = isModulePath;
 
 /**
  * A user's own reward: the default export of a module, an object with `score`, or a function that makes one (also later).
@@ -21,16 +19,13 @@ export async function loadOwnReward(path: string): Promise<Reward> {
     throw bad("does not exist", "Give the path of a module whose default export is a reward.");
   let made: unknown;
   try {
-    const { default: exported } = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+    const exported = await importOwn(path);
     made = await (typeof exported === "function" ? (exported as () => unknown)() : exported);
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
     throw bad(
-      `does not load: ${message}`,
-      code === "ERR_UNKNOWN_FILE_EXTENSION"
-        ? "This Node does not read TypeScript: Node 22.18 and later do."
-        : "It is run as a module; try it alone with node.",
+      `does not load: ${(error as Error).message}`,
+      "It is run as a module; try it alone with node.",
       error,
     );
   }

@@ -1,4 +1,4 @@
-// Module hooks for a user's judge: TypeScript is read on every Node, and `spo` and `@spo/…` are the ones that run, wherever the file lies.
+// Module hooks for files of the user: TypeScript is read on every Node, and `spo` and `@spo/…` are the ones that run, wherever the file lies.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
