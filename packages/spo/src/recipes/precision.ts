@@ -1,5 +1,5 @@
 // How a training computes: dtype, loss scale, checkpointing, memory format.
-import type { AutoencoderKL, UNet2DConditionModel } from "@spo/diffusion";
+import type { UNet2DConditionModel } from "@spo/diffusion";
 import { autocast, clipGradNorm, LossScaler, type Module, type Tensor } from "@spo/torch";
 
 export interface PrecisionSettings {
@@ -29,7 +29,7 @@ export class Precision {
   /** Arranges the models as the settings say. */
   constructor(
     { dtype, gradientCheckpointing, memoryFormat }: PrecisionSettings,
-    { unet, vae }: { unet: UNet2DConditionModel; vae: AutoencoderKL },
+    { unet, vae }: { unet: UNet2DConditionModel; vae: Module },
   ) {
     this.#dtype = dtype;
     this.#memoryFormat = memoryFormat;
