@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readSafetensors } from "@spo/torch";
+import { readSafetensors, tensor, writeSafetensors } from "@spo/torch";
 import { checkCheckpoint, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, words } from "./cli.js";
@@ -119,6 +119,167 @@ describe("a bad model exits with 4", () => {
     const model = copyOfModel("no-json");
     writeFileSync(join(model, "vae", "config.json"), "{");
     expect((await cli(spo("no-json-run", "--model", model))).code).toBe(4);
+  });
+});
+
+describe("spo sample says what, where and what to do, and writes nothing,", () => {
+  const sample = (...args: string[]) =>
+    cli(["sample", "a red apple", "--steps", "2", "--out", at("never"), ...args]);
+  const unet = "unet/diffusion_pytorch_model.safetensors";
+  /** Writes the header of a safetensors file anew. */
+  function rewrite(path: string, change: (header: Record<string, Entry>) => object | string): void {
+    const bytes = readFileSync(path);
+    const end = 8 + Number(bytes.readBigUInt64LE(0));
+    const changed = change(JSON.parse(bytes.subarray(8, end).toString()));
+    const text = Buffer.from(typeof changed === "string" ? changed : JSON.stringify(changed));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(text.length));
+    writeFileSync(path, Buffer.concat([length, text, bytes.subarray(end)]));
+  }
+  interface Entry {
+    dtype: string;
+    shape: number[];
+    data_offsets: [number, number];
+  }
+
+  test.each<[string, number, (model: string) => void, RegExp, RegExp]>([
+    [
+      "for weights that overlap",
+      4,
+      (model) =>
+        rewrite(join(model, unet), (header) => {
+          const [first, second] = Object.keys(header).filter((name) => name !== "__metadata__");
+          return { ...header, [first as string]: header[second as string] };
+        }),
+      /a hole or an overlap/,
+      /Copy or download it again/,
+    ],
+    [
+      "for weights beyond the file",
+      4,
+      (model) =>
+        rewrite(join(model, unet), (header) => ({
+          ...header,
+          "conv_in.bias": { dtype: "F32", shape: [2 ** 38], data_offsets: [0, 2 ** 40] },
+        })),
+      /not a whole safetensors file/,
+      /Copy or download it again/,
+    ],
+    [
+      "for a name that stands twice",
+      4,
+      (model) =>
+        rewrite(join(model, unet), (header) => {
+          const text = JSON.stringify(header);
+          return `${text.slice(0, -1)},"conv_in.bias":${JSON.stringify(header["conv_in.bias"])}}`;
+        }),
+      /a name stands twice/,
+      /Copy or download it again/,
+    ],
+    [
+      "for a weight named __proto__",
+      4,
+      (model) =>
+        rewrite(join(model, unet), (header) =>
+          JSON.stringify(header).replace('"conv_in.bias"', '"__proto__"'),
+        ),
+      /__proto__ +in the file, not in the model/,
+      /config\.json that came with it/,
+    ],
+    [
+      "for a header of more than 100 MB",
+      4,
+      (model) => rewrite(join(model, unet), (header) => JSON.stringify(header) + " ".repeat(100_000_001)),
+      /its header claims 100\d{6} bytes/,
+      /Copy or download it again/,
+    ],
+    [
+      "for a shard that is missing",
+      4,
+      (model) => {
+        const index = join(model, "unet", "diffusion_pytorch_model.safetensors.index.json");
+        writeFileSync(
+          index,
+          JSON.stringify({
+            weight_map: { "conv_in.bias": "diffusion_pytorch_model-00001-of-00002.safetensors" },
+          }),
+        );
+        rmSync(join(model, unet));
+      },
+      /00001-of-00002\.safetensors +this shard is missing/,
+      /Copy or download the whole folder again/,
+    ],
+    [
+      "for a scheduler that is not here",
+      3,
+      (model) =>
+        writeFileSync(
+          join(model, "scheduler", "scheduler_config.json"),
+          '{ "_class_name": "UniPCMultistepScheduler" }',
+        ),
+      /UniPCMultistepScheduler, which is not supported/,
+      /ddim, euler, euler-ancestral, dpmpp-2m, pndm/,
+    ],
+    [
+      "for a folder without model_index.json",
+      4,
+      (model) => rmSync(join(model, "model_index.json")),
+      /no model_index\.json/,
+      /Give the folder that holds unet/,
+    ],
+  ])("%s", async (name, code, damage, what, hint) => {
+    const model = copyOfModel(name.replaceAll(" ", "-"));
+    damage(model);
+    const ended = await sample("--model", model);
+    expect(ended).toMatchObject({ code, stdout: "" });
+    expect(ended.stderr).toMatch(what);
+    expect(ended.stderr).toMatch(hint);
+    expect(existsSync(at("never"))).toBe(false);
+  });
+
+  test.each<[string, number, string[], RegExp]>([
+    [
+      "a size that the VAE does not divide",
+      2,
+      ["--width", "18"],
+      /18×16: .*multiples of 4[\s\S]*nearest is 20×16/,
+    ],
+    ["a prompt file that is a folder", 4, ["--from", "."], /is a folder, not a prompt file/],
+    ["a weight that is no number", 2, ["--lora", "x.safetensors:1.2.3"], /1\.2\.3 is no weight/],
+    ["a LoRA that is none", 4, ["--lora", "PROMPTS"], /prompts\.txt: not a whole safetensors file/],
+    [
+      "a LoRA with names of another model",
+      4,
+      ["--lora", "OTHER"],
+      /lora_unet_mid_block_9_to_q\.alpha +no layer/,
+    ],
+  ])("for %s", async (_, code, args, what) => {
+    writeSafetensors(at("other.safetensors"), {
+      "lora_unet_mid_block_9_to_q.alpha": tensor(1),
+      "lora_unet_mid_block_9_to_q.lora_down.weight": tensor([[1, 2]]),
+      "lora_unet_mid_block_9_to_q.lora_up.weight": tensor([[1], [2]]),
+    });
+    const places: Record<string, string> = { PROMPTS: world.prompts, OTHER: at("other.safetensors") };
+    const ended = await sample("--model", world.model, ...args.map((arg) => places[arg] ?? arg));
+    expect(ended).toMatchObject({ code, stdout: "" });
+    expect(ended.stderr).toMatch(what);
+    expect(existsSync(at("never"))).toBe(false);
+  });
+
+  test("for a place that is a file, before it samples", async () => {
+    const ended = await sample("--model", world.model, "--out", world.prompts);
+    expect(ended).toMatchObject({ code: 5, stdout: "" });
+    expect(ended.stderr).toContain("a part of its path is a file, not a folder");
+    expect(ended.stderr).not.toContain("sampling");
+  });
+
+  test("and names the words beyond what the model reads, but draws the rest", async () => {
+    const kept = Array.from({ length: 75 }, () => "red").join(" ");
+    const ended = await cli([
+      ...["sample", `${kept} tomato soup`, "--model", world.model, "--steps", "2", "--out", at("long")],
+    ]);
+    expect(ended.code).toBe(0);
+    expect(ended.stderr).toMatch(/longer than what the model reads; left out: .*tomato soup\n/);
   });
 });
 

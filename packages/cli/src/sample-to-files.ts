@@ -1,5 +1,5 @@
 // From prompts to PNG files, batch by batch.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import {
@@ -11,7 +11,7 @@ import {
   type TextToImage,
 } from "@spo/diffusion";
 import { Generator, noGrad, scope, setThreads, type Tensor } from "@spo/torch";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 import sharp from "sharp";
 import { withPngText } from "spo/data";
 import { contactSheet } from "spo/report";
@@ -46,6 +46,7 @@ export async function sampleToFiles(
   const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
   for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
 
+  makeFolder(options.out); // what is wrong with it shows before hours are spent
   const signal = interruptible((text) => bar.say(text));
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
   const written: (ImageParameters & { file: string })[] = [];
@@ -92,11 +93,7 @@ export async function sampleToFiles(
 function readLines(prompts: readonly string[], from: string | undefined): PromptLine[] {
   const lines = prompts.map((prompt) => parsePromptLine(prompt, `"${prompt}"`));
   if (from !== undefined) {
-    if (from !== "-" && !existsSync(from))
-      throw new UserError(`The prompt file ${from} does not exist.`, { code: "DATA" });
-    lines.push(
-      ...parsePromptFile(readFileSync(from === "-" ? 0 : from, "utf8"), from === "-" ? "stdin" : from),
-    );
+    lines.push(...parsePromptFile(readPrompts(from), from === "-" ? "stdin" : from));
   }
   if (lines.length === 0) {
     throw new UserError(from === undefined ? "There is no prompt." : `${from}: there is no prompt.`, {
@@ -105,6 +102,16 @@ function readLines(prompts: readonly string[], from: string | undefined): Prompt
     });
   }
   return lines;
+}
+
+function readPrompts(from: string): string {
+  if (from === "-") return readFileSync(0, "utf8");
+  const found = statSync(from, { throwIfNoEntry: false });
+  if (found && !found.isDirectory()) return readFileSync(from, "utf8");
+  throw new UserError(
+    found ? `${from} is a folder, not a prompt file.` : `The prompt file ${from} does not exist.`,
+    { code: "DATA" },
+  );
 }
 
 function imagesOf(
@@ -196,7 +203,7 @@ function sampleBatch(
   );
 }
 
-/** Pixels of the largest image that is decoded whole and beside others unless asked: 1024 squared takes about 4 GB, and it grows from there. */
+/** Pixels of the largest image that is decoded whole and beside others unless asked: 1024 squared takes some 7 GB in float32. */
 const MOST_WHOLE = 1024 * 1024;
 
 /** Pixels in [−1, 1] [n, 3, h, w] → bytes n·h·w·3, rounded as diffusers does. */
@@ -220,7 +227,6 @@ function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string): vo
 
 /** One more than the largest number in the folder: nothing is written over. */
 function nextNumber(folder: string): number {
-  if (!existsSync(folder)) return 0;
   const numbers = readdirSync(folder).flatMap((name) => /^(\d{5,})-\d+\.png$/.exec(name)?.[1] ?? []);
   return Math.max(-1, ...numbers.map(Number)) + 1;
 }

@@ -158,7 +158,11 @@ function normalize(text: string): string {
 export function loadTokenizer(folder: string): ClipTokenizer {
   const vocabulary = readJson(join(folder, "vocab.json")) as Record<string, number>;
   const path = join(folder, "merges.txt");
-  if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
+  if (!existsSync(path))
+    throw new UserError(`${path} does not exist.`, {
+      code: "DATA",
+      hint: "A part of the folder is missing: copy or download the whole folder again.",
+    });
   const merges = parseMerges(readFileSync(path, "utf8"));
   const settings = readIfThere(join(folder, "tokenizer_config.json"));
   const specials = { ...settings, ...readIfThere(join(folder, "special_tokens_map.json")) };

@@ -26,10 +26,17 @@ export function readJson(path: string): unknown {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, {
-      code: "DATA",
-      cause: error,
-    });
+    const absent = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new UserError(
+      absent ? `${path} does not exist.` : `${path} cannot be read: ${(error as Error).message}`,
+      {
+        code: "DATA",
+        hint: absent
+          ? "A part of the folder is missing: copy or download the whole folder again."
+          : undefined,
+        cause: error,
+      },
+    );
   }
   try {
     return parseJson(text);

@@ -16,10 +16,16 @@ export function readModelIndex(folder: string, families: readonly string[]): Mod
   if (!existsSync(folder)) {
     throw new UserError(`There is no model folder ${folder}.`, {
       code: "DATA",
-      hint: "Give a folder in diffusers layout.",
+      hint: "Give a folder in diffusers layout, or a checkpoint in one file.",
     });
   }
   const path = join(folder, "model_index.json");
+  if (!existsSync(path)) {
+    throw new UserError(`${folder} is no pipeline in diffusers layout: it has no model_index.json.`, {
+      code: "DATA",
+      hint: "Give the folder that holds unet/, vae/ and text_encoder/ with their model_index.json, or a checkpoint in one file.",
+    });
+  }
   const index = checkConfig(ModelIndex, readJson(path), path);
   if (!families.includes(index._class_name ?? "")) {
     const found = index._class_name ?? "model without _class_name";

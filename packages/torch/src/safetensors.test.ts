@@ -278,6 +278,15 @@ describe("a file that is not whole is refused:", () => {
     ],
     ["a tensor that is no object", () => file({ a: null }), /a is no object/],
     ["metadata that is no object", () => file({ __metadata__: ["x"] }), /metadata is no object/],
+    [
+      "a name twice, behind a long string and written in another way",
+      () =>
+        file(
+          `{"__metadata__":{"x":"${'\\\\\\"'.repeat(1e5)}"},"a":${JSON.stringify(f32([1], 0, 4))},"\\u0061":${JSON.stringify(f32([1], 4, 8))}}`,
+          bytes(8),
+        ),
+      /stands twice/,
+    ],
     ["metadata that is no text", () => file({ __metadata__: { n: 1 } }), /metadata n is no string/],
   ];
   test.each(hostile)("%s", (_, contents, why) => {
@@ -315,6 +324,15 @@ describe("an odd file that is whole is read:", () => {
     ["padding behind the header", () => file(`${JSON.stringify({ a: f32([1], 0, 4) })}     `, bytes(4)), 1],
     ["a scalar", () => file({ a: f32([], 0, 4) }, bytes(4)), 1],
     ["tensors of no element", () => file({ a: f32([0, 3], 0, 0), b: f32([0], 0, 0) }), 2],
+    [
+      "metadata of megabytes in one string, with quotes, braces and escapes",
+      () =>
+        file(
+          { a: f32([1], 0, 4), __metadata__: { long: `${'{"a":\\\\'.repeat(3_000_000)}\\`, '\\"': ":" } },
+          bytes(4),
+        ),
+      1,
+    ],
     ["hostile names", () => file({ "../../etc/x": f32([1], 0, 4), "": f32([0], 4, 4) }, bytes(4)), 2],
     [
       "the name __proto__",

@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from "node:fs";
 import { native } from "@spo/native";
 import { type DType, elementSize } from "./dtype.js";
 import { requireSpace, UserError, writeFileAtomic } from "./files.js";
@@ -100,7 +101,7 @@ export function openSafetensors(path: string): SafetensorsFile {
     const length = Number(new DataView(file.bytes(0, 8).buffer).getBigUint64(0, true));
     if (length > MAX_HEADER) bad(`its header claims ${length} bytes`);
     if (8 + length > size) bad(`its header claims ${length} bytes, the file has ${size}`);
-    const header = parseHeader(file.bytes(8, length), bad);
+    const header = parseHeader(headerOf(path, length), bad);
     const start = 8 + length;
     const metadata: Record<string, string> = {};
     const infos = new Map<string, TensorInfo>();
@@ -206,6 +207,22 @@ function bytesOf(tensor: Tensor): Uint8Array {
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** Read, not copied from the mapping: of a header of 100 MB both would stay in memory. */
+function headerOf(path: string, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const file = openSync(path, "r");
+  try {
+    for (let at = 0; at < length; ) {
+      const count = readSync(file, bytes, at, length - at, 8 + at);
+      if (count === 0) break; // cut meanwhile: what is missing is then no JSON
+      at += count;
+    }
+  } finally {
+    closeSync(file);
+  }
+  return bytes;
+}
+
 function parseHeader(bytes: Uint8Array, bad: (why: string) => never): [string, unknown][] {
   if (bytes[0] !== 0x7b) bad("its header does not start with {");
   let text: string;
@@ -228,20 +245,32 @@ function parseHeader(bytes: Uint8Array, bad: (why: string) => never): [string, u
   return entries;
 }
 
-/** Names at the first level of an object in JSON text that is known to parse. */
+/** Names at the first level of an object in JSON text that is known to parse. By hand: an expression overflows on strings of megabytes. */
 function topLevelNames(text: string): string[] {
   const names: string[] = [];
-  const strings = /"(?:[^"\\]|\\.)*"|[{}[\]:]/gs;
   let depth = 0;
   let last = "";
-  for (const [token] of text.matchAll(strings)) {
-    if (token === "{" || token === "[") depth++;
-    else if (token === "}" || token === "]") depth--;
-    else if (token === ":") {
-      if (depth === 1) names.push(JSON.parse(last) as string);
-    } else last = token;
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+    else if (character === ":" && depth === 1) names.push(JSON.parse(last) as string);
+    else if (character === '"') {
+      const end = endOfString(text, at);
+      if (depth === 1) last = text.slice(at, end + 1);
+      at = end;
+    }
   }
   return names;
+}
+
+/** Place of the quote that ends the string which begins at `start`. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let escapes = 0;
+    while (text[end - 1 - escapes] === "\\") escapes++;
+    if (escapes % 2 === 0) return end;
+  }
 }
 
 function readInfo(name: string, entry: unknown, start: number, bad: (why: string) => never): TensorInfo {
