@@ -1,131 +1,345 @@
-// Models side by side on the same prompts and noise: what the judge and the preference model say, with intervals.
+// Models and sets of images side by side: the same prompts and noise, scored by each metric, with intervals, in files, a table and a page.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { LoraStack, StableDiffusion } from "@spo/diffusion";
-import { UserError } from "@spo/torch/files";
-import { loadSpm, SpmJudge } from "spo";
+import { type ClipTokenizer, defaultLatentSize, type TextToImage } from "@spo/diffusion";
+import { setThreads } from "@spo/torch";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
+import sharp from "sharp";
+import { type ImageOfSet, readImageSet } from "spo/data";
 import {
-  bootstrapMean,
-  type Estimate,
-  evaluateModel,
-  type ImageFigures,
-  judgeScore,
-  loadArtworkJudge,
+  checkImagesDecode,
+  drawSet,
+  pairsOf,
   readPrompts,
-  winRate,
+  type ScoredImage,
+  scoreSet,
+  setFigures,
 } from "spo/evaluation";
-import { readRun } from "spo/records";
-import { written, writtenInterval } from "spo/report";
+import { type EvaluationData, evaluationEssence, evaluationPage, warningsOf } from "spo/report";
+import { loadReward, parseRewardSpec, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
 import type { EvalCommandOptions } from "./commands/eval.js";
+import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
 import { interruptible } from "./interruption.js";
 import { ProgressBar } from "./progress-bar.js";
-import { put, putJson } from "./terminal.js";
+import { resolveModel } from "./resolve-model.js";
+import { painter, put, putJson, say } from "./terminal.js";
+import { version } from "./version.js";
 
-const MEASURES = {
-  "preference model": { of: ({ spm }: ImageFigures) => spm, unit: "number" },
-  judge: { of: judgeScore, unit: "number" },
-  "on prompt": { of: ({ onPrompt }: ImageFigures) => Number(onPrompt), unit: "share" },
-} as const;
-type MeasureName = keyof typeof MEASURES;
-const NAMES = Object.keys(MEASURES) as MeasureName[];
+/** Rows of pictures on the page. */
+const SHOWN = 12;
 
-interface Evaluated {
-  model: string;
-  measures: Record<MeasureName, Estimate & { wins?: Estimate }>;
+interface Metric {
+  name: string;
+  spec: string;
+  parsed: RewardSpec;
+  hasFeatures: boolean;
 }
 
-/** Prints a table, or one object with every image's figures. */
+/**
+ * Draws what is to be drawn, scores by one metric after the other, and writes it all. Everything that can be wrong is looked for before the
+ * first image is drawn; called again with the same --out, it goes on with the images that are there.
+ */
 export async function evaluateModels(models: readonly string[], options: EvalCommandOptions): Promise<void> {
-  const prompts = readPrompts(options.prompts);
-  const choices = [...new Set([...prompts, ...options.choices.flatMap((file) => readPrompts(file))])];
-  const judge = loadArtworkJudge(options.judge);
-  const unknown = choices.filter((choice) => !judge.config.captions.includes(choice));
-  if (unknown.length > 0)
-    throw new UserError(`The judge does not know these prompts: ${unknown.join(", ")}.`, { code: "DATA" });
-  const { spm, processor } = loadSpm(options.spm);
-  const { seeds, perPrompt, steps, guidance: guidanceScale, eta } = options;
-  const bar = new ProgressBar({ quiet: options.quiet });
+  const { quiet, out } = options;
+  if (options.threads !== undefined) setThreads(options.threads);
+  const sources = await resolveSources(models, { quiet });
+  const specs = options.metrics.flatMap(splitRewardSpecs);
+  const drawn = sources.filter((source) => source.kind === "model");
+  if (drawn.length > 0 && options.prompts === undefined) {
+    throw new UserError("--prompts is missing: a file with one prompt a line.", {
+      code: "USAGE",
+      hint: "Only images that are there (images:PATH) have prompts of their own.",
+    });
+  }
+  const prompts = options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts))];
+  const bar = new ProgressBar({ quiet });
+  const sets = new Map<string, ImageOfSet[]>();
+  for (const source of sources) {
+    if (source.kind !== "images") continue;
+    const images = readImageSet(source.path);
+    await checkImagesDecode(images, source.path);
+    sets.set(source.name, images);
+  }
+  const tokenizer = checkModels(drawn, options);
+  const metrics = await checkMetrics(specs, { tokenizer, quiet });
+  const features =
+    options.features === undefined ? undefined : await checkFeatures(options.features, { tokenizer, quiet });
+
   const signal = interruptible((text) => bar.say(text));
-  const total = prompts.length * seeds.length * perPrompt;
-  const images: ImageFigures[][] = [];
-  for (const model of models) {
-    const pipe = loadModelOrRun(model);
-    const tools = {
-      judge,
-      spm: new SpmJudge(spm, processor, (texts) => pipe.tokenizer.encodeBatch(texts)),
-      choices,
-    };
-    const measured: ImageFigures[] = [];
-    for (const batch of evaluateModel(
-      pipe,
-      prompts,
-      seeds,
-      { perPrompt, steps, guidanceScale, eta },
-      tools,
-    )) {
-      measured.push(...batch);
-      bar.advance({ stage: model, done: measured.length, total });
-      await setImmediate(); // signals have their turn
-      signal.throwIfAborted();
+  for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
+  const scored = new Map<string, ScoredImage[]>(
+    sources.map(({ name }) => [
+      name,
+      (sets.get(name) as ImageOfSet[]).map((image) => ({ ...image, scores: {} })),
+    ]),
+  );
+  const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
+  for (const metric of [...metrics, ...(features ? [features] : [])]) {
+    const reward = await loadReward(metric.parsed, { tokenizer });
+    for (const { name } of sources) {
+      const images = scored.get(name) as ScoredImage[];
+      const { scores, features: seen } = await scoreSet(images, reward, {
+        batch: options.scoreBatch,
+        features: metric === featuresOf,
+        signal,
+        onProgress: (done) => bar.advance({ stage: `${metric.name}: ${name}`, done, total: images.length }),
+      });
+      scored.set(
+        name,
+        images.map((image, i) => ({
+          ...image,
+          // Features may come from a metric that was not asked for scores.
+          scores:
+            metric === features ? image.scores : { ...image.scores, [metric.name]: scores[i] as number },
+          features: seen?.[i] ?? image.features,
+        })),
+      );
     }
-    images.push(measured);
+    reward.dispose?.();
   }
   bar.end();
-  const evaluated = models.map((model, i) =>
-    compared(model, images[i] as ImageFigures[], i > 0 ? images[0] : undefined),
-  );
+  const data: EvaluationData = {
+    metrics: metrics.map(({ name, spec }) => ({ name, spec })),
+    featuresOf: featuresOf?.name,
+    sets: sources.map(({ name, text }, i) => ({
+      name,
+      source: text,
+      ...setFigures(
+        scored.get(name) as ScoredImage[],
+        metrics.map((metric) => metric.name),
+        i > 0 ? scored.get((sources[0] as EvaluationSource).name) : undefined,
+      ),
+    })),
+    pictures: await picturesOf(sources, scored),
+    settings: settingsOf(options, drawn.length > 0),
+  };
+  const files = writeFiles(out, data, scored);
   if (options.json) {
-    const figures = images.map((list) => list.map(({ rgb: _, features: __, ...rest }) => rest));
-    putJson({ schema: "spo.eval/1", models: evaluated.map((each, i) => ({ ...each, images: figures[i] })) });
-  } else print(evaluated, total);
-}
-
-/** A model folder, or what a run of `train spo` has made: a LoRA on its base, or a whole model. */
-function loadModelOrRun(folder: string): StableDiffusion {
-  if (existsSync(join(folder, "model_index.json")) || !existsSync(join(folder, "config.json")))
-    return StableDiffusion.load(folder);
-  const { kind, config, result } = readRun(folder);
-  if (kind !== "train spo" || !result) {
-    throw new UserError(
-      `${folder} is ${kind === "train spo" ? "not finished" : `a run of ${kind}, which makes no model`}.`,
-      {
-        code: "DATA",
-        hint: "Give a model folder, or a finished run of train spo.",
-      },
-    );
+    const { pictures: _, ...figures } = data;
+    putJson({ schema: "spo.eval/2", ...figures, files, images: imageLines(scored) });
+    return;
   }
-  const output = String(result.output);
-  const adapter = join(output, "pytorch_lora_weights.safetensors");
-  if (!existsSync(adapter)) return StableDiffusion.load(output);
-  const pipe = StableDiffusion.load(String(config.model));
-  new LoraStack({ unet: pipe.unet }, [{ path: adapter }]).fuse();
-  return pipe;
+  for (const line of evaluationEssence(data)) put(line);
+  for (const warning of warningsOf(data.sets)) say(painter(process.stderr)("yellow", warning));
+  for (const { name, pairs } of data.sets)
+    if (pairs === 0)
+      say(`${name} has no image with a prompt of ${data.sets[0]?.name}'s: there are no pairs.`);
+  put(files.report);
 }
 
-function compared(model: string, images: readonly ImageFigures[], base?: readonly ImageFigures[]): Evaluated {
-  const groups = images.map(({ prompt }) => prompt);
-  const measures = Object.fromEntries(
-    NAMES.map((name) => {
-      const { of } = MEASURES[name];
-      const values = images.map(of);
-      const wins = base && winRate(base.map(of), values, { groups });
-      return [name, { ...bootstrapMean(values, { groups }), wins }];
+/** Loads every model once, so that none is found to be wrong hours later. → what CLIP's words are by the first of them. */
+function checkModels(
+  sources: readonly Extract<EvaluationSource, { kind: "model" }>[],
+  options: EvalCommandOptions,
+): ClipTokenizer | undefined {
+  let tokenizer: ClipTokenizer | undefined;
+  for (const source of sources) {
+    const pipe = loadSource(source, options);
+    latentSizeOf(pipe, options);
+    const most = pipe.schedule.config.num_train_timesteps;
+    if (options.steps > most)
+      throw new UserError(`--steps is from 1 to ${most}, not ${options.steps}.`, { code: "USAGE" });
+    tokenizer ??= pipe.tokenizer;
+    for (const model of Object.values(pipe.models)) model.dispose();
+  }
+  if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
+  return tokenizer;
+}
+
+interface Loading {
+  tokenizer: ClipTokenizer | undefined;
+  quiet?: boolean;
+}
+
+async function checkMetrics(specs: readonly string[], loading: Loading): Promise<Metric[]> {
+  const metrics: Metric[] = [];
+  for (const spec of specs) metrics.push(await checkMetric(spec, loading));
+  for (const [i, { name, spec }] of metrics.entries()) {
+    if (metrics.findIndex((other) => other.name === name) < i)
+      throw new UserError(`There are two metrics called ${name}, the second from ${spec}.`, {
+        code: "USAGE",
+        hint: "Evaluate twice: the images are kept, so that it costs the scoring alone.",
+      });
+  }
+  return metrics;
+}
+
+async function checkMetric(spec: string, { tokenizer, quiet }: Loading): Promise<Metric> {
+  const parsed = parseRewardSpec(spec);
+  const here = parsed.kind === "own" ? parsed : await resolveSpec(parsed, { quiet });
+  const reward: Reward = await loadReward(here, { tokenizer });
+  const metric = { name: reward.name, spec, parsed: here, hasFeatures: reward.features !== undefined };
+  reward.dispose?.();
+  return metric;
+}
+
+async function checkFeatures(spec: string, loading: Loading): Promise<Metric> {
+  const metric = await checkMetric(spec, loading);
+  if (metric.hasFeatures) return metric;
+  throw new UserError(`--features ${spec} has no image features.`, {
+    code: "USAGE",
+    hint: "All that are built in have some; a module of your own gives them by features(images).",
+  });
+}
+
+/** Paths in place of the hub's names. */
+async function resolveSpec(
+  spec: Exclude<RewardSpec, { kind: "own" }>,
+  { quiet }: { quiet?: boolean },
+): Promise<RewardSpec> {
+  const options: (typeof spec)["options"] = {};
+  for (const [key, path] of Object.entries(spec.options))
+    options[key as keyof typeof options] = await resolveModel(path, { quiet });
+  return { ...spec, path: await resolveModel(spec.path, { quiet }), options };
+}
+
+async function draw(
+  source: Extract<EvaluationSource, { kind: "model" }>,
+  prompts: readonly string[],
+  options: EvalCommandOptions,
+  { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
+): Promise<ImageOfSet[]> {
+  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, sampler, negative, dtype, batch } = options;
+  const pipe = loadSource(source, options);
+  const folder = join(options.out, "images", source.name.replace(/[^\w.+-]+/g, "-"));
+  const settings = {
+    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler, batch },
+    latentSize: latentSizeOf(pipe, options),
+    negativePrompt: negative === "" ? undefined : negative,
+  };
+  const files = [source.path, ...source.loras.map(({ file }) => file)];
+  const about = {
+    model: source.path,
+    loras: source.loras,
+    dtype,
+    weights: fingerprint(files.filter((file) => existsSync(file))),
+  };
+  const drawing = drawSet(pipe, prompts, settings, folder, about);
+  const total = prompts.length * seeds.length * perPrompt;
+  for (;;) {
+    const { value, done } = await drawing.next();
+    if (done) {
+      for (const model of Object.values(pipe.models)) model.dispose();
+      return value;
+    }
+    bar.advance({ stage: `drawing: ${source.name}`, done: value, total });
+    await setImmediate(); // signals have their turn
+    signal.throwIfAborted();
+  }
+}
+
+function latentSizeOf(pipe: TextToImage, { width, height }: EvalCommandOptions): [number, number] {
+  const { factor } = pipe.vae;
+  const [ownHeight, ownWidth] = defaultLatentSize(pipe);
+  for (const size of [width, height]) {
+    if (size !== undefined && size % factor !== 0)
+      throw new UserError(
+        `--width and --height must be multiples of ${factor} for this model, not ${size}.`,
+        {
+          code: "USAGE",
+        },
+      );
+  }
+  return [height ? height / factor : ownHeight, width ? width / factor : ownWidth];
+}
+
+/** Images of the same prompt and noise, one a set, of as many prompts as there is room for. */
+async function picturesOf(
+  sources: readonly EvaluationSource[],
+  scored: ReadonlyMap<string, readonly ScoredImage[]>,
+): Promise<EvaluationData["pictures"]> {
+  const [first, ...others] = sources.map(({ name }) => scored.get(name) as readonly ScoredImage[]);
+  const base = first as readonly ScoredImage[];
+  const likes = others.map(
+    (images) => new Map(pairsOf(base, images).map(({ base: from, own }) => [from, own])),
+  );
+  const shown: EvaluationData["pictures"][number][] = [];
+  const seen = new Set<string>();
+  for (const image of base) {
+    if (seen.has(image.prompt) || shown.length === SHOWN) continue;
+    seen.add(image.prompt);
+    const row = [image, ...likes.map((like) => like.get(image))];
+    const images = await Promise.all(row.map((each) => each && thumbnail(each.path)));
+    shown.push({ prompt: image.prompt, seed: image.seed, images });
+  }
+  return shown;
+}
+
+const thumbnail = async (path: string): Promise<Uint8Array> =>
+  new Uint8Array(
+    await sharp(path)
+      .resize(256, 256, { fit: "inside", withoutEnlargement: true })
+      .webp({ quality: 82 })
+      .toBuffer(),
+  );
+
+function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
+  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, sampler, dtype, width, height } =
+    options;
+  return drawn
+    ? {
+        prompts,
+        seeds,
+        perPrompt,
+        steps,
+        guidance,
+        negative,
+        eta,
+        sampler,
+        dtype,
+        width,
+        height,
+        spo: version,
+      }
+    : { spo: version };
+}
+
+function imageLines(scored: ReadonlyMap<string, readonly ScoredImage[]>): object[] {
+  return [...scored].flatMap(([model, images]) =>
+    images.map(({ path, prompt, seed, image, scores }) => ({
+      model,
+      prompt,
+      seed,
+      image,
+      file: path,
+      scores,
+    })),
+  );
+}
+
+/** scores.jsonl (a line an image), prompts.csv (a line a prompt and model), evaluation.json and report.html. */
+function writeFiles(
+  out: string,
+  data: EvaluationData,
+  scored: ReadonlyMap<string, readonly ScoredImage[]>,
+): { scores: string; prompts: string; figures: string; report: string } {
+  const files = {
+    scores: join(out, "scores.jsonl"),
+    prompts: join(out, "prompts.csv"),
+    figures: join(out, "evaluation.json"),
+    report: join(out, "report.html"),
+  };
+  const lines = imageLines(scored).map((line) => JSON.stringify(line));
+  writeFileAtomic(files.scores, `${lines.join("\n")}\n`);
+  const names = data.metrics.map(({ name }) => name);
+  const rows = [...scored].flatMap(([model, images]) =>
+    [...new Set(images.map(({ prompt }) => prompt))].map((prompt) => {
+      const own = images.filter((image) => image.prompt === prompt);
+      const means = names.map(
+        (name) => own.reduce((sum, { scores }) => sum + (scores[name] as number), 0) / own.length,
+      );
+      return [model, prompt, String(own.length), ...means.map(String)].map(csvField).join(",");
     }),
   );
-  return { model, measures: measures as Evaluated["measures"] };
+  writeFileAtomic(
+    files.prompts,
+    `${[["model", "prompt", "images", ...names].map(csvField).join(","), ...rows].join("\n")}\n`,
+  );
+  const { pictures: _, ...figures } = data;
+  writeFileAtomic(files.figures, `${JSON.stringify({ schema: "spo.eval/2", ...figures }, null, 2)}\n`);
+  writeFileAtomic(files.report, evaluationPage(data)); // last: when it is there, all is there
+  return files;
 }
 
-function print(evaluated: readonly Evaluated[], count: number): void {
-  for (const { model, measures } of evaluated) {
-    put(model);
-    for (const name of NAMES) {
-      const { wins, ...value } = measures[name];
-      const { unit } = MEASURES[name];
-      const won =
-        wins &&
-        `, better than the first in ${written(wins.value, "share")} of ${count} pairs (${writtenInterval(wins, "share")})`;
-      put(`  ${name.padEnd(18)}${written(value.value, unit)} (${writtenInterval(value, unit)})${won ?? ""}`);
-    }
-  }
-}
+const csvField = (text: string): string => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

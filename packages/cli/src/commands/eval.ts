@@ -1,43 +1,95 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { SamplerName } from "@spo/diffusion";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { number, positive, wholeNumber } from "../option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface EvalCommandOptions extends CommonOptions {
-  spm: string;
-  judge: string;
-  prompts: string;
-  choices: string[];
+  metrics: string[];
+  prompts?: string;
+  features?: string;
+  out: string;
   seeds: number[];
   perPrompt: number;
   steps: number;
   guidance: number;
+  negative: string;
   eta: number;
+  sampler: SamplerName;
+  width?: number;
+  height?: number;
+  dtype: "float32" | "bfloat16" | "float16";
+  batch: number;
+  scoreBatch: number;
+  threads?: number;
 }
 
 export default function (command: Command): void {
   command
     .description(
-      "Draws the same prompts from the same noise with several models, and measures each by the preference model and a judge.",
+      "Draws the same prompts from the same noise with several models, or takes images that are there, and says how they differ: scores by the field's metrics, diversity and drift, with intervals.",
     )
-    .argument("<models...>", "model folders, or runs of train spo; the others are compared with the first")
-    .requiredOption("--spm <folder>", "preference model")
-    .requiredOption("--judge <folder>", "judge of artwork, best one that took no part in the training")
-    .requiredOption("--prompts <file>", "one a line")
-    .option(
-      "--choices <file>",
-      "further prompts among which the judge has to find the right one",
+    .argument(
+      "<models...>",
+      "what to evaluate; the others are compared with the first. A model (folder, file, run of train spo or train dpo, org/name[@revision]) with `,lora=FILE[:WEIGHT]` and `,name=TEXT` behind it, or images:PATH",
+    )
+    .requiredOption(
+      "--metrics <list>",
+      "NAME:PATH with commas between, or a module of your own (.js, .mjs, .ts); may be given several times",
       collect,
       [],
+    )
+    .option("--prompts <file>", "one a line; not needed where there are only images")
+    .option(
+      "--features <metric>",
+      "whose image features distances are measured in; default: the first metric that has some",
+    )
+    .option(
+      "--out <folder>",
+      "where images, figures and report go; called again, it goes on with what is there",
+      "evaluation",
     )
     .option("--seeds <list>", "with commas between", seeds, [0, 1, 2])
     .option("--per-prompt <number>", "images of each prompt and seed", positive, 1)
     .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale", number, 3)
-    .option("--eta <number>", "0: DDIM without noise, 1: as much as DDPM", number, 0)
+    .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
+    .option("--negative <text>", "what the images should not show", "")
+    .addOption(
+      new Option("--sampler <name>", "the same for all models")
+        .choices(["ddim", "euler", "euler-ancestral", "dpmpp-2m", "pndm"])
+        .default("ddim"),
+    )
+    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)
+    .option("--width <pixels>", "default: the model's size", positive)
+    .option("--height <pixels>", "default: the model's size", positive)
+    .addOption(
+      new Option("--dtype <type>", "precision of the UNet")
+        .choices(["float32", "bfloat16", "float16"])
+        .default("float32"),
+    )
+    .option("--batch <number>", "images drawn at once; they do not depend on it", positive, 4)
+    .option("--score-batch <number>", "images scored at once", positive, 8)
+    .option("--threads <number>", "threads within one operation", positive)
     .addHelpText(
       "after",
-      "\nExamples:\n  spo eval ./base runs/spo --spm runs/spm/model --judge ./judge --prompts held-out.txt\n  spo eval ./base ./other --spm ./spm --judge ./judge --prompts held-out.txt --seeds 0,1,2,3 --json",
+      [
+        "",
+        "Metrics:",
+        "  pickscore:PATH     PickScore_v1: folder or file",
+        "  hps:PATH           HPS v2: HPS_v2.1_compressed.pt",
+        "  imagereward:PATH   ImageReward.pt; its tokenizer is vocab.txt of bert-base-uncased",
+        "  aesthetic:PATH     LAION's head, sac+logos+ava1-l14-linearMSE.pth; its clip is ViT-L/14",
+        "  clip:PATH          CLIP score, 100·cos, of any CLIP",
+        "  spm:PATH           a step-aware preference model, of finished images",
+        "  artwork:PATH, on-prompt:PATH   the example's judge of artwork",
+        "PATH is a file or folder, or org/name[/file][@revision] of a hub. Behind it may stand ,tokenizer=PATH (CLIP's words are else the model's)",
+        "and ,clip=PATH.",
+        "",
+        "Examples:",
+        "  spo eval ./sd15 runs/spo --metrics pickscore:./PickScore_v1,hps:./HPS_v2.1_compressed.pt --prompts held-out.txt",
+        "  spo eval ./sd15 ./sd15,lora=mine.safetensors:0.8,name=mine --metrics clip:openai/clip-vit-large-patch14 --prompts held-out.txt --json",
+        "  spo eval images:./before images:./after --metrics ./my-metric.mjs",
+      ].join("\n"),
     )
     .action(async (models: string[]) => {
       await loadEngine();

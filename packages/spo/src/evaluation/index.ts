@@ -2,4 +2,7 @@
 export { loadArtworkJudge } from "../artwork-judge.js";
 export { readPrompts } from "../data/prompts.js";
 export { bootstrapMean, type Estimate, winRate } from "../statistics.js";
+export { type DrawSettings, drawSet } from "./draw-set.js";
 export { type EvaluationTools, evaluateModel, type ImageFigures, judgeScore } from "./evaluate.js";
+export { checkImagesDecode, type ScoreSetOptions, type SetScores, scoreSet } from "./score-set.js";
+export { type MetricFigures, pairsOf, type ScoredImage, type SetFigures, setFigures } from "./set-figures.js";

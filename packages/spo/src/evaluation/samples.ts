@@ -1,4 +1,4 @@
-import { sampleLatents, type TextToImage } from "@spo/diffusion";
+import { type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
 import { generatorAt } from "../recipes/randomness.js";
 import type { WorkMeter } from "../work.js";
@@ -9,8 +9,15 @@ export interface SampleSettings {
   steps: number;
   guidanceScale: number;
   eta: number;
+  /** Default ddim. */
+  sampler?: SamplerName;
+  /** Default: the UNet's sample_size. */
+  latentSize?: readonly [height: number, width: number];
+  negativePrompt?: string;
   /** Images of one UNet batch. */
   batch?: number;
+  /** Images that are not wanted: prompt by its place, image by its number. */
+  skip?: (prompt: number, image: number) => boolean;
 }
 
 export interface SampleChunk {
@@ -18,6 +25,8 @@ export interface SampleChunk {
   images: Tensor;
   /** Which prompt each image shows. */
   prompts: number[];
+  /** The number of each among those of its prompt. */
+  numbers: number[];
 }
 
 /**
@@ -27,11 +36,13 @@ export interface SampleChunk {
 export function* sampleImages(
   pipe: TextToImage,
   prompts: readonly string[],
-  { seed, perPrompt, batch = 16, ...settings }: SampleSettings,
+  { seed, perPrompt, batch = 16, skip, sampler = "ddim", ...settings }: SampleSettings,
   meter?: WorkMeter,
 ): Generator<SampleChunk> {
   const wanted = prompts.flatMap((_, prompt) =>
-    Array.from({ length: perPrompt }, (_, image) => ({ prompt, image })),
+    Array.from({ length: perPrompt }, (_, image) => ({ prompt, image })).filter(
+      ({ image }) => !skip?.(prompt, image),
+    ),
   );
   for (let start = 0; start < wanted.length; start += batch) {
     const part = wanted.slice(start, start + batch);
@@ -41,7 +52,7 @@ export function* sampleImages(
           const latents = sampleLatents(pipe, {
             prompts: part.map(({ prompt }) => prompts[prompt] as string),
             generators: part.map(({ prompt, image }) => generatorAt(seed, prompts[prompt] as string, image)),
-            sampler: "ddim",
+            sampler,
             ...settings,
           });
           meter?.count("unetSampling", part.length * settings.steps * (settings.guidanceScale === 1 ? 1 : 2));
@@ -50,7 +61,11 @@ export function* sampleImages(
         }),
       ),
     );
-    yield { images, prompts: part.map(({ prompt }) => prompt) };
+    yield {
+      images,
+      prompts: part.map(({ prompt }) => prompt),
+      numbers: part.map(({ image }) => image),
+    };
   }
 }
 

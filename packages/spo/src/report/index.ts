@@ -21,6 +21,14 @@ export {
   type StripRow,
   verdict,
 } from "./data.js";
+export {
+  type EvaluatedSet,
+  type EvaluationData,
+  evaluationEssence,
+  evaluationPage,
+  metricVerdict,
+  warningsOf,
+} from "./evaluation-page.js";
 export { duration, short, written, writtenInterval } from "./numbers.js";
 export { essence, reportPage } from "./page.js";
 export { type WrittenComparison, writeComparison } from "./write-comparison.js";
