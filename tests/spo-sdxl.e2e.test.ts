@@ -97,6 +97,26 @@ describe("SPO of an SDXL-shaped model", () => {
     expect(adapted.equals(base)).toBe(false);
   });
 
+  test("has a report of samples, pairs, margins, drift and candidates, in one file that loads nothing", async () => {
+    const ended = await cli(["report", at("whole")]);
+    expect(ended.code).toBe(0);
+    expect(ended.stdout.trim()).toBe(at("whole", "report", "report.html"));
+    const page = readFileSync(at("whole", "report", "report.html"), "utf8");
+    const shown = [
+      /before and after/,
+      /In the course of the training/,
+      /Pair yield/,
+      /Margins by timestep/,
+      /Likelihood ratios/,
+      /Drift/,
+      /“[a-z ]+”, round 1</,
+    ];
+    for (const what of shown) expect(what.test(page), String(what)).toBe(true); // a failed match would print the page
+    expect(/(src|href)="(?!data:)/.test(page)).toBe(false);
+    const pictures = page.match(/<img src="data:image\/png;base64,[^"]{80,}/g) ?? [];
+    expect(pictures.length).toBeGreaterThan(4 * 2 + 4 * 3);
+  });
+
   test("counts the passes that the algorithm needs: one prediction where the sides share x_t, two where they do not", async () => {
     expect((await cli(command("counted", ...words("--rounds 1 --threshold 0 --samples 0")))).code).toBe(0);
     const events = metricsOf("counted");

@@ -1,16 +1,24 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { loadEngine } from "../engine.js";
 import type { CommonOptions } from "../program.js";
 
 export default function (command: Command): void {
   command
-    .description("Writes the report of a finished quickstart anew, from what its folder holds.")
-    .argument("<folder>", "the quickstart's folder")
+    .description(
+      "Writes the report of a training's run, also while it runs, or that of a finished quickstart anew.",
+    )
+    .argument("<folder>", "the run's folder, or the quickstart's")
     .addHelpText(
       "after",
-      "\nExamples:\n  spo report runs/quickstart\n  spo report runs/quickstart-fast --json",
+      "\nExamples:\n  spo report runs/spo\n  spo report runs/quickstart\n  spo report runs/quickstart-fast --json",
     )
     .action(async (folder: string) => {
+      if (existsSync(join(folder, "events.jsonl"))) {
+        const { reportRun } = await import("../report-run.js");
+        return reportRun(folder, command.optsWithGlobals<CommonOptions>());
+      }
       await loadEngine();
       const { rewriteReport } = await import("../run-quickstart.js");
       await rewriteReport(folder, command.optsWithGlobals<CommonOptions>());

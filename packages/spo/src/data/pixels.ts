@@ -94,10 +94,15 @@ export function rgbFromPixels(pixels: Tensor): { data: Uint8Array; width: number
 }
 
 /** RGB bytes → a PNG file's bytes. */
-export async function encodePng(data: Uint8Array, width: number, height: number): Promise<Uint8Array> {
-  return new Uint8Array(
-    await sharp(data, { raw: { width, height, channels: 3 } })
-      .png()
-      .toBuffer(),
-  );
+export async function encodePng(
+  data: Uint8Array,
+  width: number,
+  height: number,
+  /** A larger image is made this wide and high at most. */
+  { most }: { most?: number } = {},
+): Promise<Uint8Array> {
+  let image = sharp(data, { raw: { width, height, channels: 3 } });
+  if (most !== undefined)
+    image = image.resize({ width: most, height: most, fit: "inside", withoutEnlargement: true });
+  return new Uint8Array(await image.png().toBuffer());
 }

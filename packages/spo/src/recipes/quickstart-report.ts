@@ -4,21 +4,17 @@ import { encodePng } from "../data/pixels.js";
 import { type ImageFigures, judgeScore } from "../evaluation/evaluate.js";
 import { kernelDistance } from "../evaluation/kernel-distance.js";
 import type { Event } from "../records/index.js";
-import type {
-  Chart,
-  ChartGroup,
-  Measure,
-  Point,
-  ReportData,
-  Series,
-  StageWork,
-  Strip,
+import {
+  accuracyCharts,
+  type ChartGroup,
+  type Measure,
+  type ReportData,
+  shownStrips,
+  spoCharts,
+  stageWork,
 } from "../report/index.js";
 import { bootstrap, bootstrapMean, mean, winRate } from "../statistics.js";
-import type { QuickstartResult, StripFile } from "./quickstart.js";
-
-/** Steps of a strip that are shown: more would say the same again. */
-const STRIP_ROWS = 5;
+import type { QuickstartResult } from "./quickstart.js";
 
 export async function quickstartReport(result: QuickstartResult): Promise<ReportData> {
   const { options, base, spo, settings, engine } = result;
@@ -33,7 +29,7 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
       ? "Random labels: the same training with scores drawn at random and everything else equal, run once; its measures are those of a committed result."
       : undefined,
     pairs: await imagePairs(base, spo),
-    strips: strips(result.strips),
+    strips: shownStrips(result.strips),
     charts: charts(result),
     work: [stageWork("preference model", result.spmEvents), stageWork("SPO", result.spoEvents)],
     settings: {
@@ -163,48 +159,7 @@ async function imagePairs(
   );
 }
 
-/** Of each prompt a few comparisons, from the noisiest to the finished image. */
-function strips(file: StripFile): Strip[] {
-  const prompts = [...new Set(file.map(({ prompt }) => prompt))];
-  return prompts.map((prompt) => {
-    const rows = file.filter((row) => row.prompt === prompt);
-    const shown = Array.from({ length: Math.min(STRIP_ROWS, rows.length) }, (_, i) =>
-      Math.round((i * (rows.length - 1)) / Math.max(1, Math.min(STRIP_ROWS, rows.length) - 1)),
-    );
-    return {
-      prompt,
-      rows: shown.map((place) => {
-        const { images, comparison: _, prompt: __, ...row } = rows[place] as StripFile[number];
-        return { ...row, images: images.map((image) => new Uint8Array(Buffer.from(image, "base64"))) };
-      }),
-    };
-  });
-}
-
 function charts({ spmEvents, spoEvents, settings }: QuickstartResult): ChartGroup[] {
-  const updates = spoEvents.filter((event) => event.type === "step");
-  const curve = (name: string, tone: Series["tone"], key: string): Series => ({
-    name,
-    tone,
-    noisy: true,
-    points: updates.map(({ metrics }, i) => ({ x: i + 1, y: metrics[key] ?? Number.NaN })),
-  });
-  const update = { label: "update" };
-  const line = (
-    title: string,
-    caption: string,
-    y: Chart["y"],
-    series: Series[],
-    reference?: Chart["reference"],
-  ): Chart => ({
-    title,
-    caption,
-    kind: "line",
-    x: update,
-    y,
-    series,
-    reference,
-  });
   return [
     {
       title: "The preference model",
@@ -214,137 +169,7 @@ function charts({ spmEvents, spoEvents, settings }: QuickstartResult): ChartGrou
     {
       title: "SPO training",
       about: "What the policy learns from the pairs, update by update, and which pairs there were.",
-      charts: [
-        line(
-          "Loss",
-          "ln 2 is where nothing is preferred.",
-          { label: "loss" },
-          [curve("loss", "spo", "loss")],
-          {
-            y: Math.LN2,
-            label: "ln 2",
-          },
-        ),
-        line(
-          "Likelihood ratios",
-          "How much likelier a step has become than under the base: of winners it should be larger than of losers.",
-          { label: "ratio" },
-          [curve("winners", "win", "ratioWin"), curve("losers", "lose", "ratioLose")],
-          { y: 1, label: "as the base" },
-        ),
-        line(
-          "Win over lose",
-          "Share of pairs whose winner has become likelier than its loser; and share of sides whose ratio is clipped.",
-          { label: "share", share: true },
-          [curve("win over lose", "spo", "accuracy"), curve("clipped", "third", "clipped")],
-          { y: 0.5, label: "chance" },
-        ),
-        ...comparisonCharts(spoEvents),
-      ],
+      charts: spoCharts(spoEvents),
     },
   ];
-}
-
-function accuracyCharts(events: readonly Event[]): Chart[] {
-  const evals = events.filter((event) => event.type === "eval");
-  const last = evals.at(-1);
-  if (!last) return [];
-  const byTimestep = ({ metrics }: (typeof evals)[number]): Point[] =>
-    Object.entries(metrics)
-      .map(([key, value]) => ({ x: Number(key.replace("accuracy/t=", "")), y: value ?? Number.NaN }))
-      .sort((a, b) => a.x - b.x);
-  const first = evals[0] as typeof last;
-  const share = { label: "accuracy", share: true } as const;
-  const chance = { y: 0.5, label: "chance" };
-  return [
-    {
-      title: "Accuracy by timestep",
-      caption: "On held-out pairs: 0 is the clean image, 999 pure noise.",
-      kind: "line",
-      x: { label: "timestep", reversed: true },
-      y: share,
-      series: [
-        { name: "untrained", tone: "base", points: byTimestep(first) },
-        { name: "trained", tone: "spo", points: byTimestep(last) },
-      ],
-      reference: chance,
-    },
-    {
-      title: "Accuracy while it learns",
-      caption: "On held-out clean pairs, and on those at the noisiest timestep.",
-      kind: "line",
-      x: { label: "step" },
-      y: share,
-      series: (
-        [
-          ["clean", "spo", 0],
-          ["noisiest", "third", -1],
-        ] as const
-      ).map(([name, tone, place]) => ({
-        name,
-        tone,
-        points: evals.map((event) => ({ x: event.step, y: byTimestep(event).at(place)?.y ?? Number.NaN })),
-      })),
-      reference: chance,
-    },
-  ];
-}
-
-function comparisonCharts(events: readonly Event[]): Chart[] {
-  const rounds = events.filter((event) => event.type === "comparisons");
-  if (rounds.length === 0) return [];
-  const timesteps = [
-    ...new Set(rounds.flatMap(({ timesteps }) => timesteps.map(({ timestep }) => timestep))),
-  ];
-  const sums = timesteps.map((timestep) => {
-    const at = rounds.flatMap(({ timesteps }) => timesteps.filter((entry) => entry.timestep === timestep));
-    return {
-      x: timestep,
-      yield: mean(at.map(({ valid, pairs }) => valid / pairs)),
-      margin: mean(at.map(({ margin }) => margin ?? Number.NaN)),
-    };
-  });
-  const x = { label: "timestep of the judgement", reversed: true };
-  return [
-    {
-      title: "Pair yield",
-      caption: "Share of comparisons whose best and worst are far enough apart, round by round.",
-      kind: "line",
-      x: { label: "round" },
-      y: { label: "share", share: true },
-      series: [
-        {
-          name: "yield",
-          tone: "spo",
-          points: rounds.map(({ step, timesteps: all }) => ({
-            x: step,
-            y: mean(all.map(({ valid, pairs }) => valid / pairs)),
-          })),
-        },
-      ],
-    },
-    {
-      title: "Margins by timestep",
-      caption: "Mean preference gap of best and worst candidate.",
-      kind: "bar",
-      x,
-      y: { label: "margin" },
-      series: [{ name: "margin", tone: "spo", points: sums.map(({ x, margin }) => ({ x, y: margin })) }],
-    },
-  ];
-}
-
-function stageWork(stage: string, events: readonly Event[]): StageWork {
-  const phases: Record<string, { wall: number; cpu: number }> = {};
-  const passes: Record<string, number> = {};
-  for (const event of events) {
-    for (const [name, { wall, cpu }] of Object.entries(event.time.phases ?? {})) {
-      const sum = phases[name] ?? { wall: 0, cpu: 0 };
-      phases[name] = { wall: sum.wall + wall, cpu: sum.cpu + cpu };
-    }
-    if (event.type !== "step") continue;
-    for (const [pass, count] of Object.entries(event.passes ?? {}))
-      passes[pass] = (passes[pass] ?? 0) + (count ?? 0);
-  }
-  return { stage, phases, passes };
 }

@@ -17,6 +17,7 @@ import {
 import type { GroupedFeatures } from "../evaluation/kernel-distance.js";
 import { SpmJudge } from "../judge.js";
 import { type Event, Run } from "../records/index.js";
+import { readStripFile, type StripFile, stripFileName } from "../report/index.js";
 import { loadSpm } from "../spm.js";
 import { WorkMeter } from "../work.js";
 import type { RecipeContext } from "./recipe.js";
@@ -77,19 +78,6 @@ export interface QuickstartResult {
   strips: StripFile;
   engine: Record<string, string | number>;
 }
-
-export type StripFile = {
-  prompt: string;
-  comparison: number;
-  timestep: number;
-  scores: number[];
-  win: number;
-  lose: number;
-  valid: boolean;
-  next?: number;
-  /** PNGs in base64. */
-  images: string[];
-}[];
 
 /** Runs what is not done yet. Ends with the measurements. */
 export async function* quickstart(
@@ -248,6 +236,6 @@ function readControl(path: string): ControlResult | undefined {
 
 /** The strip of the first round: there the policy still is the base. */
 function readStrips(folder: string): StripFile {
-  const path = join(folder, "round-000000.json");
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as StripFile) : [];
+  const path = join(folder, stripFileName(0));
+  return existsSync(path) ? readStripFile(path) : [];
 }

@@ -32,6 +32,7 @@ import { type Denoiser, guidedDenoiser } from "../denoiser.js";
 import type { StepAwareJudge } from "../judge.js";
 import { type StepPairs, selectPairs } from "../pairs.js";
 import { RandomJudge } from "../random-judge.js";
+import { stripFileName } from "../report/index.js";
 import { type CandidateStrip, drawn, resample } from "../resampler.js";
 import { backward, ratioFigures, spoBatchLoss } from "../spo-loss.js";
 import { WorkMeter } from "../work.js";
@@ -145,7 +146,7 @@ async function* rounds(
     );
     if (withStrip)
       await saveStrips(
-        join(run.folder, "strips", `round-${String(round).padStart(6, "0")}.json`),
+        join(run.folder, "strips", stripFileName(round)),
         strips,
         chosen.map((row) => prompts[row] as string),
       );
@@ -371,6 +372,9 @@ function disposePairs({ latentsWin, latentsLose, nextWin, nextLose }: StepPairs)
   for (const tensor of [latentsWin, latentsLose, nextWin, nextLose]) tensor.dispose();
 }
 
+/** Side of a strip's pictures, pixels: a round has hundreds of them. */
+const STRIP_SIDE = 128;
+
 /** Pictures of a round's candidates, for the report. */
 async function saveStrips(
   path: string,
@@ -382,7 +386,9 @@ async function saveStrips(
     const encoded: string[] = [];
     for (let j = 0; j < strip.scores.length; j++) {
       const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, j, 1)));
-      encoded.push(Buffer.from(await encodePng(data, width, height)).toString("base64"));
+      encoded.push(
+        Buffer.from(await encodePng(data, width, height, { most: STRIP_SIDE })).toString("base64"),
+      );
     }
     shown.push({ ...strip, prompt: prompts[prompt] as string, images: encoded });
   }

@@ -79,7 +79,7 @@ export function chartSvg(chart: Chart): Html {
   const py = (y: number): number =>
     TOP + (1 - (y - yDomain[0]) / (yDomain[1] - yDomain[0] || 1)) * (HEIGHT - TOP - BOTTOM);
   const label = (axis: Axis, value: number): string =>
-    axis.share ? `${short(100 * value)} %` : short(value);
+    axis.share ? `${short(100 * value)} %` : tickText(value);
   const xTicks = bars
     ? every(slots, Math.ceil(slots.length / 12))
     : ticks(xDomain, 6).filter((x) => x >= xDomain[0] && x <= xDomain[1]);
@@ -194,6 +194,12 @@ function padded(values: readonly number[], share: number): [number, number] {
   return low === high
     ? [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2]
     : [low - pad, high + pad];
+}
+
+/** Ticks are round numbers: written out where that is short, so that close ones differ. */
+function tickText(value: number): string {
+  const text = String(value).replace("-", "−");
+  return Math.abs(value) < 1000 && text.length <= 8 ? text : short(value);
 }
 
 const every = <T>(items: readonly T[], n: number): T[] => items.filter((_, i) => i % n === 0);

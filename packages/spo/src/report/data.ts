@@ -13,6 +13,10 @@ export interface ReportData {
   /** What the control was and where its figures are from. */
   controlNote?: string;
   pairs: readonly ImagePair[];
+  /** What prompts and noise they are of. Default: prompts that were not trained on. */
+  pairsAbout?: string;
+  /** The same prompts in the course of a training. */
+  samples?: readonly SampleRow[];
   strips: readonly Strip[];
   charts: readonly ChartGroup[];
   work: readonly StageWork[];
@@ -49,9 +53,17 @@ export interface ImagePair {
   spo: Uint8Array;
 }
 
+/** One prompt from one noise, in the course of a training. */
+export interface SampleRow {
+  prompt: string;
+  images: readonly { step: number; png: Uint8Array }[];
+}
+
 /** The candidates of one prompt, step by step. */
 export interface Strip {
   prompt: string;
+  /** When it was. */
+  note?: string;
   rows: readonly StripRow[];
 }
 

@@ -16,6 +16,7 @@ export {
   type ImagePair,
   type Measure,
   type ReportData,
+  type SampleRow,
   type StageWork,
   type Strip,
   type StripRow,
@@ -31,5 +32,8 @@ export {
 } from "./evaluation-page.js";
 export { duration, short, written, writtenInterval } from "./numbers.js";
 export { essence, reportPage } from "./page.js";
+export { runReport } from "./run-report.js";
+export { readStripFile, type StripFile, shownStrips, stripFileName, stripRounds } from "./strip-files.js";
+export { accuracyCharts, spoCharts, stageWork, standingCharts, updateChart } from "./training-charts.js";
 export { type WrittenComparison, writeComparison } from "./write-comparison.js";
 export { type WrittenReport, writeReport } from "./write-report.js";

@@ -5,6 +5,7 @@ import {
   type ImagePair,
   type Measure,
   type ReportData,
+  type SampleRow,
   type StageWork,
   type Strip,
   type StripRow,
@@ -27,7 +28,8 @@ export function reportPage(data: ReportData): string {
 </head>
 <body><main>
 <header><h1>${data.title}</h1><p class="lead">${data.summary}</p>${headlines(data)}</header>
-${pictures(data.pairs)}
+${pictures(data)}
+${sampleRows(data.samples ?? [])}
 ${numbers(data)}
 ${data.charts.map(chartSection)}
 ${strips(data.strips)}
@@ -79,14 +81,17 @@ const VIEWS = [
   ["blind", "Blind test"],
 ] as const;
 
-function pictures(pairs: readonly ImagePair[]): Html | undefined {
+const NOT_TRAINED =
+  "Prompts that were not trained on. The two images of a pair start from the same noise; only the weights differ.";
+
+function pictures({ pairs, pairsAbout = NOT_TRAINED }: ReportData): Html | undefined {
   if (pairs.length === 0) return undefined;
   const views = VIEWS.map(
     ([value, label], i) =>
       html`<label><input type="radio" name="view" value="${value}"${i === 0 && new Raw(" checked")}>${label}</label>`,
   );
   return html`<section id="pictures"><h2>The same noise, before and after</h2>
-<p class="about">Prompts that were not trained on. The two images of a pair start from the same noise; only the weights differ.</p>
+<p class="about">${pairsAbout}</p>
 <div class="views card" role="radiogroup" aria-label="How the images are shown">${views}</div>
 <p class="hint blind">Sides are shuffled and names hidden. Decide first; then point at a pair, or tab to it, to see which is which.</p>
 <p class="hint flicker">Base and SPO take turns in the same place. Where less motion is asked for, point at a picture instead.</p>
@@ -124,11 +129,24 @@ function numbers({ measures, pairCount, controlNote }: ReportData): Html | undef
 ${controlNote && html`<p class="about" style="margin-top:12px">${controlNote}</p>`}</section>`;
 }
 
+function sampleRows(all: readonly SampleRow[]): Html | undefined {
+  const [first] = all;
+  if (!first) return undefined;
+  const heads = first.images.map(
+    ({ step }) => html`<th scope="col">${step === 0 ? "base" : `round ${step}`}</th>`,
+  );
+  const rows = all.map(
+    ({ prompt, images }) =>
+      html`<tr><th scope="row">${prompt}</th>${images.map(({ step, png }) => html`<td><img src="${dataUrl(png)}" alt="${`${prompt}, round ${step}`}"></td>`)}</tr>`,
+  );
+  return html`<section><h2>In the course of the training</h2><p class="about">The same prompts from the same noise.</p><div class="strip card scroll"><table><caption></caption><thead><tr><th scope="col">prompt</th>${heads}</tr></thead><tbody>${rows}</tbody></table></div></section>`;
+}
+
 function strips(all: readonly Strip[]): Html | undefined {
   if (all.length === 0) return undefined;
   return html`<section><h2>How pairs are found</h2>
 <p class="about">At each step several candidates are drawn from one state. The preference model scores what each would become; best and worst are a pair to learn from when they are far enough apart; a random candidate starts the next step, so that all pairs of an image share one history.</p>
-<div class="strips">${all.map(({ prompt, rows }) => html`<div class="strip card"><h3>“${prompt}”</h3><div class="scroll"><table><caption></caption><thead><tr><th scope="col">timestep</th>${(rows[0]?.images ?? []).map((_, j) => html`<th scope="col">candidate ${j + 1}</th>`)}</tr></thead><tbody>${rows.map((row) => stripRow(row, prompt))}</tbody></table></div></div>`)}</section>`;
+<div class="strips">${all.map(({ prompt, note, rows }) => html`<div class="strip card"><h3>“${prompt}”${note && `, ${note}`}</h3><div class="scroll"><table><caption></caption><thead><tr><th scope="col">timestep</th>${(rows[0]?.images ?? []).map((_, j) => html`<th scope="col">candidate ${j + 1}</th>`)}</tr></thead><tbody>${rows.map((row) => stripRow(row, prompt))}</tbody></table></div></div>`)}</section>`;
 }
 
 function stripRow(row: StripRow, prompt: string): Html {

@@ -1,0 +1,173 @@
+// A training's run, finished or not, as a report. No tensor code.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { UserError } from "@spo/torch/files";
+import type { Event, RunRecord } from "../records/index.js";
+import type { ChartGroup, ImagePair, ReportData, SampleRow, Strip } from "./data.js";
+import { duration } from "./numbers.js";
+import { readStripFile, shownStrips, stripRounds } from "./strip-files.js";
+import { accuracyCharts, spoCharts, stageWork, standingCharts, updateChart } from "./training-charts.js";
+
+const TITLES: Record<string, string> = {
+  "train spo": "SPO training",
+  "train spm": "Training of a preference model",
+  "train dpo": "Diffusion-DPO training",
+};
+
+/** Warnings that are shown. */
+const WARNINGS = 8;
+
+/** What a run of `spo train` has come to. Throws a UserError (`DATA`) for a run of another kind. */
+export function runReport(run: RunRecord): ReportData {
+  const title = TITLES[run.kind];
+  if (title === undefined) {
+    throw new UserError(`${run.folder} holds a run of ${run.kind}, of which there is no report.`, {
+      code: "DATA",
+      hint: `There are reports of ${Object.keys(TITLES).join(", ")} and of a quickstart.`,
+    });
+  }
+  const samples = run.events.filter((event) => event.type === "sample");
+  const engine = run.events.find((event) => event.type === "start");
+  return {
+    title,
+    summary: summaryOf(run),
+    measures: [],
+    pairCount: 0,
+    pairs: beforeAndAfter(run.folder, samples),
+    pairsAbout: run.config.heldOut
+      ? "Prompts that were not trained on, by deterministic sampling: the two images of a pair start from the same noise; only the weights differ."
+      : "The first of the prompts that are trained on: give others by heldOut. The two images of a pair start from the same noise; only the weights differ.",
+    samples: sampleRows(run.folder, samples),
+    strips: stripsOf(run.folder),
+    charts: chartsOf(run),
+    work: [stageWork(run.kind, run.events)],
+    settings: { [run.kind]: run.config },
+    provenance: {
+      ...(engine?.type === "start" ? engine.engine : {}),
+      checkpoints: run.checkpoints.map(({ step }) => step).join(", ") || "none",
+    },
+    notes: notesOf(run),
+  };
+}
+
+function summaryOf({ events, result, writer }: RunRecord): string {
+  const last = events.findLast((event) => event.type === "step");
+  const state = result ? "Finished" : writer === undefined ? "Stopped" : "Running";
+  if (last?.type !== "step") return `${state}, before its first update.`;
+  const spent = secondsOf(events);
+  return `${state} at ${last.step} of ${last.total} after ${duration(spent)}; ${events.filter(({ type }) => type === "step").length} updates.`;
+}
+
+/** Of all processes that wrote the run; each counts from 0. */
+function secondsOf(events: readonly Event[]): number {
+  return events.reduce((sum, { time }, i) => {
+    const next = events[i + 1]?.time;
+    return next && next.wall >= time.wall ? sum : sum + time.wall;
+  }, 0);
+}
+
+function notesOf({ events, faults }: RunRecord): string[] {
+  const warnings = [...new Set(events.flatMap((event) => (event.type === "warn" ? [event.message] : [])))];
+  const more =
+    warnings.length > WARNINGS ? [`${warnings.length - WARNINGS} more warnings are in events.jsonl.`] : [];
+  return [
+    ...faults.map((fault) => `Damaged in events.jsonl: ${fault}`),
+    ...warnings.slice(0, WARNINGS),
+    ...more,
+  ];
+}
+
+function chartsOf({ kind, events, config }: RunRecord): ChartGroup[] {
+  if (kind === "train spo") {
+    return [
+      {
+        title: "What the policy learns",
+        about: `Update by update. The clip is at ±${config.clip}, the threshold of a pair at ${config.threshold}; gradients are ${config.maxGradNorm === null ? "not clipped, as the published run in effect had it" : `clipped to the norm ${config.maxGradNorm}`}.`,
+        charts: spoCharts(events),
+      },
+      {
+        title: "How far it has gone",
+        about:
+          "Measured on the same prompts from the same noise, before the training and again and again within.",
+        charts: standingCharts(events),
+      },
+    ];
+  }
+  const loss = updateChart(events, {
+    title: "Loss",
+    caption: "Of each update.",
+    y: { label: "loss" },
+    curves: [{ name: "loss", tone: "spo", key: "loss" }],
+  });
+  const accuracy = updateChart(events, {
+    title: "Accuracy",
+    caption: "Share of the update's pairs that are told apart as labelled.",
+    y: { label: "accuracy", share: true },
+    curves: [{ name: "accuracy", tone: "spo", key: "accuracy" }],
+    reference: { y: 0.5, label: "chance" },
+  });
+  return [
+    { title: "Update by update", about: "", charts: [loss, accuracy] },
+    ...(kind === "train spm"
+      ? [
+          {
+            title: "On held-out pairs",
+            about: "Pairs of prompts that were not trained on.",
+            charts: accuracyCharts(events),
+          },
+        ]
+      : []),
+  ];
+}
+
+type SampleEvent = Extract<Event, { type: "sample" }>;
+
+const imageOf = (folder: string, file: string): Uint8Array | undefined =>
+  existsSync(join(folder, file)) ? new Uint8Array(readFileSync(join(folder, file))) : undefined;
+
+/** The first samples, which are the base's, beside the last. */
+function beforeAndAfter(folder: string, samples: readonly SampleEvent[]): ImagePair[] {
+  const [first, last] = [samples[0], samples.at(-1)];
+  if (!first || !last || first === last) return [];
+  return first.images.flatMap(({ file, prompt, seed }) => {
+    const after = last.images.find((image) => image.prompt === prompt);
+    const [base, spo] = [imageOf(folder, file), after && imageOf(folder, after.file)];
+    return base && spo ? [{ prompt, seed, base, spo }] : [];
+  });
+}
+
+/** Rounds whose samples stand side by side. */
+const COLUMNS = 8;
+
+/** Each prompt's samples from the first to the last, evenly over the run. */
+function sampleRows(folder: string, samples: readonly SampleEvent[]): SampleRow[] {
+  if (samples.length < 3) return []; // two are the pairs already
+  const count = Math.min(COLUMNS, samples.length);
+  const shown = Array.from(
+    { length: count },
+    (_, i) => samples[Math.round((i * (samples.length - 1)) / (count - 1))] as SampleEvent,
+  );
+  return (shown[0] as SampleEvent).images.map(({ prompt }) => ({
+    prompt,
+    images: shown.flatMap(({ step, images }) => {
+      const found = images.find((image) => image.prompt === prompt);
+      const png = found && imageOf(folder, found.file);
+      return png ? [{ step, png }] : [];
+    }),
+  }));
+}
+
+/** Candidates of the first round, where the policy is the base, and of the last that was kept. */
+function stripsOf(folder: string): Strip[] {
+  const rounds = stripRounds(join(folder, "strips"));
+  const [first, last] = [rounds[0], rounds.at(-1)];
+  return [...new Set([first, last])].flatMap((kept) =>
+    kept
+      ? shownStrips(readStripFile(kept.file)).map(({ prompt, rows }) => ({
+          prompt,
+          note: `round ${kept.round + 1}`,
+          rows,
+        }))
+      : [],
+  );
+}
