@@ -63,6 +63,7 @@ const question: Question = {
     await writeParquetPairs(join(folder, "pairs.parquet"), pairs());
   },
   cases: (folder) => {
+    const rssBefore = process.memoryUsage.rss(); // with libtorch, and no reader yet
     const path = join(folder, "pairs.parquet");
     let open: { set: PairSet; loader: PairLoader; next: number } | undefined;
     const begun = async (side: number) => {
@@ -89,7 +90,7 @@ const question: Question = {
         await open?.loader.close();
         await open?.set.close();
         open = undefined;
-        return { fileBytes: statSync(path).size };
+        return { fileBytes: statSync(path).size, rssBefore };
       },
     });
     return [reading("decode", SIDE), reading("decode and resize", 448)];

@@ -68,7 +68,10 @@ export class ImagePool {
   #worker(index: number): Worker {
     const known = this.#workers[index];
     if (known) return known;
-    const worker = new Worker(workerFile("image-worker"));
+    // Image bytes lie outside of a thread's heap, which hardly grows: a small young generation makes the collector come in time.
+    const worker = new Worker(workerFile("image-worker"), {
+      resourceLimits: { maxYoungGenerationSizeMb: 1 },
+    });
     worker.on("message", ({ id, images }: ImageAnswer) => {
       this.#waiting.get(id)?.resolve(images);
       this.#waiting.delete(id);

@@ -2,6 +2,7 @@ import { seedAt } from "../seed.js";
 import { FaultList } from "./fault-list.js";
 import { type Decoded, ImagePool } from "./image-pool.js";
 import type { Kernel, Pixels } from "./image-worker.js";
+import { largeBytes } from "./large-bytes.js";
 import { type EpochOrder, epochOrder, type Place, type Window } from "./order.js";
 import type { PairSet, TrainingPair } from "./pair-set.js";
 
@@ -62,7 +63,7 @@ export class PairLoader {
 
   constructor(set: PairSet, options: PairLoaderOptions) {
     this.#set = set;
-    this.#options = { mirror: false, windowBytes: 64 << 20, aheadBytes: 64 << 20, ...options };
+    this.#options = { mirror: false, windowBytes: 48 << 20, aheadBytes: 32 << 20, ...options };
     this.#pool = new ImagePool(options.workers);
   }
 
@@ -89,8 +90,8 @@ export class PairLoader {
       label0: [],
       label1: [],
       examples: [],
-      image0: new Uint8Array(3 * side * side * count),
-      image1: new Uint8Array(3 * side * side * count),
+      image0: largeBytes(3 * side * side * count),
+      image1: largeBytes(3 * side * side * count),
       side,
       where: [],
     };

@@ -9,6 +9,7 @@ import {
   parquetSchema,
 } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
+import { largeBytes } from "./large-bytes.js";
 
 export interface ParquetLimits {
   /** Bytes that one request may read and unpack. */
@@ -152,7 +153,7 @@ async function read({
   const images = binary.map((name) => rows.map((row) => bytesOf(row[name])));
   const total = images.flat().reduce((sum, image) => sum + (image?.byteLength ?? 0), 0);
   spend(total);
-  const pack = new Uint8Array(total);
+  const pack = largeBytes(total);
   let at = 0;
   const places = images.map((column) =>
     column.map((image) => {

@@ -63,8 +63,8 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
       weights: bytesOf(modulesOf(models).flatMap((module) => module.parameters())),
       trained: 0,
       optimizer: 2 * bytesOf(trained),
-      // A bank of decoded pairs; or what is read ahead, and as much of it as stored.
-      data: bank > 0 ? Math.max(bank, batch) * pixels : 2 * (readAhead << 20) + microBatch * pixels,
+      // A bank of decoded pairs; or the stored pairs that are mixed, and what is read ahead.
+      data: bank > 0 ? Math.max(bank, batch) * pixels : (48 << 20) + (readAhead << 20) + microBatch * pixels,
     },
     phases: [
       { name: "text", runs: noisings, passes: {}, body: () => encodeBlank(noised, models) },

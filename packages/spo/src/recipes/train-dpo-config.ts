@@ -61,8 +61,8 @@ export const TrainDpoConfig = z.strictObject({
   readAhead: z
     .int()
     .positive()
-    .default(64)
-    .describe("MB of decoded images that wait for their turn; as much again is held as stored"),
+    .default(32)
+    .describe("MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed"),
   seed: z.int().min(0).default(0),
 });
 export type TrainDpoConfig = z.output<typeof TrainDpoConfig>;
