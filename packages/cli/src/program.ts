@@ -36,6 +36,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     about: "make, check and convert preference pairs",
     load: () => import("./commands/data.js"),
   },
+  {
+    name: "label",
+    about: "preference labels from a scorer, for pairs or generated images",
+    load: () => import("./commands/label.js"),
+  },
   { name: "sample", about: "make images from prompts", load: () => import("./commands/sample.js") },
   {
     name: "convert",

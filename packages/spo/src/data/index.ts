@@ -9,6 +9,7 @@ export { type OpenOptions, openPairs } from "./layouts/open.js";
 export { type FolderLayout, writeFolderPairs } from "./layouts/write-folder.js";
 export { writeParquetPairs } from "./layouts/write-parquet.js";
 export { type EpochOrder, epochOrder, type Place, permutation, type Window } from "./order.js";
+export { type PairImagesOptions, pairImages } from "./pair-images.js";
 export { type PairBatch, PairLoader, type PairLoaderOptions } from "./pair-loader.js";
 export { openPairSet, PairSet, type PairSetOptions, type TrainingPair } from "./pair-set.js";
 export { ParquetReader, type ParquetReaderOptions } from "./parquet-reader.js";

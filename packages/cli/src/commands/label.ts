@@ -1,0 +1,65 @@
+import { type Command, Option } from "commander";
+import { LAYOUTS, type Layout } from "spo/data";
+import { loadEngine } from "../engine.js";
+import { number, positive, wholeNumber } from "../option-values.js";
+import { layoutOption, type SetOptions } from "../pair-options.js";
+import type { CommonOptions } from "../program.js";
+
+export type LabelCommandOptions = CommonOptions &
+  SetOptions & {
+    by: string;
+    to: Layout | "votes";
+    output: string;
+    images?: boolean;
+    temperature: number;
+    tie: number;
+    hard?: boolean;
+    perPrompt?: number;
+    testShare?: number;
+    seed: number;
+    batch: number;
+    scores?: string;
+    skipBroken?: boolean;
+  };
+
+export default function (command: Command): void {
+  command
+    .description("Labels preference pairs, or pairs of generated images, by a scorer: AI feedback.")
+    .argument("<paths...>", `a preference set (${LAYOUTS.join(", ")}), or with --images sets of images`)
+    .requiredOption("--by <scorer>", "NAME:PATH, as pickscore:./PickScore_v1; or a module of your own")
+    .requiredOption("-o, --output <path>", "file for parquet and votes, new folder for the others")
+    .addOption(
+      new Option("--to <layout>", "what is written").choices([...LAYOUTS, "votes"]).default("parquet"),
+    )
+    .addOption(layoutOption())
+    .option("--images", "paths are images with prompts: each two of a prompt become a pair")
+    .option("--per-prompt <n>", "with --images: at most so many pairs of a prompt, drawn at random", positive)
+    .option("--test-share <share>", "with --images: share of the prompts for the split test", number)
+    .option(
+      "--temperature <t>",
+      "label 0 = σ((score 0 − score 1)/t); above 1 softer, below 1 harder",
+      number,
+      1,
+    )
+    .option("--tie <gap>", "probabilities at most so far apart are a tie, ½ and ½", number, 0)
+    .option("--hard", "wins are 1 and 0, not probabilities")
+    .option("--scores <file>", "the scores too, as JSONL")
+    .option("--batch <n>", "pairs scored together", positive, 16)
+    .option("--seed <n>", "of the pairs and splits that are drawn", wholeNumber, 0)
+    .option("--skip-broken", "leave out pairs with images that do not decode")
+    .addHelpText(
+      "after",
+      [
+        "",
+        "Examples:",
+        "  spo label pairs.parquet --by pickscore:./PickScore_v1 --output labelled.parquet",
+        "  spo label samples/ --images --by hps:./HPS_v2.1_compressed.pt --test-share 0.1 --output pairs.parquet",
+        "  spo label pairs.parquet --by pickscore:./PickScore_v1 --tie 0.1 --hard --output relabelled.parquet",
+      ].join("\n"),
+    )
+    .action(async (paths: string[]) => {
+      await loadEngine();
+      const { label } = await import("../label-set.js");
+      await label(paths, command.optsWithGlobals<LabelCommandOptions>());
+    });
+}

@@ -1,0 +1,12 @@
+import { parseRewardSpec, type RewardSpec } from "spo/rewards";
+import { resolveModel } from "./resolve-model.js";
+
+/** A scorer as the command line names it, with paths in place of the hub's names. Throws a UserError (`USAGE`) for what names none. */
+export async function resolveReward(spec: string, { quiet }: { quiet?: boolean } = {}): Promise<RewardSpec> {
+  const parsed = parseRewardSpec(spec);
+  if (parsed.kind === "own") return parsed;
+  const options: (typeof parsed)["options"] = {};
+  for (const [key, path] of Object.entries(parsed.options))
+    options[key as keyof typeof options] = await resolveModel(path, { quiet });
+  return { ...parsed, path: await resolveModel(parsed.path, { quiet }), options };
+}
