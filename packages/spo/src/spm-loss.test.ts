@@ -66,3 +66,31 @@ test("relabelling with the sides swapped swaps the labels", () => {
 test("a tie of scores or labels counts one half of a right answer", () => {
   expect(pairAccuracy([2, 1, 3, 5], [1, 1, 9, 0], [1, 1, 1, 0.5])).toBe((1 + 0.5 + 0 + 0.5) / 4);
 });
+
+test("losses of parts of a batch add up to the batch's, with the weights of prompts over all of it", () => {
+  const batch = [
+    { scores: [3, 1], label: 1, examples: 1 },
+    { scores: [0, 2], label: 0.5, examples: 8 },
+    { scores: [1, 4], label: 0.2, examples: 2 },
+    { scores: [2, 2], label: 0, examples: 8 },
+    { scores: [5, 1], label: 0, examples: 3 },
+  ];
+  const lossOf = (part: typeof batch, inverseSum?: number): number =>
+    scope(() =>
+      spmLoss({
+        score0: tensor(part.map(({ scores: [s] }) => s as number)),
+        score1: tensor(part.map(({ scores: [, s] }) => s as number)),
+        ...labelTensors(
+          part.map(({ label }) => label),
+          part.map(({ examples }) => examples),
+        ),
+        ...(inverseSum === undefined ? {} : { inverseSum: tensor(inverseSum) }),
+      }).loss.item(),
+    );
+  const inverseSum = batch.reduce((sum, { examples }) => sum + 1 / examples, 0);
+  const whole = lossOf(batch);
+  const parts = lossOf(batch.slice(0, 2), inverseSum) + lossOf(batch.slice(2), inverseSum);
+  expect(parts).toBeCloseTo(whole, 5);
+  // Each part with weights of its own would be something else.
+  expect(Math.abs(lossOf(batch.slice(0, 2)) + lossOf(batch.slice(2)) - whole)).toBeGreaterThan(0.1);
+});

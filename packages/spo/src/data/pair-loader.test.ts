@@ -9,6 +9,7 @@ import {
   PairLoader,
   type PairLoaderOptions,
   type PreferencePair,
+  readRows,
   writeParquetPairs,
 } from "./index.js";
 
@@ -103,6 +104,29 @@ describe("pairs by position", () => {
     expect(new Set(first).size).toBe(COUNT);
     expect([...second].sort()).toEqual([...first].sort());
     expect(second).not.toEqual(first);
+  });
+
+  test("tell the number of their prompts' pairs without being read", async () => {
+    await withLoader({ windowBytes: 200 }, async (loader) => {
+      const counts = loader.examples(5, 2 * COUNT);
+      expect(counts).toEqual((await loader.read(5, 2 * COUNT)).examples);
+      expect(new Set(counts)).toEqual(new Set([4, 5]));
+    });
+  });
+
+  test("of a set with a limit are spread over it, and come by row as they come by position", async () => {
+    const set = await openPairSet(path, { split: "train", limit: 6 });
+    const loader = new PairLoader(set, { seed: null, side: 8, kernel: "bicubic", workers: 1 });
+    const { where, image0 } = await loader.read(0, 6);
+    expect(set.size).toBe(6);
+    const rows = where.map((text) => Number(/row (\d+)/.exec(text)?.[1]));
+    expect(rows).toEqual([3, 7, 11, 15, 19, 22]);
+    const found = await readRows(set, [4, 1, 4], { side: 8, kernel: "bicubic", workers: 1 });
+    expect([...found.keys()].sort()).toEqual([1, 4]);
+    expect(found.get(4)?.where).toBe(where[4]);
+    expect(Buffer.from(found.get(1)?.image0 as Uint8Array)).toEqual(Buffer.from(image0.subarray(192, 384)));
+    await loader.close();
+    await set.close();
   });
 
   test("leave out what teaches nothing, and count a prompt's pairs", async () => {
