@@ -121,10 +121,59 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
     );
     expect(scored).toBe("2\n");
     const judged = await runCode(
-      `${judge}\n${pixels}\nconsole.log(brightness.score({ image: () => pixels }).shape);`,
+      `${judge}\n${pixels}\nconsole.log(brightness.score({ image: () => pixels }, ["a", "b"], [0, 1]).shape);`,
     );
     expect(judged).toContain("2");
   });
+});
+
+describe.each([
+  ["docs/tutorial-spo-sd15.md", "sd15", "runs/spo"],
+  ["docs/tutorial-sdxl.md", "sdxl", "runs/sdxl"],
+] as const)("the tutorial %s", (tutorial, family, result) => {
+  test("runs by its commands, on a small model", async () => {
+    const tiny = await makeTinyWorld(at(`tiny-${family}`), family);
+    const links = {
+      [family]: tiny.model,
+      spm: tiny.spm,
+      scorer: at("PickScore_v1"),
+      "pairs.parquet": tiny.pairs,
+    };
+    for (const [name, target] of Object.entries(links)) {
+      rmSync(at(name), { recursive: true, force: true });
+      symlinkSync(target, at(name));
+    }
+    for (const run of ["runs/spm", result]) rmSync(at(run), { recursive: true, force: true });
+    writeFileSync(at("held-out.txt"), "purple grape\n");
+    // Its settings stay, but for how long.
+    const program = [
+      'spo() { case "$1 $2" in',
+      '"train spm") set -- "$@" --steps 2 --batch 2 --microBatch 2 --evalEvery 1 ;;',
+      '"train spo") set -- "$@" --rounds 1 --promptsPerRound 1 --threshold 0 ;;',
+      'sample*) set -- "$@" --steps 2 ;;',
+      `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
+      "set -e",
+      ...blocks(tutorial, "sh"),
+    ];
+    await done("bash", ["-c", program.join("\n")]);
+    expect(existsSync(at(result, "report/report.html"))).toBe(true);
+    const { events } = readRun(at(result));
+    const shown = events.flatMap((event) => (event.type === "sample" ? event.images : []));
+    expect(new Set(shown.map(({ prompt }) => prompt))).toEqual(new Set(["purple grape"]));
+  });
+});
+
+test("the library's pages train by their code, and with a judge of the program's own", async () => {
+  const [train, judge] = blocks("docs/library.md", "js") as [string, string];
+  cpSync(at("world", "spm"), at("runs/spm/model"), { recursive: true });
+  const small = "rounds: 1, promptsPerRound: 1, steps: 6, candidates: 2,";
+  const said = await runCode(
+    train.replace("...spoPresets.sd15,", `...spoPresets.sd15, ${small} threshold: 0,`),
+  );
+  expect(said).toContain("round 1 of 1: loss 0.69");
+  expect(said).toContain("the LoRA is in runs/library/model");
+  expect(readRun(at("runs/library/model/run")).result).toBeDefined();
+  expect(await runCode(judge.replace("rounds: 1,", small))).toBe("runs/bright/model\n");
 });
 
 test("every link of the documents to a file of the repository leads to one", () => {
@@ -134,6 +183,11 @@ test("every link of the documents to a file of the repository leads to one", () 
     "docs/architecture.md",
     "docs/tutorial-own-model.md",
     "docs/hub.md",
+    "docs/library.md",
+    "docs/own-judge.md",
+    "docs/spo.md",
+    "docs/tutorial-sdxl.md",
+    "docs/tutorial-spo-sd15.md",
     "packages/spo/README.md",
   ];
   const broken = documents.flatMap((path) =>

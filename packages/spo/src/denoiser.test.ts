@@ -1,0 +1,60 @@
+import { guide, UNet2DConditionModel } from "@spo/diffusion";
+import { cat, Generator, initialize, noGrad, randn, scope, tensor } from "@spo/torch";
+import { expect, test } from "vitest";
+import { guidedDenoiser } from "./denoiser.js";
+
+const unet = new UNet2DConditionModel({
+  block_out_channels: [8, 16],
+  layers_per_block: 1,
+  down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
+  up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
+  cross_attention_dim: 12,
+  attention_head_dim: [1, 2],
+  transformer_layers_per_block: [1, 2],
+  use_linear_projection: true,
+  norm_num_groups: 4,
+  addition_embed_type: "text_time",
+  addition_time_embed_dim: 4,
+  projection_class_embeddings_input_dim: 34,
+});
+const generator = new Generator(5);
+initialize(unet, generator);
+
+/** Conditions of n prompts, told another image size than any other call's. */
+const conditions = (n: number, size: number) => ({
+  context: randn([n, 5, 12], { generator }),
+  added: {
+    textEmbeds: randn([n, 10], { generator }),
+    timeIds: tensor(
+      Array.from({ length: n }, (_, i) => [size + i, size, 0, i, size, size]),
+      { dtype: "float32" },
+    ),
+  },
+});
+
+test("each half of a guided SDXL batch has its own texts and sizes: [uncond…; cond…], also where they differ", () => {
+  noGrad(() =>
+    scope(() => {
+      const [conditional, unconditional] = [conditions(3, 512), conditions(3, 64)];
+      const xt = randn([4, 4, 8, 8], { generator });
+      const rows = [2, 0, 1, 2];
+      const guided = guidedDenoiser({ unet, conditional, unconditional, guidanceScale: 5 }).forRows(rows)(
+        xt,
+        301,
+      );
+      // Image by image, and each side by a call of its own.
+      const apart = rows.map((row, i) => {
+        const sides = [unconditional, conditional].map(({ context, added }) =>
+          unet.forward(xt.narrow(0, i, 1), 301, context.narrow(0, row, 1), {
+            added: {
+              textEmbeds: added.textEmbeds.narrow(0, row, 1),
+              timeIds: added.timeIds.narrow(0, row, 1),
+            },
+          }),
+        );
+        return guide(cat(sides), 5);
+      });
+      expect(guided.sub(cat(apart)).abs().max().item()).toBeLessThan(1e-4);
+    }),
+  );
+});
