@@ -113,6 +113,21 @@ describe("a judge in a user's file", () => {
     expect(ended.code).toBe(4);
   });
 
+  test("of finished images, a reward without time, judges predictions too", async () => {
+    const { spm } = worlds.sd15 as TinyWorld;
+    const ended = await train("reward", `spm:${spm}`, "--rounds 1 --threshold 0");
+    expect(ended.stderr).toContain("finished");
+    expect(ended.code).toBe(0);
+    const judged = events("reward").find((event) => event.type === "comparisons");
+    expect(
+      judged?.type === "comparisons" && judged.timesteps.every(({ spread }) => (spread as number) > 0),
+    ).toBe(true);
+    const passes = events("reward").flatMap((event) =>
+      event.type === "step" ? [event.passes?.judgeImage ?? 0] : [],
+    );
+    expect(passes.reduce((a, b) => a + b, 0)).toBe(2 * 3 * 5);
+  });
+
   test("that is no judge's name is told which there are", async () => {
     const ended = await train("misnamed", "pickscor", "--rounds 1");
     expect(ended.code).toBe(3);
@@ -171,6 +186,23 @@ describe("a judge whose scores are not finite", () => {
     for (const [name, value] of lora)
       if (name.endsWith("lora_up.weight")) expect(value.abs().max().item()).toBe(0);
   });
+});
+
+test("pairs that are all outside the clip cost no backward pass", async () => {
+  const ended = await train(
+    "clipped",
+    "./calm-judge.ts",
+    "--rounds 3 --threshold 0.001 --samples 0 --optimizer.lr 3e-2 --clip 1e-6 --microBatch 1",
+  );
+  expect(ended.code).toBe(0);
+  const steps = events("clipped").flatMap((event) => (event.type === "step" ? [event] : []));
+  const sum = (of: (step: (typeof steps)[number]) => number): number =>
+    steps.reduce((all, step) => all + of(step), 0);
+  // One pair a backward pass, and two UNet passes of each with guidance.
+  const without = sum(({ metrics }) => (metrics.withoutGradient as number) * (metrics.pairs as number));
+  expect(without).toBeGreaterThan(0);
+  const all = sum(({ passes }) => passes?.unetPolicy ?? 0);
+  expect(sum(({ passes }) => passes?.unetBackward ?? 0)).toBe(all - 2 * Math.round(without));
 });
 
 test("a learning rate that runs away ends the run, and no checkpoint holds a number that is not finite", async () => {

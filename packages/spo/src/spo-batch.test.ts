@@ -108,6 +108,23 @@ test("pairs that share x_t have the same loss as the same pairs predicted apart"
   });
 });
 
+test("pairs with both sides outside the clip have a gradient of exactly zero", () => {
+  scope(() => {
+    noGrad(() => {
+      for (const parameter of lora.parameters())
+        parameter.add_(randn(parameter.shape, { generator }).mul(0.05));
+    });
+    const batch = { ...batchOf(pairsOf(3)), clip: 1e-7 };
+    const { loss, logRatioWin, logRatioLose } = spoBatchLoss(batch);
+    expect(ratioFigures(logRatioWin.toNumbers(), logRatioLose.toNumbers(), batch.clip).withoutGradient).toBe(
+      1,
+    );
+    backward(loss, batch);
+    for (const parameter of lora.parameters()) expect(parameter.grad?.abs().max().item()).toBe(0);
+  });
+  clearGradients();
+});
+
 test("training on a pair makes its winner likelier against its loser, and a step frees all that it allocates", () => {
   const optimizer = new AdamW(lora.parameters(), { lr: 1e-3 });
   const pairs = scope(() => pairsOf(3));

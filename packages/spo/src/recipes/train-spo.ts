@@ -23,6 +23,7 @@ import {
   type Tensor,
   UserError,
   writeFileAtomic,
+  zerosLike,
 } from "@spo/torch";
 import type { z } from "zod";
 import { checkConfig } from "../config/index.js";
@@ -178,11 +179,19 @@ async function* rounds(
           const result = spoBatchLoss(batch);
           const share = result.loss.mul(part.size / places.length);
           loss += share.item();
-          ratios.win.push(...result.logRatioWin.detach().toNumbers());
-          ratios.lose.push(...result.logRatioLose.detach().toNumbers());
-          backward(precision.scale(share), batch);
+          const win = result.logRatioWin.detach().toNumbers();
+          const lose = result.logRatioLose.detach().toNumbers();
+          ratios.win.push(...win);
+          ratios.lose.push(...lose);
+          // Pairs with both sides outside the clip have no gradient at all: nothing to go back for.
+          if (ratioFigures(win, lose, config.clip).withoutGradient < 1)
+            backward(precision.scale(share), batch);
         });
       }
+      // A gradient of zero is still a step: its moments fade.
+      scope(() => {
+        for (const parameter of policy.trained) parameter.grad ??= zerosLike(parameter);
+      });
       const gradNorm = precision.clipGradNorm(policy.trained, config.maxGradNorm ?? Number.POSITIVE_INFINITY);
       if (Number.isFinite(loss) && Number.isFinite(gradNorm)) {
         const done = round + (update + 1) / updates;
