@@ -176,11 +176,43 @@ test("the library's pages train by their code, and with a judge of the program's
   expect(await runCode(judge.replace("rounds: 1,", small))).toBe("runs/bright/model\n");
 });
 
+test("the metric of docs/evaluation.md scores sets of images, by its command and from its code", async () => {
+  const EVALUATION = "docs/evaluation.md";
+  const [metric, code] = blocks(EVALUATION, "js") as [string, string];
+  writeFileSync(at("contrast.mjs"), metric);
+  for (const [name, light] of [
+    ["before", 60],
+    ["after", 100],
+  ] as const) {
+    mkdirSync(at(name));
+    for (const i of [0, 1, 2]) {
+      const dark = sharp({ create: { width: 8, height: 8, channels: 3, background: "black" } });
+      const background = `hsl(0, 0%, ${light - i}%)`;
+      const half = await sharp({ create: { width: 4, height: 8, channels: 3, background } })
+        .png()
+        .toBuffer();
+      await dark
+        .composite([{ input: half, left: 0, top: 0 }])
+        .png()
+        .toFile(at(name, `${i}.png`));
+      writeFileSync(at(name, `${i}.txt`), `prompt ${i}`);
+    }
+  }
+  const command = blocks(EVALUATION, "sh").find((block) => block.includes("./contrast.mjs")) as string;
+  const program = `spo() { '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }\n${command}`;
+  const said = await done("bash", ["-c", program]);
+  expect(said).toMatch(
+    /contrast\n {2}before {2}7\d.*\n {2}after {3}12\d.*better in 100.% .* of 3 pairs, p = 0.25/,
+  );
+  expect(await runCode(code)).toContain("wins: { value: 1, low: 1, high: 1 }");
+});
+
 test("every link of the documents to a file of the repository leads to one", () => {
   const documents = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/evaluation.md",
     "docs/tutorial-own-model.md",
     "docs/hub.md",
     "docs/library.md",
