@@ -88,14 +88,16 @@ export class Upsample2D extends Module {
       const [up, across] = size ?? [height * 2, width * 2];
       const { weight, bias } = this.conv;
       const exact = up === height * 2 && across === width * 2;
-      if (exact && height * width >= LEAST_MAP && weight.dtype === "float32" && weight.device === "cpu")
+      // By the map alone, not the batch, whose size must not show in the numbers.
+      const pays = height * width >= Math.max(LEAST_MAP, weight.shape[0] as number);
+      if (exact && pays && weight.dtype === "float32" && weight.device === "cpu")
         return convTranspose2d(x, doublingKernel(weight), bias, 2, 1);
       return this.conv.forward(upsampleNearest2d(x, [up, across]));
     });
   }
 }
 
-/** Pixels of a map below which the kernel's making costs what it saves. */
+/** Pixels of a map below which the kernel's making costs what it saves; so do as many as there are channels. */
 const LEAST_MAP = 64;
 
 /** Place of a 3-kernel → places of the 4-kernel: each pixel stands twice, so that neighbouring taps meet the same one. */

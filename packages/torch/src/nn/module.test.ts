@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import {
+  Conv2d,
   copyWeights,
   Generator,
   initialize,
@@ -133,6 +134,18 @@ describe("loadWeights", () => {
       expect([...weights.values()].every((weight) => weight.isDisposed)).toBe(true);
       expect(layer.forward(tensor([1, 10])).toNumbers()).toEqual([48]);
     }));
+
+  test("leaves no second handle on the memory that it reorders or converts", () => {
+    const before = liveTensors();
+    using layer = new Conv2d(2, 3, 3);
+    const values = new Map([
+      ["weight", ones([3, 2, 3, 3])],
+      ["bias", ones([3])],
+    ]);
+    loadWeights(layer, values, { consume: true });
+    layer.arrange_("contiguous").to({ dtype: "bfloat16" });
+    expect(liveTensors() - before).toBe(2);
+  });
 
   test("converts floats, and only them, to the dtype that is asked for", () =>
     scope(() => {

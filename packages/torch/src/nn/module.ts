@@ -3,7 +3,7 @@ import { UserError } from "../files.js";
 import type { Generator } from "../generator.js";
 import { noGrad } from "../modes.js";
 import { empty, zeros } from "../ops.gen.js";
-import { keep } from "../scope.js";
+import { keep, scope } from "../scope.js";
 import { Tensor } from "../tensor.js";
 
 /**
@@ -57,7 +57,9 @@ export abstract class Module {
   to({ dtype, device }: { dtype?: DType; device?: Device }): this {
     for (const parameter of this.parameters()) {
       const changed = noGrad(() =>
-        parameter.detach().to({ device, dtype: isFloating(parameter.dtype) ? dtype : undefined }),
+        scope(() =>
+          parameter.detach().to({ device, dtype: isFloating(parameter.dtype) ? dtype : undefined }),
+        ),
       );
       set(parameter, changed);
     }
@@ -71,7 +73,7 @@ export abstract class Module {
   arrange_(format: "contiguous" | "channels_last"): this {
     noGrad(() => {
       for (const parameter of this.parameters()) {
-        if (parameter.ndim === 4) replace(parameter, parameter.detach().contiguous({ memoryFormat: format }));
+        if (parameter.ndim === 4) replace(parameter, ordered(parameter, format));
       }
     });
     return this;
@@ -111,8 +113,12 @@ function replace(parameter: Tensor, value: Tensor): void {
  */
 function arrange(parameter: Tensor): void {
   if (parameter.ndim !== 4 || parameter.device !== "cpu") return;
-  replace(parameter, parameter.detach().contiguous({ memoryFormat: "channels_last" }));
+  replace(parameter, ordered(parameter, "channels_last"));
 }
+
+/** In a scope, since a handle left on the old memory would keep it: a file's pages, say. */
+const ordered = (parameter: Tensor, memoryFormat: "contiguous" | "channels_last"): Tensor =>
+  scope(() => parameter.detach().contiguous({ memoryFormat }));
 
 export interface LoadOptions {
   /** Name of the file for messages. */
