@@ -3,6 +3,7 @@ import { setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { resolveConfig } from "spo/config";
 import {
+  dpoJob,
   giveValues,
   type Job,
   type Measurement,
@@ -18,8 +19,8 @@ import {
   spoJob,
   weightsDtype,
 } from "spo/plan";
-import { spmPresets, spoPresets } from "spo/presets";
-import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
+import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import type { PlanOptions, PlanSampleOptions } from "./commands/plan.js";
 import { resolveModel } from "./resolve-model.js";
 import { put, putJson, say } from "./terminal.js";
@@ -49,7 +50,7 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
 }
 
 export async function planTraining(
-  method: "spo" | "spm",
+  method: "spo" | "spm" | "dpo",
   words: readonly string[],
   options: PlanOptions,
 ): Promise<void> {
@@ -62,6 +63,14 @@ export async function planTraining(
     tell(options, {
       models: () => planModels(configs, { spm, dtype: weightsDtype(config) }),
       job: (models) => spoJob(models, config, configs.scheduler),
+    });
+  } else if (method === "dpo") {
+    const defaults = { ...common, pairs: ["-"] };
+    const config = await resolveConfig(TrainDpoConfig, { defaults, presets: dpoPresets, args: words });
+    const configs = pipelineConfigs(await configsOf(config.model, options));
+    tell(options, {
+      models: () => planModels(configs, { dtype: weightsDtype(config) }),
+      job: (models) => dpoJob(models, config),
     });
   } else {
     const defaults = { ...common, init: "vit-h", pairs: ["-"] };

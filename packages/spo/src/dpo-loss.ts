@@ -1,4 +1,4 @@
-import type { Tensor } from "@spo/torch";
+import { scope, type Tensor } from "@spo/torch";
 
 export interface DpoLoss {
   loss: Tensor;
@@ -9,8 +9,8 @@ export interface DpoLoss {
   /** [2n] mean squared error of each prediction, winners first. */
   modelLosses: Tensor;
   referenceLosses: Tensor;
-  /** Share of pairs with `inside` strictly positive. */
-  accuracy: number;
+  /** Share of pairs with `inside` strictly positive. Waits for the device when it is asked for. */
+  readonly accuracy: number;
 }
 
 /**
@@ -38,8 +38,16 @@ export function dpoLoss({
     .sub(winMinusLose(referenceLosses))
     .mul(-0.5 * beta);
   const perSample = inside.logSigmoid().neg();
-  const accuracy = inside.detach().gt(0).to({ dtype: "float32" }).mean().item();
-  return { loss: perSample.mean(), perSample, inside, modelLosses, referenceLosses, accuracy };
+  return {
+    loss: perSample.mean(),
+    perSample,
+    inside,
+    modelLosses,
+    referenceLosses,
+    get accuracy() {
+      return scope(() => inside.detach().gt(0).to({ dtype: "float32" }).mean().item());
+    },
+  };
 }
 
 const squaredError = (prediction: Tensor, noise: Tensor): Tensor =>

@@ -44,10 +44,15 @@ export default function (command: Command): void {
     const { planSample } = await import("../plan-job.js");
     await planSample(sample.optsWithGlobals<PlanSampleOptions>());
   });
-  for (const method of ["spo", "spm"] as const) {
+  const summaries = {
+    spo: "post-training with SPO",
+    spm: "training of a preference model",
+    dpo: "post-training with Diffusion-DPO",
+  };
+  for (const method of ["spo", "spm", "dpo"] as const) {
     const train = command
       .command(method)
-      .summary(method === "spo" ? "post-training with SPO" : "training of a preference model")
+      .summary(summaries[method])
       .argument("[words...]", "presets (sd15, sdxl), config files, settings, as for spo train")
       .allowUnknownOption();
     common(train, `spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {

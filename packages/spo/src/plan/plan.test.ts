@@ -4,13 +4,14 @@ import { describe, expect, test } from "vitest";
 import { guidedDenoiser } from "../denoiser.js";
 import { SpmJudge } from "../judge.js";
 import { clipProcessor } from "../preprocess.js";
-import { TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
 import { drawn, resample } from "../resampler.js";
 import { WorkMeter } from "../work.js";
 import { blankConditions, blankIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";
 import { giveValues, type PlannedModels, planModels } from "./models.js";
 import { samplingJob } from "./sampling.js";
+import { dpoJob } from "./train-dpo.js";
 import { spmJob } from "./train-spm.js";
 import { spoJob } from "./train-spo.js";
 
@@ -89,6 +90,12 @@ const spmConfig = TrainSpmConfig.parse({
   batch: 2,
 });
 
+const dpoConfig = (more: object = {}) =>
+  TrainDpoConfig.parse({
+    ...{ model: "m", pairs: ["p"], output: "o", steps: 3, batch: 4, microBatch: 2, adapter: "lora" },
+    ...more,
+  });
+
 const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => Job> = {
   sampling: (models) => samplingJob(models, sampling),
   "SPO with a LoRA": (models, { scheduler }) => spoJob(models, spoConfig(), scheduler),
@@ -102,6 +109,9 @@ const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => 
   "SPO of the whole UNet in float16": (models, { scheduler }) =>
     spoJob(models, spoConfig({ dtype: "float16", adapter: "full" }), scheduler),
   "a preference model": (models) => spmJob(models, spmConfig),
+  "Diffusion-DPO with a LoRA": (models) => dpoJob(models, dpoConfig()),
+  "Diffusion-DPO of the whole UNet": (models) => dpoJob(models, dpoConfig({ adapter: "full" })),
+  "fine-tuning on winners": (models) => dpoJob(models, dpoConfig({ objective: "sft" })),
   "a preference model with gradient checkpointing": (models) =>
     spmJob(models, { ...spmConfig, gradientCheckpointing: true }),
 };
@@ -218,4 +228,17 @@ test.each([0, 1, 3])(
 test("a prompt has as many tokens as the text encoder has places for", () => {
   const text_encoder = { ...TINY.sd15.text_encoder, max_position_embeddings: 12 };
   expect(blankIds(2, planModels({ ...TINY.sd15, text_encoder })).shape).toEqual([2, 12]);
+});
+
+test("Diffusion-DPO passes winners and losers through policy and reference, plain fine-tuning the winners alone", () => {
+  const passes = (objective: "dpo" | "sft") =>
+    planJob(dpoJob(planModels(TINY.sd15), dpoConfig({ objective }))).work.passes;
+  const samples = 3 * 4;
+  expect(passes("dpo")).toEqual({
+    vaeEncode: 2 * samples,
+    unetPolicy: 2 * samples,
+    unetReference: 2 * samples,
+    unetBackward: 2 * samples,
+  });
+  expect(passes("sft")).toEqual({ vaeEncode: 2 * samples, unetPolicy: samples, unetBackward: samples });
 });

@@ -1,0 +1,100 @@
+import { addLora, UNet2DConditionModel } from "@spo/diffusion";
+import { copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
+import { guidedDenoiser } from "../denoiser.js";
+import { dpoLoss } from "../dpo-loss.js";
+import { Precision } from "../recipes/precision.js";
+import type { TrainDpoConfig } from "../recipes/train-dpo-config.js";
+import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
+import type { Job } from "./job.js";
+import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";
+
+/** Bytes of stored images that the reader mixes, beside the decoded ones that wait. */
+const STORED = 48 << 20;
+
+/** Diffusion-DPO, or noise prediction on the winners, as `spo train dpo` does it, without its measurements on held-out pairs. */
+export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
+  const { unet, vae, latentSize } = models;
+  const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
+  const precision = new Precision(config, models);
+  const { reference, trained, off } = policyOf(models, config, precision);
+  const frozen = reference === unet ? 0 : bytesOf(reference.parameters());
+  const paired = config.objective === "dpo";
+  const pairs = Math.min(config.microBatch, config.batch);
+  const samples = paired ? 2 * pairs : pairs;
+  const parts = config.steps * Math.ceil(config.batch / pairs);
+  const [height, width] = latentSize.map((n) => config.resolution ?? n * vae.factor) as [number, number];
+  const size = [Math.floor(height / vae.factor), Math.floor(width / vae.factor)] as const;
+
+  const predict = (model: UNet2DConditionModel, around: typeof off): Tensor => {
+    const conditions = blankConditions(pairs, models);
+    const denoiser = guidedDenoiser({
+      unet: model,
+      conditional: conditions,
+      unconditional: conditions,
+      guidanceScale: 1,
+      around: (call) => around(() => precision.around(call)),
+    });
+    const rows = Array.from({ length: samples }, (_, i) => i % pairs);
+    return denoiser.forRows(rows)(blankLatents(samples, models, size), blank([samples], models, "int64"));
+  };
+  const encode = (): void =>
+    noGrad(() =>
+      scope(() => {
+        vae.toLatents(blank([2 * pairs, 3, height, width], models), blankLatents(2 * pairs, models, size));
+      }),
+    );
+  const update = (): void =>
+    scope(() => {
+      const noise = blankLatents(samples, models, size);
+      const model = predict(unet, (call) => call());
+      const loss = paired
+        ? dpoLoss({ model, reference: noGrad(() => predict(reference, off)), noise, beta: config.beta }).loss
+        : model.sub(noise).square().mean();
+      precision.scale(loss).backward();
+      for (const parameter of trained) parameter.grad = undefined;
+    });
+
+  return {
+    models,
+    memory: {
+      weights: weights + frozen,
+      trained: config.adapter === "lora" ? bytesOf(trained) : 0,
+      // Adafactor keeps a number for each row and each column: next to nothing.
+      optimizer: config.optimizer.kind === "adamw" ? 2 * bytesOf(trained) : 0,
+      data: (config.readAhead << 20) + STORED,
+    },
+    phases: [
+      { name: "text", runs: parts, passes: {}, body: () => encodeBlank(pairs, models) },
+      { name: "encode", runs: parts, passes: { vaeEncode: 2 * pairs }, body: encode },
+      {
+        name: "update",
+        runs: parts,
+        passes: {
+          unetPolicy: samples,
+          ...(paired ? { unetReference: samples } : {}),
+          unetBackward: samples,
+        },
+        body: update,
+      },
+    ],
+  };
+}
+
+/** What learns, and what it is measured against: the same UNet without its LoRA, or a copy. */
+function policyOf(models: PlannedModels, config: TrainDpoConfig, precision: Precision) {
+  const { unet } = models;
+  const as = (call: () => Tensor): Tensor => call();
+  if (config.adapter === "lora") {
+    const lora = addLora(unet, { rank: config.rank }, new Generator(config.seed));
+    return {
+      reference: unet,
+      trained: lora.parameters(),
+      off: (call: () => Tensor): Tensor => lora.without(call),
+    };
+  }
+  const reference = new UNet2DConditionModel(unet.config);
+  if (models.device === "cpu") copyWeights(unet, reference);
+  precision.freeze(reference);
+  unet.requiresGrad_();
+  return { reference, trained: unet.parameters(), off: as };
+}
