@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -12,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readSafetensors, writeSafetensors } from "@spo/torch";
+import { openSafetensors, readSafetensors, writeSafetensors } from "@spo/torch";
 import sharp from "sharp";
 import { isTimeConditioning } from "spo";
 import { readRun } from "spo/records";
@@ -207,6 +208,63 @@ test("the metric of docs/evaluation.md scores sets of images, by its command and
   expect(await runCode(code)).toContain("wins: { value: 1, low: 1, high: 1 }");
 });
 
+describe("the pages on images and layouts", () => {
+  /** Types a page's commands, with a tiny model in the place of the published one. */
+  async function typed(page: string): Promise<void> {
+    const program = [
+      'spo() { case "$1" in',
+      'sample) set -- "$@" --steps 2 ;;',
+      'convert) set -- "$@" --configs ./sd15 ;;',
+      "esac",
+      'case "$*" in *2048*) set -- "$@" --width 32 --height 24 ;; esac',
+      `'${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
+      "set -e",
+      "cd pages",
+      ...blocks(page, "sh"),
+    ];
+    await done("bash", ["-c", program.join("\n")]);
+  }
+
+  beforeAll(() => {
+    mkdirSync(at("pages", "runs", "spo", "model"), { recursive: true });
+    cpSync(at("world", "model"), at("pages", "sd15"), { recursive: true });
+    cpSync(at("world", "lora.safetensors"), at("pages", "lora.safetensors"));
+    cpSync(
+      at("world", "lora.safetensors"),
+      at("pages", "runs", "spo", "model", "pytorch_lora_weights.safetensors"),
+    );
+  });
+
+  test("draw all that docs/sample.md says", async () => {
+    await typed("docs/sample.md");
+    const made = (name: string) => readdirSync(at("pages", "samples", name)).sort();
+    expect(made("six")).toHaveLength(7);
+    expect(made("file")).toEqual(["00000-0.png", "00001-12.png"]);
+    const { width, height } = await sharp(at("pages", "samples", "tiles", "00000-0.png")).metadata();
+    expect([width, height]).toEqual([32, 24]);
+  });
+
+  test("convert all that docs/convert.md says, by command and by code", async () => {
+    await typed("docs/convert.md");
+    const [code] = blocks("docs/convert.md", "js");
+    await runCode(`process.chdir("pages");\n${code}`);
+    const read = (path: string) =>
+      [...readSafetensors(at("pages", path))].map(([name, x]) => [name, x.toNumbers()]);
+    expect(read("merged.safetensors")).toEqual(read("sd15-with-lora.safetensors"));
+    expect(read("my-lora.safetensors")).toEqual(read("lora.safetensors"));
+    const unet = "unet/diffusion_pytorch_model.safetensors";
+    expect(read(`sd15-again/${unet}`)).toEqual(read(`sd15/${unet}`));
+  });
+
+  test("bring a run's LoRA to the interfaces as docs/lora-in-comfyui-and-diffusers.md says", async () => {
+    await typed("docs/lora-in-comfyui-and-diffusers.md");
+    using file = openSafetensors(at("pages", "spo-lora.safetensors"));
+    expect(file.metadata["modelspec.title"]).toBe("SPO");
+    expect(existsSync(at("pages", "sd15-spo.safetensors"))).toBe(true);
+    expect(existsSync(at("pages", "samples", "spo", "00000-0.png"))).toBe(true);
+  });
+});
+
 test("every link of the documents to a file of the repository leads to one", () => {
   const documents = [
     "README.md",
@@ -220,6 +278,9 @@ test("every link of the documents to a file of the repository leads to one", () 
     "docs/spo.md",
     "docs/tutorial-sdxl.md",
     "docs/tutorial-spo-sd15.md",
+    "docs/sample.md",
+    "docs/convert.md",
+    "docs/lora-in-comfyui-and-diffusers.md",
     "packages/spo/README.md",
   ];
   const broken = documents.flatMap((path) =>

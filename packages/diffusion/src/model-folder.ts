@@ -202,6 +202,10 @@ export function loadTextEncoderWithProjection(
   return place(model, renewTextNames(weights), source, options);
 }
 
+/** transformers 5 refuses a whole number where a fraction is meant, and JSON from here has no 1.0. */
+const withFractions = (json: string): string =>
+  json.replace(/("(?:\w*dropout|initializer_\w+|layer_norm_eps)": -?\d+)(?=,?\n)/g, "$1.0");
+
 /**
  * Writes a model's folder: config.json and one safetensors file, each whole or not at all.
  *
@@ -220,7 +224,7 @@ export function saveModel(
     : { _class_name: model.constructor.name };
   writeFileAtomic(
     join(folder, "config.json"),
-    `${JSON.stringify({ ...className, ...model.config }, null, 2)}\n`,
+    `${withFractions(JSON.stringify({ ...className, ...model.config }, null, 2))}\n`,
   );
   const tensors = new Map(
     [...model.namedParameters()].map(([name, value]) => [name, dtype ? value.detach().to({ dtype }) : value]),

@@ -1,11 +1,13 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Module } from "@spo/torch";
+import { Generator, initialize, type Module } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
+import { CLIPTextModel } from "./clip-text.js";
 import { loadTextToImage } from "./load-text-to-image.js";
-import { loadUnet } from "./model-folder.js";
+import { loadUnet, saveModel } from "./model-folder.js";
 import { saveSingleFile } from "./single-file.js";
+import { TEXTS } from "./tiny-models.fixture.js";
 import { tinyPipeline } from "./tiny-pipeline.fixture.js";
 
 const root = mkdtempSync(join(tmpdir(), "pipeline-"));
@@ -87,4 +89,15 @@ test("a scheduler without a class is written as DDIM's, with every value that it
     steps_offset: 1,
   });
   expect(json("ddim", "model_index.json").scheduler).toEqual(["diffusers", "DDIMScheduler"]);
+});
+
+test("fractions of a text encoder's config are written as fractions, which transformers wants", () => {
+  const config = { ...TEXTS.sd15, initializer_factor: 1, attention_dropout: 0 };
+  const model = new CLIPTextModel(config);
+  initialize(model, new Generator(1));
+  saveModel(join(root, "text"), model);
+  const text = readFileSync(join(root, "text", "config.json"), "utf8");
+  expect(text).toMatch(/"initializer_factor": 1\.0,?\n/);
+  expect(text).toMatch(/"attention_dropout": 0\.0,?\n/);
+  expect(JSON.parse(text)).toMatchObject(config);
 });
