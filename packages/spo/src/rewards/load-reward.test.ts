@@ -104,7 +104,7 @@ describe("a scorer is refused", () => {
     [
       "where an option names nothing",
       `clip:${at("clip")},tokenizer=${join(folder, "nothing")}`,
-      "cannot be read",
+      join("nothing", "vocab.json"),
     ],
   ])("%s", async (_, spec, message) => {
     await expect(loadReward(spec)).rejects.toThrow(message);
