@@ -11,6 +11,7 @@ export {
   inferenceMode,
   noGrad,
   setThreads,
+  trimMemory,
 } from "./modes.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module, parameter } from "./nn/module.js";

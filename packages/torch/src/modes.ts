@@ -67,6 +67,9 @@ export const setThreads = (count: number): void => void native.threads(count);
 
 export const getThreads = (): number => native.threads();
 
+/** Gives the free pages of the heap back to the system. The engine keeps them otherwise, since a step soon wants them again. */
+export const trimMemory = (): void => native.trimMemory();
+
 /** What the engine is: libtorch's version, the CPU's vector set, `cuda` or `cpu`. */
 export function engineFacts(): { libtorch: string; cpu: string; backend: string } {
   const [libtorch, cpu, backend] = native.facts();

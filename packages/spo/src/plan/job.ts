@@ -1,5 +1,6 @@
 // A job as a list of phases; what it needs in memory and work; how long it takes.
-import { rehearse } from "@spo/torch";
+import { readFileSync, writeFileSync } from "node:fs";
+import { rehearse, trimMemory } from "@spo/torch";
 import type { Pass } from "../work.js";
 import type { PlannedModels } from "./models.js";
 
@@ -87,6 +88,8 @@ export function measureJob(
   rssBefore: number,
   onPhase?: (name: string) => void,
 ): Measurement {
+  trimMemory(); // what giving the models their values has freed
+  forgetPeak();
   const times = phases.map(({ name, body }): PhaseTime => {
     onPhase?.(name);
     const seconds = Array.from({ length: 3 }, () => {
@@ -100,6 +103,25 @@ export function measureJob(
   return {
     phases: times,
     hours: inAll / 3600,
-    rssGrowth: process.resourceUsage().maxRSS * 1024 - rssBefore,
+    rssGrowth: peakBytes() - rssBefore,
   };
+}
+
+/** Lets the peak of resident memory start anew from what is resident now. Where the system cannot, it stays that of the whole process. */
+function forgetPeak(): void {
+  try {
+    writeFileSync("/proc/self/clear_refs", "5");
+  } catch {
+    // not Linux, or not allowed: the figure is then an upper bound
+  }
+}
+
+function peakBytes(): number {
+  try {
+    const found = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"));
+    if (found) return Number(found[1]) * 1024;
+  } catch {
+    // not Linux
+  }
+  return process.resourceUsage().maxRSS * 1024;
 }
