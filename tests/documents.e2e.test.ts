@@ -77,7 +77,7 @@ test("the README's first lines of code draw a picture", async () => {
 describe("the tutorial for own models, typed from its beginning to its end", () => {
   const TUTORIAL = "docs/tutorial-own-model.md";
 
-  test("makes a start from a plain CLIP", async () => {
+  test("begins with a list of pairs", async () => {
     const [list] = blocks(TUTORIAL, "");
     mkdirSync(at("my-pairs"));
     writeFileSync(at("my-pairs", "pairs.csv"), list as string);
@@ -86,7 +86,6 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
       const image = sharp({ create: { width: SIDE, height: SIDE, channels: 3, background } });
       await image.png().toFile(at("my-pairs", name));
     }
-    await runCode(blocks(TUTORIAL, "js")[0] as string);
   });
 
   test("imports, trains, post-trains and samples by its commands", async () => {
@@ -126,6 +125,21 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
     );
     expect(judged).toContain("2");
   });
+});
+
+test("the tutorial for a preference model runs by its commands, from images to a report", async () => {
+  const program = [
+    'spo() { case "$1 $2" in',
+    '"train spm") set -- "$@" --steps 2 --batch 2 --evalPairs 4 --evalEvery 1 ;;',
+    'sample*) set -- "$@" --steps 2 ;;',
+    `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
+    "set -e",
+    ...blocks("docs/tutorial-train-spm.md", "sh"),
+  ];
+  const said = await done("bash", ["-c", program.join("\n")]);
+  expect(said).toContain("48 in parquet; ");
+  expect(readRun(at("runs/own-spm")).result).toMatchObject({ output: "runs/own-spm/model" });
+  expect(existsSync(at("runs/own-spm/report/report.html"))).toBe(true);
 });
 
 describe.each([
