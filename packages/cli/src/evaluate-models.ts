@@ -17,12 +17,12 @@ import {
   setFigures,
 } from "spo/evaluation";
 import { type EvaluationData, evaluationEssence, evaluationPage, warningsOf } from "spo/report";
-import { loadReward, parseRewardSpec, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
+import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
 import type { EvalCommandOptions } from "./commands/eval.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
 import { interruptible } from "./interruption.js";
 import { ProgressBar } from "./progress-bar.js";
-import { resolveModel } from "./resolve-model.js";
+import { resolveReward } from "./resolve-reward.js";
 import { painter, put, putJson, say } from "./terminal.js";
 import { version } from "./version.js";
 
@@ -166,8 +166,7 @@ async function checkMetrics(specs: readonly string[], loading: Loading): Promise
 }
 
 async function checkMetric(spec: string, { tokenizer, quiet }: Loading): Promise<Metric> {
-  const parsed = parseRewardSpec(spec);
-  const here = parsed.kind === "own" ? parsed : await resolveSpec(parsed, { quiet });
+  const here = await resolveReward(spec, { quiet });
   const reward: Reward = await loadReward(here, { tokenizer });
   const metric = { name: reward.name, spec, parsed: here, hasFeatures: reward.features !== undefined };
   reward.dispose?.();
@@ -181,17 +180,6 @@ async function checkFeatures(spec: string, loading: Loading): Promise<Metric> {
     code: "USAGE",
     hint: "All that are built in have some; a module of your own gives them by features(images).",
   });
-}
-
-/** Paths in place of the hub's names. */
-async function resolveSpec(
-  spec: Exclude<RewardSpec, { kind: "own" }>,
-  { quiet }: { quiet?: boolean },
-): Promise<RewardSpec> {
-  const options: (typeof spec)["options"] = {};
-  for (const [key, path] of Object.entries(spec.options))
-    options[key as keyof typeof options] = await resolveModel(path, { quiet });
-  return { ...spec, path: await resolveModel(spec.path, { quiet }), options };
 }
 
 async function draw(

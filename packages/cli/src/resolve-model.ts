@@ -52,5 +52,10 @@ export async function resolveModels<C extends object>(
     const value = places[key];
     if (typeof value === "string") places[key] = await resolveModel(value, { quiet });
   }
+  const { relabel } = places as { relabel?: { by?: string } };
+  if (relabel?.by !== undefined) {
+    const { resolveRewardWords } = await import("./resolve-reward.js");
+    places.relabel = { ...relabel, by: await resolveRewardWords(relabel.by, { quiet }) };
+  }
   return places as C;
 }

@@ -10,3 +10,11 @@ export async function resolveReward(spec: string, { quiet }: { quiet?: boolean }
     options[key as keyof typeof options] = await resolveModel(path, { quiet });
   return { ...parsed, path: await resolveModel(parsed.path, { quiet }), options };
 }
+
+/** The same as words again, for a config. */
+export async function resolveRewardWords(spec: string, options: { quiet?: boolean } = {}): Promise<string> {
+  const found = await resolveReward(spec, options);
+  if (found.kind === "own") return found.path;
+  const more = Object.entries(found.options).map(([key, path]) => `${key}=${path}`);
+  return [`${found.kind}:${found.path}`, ...more].join(",");
+}
