@@ -9,9 +9,9 @@ import { markdownTable } from "./marked.mjs";
  */
 /** @typedef {{ other: number, own?: number, ratio?: number, spent?: number }} Lead */
 /**
- * @typedef {{ rows: Row[], spoOverDpo: Estimate, counts: { images: number, prompts: number, seeds: number },
+ * @typedef {{ clock: "seconds" | "cpuSeconds", rows: Row[], spoOverDpo: Estimate, counts: { images: number, prompts: number, seeds: number },
  *   leads: { spending: string, withPreference: boolean, method: string, over: string, lead?: Lead, bySeed: (number | null)[] }[],
- *   work: { stage: string, seconds: number, teraFlops: number }[], provenance: Record<string, string | number> }} Facts
+ *   work: { stage: string, seconds: number, cpuSeconds: number, teraFlops: number }[], provenance: Record<string, string | number> }} Facts
  */
 
 const MAKE =
@@ -26,7 +26,7 @@ const NAMES = /** @type {const} */ ({ base: "base", dpo: "Diffusion-DPO", spo: "
  */
 export function comparisonTable(facts) {
   if (!facts) return MAKE;
-  const { rows, counts, work, provenance } = facts;
+  const { rows, counts, work, provenance, clock } = facts;
   const of = (/** @type {(row: Row) => string} */ cell) => rows.map(cell);
   const lines = [
     ["judge, held-out prompts ↑", ...of(({ score }) => estimate(score))],
@@ -39,29 +39,35 @@ export function comparisonTable(facts) {
       ),
     ],
     ["on-prompt accuracy ↑", ...of(({ onPrompt }) => share(onPrompt))],
-    ...["seconds", "teraFlops"].map((spending) => {
-      const unit = spending === "seconds" ? "seconds" : "TFLOP";
+    ...[clock, "teraFlops"].map((spending) => {
+      const unit = { seconds: "seconds", cpuSeconds: "CPU seconds" }[spending] ?? "TFLOP";
       return [
         `${unit} until as good as the other at its best (the other's; ratio)`,
         "",
         ...["dpo", "spo"].map((method) => lead(facts, method, spending)),
       ];
     }),
+    [
+      "the same in time, a preference model at hand",
+      "",
+      ...["dpo", "spo"].map((method) => lead(facts, method, clock, false)),
+    ],
   ];
   const stage = (/** @type {string} */ start) => work.find((one) => one.stage.startsWith(start));
-  const seconds = (/** @type {string} */ start) => Math.round(stage(start)?.seconds ?? 0);
+  const seconds = (/** @type {string} */ start) => Math.round(stage(start)?.[clock] ?? 0);
+  const unit = clock === "cpuSeconds" ? "CPU seconds" : "s";
   const told =
     `SPO preferred to Diffusion-DPO in ${share(facts.spoOverDpo)} of same-noise pairs. ${counts.images} images of each run, of ` +
     `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. Each run of Diffusion-DPO trained for ` +
-    `${seconds("Diffusion-DPO")} s, of SPO for ${seconds("SPO")} s after ${seconds("preference")} s of its preference model, which count in the ratios. ` +
-    `Made by \`npm run spo -- compare\`; ${provenance.processor}, ${provenance.date}.`;
+    `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
+    `Made by \`npm run spo -- compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
   return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
 }
 
-/** @param {Facts} facts @param {string} method @param {string} spending */
-function lead({ leads }, method, spending) {
+/** @param {Facts} facts @param {string} method @param {string} spending @param {boolean} [withPreference] */
+function lead({ leads }, method, spending, withPreference = true) {
   const found = leads.find(
-    (one) => one.spending === spending && one.withPreference && one.method === method,
+    (one) => one.spending === spending && one.withPreference === withPreference && one.method === method,
   )?.lead;
   if (!found) return "the other is never better than the base";
   if (found.own === undefined) return `never in ${short(found.spent ?? 0)} (${short(found.other)})`;

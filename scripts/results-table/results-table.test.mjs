@@ -110,6 +110,7 @@ test("a comparison shows each method's wins and who is sooner as good, and says 
   });
   const lead = { withPreference: true, bySeed: [] };
   const table = comparisonTable({
+    clock: "seconds",
     rows: [row("base"), row("dpo"), row("spo")],
     spoOverDpo: estimate(0.66),
     counts: { images: 240, prompts: 16, seeds: 1 },
@@ -118,7 +119,7 @@ test("a comparison shows each method's wins and who is sooner as good, and says 
       { ...lead, spending: "seconds", method: "dpo", over: "spo", lead: { other: 500, spent: 540 } },
       { ...lead, spending: "teraFlops", method: "spo", over: "dpo" },
     ],
-    work: [{ stage: "SPO, one run", seconds: 300.4, teraFlops: 1 }],
+    work: [{ stage: "SPO, one run", seconds: 300.4, cpuSeconds: 1, teraFlops: 1 }],
     provenance: { processor: "a machine", date: "2026-01-01" },
   });
   const lines = table.split("\n");
@@ -126,6 +127,6 @@ test("a comparison shows each method's wins and who is sooner as good, and says 
   expect(lines[3]).toBe("| better than the base, same noise |  | 70 % (60–80) | 70 % (60–80) |");
   expect(table).toContain("< 0.0001; 0.021");
   expect(table).toContain("| never in 540 (500) | 200 (400; ×2) |");
-  expect(table).toContain("of SPO for 300 s");
+  expect(table).toContain("of SPO for 300 after");
   expect(comparisonTable(undefined)).toMatch(/npm run spo -- compare/);
 });

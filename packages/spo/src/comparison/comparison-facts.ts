@@ -28,7 +28,7 @@ export interface ShownCurve {
 export interface ShownTrial {
   settings: Record<string, unknown>;
   isChosen: boolean;
-  checkpoints: { step: number; seconds: number; validation: number }[];
+  checkpoints: { step: number; seconds: number; cpuSeconds: number; validation: number }[];
 }
 
 export interface ShownRun {
@@ -48,6 +48,8 @@ export interface ShownRun {
 
 export interface ComparisonFacts {
   schema: "spo.compare/1";
+  /** The seconds by which trainings ended: what is told of first. */
+  clock: "seconds" | "cpuSeconds";
   /** Of the reporting judge, on held-out prompts. */
   rows: Row[];
   /** SPO preferred to Diffusion-DPO, image by image. */
@@ -93,6 +95,7 @@ export function comparisonFacts(
     Object.fromEntries(METHODS.map((method) => [method, of(method)])) as Record<Method, T>;
   return {
     schema: "spo.compare/1",
+    clock: config.clock === "wall" ? "seconds" : "cpuSeconds",
     rows: rows(findings),
     spoOverDpo: spoOverDpo(findings),
     leads: leads(findings),
@@ -119,6 +122,7 @@ export function comparisonFacts(
         checkpoints: checkpoints.map(({ step, spent, validation }) => ({
           step,
           seconds: spent.wall,
+          cpuSeconds: spent.cpu,
           validation,
         })),
       })),

@@ -66,14 +66,14 @@ export function comparisonEssence(facts: ComparisonFacts): string[] {
     return `${METHOD_NAMES[name]}: ${parts.filter(Boolean).join(", ")}`;
   });
   const found = facts.leads.filter(
-    ({ spending, withPreference }) => spending === "seconds" && withPreference,
+    ({ spending, withPreference }) => spending === facts.clock && withPreference,
   );
-  return [...lines, ...found.map((lead) => leadSentence(lead, "seconds"))];
+  return [...lines, ...found.map((lead) => leadSentence(lead, facts.clock))];
 }
 
 const probability = (p: number): string => (p < 1e-4 ? "< 0.0001" : String(Number(p.toPrecision(2))));
 
-function summary({ rows, spoOverDpo, leads, counts }: ComparisonFacts): Html {
+function summary({ rows, spoOverDpo, leads, counts, clock }: ComparisonFacts): Html {
   const cards = rows.flatMap(({ name, wins, signTest }) =>
     wins
       ? [
@@ -82,9 +82,9 @@ function summary({ rows, spoOverDpo, leads, counts }: ComparisonFacts): Html {
       : [],
   );
   const lead = leads.find(
-    ({ spending, withPreference, method }) => spending === "seconds" && withPreference && method === "spo",
+    ({ spending, withPreference, method }) => spending === clock && withPreference && method === "spo",
   );
-  return html`<ul class="headlines">${cards}<li class="card"><div class="big">${written(spoOverDpo.value, "share")}</div><p class="what">of same-noise pairs: <b>SPO</b> preferred to Diffusion-DPO</p><span class="range">95 % interval ${writtenInterval(spoOverDpo, "share")}</span></li>${lead && html`<li class="card"><div class="big">${lead.lead?.ratio ? `×${short(lead.lead.ratio)}` : "–"}</div><p class="what">${leadSentence(lead, "seconds")}</p></li>`}</ul>`;
+  return html`<ul class="headlines">${cards}<li class="card"><div class="big">${written(spoOverDpo.value, "share")}</div><p class="what">of same-noise pairs: <b>SPO</b> preferred to Diffusion-DPO</p><span class="range">95 % interval ${writtenInterval(spoOverDpo, "share")}</span></li>${lead && html`<li class="card"><div class="big">${lead.lead?.ratio ? `×${short(lead.lead.ratio)}` : "–"}</div><p class="what">${leadSentence(lead, clock)}</p></li>`}</ul>`;
 }
 
 type Lead = ComparisonFacts["leads"][number];
@@ -124,11 +124,11 @@ function leadTable({ leads }: ComparisonFacts): Html {
     return html`<tr><th scope="row">${what}<small>${UNITS[spending]}, ${pref}</small></th><td>${lead ? short(lead.other) : "–"}</td><td>${lead ? (lead.own === undefined ? "never" : short(lead.own)) : "–"}</td><td>${lead ? ratio(lead.ratio ?? null) : "–"}</td><td>${bySeed.map(ratio).join(" · ")}</td></tr>`;
   });
   return html`<section><h2>Who is sooner as good</h2>
-<p class="about">What one method spends until it is as good, by the mean of its runs, as the other ever is; and the ratio of both. Above 1, it is sooner. “Never”: not within its time. A method that is never better than the base gives nothing to compare with. Seconds are of training alone: measuring and saving do not count.</p>
+<p class="about">What one method spends until it is as good, by the mean of its runs, as the other ever is; and the ratio of both. Above 1, it is sooner. “Never”: not within its time. A method that is never better than the base gives nothing to compare with. Seconds are of training alone, elapsed or of all threads: measuring and saving do not count.</p>
 <div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Who</th><th scope="col">The other<br>spent</th><th scope="col">It spent</th><th scope="col">Ratio</th><th scope="col">By seed</th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
 }
 
-function curves({ curves: all, rows, runs }: ComparisonFacts): Parameters<typeof chartSection>[0] {
+function curves({ curves: all, rows, runs, clock }: ComparisonFacts): Parameters<typeof chartSection>[0] {
   const start = all[0]?.points[0]?.quality ?? rows[0]?.score.value ?? 0;
   const series = ({ method, points }: ShownCurve): Series => ({
     name: METHOD_NAMES[method],
@@ -152,7 +152,7 @@ function curves({ curves: all, rows, runs }: ComparisonFacts): Parameters<typeof
   const whole = (spending: ShownCurve["spending"]) => (curve: ShownCurve) =>
     curve.spending === spending && curve.withPreference;
   const own = (curve: ShownCurve): boolean =>
-    curve.spending === "seconds" && (curve.method === "dpo" || !curve.withPreference);
+    curve.spending === clock && (curve.method === "dpo" || !curve.withPreference);
   const onPrompt = (["dpo", "spo"] as const).map(
     (method): Series => ({
       name: METHOD_NAMES[method],
@@ -162,7 +162,7 @@ function curves({ curves: all, rows, runs }: ComparisonFacts): Parameters<typeof
         const values = at.map((checkpoint) => checkpoint.onPrompt ?? Number.NaN);
         const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
         return {
-          x: mean(at.map(({ seconds }) => seconds)),
+          x: mean(at.map((checkpoint) => checkpoint[clock])),
           y: mean(values),
           low: Math.min(...values),
           high: Math.max(...values),
@@ -178,8 +178,8 @@ function curves({ curves: all, rows, runs }: ComparisonFacts): Parameters<typeof
       chart(
         "Over time",
         "Seconds of training, the preference model's among SPO's.",
-        "seconds",
-        whole("seconds"),
+        UNITS[clock],
+        whole(clock),
       ),
       chart(
         "Over work",
@@ -190,14 +190,14 @@ function curves({ curves: all, rows, runs }: ComparisonFacts): Parameters<typeof
       chart(
         "Over time, a preference model at hand",
         "The same without the seconds of the preference model: one model serves many trainings.",
-        "seconds",
+        UNITS[clock],
         own,
       ),
       {
         title: "On prompt",
         caption: "Share of images that show what they were asked for; seconds of the method's own training.",
         kind: "line",
-        x: { label: "seconds" },
+        x: { label: UNITS[clock] },
         y: { label: "on prompt", share: true },
         series: onPrompt,
       },
@@ -220,15 +220,15 @@ function grid(pictures: ComparedPictures): Html | undefined {
   return html`<section id="pictures"><h2>The same noise</h2><p class="about">Held-out prompts; each row starts from the same noise. Of the trained models the chosen checkpoint of the first seed. The first images of each prompt, none left out.</p><div class="compared">${figures}</div></section>`;
 }
 
-function equal({ atEqual }: ComparisonFacts): Html {
-  const table = (unit: "seconds" | "teraFlops"): Html =>
+function equal({ atEqual, clock }: ComparisonFacts): Html {
+  const table = (unit: keyof typeof UNITS): Html =>
     html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${UNITS[unit]}</th><th scope="col">base</th><th scope="col">Diffusion-DPO</th><th scope="col">SPO</th></tr></thead><tbody>${atEqual[unit].map(({ x, base, dpo, spo }) => html`<tr><th scope="row">${short(x)}</th><td>${short(base)}</td><td>${short(dpo)}</td><td>${short(spo)}</td></tr>`)}</tbody></table></div>`;
-  return html`<section><h2>At equal cost</h2><p class="about">The judge's mean when both methods have spent the same, the preference model's part among SPO's.</p><div class="charts">${table("seconds")}${table("teraFlops")}</div></section>`;
+  return html`<section><h2>At equal cost</h2><p class="about">The judge's mean when both methods have spent the same, the preference model's part among SPO's.</p><div class="charts">${table(clock)}${table("teraFlops")}</div></section>`;
 }
 
-function search({ trials, baseValidation }: ComparisonFacts): Html {
+function search({ trials, baseValidation, clock }: ComparisonFacts): Html {
   const table = (method: "dpo" | "spo"): Html =>
-    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${METHOD_NAMES[method]}</th><th scope="col">validator, checkpoint by checkpoint</th></tr></thead><tbody>${trials[method].map(({ settings: tried, isChosen, checkpoints }) => html`<tr><th scope="row">${words(tried)}${isChosen && html`<small>chosen</small>`}</th><td>${checkpoints.map(({ validation }) => short(validation)).join(" · ")}<small>after ${checkpoints.map(({ seconds }) => duration(seconds)).join(" · ")}</small></td></tr>`)}</tbody></table></div>`;
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${METHOD_NAMES[method]}</th><th scope="col">validator, checkpoint by checkpoint</th></tr></thead><tbody>${trials[method].map(({ settings: tried, isChosen, checkpoints }) => html`<tr><th scope="row">${words(tried)}${isChosen && html`<small>chosen</small>`}</th><td>${checkpoints.map(({ validation }) => short(validation)).join(" · ")}<small>after ${checkpoints.map((checkpoint) => duration(checkpoint[clock])).join(" · ")}</small></td></tr>`)}</tbody></table></div>`;
   return html`<section><h2>How the settings were chosen</h2><p class="about">The same number of trials for each method, of the same time, from a seed of their own; chosen by the best checkpoint to another judge, on the training prompts. The base has ${short(baseValidation)} there.</p><div class="charts">${table("dpo")}${table("spo")}</div></section>`;
 }
 
