@@ -239,7 +239,8 @@ export async function* compareMethods(
       sampling: config.sampling,
       shown: purpose === "report" ? SHOWN : 0,
     };
-    await work(`${name}, ${purpose}`, weightOf(purpose), readEvaluated(job) !== undefined, job);
+    const which = place === undefined ? purpose : `${purpose} ${place + 1}`;
+    await work(`${name}, ${which}`, weightOf(purpose), readEvaluated(job) !== undefined, job);
     return readEvaluated(job) as Evaluated;
   }
 
