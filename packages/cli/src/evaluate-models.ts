@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { type ClipTokenizer, defaultLatentSize, type TextToImage } from "@spo/diffusion";
-import { setThreads } from "@spo/torch";
+import { type Device, resolveDevice, setThreads } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import sharp from "sharp";
 import { type ImageOfSet, readImageSet } from "spo/data";
@@ -40,7 +40,9 @@ interface Metric {
  * Draws what is to be drawn, scores by one metric after the other, and writes it all. Everything that can be wrong is looked for before the
  * first image is drawn; called again with the same --out, it goes on with the images that are there.
  */
-export async function evaluateModels(models: readonly string[], options: EvalCommandOptions): Promise<void> {
+export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
+  const device = resolveDevice(given.device);
+  const options = { ...given, device };
   const { quiet, out } = options;
   if (options.threads !== undefined) setThreads(options.threads);
   const sources = await resolveSources(models, { quiet });
@@ -62,9 +64,11 @@ export async function evaluateModels(models: readonly string[], options: EvalCom
     sets.set(source.name, images);
   }
   const tokenizer = checkModels(drawn, options);
-  const metrics = await checkMetrics(specs, { tokenizer, quiet });
+  const metrics = await checkMetrics(specs, { tokenizer, device, quiet });
   const features =
-    options.features === undefined ? undefined : await checkFeatures(options.features, { tokenizer, quiet });
+    options.features === undefined
+      ? undefined
+      : await checkFeatures(options.features, { tokenizer, device, quiet });
 
   const signal = interruptible((text) => bar.say(text));
   for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
@@ -76,7 +80,7 @@ export async function evaluateModels(models: readonly string[], options: EvalCom
   );
   const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
   for (const metric of [...metrics, ...(features ? [features] : [])]) {
-    const reward = await loadReward(metric.parsed, { tokenizer });
+    const reward = await loadReward(metric.parsed, { tokenizer, device });
     for (const { name } of sources) {
       const images = scored.get(name) as ScoredImage[];
       const { scores, features: seen } = await scoreSet(images, reward, {
@@ -149,6 +153,7 @@ function checkModels(
 
 interface Loading {
   tokenizer: ClipTokenizer | undefined;
+  device: Device;
   quiet?: boolean;
 }
 
@@ -165,9 +170,9 @@ async function checkMetrics(specs: readonly string[], loading: Loading): Promise
   return metrics;
 }
 
-async function checkMetric(spec: string, { tokenizer, quiet }: Loading): Promise<Metric> {
+async function checkMetric(spec: string, { tokenizer, device, quiet }: Loading): Promise<Metric> {
   const here = await resolveReward(spec, { quiet });
-  const reward: Reward = await loadReward(here, { tokenizer });
+  const reward: Reward = await loadReward(here, { tokenizer, device });
   const metric = { name: reward.name, spec, parsed: here, hasFeatures: reward.features !== undefined };
   reward.dispose?.();
   return metric;
@@ -201,6 +206,8 @@ async function draw(
     model: source.path,
     loras: source.loras,
     dtype,
+    // Another device rounds otherwise. Folders from before there was a choice are the CPU's.
+    device: options.device === "cpu" ? undefined : options.device,
     weights: fingerprint(files.filter((file) => existsSync(file))),
   };
   const drawing = drawSet(pipe, prompts, settings, folder, about);
@@ -263,7 +270,7 @@ const thumbnail = async (path: string): Promise<Uint8Array> =>
   );
 
 function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
-  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, sampler, dtype, width, height } =
+  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, sampler, dtype, device, width, height } =
     options;
   return drawn
     ? {
@@ -276,6 +283,7 @@ function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData
         eta,
         sampler,
         dtype,
+        device,
         width,
         height,
         spo: version,

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { LoraStack, loadTextToImage, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
-import type { DType } from "@spo/torch";
+import type { Device, DType } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { readRun } from "spo/records";
 import { type LoraChoice, resolveLoras } from "./lora-option.js";
@@ -86,9 +86,9 @@ const stem = (path: string): string => basename(path).replace(/\.[^.]*$/, "");
 /** Loads a model with its adapters in its weights. */
 export function loadSource(
   { path, configs, loras }: Extract<EvaluationSource, { kind: "model" }>,
-  { dtype }: { dtype: DType },
+  { dtype, device }: { dtype: DType; device: Device },
 ): StableDiffusion | StableDiffusionXL {
-  const pipe = loadTextToImage(path, { configs, dtype });
+  const pipe = loadTextToImage(path, { configs, dtype, device });
   new LoraStack(
     pipe instanceof StableDiffusion
       ? { unet: pipe.unet, text_encoder: pipe.textEncoder }

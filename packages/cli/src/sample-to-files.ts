@@ -10,7 +10,7 @@ import {
   samplerOf,
   type TextToImage,
 } from "@spo/diffusion";
-import { Generator, noGrad, scope, setThreads, type Tensor } from "@spo/torch";
+import { Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
 import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 import sharp from "sharp";
 import { withPngText } from "spo/data";
@@ -30,6 +30,7 @@ export async function sampleToFiles(
   prompts: readonly string[],
   options: SampleCommandOptions,
 ): Promise<void> {
+  const device = resolveDevice(options.device);
   const lines = readLines(prompts, options.from);
   const { quiet } = options;
   const model = await resolveModel(options.model, { quiet });
@@ -37,7 +38,7 @@ export async function sampleToFiles(
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
-  const pipe = loadTextToImage(model, { configs, dtype: options.dtype });
+  const pipe = loadTextToImage(model, { configs, dtype: options.dtype, device });
   // Adapters that are not taken out again cost nothing in the weights.
   new LoraStack(
     pipe.models,

@@ -89,8 +89,9 @@ export class CLIPTextTransformer extends Module {
     this.#eos = sizes.eos_token_id;
   }
 
-  forward(ids: Tensor): ClipTextOutput {
+  forward(tokens: Tensor): ClipTextOutput {
     return scope(() => {
+      const ids = tokens.to({ device: this.final_layer_norm.weight.device }); // a tokenizer's are on the CPU
       const hiddenStates = [this.embeddings.forward(ids)];
       for (const layer of this.encoder.layers)
         hiddenStates.push(layer.forward(hiddenStates.at(-1) as Tensor, { causal: true }));

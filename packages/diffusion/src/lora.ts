@@ -280,7 +280,9 @@ export function addLora(
     scope(() => {
       setWeights(
         layer,
-        zeros(layer.lora_A.shape, { device }).normal_(0, 1 / rank, { generator }),
+        zeros(layer.lora_A.shape)
+          .normal_(0, 1 / rank, { generator }) // where the generator is: the same on every device
+          .to({ device }),
         zeros(layer.lora_B.shape, { device }),
       );
     });

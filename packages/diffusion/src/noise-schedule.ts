@@ -119,6 +119,7 @@ export class NoiseSchedule {
   addNoise(x0: Tensor, noise: Tensor, timesteps: Tensor): Tensor {
     return scope(() => {
       const alphaBar = this.alphasCumprod
+        .to({ device: timesteps.device })
         .indexSelect(0, timesteps)
         .reshape([-1, ...x0.shape.slice(1).map(() => 1)]);
       return alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));

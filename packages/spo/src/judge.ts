@@ -1,4 +1,4 @@
-import { cat, scope, type Tensor, tensor } from "@spo/torch";
+import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
 import { type ScoreProcessor, scorePixels } from "./preprocess.js";
 import type { StepAwarePreferenceModel } from "./spm.js";
 import type { WorkMeter } from "./work.js";
@@ -43,6 +43,8 @@ export interface JudgeContext {
   imageSize: readonly [height: number, width: number];
   /** Of the training; draw from nothing else. */
   seed: number;
+  /** Where the candidates are, and their scores may be. */
+  device: Device;
 }
 
 /** Prompts whose text features are computed at a time. */

@@ -1,5 +1,5 @@
 import type { ClipTokenizer } from "@spo/diffusion";
-import { noGrad, scope, tensor, UserError } from "@spo/torch";
+import { type Device, noGrad, scope, tensor, UserError } from "@spo/torch";
 import { rgbFromPixels } from "./data/pixels.js";
 import type { StepAwareJudge } from "./judge.js";
 import { loadReward, type Reward, type RewardSpec } from "./rewards/index.js";
@@ -36,6 +36,10 @@ export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
 }
 
 /** The judge of a reward's spec, `NAME:PATH[,OPTION=PATH…]`. tokenizer: for a scorer that comes without one. */
-export async function openRewardJudge(spec: RewardSpec, tokenizer: ClipTokenizer): Promise<StepAwareJudge> {
-  return rewardJudge(await loadReward(spec, { tokenizer })) as StepAwareJudge;
+export async function openRewardJudge(
+  spec: RewardSpec,
+  tokenizer: ClipTokenizer,
+  { device }: { device?: Device } = {},
+): Promise<StepAwareJudge> {
+  return rewardJudge(await loadReward(spec, { tokenizer, device })) as StepAwareJudge;
 }

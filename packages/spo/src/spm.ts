@@ -154,7 +154,9 @@ export function initializeTimeConditioning(spm: StepAwarePreferenceModel, genera
       weight.zero_();
       bias?.zero_();
     }
-    for (const { weight } of [first, second]) weight.normal_(0, 0.02, { generator });
+    // Drawn where the generator is: the same on every device.
+    for (const { weight } of [first, second])
+      scope(() => weight.copy_(zeros(weight.shape, { dtype: weight.dtype }).normal_(0, 0.02, { generator })));
   });
 }
 

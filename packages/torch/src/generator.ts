@@ -14,10 +14,13 @@ export class Generator {
   /** @internal */
   readonly handle: number;
   readonly seed: number | bigint;
+  /** Where it draws. */
+  readonly device: Device;
 
   /** seed: an integer in [0, 2^53], or a bigint of 63 bits. On the CPU the low 32 bits count, as in Python's torch. */
   constructor(seed: number | bigint, device: Device = "cpu") {
     this.seed = seed;
+    this.device = device;
     this.handle = native.generator(seed, device);
     registry.register(this, this.handle);
   }

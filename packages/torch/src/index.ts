@@ -1,4 +1,5 @@
 export { checkpoint } from "./checkpoint.js";
+export { resolveDevice } from "./device.js";
 export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
 export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";
@@ -15,6 +16,7 @@ export {
 } from "./modes.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module, parameter } from "./nn/module.js";
+export { onMeta } from "./on-meta.js";
 export { openWeights, type WeightsFile } from "./open-weights.js";
 export * from "./ops.gen.js";
 export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
@@ -24,6 +26,7 @@ export { Ema } from "./optim/ema.js";
 export { LossScaler, type LossScalerOptions } from "./optim/loss-scaler.js";
 export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
+export { rand, randn } from "./random.js";
 export { type Rehearsal, rehearse } from "./rehearse.js";
 export {
   openSafetensors,

@@ -15,7 +15,7 @@ const [MUL, ADD, SUM, SILU, EXP_] = [
   op("exp_"),
 ];
 const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), op("expand"), op("clone")];
-const [EMPTY_LIKE, INDEX] = [op("empty_like"), op("index", "Tensor")];
+const [EMPTY_LIKE, NEW_EMPTY, INDEX] = [op("empty_like"), op("new_empty"), op("index", "Tensor")];
 
 /** By operator: for tensors of `meta`, whoever calls. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
@@ -25,6 +25,13 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
   [op("group_norm"), (call, [x]) => call(SILU, x) as number],
   [op("layer_norm"), (call, [x]) => call(SILU, x) as number],
   [op("log_sigmoid"), (call, [x]) => call(SILU, x) as number],
+  [
+    op("grid_sampler"), // of images that nothing learns from
+    (call, [x, grid]) => {
+      const [, height, width] = native.sizes(grid as number) as [number, number, number];
+      return call(NEW_EMPTY, x, [...native.sizes(x as number).slice(0, 2), height, width]) as number;
+    },
+  ],
   [op("embedding"), (call, [weight, ids]) => call(INDEX, weight, [ids]) as number],
   [
     op("index_select"),

@@ -19,6 +19,7 @@ export interface EvalCommandOptions extends CommonOptions {
   width?: number;
   height?: number;
   dtype: "float32" | "bfloat16" | "float16";
+  device: string;
   batch: number;
   scoreBatch: number;
   threads?: number;
@@ -67,6 +68,7 @@ export default function (command: Command): void {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
+    .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
     .option("--batch <number>", "images drawn at once; they do not depend on it", positive, 4)
     .option("--score-batch <number>", "images scored at once", positive, 8)
     .option("--threads <number>", "threads within one operation", positive)

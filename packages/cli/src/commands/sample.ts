@@ -21,6 +21,7 @@ export interface SampleCommandOptions extends CommonOptions {
   sampler?: SamplerName;
   lora: string[];
   dtype: "float32" | "bfloat16" | "float16";
+  device: string;
   threads?: number;
   batch: number;
   vaeTiling: "on" | "off" | "auto";
@@ -65,6 +66,7 @@ export default function (command: Command): void {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
+    .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
     .option("--threads <number>", "threads within one operation", positive)
     .option("--batch <number>", "images at once; the images do not depend on it", positive, 4)
     .addOption(

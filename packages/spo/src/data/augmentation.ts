@@ -2,6 +2,7 @@
 import {
   affineGridGenerator,
   avgPool2d,
+  type Device,
   type Generator,
   gridSampler,
   rand,
@@ -18,8 +19,14 @@ const BILINEAR = 0;
 const ZEROS = 0;
 
 /** U(low, high) of shape [n, 1, 1, 1]. */
-const uniform = (n: number, low: number, high: number, generator: Generator, channels = 1): Tensor =>
-  rand([n, channels, 1, 1], { generator })
+const uniform = (
+  n: number,
+  low: number,
+  high: number,
+  generator: Generator,
+  { channels = 1, device }: { channels?: number; device?: Device } = {},
+): Tensor =>
+  rand([n, channels, 1, 1], { generator, device })
     .mul(high - low)
     .add(low);
 
@@ -62,6 +69,7 @@ export function move(
         [(mirrored[i] as number) < 0.5 ? -size : size, 0, right[i] as number],
         [0, size, down[i] as number],
       ]),
+      { device: x.device },
     );
     return sample(x, affineGridGenerator(theta, x.shape, false));
   });
@@ -72,10 +80,11 @@ export function recolour(x: Tensor, generator: Generator, colour: number): Tenso
   return scope(() => {
     if (colour === 0) return x;
     const n = x.shape[0] as number;
+    const { device } = x;
     const grey = x.mean([1], true);
-    const y = grey.add(x.sub(grey).mul(uniform(n, 1 - colour, 1 + colour, generator)));
-    const tint = uniform(n, 1 - 0.4 * colour, 1 + 0.4 * colour, generator, 3);
-    const brightness = uniform(n, 1 - 0.6 * colour, 1 + 0.6 * colour, generator);
+    const y = grey.add(x.sub(grey).mul(uniform(n, 1 - colour, 1 + colour, generator, { device })));
+    const tint = uniform(n, 1 - 0.4 * colour, 1 + 0.4 * colour, generator, { channels: 3, device });
+    const brightness = uniform(n, 1 - 0.6 * colour, 1 + 0.6 * colour, generator, { device });
     return y.neg().add(1).mul(tint).mul(brightness).neg().add(1);
   });
 }

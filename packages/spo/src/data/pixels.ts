@@ -1,4 +1,4 @@
-import { cat, scope, type Tensor, tensor } from "@spo/torch";
+import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import sharp from "sharp";
 
@@ -47,10 +47,15 @@ export function pixelsFromRgb({
   );
 }
 
-/** RGB bytes of n images, [n, side, side, 3] → pixels in [−1, 1], float32 [n, 3, side, side]. */
-export function pixelsFromBytes(bytes: Uint8Array, side: number): Tensor {
+/** RGB bytes of n images, [n, side, side, 3] → pixels in [−1, 1], float32 [n, 3, side, side]. They are moved to the device as bytes. */
+export function pixelsFromBytes(
+  bytes: Uint8Array,
+  side: number,
+  { device }: { device?: Device } = {},
+): Tensor {
   return scope(() =>
     tensor(bytes, { shape: [bytes.length / (3 * side * side), side, side, 3] })
+      .to({ device })
       .permute([0, 3, 1, 2])
       .to({ dtype: "float32" })
       .contiguous()

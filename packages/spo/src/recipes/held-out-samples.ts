@@ -1,6 +1,6 @@
 // What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
 import { ddimStep, type NoiseSchedule } from "@spo/diffusion";
-import { cat, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
+import { cat, type Device, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { Denoiser } from "../denoiser.js";
 import type { StepAwareJudge } from "../judge.js";
 import { stepCoefficients } from "../resampler.js";
@@ -23,6 +23,7 @@ export interface HeldOutInput {
   latentShape: readonly number[];
   steps: number;
   seed: number;
+  device?: Device;
 }
 
 /** How the model stands to the base, at one moment of a training. */
@@ -45,10 +46,12 @@ export interface Standing {
  * Nothing of it is counted as the training's work.
  */
 export function heldOutSamples(input: HeldOutInput): (which: "policy" | "reference") => Standing {
-  const { schedule, count, latentShape, seed, judged, decode } = input;
+  const { schedule, count, latentShape, seed, device, judged, decode } = input;
   const rows = Array.from({ length: count }, (_, i) => i);
   const draw = (what: string): Tensor =>
-    scope(() => cat(rows.map((i) => randn([1, ...latentShape], { generator: generatorAt(seed, what, i) }))));
+    scope(() =>
+      cat(rows.map((i) => randn([1, ...latentShape], { generator: generatorAt(seed, what, i), device }))),
+    );
   const latentsOf = (which: "policy" | "reference"): Tensor => {
     const predict = input[which].forRows(rows);
     let x = draw("held-out sample");

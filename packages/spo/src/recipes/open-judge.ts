@@ -28,6 +28,7 @@ export async function openJudge(
     latentShape: [pipe.unet.config.in_channels, ...latentSize],
     imageSize: [latentSize[0] * pipe.vae.factor, latentSize[1] * pipe.vae.factor],
     seed: config.seed,
+    device: pipe.unet.conv_in.weight.device,
   };
   const judge = given ?? (await namedJudge(config, pipe, context));
   refuseOther(judge, context);
@@ -42,14 +43,14 @@ async function namedJudge(
   if (judge === "random")
     return new RandomJudge((round) => generatorAt(seed, "random judge", round)) as StepAwareJudge;
   if (isModulePath(judge)) return ownJudge(judge, context);
-  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), tokenizerOf(pipe));
+  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), tokenizerOf(pipe), context);
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
       hint: "Train one by `spo train spm`, or name another judge: --judge ./my-judge.ts.",
     });
   }
-  const { spm: model, processor } = loadSpm(spm);
+  const { spm: model, processor } = loadSpm(spm, { device: context.device });
   const tokenizer = tokenizerOf(pipe);
   refuseOtherTokens(model.config, spm, tokenizer);
   return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts)) as StepAwareJudge;

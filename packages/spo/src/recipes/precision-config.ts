@@ -1,6 +1,15 @@
 // Settings of how a training computes. No tensor code: help and checks need no engine.
 import { z } from "zod";
 
+/** For the schema of a recipe that can compute elsewhere than on the CPU. */
+export const deviceSettings = {
+  device: z
+    .string()
+    .regex(/^(cpu|cuda(:\d+)?|mps|meta)$/, "cpu, cuda, cuda:N or mps")
+    .default("cpu")
+    .describe("where everything is computed: cpu, cuda, cuda:N or mps; random numbers are the same on each"),
+};
+
 /** For the schema of a recipe that may keep no activations. */
 export const checkpointingSettings = {
   gradientCheckpointing: z
@@ -13,6 +22,7 @@ export const checkpointingSettings = {
 
 /** For the schema of a recipe that trains a UNet. */
 export const precisionSettings = {
+  ...deviceSettings,
   dtype: z
     .enum(["float32", "bfloat16", "float16"])
     .default("float32")

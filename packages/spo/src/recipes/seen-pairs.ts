@@ -2,6 +2,7 @@
 import type { Conditions, TextToImage } from "@spo/diffusion";
 import {
   cat,
+  type Device,
   type Generator,
   keep,
   noGrad,
@@ -86,19 +87,20 @@ export class PairNoiser {
     return [n, this.#pipe.unet.config.in_channels, side, side];
   }
 
-  /** The noises of n pairs from one generator. */
+  /** The noises of n pairs from one generator, where it draws. */
   draw(n: number, timesteps: readonly number[], generator: Generator): PairDraws {
     const noise = (): Tensor => randn(this.latentShape(n), { generator });
     return { timesteps, posteriorNoise0: noise(), posteriorNoise1: noise(), noise: noise() };
   }
 
   /** At timestep 0 the images themselves are seen, without the VAE. */
-  see(batch: PairBatch, { timesteps, ...noises }: PairDraws, meter?: WorkMeter): SeenPairs {
+  see(batch: PairBatch, { timesteps, ...draws }: PairDraws, meter?: WorkMeter): SeenPairs {
     return noGrad(() =>
       scope(() => {
         const n = batch.prompts.length;
+        const { device } = this.#pipe.unet.conv_in.weight;
         const [image0, image1] = [batch.image0, batch.image1].map((bytes) =>
-          pixelsFromBytes(bytes, this.#side),
+          pixelsFromBytes(bytes, this.#side, { device }),
         ) as [Tensor, Tensor];
         const { conditional, rows } = this.#conditions(batch.prompts);
         const denoiser = guidedDenoiser({
@@ -110,21 +112,21 @@ export class PairNoiser {
         const { vae, schedule } = this.#pipe;
         const { x0 } = noisyPredictions(
           { vae, denoiser, schedule },
-          { image0, image1, timesteps, rows, ...noises },
+          { image0, image1, timesteps, rows, ...movedTo(device, draws) },
           meter,
         );
         meter?.count("vaeDecode", 2 * n);
         const decoded = vae.decodeLatents(x0);
         const clean = tensor(
           timesteps.map((t) => Number(t === 0)),
-          { shape: [n, 1, 1, 1] },
+          { shape: [n, 1, 1, 1], device },
         );
         const mix = (noisy: Tensor, image: Tensor): Tensor => toBytes(noisy.lerp(image, clean));
         const [noisy0, noisy1] = decoded.chunk(2) as [Tensor, Tensor];
         return {
           image0: mix(noisy0, image0),
           image1: mix(noisy1, image1),
-          timesteps: tensor([...timesteps], { dtype: "int64" }),
+          timesteps: tensor([...timesteps], { dtype: "int64", device }),
           prompts: batch.prompts,
           label0: batch.label0,
           examples: batch.examples,
@@ -175,6 +177,17 @@ export class PairNoiser {
     return this.#unconditional;
   }
 }
+
+/** The same pairs in the CPU's memory, of which there is more than a GPU's. */
+export function onCpu(seen: SeenPairs): SeenPairs {
+  return scope(() => ({
+    ...seen,
+    ...movedTo("cpu", { image0: seen.image0, image1: seen.image1, timesteps: seen.timesteps }),
+  }));
+}
+
+const movedTo = <T extends Record<string, Tensor>>(device: Device, tensors: T): T =>
+  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, tensor.to({ device })])) as T;
 
 /** The pairs at the given places of a bank, whose parts are of one size. */
 export function fromBank(bank: readonly SeenPairs[], places: readonly number[]): SeenPairs {

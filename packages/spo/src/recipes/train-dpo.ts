@@ -16,12 +16,14 @@ import {
   AdamW,
   cat,
   copyWeights,
+  type Device,
   keep,
   noGrad,
   type Optimizer,
   rand,
   randint,
   randn,
+  resolveDevice,
   scope,
   type Tensor,
   tensor,
@@ -68,7 +70,8 @@ export async function* trainDpo(
   config: TrainDpoConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
-  const pipe = loadTextToImage(config.model, { dtype: weightsDtype(config) });
+  const device = resolveDevice(config.device);
+  const pipe = loadTextToImage(config.model, { device, dtype: weightsDtype(config) });
   const side = trainingSide(pipe, config.resolution);
   const precision = new Precision(config, pipe);
   const policy =
@@ -154,8 +157,9 @@ export async function* trainDpo(
             posteriorLose: randn(shape, { generator }),
           };
         });
-        const gather = (of: (pair: (typeof drawn)[number]) => Tensor): Tensor => cat(drawn.map(of));
-        const [win, lose] = sidesOf(batch);
+        const gather = (of: (pair: (typeof drawn)[number]) => Tensor): Tensor =>
+          cat(drawn.map(of)).to({ device });
+        const [win, lose] = sidesOf(batch, device);
         meter.count("vaeEncode", 2 * drawn.length);
         const latents = meter.phase("encode", () =>
           pipe.vae.toLatents(
@@ -236,11 +240,14 @@ export async function* trainDpo(
 }
 
 /** Pixels of winners and of losers, [n, 3, side, side] in [−1, 1] each. */
-function sidesOf({ image0, image1, label0, label1, side }: PairBatch): [Tensor, Tensor] {
-  const [first, second] = [pixelsFromBytes(image0, side), pixelsFromBytes(image1, side)];
+function sidesOf({ image0, image1, label0, label1, side }: PairBatch, device: Device): [Tensor, Tensor] {
+  const [first, second] = [
+    pixelsFromBytes(image0, side, { device }),
+    pixelsFromBytes(image1, side, { device }),
+  ];
   const firstWins = tensor(
     label0.map((label, i) => Number(label > (label1[i] as number))),
-    { shape: [label0.length, 1, 1, 1] },
+    { shape: [label0.length, 1, 1, 1], device },
   );
   return [second.lerp(first, firstWins), first.lerp(second, firstWins)];
 }

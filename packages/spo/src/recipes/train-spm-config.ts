@@ -1,6 +1,6 @@
 // Settings of the recipe that trains a step-aware preference model. No tensor code: help and checks need no engine.
 import { z } from "zod";
-import { checkpointingSettings } from "./precision-config.js";
+import { checkpointingSettings, deviceSettings } from "./precision-config.js";
 
 export const TrainSpmConfig = z.strictObject({
   model: z.string().describe("diffusers folder of the base, which stays as it is"),
@@ -108,6 +108,7 @@ export const TrainSpmConfig = z.strictObject({
     .array(z.int().min(0).max(999))
     .default([0, 251, 501, 701, 951])
     .describe("0: the clean image, without VAE"),
+  ...deviceSettings,
   ...checkpointingSettings,
   saveEvery: z.int().positive().default(500),
   readAhead: z

@@ -4,12 +4,14 @@ import {
   AdamW,
   cat,
   clipGradNorm,
+  type Device,
   type Generator,
   keep,
   noGrad,
   rand,
   randint,
   randn,
+  resolveDevice,
   scope,
   type Tensor,
   tensor,
@@ -26,7 +28,15 @@ import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import { relabelPairs } from "./relabel-pairs.js";
-import { drawTimesteps, examplesOf, fromBank, joinDraws, PairNoiser, type SeenPairs } from "./seen-pairs.js";
+import {
+  drawTimesteps,
+  examplesOf,
+  fromBank,
+  joinDraws,
+  onCpu,
+  PairNoiser,
+  type SeenPairs,
+} from "./seen-pairs.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
 import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
@@ -48,13 +58,15 @@ export async function* trainSpm(
   config: TrainSpmConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
-  const pipe = loadTextToImage(config.model);
+  const device = resolveDevice(config.device);
+  const pipe = loadTextToImage(config.model, { device });
   const side = trainingSide(pipe, config.resolution);
-  const { spm, processor } = startSpm(config.init, generatorAt(config.seed, "init"));
+  const { spm, processor } = startSpm(config.init, generatorAt(config.seed, "init"), { device });
   const meter = new WorkMeter();
   const labeller = config.relabel && {
     reward: await loadReward(config.relabel.by ?? `pickscore:${config.init}`, {
       tokenizer: pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer,
+      device,
     }),
     threshold: config.relabel.threshold,
   };
@@ -106,8 +118,8 @@ export async function* trainSpm(
           const { loss } = spmLoss({
             score0,
             score1,
-            ...labelTensors(seen.label0, seen.examples),
-            inverseSum: tensor([...examples])
+            ...labelTensors(seen.label0, seen.examples, device),
+            inverseSum: tensor([...examples], { device })
               .reciprocal()
               .sum(),
           });
@@ -165,9 +177,10 @@ export async function* trainSpm(
   /** Scores of both sides with the graph, [n] each. `place`: of the draws that are made for it. */
   function score(seen: SeenPairs, place: readonly number[]): [Tensor, Tensor] {
     const [pixels0, pixels1] = noGrad(() =>
-      augmentBoth(seen, config, place).map((x) => trainPixels(x, processor)),
+      augmentBoth(seen, config, place, device).map((x) => trainPixels(x, processor)),
     ) as [Tensor, Tensor];
-    const images = spm.imageFeatures(cat([pixels0, pixels1]), cat([seen.timesteps, seen.timesteps]));
+    const timesteps = seen.timesteps.to({ device });
+    const images = spm.imageFeatures(cat([pixels0, pixels1]), cat([timesteps, timesteps]));
     const prompts = [...new Set(seen.prompts)];
     const features = spm.textFeatures(pipe.tokenize(prompts)[0] as Tensor);
     meter.count("judgeImage", 2 * seen.prompts.length);
@@ -177,7 +190,7 @@ export async function* trainSpm(
       0,
       tensor(
         seen.prompts.map((prompt) => prompts.indexOf(prompt)),
-        { dtype: "int64" },
+        { dtype: "int64", device },
       ),
     );
     return spm.scores(images, cat([text, text])).chunk(2) as [Tensor, Tensor];
@@ -205,7 +218,9 @@ export async function* trainSpm(
       const read = rows.map((row) => pairs.get(row) as NonNullable<ReturnType<typeof pairs.get>>);
       const batch = await labelled(batchOf(read, side), meter);
       const timesteps = drawTimesteps(rows.length, config, generator);
-      yield keep(scope(() => noiser.see(batch, noiser.draw(rows.length, timesteps, generator), meter)));
+      yield keep(
+        scope(() => onCpu(noiser.see(batch, noiser.draw(rows.length, timesteps, generator), meter))),
+      );
     }
   }
 
@@ -268,7 +283,8 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
-const fromBytes = (bytes: Tensor): Tensor => scope(() => bytes.to({ dtype: "float32" }).div(127.5).sub(1));
+const fromBytes = (bytes: Tensor, device: Device): Tensor =>
+  scope(() => bytes.to({ device }).to({ dtype: "float32" }).div(127.5).sub(1));
 
 /**
  * The same random place and size for both images of a pair; colours and noise of their own, so that neither being paler nor being
@@ -278,18 +294,19 @@ function augmentBoth(
   { image0, image1 }: SeenPairs,
   { augmentation, pixelNoise, seed }: TrainSpmConfig,
   place: readonly number[],
+  device: Device,
 ): Tensor[] {
   return scope(() => {
     const generator = generatorAt(seed, "noise", ...place);
     return [image0, image1].map((bytes, side) => {
-      let x = fromBytes(bytes);
+      let x = fromBytes(bytes, device);
       if (augmentation) {
         x = move(x, generatorAt(seed, "move", ...place), augmentation); // alike for either side
         x = recolour(x, generatorAt(seed, "recolour", ...place, side), augmentation.colour);
       }
       if (pixelNoise === 0) return x;
-      const spread = rand([x.shape[0] as number, 1, 1, 1], { generator }).mul(pixelNoise);
-      return x.add(randn(x.shape, { generator }).mul(spread));
+      const spread = rand([x.shape[0] as number, 1, 1, 1], { generator, device }).mul(pixelNoise);
+      return x.add(randn(x.shape, { generator, device }).mul(spread));
     });
   });
 }
@@ -303,10 +320,12 @@ function plainScores(
 ): [number[], number[]] {
   return noGrad(() =>
     scope(() => {
+      const { device } = spm.logit_scale;
+      const timesteps = seen.timesteps.to({ device });
       const text = spm.textFeatures(ids);
       const score = (bytes: Tensor): number[] =>
         spm
-          .scores(spm.imageFeatures(trainPixels(fromBytes(bytes), processor), seen.timesteps), text)
+          .scores(spm.imageFeatures(trainPixels(fromBytes(bytes, device), processor), timesteps), text)
           .toNumbers();
       return [score(seen.image0), score(seen.image1)] as [number[], number[]];
     }),

@@ -19,6 +19,7 @@ import {
   noGrad,
   randn,
   randperm,
+  resolveDevice,
   scope,
   type Tensor,
   UserError,
@@ -85,9 +86,11 @@ async function* rounds(
   { run, signal }: RecipeContext,
   givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
+  const device = resolveDevice(config.device);
   const prompts = readPrompts(config.prompts);
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
+    device,
     dtype: weightsDtype(config),
   });
   const latentSize = latentSizeOf(pipe, config);
@@ -135,8 +138,8 @@ async function* rounds(
             decode,
             judge: ofPrompts(judge, chosen),
             prepared,
-            initialLatents: randn([chosen.length, ...latentShape], { generator }),
-            randomness: drawn(generator),
+            initialLatents: randn([chosen.length, ...latentShape], { generator, device }),
+            randomness: drawn(generator, { device }),
             settings: config,
             stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
             meter,
@@ -249,7 +252,7 @@ async function* rounds(
     const { schedule } = pipe;
     return {
       ...policy.denoisers(conditions),
-      ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed },
+      ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed, device },
     };
   }
 
@@ -347,7 +350,7 @@ function loraPolicy(
 
 /** The settings without the places on this machine: a LoRA is given away. */
 function settingsOf(config: TrainSpoConfig): object {
-  const places = ["model", "configs", "spm", "prompts", "heldOut", "output"];
+  const places = ["model", "configs", "spm", "prompts", "heldOut", "output", "device"];
   const kept = Object.entries(config).filter(([key]) => !places.includes(key));
   return { ...Object.fromEntries(kept), judge: basename(config.judge) };
 }

@@ -266,7 +266,8 @@ function refuseOther(folder: string, wanted: Record<string, unknown>): void {
       hint: "Give another output folder.",
     });
   }
-  const keys = differingKeys(found, wanted);
+  // A run may go on elsewhere: its state is the same on every device.
+  const keys = differingKeys(found, wanted).filter((key) => key !== "device");
   if (keys.length === 0) return;
   const what =
     found.kind === wanted.kind ? "a run with other settings" : `a run of another kind (${found.kind})`;

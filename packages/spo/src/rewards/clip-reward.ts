@@ -40,7 +40,7 @@ export class ClipReward implements Reward {
       scope(() => {
         const texts = [...new Set(prompts)]; // the images of one prompt share its features
         const { device } = this.#model.logit_scale;
-        const ids = this.#tokenizer.encodeBatch(texts).to({ device });
+        const ids = this.#tokenizer.encodeBatch(texts);
         const text = this.#model.textFeatures(ids).to({ dtype: "float32" });
         const rows = tensor(
           prompts.map((prompt) => texts.indexOf(prompt)),

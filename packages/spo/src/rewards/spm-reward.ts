@@ -24,7 +24,7 @@ class SpmReward implements Reward {
       scope(() => {
         const texts = [...new Set(prompts)]; // the images of one prompt share its features
         const { device } = this.#spm.logit_scale;
-        const text = this.#spm.textFeatures(this.#tokenizer.encodeBatch(texts).to({ device }));
+        const text = this.#spm.textFeatures(this.#tokenizer.encodeBatch(texts));
         const rows = tensor(
           prompts.map((prompt) => texts.indexOf(prompt)),
           { dtype: "int64", device },

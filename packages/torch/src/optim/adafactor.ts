@@ -94,8 +94,9 @@ export class Adafactor implements Optimizer {
       const moment = (whole as Tensor).lerp_(square, share);
       update = gradient.mul(moment.rsqrt());
     }
-    const rms = update.square().mean().sqrt().item();
-    return rms > clipThreshold ? update.mul(clipThreshold / rms) : update;
+    // Not `item()`: a GPU would be waited for once for every parameter. Where the update is small enough, this multiplies by 1.
+    const rms = update.square().mean().sqrt();
+    return update.mul(rms.reciprocal().mul(clipThreshold).clamp(null, 1));
   }
 
   zeroGrad(): void {

@@ -35,7 +35,7 @@ export class AdamW {
     this.#options = { betas, eps, weightDecay };
     this.#means = parameters.map((p) => keep(noGrad(() => zerosLike(p))));
     this.#squares = parameters.map((p) => keep(noGrad(() => zerosLike(p))));
-    this.#steps = parameters.map(() => keep(zeros([])));
+    this.#steps = parameters.map(({ device }) => keep(zeros([], { device })));
   }
 
   /** One update from the parameters' `grad`. */

@@ -1,0 +1,42 @@
+// Which devices there are.
+import type { Device } from "./dtype.js";
+import { UserError } from "./files.js";
+import { engineFacts } from "./modes.js";
+import { zeros } from "./ops.gen.js";
+
+/**
+ * The device of a name as tensors tell it: `cuda` is `cuda:0`. Makes a tensor there, so that what is missing shows before any work.
+ *
+ * name: `cpu`, `cuda`, `cuda:N`, `mps`; `meta` for shapes without numbers. Throws a UserError: `CONFIG` for another name, `ENVIRONMENT` where
+ * this machine has no such device.
+ */
+export function resolveDevice(name: string): Device {
+  if (!/^(cpu|meta|mps|cuda(:\d+)?)$/.test(name)) {
+    throw new UserError(`There is no device ${JSON.stringify(name)}.`, {
+      code: "CONFIG",
+      hint: "A device is cpu, cuda, cuda:N (N counts the GPUs from 0) or mps.",
+    });
+  }
+  if (name === "cpu" || name === "meta") return name;
+  const indexed = name === "cuda" ? "cuda:0" : name;
+  try {
+    const probe = zeros([1], { device: indexed });
+    const { device } = probe;
+    probe.dispose();
+    return device;
+  } catch (error) {
+    const { libtorch, backend } = engineFacts();
+    const why =
+      name.startsWith("cuda") && backend !== "cuda"
+        ? `libtorch ${libtorch} is here without CUDA`
+        : firstSentence((error as Error).message);
+    throw new UserError(`This machine has no device ${name}: ${why}.`, {
+      code: "ENVIRONMENT",
+      hint: "`spo doctor` tells what there is. --device cpu computes on the processor.",
+      cause: error,
+    });
+  }
+}
+
+const firstSentence = (text: string): string =>
+  (text.split("\n", 1)[0] as string).split(". ", 1)[0]?.replace(/\.$/, "") as string;

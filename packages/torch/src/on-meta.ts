@@ -1,0 +1,55 @@
+// A whole program on `meta`, for the question whether all of it is on one device.
+import { native } from "@spo/native";
+import { standIns } from "./rehearse-stand-ins.js";
+
+const op = (name: string): number => native.op(`aten::${name}`, "");
+
+/** Their `meta` kernels take tensors of two devices without a word; other operators refuse them. With the places of their tensors. */
+const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
+  Object.entries({
+    linear: [0, 1, 2],
+    conv2d: [0, 1, 2],
+    group_norm: [0, 2, 3],
+    layer_norm: [0, 2, 3],
+    scaled_dot_product_attention: [0, 1, 2],
+    matmul: [0, 1],
+    cat: [0],
+    stack: [0],
+    embedding: [0, 1],
+    gather: [0, 2],
+    index_select: [0, 2],
+    log_sigmoid: [0],
+    grid_sampler: [0, 1],
+    _fused_adamw_: [0, 1, 2, 3, 5],
+  }).map(([name, places]) => [op(name), { name, places }]),
+);
+/** Has no kernel on `meta`, and gives nothing. */
+const FUSED_ADAMW = op("_fused_adamw_");
+
+/**
+ * Until it is disposed of, operators that `meta` lacks are stood in for, and those that would take tensors of `meta` and of another device
+ * together throw, as they do on a GPU.
+ */
+export function onMeta(): Disposable {
+  const call = native.call;
+  native.call = (index, ...args) => {
+    const checked = CHECKED.get(index);
+    if (!checked) return call(index, ...args);
+    const handles = checked.places.flatMap((at) => args[at]).filter((x) => typeof x === "number");
+    if (!areOnMeta(checked.name, handles)) return call(index, ...args);
+    if (index === FUSED_ADAMW) return null;
+    return standIns.get(index)?.(call, args) ?? call(index, ...args);
+  };
+  return {
+    [Symbol.dispose]: () => {
+      native.call = call;
+    },
+  };
+}
+
+/** Whether all are. Throws an Error where some are and others are not. */
+function areOnMeta(name: string, handles: readonly number[]): boolean {
+  const devices = new Set(handles.map((handle) => native.device(handle)));
+  if (devices.size > 1) throw new Error(`aten::${name} was given tensors of ${[...devices].join(" and ")}`);
+  return devices.has("meta");
+}
