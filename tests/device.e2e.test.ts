@@ -3,7 +3,7 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onMeta, Tensor, zeros } from "@spo/torch";
+import { onMeta, Tensor, type TypedArray, zeros } from "@spo/torch";
 import { type RecipeEvent, trainDpo, trainSpm, trainSpo } from "spo/recipes";
 import { Run } from "spo/records";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
@@ -19,10 +19,11 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const ARRAYS = { uint8: Uint8Array, int64: BigInt64Array, bool: Uint8Array } as Record<
-  string,
-  typeof Float32Array
->;
+const ARRAYS: Record<string, new (length: number) => TypedArray> = {
+  uint8: Uint8Array,
+  int64: BigInt64Array,
+  bool: Uint8Array,
+};
 
 /** What `meta` cannot tell: small numbers that differ, so that comparisons find pairs and no ratio is clipped. */
 function withNumbers(): Disposable {
