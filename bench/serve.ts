@@ -2,9 +2,8 @@
 //
 //   node bench/dist/serve.js prepare NAME FOLDER
 //   node bench/dist/serve.js serve NAME FOLDER THREADS
-import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { engineFacts, setThreads } from "@spo/torch";
+import { engineFacts, forgetPeak, peakBytes, setThreads } from "@spo/torch";
 import type { Question } from "./question.js";
 
 type Command =
@@ -55,23 +54,4 @@ function say(message: unknown): void {
 function now(): { wall: number; cpu: number } {
   const { user, system } = process.cpuUsage();
   return { wall: performance.now() / 1e3, cpu: (user + system) / 1e6 };
-}
-
-/** Lets the peak start anew from what is resident now. Where the system cannot, the peak is that of the whole process. */
-function forgetPeak(): void {
-  try {
-    writeFileSync("/proc/self/clear_refs", "5");
-  } catch {
-    // not Linux, or not allowed: the figure is then an upper bound
-  }
-}
-
-function peakBytes(): number {
-  try {
-    const found = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"));
-    if (found) return Number(found[1]) * 1024;
-  } catch {
-    // not Linux
-  }
-  return process.resourceUsage().maxRSS * 1024;
 }

@@ -57,7 +57,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     about: "base, Diffusion-DPO and SPO by quality over time and work",
     load: () => import("./commands/compare.js"),
   },
-  { name: "report", about: "write a quickstart's report anew", load: () => import("./commands/report.js") },
+  {
+    name: "report",
+    about: "a training's run as a page, or a quickstart's report anew",
+    load: () => import("./commands/report.js"),
+  },
   {
     name: "plan",
     about: "tell what a job needs before it is started: memory, work, time, money",

@@ -26,6 +26,7 @@ export { Ema } from "./optim/ema.js";
 export { LossScaler, type LossScalerOptions } from "./optim/loss-scaler.js";
 export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
+export { forgetPeak, peakBytes } from "./peak-memory.js";
 export { rand, randn } from "./random.js";
 export { type Rehearsal, rehearse } from "./rehearse.js";
 export {

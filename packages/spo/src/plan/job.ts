@@ -1,6 +1,5 @@
 // A job as a list of phases; what it needs in memory and work; how long it takes.
-import { readFileSync, writeFileSync } from "node:fs";
-import { rehearse, trimMemory } from "@spo/torch";
+import { forgetPeak, peakBytes, rehearse, trimMemory } from "@spo/torch";
 import type { Pass } from "../work.js";
 import type { PlannedModels } from "./models.js";
 
@@ -105,23 +104,4 @@ export function measureJob(
     hours: inAll / 3600,
     rssGrowth: peakBytes() - rssBefore,
   };
-}
-
-/** Lets the peak of resident memory start anew from what is resident now. Where the system cannot, it stays that of the whole process. */
-function forgetPeak(): void {
-  try {
-    writeFileSync("/proc/self/clear_refs", "5");
-  } catch {
-    // not Linux, or not allowed: the figure is then an upper bound
-  }
-}
-
-function peakBytes(): number {
-  try {
-    const found = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"));
-    if (found) return Number(found[1]) * 1024;
-  } catch {
-    // not Linux
-  }
-  return process.resourceUsage().maxRSS * 1024;
 }
