@@ -1,6 +1,6 @@
 import { UserError } from "@spo/torch/files";
 import { Command } from "commander";
-import { EXIT_CODES } from "./exit-codes.js";
+import { EXIT_CODES } from "./terminal/exit-codes.js";
 import { version } from "./version.js";
 
 /** Options that every command takes. */

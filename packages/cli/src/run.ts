@@ -1,8 +1,8 @@
 import { UserError } from "@spo/torch/files";
 import { CommanderError } from "commander";
-import { faultOf } from "./exit-codes.js";
 import { buildProgram } from "./program.js";
-import { painter, putJson, say } from "./terminal.js";
+import { faultOf } from "./terminal/exit-codes.js";
+import { painter, putJson, say } from "./terminal/terminal.js";
 
 /** Runs the command line and sets the exit code. argv: as `process.argv`. */
 export async function run(argv: readonly string[] = process.argv): Promise<void> {

@@ -1,66 +1,4 @@
-export { Attention, type Context, type SharedContext, Transformer2DModel } from "./attention.js";
-export {
-  AutoencoderKL,
-  AutoencoderKLConfig,
-  type Posterior,
-  samplePosterior,
-  type TilingOptions,
-} from "./autoencoder-kl.js";
-export {
-  CLIPAttention,
-  CLIPEncoderLayer,
-  CLIPMLP,
-  type ClipActivation,
-  clipActivation,
-} from "./clip-layers.js";
-export {
-  CLIPTextConfig,
-  CLIPTextModel,
-  CLIPTextModelWithProjection,
-  CLIPTextTransformer,
-  type ClipTextOutput,
-  endOfText,
-  idsTensor,
-  initializeClipEmbeddings,
-} from "./clip-text.js";
-export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./clip-tokenizer.js";
 export { checkConfig, only, readJson } from "./config.js";
-export {
-  ddimSampler,
-  ddimStd,
-  ddimStep,
-  epsFromV,
-  type GaussianStep,
-  gaussianLogProb,
-  predictX0,
-} from "./ddim.js";
-export { dpmSolverPlan, dpmSolverSampler, dpmSolverStep } from "./dpm-solver.js";
-export { eulerPlan, eulerSampler, eulerStep } from "./euler.js";
-export { eulerAncestralSampler, eulerAncestralStep } from "./euler-ancestral.js";
-export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./guidance.js";
-export { type LayerCall, plainly } from "./layer-call.js";
-export { type LoadTextToImageOptions, loadTextToImage } from "./load-text-to-image.js";
-export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora.js";
-export {
-  adapterOf,
-  applyAdapter,
-  disposeAdapter,
-  type LoraAdapter,
-  type LoraParts,
-  type LoraWeights,
-} from "./lora-adapter.js";
-export { blankLoraParts, loraFamily } from "./lora-family.js";
-export {
-  isLora,
-  type LoraLayoutName,
-  LoraStack,
-  loadLora,
-  readLora,
-  saveLora,
-  type WriteLoraOptions,
-  writeLora,
-} from "./lora-file.js";
-export type { LoraDescription, LoraFamily } from "./lora-metadata.js";
 export {
   type FolderOptions,
   loadTextEncoder,
@@ -70,26 +8,88 @@ export {
   type PlaceOptions,
   readWeights,
   saveModel,
-} from "./model-folder.js";
-export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./noise-schedule.js";
-export { type PipelineParts, type SaveOptions, savePipelineFolder } from "./pipeline-folder.js";
-export { multistepOutput, pndmSampler, pndmStep } from "./pndm.js";
-export { type PipelineConfigs, PUBLISHED } from "./published-configs.js";
-export { defaultLatentSize, type SampleOptions, sampleLatents } from "./sample-latents.js";
-export type { Sampler, SamplerState } from "./sampler.js";
-export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
-export { publishedTokenizer, saveTokenizer } from "./save-tokenizer.js";
-export { karrasSigmas, type SigmaPlan, sigmaAt, timestepOf } from "./sigmas.js";
-export { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
-export { StableDiffusion, type StableDiffusionParts } from "./stable-diffusion.js";
-export { StableDiffusionXL, type StableDiffusionXLParts } from "./stable-diffusion-xl.js";
-export type { EncodeOptions, LoadOptions, TextToImage } from "./text-to-image.js";
-export type { Tap } from "./unet-2d-blocks.js";
+} from "./layouts/model-folder.js";
+export { type PipelineParts, type SaveOptions, savePipelineFolder } from "./layouts/pipeline-folder.js";
+export { loadSingleFile, type PipelineModels, saveSingleFile } from "./layouts/single-file.js";
+export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora/lora.js";
+export {
+  adapterOf,
+  applyAdapter,
+  disposeAdapter,
+  type LoraAdapter,
+  type LoraParts,
+  type LoraWeights,
+} from "./lora/lora-adapter.js";
+export { blankLoraParts, loraFamily } from "./lora/lora-family.js";
+export {
+  isLora,
+  type LoraLayoutName,
+  LoraStack,
+  loadLora,
+  readLora,
+  saveLora,
+  type WriteLoraOptions,
+  writeLora,
+} from "./lora/lora-file.js";
+export type { LoraDescription, LoraFamily } from "./lora/lora-metadata.js";
+export { Attention, type Context, type SharedContext, Transformer2DModel } from "./models/attention.js";
+export {
+  AutoencoderKL,
+  AutoencoderKLConfig,
+  type Posterior,
+  samplePosterior,
+  type TilingOptions,
+} from "./models/autoencoder-kl.js";
+export {
+  CLIPAttention,
+  CLIPEncoderLayer,
+  CLIPMLP,
+  type ClipActivation,
+  clipActivation,
+} from "./models/clip-layers.js";
+export {
+  CLIPTextConfig,
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  CLIPTextTransformer,
+  type ClipTextOutput,
+  endOfText,
+  idsTensor,
+  initializeClipEmbeddings,
+} from "./models/clip-text.js";
+export { type LayerCall, plainly } from "./models/layer-call.js";
+export type { Tap } from "./models/unet-2d-blocks.js";
 export {
   type AddedConditions,
   timestepEmbedding,
   UNet2DConditionConfig,
   UNet2DConditionModel,
-} from "./unet-2d-condition.js";
-export { diffusionChecks } from "./verify.js";
-export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify-check.js";
+} from "./models/unet-2d-condition.js";
+export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./pipelines/guidance.js";
+export { type LoadTextToImageOptions, loadTextToImage } from "./pipelines/load-text-to-image.js";
+export { type PipelineConfigs, PUBLISHED } from "./pipelines/published-configs.js";
+export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";
+export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
+export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
+export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
+export {
+  ddimSampler,
+  ddimStd,
+  ddimStep,
+  epsFromV,
+  type GaussianStep,
+  gaussianLogProb,
+  predictX0,
+} from "./samplers/ddim.js";
+export { dpmSolverPlan, dpmSolverSampler, dpmSolverStep } from "./samplers/dpm-solver.js";
+export { eulerPlan, eulerSampler, eulerStep } from "./samplers/euler.js";
+export { eulerAncestralSampler, eulerAncestralStep } from "./samplers/euler-ancestral.js";
+export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./samplers/noise-schedule.js";
+export { multistepOutput, pndmSampler, pndmStep } from "./samplers/pndm.js";
+export type { Sampler, SamplerState } from "./samplers/sampler.js";
+export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/samplers.js";
+export { karrasSigmas, type SigmaPlan, sigmaAt, timestepOf } from "./samplers/sigmas.js";
+export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./tokenizer/clip-tokenizer.js";
+export { publishedTokenizer, saveTokenizer } from "./tokenizer/save-tokenizer.js";
+export { diffusionChecks } from "./verify/verify.js";
+export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify/verify-check.js";

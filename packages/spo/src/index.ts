@@ -1,25 +1,38 @@
 export {
-  CLIPVisionEmbeddings,
-  StepAwareEncoderLayer,
-  StepAwareVisionTransformer,
-  timestepSinusoid,
-  type VisionConfig,
-} from "./clip-vision.js";
-export { type Comparison, compare, type MarginAmong } from "./compare.js";
-export { type Denoiser, guidedDenoiser, type PredictNoise } from "./denoiser.js";
-export { type DpoLoss, dpoLoss } from "./dpo-loss.js";
-export {
   type Candidates,
   type Family,
   type JudgeContext,
   type LatentShape,
   SpmJudge,
   type StepAwareJudge,
-} from "./judge.js";
-export type { JudgeExport } from "./own-judge.js";
-export { concatPairs, type StepPairs, selectPairs } from "./pairs.js";
-export { clipProcessor, type ScoreProcessor, scorePixels, trainPixels } from "./preprocess.js";
-export { RandomJudge } from "./random-judge.js";
+} from "./judges/judge.js";
+export type { JudgeExport } from "./judges/own-judge.js";
+export { RandomJudge } from "./judges/random-judge.js";
+export { rewardJudge } from "./judges/reward-judge.js";
+export { type PromptedCandidates, scoreJudge } from "./judges/score-judge.js";
+export { type DpoLoss, dpoLoss } from "./losses/dpo-loss.js";
+export {
+  labelTensors,
+  pairAccuracy,
+  relabel,
+  type SpmLoss,
+  type SpmLossInput,
+  spmLoss,
+} from "./losses/spm-loss.js";
+export {
+  backward,
+  type PairLogProbs,
+  pairLogProbs,
+  type RatioFigures,
+  ratioFigures,
+  type SpoBatch,
+  type SpoLoss,
+  spoBatchLoss,
+  spoLoss,
+} from "./losses/spo-loss.js";
+export { type Comparison, compare, type MarginAmong } from "./resampler/compare.js";
+export { type Denoiser, guidedDenoiser, type PredictNoise } from "./resampler/denoiser.js";
+export { concatPairs, type StepPairs, selectPairs } from "./resampler/pairs.js";
 export {
   type CandidateStrip,
   drawn,
@@ -29,9 +42,15 @@ export {
   type Rollout,
   resample,
   type StepComparison,
-} from "./resampler.js";
-export { rewardJudge } from "./reward-judge.js";
-export { type PromptedCandidates, scoreJudge } from "./score-judge.js";
+} from "./resampler/resampler.js";
+export {
+  CLIPVisionEmbeddings,
+  StepAwareEncoderLayer,
+  StepAwareVisionTransformer,
+  timestepSinusoid,
+  type VisionConfig,
+} from "./spm/clip-vision.js";
+export { clipProcessor, type ScoreProcessor, scorePixels, trainPixels } from "./spm/preprocess.js";
 export {
   fromClip,
   initializeTimeConditioning,
@@ -43,19 +62,7 @@ export {
   saveSpm,
   startSpm,
   unit,
-} from "./spm.js";
-export { labelTensors, pairAccuracy, relabel, type SpmLoss, type SpmLossInput, spmLoss } from "./spm-loss.js";
-export { type NoisyPredictions, noisyPredictions, predictNoisy } from "./spm-noising.js";
-export {
-  backward,
-  type PairLogProbs,
-  pairLogProbs,
-  type RatioFigures,
-  ratioFigures,
-  type SpoBatch,
-  type SpoLoss,
-  spoBatchLoss,
-  spoLoss,
-} from "./spo-loss.js";
-export { spoChecks } from "./verify.js";
+} from "./spm/spm.js";
+export { type NoisyPredictions, noisyPredictions, predictNoisy } from "./spm/spm-noising.js";
+export { spoChecks } from "./verify/verify.js";
 export { PASSES, type Pass, type Seconds, timed, type Work, WorkMeter } from "./work.js";

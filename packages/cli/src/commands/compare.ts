@@ -2,11 +2,11 @@ import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { parseOverrides, resolveConfig, settingsHelp } from "spo/config";
 import { CompareConfig } from "spo/schemas";
-import { comparePresets } from "../compare-presets.js";
 import { loadEngine } from "../engine.js";
+import { comparePresets } from "../options/compare-presets.js";
+import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
-import { resolveModels } from "../resolve-model.js";
-import { put, putJson } from "../terminal.js";
+import { put, putJson } from "../terminal/terminal.js";
 
 /** What is compared when nothing is said. */
 const DEFAULT = "emoji";
@@ -44,7 +44,7 @@ export default function (command: Command): void {
       });
       if (dryRun) return json ? putJson(config) : put(JSON.stringify(config, null, 2));
       await loadEngine();
-      const { runComparison } = await import("../run-comparison.js");
+      const { runComparison } = await import("../jobs/run-comparison.js");
       await runComparison({
         config: await resolveModels(config, { quiet }),
         folder: resolve(run),

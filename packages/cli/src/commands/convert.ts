@@ -70,7 +70,7 @@ export default function (command: Command): void {
     )
     .action(async (from: string) => {
       await loadEngine();
-      const { convert } = await import("../convert.js");
+      const { convert } = await import("../jobs/convert.js");
       await convert(from, command.optsWithGlobals<ConvertOptions>());
     });
 }

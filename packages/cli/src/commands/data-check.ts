@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import { LAYOUTS, type Layout, type PairReport } from "spo/data";
-import { layoutOption, type SetOptions } from "../pair-options.js";
+import { layoutOption, type SetOptions } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
-import { ProgressBar } from "../progress-bar.js";
-import { painter, put, putJson } from "../terminal.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { painter, put, putJson } from "../terminal/terminal.js";
 
 type Options = CommonOptions & SetOptions & { strict?: boolean };
 

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
-import { type ConversionOptions, convert, layoutOption } from "../pair-options.js";
-import { putJson, say } from "../terminal.js";
+import { type ConversionOptions, convert, layoutOption } from "../options/pair-options.js";
+import { putJson, say } from "../terminal/terminal.js";
 
 type Options = ConversionOptions & { to: Layout | "votes"; labeller: string };
 

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { LAYOUTS } from "spo/data";
-import { type ConversionOptions, convert, layoutOption } from "../pair-options.js";
+import { type ConversionOptions, convert, layoutOption } from "../options/pair-options.js";
 
 export default function (command: Command): void {
   command

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import { MakePairsConfig } from "spo/schemas";
-import { recipeCommand } from "../recipe-command.js";
 import check from "./data-check.js";
 import exportPairs from "./data-export.js";
 import importPairs from "./data-import.js";
+import { recipeCommand } from "./recipe-command.js";
 
 export default function (command: Command): void {
   command.description("Makes, checks and converts preference data.").helpCommand(false);

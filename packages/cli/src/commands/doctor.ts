@@ -2,7 +2,7 @@ import { type Check, environmentChecks } from "@spo/native/libtorch";
 import type { Command } from "commander";
 import { loadEngine } from "../engine.js";
 import type { CommonOptions } from "../program.js";
-import { painter, put, putJson } from "../terminal.js";
+import { painter, put, putJson } from "../terminal/terminal.js";
 
 type Finding = Omit<Check, "name"> & { name: string };
 

@@ -1,7 +1,7 @@
 import type { SamplerName } from "@spo/diffusion";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { number, positive, wholeNumber } from "../option-values.js";
+import { number, positive, wholeNumber } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface EvalCommandOptions extends CommonOptions {
@@ -95,7 +95,7 @@ export default function (command: Command): void {
     )
     .action(async (models: string[]) => {
       await loadEngine();
-      const { evaluateModels } = await import("../evaluate-models.js");
+      const { evaluateModels } = await import("../jobs/evaluate-models.js");
       await evaluateModels(models, command.optsWithGlobals<EvalCommandOptions>());
     });
 }

@@ -1,8 +1,8 @@
 import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
 import { loadEngine } from "../engine.js";
-import { number, positive, wholeNumber } from "../option-values.js";
-import { layoutOption, type SetOptions } from "../pair-options.js";
+import { number, positive, wholeNumber } from "../options/option-values.js";
+import { layoutOption, type SetOptions } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 
 export type LabelCommandOptions = CommonOptions &
@@ -59,7 +59,7 @@ export default function (command: Command): void {
     )
     .action(async (paths: string[]) => {
       await loadEngine();
-      const { label } = await import("../label-set.js");
+      const { label } = await import("../jobs/label-set.js");
       await label(paths, command.optsWithGlobals<LabelCommandOptions>());
     });
 }

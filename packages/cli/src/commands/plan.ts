@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { wholeNumber } from "../option-values.js";
+import { wholeNumber } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface PlanOptions extends CommonOptions {
@@ -41,7 +41,7 @@ export default function (command: Command): void {
     );
   common(sample, "spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
     await loadEngine();
-    const { planSample } = await import("../plan-job.js");
+    const { planSample } = await import("../jobs/plan-job.js");
     await planSample(sample.optsWithGlobals<PlanSampleOptions>());
   });
   const summaries = {
@@ -57,7 +57,7 @@ export default function (command: Command): void {
       .allowUnknownOption();
     common(train, `spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
       await loadEngine();
-      const { planTraining } = await import("../plan-job.js");
+      const { planTraining } = await import("../jobs/plan-job.js");
       await planTraining(method, train.args, train.optsWithGlobals<PlanOptions>());
     });
   }

@@ -5,7 +5,7 @@ import {
   PretrainTextToImageConfig,
   PretrainVaeConfig,
 } from "spo/schemas";
-import { recipeCommand } from "../recipe-command.js";
+import { recipeCommand } from "./recipe-command.js";
 
 const ARTWORK = "--data examples/emoji/data/artwork.parquet";
 const TOKENIZER = "--tokenizer examples/emoji/tokenizer";

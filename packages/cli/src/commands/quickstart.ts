@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { loadEngine } from "../engine.js";
-import { wholeNumber } from "../option-values.js";
+import { wholeNumber } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface QuickstartCommandOptions extends CommonOptions {
@@ -24,7 +24,7 @@ export default function (command: Command): void {
     .addHelpText("after", "\nExamples:\n  spo quickstart\n  spo quickstart --fast --out runs/try --json")
     .action(async () => {
       await loadEngine();
-      const { runQuickstart } = await import("../run-quickstart.js");
+      const { runQuickstart } = await import("../jobs/run-quickstart.js");
       await runQuickstart(command.optsWithGlobals<QuickstartCommandOptions>());
     });
 }

@@ -16,11 +16,11 @@ export default function (command: Command): void {
     )
     .action(async (folder: string) => {
       if (existsSync(join(folder, "events.jsonl"))) {
-        const { reportRun } = await import("../report-run.js");
+        const { reportRun } = await import("../jobs/report-run.js");
         return reportRun(folder, command.optsWithGlobals<CommonOptions>());
       }
       await loadEngine();
-      const { rewriteReport } = await import("../run-quickstart.js");
+      const { rewriteReport } = await import("../jobs/run-quickstart.js");
       await rewriteReport(folder, command.optsWithGlobals<CommonOptions>());
     });
 }

@@ -1,7 +1,7 @@
 import type { SamplerName } from "@spo/diffusion";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { number, positive, wholeNumber } from "../option-values.js";
+import { number, positive, wholeNumber } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface SampleCommandOptions extends CommonOptions {
@@ -96,7 +96,7 @@ export default function (command: Command): void {
     )
     .action(async (prompts: string[]) => {
       await loadEngine();
-      const { sampleToFiles } = await import("../sample-to-files.js");
+      const { sampleToFiles } = await import("../jobs/sample-to-files.js");
       await sampleToFiles(prompts, command.optsWithGlobals<SampleCommandOptions>());
     });
 }

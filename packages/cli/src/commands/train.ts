@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
-import { recipeCommand } from "../recipe-command.js";
+import { recipeCommand } from "./recipe-command.js";
 
 export default function (command: Command): void {
   command

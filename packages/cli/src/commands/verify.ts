@@ -19,7 +19,7 @@ export default function (command: Command): void {
     )
     .action(async (folder: string) => {
       await loadEngine();
-      const { verifyFolder } = await import("../verify-folder.js");
+      const { verifyFolder } = await import("../jobs/verify-folder.js");
       await verifyFolder(folder, command.optsWithGlobals<CommonOptions>());
     });
 }

@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { addLora } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
-import { guidedDenoiser } from "../denoiser.js";
 import { blankConditions, blankIds, blankLatents } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { PolicyShape } from "./snapshot.js";
 import type { FlopsOfPasses } from "./spent.js";
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { readJson, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
 import { noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
-import { loadArtworkJudge } from "../artwork-judge.js";
 import { rgbFromPixels } from "../data/pixels.js";
+import { loadArtworkJudge } from "../rewards/artwork-judge.js";
 import { checkedScores, loadReward } from "../rewards/index.js";
 
 /** What a judge says of one image. */

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { UserError } from "@spo/torch/files";
 import type { z } from "zod";
-import { importOwn, isModulePath } from "../own-module.js";
+import { importOwn, isModulePath } from "../judges/own-module.js";
 import { nearest } from "./nearest.js";
 import { lastPartOf, parseOverrides } from "./overrides.js";
 import { keysAt, settingsOf } from "./settings.js";

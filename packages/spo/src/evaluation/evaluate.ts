@@ -1,10 +1,10 @@
 // What is measured of a model's images: a judge's verdicts, prompt accuracy, the preference model's score.
 import type { StableDiffusion } from "@spo/diffusion";
 import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import type { ArtworkJudge } from "../artwork-judge.js";
 import type { Artwork } from "../data/artwork.js";
 import { rgbFromPixels } from "../data/pixels.js";
-import type { SpmJudge } from "../judge.js";
+import type { SpmJudge } from "../judges/judge.js";
+import type { ArtworkJudge } from "../rewards/artwork-judge.js";
 import type { WorkMeter } from "../work.js";
 import type { GroupedFeatures } from "./kernel-distance.js";
 import { roundTrip, type SampleSettings, sampleImages } from "./samples.js";

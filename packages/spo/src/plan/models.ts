@@ -11,7 +11,7 @@ import {
   UNet2DConditionModel,
 } from "@spo/diffusion";
 import { type DType, Generator, initialize, type Module, type Tensor, UserError, zeros } from "@spo/torch";
-import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm.js";
+import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */
 export interface PlannedModels {

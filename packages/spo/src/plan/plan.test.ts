@@ -1,11 +1,11 @@
 import { NoiseSchedule, type PipelineConfigs, PUBLISHED } from "@spo/diffusion";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
 import { describe, expect, test } from "vitest";
-import { guidedDenoiser } from "../denoiser.js";
-import { SpmJudge } from "../judge.js";
-import { clipProcessor } from "../preprocess.js";
+import { SpmJudge } from "../judges/judge.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
-import { drawn, resample } from "../resampler.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
+import { drawn, resample } from "../resampler/resampler.js";
+import { clipProcessor } from "../spm/preprocess.js";
 import { WorkMeter } from "../work.js";
 import { blankConditions, blankIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";

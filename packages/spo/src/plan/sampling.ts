@@ -1,6 +1,6 @@
 import { ddimStep } from "@spo/diffusion";
 import { noGrad, scope } from "@spo/torch";
-import { guidedDenoiser } from "../denoiser.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { bytesOf, modulesOf, type PlannedModels } from "./models.js";

@@ -1,9 +1,9 @@
 import { addLora, UNet2DConditionModel } from "@spo/diffusion";
 import { copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
-import { guidedDenoiser } from "../denoiser.js";
-import { dpoLoss } from "../dpo-loss.js";
+import { dpoLoss } from "../losses/dpo-loss.js";
 import { Precision } from "../recipes/precision.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo-config.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";

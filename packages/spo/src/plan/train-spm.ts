@@ -1,7 +1,7 @@
 import { cat, noGrad, scope } from "@spo/torch";
-import { guidedDenoiser } from "../denoiser.js";
+import { spmLoss } from "../losses/spm-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm-config.js";
-import { spmLoss } from "../spm-loss.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankIds, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";

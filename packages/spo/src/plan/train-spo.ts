@@ -1,10 +1,10 @@
 import { addLora, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
 import { copyWeights, Generator, noGrad, scope } from "@spo/torch";
-import { guidedDenoiser } from "../denoiser.js";
-import type { StepPairs } from "../pairs.js";
+import { spoBatchLoss } from "../losses/spo-loss.js";
 import { Precision } from "../recipes/precision.js";
 import type { TrainSpoConfig } from "../recipes/train-spo-config.js";
-import { spoBatchLoss } from "../spo-loss.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
+import type { StepPairs } from "../resampler/pairs.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";

@@ -1,9 +1,9 @@
 // What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
 import { ddimStep, type NoiseSchedule } from "@spo/diffusion";
 import { cat, type Device, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
-import type { Denoiser } from "../denoiser.js";
-import type { StepAwareJudge } from "../judge.js";
-import { stepCoefficients } from "../resampler.js";
+import type { StepAwareJudge } from "../judges/judge.js";
+import type { Denoiser } from "../resampler/denoiser.js";
+import { stepCoefficients } from "../resampler/resampler.js";
 import { generatorAt } from "./randomness.js";
 
 /** Timesteps of the drift, evenly over those of sampling. */

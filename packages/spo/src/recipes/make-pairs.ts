@@ -2,7 +2,6 @@
 import { StableDiffusion } from "@spo/diffusion";
 import { cat, type Generator, keep, noGrad, randint, randperm, scope, type Tensor, tensor } from "@spo/torch";
 import sharp from "sharp";
-import { loadArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
 import { degrade, fade } from "../data/augmentation.js";
 import { rowsOfHalf } from "../data/halves.js";
@@ -11,6 +10,7 @@ import { rgbFromPixels } from "../data/pixels.js";
 import { readPrompts } from "../data/prompts.js";
 import { redrawAll } from "../data/redraw.js";
 import { quantised, roundTrip, sampleImages } from "../evaluation/samples.js";
+import { loadArtworkJudge } from "../rewards/artwork-judge.js";
 import type { MakePairsConfig } from "./make-pairs-config.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";

@@ -1,12 +1,12 @@
 import { type ClipTokenizer, type StableDiffusion, StableDiffusionXL } from "@spo/diffusion";
 import { scope, UserError } from "@spo/torch";
-import { type JudgeContext, SpmJudge, type StepAwareJudge } from "../judge.js";
-import { ownJudge } from "../own-judge.js";
-import { isModulePath } from "../own-module.js";
-import { RandomJudge } from "../random-judge.js";
-import { openRewardJudge } from "../reward-judge.js";
+import { type JudgeContext, SpmJudge, type StepAwareJudge } from "../judges/judge.js";
+import { ownJudge } from "../judges/own-judge.js";
+import { isModulePath } from "../judges/own-module.js";
+import { RandomJudge } from "../judges/random-judge.js";
+import { openRewardJudge } from "../judges/reward-judge.js";
 import { parseRewardSpec, REWARDS, type RewardSpec } from "../rewards/index.js";
-import { loadSpm, type SpmConfig } from "../spm.js";
+import { loadSpm, type SpmConfig } from "../spm/spm.js";
 import { generatorAt } from "./randomness.js";
 import type { TrainSpoConfig } from "./train-spo-config.js";
 

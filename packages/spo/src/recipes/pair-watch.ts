@@ -1,5 +1,5 @@
 // Looks on while pairs are made, and says when they are not.
-import type { StepComparison } from "../resampler.js";
+import type { StepComparison } from "../resampler/resampler.js";
 import { mean } from "../statistics.js";
 
 /** Rounds in a row without a pair after which it is said again: often at first, then ever more seldom. */

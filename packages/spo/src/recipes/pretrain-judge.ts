@@ -17,13 +17,13 @@ import {
   tensor,
   warmupCosine,
 } from "@spo/torch";
-import { ArtworkJudge, saveArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
 import { augment, degrade } from "../data/augmentation.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { readPrompts } from "../data/prompts.js";
 import { redrawAll } from "../data/redraw.js";
 import { roundTrip, sampleImages } from "../evaluation/samples.js";
+import { ArtworkJudge, saveArtworkJudge } from "../rewards/artwork-judge.js";
 import type { PretrainJudgeConfig } from "./pretrain-judge-config.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";

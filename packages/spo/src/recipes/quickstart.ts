@@ -5,7 +5,6 @@ import { setImmediate } from "node:timers/promises";
 import { StableDiffusion } from "@spo/diffusion";
 import { engineFacts, getThreads, keep, writeFileAtomic } from "@spo/torch";
 import { z } from "zod";
-import { loadArtworkJudge } from "../artwork-judge.js";
 import { readArtwork } from "../data/artwork.js";
 import { readPrompts } from "../data/prompts.js";
 import {
@@ -15,10 +14,11 @@ import {
   realFeatures,
 } from "../evaluation/evaluate.js";
 import type { GroupedFeatures } from "../evaluation/kernel-distance.js";
-import { SpmJudge } from "../judge.js";
+import { SpmJudge } from "../judges/judge.js";
 import { type Event, Run } from "../records/index.js";
 import { readStripFile, type StripFile, stripFileName } from "../report/index.js";
-import { loadSpm } from "../spm.js";
+import { loadArtworkJudge } from "../rewards/artwork-judge.js";
+import { loadSpm } from "../spm/spm.js";
 import { WorkMeter } from "../work.js";
 import type { RecipeContext } from "./recipe.js";
 import { trainSpm } from "./train-spm.js";

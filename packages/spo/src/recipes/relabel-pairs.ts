@@ -1,6 +1,6 @@
 import type { PairBatch } from "../data/index.js";
+import { relabel } from "../losses/spm-loss.js";
 import { checkedScores, type Reward, type RgbImage } from "../rewards/index.js";
-import { relabel } from "../spm-loss.js";
 import type { WorkMeter } from "../work.js";
 
 /**

@@ -15,8 +15,8 @@ import {
 } from "@spo/torch";
 import type { PairBatch } from "../data/index.js";
 import { pixelsFromBytes } from "../data/pixels.js";
-import { guidedDenoiser } from "../denoiser.js";
-import { noisyPredictions } from "../spm-noising.js";
+import { guidedDenoiser } from "../resampler/denoiser.js";
+import { noisyPredictions } from "../spm/spm-noising.js";
 import type { WorkMeter } from "../work.js";
 
 /** n pairs; entry i of everything belongs to pair i. */

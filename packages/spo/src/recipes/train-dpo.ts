@@ -31,8 +31,8 @@ import {
 } from "@spo/torch";
 import { openPairSet, type PairBatch, PairLoader } from "../data/index.js";
 import { pixelsFromBytes } from "../data/pixels.js";
-import { type Denoiser, guidedDenoiser } from "../denoiser.js";
-import { dpoLoss } from "../dpo-loss.js";
+import { dpoLoss } from "../losses/dpo-loss.js";
+import { type Denoiser, guidedDenoiser } from "../resampler/denoiser.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { Precision, weightsDtype } from "./precision.js";

@@ -19,10 +19,10 @@ import {
 } from "@spo/torch";
 import { move, recolour } from "../data/augmentation.js";
 import { batchOf, openPairSet, type PairBatch, PairLoader, type PairSet, readRows } from "../data/index.js";
-import { type ScoreProcessor, trainPixels } from "../preprocess.js";
+import { labelTensors, pairAccuracy, spmLoss } from "../losses/spm-loss.js";
 import { loadReward } from "../rewards/index.js";
-import { type StepAwarePreferenceModel, saveSpm, startSpm } from "../spm.js";
-import { labelTensors, pairAccuracy, spmLoss } from "../spm-loss.js";
+import { type ScoreProcessor, trainPixels } from "../spm/preprocess.js";
+import { type StepAwarePreferenceModel, saveSpm, startSpm } from "../spm/spm.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
 import { generatorAt } from "./randomness.js";

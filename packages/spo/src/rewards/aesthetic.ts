@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { PlaceOptions } from "@spo/diffusion";
 import { keep, loadWeights, noGrad, openWeights, scope, type Tensor, UserError } from "@spo/torch";
-import type { ScoreProcessor } from "../preprocess.js";
+import type { ScoreProcessor } from "../spm/preprocess.js";
 import { type CLIPModel, loadClip } from "./clip-model.js";
 import { featureRows } from "./feature-rows.js";
 import type { Reward, RgbImage } from "./reward.js";

@@ -1,9 +1,9 @@
 // The example's judge of artwork as a scorer of finished images.
 import { cat, noGrad, scope, type Tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
-import { type ArtworkJudge, loadArtworkJudge } from "../artwork-judge.js";
 import { pixelsFromRgb } from "../data/pixels.js";
-import { unit } from "../spm.js";
+import { unit } from "../spm/spm.js";
+import { type ArtworkJudge, loadArtworkJudge } from "./artwork-judge.js";
 import { featureRows } from "./feature-rows.js";
 import type { Reward, RgbImage } from "./reward.js";
 

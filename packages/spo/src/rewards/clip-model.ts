@@ -1,10 +1,10 @@
 import { CLIPEncoderLayer, CLIPTextTransformer, endOfText, type PlaceOptions } from "@spo/diffusion";
 import { keep, LayerNorm, Linear, loadWeights, Module, parameter, scope, type Tensor } from "@spo/torch";
-import type { ClipConfig } from "../clip-config.js";
-import { readClipFiles } from "../clip-files.js";
-import { CLIPVisionEmbeddings, type VisionConfig } from "../clip-vision.js";
-import type { ScoreProcessor } from "../preprocess.js";
-import { unit } from "../spm.js";
+import type { ClipConfig } from "../spm/clip-config.js";
+import { readClipFiles } from "../spm/clip-files.js";
+import { CLIPVisionEmbeddings, type VisionConfig } from "../spm/clip-vision.js";
+import type { ScoreProcessor } from "../spm/preprocess.js";
+import { unit } from "../spm/spm.js";
 
 class CLIPEncoder extends Module {
   readonly layers: readonly CLIPEncoderLayer[];

@@ -1,7 +1,7 @@
 // CLIP as a scorer: PickScore and CLIP score are the same sum on other weights.
 import type { ClipTokenizer, PlaceOptions } from "@spo/diffusion";
 import { noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import type { ScoreProcessor } from "../preprocess.js";
+import type { ScoreProcessor } from "../spm/preprocess.js";
 import { type CLIPModel, loadClip } from "./clip-model.js";
 import { featureRows } from "./feature-rows.js";
 import type { Reward, RgbImage } from "./reward.js";

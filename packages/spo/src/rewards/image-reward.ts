@@ -13,7 +13,7 @@ import {
   UserError,
 } from "@spo/torch";
 import { z } from "zod";
-import { clipProcessor } from "../preprocess.js";
+import { clipProcessor } from "../spm/preprocess.js";
 import { type BertTokenizer, loadBertTokenizer } from "./bert-tokenizer.js";
 import { BlipVision, type BlipVisionSizes } from "./blip-vision.js";
 import { featureRows } from "./feature-rows.js";

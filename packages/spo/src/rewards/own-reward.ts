@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, extname } from "node:path";
 import { UserError } from "@spo/torch/files";
-import { importOwn, isModulePath } from "../own-module.js";
+import { importOwn, isModulePath } from "../judges/own-module.js";
 import type { Reward } from "./reward.js";
 
 /** Whether a spec names a module of the user's own. */

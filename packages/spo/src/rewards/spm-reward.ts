@@ -1,8 +1,8 @@
 import type { ClipTokenizer, PlaceOptions } from "@spo/diffusion";
 import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { pixelsFromRgb } from "../data/pixels.js";
-import { type ScoreProcessor, scorePixels } from "../preprocess.js";
-import { loadSpm, type StepAwarePreferenceModel, unit } from "../spm.js";
+import { type ScoreProcessor, scorePixels } from "../spm/preprocess.js";
+import { loadSpm, type StepAwarePreferenceModel, unit } from "../spm/spm.js";
 import { featureRows } from "./feature-rows.js";
 import type { Reward, RgbImage } from "./reward.js";
 

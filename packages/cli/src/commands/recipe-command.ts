@@ -1,0 +1,77 @@
+// A command that runs one recipe: options from its schema, presets, files and settings as words.
+import { join } from "node:path";
+import { UserError } from "@spo/torch/files";
+import { type Command, Option } from "commander";
+import { resolveConfig, settingsHelp } from "spo/config";
+import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import type { z } from "zod";
+import { loadEngine } from "../engine.js";
+import { resolveModels } from "../options/resolve-model.js";
+import type { CommonOptions } from "../program.js";
+import { put, putJson } from "../terminal/terminal.js";
+
+export interface RecipeDescription<S extends z.ZodType> {
+  kind: string;
+  about: string;
+  schema: S;
+  presets?: Readonly<Record<string, object>>;
+  /** Where the result goes inside the run's folder, unless `output` says otherwise. */
+  output: string;
+  load: () => Promise<(config: z.output<S>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
+  example: string;
+}
+
+type Options = CommonOptions & { run?: string; dryRun?: boolean };
+
+export function recipeCommand<S extends z.ZodType>(command: Command, recipe: RecipeDescription<S>): void {
+  const presets = Object.keys(recipe.presets ?? {});
+  command
+    .description(recipe.about)
+    .argument(
+      "[words...]",
+      `${presets.length > 0 ? `presets (${presets.join(", ")}), ` : ""}config files, settings`,
+    )
+    .usage("[preset|file…] [--setting value…] --run <folder>")
+    .allowUnknownOption() // settings: the schema knows them
+    .option("--run <folder>", "the run's folder; called again with the same settings, the run goes on")
+    .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
+    .addHelpText("after", () =>
+      [
+        "",
+        "Settings (as `--optimizer.lr 3e-5` or `optimizer.lr=3e-5`):",
+        settingsHelp(recipe.schema),
+        "",
+        "Examples:",
+        `  spo ${recipe.kind} ${recipe.example}`,
+        `  spo ${recipe.kind} my.json --seed 1 --run runs/second --dry-run`,
+      ].join("\n"),
+    )
+    .action(async () => {
+      await start(command.args, command.optsWithGlobals<Options>(), recipe);
+    });
+}
+
+async function start<S extends z.ZodType>(
+  words: readonly string[],
+  { run: folder, dryRun, json, quiet }: Options,
+  { kind, schema, presets, output, load }: RecipeDescription<S>,
+): Promise<void> {
+  const config = await resolveConfig(schema, {
+    // Without a folder there still is a config to look at.
+    defaults: { output: join(folder ?? "runs", output) },
+    presets,
+    args: words,
+  });
+  if (dryRun) return json ? putJson(config) : put(JSON.stringify(config, null, 2));
+  if (folder === undefined) {
+    throw new UserError("--run is missing: the folder that the run goes into.", {
+      code: "USAGE",
+      hint: `For example --run runs/${kind.split(" ").at(-1)}.`,
+    });
+  }
+  await loadEngine();
+  const recipe = await load();
+  const { runRecipe } = await import("../jobs/run-recipe.js");
+  const inPlace = await resolveModels(config as z.output<S> & object, { quiet });
+  await runRecipe({ kind, recipe, config: inPlace, folder, json, quiet });
+}

@@ -1,0 +1,132 @@
+// From one layout of a model or a LoRA to another.
+import { existsSync, rmSync } from "node:fs";
+import {
+  blankLoraParts,
+  disposeAdapter,
+  isLora,
+  type LoraLayoutName,
+  LoraStack,
+  loadTextToImage,
+  loraFamily,
+  readLora,
+  saveSingleFile,
+  writeLora,
+} from "@spo/diffusion";
+import { renameDurably, UserError } from "@spo/torch/files";
+import { pipelineConfigs } from "spo/plan";
+import type { ConvertOptions } from "../commands/convert.js";
+import { resolveLoras } from "../options/lora-option.js";
+import { resolveModel } from "../options/resolve-model.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { put, putJson } from "../terminal/terminal.js";
+
+/** What was written. */
+interface Converted {
+  kind: "model" | "lora";
+  layout: NonNullable<ConvertOptions["to"]>;
+}
+
+/** Throws UserErrors for what is missing, damaged or does not fit; then nothing is left behind. */
+export async function convert(from: string, options: ConvertOptions): Promise<void> {
+  const { out, quiet } = options;
+  if (existsSync(out)) {
+    throw new UserError(`${out} is there already.`, {
+      code: "USAGE",
+      hint: "Give another --out, or remove it first.",
+    });
+  }
+  const began = performance.now();
+  const source = await resolveModel(from, { quiet, variant: options.variant });
+  const converted = isLora(source) ? await convertLora(source, options) : await convertModel(source, options);
+  const seconds = (performance.now() - began) / 1000;
+  if (options.json) putJson({ schema: "spo.convert/1", from, out, ...converted, seconds });
+  else put(out);
+}
+
+async function convertModel(source: string, options: ConvertOptions): Promise<Converted> {
+  const { out, dtype, variant, quiet } = options;
+  const layout = options.to ?? (out.endsWith(".safetensors") ? "single-file" : "diffusers");
+  if (layout !== "diffusers" && layout !== "single-file")
+    throw new UserError(`${source} is a model; --to ${layout} is for a LoRA.`, {
+      code: "USAGE",
+      hint: "A model's layouts are diffusers and single-file.",
+    });
+  const loras = await resolveLoras(options.lora, { quiet });
+  const bar = new ProgressBar({ quiet });
+  const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
+  const pipe = loadTextToImage(source, { configs, dtype: "stored" });
+  if (loras.length > 0) {
+    bar.say(`merging ${loras.map(({ file, weight }) => `${file} by ${weight}`).join(", ")}`);
+    new LoraStack(
+      pipe.models,
+      loras.map(({ file, weight }) => ({ path: file, weight })),
+    ).fuse();
+  }
+  bar.say(`writing ${out}`);
+  if (layout === "single-file") saveSingleFile(out, pipe.models, { dtype, scheduler: pipe.schedule.config });
+  else wholeFolder(out, (folder) => pipe.save(folder, { dtype, variant }));
+  return { kind: "model", layout };
+}
+
+async function convertLora(source: string, options: ConvertOptions): Promise<Converted> {
+  const { out, dtype, title, author, description, license, tags, trigger: triggerPhrase, quiet } = options;
+  const layout = options.to ?? "kohya";
+  if (layout === "single-file")
+    throw new UserError(`${source} is a LoRA; --to single-file is for a model.`, {
+      code: "USAGE",
+      hint: "A LoRA's layouts are kohya, diffusers and peft.",
+    });
+  if (options.lora.length > 0)
+    throw new UserError(`${source} is a LoRA itself: --lora needs a model to be merged into.`, {
+      code: "USAGE",
+      hint: "Give the model first: spo convert MODEL --lora FILE --out PATH.",
+    });
+  const family = options.configs === undefined ? loraFamily(source) : undefined;
+  if (options.configs === undefined && family === undefined)
+    throw new UserError(`Nothing in ${source} tells whether it is for Stable Diffusion 1.5 or SDXL.`, {
+      code: "DATA",
+      hint: "Say for which model it is: --configs sd15, --configs sdxl, or a folder.",
+    });
+  const configs = pipelineConfigs(
+    family ?? (await resolveModel(options.configs as string, { quiet, configsOnly: true })),
+  );
+  const parts = blankLoraParts(configs);
+  const { adapter, metadata } = readLora(source, parts);
+  try {
+    writeLora(out, adapter, parts, {
+      layout: layout satisfies LoraLayoutName,
+      dtype,
+      description: { title, author, description, license, tags, triggerPhrase },
+      metadata: keptMetadata(metadata, options),
+    });
+  } finally {
+    disposeAdapter(adapter);
+  }
+  return { kind: "lora", layout };
+}
+
+/** What a file said of itself stays, but for what the writer computes or the user says anew. */
+function keptMetadata(
+  metadata: Readonly<Record<string, string>>,
+  { title, author, description, license, tags, trigger }: ConvertOptions,
+): Record<string, string> {
+  const said = { title, author, description, license, tags, trigger_phrase: trigger };
+  const renewed = new Set([
+    ...["format", "lora_adapter_metadata", "modelspec.hash_sha256", "modelspec.sai_model_spec"],
+    ...["sshs_model_hash", "sshs_legacy_hash", "ss_network_dim", "ss_network_alpha"],
+    ...Object.entries(said).flatMap(([name, text]) => (text === undefined ? [] : [`modelspec.${name}`])),
+  ]);
+  return Object.fromEntries(Object.entries(metadata).filter(([name]) => !renewed.has(name)));
+}
+
+/** Writes a folder under another name and gives it its own when it is whole; a fault leaves nothing. */
+function wholeFolder(folder: string, write: (temporary: string) => void): void {
+  const temporary = `${folder.replace(/\/+$/, "")}.${process.pid}.tmp`;
+  try {
+    write(temporary);
+    renameDurably(temporary, folder);
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,341 @@
+// Models and sets of images side by side: the same prompts and noise, scored by each metric, with intervals, in files, a table and a page.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { type ClipTokenizer, defaultLatentSize, type TextToImage } from "@spo/diffusion";
+import { type Device, resolveDevice, setThreads } from "@spo/torch";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
+import sharp from "sharp";
+import { type ImageOfSet, readImageSet } from "spo/data";
+import {
+  checkImagesDecode,
+  drawSet,
+  pairsOf,
+  readPrompts,
+  type ScoredImage,
+  scoreSet,
+  setFigures,
+} from "spo/evaluation";
+import { type EvaluationData, evaluationEssence, evaluationPage, warningsOf } from "spo/report";
+import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
+import type { EvalCommandOptions } from "../commands/eval.js";
+import { resolveReward } from "../options/resolve-reward.js";
+import { interruptible } from "../terminal/interruption.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { painter, put, putJson, say } from "../terminal/terminal.js";
+import { version } from "../version.js";
+import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
+
+/** Rows of pictures on the page. */
+const SHOWN = 12;
+
+interface Metric {
+  name: string;
+  spec: string;
+  parsed: RewardSpec;
+  hasFeatures: boolean;
+}
+
+/**
+ * Draws what is to be drawn, scores by one metric after the other, and writes it all. Everything that can be wrong is looked for before the
+ * first image is drawn; called again with the same --out, it goes on with the images that are there.
+ */
+export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
+  const device = resolveDevice(given.device);
+  const options = { ...given, device };
+  const { quiet, out } = options;
+  if (options.threads !== undefined) setThreads(options.threads);
+  const sources = await resolveSources(models, { quiet });
+  const specs = options.metrics.flatMap(splitRewardSpecs);
+  const drawn = sources.filter((source) => source.kind === "model");
+  if (drawn.length > 0 && options.prompts === undefined) {
+    throw new UserError("--prompts is missing: a file with one prompt a line.", {
+      code: "USAGE",
+      hint: "Only images that are there (images:PATH) have prompts of their own.",
+    });
+  }
+  const prompts = options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts))];
+  const bar = new ProgressBar({ quiet });
+  const sets = new Map<string, ImageOfSet[]>();
+  for (const source of sources) {
+    if (source.kind !== "images") continue;
+    const images = readImageSet(source.path);
+    await checkImagesDecode(images, source.path);
+    sets.set(source.name, images);
+  }
+  const tokenizer = checkModels(drawn, options);
+  const metrics = await checkMetrics(specs, { tokenizer, device, quiet });
+  const features =
+    options.features === undefined
+      ? undefined
+      : await checkFeatures(options.features, { tokenizer, device, quiet });
+
+  const signal = interruptible((text) => bar.say(text));
+  for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
+  const scored = new Map<string, ScoredImage[]>(
+    sources.map(({ name }) => [
+      name,
+      (sets.get(name) as ImageOfSet[]).map((image) => ({ ...image, scores: {} })),
+    ]),
+  );
+  const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
+  for (const metric of [...metrics, ...(features ? [features] : [])]) {
+    const reward = await loadReward(metric.parsed, { tokenizer, device });
+    for (const { name } of sources) {
+      const images = scored.get(name) as ScoredImage[];
+      const { scores, features: seen } = await scoreSet(images, reward, {
+        batch: options.scoreBatch,
+        features: metric === featuresOf,
+        signal,
+        onProgress: (done) => bar.advance({ stage: `${metric.name}: ${name}`, done, total: images.length }),
+      });
+      scored.set(
+        name,
+        images.map((image, i) => ({
+          ...image,
+          // Features may come from a metric that was not asked for scores.
+          scores:
+            metric === features ? image.scores : { ...image.scores, [metric.name]: scores[i] as number },
+          features: seen?.[i] ?? image.features,
+        })),
+      );
+    }
+    reward.dispose?.();
+  }
+  bar.end();
+  const data: EvaluationData = {
+    metrics: metrics.map(({ name, spec }) => ({ name, spec })),
+    featuresOf: featuresOf?.name,
+    sets: sources.map(({ name, text }, i) => ({
+      name,
+      source: text,
+      ...setFigures(
+        scored.get(name) as ScoredImage[],
+        metrics.map((metric) => metric.name),
+        i > 0 ? scored.get((sources[0] as EvaluationSource).name) : undefined,
+      ),
+    })),
+    pictures: await picturesOf(sources, scored),
+    settings: settingsOf(options, drawn.length > 0),
+  };
+  const files = writeFiles(out, data, scored);
+  if (options.json) {
+    const { pictures: _, ...figures } = data;
+    putJson({ schema: "spo.eval/2", ...figures, files, images: imageLines(scored) });
+    return;
+  }
+  for (const line of evaluationEssence(data)) put(line);
+  for (const warning of warningsOf(data.sets)) say(painter(process.stderr)("yellow", warning));
+  for (const { name, pairs } of data.sets)
+    if (pairs === 0)
+      say(`${name} has no image with a prompt of ${data.sets[0]?.name}'s: there are no pairs.`);
+  put(files.report);
+}
+
+/** Loads every model once, so that none is found to be wrong hours later. → what CLIP's words are by the first of them. */
+function checkModels(
+  sources: readonly Extract<EvaluationSource, { kind: "model" }>[],
+  options: EvalCommandOptions,
+): ClipTokenizer | undefined {
+  let tokenizer: ClipTokenizer | undefined;
+  for (const source of sources) {
+    const pipe = loadSource(source, options);
+    latentSizeOf(pipe, options);
+    const most = pipe.schedule.config.num_train_timesteps;
+    if (options.steps > most)
+      throw new UserError(`--steps is from 1 to ${most}, not ${options.steps}.`, { code: "USAGE" });
+    tokenizer ??= pipe.tokenizer;
+    for (const model of Object.values(pipe.models)) model.dispose();
+  }
+  if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
+  return tokenizer;
+}
+
+interface Loading {
+  tokenizer: ClipTokenizer | undefined;
+  device: Device;
+  quiet?: boolean;
+}
+
+async function checkMetrics(specs: readonly string[], loading: Loading): Promise<Metric[]> {
+  const metrics: Metric[] = [];
+  for (const spec of specs) metrics.push(await checkMetric(spec, loading));
+  for (const [i, { name, spec }] of metrics.entries()) {
+    if (metrics.findIndex((other) => other.name === name) < i)
+      throw new UserError(`There are two metrics called ${name}, the second from ${spec}.`, {
+        code: "USAGE",
+        hint: "Evaluate twice: the images are kept, so that it costs the scoring alone.",
+      });
+  }
+  return metrics;
+}
+
+async function checkMetric(spec: string, { tokenizer, device, quiet }: Loading): Promise<Metric> {
+  const here = await resolveReward(spec, { quiet });
+  const reward: Reward = await loadReward(here, { tokenizer, device });
+  const metric = { name: reward.name, spec, parsed: here, hasFeatures: reward.features !== undefined };
+  reward.dispose?.();
+  return metric;
+}
+
+async function checkFeatures(spec: string, loading: Loading): Promise<Metric> {
+  const metric = await checkMetric(spec, loading);
+  if (metric.hasFeatures) return metric;
+  throw new UserError(`--features ${spec} has no image features.`, {
+    code: "USAGE",
+    hint: "All that are built in have some; a module of your own gives them by features(images).",
+  });
+}
+
+async function draw(
+  source: Extract<EvaluationSource, { kind: "model" }>,
+  prompts: readonly string[],
+  options: EvalCommandOptions,
+  { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
+): Promise<ImageOfSet[]> {
+  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, sampler, negative, dtype, batch } = options;
+  const pipe = loadSource(source, options);
+  const folder = join(options.out, "images", source.name.replace(/[^\w.+-]+/g, "-"));
+  const settings = {
+    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler, batch },
+    latentSize: latentSizeOf(pipe, options),
+    negativePrompt: negative === "" ? undefined : negative,
+  };
+  const files = [source.path, ...source.loras.map(({ file }) => file)];
+  const about = {
+    model: source.path,
+    loras: source.loras,
+    dtype,
+    // Another device rounds otherwise. Folders from before there was a choice are the CPU's.
+    device: options.device === "cpu" ? undefined : options.device,
+    weights: fingerprint(files.filter((file) => existsSync(file))),
+  };
+  const drawing = drawSet(pipe, prompts, settings, folder, about);
+  const total = prompts.length * seeds.length * perPrompt;
+  for (;;) {
+    const { value, done } = await drawing.next();
+    if (done) {
+      for (const model of Object.values(pipe.models)) model.dispose();
+      return value;
+    }
+    bar.advance({ stage: `drawing: ${source.name}`, done: value, total });
+    await setImmediate(); // signals have their turn
+    signal.throwIfAborted();
+  }
+}
+
+function latentSizeOf(pipe: TextToImage, { width, height }: EvalCommandOptions): [number, number] {
+  const { factor } = pipe.vae;
+  const [ownHeight, ownWidth] = defaultLatentSize(pipe);
+  for (const size of [width, height]) {
+    if (size !== undefined && size % factor !== 0)
+      throw new UserError(
+        `--width and --height must be multiples of ${factor} for this model, not ${size}.`,
+        {
+          code: "USAGE",
+        },
+      );
+  }
+  return [height ? height / factor : ownHeight, width ? width / factor : ownWidth];
+}
+
+/** Images of the same prompt and noise, one a set, of as many prompts as there is room for. */
+async function picturesOf(
+  sources: readonly EvaluationSource[],
+  scored: ReadonlyMap<string, readonly ScoredImage[]>,
+): Promise<EvaluationData["pictures"]> {
+  const [first, ...others] = sources.map(({ name }) => scored.get(name) as readonly ScoredImage[]);
+  const base = first as readonly ScoredImage[];
+  const likes = others.map(
+    (images) => new Map(pairsOf(base, images).map(({ base: from, own }) => [from, own])),
+  );
+  const shown: EvaluationData["pictures"][number][] = [];
+  const seen = new Set<string>();
+  for (const image of base) {
+    if (seen.has(image.prompt) || shown.length === SHOWN) continue;
+    seen.add(image.prompt);
+    const row = [image, ...likes.map((like) => like.get(image))];
+    const images = await Promise.all(row.map((each) => each && thumbnail(each.path)));
+    shown.push({ prompt: image.prompt, seed: image.seed, images });
+  }
+  return shown;
+}
+
+const thumbnail = async (path: string): Promise<Uint8Array> =>
+  new Uint8Array(
+    await sharp(path)
+      .resize(256, 256, { fit: "inside", withoutEnlargement: true })
+      .webp({ quality: 82 })
+      .toBuffer(),
+  );
+
+function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
+  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, sampler, dtype, device, width, height } =
+    options;
+  return drawn
+    ? {
+        prompts,
+        seeds,
+        perPrompt,
+        steps,
+        guidance,
+        negative,
+        eta,
+        sampler,
+        dtype,
+        device,
+        width,
+        height,
+        spo: version,
+      }
+    : { spo: version };
+}
+
+function imageLines(scored: ReadonlyMap<string, readonly ScoredImage[]>): object[] {
+  return [...scored].flatMap(([model, images]) =>
+    images.map(({ path, prompt, seed, image, scores }) => ({
+      model,
+      prompt,
+      seed,
+      image,
+      file: path,
+      scores,
+    })),
+  );
+}
+
+/** scores.jsonl (a line an image), prompts.csv (a line a prompt and model), evaluation.json and report.html. */
+function writeFiles(
+  out: string,
+  data: EvaluationData,
+  scored: ReadonlyMap<string, readonly ScoredImage[]>,
+): { scores: string; prompts: string; figures: string; report: string } {
+  const files = {
+    scores: join(out, "scores.jsonl"),
+    prompts: join(out, "prompts.csv"),
+    figures: join(out, "evaluation.json"),
+    report: join(out, "report.html"),
+  };
+  const lines = imageLines(scored).map((line) => JSON.stringify(line));
+  writeFileAtomic(files.scores, `${lines.join("\n")}\n`);
+  const names = data.metrics.map(({ name }) => name);
+  const rows = [...scored].flatMap(([model, images]) =>
+    [...new Set(images.map(({ prompt }) => prompt))].map((prompt) => {
+      const own = images.filter((image) => image.prompt === prompt);
+      const means = names.map(
+        (name) => own.reduce((sum, { scores }) => sum + (scores[name] as number), 0) / own.length,
+      );
+      return [model, prompt, String(own.length), ...means.map(String)].map(csvField).join(",");
+    }),
+  );
+  writeFileAtomic(
+    files.prompts,
+    `${[["model", "prompt", "images", ...names].map(csvField).join(","), ...rows].join("\n")}\n`,
+  );
+  const { pictures: _, ...figures } = data;
+  writeFileAtomic(files.figures, `${JSON.stringify({ schema: "spo.eval/2", ...figures }, null, 2)}\n`);
+  writeFileAtomic(files.report, evaluationPage(data)); // last: when it is there, all is there
+  return files;
+}
+
+const csvField = (text: string): string => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -1,0 +1,90 @@
+// The quickstart on the terminal: a bar a stage, a clean end on Ctrl-C, the report and its essence at the end.
+import { existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { type QuickstartOptions, type QuickstartResult, quickstart, quickstartReport } from "spo/recipes";
+import { readRun } from "spo/records";
+import { essence, verdict, writeReport } from "spo/report";
+import { z } from "zod";
+import type { QuickstartCommandOptions } from "../commands/quickstart.js";
+import type { CommonOptions } from "../program.js";
+import { interruptible } from "../terminal/interruption.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { putJson } from "../terminal/terminal.js";
+
+const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.url));
+
+/** How a folder's quickstart was called, for `spo report`. */
+const CALL = "quickstart.json";
+const Call = z.object({ example: z.string(), fast: z.boolean(), spo: z.record(z.string(), z.unknown()) });
+
+/** Runs or goes on with a quickstart, then writes and tells its report. */
+export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
+  const { fast = false, control = false, example = EXAMPLE, seed } = options;
+  const folder = options.out ?? defaultFolder({ fast, control, seed });
+  if (!existsSync(join(example, "quickstart.json")))
+    throw new UserError(`${example} is no example folder: it has no quickstart.json.`, { code: "DATA" });
+  const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
+  await measureAndReport({ example: resolve(example), folder, fast, spo }, options);
+}
+
+/** Writes the report of a finished quickstart anew. */
+export async function rewriteReport(folder: string, options: CommonOptions): Promise<void> {
+  const path = join(folder, CALL);
+  const found = existsSync(path) ? Call.safeParse(JSON.parse(readFileSync(path, "utf8"))) : undefined;
+  if (!found?.success)
+    throw new UserError(`${folder} holds no quickstart: ${CALL} is missing.`, { code: "DATA" });
+  const ended = ["spm", "spo"].every((run) => readRun(join(folder, run)).result);
+  const measured = ["base", "spo"].every((which) => existsSync(join(folder, `evaluation-${which}.json`)));
+  if (!ended || !measured) {
+    throw new UserError(`The quickstart in ${folder} has not been finished.`, {
+      code: "DATA",
+      hint: `spo quickstart${found.data.fast ? " --fast" : ""} --out ${folder} goes on with it.`,
+    });
+  }
+  await measureAndReport({ folder, ...found.data }, options);
+}
+
+async function measureAndReport(options: QuickstartOptions, { json, quiet }: CommonOptions): Promise<void> {
+  const { folder } = options;
+  const bar = new ProgressBar({ quiet });
+  const result = await measured(options, bar);
+  const report = await quickstartReport(result);
+  const { html, json: facts, images } = await writeReport(folder, report);
+  for (const line of essence(report)) bar.say(line);
+  bar.say(`report: ${resolve(html)}`);
+  if (json) {
+    const measures = report.measures.map((measure) => ({ ...measure, verdict: verdict(measure) }));
+    putJson({ schema: "spo.quickstart/1", folder, report: html, facts, images, measures });
+  }
+}
+
+async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<QuickstartResult> {
+  const { folder, ...call } = options;
+  const signal = interruptible((text) => bar.say(text));
+  const run = quickstart(options, { signal });
+  try {
+    for (;;) {
+      const { value, done } = await run.next();
+      // Once its runs are open: another quickstart's folder has been refused by then.
+      if (!existsSync(join(folder, CALL)) && existsSync(folder))
+        writeFileAtomic(join(folder, CALL), `${JSON.stringify(call, null, 2)}\n`);
+      if (done) return value;
+      bar.advance(value);
+    }
+  } catch (error) {
+    bar.end();
+    if (signal.aborted && error === signal.reason)
+      bar.say(`stopped; what is done is in ${folder}. The same command goes on from there.`);
+    throw error;
+  } finally {
+    bar.end();
+  }
+}
+
+/** Other settings are another run: each has a folder of its own. */
+function defaultFolder({ fast, control, seed }: { fast: boolean; control: boolean; seed?: number }): string {
+  const parts = ["quickstart", fast && "fast", control && "control", seed !== undefined && `seed-${seed}`];
+  return join("runs", parts.filter(Boolean).join("-"));
+}

@@ -1,0 +1,101 @@
+// Runs a recipe in a run's folder: progress on stderr, events on stdout with --json, a clean end on Ctrl-C.
+import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { engineFacts } from "@spo/torch";
+import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import { Run } from "spo/records";
+import type { CommonOptions } from "../program.js";
+import { interruptible } from "../terminal/interruption.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { putJson } from "../terminal/terminal.js";
+
+export interface RecipeCall<Config extends object> extends CommonOptions {
+  /** What the run's folder remembers it as, e.g. `train spo`. */
+  kind: string;
+  recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>;
+  config: Config;
+  folder: string;
+}
+
+/** Runs or goes on with a run; a finished one is only told of. Throws the signal's Interruption after the checkpoint. */
+export async function runRecipe<Config extends object>({
+  kind,
+  recipe,
+  config,
+  folder,
+  json,
+  quiet,
+}: RecipeCall<Config>): Promise<void> {
+  const bar = new ProgressBar({ quiet });
+  const putEvent = (event: RecipeEvent): void => {
+    if (json) putJson({ schema: "spo.event/1", ...event });
+  };
+  const isNew = !existsSync(join(folder, "config.json"));
+  using run = Run.open(folder, { kind, config, engine: engineFacts() });
+  if (run.result()) {
+    bar.say(`${folder} is finished: ${resultWords(run.result())}. Another --run starts anew.`);
+    putEvent(run.events().at(-1) as RecipeEvent);
+    return;
+  }
+  if (!isNew) bar.say(`going on with ${folder}`);
+  const signal = interruptible((text) => bar.say(text));
+  try {
+    for await (const event of recipe(config, { run, signal })) {
+      putEvent(event);
+      show(bar, kind, event);
+      await setImmediate(); // signals and timers have their turn
+    }
+  } catch (error) {
+    bar.end();
+    if (signal.aborted && error === signal.reason) bar.say(stoppedWords(run));
+    else if (isNew && run.events().every(({ type }) => type === "start")) forget(run);
+    throw error;
+  }
+  bar.end();
+  bar.say(`finished: ${resultWords(run.result())}`);
+}
+
+function show(bar: ProgressBar, kind: string, event: RecipeEvent): void {
+  if (event.type === "phase") {
+    bar.advance({ stage: event.name, done: event.done, total: event.total });
+  } else if (event.type === "step") {
+    const { step, total, metrics } = event;
+    // A step of some recipes has several updates, each with an event.
+    const done = (metrics.progress ?? step / total) * total;
+    bar.advance({ stage: kind, done, total, detail: metricWords(metrics) });
+  } else if (event.type === "warn") {
+    bar.say(`warning: ${event.message}`);
+  } else if (event.type === "eval") {
+    bar.say(`step ${event.step}: ${metricWords(event.metrics, 8)}`);
+  }
+}
+
+const HIDDEN = ["progress", "gradNorm"];
+
+function metricWords(metrics: Readonly<Record<string, number | null>>, count = 3): string {
+  return Object.entries(metrics)
+    .filter(([name]) => !HIDDEN.includes(name))
+    .slice(0, count)
+    .map(([name, value]) => `${name} ${value === null ? "not finite" : Number(value.toPrecision(3))}`)
+    .join(", ");
+}
+
+const resultWords = (result: Readonly<Record<string, unknown>> = {}): string =>
+  Object.entries(result)
+    .map(([name, value]) => `${name} ${typeof value === "number" ? Number(value.toPrecision(4)) : value}`)
+    .join(", ");
+
+/** A run that failed before its first event, for a mistyped path say, must not stand in the way of the next try. */
+function forget(run: Run): void {
+  for (const name of ["config.json", "events.jsonl"]) rmSync(join(run.folder, name), { force: true });
+  run.close();
+  if (readdirSync(run.folder).length === 0) rmdirSync(run.folder);
+}
+
+function stoppedWords(run: Run): string {
+  const saved = run.events().findLast((event) => event.type === "checkpoint");
+  const kept =
+    saved?.type === "checkpoint" ? `its state is kept at step ${saved.step}` : "no step was done yet";
+  return `stopped; ${kept}. The same command goes on from there.`;
+}

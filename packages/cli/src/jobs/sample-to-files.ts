@@ -1,0 +1,248 @@
+// From prompts to PNG files, batch by batch.
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import {
+  defaultLatentSize,
+  LoraStack,
+  loadTextToImage,
+  sampleLatents,
+  samplerOf,
+  type TextToImage,
+} from "@spo/diffusion";
+import { Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
+import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
+import sharp from "sharp";
+import { withPngText } from "spo/data";
+import { contactSheet } from "spo/report";
+import type { SampleCommandOptions } from "../commands/sample.js";
+import { resolveLoras } from "../options/lora-option.js";
+import { type PromptLine, parsePromptFile, parsePromptLine } from "../options/prompt-line.js";
+import { resolveModel } from "../options/resolve-model.js";
+import { interruptible } from "../terminal/interruption.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { put, putJson } from "../terminal/terminal.js";
+import { version } from "../version.js";
+import { type ImageParameters, webuiParameters } from "./image-parameters.js";
+
+/** Writes every image as soon as its batch is done; on Ctrl-C those of the batch at work, and no more. */
+export async function sampleToFiles(
+  prompts: readonly string[],
+  options: SampleCommandOptions,
+): Promise<void> {
+  const device = resolveDevice(options.device);
+  const lines = readLines(prompts, options.from);
+  const { quiet } = options;
+  const model = await resolveModel(options.model, { quiet });
+  const loras = await resolveLoras(options.lora, { quiet });
+  if (options.threads !== undefined) setThreads(options.threads);
+  const bar = new ProgressBar({ quiet });
+  const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
+  const pipe = loadTextToImage(model, { configs, dtype: options.dtype, device });
+  // Adapters that are not taken out again cost nothing in the weights.
+  new LoraStack(
+    pipe.models,
+    loras.map(({ file, weight }) => ({ path: file, weight })),
+  ).fuse();
+  const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
+  for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
+
+  makeFolder(options.out); // what is wrong with it shows before hours are spent
+  const signal = interruptible((text) => bar.say(text));
+  const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
+  const written: (ImageParameters & { file: string })[] = [];
+  const began = performance.now();
+  let number = nextNumber(options.out);
+  let done = 0;
+  const rate = (): number => (1000 * done) / (performance.now() - began);
+  for (const batch of batchesOf(images, options.batch)) {
+    const [first] = batch as [ImageParameters];
+    const pixels = sampleBatch(pipe, batch, options, () => {
+      done += batch.length;
+      bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
+    });
+    const { width, height } = first;
+    for (const [i, image] of batch.entries()) {
+      const bytes = pixels.subarray(i * width * height * 3, (i + 1) * width * height * 3);
+      const png = await sharp(bytes, { raw: { width, height, channels: 3 } })
+        .png()
+        .toBuffer();
+      const file = join(options.out, `${String(number++).padStart(5, "0")}-${image.seed}.png`);
+      const text = {
+        parameters: webuiParameters(image, version),
+        spo: JSON.stringify({ version, ...image }),
+      };
+      writeFileAtomic(file, withPngText(png, text));
+      written.push({ file, ...image });
+      if (!options.json) put(file);
+    }
+    await setImmediate(); // signals have their turn
+    if (signal.aborted) {
+      bar.end();
+      bar.say(`${written.length} of ${images.length} images are in ${options.out}`);
+      signal.throwIfAborted();
+    }
+  }
+  bar.end();
+  const grid = options.grid ? await writeGrid(written, options) : undefined;
+  if (grid && !options.json) put(grid);
+  const seconds = (performance.now() - began) / 1000;
+  if (options.json)
+    putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate() });
+}
+
+function readLines(prompts: readonly string[], from: string | undefined): PromptLine[] {
+  const lines = prompts.map((prompt) => parsePromptLine(prompt, `"${prompt}"`));
+  if (from !== undefined) {
+    lines.push(...parsePromptFile(readPrompts(from), from === "-" ? "stdin" : from));
+  }
+  if (lines.length === 0) {
+    throw new UserError(from === undefined ? "There is no prompt." : `${from}: there is no prompt.`, {
+      code: "DATA",
+      hint: "Give a text, or a file with one prompt a line by --from.",
+    });
+  }
+  return lines;
+}
+
+function readPrompts(from: string): string {
+  if (from === "-") return readFileSync(0, "utf8");
+  const found = statSync(from, { throwIfNoEntry: false });
+  if (found && !found.isDirectory()) return readFileSync(from, "utf8");
+  throw new UserError(
+    found ? `${from} is a folder, not a prompt file.` : `The prompt file ${from} does not exist.`,
+    { code: "DATA" },
+  );
+}
+
+function imagesOf(
+  line: PromptLine,
+  pipe: TextToImage,
+  options: SampleCommandOptions,
+  loras: ImageParameters["loras"],
+): ImageParameters[] {
+  const [ownHeight, ownWidth] = defaultLatentSize(pipe);
+  const factor = pipe.vae.factor;
+  const width = line.width ?? options.width ?? ownWidth * factor;
+  const height = line.height ?? options.height ?? ownHeight * factor;
+  for (const size of [width, height]) {
+    if (size % factor !== 0 || size === 0) {
+      throw new UserError(
+        `${width}×${height}: width and height must be multiples of ${factor} for this model.`,
+        {
+          code: "USAGE",
+          hint: `The nearest is ${nearest(width, factor)}×${nearest(height, factor)}.`,
+        },
+      );
+    }
+  }
+  const most = pipe.schedule.config.num_train_timesteps;
+  const steps = line.steps ?? options.steps;
+  if (steps < 1 || steps > most)
+    throw new UserError(`--steps is from 1 to ${most}, not ${steps}.`, { code: "USAGE" });
+  if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
+  const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidance } = line;
+  const model = basename(resolve(options.model));
+  const sampler = options.sampler ?? samplerOf(pipe.schedule.config);
+  const common = {
+    prompt,
+    negative,
+    width,
+    height,
+    steps,
+    guidance,
+    eta: options.eta,
+    sampler,
+    model,
+    loras,
+    dtype: options.dtype,
+  };
+  return Array.from({ length: options.count }, (_, i) => ({ ...common, seed: seed + i }));
+}
+
+const nearest = (size: number, factor: number): number => Math.max(1, Math.round(size / factor)) * factor;
+
+/** Neighbours that one call can make. */
+function batchesOf(images: readonly ImageParameters[], most: number): ImageParameters[][] {
+  const alike = ({ width, height, steps, guidance, negative }: ImageParameters): string =>
+    JSON.stringify([width, height, steps, guidance, negative]);
+  const batches: ImageParameters[][] = [];
+  for (const image of images) {
+    const last = batches.at(-1);
+    if (last && last.length < most && alike(last[0] as ImageParameters) === alike(image)) last.push(image);
+    else batches.push([image]);
+  }
+  return batches;
+}
+
+/** → RGB bytes, image by image. */
+function sampleBatch(
+  pipe: TextToImage,
+  batch: readonly ImageParameters[],
+  { vaeTiling, vaeSlicing }: Pick<SampleCommandOptions, "vaeTiling" | "vaeSlicing">,
+  onStep: () => void,
+): Uint8Array {
+  const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
+  return noGrad(() =>
+    scope(() => {
+      const latents = sampleLatents(pipe, {
+        prompts: batch.map(({ prompt }) => prompt),
+        generators: batch.map(({ seed }) => new Generator(seed)),
+        latentSize: [height / pipe.vae.factor, width / pipe.vae.factor],
+        negativePrompt: negative === "" ? undefined : negative,
+        steps,
+        guidanceScale: guidance,
+        eta,
+        sampler,
+        onStep,
+      });
+      const large = width * height > MOST_WHOLE;
+      const tiling = vaeTiling === "on" || (vaeTiling === "auto" && large);
+      const chunk = vaeSlicing || large ? 1 : undefined;
+      return bytesOf(pipe.vae.decodeLatents(latents, { chunk, tiling }));
+    }),
+  );
+}
+
+/** Pixels of the largest image that is decoded whole and beside others unless asked: 1024 squared takes some 7 GB in float32. */
+const MOST_WHOLE = 1024 * 1024;
+
+/** Pixels in [−1, 1] [n, 3, h, w] → bytes n·h·w·3, rounded as diffusers does. */
+function bytesOf(pixels: Tensor): Uint8Array {
+  const bytes = pixels.div(2).add(0.5).clamp(0, 1).mul(255).round().to({ dtype: "uint8" });
+  return bytes.permute([0, 2, 3, 1]).contiguous().toTypedArray() as Uint8Array;
+}
+
+/** What does not fit into the model's context is told, word by word. */
+function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string): void {
+  const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text])[0]?.toNumbers()));
+  const words = prompt.split(/\s+/);
+  const seen = idsOf(prompt);
+  let kept = words.length;
+  while (kept > 0 && idsOf(words.slice(0, kept - 1).join(" ")) === seen) kept--;
+  if (kept < words.length && words[kept] !== "")
+    bar.say(
+      `warning: the prompt is longer than what the model reads; left out: ${words.slice(kept).join(" ")}`,
+    );
+}
+
+/** One more than the largest number in the folder: nothing is written over. */
+function nextNumber(folder: string): number {
+  const numbers = readdirSync(folder).flatMap((name) => /^(\d{5,})-\d+\.png$/.exec(name)?.[1] ?? []);
+  return Math.max(-1, ...numbers.map(Number)) + 1;
+}
+
+async function writeGrid(
+  images: readonly (ImageParameters & { file: string })[],
+  { out, count }: SampleCommandOptions,
+): Promise<string> {
+  const columns = count > 1 ? count : Math.ceil(Math.sqrt(images.length));
+  const side = Math.max(...images.flatMap(({ width, height }) => [width, height]));
+  const sheet = await contactSheet(
+    images.map(({ file }) => readFileSync(file)),
+    { columns, side },
+  );
+  const file = join(out, `grid-${basename(images[0]?.file as string)}`);
+  writeFileAtomic(file, sheet);
+  return file;
+}

@@ -1,0 +1,50 @@
+// What the commands about preference sets share.
+import { Option } from "commander";
+import { LAYOUTS, type Layout } from "spo/data";
+import type { CommonOptions } from "../program.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { putJson, say } from "../terminal/terminal.js";
+
+export interface SetOptions {
+  layout?: Layout;
+}
+
+export const layoutOption = (): Option =>
+  new Option("--layout <layout>", "of what is read; default: seen from the files' names").choices(LAYOUTS);
+
+export interface ConversionOptions extends CommonOptions, SetOptions {
+  output: string;
+  split?: string;
+  votes?: string;
+  skipBroken?: boolean;
+  harden?: boolean;
+}
+
+/** Reads a set, writes it in another layout, and says what was done. */
+export async function convert(
+  paths: readonly string[],
+  to: Layout,
+  { layout, output, split, votes, skipBroken, harden, json, quiet }: ConversionOptions,
+): Promise<void> {
+  const { Ballot, convertPairs, openPairs, readVotes } = await import("spo/data");
+  const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
+  const bar = new ProgressBar({ quiet });
+  const source = await openPairs(paths, { layout });
+  try {
+    const result = await convertPairs(source, {
+      to,
+      output,
+      split,
+      votes: ballot,
+      skipBroken,
+      harden,
+      onProgress: (done, total) => bar.advance({ stage: "pairs", done, total }),
+    });
+    bar.end();
+    if (json) putJson({ schema: "spo.conversion/1", output, ...result });
+    for (const line of result.skipped.shown) say(`left out: ${line}`);
+    say(`${output}: ${result.written} pairs`);
+  } finally {
+    await source.close();
+  }
+}

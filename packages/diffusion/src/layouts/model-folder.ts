@@ -1,0 +1,235 @@
+// Models in the layout of diffusers' and transformers' `save_pretrained`: a folder with config.json and weights.
+import { existsSync, mkdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import {
+  type Device,
+  type DType,
+  keep,
+  loadWeights,
+  type Module,
+  openWeights,
+  type Tensor,
+  UserError,
+  type WeightsFile,
+  writeFileAtomic,
+  writeSafetensors,
+} from "@spo/torch";
+import { readJson } from "../config.js";
+import { AutoencoderKL, type AutoencoderKLConfig } from "../models/autoencoder-kl.js";
+import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
+import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { type Misfit, refuseMisfits } from "./misfits.js";
+
+export interface PlaceOptions {
+  /** Default float32, whatever the file has. */
+  dtype?: DType;
+  device?: Device;
+}
+
+/** As `PlaceOptions`, or `stored`: what the file has. */
+export interface KeepingOptions extends Omit<PlaceOptions, "dtype"> {
+  dtype?: DType | "stored";
+}
+
+export interface FolderOptions extends KeepingOptions {
+  /** Of the files: `fp16` for `….fp16.safetensors`. Default: the plain files, or the fp16 ones where there are no others. */
+  variant?: string;
+}
+
+const DIFFUSERS_WEIGHTS = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
+const TRANSFORMERS_WEIGHTS = ["model.safetensors", "pytorch_model.bin"];
+
+/** Tried last when no variant is asked for: some published folders have nothing else. */
+const USUAL_VARIANT = "fp16";
+
+/**
+ * Weights of a model folder by name: the first of `names` that is there, as one file or as shards with an index. Mapped, not read.
+ *
+ * variant: `fp16` for `model.fp16.safetensors`; only its files are then taken. Throws a UserError (`DATA`) that names the files looked for, or
+ * every shard and weight that is missing.
+ */
+export function readWeights(
+  folder: string,
+  names: readonly string[],
+  { variant }: { variant?: string } = {},
+): { source: string; weights: Map<string, Tensor> } {
+  const variants = variant === undefined ? [undefined, USUAL_VARIANT] : [variant];
+  const looked: string[] = [];
+  for (const each of variants) {
+    for (const name of names) {
+      const file = withVariant(name, each);
+      if (existsSync(join(folder, file))) {
+        using opened = openWeights(join(folder, file));
+        return { source: opened.path, weights: opened.tensors() };
+      }
+      // Two spellings are published: model.safetensors.index.fp16.json, and the older model.fp16.safetensors.index.json.
+      const indices = new Set([
+        each ? `${name}.index.${each}.json` : `${name}.index.json`,
+        `${file}.index.json`,
+      ]);
+      for (const index of indices) {
+        const path = join(folder, index);
+        if (existsSync(path)) return { source: path, weights: readShards(folder, path) };
+      }
+      looked.push(file, ...indices);
+    }
+  }
+  throw new UserError(`${folder} has no weights: looked for ${looked.join(", ")}.`, {
+    code: "DATA",
+    hint: "Give a folder as save_pretrained writes it.",
+  });
+}
+
+/** `model.safetensors` → `model.fp16.safetensors` */
+function withVariant(name: string, variant: string | undefined): string {
+  const dot = name.lastIndexOf(".");
+  return variant ? `${name.slice(0, dot)}.${variant}${name.slice(dot)}` : name;
+}
+
+function readShards(folder: string, index: string): Map<string, Tensor> {
+  const { weight_map: places } = readJson(index) as { weight_map?: Record<string, string> };
+  if (typeof places !== "object" || places === null)
+    throw new UserError(`${index} has no weight_map.`, { code: "DATA" });
+  const faults: Misfit[] = [];
+  const shards = new Map<string, WeightsFile>();
+  const weights = new Map<string, Tensor>();
+  try {
+    for (const shard of new Set(Object.values(places))) {
+      if (typeof shard !== "string" || basename(shard) !== shard || shard === "..")
+        faults.push([String(shard), "lies outside the folder"]);
+      else if (!existsSync(join(folder, shard))) faults.push([shard, "this shard is missing"]);
+      else shards.set(shard, openWeights(join(folder, shard)));
+    }
+    for (const [name, shard] of Object.entries(places)) {
+      const file = shards.get(shard);
+      if (file && !file.has(name)) faults.push([name, `is not in ${shard}, where the index has it`]);
+    }
+    refuseMisfits(`${index} does not fit its shards`, faults, "Copy or download the whole folder again.");
+    for (const [name, shard] of Object.entries(places))
+      weights.set(name, (shards.get(shard) as WeightsFile).get(name));
+  } finally {
+    for (const file of shards.values()) file.close();
+  }
+  return weights;
+}
+
+/** The names that published VAEs before diffusers 0.13 have for their attention. */
+const OLD_ATTENTION: readonly [RegExp, string][] = [
+  [/(attentions\.\d+)\.query\./, "$1.to_q."],
+  [/(attentions\.\d+)\.key\./, "$1.to_k."],
+  [/(attentions\.\d+)\.value\./, "$1.to_v."],
+  [/(attentions\.\d+)\.proj_attn\./, "$1.to_out.0."],
+];
+
+/** Renames old attention names and turns 1×1 convolutions of attention into linear maps. */
+function renewVaeNames(weights: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  const renewed = new Map<string, Tensor>();
+  for (const [name, value] of weights) {
+    const now = OLD_ATTENTION.reduce((text, [from, to]) => text.replace(from, to), name);
+    renewed.set(now, /attentions\.\d+\.to_/.test(now) && value.ndim === 4 ? value.flatten(1) : value);
+  }
+  return renewed;
+}
+
+/** Text encoders are published with and without the prefix `text_model.`, and with an int64 buffer of positions. */
+function renewTextNames(weights: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  const renewed = new Map<string, Tensor>();
+  for (const [name, value] of weights) {
+    if (name.endsWith("position_ids")) continue;
+    renewed.set(
+      name.startsWith("text_model.") || name.startsWith("text_projection.") ? name : `text_model.${name}`,
+      value,
+    );
+  }
+  return renewed;
+}
+
+/** Gives a model the weights of a file, which are then disposed of; the parameters belong to no scope. */
+export function place<M extends Module>(
+  model: M,
+  weights: ReadonlyMap<string, Tensor>,
+  source: string,
+  { dtype = "float32", device }: KeepingOptions,
+): M {
+  try {
+    const kept = dtype === "stored" ? undefined : dtype;
+    loadWeights(model, weights, { source, dtype: kept, device, consume: true });
+  } finally {
+    for (const tensor of weights.values()) tensor.dispose();
+  }
+  keep(model.parameters());
+  return model;
+}
+
+const configOf = (folder: string): unknown => {
+  if (!existsSync(folder)) {
+    throw new UserError(`${folder} does not exist.`, {
+      code: "DATA",
+      hint: "Give a model folder in diffusers layout.",
+    });
+  }
+  return readJson(join(folder, "config.json"));
+};
+
+/** Folder of an AutoencoderKL. Throws UserErrors for what is missing, damaged, unsupported or does not fit. */
+export function loadVae(folder: string, options: FolderOptions = {}): AutoencoderKL {
+  const model = new AutoencoderKL(configOf(folder) as AutoencoderKLConfig);
+  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS, options);
+  return place(model, renewVaeNames(weights), source, options);
+}
+
+/** Folder of a UNet2DConditionModel. */
+export function loadUnet(folder: string, options: FolderOptions = {}): UNet2DConditionModel {
+  const model = new UNet2DConditionModel(configOf(folder) as UNet2DConditionConfig);
+  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS, options);
+  return place(model, weights, source, options);
+}
+
+/** Folder of a CLIPTextModel. */
+export function loadTextEncoder(folder: string, options: FolderOptions = {}): CLIPTextModel {
+  const model = new CLIPTextModel(configOf(folder) as CLIPTextConfig);
+  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
+  return place(model, renewTextNames(weights), source, options);
+}
+
+/** Folder of a CLIPTextModelWithProjection: SDXL's second text encoder. */
+export function loadTextEncoderWithProjection(
+  folder: string,
+  options: FolderOptions = {},
+): CLIPTextModelWithProjection {
+  const model = new CLIPTextModelWithProjection(configOf(folder) as CLIPTextConfig);
+  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
+  return place(model, renewTextNames(weights), source, options);
+}
+
+/** transformers 5 refuses a whole number where a fraction is meant, and JSON from here has no 1.0. */
+const withFractions = (json: string): string =>
+  json.replace(/("(?:\w*dropout|initializer_\w+|layer_norm_eps)": -?\d+)(?=,?\n)/g, "$1.0");
+
+/**
+ * Writes a model's folder: config.json and one safetensors file, each whole or not at all.
+ *
+ * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again. variant: a part of the file's name,
+ * `fp16` by custom. Fuse adapters first.
+ */
+export function saveModel(
+  folder: string,
+  model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel,
+  { dtype, variant }: { dtype?: DType; variant?: string } = {},
+): void {
+  mkdirSync(folder, { recursive: true });
+  const text = model instanceof CLIPTextModel;
+  const className = text
+    ? { architectures: [model.constructor.name], model_type: "clip_text_model" }
+    : { _class_name: model.constructor.name };
+  writeFileAtomic(
+    join(folder, "config.json"),
+    `${withFractions(JSON.stringify({ ...className, ...model.config }, null, 2))}\n`,
+  );
+  const tensors = new Map(
+    [...model.namedParameters()].map(([name, value]) => [name, dtype ? value.detach().to({ dtype }) : value]),
+  );
+  const name = (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string;
+  writeSafetensors(join(folder, withVariant(name, variant)), tensors, { format: "pt" });
+  if (dtype) for (const tensor of tensors.values()) tensor.dispose();
+}

@@ -1,0 +1,225 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  Generator,
+  liveTensors,
+  type Module,
+  openSafetensors,
+  scope,
+  type Tensor,
+  UserError,
+  writeSafetensors,
+  zeros,
+} from "@spo/torch";
+import { afterAll, describe, expect, test } from "vitest";
+import { addLora } from "../lora/lora.js";
+import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
+import { TEXTS, type TinyFamily, tinyModels, UNETS, VAE } from "../models/tiny-models.fixture.js";
+import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { type PipelineConfigs, PUBLISHED } from "../pipelines/published-configs.js";
+import { ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
+import { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
+
+const folder = mkdtempSync(join(tmpdir(), "single-file-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const CONFIGS: Record<TinyFamily, PipelineConfigs> = {
+  sd15: { unet: UNETS.sd15, vae: VAE, text_encoder: TEXTS.sd15, scheduler: {} },
+  sdxl: { unet: UNETS.sdxl, vae: VAE, text_encoder: TEXTS.sdxl, text_encoder_2: TEXTS.sdxl2, scheduler: {} },
+};
+
+const values = (model: Module): unknown =>
+  Object.fromEntries([...model.namedParameters()].map(([name, x]) => [name, [x.shape, x.toTypedArray()]]));
+
+function message(fn: () => unknown): string {
+  try {
+    fn();
+  } catch (error) {
+    expect(error).toBeInstanceOf(UserError);
+    return (error as Error).message;
+  }
+  throw new Error("nothing was thrown");
+}
+
+/** The tensors of a file with some replaced, added or (undefined) left out. */
+function changed(path: string, changes: Record<string, Tensor | undefined>): string {
+  using file = openSafetensors(path);
+  const tensors = file.tensors();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value) tensors.set(name, value);
+    else tensors.delete(name);
+  }
+  const target = join(folder, "changed.safetensors");
+  writeSafetensors(target, tensors);
+  return target;
+}
+
+describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (family) => {
+  const models: PipelineModels = tinyModels(family);
+  const path = join(folder, `${family}.safetensors`);
+  saveSingleFile(path, models);
+
+  test("written and read gives every weight of every model, bit for bit", () => {
+    const read = loadSingleFile(path, { configs: CONFIGS[family] });
+    expect(read.family).toBe(family);
+    for (const part of Object.keys(models) as (keyof PipelineModels)[]) {
+      expect(values(read.models[part]!)).toEqual(values(models[part]!));
+      read.models[part]!.dispose();
+    }
+  });
+
+  test("leaves only the models' parameters alive", () => {
+    const before = liveTensors();
+    const read = Object.values(loadSingleFile(path, { configs: CONFIGS[family] }).models) as Module[];
+    expect(liveTensors() - before).toBe(read.reduce((sum, model) => sum + model.parameters().length, 0));
+    for (const model of read) model.dispose();
+    expect(liveTensors()).toBe(before);
+  });
+
+  test("may hold the training code's buffers and counters, which are passed by", () => {
+    const buffers = {
+      betas: zeros([4]),
+      "model_ema.decay": zeros([]),
+      "model_ema.diffusion_modelinput_blocks00weight": zeros([2]),
+      "denoiser.sigmas": zeros([4]),
+      "first_stage_model.loss.logvar": zeros([]),
+      [family === "sd15"
+        ? "cond_stage_model.transformer.text_model.embeddings.position_ids"
+        : "conditioner.embedders.1.model.logit_scale"]: zeros([]),
+    };
+    const read = loadSingleFile(changed(path, buffers), { configs: CONFIGS[family] });
+    expect(values(read.models.unet)).toEqual(values(models.unet));
+  });
+
+  test("with an unknown entry and without its VAE is refused with both", () => {
+    using file = openSafetensors(path);
+    const vae = file.keys().filter((name) => name.startsWith("first_stage_model."));
+    const text = message(() =>
+      loadSingleFile(
+        changed(path, {
+          ...Object.fromEntries(vae.map((name) => [name, undefined])),
+          "control_model.weight": zeros([1]),
+        }),
+        { configs: CONFIGS[family] },
+      ),
+    );
+    expect(text).toMatch(/control_model\.weight +belongs to no model/);
+    expect(text).toMatch(/first_stage_model\.… +missing: the file has no vae/);
+  });
+
+  test("with a missing weight is refused with the weight's name", () => {
+    const name = "model.diffusion_model.middle_block.1.proj_in.weight";
+    expect(
+      message(() => loadSingleFile(changed(path, { [name]: undefined }), { configs: CONFIGS[family] })),
+    ).toMatch(/mid_block\.attentions\.0\.proj_in\.weight +missing in the file/);
+  });
+
+  test("with a fused adapter has the adapter's sum in its weights", () => {
+    scope(() => {
+      const changedModels: PipelineModels = tinyModels(family);
+      const lora = addLora(changedModels.unet, { rank: 2 }, new Generator(1));
+      for (const { lora_B } of lora.layers.values()) {
+        lora_B.requiresGrad = false;
+        lora_B.fill_(0.5);
+      }
+      const name = [...lora.layers.keys()][0] as string;
+      const expected = lora.merged(() => lora.layers.get(name)!.weight.clone());
+      lora.fuse();
+      const target = join(folder, "fused.safetensors");
+      saveSingleFile(target, changedModels);
+      const read = loadSingleFile(target, { configs: CONFIGS[family] }).models.unet;
+      const weight = read.namedParameters().get(`${name}.weight`)!;
+      expect(weight.toTypedArray()).toEqual(expected.toTypedArray());
+    });
+  });
+
+  test("without configs is refused with the sizes that are not the published ones'", () => {
+    expect(message(() => loadSingleFile(path))).toMatch(
+      /an architecture of width 8, 4 input channels, text width/,
+    );
+  });
+});
+
+test("configs are read from a pipeline's folder", () => {
+  const path = join(folder, "sd15.safetensors");
+  const pipeline = join(folder, "pipeline");
+  for (const part of ["unet", "vae", "text_encoder"] as const) {
+    mkdirSync(join(pipeline, part), { recursive: true });
+    writeFileSync(join(pipeline, part, "config.json"), JSON.stringify(CONFIGS.sd15[part]));
+  }
+  expect(existsSync(join(pipeline, "scheduler"))).toBe(false);
+  const { scheduler } = loadSingleFile(path, { configs: pipeline });
+  expect(scheduler).toEqual(PUBLISHED.sd15.scheduler);
+});
+
+test.each([
+  ["Stable Diffusion 2", { first: [320, 4, 3, 3], context: 1024, conditions: 0 }],
+  ["an inpainting model", { first: [320, 9, 3, 3], context: 768, conditions: 0 }],
+  ["the SDXL refiner", { first: [384, 4, 3, 3], context: 1280, conditions: 2560 }],
+] as const)("%s is refused by its name", (name, { first, context, conditions }) => {
+  const path = join(folder, "other.safetensors");
+  writeSafetensors(path, {
+    "model.diffusion_model.input_blocks.0.0.weight": zeros([...first]),
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": zeros([1, context]),
+    ...(conditions > 0 && { "model.diffusion_model.label_emb.0.0.weight": zeros([1, conditions]) }),
+  });
+  expect(message(() => loadSingleFile(path))).toContain(name);
+});
+
+test("a v-prediction checkpoint that says so by an entry gets a scheduler for v", () => {
+  const path = changed(join(folder, "sdxl.safetensors"), { v_pred: zeros([1]) });
+  expect(loadSingleFile(path, { configs: CONFIGS.sdxl }).scheduler.prediction_type).toBe("v_prediction");
+});
+
+/** Names and shapes without memory. */
+const shapes = (weights: ReadonlyMap<string, Tensor>): Record<string, string> =>
+  Object.fromEntries([...weights].map(([name, x]) => [name, x.shape.join()]));
+
+// Places in the published files, from the repositories' own listings: v1-5-pruned-emaonly and sd_xl_base_1.0.
+test("the published models' configs have the published files' names and shapes", () => {
+  scope(() => {
+    const unet15 = shapes(
+      ldmUnet(PUBLISHED.sd15.unet).toOriginal(
+        new UNet2DConditionModel(PUBLISHED.sd15.unet).namedParameters(),
+      ),
+    );
+    expect(Object.keys(unet15)).toHaveLength(686);
+    expect(unet15).toMatchObject({
+      "input_blocks.0.0.weight": "320,4,3,3",
+      "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": "320,768",
+      "input_blocks.9.0.op.weight": "1280,1280,3,3",
+      "middle_block.1.proj_in.weight": "1280,1280,1,1",
+      "output_blocks.2.1.conv.weight": "1280,1280,3,3",
+      "output_blocks.5.2.conv.weight": "1280,1280,3,3",
+      "output_blocks.11.1.proj_out.weight": "320,320,1,1",
+      "out.2.weight": "4,320,3,3",
+    });
+    const unetXl = shapes(
+      ldmUnet(PUBLISHED.sdxl.unet).toOriginal(
+        new UNet2DConditionModel(PUBLISHED.sdxl.unet).namedParameters(),
+      ),
+    );
+    expect(Object.keys(unetXl)).toHaveLength(1680);
+    expect(unetXl).toMatchObject({
+      "input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight": "640,2048",
+      "input_blocks.8.1.transformer_blocks.9.ff.net.0.proj.weight": "10240,1280",
+      "label_emb.0.0.weight": "1280,2816",
+      "output_blocks.2.2.conv.weight": "1280,1280,3,3",
+      "output_blocks.8.0.skip_connection.weight": "320,640,1,1",
+    });
+    const vae = ldmVae(VAE);
+    expect(Object.keys(shapes(vae.toOriginal(tinyModels("sd15").vae.namedParameters())))).toContain(
+      "decoder.up.1.upsample.conv.weight",
+    );
+    const second = new CLIPTextModelWithProjection(PUBLISHED.sdxl.text_encoder_2!);
+    const text = shapes(openClipText(PUBLISHED.sdxl.text_encoder_2!).toOriginal(second.namedParameters()));
+    expect(text).toMatchObject({
+      "transformer.resblocks.31.attn.in_proj_weight": "3840,1280",
+      "transformer.resblocks.31.mlp.c_fc.weight": "5120,1280",
+      text_projection: "1280,1280",
+      positional_embedding: "77,1280",
+    });
+    expect(new CLIPTextModel(PUBLISHED.sd15.text_encoder).parameters()).toHaveLength(196);
+  });
+});

@@ -1,0 +1,223 @@
+// Whole pipelines in one file, in the naming of the original latent-diffusion code: what checkpoints are shared as.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type DType,
+  type Module,
+  noGrad,
+  openWeights,
+  scope,
+  type Tensor,
+  UserError,
+  type WeightsFile,
+  writeSafetensors,
+  zeros,
+} from "@spo/torch";
+import { readJson } from "../config.js";
+import { AutoencoderKL } from "../models/autoencoder-kl.js";
+import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
+import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { type PipelineConfigs, PUBLISHED, publishedFamily } from "../pipelines/published-configs.js";
+import { besideUnet, type LoadOptions } from "../pipelines/text-to-image.js";
+import type { SchedulerConfig } from "../samplers/noise-schedule.js";
+import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
+import { type Misfit, refuseMisfits } from "./misfits.js";
+import { place } from "./model-folder.js";
+
+/** The models of a pipeline, under the names of diffusers' folders. */
+export interface PipelineModels {
+  unet: UNet2DConditionModel;
+  vae: AutoencoderKL;
+  text_encoder: CLIPTextModel;
+  /** SDXL's second one. */
+  text_encoder_2?: CLIPTextModelWithProjection;
+}
+
+type Part = keyof PipelineModels;
+
+/** Where each model's weights stand in a file. */
+const PREFIXES: Readonly<Record<"sd15" | "sdxl", Partial<Record<Part, string>>>> = {
+  sd15: {
+    unet: "model.diffusion_model.",
+    vae: "first_stage_model.",
+    text_encoder: "cond_stage_model.transformer.",
+  },
+  sdxl: {
+    unet: "model.diffusion_model.",
+    vae: "first_stage_model.",
+    text_encoder: "conditioner.embedders.0.transformer.",
+    text_encoder_2: "conditioner.embedders.1.model.",
+  },
+};
+
+/** Entries of published files that are no weights: the training code's noise schedule and counters, averages of weights, buffers. */
+const NOT_WEIGHTS: readonly RegExp[] = [
+  /^[^.]+$/, // a buffer of the training wrapper: betas, alphas_cumprod, global_step
+  /^model_ema\./,
+  /^denoiser\./,
+  /^first_stage_model\.(loss|model_ema)\./,
+  /\.position_ids$/,
+  /\.logit_scale$/,
+  /\.attn_mask$/,
+];
+
+/**
+ * Loads a checkpoint of Stable Diffusion 1.5 or SDXL, safetensors or torch.save's.
+ *
+ * configs: a pipeline's folder, of which only the config.json files are read, or the configs themselves. Default: those of the published base
+ * models, told from the shapes. Throws UserErrors for another architecture, and with all names that do not fit.
+ */
+export function loadSingleFile(
+  path: string,
+  { configs, ...placing }: { configs?: string | PipelineConfigs } & LoadOptions = {},
+): { family: "sd15" | "sdxl"; models: PipelineModels; scheduler: SchedulerConfig } {
+  using file = openWeights(path);
+  const family = file.keys().some((name) => name.startsWith("conditioner.")) ? "sdxl" : "sd15";
+  const found =
+    typeof configs === "string" ? readConfigs(configs, family) : (configs ?? publishedConfigs(file, path));
+  const parts = partNames(file, family, path);
+  const load = <M extends Module>(part: Part, model: M, { fromOriginal }: LdmModel): M => {
+    const prefix = PREFIXES[family][part] as string;
+    noGrad(() =>
+      scope(() => {
+        const names = parts.get(part) ?? [];
+        const original = new Map(names.map((name) => [name.slice(prefix.length), file.get(name)]));
+        place(model, fromOriginal(original), path, part === "unet" ? placing : besideUnet(placing));
+      }),
+    );
+    return model;
+  };
+  const models: PipelineModels = {
+    unet: load("unet", new UNet2DConditionModel(found.unet), ldmUnet(found.unet)),
+    vae: load("vae", new AutoencoderKL(found.vae), ldmVae(found.vae)),
+    text_encoder: load("text_encoder", new CLIPTextModel(found.text_encoder), ldmText()),
+  };
+  if (family === "sdxl") {
+    const config = found.text_encoder_2;
+    if (!config)
+      throw new UserError(`${path} is an SDXL checkpoint, and the configs have no text_encoder_2.`, {
+        code: "CONFIG",
+      });
+    models.text_encoder_2 = load(
+      "text_encoder_2",
+      new CLIPTextModelWithProjection(config),
+      openClipText(config),
+    );
+  }
+  // Fine-tuners mark a change of the prediction by an empty entry.
+  const scheduler: SchedulerConfig = {
+    ...found.scheduler,
+    ...(file.has("v_pred") && { prediction_type: "v_prediction" as const }),
+    ...(file.has("ztsnr") && { rescale_betas_zero_snr: true }),
+  };
+  return { family, models, scheduler };
+}
+
+/** Names of each model's weights. Throws a UserError for a part that is missing and with every name that is of none. */
+function partNames(file: WeightsFile, family: "sd15" | "sdxl", path: string): Map<Part, string[]> {
+  const prefixes = Object.entries(PREFIXES[family]) as [Part, string][];
+  const parts = new Map<Part, string[]>();
+  const faults: Misfit[] = [];
+  for (const name of file.keys()) {
+    if (NOT_WEIGHTS.some((pattern) => pattern.test(name))) continue;
+    const part = prefixes.find(([, prefix]) => name.startsWith(prefix))?.[0];
+    if (part) parts.set(part, [...(parts.get(part) ?? []), name]);
+    else faults.push([name, "belongs to no model of this family"]);
+  }
+  for (const [part, prefix] of prefixes)
+    if (!parts.has(part)) faults.push([`${prefix}…`, `missing: the file has no ${part}`]);
+  refuseMisfits(
+    `${path} is not a whole ${family === "sdxl" ? "SDXL" : "Stable Diffusion 1.5"} checkpoint`,
+    faults,
+    "Give a full checkpoint of Stable Diffusion 1.5 or SDXL; one without VAE or text encoder must be put together first.",
+  );
+  return parts;
+}
+
+function publishedConfigs(file: WeightsFile, path: string): PipelineConfigs {
+  const shapeOf = (pattern: RegExp): readonly number[] | undefined => {
+    const name = file.keys().find((key) => pattern.test(key));
+    return name === undefined ? undefined : file.info(name).shape;
+  };
+  const first = shapeOf(/^model\.diffusion_model\.input_blocks\.0\.0\.weight$/);
+  if (!first) {
+    throw new UserError(
+      `${path} is no checkpoint in one file: it has no model.diffusion_model.input_blocks.0.0.weight.`,
+      {
+        code: "DATA",
+        hint: "Give a checkpoint of Stable Diffusion 1.5 or SDXL, or a folder in diffusers layout.",
+      },
+    );
+  }
+  const family = publishedFamily({
+    width: first[0] ?? 0,
+    inputs: first[1] ?? 0,
+    context: shapeOf(/^model\.diffusion_model\..*attn2\.to_k\.weight$/)?.[1] ?? 0,
+    conditions: shapeOf(/^model\.diffusion_model\.label_emb\.0\.0\.weight$/)?.[1] ?? 0,
+  });
+  if (typeof family !== "string") {
+    throw new UserError(`${path} is ${family.otherwise}; supported are Stable Diffusion 1.5 and SDXL base.`, {
+      code: "DATA",
+      hint: "For a model of one of these families with other sizes, give the folder with its configs (--configs).",
+    });
+  }
+  return PUBLISHED[family];
+}
+
+function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
+  const config = (part: string): unknown => readJson(join(folder, part, "config.json"));
+  const scheduler = join(folder, "scheduler", "scheduler_config.json");
+  return {
+    unet: config("unet") as PipelineConfigs["unet"],
+    vae: config("vae") as PipelineConfigs["vae"],
+    text_encoder: config("text_encoder") as PipelineConfigs["text_encoder"],
+    ...(family === "sdxl" && {
+      text_encoder_2: config("text_encoder_2") as PipelineConfigs["text_encoder"],
+    }),
+    scheduler: existsSync(scheduler) ? (readJson(scheduler) as SchedulerConfig) : PUBLISHED[family].scheduler,
+  };
+}
+
+/**
+ * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
+ *
+ * dtype: of the file, default the models' own. scheduler: one that predicts v is marked by the empty entry that fine-tuners use.
+ */
+export function saveSingleFile(
+  path: string,
+  models: PipelineModels,
+  {
+    dtype,
+    scheduler,
+    metadata = {},
+  }: { dtype?: DType; scheduler?: SchedulerConfig; metadata?: Readonly<Record<string, string>> } = {},
+): void {
+  const second = models.text_encoder_2;
+  const prefixes = PREFIXES[second ? "sdxl" : "sd15"];
+  noGrad(() =>
+    scope(() => {
+      const tensors = new Map<string, Tensor>();
+      const add = (part: Part, convert: LdmModel): void => {
+        const weights = [...(models[part]?.namedParameters() ?? [])].map(
+          ([name, value]): [string, Tensor] => [name, dtype ? value.detach().to({ dtype }) : value.detach()],
+        );
+        for (const [name, value] of convert.toOriginal(new Map(weights)))
+          tensors.set(prefixes[part] + name, value);
+      };
+      add("unet", ldmUnet(models.unet.config));
+      add("vae", ldmVae(models.vae.config));
+      add("text_encoder", ldmText());
+      if (second) add("text_encoder_2", openClipText(second.config));
+      const predictsV = scheduler?.prediction_type === "v_prediction";
+      if (predictsV) tensors.set("v_pred", zeros([0]));
+      const family = second ? "stable-diffusion-xl-v1-base" : "stable-diffusion-v1";
+      writeSafetensors(path, tensors, {
+        format: "pt",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": family,
+        ...(scheduler && { "modelspec.prediction_type": predictsV ? "v" : "epsilon" }),
+        ...metadata,
+      });
+    }),
+  );
+}

@@ -1,0 +1,348 @@
+import {
+  arange,
+  Conv2d,
+  cat,
+  checkpoint,
+  GroupNorm,
+  Linear,
+  Module,
+  scope,
+  silu,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
+import { z } from "zod";
+import { checkConfig, only } from "../config.js";
+import { type Context, rowsOf } from "./attention.js";
+import { plainly } from "./layer-call.js";
+import { repeatRows } from "./repeat-rows.js";
+import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
+
+const perLevel = z.union([z.int().positive(), z.array(z.int().positive())]);
+
+/** config.json of diffusers' UNet2DConditionModel, as far as Stable Diffusion 1.5 and SDXL use it. */
+export const UNet2DConditionConfig = z
+  .looseObject({
+    sample_size: z.union([z.int(), z.array(z.int())]).optional(),
+    in_channels: z.int().positive().default(4),
+    out_channels: z.int().positive().default(4),
+    block_out_channels: z.array(z.int().positive()).min(1),
+    layers_per_block: perLevel.default(2),
+    down_block_types: z.array(z.enum(["DownBlock2D", "CrossAttnDownBlock2D"])),
+    up_block_types: z.array(z.enum(["UpBlock2D", "CrossAttnUpBlock2D"])),
+    cross_attention_dim: perLevel.default(1280),
+    /** The number of heads, despite the name. */
+    attention_head_dim: perLevel.default(8),
+    transformer_layers_per_block: perLevel.default(1),
+    use_linear_projection: z.boolean().default(false),
+    norm_num_groups: z.int().positive().default(32),
+    norm_eps: z.number().positive().default(1e-5),
+    flip_sin_to_cos: z.boolean().default(true),
+    freq_shift: z.number().default(0),
+    addition_embed_type: z.enum(["text_time"]).nullish(),
+    addition_time_embed_dim: z.int().positive().nullish(),
+    projection_class_embeddings_input_dim: z.int().positive().nullish(),
+    act_fn: only("silu"),
+    /** null: none, as in distilled models. */
+    mid_block_type: z
+      .enum(["UNetMidBlock2DCrossAttn", "UNetMidBlock2D"])
+      .nullable()
+      .default("UNetMidBlock2DCrossAttn"),
+    resnet_time_scale_shift: only("default"),
+    downsample_padding: only(1),
+    dropout: only(0),
+    mid_block_scale_factor: only(1),
+    center_input_sample: only(false),
+    time_embedding_type: only("positional"),
+    time_embedding_dim: only(null),
+    time_embedding_act_fn: only(null),
+    timestep_post_act: only(null),
+    time_cond_proj_dim: only(null),
+    conv_in_kernel: only(3),
+    conv_out_kernel: only(3),
+    num_attention_heads: only(null),
+    dual_cross_attention: only(false),
+    only_cross_attention: only(false),
+    cross_attention_norm: only(null),
+    attention_type: only("default"),
+    class_embed_type: only(null),
+    num_class_embeds: only(null),
+    class_embeddings_concat: only(false),
+    encoder_hid_dim: only(null),
+    encoder_hid_dim_type: only(null),
+    resnet_skip_time_act: only(false),
+    resnet_out_scale_factor: only(1),
+    mid_block_only_cross_attention: only(null),
+    reverse_transformer_layers_per_block: only(null),
+    upcast_attention: only(false),
+  })
+  .check(({ value, issues }) => {
+    const fault = (path: string, message: string): void => {
+      issues.push({ code: "custom", path: [path], message, input: value });
+    };
+    const levels = value.block_out_channels.length;
+    const lists = {
+      down_block_types: value.down_block_types,
+      up_block_types: value.up_block_types,
+      layers_per_block: value.layers_per_block,
+      attention_head_dim: value.attention_head_dim,
+      cross_attention_dim: value.cross_attention_dim,
+      transformer_layers_per_block: value.transformer_layers_per_block,
+    };
+    for (const [name, list] of Object.entries(lists)) {
+      if (Array.isArray(list) && list.length !== levels)
+        fault(name, `has ${list.length} entries for ${levels} levels of block_out_channels`);
+    }
+    for (const [level, channels] of value.block_out_channels.entries()) {
+      const { norm_num_groups: groups, attention_head_dim: heads } = value;
+      if (channels % groups !== 0)
+        fault(
+          "norm_num_groups",
+          `${channels} channels of level ${level} do not divide into ${groups} groups`,
+        );
+      const headsHere = typeof heads === "number" ? heads : (heads[level] ?? 1);
+      if (attends(value, level) && channels % headsHere !== 0)
+        fault(
+          "attention_head_dim",
+          `${channels} channels of level ${level} do not divide into ${headsHere} heads`,
+        );
+    }
+    if (value.addition_embed_type === "text_time") {
+      for (const name of ["addition_time_embed_dim", "projection_class_embeddings_input_dim"] as const)
+        if (!value[name]) fault(name, 'is needed with addition_embed_type "text_time"');
+    }
+  });
+
+/** Whether there is attention at a level, on the way down, in the middle or on the way up. */
+function attends(
+  {
+    block_out_channels: channels,
+    down_block_types: down,
+    up_block_types: up,
+    mid_block_type: mid,
+  }: Pick<Sizes, "block_out_channels" | "down_block_types" | "up_block_types" | "mid_block_type">,
+  level: number,
+): boolean {
+  const last = channels.length - 1;
+  return (
+    down[level] === "CrossAttnDownBlock2D" ||
+    up[last - level] === "CrossAttnUpBlock2D" ||
+    (level === last && mid === "UNetMidBlock2DCrossAttn")
+  );
+}
+export type UNet2DConditionConfig = z.input<typeof UNet2DConditionConfig>;
+type Sizes = z.output<typeof UNet2DConditionConfig>;
+
+/**
+ * Sinusoids of timesteps. timesteps [n] → [n, width]. Source: diffusers `get_timestep_embedding`, period 10000.
+ *
+ * flip: cosines first, as both families have it.
+ */
+export function timestepEmbedding(timesteps: Tensor, width: number, { flip = true, shift = 0 } = {}): Tensor {
+  return scope(() => {
+    const half = width / 2;
+    const frequencies = arange(0, half, 1, { device: timesteps.device })
+      .mul(-Math.log(10000) / (half - shift))
+      .exp();
+    const angles = timesteps.to({ dtype: "float32" }).unsqueeze(1).mul(frequencies.unsqueeze(0)); // [n, half]
+    return cat(flip ? [angles.cos(), angles.sin()] : [angles.sin(), angles.cos()], 1);
+  });
+}
+
+/** Linear → SiLU → Linear. Source: diffusers TimestepEmbedding. */
+class TimestepEmbedding extends Module {
+  readonly linear_1: Linear;
+  readonly linear_2: Linear;
+
+  constructor(inFeatures: number, outFeatures: number) {
+    super();
+    this.linear_1 = new Linear(inFeatures, outFeatures);
+    this.linear_2 = new Linear(outFeatures, outFeatures);
+  }
+
+  forward(x: Tensor): Tensor {
+    return scope(() => this.linear_2.forward(silu(this.linear_1.forward(x))));
+  }
+}
+
+/** SDXL's further conditions. */
+export interface AddedConditions {
+  /** Pooled, projected text [b, d]. */
+  textEmbeds: Tensor;
+  /** Original height and width, crop top and left, target height and width, in pixels [b, 6]. */
+  timeIds: Tensor;
+}
+
+/**
+ * Predicts the noise in latents. Source: diffusers UNet2DConditionModel; Rombach et al. 2022; Podell et al. 2023 for SDXL.
+ *
+ * sample [b, 4, h, w], timesteps (a number or int64 [b], in [0, 1000)), context [b, m, d] or shared by rows → [b, 4, h, w].
+ * With a context for a multiple of b rows the batch is [sample; sample; …], as guidance wants it; what is equal in its parts, all up to
+ * the first attention to the text, is computed once.
+ * h and w may be any size: up-sampling goes to the size of the skip tensors.
+ */
+export class UNet2DConditionModel extends Module {
+  readonly conv_in: Conv2d;
+  readonly time_embedding: TimestepEmbedding;
+  readonly add_embedding?: TimestepEmbedding;
+  readonly down_blocks: DownBlock2D[];
+  readonly up_blocks: UpBlock2D[];
+  readonly mid_block?: MidBlock2D;
+  readonly conv_norm_out: GroupNorm;
+  readonly conv_out: Conv2d;
+  readonly #config: Sizes;
+  #checkpointing = false;
+
+  /** Throws a UserError for a config value that is not supported. */
+  constructor(config: UNet2DConditionConfig) {
+    super();
+    const sizes = checkConfig(UNet2DConditionConfig, config, "UNet2DConditionModel: config.json");
+    this.#config = sizes;
+    const channels = sizes.block_out_channels;
+    const levels = channels.length;
+    const first = channels[0] as number;
+    const timeDim = first * 4;
+    const at = (value: number | number[], level: number): number =>
+      typeof value === "number" ? value : (value[level] as number);
+    const transformer = (level: number) => ({
+      heads: at(sizes.attention_head_dim, level),
+      layers: at(sizes.transformer_layers_per_block, level),
+      contextDim: at(sizes.cross_attention_dim, level),
+      linear: sizes.use_linear_projection,
+    });
+    const common = { timeDim, groups: sizes.norm_num_groups, eps: sizes.norm_eps };
+
+    this.conv_in = new Conv2d(sizes.in_channels, first, 3, { padding: 1 });
+    this.time_embedding = new TimestepEmbedding(first, timeDim);
+    if (sizes.addition_embed_type === "text_time") {
+      this.add_embedding = new TimestepEmbedding(
+        sizes.projection_class_embeddings_input_dim as number,
+        timeDim,
+      );
+    }
+    const skips = [first];
+    this.down_blocks = channels.map((out, level) => {
+      const layers = at(sizes.layers_per_block, level);
+      const down = level < levels - 1;
+      skips.push(...Array.from({ length: layers + (down ? 1 : 0) }, () => out));
+      return new DownBlock2D(channels[level - 1] ?? first, out, {
+        ...common,
+        layers,
+        down,
+        transformer:
+          sizes.down_block_types[level] === "CrossAttnDownBlock2D" ? transformer(level) : undefined,
+      });
+    });
+    const last = channels.at(-1) as number;
+    if (sizes.mid_block_type !== null) {
+      const attends = sizes.mid_block_type === "UNetMidBlock2DCrossAttn";
+      this.mid_block = new MidBlock2D(last, {
+        ...common,
+        layers: 1,
+        transformer: attends ? transformer(levels - 1) : undefined,
+      });
+    }
+    this.up_blocks = channels.toReversed().map((out, i) => {
+      const level = levels - 1 - i;
+      const layers = at(sizes.layers_per_block, level) + 1;
+      return new UpBlock2D(channels[level + 1] ?? last, out, skips.splice(-layers).toReversed(), {
+        ...common,
+        layers,
+        up: i < levels - 1,
+        transformer: sizes.up_block_types[i] === "CrossAttnUpBlock2D" ? transformer(level) : undefined,
+      });
+    });
+    this.conv_norm_out = new GroupNorm(sizes.norm_num_groups, first, { eps: sizes.norm_eps });
+    this.conv_out = new Conv2d(first, sizes.out_channels, 3, { padding: 1 });
+  }
+
+  get config(): Sizes {
+    return this.#config;
+  }
+
+  get gradientCheckpointing(): boolean {
+    return this.#checkpointing;
+  }
+
+  /**
+   * Keeps for backward no more than the inputs of each residual and transformer block, and computes a block again when backward comes to it:
+   * a fraction of the memory for about a third more time. Gradients stay the same.
+   */
+  set gradientCheckpointing(on: boolean) {
+    this.#checkpointing = on;
+  }
+
+  forward(
+    sample: Tensor,
+    timesteps: Tensor | number,
+    context: Context,
+    { added, tap }: { added?: AddedConditions; tap?: Tap } = {},
+  ): Tensor {
+    return scope(() => {
+      const temb = silu(this.#embedTime(sample, timesteps, added, tap));
+      const inputs = { temb, context, call: this.#checkpointing ? checkpoint : plainly };
+      // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
+      let h = this.conv_in.forward(added ? repeatRows(sample, rowsOf(context)) : sample);
+      tap?.("conv_in", h);
+      const skips = [h];
+      for (const [i, block] of this.down_blocks.entries()) {
+        const down = block.forward(
+          h,
+          inputs,
+          tap && ((name, value) => name.endsWith(".0") && tap(`down.${i}.${name}`, value)),
+        );
+        h = down.x;
+        skips.push(...down.skips);
+        tap?.(`down.${i}`, h);
+        for (const [j, skip] of down.skips.entries()) tap?.(`down.${i}.res.${j}`, skip);
+      }
+      if (this.mid_block) {
+        h = this.mid_block.forward(h, inputs);
+        tap?.("mid", h);
+      }
+      for (const [i, block] of this.up_blocks.entries()) {
+        h = block.forward(h, skips, inputs);
+        tap?.(`up.${i}`, h);
+      }
+      // A UNet without attention to the text has not parted the batch yet.
+      h = this.conv_norm_out.forward(repeatRows(h, rowsOf(context)));
+      tap?.("conv_norm_out", h);
+      h = this.conv_out.forward(silu(h));
+      tap?.("out", h);
+      return h;
+    });
+  }
+
+  /** [b] timesteps → [1 or b, timeDim]; with SDXL's conditions as many rows as those have. */
+  #embedTime(
+    sample: Tensor,
+    timesteps: Tensor | number,
+    added: AddedConditions | undefined,
+    tap: Tap | undefined,
+  ): Tensor {
+    return scope(() => {
+      const { flip_sin_to_cos: flip, freq_shift: shift, block_out_channels: channels } = this.#config;
+      const batch = sample.shape[0] as number;
+      const { dtype, device } = sample;
+      // One row where all rows share the timestep; it broadcasts.
+      const t = typeof timesteps === "number" ? tensor([timesteps], { device }) : timesteps;
+      const sinusoid = timestepEmbedding(t, channels[0] as number, { flip, shift }).to({ dtype });
+      tap?.("time_proj", sinusoid.expand([batch, -1]));
+      const temb = this.time_embedding.forward(sinusoid);
+      tap?.("time_embedding", temb.expand([batch, -1]));
+      if (!this.add_embedding) return temb;
+      if (!added) throw new Error("UNet2DConditionModel: this model needs `added` (textEmbeds and timeIds)");
+      const times = timestepEmbedding(
+        added.timeIds.flatten(),
+        this.#config.addition_time_embed_dim as number,
+        { flip, shift },
+      );
+      tap?.("add_time_proj", times);
+      const extra = this.add_embedding.forward(
+        cat([added.textEmbeds, times.reshape([added.timeIds.shape[0] as number, -1]).to({ dtype })], 1),
+      );
+      tap?.("add_embedding", extra);
+      return (temb.shape[0] === 1 ? temb : repeatRows(temb, extra.shape[0] as number)).add(extra);
+    });
+  }
+}

@@ -1,0 +1,55 @@
+import { cat, type DType, scope, type Tensor } from "@spo/torch";
+import type { AddedConditions, UNet2DConditionModel } from "../models/unet-2d-condition.js";
+
+/** What a UNet is told about each of n images. */
+export interface Conditions {
+  /** Encoded text [n, L, d]. */
+  context: Tensor;
+  /** SDXL's pooled text and sizes, n rows each. */
+  added?: AddedConditions;
+}
+
+/** Where guidance goes, and what it goes away from. */
+export interface GuidedConditions {
+  conditional: Conditions;
+  unconditional: Conditions;
+}
+
+/** ε = ε_u + g·(ε_c − ε_u) of a batch [uncond; cond]: [2b, ...] → [b, ...]. Source: Ho & Salimans 2022, eq. 6. */
+export function guide(both: Tensor, guidanceScale: number): Tensor {
+  return scope(() => {
+    const [uncond, cond] = both.chunk(2, 0) as [Tensor, Tensor];
+    return uncond.lerp(cond, guidanceScale);
+  });
+}
+
+/**
+ * The guided output of a UNet, by one call over [uncond; cond]; a scale of 1 is the conditional output alone.
+ *
+ * xt [b, c, h, w], timestep one for all, conditions of b rows → [b, c, h, w] float32.
+ */
+export function guidedOutput(
+  unet: UNet2DConditionModel,
+  xt: Tensor,
+  timestep: number,
+  { conditional, unconditional }: GuidedConditions,
+  guidanceScale: number,
+): Tensor {
+  return scope(() => {
+    const { dtype } = unet.conv_in.weight;
+    const sides = guidanceScale === 1 ? [conditional] : [unconditional, conditional];
+    const context = cat(sides.map((side) => side.context)).to({ dtype });
+    const both = unet.forward(xt.to({ dtype }), timestep, context, { added: joined(sides, dtype) });
+    if (guidanceScale === 1) return both.to({ dtype: "float32" });
+    return guide(both.to({ dtype: "float32" }), guidanceScale);
+  });
+}
+
+function joined(sides: readonly Conditions[], dtype: DType): AddedConditions | undefined {
+  const added = sides.flatMap((side) => side.added ?? []);
+  if (added.length < sides.length) return undefined;
+  return {
+    textEmbeds: cat(added.map((side) => side.textEmbeds)).to({ dtype }),
+    timeIds: cat(added.map((side) => side.timeIds)),
+  };
+}

@@ -1,0 +1,72 @@
+import { cat, type Generator, noGrad, randn, scope, type Tensor } from "@spo/torch";
+import type { SamplerState } from "../samplers/sampler.js";
+import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.js";
+import { guidedOutput } from "./guidance.js";
+import type { TextToImage } from "./text-to-image.js";
+
+export interface SampleOptions {
+  prompts: readonly string[];
+  /** One for each prompt: an image is the same whatever else is in its batch. */
+  generators: readonly Generator[];
+  /** Size of the latents. Default: the UNet's sample_size. */
+  latentSize?: readonly [height: number, width: number];
+  /** Absent: the empty text, or for SDXL zeros. */
+  negativePrompt?: string;
+  steps?: number;
+  guidanceScale?: number;
+  /** Default: the one that the checkpoint names. */
+  sampler?: SamplerName;
+  /** DDIM only. 0: deterministic; 1: as much noise as DDPM. */
+  eta?: number;
+  /** Called after each call of the UNet, of which PNDM makes one more than steps. */
+  onStep?: (done: number, calls: number) => void;
+}
+
+/**
+ * Text to scaled latents [n, c, h, w]. Decode them with `pipe.vae.decodeLatents`.
+ *
+ * Throws a RangeError unless there is a generator for each prompt.
+ */
+export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor {
+  const { prompts, generators, negativePrompt, steps = 20, guidanceScale = 7.5, eta = 0, onStep } = options;
+  if (generators.length !== prompts.length)
+    throw new RangeError(`${prompts.length} prompts need as many generators, not ${generators.length}`);
+  const latentSize = options.latentSize ?? defaultLatentSize(pipe);
+  const shape = [1, pipe.unet.config.in_channels, ...latentSize];
+  const { device } = pipe.unet.conv_in.weight;
+  const draw = (): Tensor =>
+    scope(() => cat(generators.map((generator) => randn(shape, { generator, device }))));
+  const [height, width] = latentSize;
+  const { factor } = pipe.vae;
+  const sampler = makeSampler(options.sampler ?? samplerOf(pipe.schedule.config), pipe.schedule, steps, {
+    eta,
+  });
+  return noGrad(() =>
+    scope(() => {
+      const conditions = pipe.encode(prompts, { negativePrompt, size: [height * factor, width * factor] });
+      let state: SamplerState = { x: scope(() => draw().mul(sampler.initialScale)), history: [] };
+      for (const [i, t] of sampler.timesteps.entries()) {
+        const before = state;
+        state = scope(() => {
+          const shown = sampler.input(before.x, i);
+          return sampler.step(before, guidedOutput(pipe.unet, shown, t, conditions, guidanceScale), i, draw);
+        });
+        release(before, state);
+        onStep?.(i + 1, sampler.timesteps.length);
+      }
+      return state.x;
+    }),
+  );
+}
+
+/** The UNet's sample_size as [height, width]. */
+export function defaultLatentSize({ unet }: Pick<TextToImage, "unet">): readonly [number, number] {
+  const size = unet.config.sample_size ?? 64;
+  return typeof size === "number" ? [size, size] : (size as [number, number]);
+}
+
+/** Frees what a state held and the next one does not, so that many steps hold no more than one. */
+function release(before: SamplerState, after: SamplerState): void {
+  const kept = new Set([after.x, ...after.history]);
+  for (const tensor of new Set([before.x, ...before.history])) if (!kept.has(tensor)) tensor.dispose();
+}

@@ -1,0 +1,139 @@
+import { join } from "node:path";
+import { cat, scope, type Tensor, tensor, zerosLike } from "@spo/torch";
+import { readJson } from "../config.js";
+import {
+  loadTextEncoder,
+  loadTextEncoderWithProjection,
+  loadUnet,
+  loadVae,
+} from "../layouts/model-folder.js";
+import { readModelIndex } from "../layouts/model-index.js";
+import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
+import type { PipelineModels } from "../layouts/single-file.js";
+import type { AutoencoderKL } from "../models/autoencoder-kl.js";
+import type { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
+import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
+import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
+import type { Conditions, GuidedConditions } from "./guidance.js";
+import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
+
+export interface StableDiffusionXLParts {
+  tokenizer: ClipTokenizer;
+  /** Pads with `!`, unlike the first. */
+  tokenizer2: ClipTokenizer;
+  textEncoder: CLIPTextModel;
+  textEncoder2: CLIPTextModelWithProjection;
+  unet: UNet2DConditionModel;
+  vae: AutoencoderKL;
+  schedulerConfig?: SchedulerConfig;
+  /** No negative prompt means zeros (the published models), not the encoding of the empty text. */
+  forceZeros?: boolean;
+}
+
+/** SDXL: two text encoders, whose states stand side by side, and a UNet that is told the image's size. Source: Podell et al. 2023. */
+export class StableDiffusionXL implements TextToImage {
+  readonly unet: UNet2DConditionModel;
+  readonly vae: AutoencoderKL;
+  readonly schedule: NoiseSchedule;
+  readonly #parts: StableDiffusionXLParts;
+
+  constructor(parts: StableDiffusionXLParts) {
+    this.#parts = parts;
+    this.unet = parts.unet;
+    this.vae = parts.vae;
+    this.schedule = new NoiseSchedule(parts.schedulerConfig);
+  }
+
+  /**
+   * Loads a folder in diffusers layout. The text encoders and VAE come in float32, the UNet in `dtype`.
+   *
+   * Throws UserErrors for what is missing, damaged, or of another family.
+   */
+  static load(folder: string, options: LoadOptions = {}): StableDiffusionXL {
+    const index = readModelIndex(folder, ["StableDiffusionXLPipeline"]);
+    return new StableDiffusionXL({
+      tokenizer: loadTokenizer(join(folder, "tokenizer")),
+      tokenizer2: loadTokenizer(join(folder, "tokenizer_2")),
+      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
+      textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), besideUnet(options)),
+      unet: loadUnet(join(folder, "unet"), options),
+      vae: loadVae(join(folder, "vae"), besideUnet(options)),
+      schedulerConfig: readJson(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+      forceZeros: index.force_zeros_for_empty_prompt ?? true,
+    });
+  }
+
+  /** The parts that it was made of. */
+  get parts(): Readonly<StableDiffusionXLParts> {
+    return this.#parts;
+  }
+
+  /** The first text encoder's. */
+  get tokenizer(): ClipTokenizer {
+    return this.#parts.tokenizer;
+  }
+
+  /** The models under the names of diffusers' folders. */
+  get models(): PipelineModels {
+    const { textEncoder: text_encoder, textEncoder2: text_encoder_2 } = this.#parts;
+    return { unet: this.unet, vae: this.vae, text_encoder, text_encoder_2 };
+  }
+
+  /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  save(folder: string, options: SaveOptions = {}): void {
+    const { tokenizer, tokenizer2, schedulerConfig: scheduler = {}, forceZeros } = this.#parts;
+    savePipelineFolder(
+      folder,
+      { models: this.models, tokenizer, tokenizer2, scheduler, forceZeros },
+      options,
+    );
+  }
+
+  /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
+  withScheduler(schedulerConfig: SchedulerConfig): StableDiffusionXL {
+    return new StableDiffusionXL({ ...this.#parts, schedulerConfig });
+  }
+
+  tokenize(prompts: readonly string[]): Tensor[] {
+    return [this.#parts.tokenizer.encodeBatch(prompts), this.#parts.tokenizer2.encodeBatch(prompts)];
+  }
+
+  /**
+   * Prompts → context [n, L, d + d₂], the states before the last layer of both encoders, no final norm; and the second one's projected
+   * state at the end token [n, p].
+   */
+  encodePrompts(prompts: readonly string[]): { context: Tensor; pooled: Tensor } {
+    return scope(() => {
+      const [ids, ids2] = this.tokenize(prompts) as [Tensor, Tensor];
+      const { hiddenStates: first } = this.#parts.textEncoder.forward(ids);
+      const { hiddenStates: second, pooled } = this.#parts.textEncoder2.forward(ids2);
+      return { context: cat([first.at(-2) as Tensor, second.at(-2) as Tensor], -1), pooled };
+    });
+  }
+
+  encode(prompts: readonly string[], { negativePrompt, size }: EncodeOptions): GuidedConditions {
+    return scope(() => {
+      const { context, pooled } = this.encodePrompts(prompts);
+      const timeIds = sizeIds(size, prompts.length, pooled);
+      const withSize = (side: { context: Tensor; pooled: Tensor }): Conditions => ({
+        context: side.context,
+        added: { textEmbeds: side.pooled, timeIds },
+      });
+      const zeros = negativePrompt === undefined && (this.#parts.forceZeros ?? true);
+      const away = zeros
+        ? { context: zerosLike(context), pooled: zerosLike(pooled) }
+        : this.encodePrompts(prompts.map(() => negativePrompt ?? ""));
+      return { conditional: withSize({ context, pooled }), unconditional: withSize(away) };
+    });
+  }
+}
+
+/** Original height and width, crop top and left, target height and width, in pixels: an uncropped image of that size. [n, 6] */
+function sizeIds([height, width]: readonly [number, number], n: number, like: Tensor): Tensor {
+  const row = [height, width, 0, 0, height, width];
+  return tensor(
+    Array.from({ length: n }, () => row),
+    { device: like.device },
+  );
+}

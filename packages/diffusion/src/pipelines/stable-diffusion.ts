@@ -1,0 +1,88 @@
+import { join } from "node:path";
+import { scope, type Tensor } from "@spo/torch";
+import { readJson } from "../config.js";
+import { loadTextEncoder, loadUnet, loadVae } from "../layouts/model-folder.js";
+import { readModelIndex } from "../layouts/model-index.js";
+import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
+import type { PipelineModels } from "../layouts/single-file.js";
+import type { AutoencoderKL } from "../models/autoencoder-kl.js";
+import type { CLIPTextModel } from "../models/clip-text.js";
+import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
+import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
+import type { GuidedConditions } from "./guidance.js";
+import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
+
+export interface StableDiffusionParts {
+  tokenizer: ClipTokenizer;
+  textEncoder: CLIPTextModel;
+  unet: UNet2DConditionModel;
+  vae: AutoencoderKL;
+  schedulerConfig?: SchedulerConfig;
+}
+
+/** A Stable Diffusion 1.x model: text to context, context to latents, latents to pixels. */
+export class StableDiffusion implements TextToImage {
+  readonly tokenizer: ClipTokenizer;
+  readonly textEncoder: CLIPTextModel;
+  readonly unet: UNet2DConditionModel;
+  readonly vae: AutoencoderKL;
+  readonly schedule: NoiseSchedule;
+  readonly #parts: StableDiffusionParts;
+
+  constructor(parts: StableDiffusionParts) {
+    this.#parts = parts;
+    this.tokenizer = parts.tokenizer;
+    this.textEncoder = parts.textEncoder;
+    this.unet = parts.unet;
+    this.vae = parts.vae;
+    this.schedule = new NoiseSchedule(parts.schedulerConfig);
+  }
+
+  /**
+   * Loads a folder in diffusers layout. The text encoder and VAE come in float32, the UNet in `dtype`.
+   *
+   * Throws UserErrors for what is missing, damaged, or of a family that is not supported.
+   */
+  static load(folder: string, options: LoadOptions = {}): StableDiffusion {
+    readModelIndex(folder, ["StableDiffusionPipeline"]);
+    return new StableDiffusion({
+      tokenizer: loadTokenizer(join(folder, "tokenizer")),
+      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
+      unet: loadUnet(join(folder, "unet"), options),
+      vae: loadVae(join(folder, "vae"), besideUnet(options)),
+      schedulerConfig: readJson(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+    });
+  }
+
+  /** The models under the names of diffusers' folders. */
+  get models(): PipelineModels {
+    return { unet: this.unet, vae: this.vae, text_encoder: this.textEncoder };
+  }
+
+  /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  save(folder: string, options: SaveOptions = {}): void {
+    const { tokenizer, schedulerConfig: scheduler = {} } = this.#parts;
+    savePipelineFolder(folder, { models: this.models, tokenizer, scheduler }, options);
+  }
+
+  /** Prompts → context [n, L, d]. */
+  encodePrompts(prompts: readonly string[]): Tensor {
+    return scope(() => this.textEncoder.forward(this.tokenizer.encodeBatch(prompts)).lastHiddenState);
+  }
+
+  tokenize(prompts: readonly string[]): Tensor[] {
+    return [this.tokenizer.encodeBatch(prompts)];
+  }
+
+  encode(prompts: readonly string[], { negativePrompt = "" }: Partial<EncodeOptions> = {}): GuidedConditions {
+    const conditional = { context: this.encodePrompts(prompts) };
+    const unconditional = { context: this.encodePrompts(prompts.map(() => negativePrompt)) };
+    return { conditional, unconditional };
+  }
+
+  /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
+  withScheduler(schedulerConfig: SchedulerConfig): StableDiffusion {
+    return new StableDiffusion({ ...this.#parts, schedulerConfig });
+  }
+}

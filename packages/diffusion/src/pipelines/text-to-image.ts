@@ -1,0 +1,36 @@
+import type { Device, DType, Tensor } from "@spo/torch";
+import type { AutoencoderKL } from "../models/autoencoder-kl.js";
+import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { NoiseSchedule } from "../samplers/noise-schedule.js";
+import type { GuidedConditions } from "./guidance.js";
+
+/** What a prompt is encoded for. */
+export interface EncodeOptions {
+  /** What guidance goes away from. Absent: the empty text, or for SDXL zeros. */
+  negativePrompt?: string;
+  /** Height and width of the image in pixels: SDXL is told them. */
+  size: readonly [height: number, width: number];
+}
+
+/** A model that makes images of texts: Stable Diffusion 1.x or SDXL. */
+export interface TextToImage {
+  readonly unet: UNet2DConditionModel;
+  readonly vae: AutoencoderKL;
+  readonly schedule: NoiseSchedule;
+  /** Token ids of prompts by each tokenizer, int64 [n, L]. */
+  tokenize(prompts: readonly string[]): Tensor[];
+  /** What the UNet is told about n prompts, and what guidance goes away from; n rows each. */
+  encode(prompts: readonly string[], options: EncodeOptions): GuidedConditions;
+}
+
+export interface LoadOptions {
+  /** Of the UNet; text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
+  dtype?: DType | "stored";
+  device?: Device;
+}
+
+/** @internal What text encoders and VAE are placed with. */
+export const besideUnet = ({ dtype, device }: LoadOptions): { dtype?: "stored"; device?: Device } => ({
+  dtype: dtype === "stored" ? dtype : undefined,
+  device,
+});

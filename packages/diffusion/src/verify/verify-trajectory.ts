@@ -1,0 +1,161 @@
+// Golden values of whole samplings: text to image, call by call of the UNet, with the noises of the file.
+import { join } from "node:path";
+import { noGrad, scope, type Tensor } from "@spo/torch";
+import { guidedOutput } from "../pipelines/guidance.js";
+import { loadTextToImage } from "../pipelines/load-text-to-image.js";
+import { ddimStep, gaussianLogProb } from "../samplers/ddim.js";
+import { dpmSolverPlan } from "../samplers/dpm-solver.js";
+import { eulerPlan } from "../samplers/euler.js";
+import type { NoiseSchedule, SchedulerConfig } from "../samplers/noise-schedule.js";
+import type { SamplerState } from "../samplers/sampler.js";
+import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "../samplers/samplers.js";
+import { type Case, type Check, collectCases, largest, openGolden } from "./verify-check.js";
+
+const TRAJECTORIES = {
+  sd15: [
+    "ddim-eta1",
+    "ddim-eta0",
+    "ddim-vpred",
+    "euler",
+    "euler-ancestral",
+    "dpmpp-2m",
+    "dpmpp-2m-karras",
+    "pndm",
+  ],
+  sdxl: ["ddim-eta1", "ddim-eta0", "euler", "euler-ancestral", "dpmpp-2m"],
+} as const;
+
+export const trajectoryChecks: readonly Check[] = Object.entries(TRAJECTORIES).flatMap(([family, names]) =>
+  names.map(
+    (name): Check => ({
+      name: `trajectory, ${family} ${name}`,
+      files: [`trajectory-${family}-${name}.safetensors`, `tiny-${family}`],
+      run: (dir) => checkTrajectory(dir, `trajectory-${family}-${name}.safetensors`, `tiny-${family}`),
+    }),
+  ),
+);
+
+interface Settings {
+  steps: number;
+  guidance_scale: number;
+  eta?: number;
+  prompts: string[];
+  negative_prompt: string | null;
+  scheduler_class?: string;
+  scheduler_config: SchedulerConfig;
+}
+
+function checkTrajectory(dir: string, name: string, model: string): Case[] {
+  return noGrad(() =>
+    collectCases((cases) => {
+      const { file, get, meta } = openGolden(dir, name);
+      const settings = meta as unknown as Settings;
+      const { steps, guidance_scale: guidanceScale, eta, prompts, negative_prompt: negative } = settings;
+      const pipe = loadTextToImage(join(dir, model)).withScheduler(settings.scheduler_config);
+      const { schedule, vae } = pipe;
+      const sampler = settings.scheduler_class
+        ? samplerOf({ _class_name: settings.scheduler_class })
+        : samplerNamed(name);
+      const initial = get("initial_latents");
+      const [height, width] = initial.shape.slice(2) as [number, number];
+      const conditions = pipe.encode(prompts, {
+        negativePrompt: negative ?? undefined,
+        size: [height * vae.factor, width * vae.factor],
+      });
+      const { conditional, unconditional } = conditions;
+      const near = (key: string, actual: Tensor | undefined, tolerance: number): void => {
+        if (actual && file.has(key)) cases.near(key, actual, get(key), tolerance);
+      };
+      for (const [i, ids] of pipe.tokenize(prompts).entries()) {
+        const key = i === 0 ? "input_ids" : `input_ids_${i + 1}`;
+        if (file.has(key)) cases.exact(key, ids.toNumbers(), get(key).toNumbers());
+      }
+      near("prompt_embeds", conditional.context, 1e-5);
+      near("negative_prompt_embeds", unconditional.context, 1e-5);
+      near("pooled", conditional.added?.textEmbeds, 1e-5);
+      near("negative_pooled", unconditional.added?.textEmbeds, 1e-5);
+      near("time_ids", conditional.added?.timeIds, 0);
+
+      const way = makeSampler(sampler, schedule, steps, { eta });
+      cases.exact("timesteps", way.timesteps, get("timesteps").toNumbers());
+      if (file.has("sigmas")) {
+        const expected = get("sigmas").toNumbers();
+        const errors = sigmasOf(sampler, schedule, steps).map((sigma, i) =>
+          Math.abs(sigma - (expected[i] ?? Number.NaN)),
+        );
+        cases.list.push({ case: "sigmas", maxError: Math.max(...errors), tolerance: 1e-5 });
+      }
+
+      const worst = new Map<string, number>();
+      const see = (key: string, call: number, actual: Tensor): void => {
+        if (!file.has(key)) return;
+        const error = largest(actual.sub(get(key).select(0, call)));
+        const before = worst.get(key) ?? 0;
+        worst.set(key, error <= before ? before : error); // NaN stays: no number is at least as large
+      };
+      let state: SamplerState = { x: initial.mul(way.initialScale), history: [] };
+      near("scaled_initial_latents", state.x, 1e-5);
+      for (const [i, t] of way.timesteps.entries()) {
+        state = scope(() => {
+          const shown = way.input(state.x, i);
+          const output = guidedOutput(pipe.unet, shown, t, conditions, guidanceScale);
+          const eps = schedule.epsOf(shown, output, way.alphaBar(i));
+          see("model_input", i, shown);
+          see("v", i, output);
+          see("eps", i, eps);
+          const next = way.step(state, output, i, () => get("noises").select(0, i));
+          if (sampler === "ddim") seeGaussian(t, state.x, eps, next.x, i);
+          see("latents", i, next.x);
+          return next;
+        });
+      }
+      /** The Gaussian behind a step of DDIM. */
+      function seeGaussian(t: number, xt: Tensor, eps: Tensor, next: Tensor, i: number): void {
+        const { x0, mean, std } = ddimStep(xt, eps, {
+          alphaBar: schedule.alphaBar(t),
+          alphaBarPrev: schedule.alphaBarAfter(t, steps),
+          eta: eta ?? 0,
+        });
+        see("x0", i, x0);
+        see("mean", i, mean);
+        see("std", i, mean.mean([1, 2, 3]).mul(0).add(std));
+        if (std > 0) see("log_prob", i, gaussianLogProb(next, { mean, std }));
+      }
+      const tolerances: Record<string, number> = {
+        x0: file.has("v") ? 1e-4 : 1e-3,
+        std: 1e-5,
+        log_prob: 2e-5,
+        // Clean latents + σ·noise, up to 15 times as large.
+        latents: sampler.startsWith("euler") ? 3e-4 : 1e-4,
+      };
+      for (const [key, error] of worst)
+        cases.list.push({
+          case: `${key}, ${steps} steps`,
+          maxError: error,
+          tolerance: tolerances[key] ?? 1e-4,
+        });
+      near("image01", vae.decodeLatents(state.x).div(2).add(0.5).clamp(0, 1), 1e-4);
+    }),
+  );
+}
+
+/** The sampler that a file's name speaks of: `trajectory-sd15-dpmpp-2m-karras.safetensors` → dpmpp-2m. */
+function samplerNamed(file: string): SamplerName {
+  const names = Object.keys(SAMPLERS) as SamplerName[];
+  const [found] = names.filter((name) => file.includes(`-${name}`)).sort((a, b) => b.length - a.length);
+  return found ?? "ddim";
+}
+
+function sigmasOf(sampler: SamplerName, schedule: NoiseSchedule, steps: number): number[] {
+  const karras = schedule.config.use_karras_sigmas ?? false;
+  switch (sampler) {
+    case "dpmpp-2m":
+      return dpmSolverPlan(schedule, steps, { karras }).sigmas;
+    case "euler":
+      return eulerPlan(schedule, steps, { karras }).sigmas;
+    case "euler-ancestral":
+      return eulerPlan(schedule, steps).sigmas;
+    default:
+      return [];
+  }
+}

@@ -1,0 +1,97 @@
+// Golden values of models, tokenizer, sampling and LoRA: what `spo verify` runs, and the tests. Sizes and settings are read from the files.
+import { join } from "node:path";
+import type { Tensor } from "@spo/torch";
+import { readJson } from "../config.js";
+import { loadUnet } from "../layouts/model-folder.js";
+import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
+import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
+import { layoutChecks } from "./verify-layouts.js";
+import { addedOf, checkVae, compareUnet, type Family } from "./verify-modules.js";
+import { textChecks } from "./verify-text.js";
+import { trajectoryChecks } from "./verify-trajectory.js";
+
+export const diffusionChecks: readonly Check[] = [
+  { name: "CLIP tokenizer", files: ["clip-tokenizer"], run: checkTokenizer },
+  ...textChecks,
+  {
+    name: "UNet, sd15",
+    files: ["expected-sd15.safetensors", "tiny-sd15"],
+    run: (dir) => checkUnet(dir, "sd15"),
+  },
+  {
+    name: "UNet, sdxl",
+    files: ["expected-sdxl.safetensors", "tiny-sdxl"],
+    run: (dir) => checkUnet(dir, "sdxl"),
+  },
+  {
+    name: "VAE, sd15",
+    files: ["expected-sd15.safetensors", "tiny-sd15"],
+    run: (dir) => checkVae(dir, "sd15", "tiny-sd15/vae"),
+  },
+  {
+    name: "VAE, sdxl",
+    files: ["expected-sdxl.safetensors", "tiny-sdxl"],
+    run: (dir) => checkVae(dir, "sdxl", "tiny-sdxl/vae"),
+  },
+  ...trajectoryChecks,
+  ...layoutChecks,
+];
+
+function checkTokenizer(dir: string): Case[] {
+  return collectCases((cases) => {
+    const folder = join(dir, "clip-tokenizer");
+    const first = loadTokenizer(folder);
+    const golden = readJson(join(folder, "cases.json")) as {
+      cases: { prompt: string; length: number; ids_sd15: number[]; ids_sdxl_2: number[] }[];
+    };
+    if (golden.cases.length === 0) return;
+    // SDXL's second one.
+    const second = new ClipTokenizer({
+      ...first.options,
+      padToken: "!",
+      normalizedTokens: ["<|startoftext|>", "<|endoftext|>"],
+    });
+    const wrong = { ids_sd15: 0, ids_sdxl_2: 0, length: 0 };
+    for (const { prompt, length, ids_sd15, ids_sdxl_2 } of golden.cases) {
+      const ids = first.encodePadded(prompt);
+      wrong.ids_sd15 += Number(ids.join() !== ids_sd15.join());
+      wrong.ids_sdxl_2 += Number(second.encodePadded(prompt).join() !== ids_sdxl_2.join());
+      const end = ids[ids.length - 1] as number;
+      wrong.length += Number(ids.indexOf(end) + 1 !== length && first.encode(prompt).length !== length);
+    }
+    for (const [name, count] of Object.entries(wrong))
+      cases.list.push({ case: `${name}, ${golden.cases.length} prompts`, maxError: count, tolerance: 0 });
+  });
+}
+
+function checkUnet(dir: string, family: Family): Case[] {
+  return collectCases((cases) => {
+    const unet = loadUnet(join(dir, `tiny-${family}`, "unet"));
+    compareUnet(cases, dir, family, unet, 1e-5);
+    const { file, get } = openGolden(dir, `expected-${family}.safetensors`);
+    const timesteps = get("unet/timesteps").toNumbers();
+    const added = addedOf(dir, family);
+    cases.near(
+      "unet/odd_out",
+      unet.forward(get("unet/odd_sample"), timesteps[1] as number, get("unet/context"), { added }),
+      get("unet/odd_out"),
+      1e-5,
+    );
+    cases.near(
+      "unet/out_t_per_sample",
+      unet.forward(get("unet/sample"), get("unet/t_per_sample"), get("unet/context"), { added }),
+      get("unet/out_t_per_sample"),
+      1e-5,
+    );
+    const tap = (name: string, value: Tensor): void => {
+      const key = `unet/taps/${name}`;
+      if (file.has(key)) cases.near(key, value, get(key), (scale) => 1e-5 * Math.max(1, scale));
+    };
+    unet.forward(get("unet/sample"), timesteps[1] as number, get("unet/context"), { added, tap });
+    cases.covered(
+      "unet/taps",
+      file.keys().filter((key) => key.startsWith("unet/taps/")),
+    );
+    unet.dispose();
+  });
+}
