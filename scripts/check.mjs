@@ -2,6 +2,7 @@
 // `npm run check`: all that must hold before a change lands, in about a minute. One line a step; what failed is shown whole at the end.
 import { join } from "node:path";
 import { run } from "../native/lib/run.js";
+import { docstringFaults } from "./check/docstrings.mjs";
 import { layeringFaults } from "./check/layering.mjs";
 import { root } from "./setup/root.mjs";
 
@@ -22,18 +23,22 @@ const command = (command, args) => async () => {
   return { ok: code === 0, report: stdout + stderr };
 };
 
+/**
+ * @param {(root: string) => string[]} look
+ * @returns {() => Promise<Outcome>}
+ */
+const faultless = (look) => async () => {
+  const faults = look(root);
+  return { ok: faults.length === 0, report: faults.join("\n") };
+};
+
 /** @type {[name: string, work: () => Promise<Outcome>][]} */
 const steps = [
   ["format and lint", command(binary("biome"), ["check", "--error-on-warnings", "."])],
   ["types", command(binary("tsc"), ["-b", ".", "bench"])],
   ["types of scripts", command(binary("tsc"), ["-p", "scripts"])],
-  [
-    "layering",
-    async () => {
-      const faults = layeringFaults(root);
-      return { ok: faults.length === 0, report: faults.join("\n") };
-    },
-  ],
+  ["layering", faultless(layeringFaults)],
+  ["docstrings", faultless(docstringFaults)],
   ["generated files", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
   ["tables in README", command(process.execPath, [join(root, "scripts/results-table.mjs"), "--check"])],
   ["fast tests", command(binary("vitest"), ["run", "--project", "fast"])],

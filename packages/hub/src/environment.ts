@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
+/** Where models come from and where they are kept. */
 export interface HubEnvironment {
   /** The folder that holds `models--org--name`. */
   cache: string;

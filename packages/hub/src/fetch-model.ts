@@ -32,6 +32,7 @@ export type HubEvent =
   | { type: "wait"; file: string }
   | { type: "note"; message: string };
 
+/** What of a model is fetched, and how the caller hears of it. */
 export interface FetchOptions {
   /** Default: of the process's variables. */
   environment?: HubEnvironment;

@@ -10,6 +10,7 @@ export type Pass =
   | "judgeText"
   | "judgeBackward";
 
+/** All kinds of passes, in the order that tables have them. */
 export const PASSES: readonly Pass[] = [
   "unetSampling",
   "unetPolicy",
@@ -28,6 +29,7 @@ export interface Seconds {
   cpu: number;
 }
 
+/** What a run has spent. */
 export interface Work {
   /** Sample passes by kind; kinds that did not occur are 0. */
   passes: Record<Pass, number>;

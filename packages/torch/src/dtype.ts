@@ -14,6 +14,7 @@ export type DType =
 /** Where the elements live: `"cpu"`, `"cuda:0"`, `"mps"`, or `"meta"` (shapes without memory). */
 export type Device = string;
 
+/** How a tensor's elements lie in memory. */
 export type MemoryFormat = "contiguous" | "preserve" | "channels_last";
 
 // c10::ScalarType's numbers.
@@ -48,6 +49,7 @@ const WIDTHS: Record<DType, number> = {
 /** Bytes of one element. */
 export const elementSize = (dtype: DType): number => WIDTHS[dtype];
 
+/** Whether elements are floating-point numbers. */
 export function isFloating(dtype: DType): boolean {
   return dtype === "float32" || dtype === "float64" || dtype === "float16" || dtype === "bfloat16";
 }

@@ -65,6 +65,7 @@ export function grad(
 /** Threads within one operator. Two threads on two busy cores are slower than one: measure. */
 export const setThreads = (count: number): void => void native.threads(count);
 
+/** Threads within one operator. */
 export const getThreads = (): number => native.threads();
 
 /** Gives the free pages of the heap back to the system. The engine keeps them otherwise, since a step soon wants them again. */

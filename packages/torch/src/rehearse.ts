@@ -4,6 +4,7 @@ import { isRecomputing } from "./checkpoint.js";
 import { dtypeName, elementSize } from "./dtype.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
+/** What a function gave on `meta`, and what it would take. */
 export interface Rehearsal<T> {
   value: T;
   /** Bytes over what was alive before. */

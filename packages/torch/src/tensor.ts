@@ -6,6 +6,7 @@ import { setTensorConstructor, wrap } from "./handle.js";
 import { _toCopy, TensorMethods } from "./ops.gen.js";
 import { adopt, disown, type Scope } from "./scope.js";
 
+/** The typed arrays that tensors are made from and read into. */
 export type TypedArray =
   | Float32Array
   | Float64Array
@@ -169,6 +170,7 @@ setTensorConstructor((handle) => new Tensor(handle));
 
 type Nested = number | boolean | readonly Nested[];
 
+/** Element type, place and shape of a new tensor. */
 export interface TensorOptions {
   dtype?: DType;
   device?: Device;

@@ -20,6 +20,7 @@ import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from 
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 
+/** How a model's weights are placed: element type and device. */
 export interface PlaceOptions {
   /** Default float32, whatever the file has. */
   dtype?: DType;
@@ -31,6 +32,7 @@ export interface KeepingOptions extends Omit<PlaceOptions, "dtype"> {
   dtype?: DType | "stored";
 }
 
+/** What is read of a model's folder, and how it is placed. */
 export interface FolderOptions extends KeepingOptions {
   /** Of the files: `fp16` for `….fp16.safetensors`. Default: the plain files, or the fp16 ones where there are no others. */
   variant?: string;

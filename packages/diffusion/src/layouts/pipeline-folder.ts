@@ -19,6 +19,7 @@ export interface PipelineParts {
   forceZeros?: boolean;
 }
 
+/** How a pipeline's weights are written. */
 export interface SaveOptions {
   /** Of the weights' files; see `saveModel`. */
   dtype?: DType;

@@ -160,6 +160,7 @@ function numberOf(alpha: Tensor): number {
   return value;
 }
 
+/** How a LoRA is written: naming, element type, metadata. */
 export interface WriteLoraOptions {
   /** Default: kohya, which every interface reads. */
   layout?: LoraLayoutName;

@@ -1,6 +1,7 @@
 // Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and the least of kohya's ss_ set. Source: sd-scripts, sai_model_spec.py.
 import type { LoraAdapter } from "./lora-adapter.js";
 
+/** The two families of models that adapters are made for. */
 export type LoraFamily = "sd15" | "sdxl";
 
 /** What a user may say about an adapter. No paths and no prompts are written unless given here. */

@@ -115,6 +115,7 @@ type Adaptable = Linear | Conv2d | LoraLayer;
 const isAdaptable = (part: unknown): part is Adaptable =>
   part instanceof Linear || part instanceof Conv2d || part instanceof LoraLayer;
 
+/** Size, scale and place of an adapter. Source: Hu et al. 2021, section 4.1: ΔW = alpha/rank · B·A. */
 export interface LoraOptions {
   rank: number;
   /** Default: the rank, so that ΔW = B·A. */

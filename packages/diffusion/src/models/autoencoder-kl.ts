@@ -224,6 +224,7 @@ export interface Posterior {
   logvar: Tensor;
 }
 
+/** How large images pass through the VAE. */
 export interface TilingOptions {
   /** Go by tiles where a side is longer than `tile` (diffusers' `enable_tiling`): bounded memory, slightly other pixels. */
   tiling?: boolean;

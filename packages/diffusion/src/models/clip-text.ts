@@ -59,6 +59,7 @@ class CLIPEncoder extends Module {
 export const endOfText = (ids: Tensor, eos: number): Tensor =>
   scope(() => (eos === 2 ? ids.argmax(-1) : ids.eq(eos).to({ dtype: "int64" }).argmax(-1)));
 
+/** What a CLIP text tower gives, batch b, length L, width d. */
 export interface ClipTextOutput {
   /** After the final norm [b, L, d]: SD1.5's context. */
   lastHiddenState: Tensor;

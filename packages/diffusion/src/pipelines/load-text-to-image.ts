@@ -8,6 +8,7 @@ import { StableDiffusion } from "./stable-diffusion.js";
 import { StableDiffusionXL } from "./stable-diffusion-xl.js";
 import type { LoadOptions } from "./text-to-image.js";
 
+/** How `loadTextToImage` places a model and where it finds what one file lacks. */
 export interface LoadTextToImageOptions extends LoadOptions {
   /** For one file whose sizes are not the published ones: a folder in diffusers layout, of which the configs and tokenizers are read. */
   configs?: string;

@@ -65,6 +65,7 @@ const SCHEDULE: SchedulerConfig = {
   set_alpha_to_one: false,
 };
 
+/** Configs of the published models of each family: what a checkpoint in one file does not say of itself. */
 export const PUBLISHED: Readonly<Record<"sd15" | "sdxl", PipelineConfigs>> = {
   sd15: {
     unet: {

@@ -18,6 +18,7 @@ import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.j
 import type { Conditions, GuidedConditions } from "./guidance.js";
 import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
+/** The parts of an SDXL pipeline, named as the folders of its checkpoint are. */
 export interface StableDiffusionXLParts {
   tokenizer: ClipTokenizer;
   /** Pads with `!`, unlike the first. */

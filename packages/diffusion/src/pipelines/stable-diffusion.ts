@@ -13,6 +13,7 @@ import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.j
 import type { GuidedConditions } from "./guidance.js";
 import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
+/** The parts of a Stable Diffusion 1.x pipeline, named as the folders of its checkpoint are. */
 export interface StableDiffusionParts {
   tokenizer: ClipTokenizer;
   textEncoder: CLIPTextModel;

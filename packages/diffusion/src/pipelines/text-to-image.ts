@@ -23,6 +23,7 @@ export interface TextToImage {
   encode(prompts: readonly string[], options: EncodeOptions): GuidedConditions;
 }
 
+/** How a pipeline is placed. */
 export interface LoadOptions {
   /** Of the UNet; text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
   dtype?: DType | "stored";

@@ -17,6 +17,7 @@ export const SAMPLERS = {
   pndm: "PNDMScheduler",
 } as const;
 
+/** A sampler by its name on the command line. */
 export type SamplerName = keyof typeof SAMPLERS;
 
 /** The sampler that a checkpoint names; DDIM where it names none. Throws a UserError (`CONFIG`) for one that is not here. */

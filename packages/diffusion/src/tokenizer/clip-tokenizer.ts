@@ -13,6 +13,7 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
 // White space is Unicode's: unlike `\s` of JavaScript it has U+0085 and not the byte order mark.
 const WORDS = /'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
+/** What a CLIP tokenizer's files say. */
 export interface ClipTokenizerOptions {
   vocabulary: Readonly<Record<string, number>>;
   /** Pairs of symbols, most frequent first. */

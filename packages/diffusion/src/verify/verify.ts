@@ -10,6 +10,7 @@ import { addedOf, checkVae, compareUnet, type Family } from "./verify-modules.js
 import { textChecks } from "./verify-text.js";
 import { trajectoryChecks } from "./verify-trajectory.js";
 
+/** The checks of `spo verify` that need no preference: tokenizer, models, samplers, layouts. Each runs over a folder of golden values. */
 export const diffusionChecks: readonly Check[] = [
   { name: "CLIP tokenizer", files: ["clip-tokenizer"], run: checkTokenizer },
   ...textChecks,

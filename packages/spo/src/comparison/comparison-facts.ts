@@ -46,6 +46,7 @@ export interface ShownRun {
   }[];
 }
 
+/** All figures of `comparison.json`, from which the page is made. */
 export interface ComparisonFacts {
   schema: "spo.compare/1";
   /** The seconds by which trainings ended: what is told of first. */
@@ -78,6 +79,7 @@ export interface ComparisonFacts {
   provenance: Record<string, string | number>;
 }
 
+/** The figures of the report from what a comparison found. engine: versions and machine, as they are to stand in the report. */
 export function comparisonFacts(
   findings: Findings,
   config: CompareConfig,

@@ -7,6 +7,7 @@ import { nearest } from "./nearest.js";
 import { lastPartOf, parseOverrides } from "./overrides.js";
 import { keysAt, settingsOf } from "./settings.js";
 
+/** Where values come from, the later ones stronger: defaults, presets, words of the command line. */
 export interface ConfigSources {
   /** What stands below presets, files and settings, and above the schema's own defaults. */
   defaults?: object;

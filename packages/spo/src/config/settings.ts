@@ -1,6 +1,7 @@
 // What a zod schema says about its settings: for help, for overrides from the command line, for "did you mean".
 import type { z } from "zod";
 
+/** One setting of a schema, as help lists it. */
 export interface Setting {
   /** Dotted, e.g. `optimizer.lr`. */
   path: string;

@@ -47,6 +47,7 @@ export interface PairReport {
   faults: { count: number; shown: string[] };
 }
 
+/** Least, middle and largest of a list of numbers, in the unit of what was measured. */
 export interface Spread {
   min: number;
   median: number;

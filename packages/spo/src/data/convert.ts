@@ -5,6 +5,7 @@ import { writeParquetPairs } from "./layouts/write-parquet.js";
 import { faultsOfPair, type Layout, type PairSource, type PreferencePair } from "./preference.js";
 import { type Ballot, withVotes } from "./votes.js";
 
+/** Where pairs are written to, and which of them. */
 export interface ConvertOptions {
   to: Layout;
   /** A file for parquet, a folder for the others. */
@@ -20,6 +21,7 @@ export interface ConvertOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
+/** How many pairs were written, and which not. */
 export interface Converted {
   written: number;
   /** Left out because of a fault, as file, row and reason. The list ends at 50, the count does not. */

@@ -4,6 +4,7 @@ import type { ImageAnswer, ImageTask, Inspection, Pixels } from "./image-worker.
 import type { EncodedImage } from "./preference.js";
 import { workerFile } from "./worker-file.js";
 
+/** One image's answer: what was asked for, or why it does not decode. */
 export type Decoded<T> = { result: T } | { fault: string };
 
 /**

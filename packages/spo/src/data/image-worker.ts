@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 import sharp, { type Sharp } from "sharp";
 
+/** The filter of a resize. */
 export type Kernel = "bicubic" | "bilinear";
 
 export type ImageTask =
@@ -15,6 +16,7 @@ export type ImageTask =
 /** side·side·3 bytes. */
 export type Pixels = Uint8Array;
 
+/** What can be told of an image that decodes; sides in pixels. */
 export interface Inspection {
   width: number;
   height: number;

@@ -4,6 +4,7 @@ import { listedSource } from "./layouts/listed.js";
 import { permutation } from "./order.js";
 import type { PairSource } from "./preference.js";
 
+/** Which images of a prompt are set against each other. */
 export interface PairImagesOptions {
   /** At most so many pairs of a prompt, drawn at random; default all n(n−1)/2. */
   perPrompt?: number;

@@ -6,6 +6,7 @@ import { largeBytes } from "./large-bytes.js";
 import { type EpochOrder, epochOrder, type Place, type Window } from "./order.js";
 import type { PairSet, TrainingPair } from "./pair-set.js";
 
+/** Order, size and preprocessing of the pairs that a training reads. */
 export interface PairLoaderOptions {
   /** Of the order and the mirroring; null: the order of the data, nothing mirrored. */
   seed: number | null;

@@ -11,6 +11,7 @@ import {
   type PreferencePair,
 } from "./preference.js";
 
+/** Which pairs of a set take part. */
 export interface PairSetOptions extends OpenOptions {
   /** Only pairs of this split; default all. */
   split?: string;

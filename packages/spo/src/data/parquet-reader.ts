@@ -5,6 +5,7 @@ import { UserError } from "@spo/torch/files";
 import type { ParquetAnswer, ParquetFile, ParquetRequest, ParquetRows } from "./parquet-worker.js";
 import { workerFile } from "./worker-file.js";
 
+/** Limits of the thread that parses parquet, because a damaged file can make a parser spin. */
 export interface ParquetReaderOptions {
   /** Seconds that one row group may take. */
   seconds?: number;

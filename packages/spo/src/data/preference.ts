@@ -21,12 +21,15 @@ export interface PairFacts {
   kind?: string;
 }
 
+/** A pair with its images, as they are stored. */
 export interface PreferencePair extends PairFacts {
   image0: EncodedImage;
   image1: EncodedImage;
 }
 
+/** The layouts of preference data, by their names on the command line. */
 export const LAYOUTS = ["parquet", "hpd", "jsonl", "csv", "kohya"] as const;
+/** One of `LAYOUTS`. */
 export type Layout = (typeof LAYOUTS)[number];
 
 /** Rows that are read together. */
@@ -51,6 +54,7 @@ export interface PairSource {
 /** What a layout's reader notices beside the pairs: things that are no pair at all. */
 export type Fault = string;
 
+/** Whether neither image is preferred. */
 export const isTie = ({ label0, label1 }: Pick<PairFacts, "label0" | "label1">): boolean => label0 === label1;
 
 /** What is wrong with a pair's labels or prompt; nothing for a pair that nobody has judged but for its prompt. */

@@ -10,6 +10,7 @@ import { withPngText } from "../data/png-text.js";
 import { differingKeys } from "../records/run.js";
 import { type SampleSettings, sampleImages } from "./samples.js";
 
+/** What `drawSet` draws, beside the prompts. */
 export interface DrawSettings extends Omit<SampleSettings, "seed" | "skip"> {
   seeds: readonly number[];
 }

@@ -32,6 +32,7 @@ export interface ImageFigures {
 export const judgeScore = ({ logProb, realism }: Pick<ImageFigures, "logProb" | "realism">): number =>
   logProb + realism;
 
+/** The judges and the choices that `evaluate` measures with. */
 export interface EvaluationTools {
   judge: ArtworkJudge;
   spm: SpmJudge;

@@ -13,6 +13,7 @@ export interface SetScores {
   features?: number[][];
 }
 
+/** How a set is scored, and how the caller hears of it. */
 export interface ScoreSetOptions {
   /** Images at once. */
   batch?: number;

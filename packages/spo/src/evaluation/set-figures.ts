@@ -14,6 +14,7 @@ export interface ScoredImage {
   features?: readonly number[];
 }
 
+/** The mean of one metric over a set with its interval, and what it is beside the base's. */
 export interface MetricFigures extends Estimate {
   /** This set less the base, image by image. */
   difference?: Estimate;
@@ -23,6 +24,7 @@ export interface MetricFigures extends Estimate {
   signTest?: number;
 }
 
+/** What is told of one set of images. */
 export interface SetFigures {
   images: number;
   prompts: number;

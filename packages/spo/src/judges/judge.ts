@@ -30,6 +30,7 @@ export interface StepAwareJudge<Prepared = unknown> {
   score(candidates: Candidates, prepared: Prepared, rows: readonly number[], meter?: WorkMeter): Tensor;
 }
 
+/** The two families of models that are judged. */
 export type Family = "sd15" | "sdxl";
 /** [c, h, w] */
 export type LatentShape = readonly [channels: number, height: number, width: number];

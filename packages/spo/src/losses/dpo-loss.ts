@@ -1,5 +1,6 @@
 import { scope, type Tensor } from "@spo/torch";
 
+/** A Diffusion-DPO loss with its parts, n pairs. */
 export interface DpoLoss {
   loss: Tensor;
   /** [n] one per pair. */

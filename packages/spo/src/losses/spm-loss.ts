@@ -14,6 +14,7 @@ export interface SpmLossInput {
   inverseSum?: Tensor;
 }
 
+/** A loss of the preference model with its parts, n pairs. */
 export interface SpmLoss {
   loss: Tensor;
   /** [n] before weighting; ideal 0. */

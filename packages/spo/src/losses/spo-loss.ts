@@ -13,6 +13,7 @@ export interface PairLogProbs {
   refLose: Tensor;
 }
 
+/** A SPO loss with its parts, n pairs. */
 export interface SpoLoss {
   loss: Tensor;
   /** [n] */
@@ -124,6 +125,7 @@ export function stepLogProbs(x: Tensor, { mean, std }: StepGaussians): Tensor {
   });
 }
 
+/** What a SPO loss is computed from. */
 export interface SpoBatch {
   /** With the graph. */
   policy: Denoiser;

@@ -16,6 +16,7 @@ export interface Phase {
   body: () => void;
 }
 
+/** A job as it is rehearsed: models, what is held all along, and phases. */
 export interface Job {
   models: PlannedModels;
   /** Held from the beginning to the end, bytes. `trained`: of adapters, which are not among the weights. */
@@ -23,6 +24,7 @@ export interface Job {
   phases: Phase[];
 }
 
+/** What one phase takes. */
 export interface PhasePlan {
   name: string;
   runs: number;
@@ -33,6 +35,7 @@ export interface PhasePlan {
   flops: { forward: number; backward: number };
 }
 
+/** Memory and work of a job. */
 export interface Plan {
   /** Bytes. `activations`, gradients among them, are the largest phase's; `peak` is all together, in the phase `peakIn`. */
   memory: Job["memory"] & { activations: number; peak: number; peakIn: string };
@@ -73,6 +76,7 @@ export interface PhaseTime {
   seconds: number;
 }
 
+/** What a job took when its phases were run in earnest. */
 export interface Measurement {
   phases: PhaseTime[];
   /** Of the whole job, by the phases' times and numbers of runs. */

@@ -5,6 +5,7 @@ import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
 
+/** A sampling to be planned; sides in pixels. */
 export interface SamplingSettings {
   images: number;
   /** Images at once. */

@@ -6,6 +6,9 @@ import spmSdxl from "./spm-sdxl.js";
 import spoSd15, { type SpoPreset } from "./spo-sd15.js";
 import spoSdxl from "./spo-sdxl.js";
 
+/** Settings of `spo train dpo` by preset. */
 export const dpoPresets: Readonly<Record<string, DpoPreset>> = { sd15: dpoSd15, sdxl: dpoSdxl };
+/** Settings of `spo train spm` by preset. */
 export const spmPresets: Readonly<Record<string, SpmPreset>> = { sd15: spmSd15, sdxl: spmSdxl };
+/** Settings of `spo train spo` by preset. */
 export const spoPresets: Readonly<Record<string, SpoPreset>> = { sd15: spoSd15, sdxl: spoSdxl };

@@ -12,6 +12,7 @@ const images = (seeds: number[], perPrompt: number) =>
     })
     .prefault({});
 
+/** Settings of `spo compare`. */
 export const CompareConfig = z.strictObject({
   model: z.string().describe("the base: folder in diffusers layout"),
   pairs: z
@@ -75,4 +76,5 @@ export type CompareConfig = z.output<typeof CompareConfig>;
 
 /** The methods that are compared with the base. */
 export const METHODS = ["dpo", "spo"] as const;
+/** One of the two methods that are compared. */
 export type Method = (typeof METHODS)[number];

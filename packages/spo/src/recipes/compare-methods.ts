@@ -27,6 +27,7 @@ import { TrainDpoConfig } from "./train-dpo-config.js";
 import { TrainSpmConfig } from "./train-spm-config.js";
 import { TrainSpoConfig } from "./train-spo-config.js";
 
+/** What `compareMethods` yields on its way. */
 export type ComparisonEvent =
   /** Seconds of training that are done, and images as such. */
   | { type: "progress"; job: string; done: number; total: number; detail?: string }

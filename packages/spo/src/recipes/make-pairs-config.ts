@@ -11,6 +11,7 @@ const Counts = z.strictObject({
   mismatched: z.int().min(0).describe("real artwork over that of another concept, of similar colours"),
 });
 
+/** Settings of `spo data pairs`. */
 export const MakePairsConfig = z.strictObject({
   data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
   model: z.string().describe("diffusers folder of the base"),

@@ -1,6 +1,7 @@
 // Settings of the recipe that trains the small CLIP. No tensor code: help and checks need no engine.
 import { z } from "zod";
 
+/** Settings of `spo pretrain clip`. */
 export const PretrainClipConfig = z.strictObject({
   data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
   half: z

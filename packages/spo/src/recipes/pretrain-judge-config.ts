@@ -1,6 +1,7 @@
 // Settings of the recipe that trains a judge of artwork. No tensor code: help and checks need no engine.
 import { z } from "zod";
 
+/** Settings of `spo pretrain judge`. */
 export const PretrainJudgeConfig = z.strictObject({
   data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
   half: z.union([z.literal(0), z.literal(1)]).describe("which half of the renderings it may see"),

@@ -1,6 +1,7 @@
 // Settings of the recipe that trains the small text-to-image model. No tensor code: help and checks need no engine.
 import { z } from "zod";
 
+/** Settings of `spo pretrain text-to-image`. */
 export const PretrainTextToImageConfig = z.strictObject({
   data: z
     .string()

@@ -1,6 +1,7 @@
 // Settings of the recipe that trains the small VAE. No tensor code: help and checks need no engine.
 import { z } from "zod";
 
+/** Settings of `spo pretrain vae`. */
 export const PretrainVaeConfig = z.strictObject({
   data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
   output: z.string().describe("folder for the trained VAE"),

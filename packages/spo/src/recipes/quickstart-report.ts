@@ -16,6 +16,7 @@ import {
 import { bootstrap, bootstrapMean, mean, winRate } from "../statistics.js";
 import type { QuickstartResult } from "./quickstart.js";
 
+/** The quickstart's report from its result, images included. */
 export async function quickstartReport(result: QuickstartResult): Promise<ReportData> {
   const { options, base, spo, settings, engine } = result;
   const random = settings.spo.judge === "random";

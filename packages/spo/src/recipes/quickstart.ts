@@ -44,6 +44,7 @@ const Settings = z.strictObject({
   }),
 });
 
+/** Where the quickstart reads and writes, and how much it does. */
 export interface QuickstartOptions {
   /** Folder with model/, clip/, judge/, data/, prompts/ and quickstart.json. */
   example: string;
@@ -55,6 +56,7 @@ export interface QuickstartOptions {
   spo?: Record<string, unknown>;
 }
 
+/** How far a stage is. */
 export interface Progress {
   stage: string;
   done: number;
@@ -228,6 +230,7 @@ const ControlResult = z.object({
     }),
   ),
 });
+/** What a control run, all else equal, came to: the file that a report sets beside its own figures. */
 export type ControlResult = z.output<typeof ControlResult>;
 
 function readControl(path: string): ControlResult | undefined {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { engineFacts } from "@spo/torch";
 import { type Event, Run } from "../records/index.js";
 
+/** What a recipe yields: the events of its run folder. */
 export type RecipeEvent = Event;
 
 /** What a recipe is given beside its config. */

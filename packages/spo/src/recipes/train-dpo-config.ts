@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { precisionSettings } from "./precision-config.js";
 
+/** Settings of `spo train dpo`. */
 export const TrainDpoConfig = z.strictObject({
   model: z.string().describe("folder in diffusers layout"),
   pairs: z

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { checkpointingSettings, deviceSettings } from "./precision-config.js";
 
+/** Settings of `spo train spm`. */
 export const TrainSpmConfig = z.strictObject({
   model: z.string().describe("diffusers folder of the base, which stays as it is"),
   init: z

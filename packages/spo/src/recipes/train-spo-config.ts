@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { precisionSettings } from "./precision-config.js";
 
+/** Settings of `spo train spo`. */
 export const TrainSpoConfig = z.strictObject({
   model: z
     .string()

@@ -60,6 +60,7 @@ interface Policy {
   save: (folder: string) => void;
 }
 
+/** What a library's caller may give beside the config. */
 export interface SpoOptions extends RecipeOptions {
   /** A judge of the caller's own, in place of the config's. */
   judge?: StepAwareJudge;

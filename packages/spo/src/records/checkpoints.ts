@@ -9,6 +9,7 @@ const MANIFEST = "manifest.json";
 
 const Manifest = z.object({ step: z.int().min(0), files: z.record(z.string(), z.string()) });
 
+/** A checkpoint of a run, whole or not. */
 export interface Checkpoint {
   step: number;
   /** Absolute. */

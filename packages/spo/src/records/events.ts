@@ -38,6 +38,7 @@ const Metrics = z.record(z.string(), z.number().nullable());
 /** Paths are relative to the run's folder and use `/`. */
 const File = z.string();
 
+/** One line of `events.jsonl`. */
 export const Event = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("start"),

@@ -5,6 +5,7 @@ import { short } from "./numbers.js";
 /** Colours by meaning: the same thing has the same colour in every chart. */
 export type Tone = "base" | "spo" | "third" | "win" | "lose";
 
+/** One point of a chart. */
 export interface Point {
   x: number;
   y: number;
@@ -13,6 +14,7 @@ export interface Point {
   high?: number;
 }
 
+/** One line, row of bars or cloud of points of a chart. */
 export interface Series {
   name: string;
   tone: Tone;
@@ -21,6 +23,7 @@ export interface Series {
   noisy?: boolean;
 }
 
+/** An axis of a chart. */
 export interface Axis {
   label: string;
   /** Without it, from the data. */
@@ -30,6 +33,7 @@ export interface Axis {
   reversed?: boolean;
 }
 
+/** A chart as data; `chart` draws it. */
 export interface Chart {
   title: string;
   /** What there is to see, in a sentence. */

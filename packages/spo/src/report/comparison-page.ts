@@ -26,6 +26,7 @@ const GRID_STYLE = `
 .compared figcaption { font-size: .88rem; font-weight: 600; padding-top: 6px; }
 `;
 
+/** The report of `spo compare` as one self-contained HTML page. */
 export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures): string {
   const { images, prompts, seeds } = facts.counts;
   return html`<!doctype html>

@@ -67,6 +67,7 @@ export interface Strip {
   rows: readonly StripRow[];
 }
 
+/** The candidates of one timestep with what the judge said of them. */
 export interface StripRow {
   timestep: number;
   images: readonly Uint8Array[];
@@ -79,12 +80,14 @@ export interface StripRow {
   next?: number;
 }
 
+/** Charts that belong together, with a heading. */
 export interface ChartGroup {
   title: string;
   about: string;
   charts: readonly Chart[];
 }
 
+/** What one stage spent: seconds by phase, sample passes by kind. */
 export interface StageWork {
   stage: string;
   phases: Readonly<Record<string, { wall: number; cpu: number }>>;

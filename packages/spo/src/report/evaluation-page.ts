@@ -17,6 +17,7 @@ export interface EvaluatedSet {
   drift?: Estimate;
 }
 
+/** All that the page of `spo eval` shows. The first set is what the others are held against. */
 export interface EvaluationData {
   metrics: readonly { name: string; spec: string }[];
   /** The metric whose features distances are measured in. */
@@ -89,6 +90,7 @@ export function evaluationEssence({ metrics, featuresOf, sets }: EvaluationData)
   return lines;
 }
 
+/** The report of `spo eval` as one self-contained HTML page. */
 export function evaluationPage(data: EvaluationData): string {
   const { metrics, featuresOf, sets, pictures, settings } = data;
   const [base] = sets as readonly [EvaluatedSet];

@@ -6,6 +6,7 @@ export type Unit = "share" | "number";
 
 const THIN = "\u202f"; // narrow no-break space
 
+/** A figure as reports write it: a share in percent, else a short number. */
 export function written(value: number, unit: Unit): string {
   return unit === "share" ? `${percent(value)}${THIN}%` : short(value);
 }
@@ -36,6 +37,7 @@ export function short(value: number): string {
 
 const minus = (text: string): string => text.replace("-", "−");
 
+/** Seconds in words, e.g. `7.3 s`, `12 min`, `2 h 5 min`. */
 export function duration(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)}${THIN}s`;
   if (seconds < 100) return `${Math.round(seconds)}${THIN}s`;

@@ -16,6 +16,7 @@ import { duration, short, type Unit, written, writtenInterval } from "./numbers.
 import { PASS_NAMES } from "./pass-names.js";
 import { STYLE } from "./style.js";
 
+/** A training's or the quickstart's report as one self-contained HTML page. */
 export function reportPage(data: ReportData): string {
   return html`<!doctype html>
 <html lang="en">

@@ -35,6 +35,7 @@ export function stripRounds(folder: string): { round: number; file: string }[] {
     .sort((a, b) => a.round - b.round);
 }
 
+/** Reads a strip file of a run. */
 export const readStripFile = (file: string): StripFile => JSON.parse(readFileSync(file, "utf8")) as StripFile;
 
 /** Of each prompt a few comparisons, from the noisiest to the finished image. */

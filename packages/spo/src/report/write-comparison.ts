@@ -8,6 +8,7 @@ import { contactSheet } from "./contact-sheet.js";
 /** Prompts on the sheet that stands beside the page. */
 const SHEET = 16;
 
+/** Paths of the files that `writeComparison` wrote. */
 export interface WrittenComparison {
   html: string;
   /** All figures behind the page. */

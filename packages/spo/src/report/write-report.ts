@@ -7,6 +7,7 @@ import { reportPage } from "./page.js";
 /** Pairs on the sheets that stand beside the report. */
 const SHEET = 48;
 
+/** Paths of the files that `writeReport` wrote. */
 export interface WrittenReport {
   html: string;
   /** `report.json`: the measures and where they are from. */

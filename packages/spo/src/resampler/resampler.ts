@@ -18,6 +18,7 @@ import { type Comparison, compare, type MarginAmong } from "./compare.js";
 import type { Denoiser } from "./denoiser.js";
 import { concatPairs, type StepPairs } from "./pairs.js";
 
+/** Settings of the step-wise resampler, with the paper's letters. Source: Liang et al. 2024, section 3.3; algorithm 4. */
 export interface ResamplerSettings {
   /** N, sampling steps. */
   steps: number;
@@ -83,6 +84,7 @@ export interface CandidateStrip {
   next?: number;
 }
 
+/** What a rollout of B prompts leaves. */
 export interface Rollout {
   /** By comparison, then by step in the segment, then by prompt. */
   pairs: StepPairs;
@@ -92,6 +94,7 @@ export interface Rollout {
   latents: Tensor;
 }
 
+/** What a rollout of B prompts runs on. */
 export interface ResamplerInput<Prepared> {
   denoiser: Denoiser;
   schedule: NoiseSchedule;

@@ -6,6 +6,7 @@ import { decodeRgb } from "../data/pixels.js";
 import { checkedScores } from "./checked-scores.js";
 import type { Reward, RgbImage } from "./reward.js";
 
+/** How scores become labels. */
 export interface LabelOptions {
   /** Score difference at which the better image is preferred with odds of e to 1. PickScore and ImageReward were trained with 1. */
   temperature?: number;

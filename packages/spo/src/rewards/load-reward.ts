@@ -11,6 +11,7 @@ import type { Reward } from "./reward.js";
 import { parseRewardSpec, type RewardSpec } from "./reward-spec.js";
 import { loadSpmReward } from "./spm-reward.js";
 
+/** How a scorer is placed, and what it may borrow. */
 export interface RewardLoadOptions extends PlaceOptions {
   /** For CLIP's text towers where a scorer comes without tokenizer files: that of the model whose images are scored. */
   tokenizer?: ClipTokenizer;

@@ -13,6 +13,7 @@ export const REWARDS = [
   "artwork",
   "on-prompt",
 ] as const;
+/** One of `REWARDS`. */
 export type RewardName = (typeof REWARDS)[number];
 
 /** Files beside the scorer's own that a spec may name. */

@@ -16,6 +16,7 @@ import {
   tensor,
 } from "@spo/torch";
 
+/** A CLIP vision tower's sizes, by the names of its `config.json`. */
 export interface VisionConfig {
   hidden_size: number;
   intermediate_size: number;

@@ -120,6 +120,7 @@ function arrange(parameter: Tensor): void {
 const ordered = (parameter: Tensor, memoryFormat: "contiguous" | "channels_last"): Tensor =>
   scope(() => parameter.detach().contiguous({ memoryFormat }));
 
+/** How weights come into a module. */
 export interface LoadOptions {
   /** Name of the file for messages. */
   source?: string;

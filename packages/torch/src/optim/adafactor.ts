@@ -12,6 +12,7 @@ interface Moments {
   step: Tensor;
 }
 
+/** Settings of Adafactor, with transformers' defaults. */
 export interface AdafactorOptions {
   lr: number;
   /** Decoupled: p ← p·(1 − lr·weightDecay). */

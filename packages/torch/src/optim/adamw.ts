@@ -3,6 +3,7 @@ import { _foreachAdd_, _fusedAdamw_, zeros, zerosLike } from "../ops.gen.js";
 import { keep, scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
 
+/** Settings of AdamW, with PyTorch's defaults. */
 export interface AdamWOptions {
   lr: number;
   betas?: readonly [number, number];

@@ -3,6 +3,7 @@ import { _ampForeachNonFiniteCheckAndUnscale_, full, zeros } from "../ops.gen.js
 import { keep, scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
 
+/** Settings of a `LossScaler`, with PyTorch's defaults. */
 export interface LossScalerOptions {
   /** The first scale. */
   initial?: number;

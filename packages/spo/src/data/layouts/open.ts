@@ -7,6 +7,7 @@ import { openKohya } from "./kohya.js";
 import { openListing } from "./listing.js";
 import { openParquetPairs, type ParquetPairsOptions } from "./parquet.js";
 
+/** How a set of pairs is opened. */
 export interface OpenOptions extends ParquetPairsOptions {
   /** Default: seen from the files' names. */
   layout?: Layout;

@@ -8,6 +8,7 @@ import type { Layout, PairFacts, PreferencePair } from "../preference.js";
 import { splitOfPath } from "../splits.js";
 import { csvLine } from "./csv.js";
 
+/** The layouts that are a folder of images with a list. */
 export type FolderLayout = Exclude<Layout, "parquet">;
 
 /**
