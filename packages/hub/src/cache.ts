@@ -5,7 +5,6 @@
 import {
   copyFileSync,
   existsSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -14,7 +13,7 @@ import {
   symlinkSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { writeFileAtomic } from "@spo/torch/files";
+import { makeFolder, writeFileAtomic } from "@spo/torch/files";
 
 /** The places of one repository. */
 export interface RepoCache {
@@ -77,7 +76,7 @@ export function sizeOf(path: string): number | undefined {
 
 /** Makes a snapshot's file a link to its blob; a copy where the system has no links. */
 export function linkBlob(blob: string, pointer: string): void {
-  mkdirSync(dirname(pointer), { recursive: true });
+  makeFolder(dirname(pointer));
   const made = `${pointer}.${process.pid}.tmp`;
   rmSync(made, { force: true });
   try {

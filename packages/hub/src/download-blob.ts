@@ -4,7 +4,6 @@ import {
   closeSync,
   createReadStream,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   renameSync,
@@ -14,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { downloadFile } from "@huggingface/hub";
-import { asUserError, UserError } from "@spo/torch/files";
+import { asUserError, makeFolder, UserError } from "@spo/torch/files";
 import { sizeOf } from "./cache.js";
 import { reasonOf } from "./faults.js";
 import { HubRefusal, type OnRetry, type Patience, pause } from "./hub-fetch.js";
@@ -48,7 +47,7 @@ export interface BlobSource {
  * the contents come wrong twice, `ENVIRONMENT` when the network gives up.
  */
 export async function downloadBlob(blobs: string, file: RemoteFile, source: BlobSource): Promise<void> {
-  mkdirSync(blobs, { recursive: true });
+  makeFolder(blobs);
   for (let again = false; ; again = true) {
     const part = claimPart(blobs, file);
     checkSpace(blobs, file, sizeOf(part) ?? 0);

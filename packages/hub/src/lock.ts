@@ -1,7 +1,6 @@
 // One process at a time for one blob. Node has no flock, so the lock is a file that names its process and is kept fresh.
 import {
   closeSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -13,6 +12,7 @@ import {
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeFolder } from "@spo/torch/files";
 
 const FRESHEN_MS = 5_000;
 /** A lock from another machine that was not freshened for so long is left over. */
@@ -34,7 +34,7 @@ export async function withLock<T>(
   work: () => Promise<T>,
   { signal, onWait }: { signal?: AbortSignal; onWait?: () => void } = {},
 ): Promise<T> {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   for (let first = true; !take(path); first = false) {
     if (first) onWait?.();
     if (breakStale(path)) continue;

@@ -17,6 +17,7 @@ import {
   asUserError,
   makeFolder,
   renameDurably,
+  requirePlace,
   syncFile,
   UserError,
   writeFileAtomic,
@@ -70,7 +71,7 @@ describe("writeFileAtomic", () => {
         expect(readdirSync(join(folder, "deep", "down"))).toEqual(["x.bin"]);
         writeFileAtomic(path, "old");
       }
-      expect(total).toBeGreaterThanOrEqual(7); // mkdir, open, two writes, sync, rename, and the folder's open and sync
+      expect(total).toBeGreaterThanOrEqual(7); // open, two writes, sync, rename, and the folder's open and sync
     },
   );
 
@@ -148,6 +149,48 @@ describe("makeFolder and renameDurably", () => {
     expect(() => makeFolder(join(folder, "file", "x"))).toThrow(join(folder, "file", "x"));
     expect(() => renameDurably(join(folder, "nowhere"), join(folder, "c"))).toThrow(UserError);
     expect(() => syncFile(join(folder, "nowhere"))).toThrow(UserError);
+  });
+});
+
+// Node's own recursive mkdir never comes back from there.
+test.skipIf(!existsSync("/proc/self"))("where the system makes no folder, it is said at once", () => {
+  expect(() => makeFolder("/proc/no/folder")).toThrow(
+    "/proc/no/folder was not written: no folder can be made there.",
+  );
+  expect(() => writeFileAtomic("/proc/no/folder/x", "x")).toThrow("no folder can be made there");
+});
+
+describe("requirePlace", () => {
+  test("agrees with places that are there or can be made, and makes nothing", () => {
+    requirePlace(folder, "folder");
+    requirePlace(path, "folder");
+    requirePlace(path, "file");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("refuses a file where a folder should be, the other way round, and what lies below a file", () => {
+    const file = join(folder, "file");
+    writeFileSync(file, "");
+    expect(() => requirePlace(file, "folder")).toThrow("a part of its path is a file, not a folder");
+    expect(() => requirePlace(join(file, "x"), "file")).toThrow("a part of its path is a file, not a folder");
+    expect(() => requirePlace(folder, "file")).toThrow(`${folder} was not written: it is a folder.`);
+    requirePlace(file, "file"); // which would be replaced
+  });
+
+  test.each(["EACCES", "EROFS"])("refuses where the system does, with %s", (code) => {
+    const { accessSync } = fs;
+    Object.assign(fs, {
+      accessSync: () => {
+        throw Object.assign(new Error(code), { code, syscall: "access" });
+      },
+    });
+    syncBuiltinESMExports();
+    try {
+      expect(() => requirePlace(path, "folder")).toThrow(UserError);
+    } finally {
+      Object.assign(fs, { accessSync });
+      syncBuiltinESMExports();
+    }
   });
 });
 

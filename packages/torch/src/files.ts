@@ -1,6 +1,8 @@
 // Files that are whole or not there, and errors that a user can mend. No tensor code: `@spo/torch/files` is safe to import anywhere.
 import {
+  accessSync,
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   mkdirSync,
@@ -8,6 +10,7 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -40,7 +43,7 @@ export class UserError extends Error {
 export function writeFileAtomic(path: string, data: string | Uint8Array | Iterable<Uint8Array>): void {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeMissing(dirname(path));
     const file = openSync(temporary, "w");
     try {
       const chunks =
@@ -60,8 +63,7 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
 
 /** Throws a UserError (`RESOURCE`) where a file of so many bytes would not fit: before the first is written, not after gigabytes. */
 export function requireSpace(path: string, bytes: number): void {
-  let folder = dirname(resolve(path));
-  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  const folder = nearestThere(dirname(resolve(path)));
   let free: number;
   try {
     const { bavail, blocks, bsize } = statfsSync(folder);
@@ -92,14 +94,63 @@ export function appendLine(path: string, line: string): void {
   }
 }
 
-/** Makes a folder and those above it. */
+/** Makes a folder and those above it. Throws a UserError (`RESOURCE`) where none can be made. */
 export function makeFolder(path: string): void {
   try {
-    mkdirSync(path, { recursive: true });
+    makeMissing(path);
   } catch (error) {
     throw asUserError(error, path);
   }
 }
+
+/**
+ * Throws a UserError (`RESOURCE`) where no such file or folder can be written: to be asked before work begins. Makes nothing.
+ *
+ * What cannot be seen from outside, such as a disk that fills later, writing will say.
+ */
+export function requirePlace(path: string, kind: "file" | "folder"): void {
+  try {
+    if (kind === "file" && isFolder(path)) throw refusal("EISDIR", path);
+    const there = nearestThere(kind === "file" ? dirname(resolve(path)) : path);
+    refuseNoFolder(there);
+    accessSync(there, constants.W_OK);
+  } catch (error) {
+    throw asUserError(error, path);
+  }
+}
+
+/** One by one: where the system makes no folder and says ENOENT, as in /proc, Node's own recursive mkdir tries for ever. */
+function makeMissing(folder: string): void {
+  const there = nearestThere(folder);
+  refuseNoFolder(there);
+  const missing: string[] = [];
+  for (let at = resolve(folder); at !== there; at = dirname(at)) missing.unshift(at);
+  for (const each of missing) {
+    try {
+      mkdirSync(each);
+    } catch (error) {
+      // Another process may have made it meanwhile.
+      if (!isFolder(each)) throw error;
+    }
+  }
+}
+
+/** The path itself or the nearest above it that is there. */
+function nearestThere(path: string): string {
+  let at = resolve(path);
+  while (!existsSync(at) && at !== dirname(at)) at = dirname(at);
+  return at;
+}
+
+function refuseNoFolder(path: string): void {
+  if (!isFolder(path)) throw refusal("ENOTDIR", path);
+}
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
+/** As the system would put it. */
+const refusal = (code: string, path: string): Error =>
+  Object.assign(new Error(`${code}: ${path}`), { code, syscall: "open" });
 
 /** Gives a file or folder its final name; what has that name already must be a file. Holds through a power cut. */
 export function renameDurably(from: string, to: string): void {
@@ -166,5 +217,8 @@ const WORDS: Record<string, string> = {
   ENOTDIR: "a part of its path is a file, not a folder",
   EEXIST: "a part of its path is a file, not a folder", // what mkdir says of it
   EISDIR: "it is a folder",
+  ENOENT: "no folder can be made there",
+  ENAMETOOLONG: "its name is too long",
+  ELOOP: "a link in its path leads to itself",
   EIO: "the disk reported an error",
 };

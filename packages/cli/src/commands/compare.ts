@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { parseOverrides, resolveConfig, settingsHelp } from "spo/config";
 import { CompareConfig } from "spo/schemas";
@@ -43,6 +44,7 @@ export default function (command: Command): void {
         args: words.length > 0 ? command.args : [DEFAULT, ...command.args],
       });
       if (dryRun) return json ? putJson(config) : put(JSON.stringify(config, null, 2));
+      requirePlace(run, "folder");
       await loadEngine();
       const { runComparison } = await import("../jobs/run-comparison.js");
       await runComparison({

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import type { CommonOptions } from "../program.js";
@@ -69,10 +71,21 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (from: string) => {
+      const options = command.optsWithGlobals<ConvertOptions>();
+      refuseToOverwrite(options.out);
+      requirePlace(options.out, "folder");
       await loadEngine();
       const { convert } = await import("../jobs/convert.js");
-      await convert(from, command.optsWithGlobals<ConvertOptions>());
+      await convert(from, options);
     });
+}
+
+function refuseToOverwrite(out: string): void {
+  if (!existsSync(out)) return;
+  throw new UserError(`${out} is there already.`, {
+    code: "USAGE",
+    hint: "Give another --out, or remove it first.",
+  });
 }
 
 const collect = (text: string, before: string[]): string[] => [...before, text];

@@ -1,4 +1,5 @@
 import type { SamplerName } from "@spo/diffusion";
+import { requirePlace } from "@spo/torch/files";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
@@ -94,9 +95,11 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (models: string[]) => {
+      const options = command.optsWithGlobals<EvalCommandOptions>();
+      requirePlace(options.out, "folder");
       await loadEngine();
       const { evaluateModels } = await import("../jobs/evaluate-models.js");
-      await evaluateModels(models, command.optsWithGlobals<EvalCommandOptions>());
+      await evaluateModels(models, options);
     });
 }
 

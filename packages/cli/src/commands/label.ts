@@ -1,8 +1,9 @@
+import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
 import { loadEngine } from "../engine.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
-import { layoutOption, type SetOptions } from "../options/pair-options.js";
+import { layoutOption, placeOf, type SetOptions } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 
 export type LabelCommandOptions = CommonOptions &
@@ -58,8 +59,11 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (paths: string[]) => {
+      const options = command.optsWithGlobals<LabelCommandOptions>();
+      requirePlace(options.output, placeOf(options.to));
+      if (options.scores !== undefined) requirePlace(options.scores, "file");
       await loadEngine();
       const { label } = await import("../jobs/label-set.js");
-      await label(paths, command.optsWithGlobals<LabelCommandOptions>());
+      await label(paths, options);
     });
 }

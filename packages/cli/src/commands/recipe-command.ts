@@ -1,6 +1,6 @@
 // A command that runs one recipe: options from its schema, presets, files and settings as words.
 import { join } from "node:path";
-import { UserError } from "@spo/torch/files";
+import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { resolveConfig, settingsHelp } from "spo/config";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
@@ -69,6 +69,7 @@ async function start<S extends z.ZodType>(
       hint: `For example --run runs/${kind.split(" ").at(-1)}.`,
     });
   }
+  requirePlace(folder, "folder");
   await loadEngine();
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");

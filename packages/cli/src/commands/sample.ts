@@ -1,4 +1,5 @@
 import type { SamplerName } from "@spo/diffusion";
+import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
@@ -95,9 +96,11 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (prompts: string[]) => {
+      const options = command.optsWithGlobals<SampleCommandOptions>();
+      requirePlace(options.out, "folder"); // what is wrong shows before anything is loaded
       await loadEngine();
       const { sampleToFiles } = await import("../jobs/sample-to-files.js");
-      await sampleToFiles(prompts, command.optsWithGlobals<SampleCommandOptions>());
+      await sampleToFiles(prompts, options);
     });
 }
 

@@ -1,5 +1,5 @@
 // From one layout of a model or a LoRA to another.
-import { existsSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import {
   blankLoraParts,
   disposeAdapter,
@@ -29,12 +29,6 @@ interface Converted {
 /** Throws UserErrors for what is missing, damaged or does not fit; then nothing is left behind. */
 export async function convert(from: string, options: ConvertOptions): Promise<void> {
   const { out, quiet } = options;
-  if (existsSync(out)) {
-    throw new UserError(`${out} is there already.`, {
-      code: "USAGE",
-      hint: "Give another --out, or remove it first.",
-    });
-  }
   const began = performance.now();
   const source = await resolveModel(from, { quiet, variant: options.variant });
   const converted = isLora(source) ? await convertLora(source, options) : await convertModel(source, options);

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { requirePlace, UserError, writeFileAtomic } from "@spo/torch/files";
 import { type QuickstartOptions, type QuickstartResult, quickstart, quickstartReport } from "spo/recipes";
 import { readRun } from "spo/records";
 import { essence, verdict, writeReport } from "spo/report";
@@ -23,6 +23,7 @@ const Call = z.object({ example: z.string(), fast: z.boolean(), spo: z.record(z.
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
   const { fast = false, control = false, example = EXAMPLE, seed } = options;
   const folder = options.out ?? defaultFolder({ fast, control, seed });
+  requirePlace(folder, "folder");
   if (!existsSync(join(example, "quickstart.json")))
     throw new UserError(`${example} is no example folder: it has no quickstart.json.`, { code: "DATA" });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };

@@ -1,4 +1,5 @@
 // What the commands about preference sets share.
+import { requirePlace } from "@spo/torch/files";
 import { Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
 import type { CommonOptions } from "../program.js";
@@ -20,12 +21,17 @@ export interface ConversionOptions extends CommonOptions, SetOptions {
   harden?: boolean;
 }
 
+/** Whether a set in this layout is one file or a folder. */
+export const placeOf = (layout: Layout | "votes"): "file" | "folder" =>
+  layout === "parquet" || layout === "votes" ? "file" : "folder";
+
 /** Reads a set, writes it in another layout, and says what was done. */
 export async function convert(
   paths: readonly string[],
   to: Layout,
   { layout, output, split, votes, skipBroken, harden, json, quiet }: ConversionOptions,
 ): Promise<void> {
+  requirePlace(output, placeOf(to));
   const { Ballot, convertPairs, openPairs, readVotes } = await import("spo/data");
   const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
   const bar = new ProgressBar({ quiet });

@@ -1,5 +1,5 @@
 // Models in the layout of diffusers' and transformers' `save_pretrained`: a folder with config.json and weights.
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
   type Device,
@@ -14,6 +14,7 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from "@spo/torch";
+import { makeFolder } from "@spo/torch/files";
 import { readJson } from "../config.js";
 import { AutoencoderKL, type AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
@@ -219,7 +220,7 @@ export function saveModel(
   model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel,
   { dtype, variant }: { dtype?: DType; variant?: string } = {},
 ): void {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const text = model instanceof CLIPTextModel;
   const className = text
     ? { architectures: [model.constructor.name], model_type: "clip_text_model" }

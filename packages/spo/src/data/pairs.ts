@@ -1,5 +1,3 @@
-import { mkdirSync } from "node:fs";
-import { dirname } from "node:path";
 import { writeFileAtomic } from "@spo/torch";
 import { parquetWriteBuffer } from "hyparquet-writer";
 
@@ -37,6 +35,5 @@ export function writePairs(path: string, rows: readonly PairRow[]): void {
       { name: "kind", data: column("kind"), type: "STRING" },
     ],
   });
-  mkdirSync(dirname(path), { recursive: true });
   writeFileAtomic(path, new Uint8Array(buffer));
 }

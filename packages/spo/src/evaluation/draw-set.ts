@@ -1,9 +1,9 @@
 // A model's images of fixed prompts and seeds, as a folder that can be taken up again and read by others.
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TextToImage } from "@spo/diffusion";
 import { scope } from "@spo/torch";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 import type { ImageOfSet } from "../data/image-set.js";
 import { encodePng, rgbFromPixels } from "../data/pixels.js";
 import { withPngText } from "../data/png-text.js";
@@ -67,7 +67,7 @@ const fileName = (prompt: number, seed: number, image: number): string =>
   `${String(prompt).padStart(4, "0")}-${seed}-${image}.png`;
 
 function claim(folder: string, settings: Readonly<Record<string, unknown>>): void {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const path = join(folder, "settings.json");
   if (!existsSync(path)) {
     writeFileAtomic(path, `${JSON.stringify(settings, null, 2)}\n`);
