@@ -14,8 +14,10 @@ export {
   setThreads,
   trimMemory,
 } from "./modes.js";
+export { inOrder } from "./nn/kernel-order.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
-export { copyWeights, initialize, type LoadOptions, loadWeights, Module, parameter } from "./nn/module.js";
+export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";
+export { parameter } from "./nn/parameter.js";
 export { onMeta } from "./on-meta.js";
 export { openWeights, type WeightsFile } from "./open-weights.js";
 export * from "./ops.gen.js";

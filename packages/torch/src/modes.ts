@@ -22,7 +22,14 @@ function withGradMode<T>(on: boolean, fn: () => T): T {
 
 /** Like `noGrad`, and without version counters: a little faster, but its tensors can never be part of a graph. */
 export function inferenceMode<T>(fn: () => T): T {
-  native.pushInferenceMode(true);
+  return withInferenceMode(true, fn);
+}
+
+/** Runs `fn` as if `inferenceMode` were off: what it makes can be part of a graph. */
+export const outsideInferenceMode = <T>(fn: () => T): T => withInferenceMode(false, fn);
+
+function withInferenceMode<T>(on: boolean, fn: () => T): T {
+  native.pushInferenceMode(on);
   try {
     return fn();
   } finally {

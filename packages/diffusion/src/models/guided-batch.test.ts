@@ -11,6 +11,7 @@ import {
   upsampleNearest2d,
 } from "@spo/torch";
 import { expect, test } from "vitest";
+import { addLora } from "../lora/lora.js";
 import { Upsample2D } from "./resnet.js";
 import { UNet2DConditionModel } from "./unet-2d-condition.js";
 
@@ -91,3 +92,20 @@ test.each([
     expect(apart(gradients(ours), gradients(plain))).toBeLessThan(1e-5);
   },
 );
+
+test("an adapter on the convolution behind a doubling takes part, on maps of every size", () => {
+  const layer = new Upsample2D(6);
+  initialize(layer, generator);
+  const lora = addLora(layer, { rank: 2, targets: ["conv"] }, generator);
+  noGrad(() => {
+    for (const { lora_B } of lora.layers.values()) lora_B.normal_(0, 1, { generator });
+  });
+  for (const size of [4, 8, 16]) {
+    const x = randn([1, 6, size, size], { generator });
+    const apartFromBase = apart(
+      layer.forward(x),
+      lora.without(() => layer.forward(x)),
+    );
+    expect(apartFromBase).toBeGreaterThan(0.1);
+  }
+});

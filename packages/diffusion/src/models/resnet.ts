@@ -2,6 +2,7 @@ import {
   Conv2d,
   convTranspose2d,
   GroupNorm,
+  inOrder,
   keep,
   Linear,
   Module,
@@ -86,11 +87,13 @@ export class Upsample2D extends Module {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
       const [up, across] = size ?? [height * 2, width * 2];
-      const { weight, bias } = this.conv;
+      const { bias } = this.conv;
+      const weight = inOrder(this.conv.weight);
+      const plain = this.conv instanceof Conv2d; // an adapter over it computes more than its weight says
       const exact = up === height * 2 && across === width * 2;
       // By the map alone, not the batch, whose size must not show in the numbers.
       const pays = height * width >= Math.max(LEAST_MAP, weight.shape[0] as number);
-      if (exact && pays && weight.dtype === "float32" && weight.device === "cpu")
+      if (plain && exact && pays && weight.dtype === "float32" && weight.device === "cpu")
         return convTranspose2d(x, doublingKernel(weight), bias, 2, 1);
       return this.conv.forward(upsampleNearest2d(x, [up, across]));
     });

@@ -1,7 +1,9 @@
 import type { Generator } from "../generator.js";
 import { conv2d, embedding, groupNorm, layerNorm, linear } from "../ops.gen.js";
 import type { Tensor } from "../tensor.js";
-import { Module, parameter } from "./module.js";
+import { inOrder } from "./kernel-order.js";
+import { Module } from "./module.js";
+import { parameter } from "./parameter.js";
 
 /** Kaiming-uniform as in torch's `reset_parameters`: weight and bias from U(±1/√fanIn). */
 function resetAffine(weight: Tensor, bias: Tensor | undefined, fanIn: number, generator: Generator): void {
@@ -64,7 +66,7 @@ export class Conv2d extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.bias, this.#stride, this.#padding);
+    return conv2d(x, inOrder(this.weight), this.bias, this.#stride, this.#padding);
   }
 }
 

@@ -2,7 +2,9 @@ import { describe, expect, test } from "vitest";
 import {
   Conv2d,
   copyWeights,
+  type DType,
   Generator,
+  inferenceMode,
   initialize,
   keep,
   LayerNorm,
@@ -12,6 +14,7 @@ import {
   Module,
   ones,
   parameter,
+  randn,
   scope,
   type Tensor,
   tensor,
@@ -143,8 +146,73 @@ describe("loadWeights", () => {
       ["bias", ones([3])],
     ]);
     loadWeights(layer, values, { consume: true });
+    scope(() => void layer.forward(ones([1, 2, 3, 3])));
+    expect(liveTensors() - before).toBe(2);
     layer.arrange_("contiguous").to({ dtype: "bfloat16" });
     expect(liveTensors() - before).toBe(2);
+  });
+
+  describe("of a convolution", () => {
+    const kernel = (): Tensor => randn([3, 2, 3, 3], { generator: new Generator(2) });
+    const loaded = (weight: Tensor, dtype?: DType): Conv2d => {
+      const layer = new Conv2d(2, 3, 3);
+      loadWeights(
+        layer,
+        new Map([
+          ["weight", weight],
+          ["bias", zeros([3])],
+        ]),
+        { dtype },
+      );
+      keep(layer.parameters());
+      return layer;
+    };
+    const isRowMajor = (t: Tensor): boolean => {
+      try {
+        return t.view32().length > 0;
+      } catch {
+        return false;
+      }
+    };
+
+    test("copies nothing before the kernel is used, then computes the same from a copy in channels-last order", () =>
+      scope(() => {
+        const weight = kernel();
+        using layer = loaded(weight);
+        const x = randn([1, 2, 5, 5], { generator: new Generator(3) });
+        expect(isRowMajor(layer.weight)).toBe(true);
+        const before = weight.toNumbers();
+        const y = layer.forward(x).toNumbers();
+        weight.zero_();
+        expect(isRowMajor(layer.weight)).toBe(false);
+        expect(layer.weight.toNumbers()).toEqual(before);
+        expect(layer.forward(x).toNumbers()).toEqual(y);
+      }));
+
+    test("lets a kernel learn that was first used in inference mode", () =>
+      scope(() => {
+        using layer = loaded(kernel());
+        const x = ones([1, 2, 3, 3]);
+        inferenceMode(() => scope(() => void layer.forward(x)));
+        layer.requiresGrad_();
+        layer.forward(x).sum().backward();
+        expect(layer.weight.grad?.toNumbers()).toEqual(new Array(54).fill(1));
+      }));
+
+    test("leaves a kernel in the order that was asked for", () =>
+      scope(() => {
+        using layer = loaded(kernel()).arrange_("contiguous");
+        layer.forward(ones([1, 2, 3, 3]));
+        expect(isRowMajor(layer.weight)).toBe(true);
+      }));
+
+    test("converts a kernel to what a later conversion gives", () =>
+      scope(() => {
+        using at = loaded(kernel(), "bfloat16");
+        using later = loaded(kernel()).to({ dtype: "bfloat16" });
+        expect(at.weight.toNumbers()).toEqual(later.weight.toNumbers());
+        expect(at.weight.dtype).toBe("bfloat16");
+      }));
   });
 
   test("converts floats, and only them, to the dtype that is asked for", () =>

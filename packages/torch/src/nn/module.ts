@@ -2,9 +2,11 @@ import { type Device, type DType, isFloating } from "../dtype.js";
 import { UserError } from "../files.js";
 import type { Generator } from "../generator.js";
 import { noGrad } from "../modes.js";
-import { empty, zeros } from "../ops.gen.js";
-import { keep, scope } from "../scope.js";
-import { Tensor } from "../tensor.js";
+import { zeros } from "../ops.gen.js";
+import { scope } from "../scope.js";
+import { Tensor, type TensorOptions } from "../tensor.js";
+import { reorder, reorderForCpu, reorderLater } from "./kernel-order.js";
+import { replace } from "./parameter.js";
 
 /**
  * Base of layers and models. Public fields that are tensors, modules or arrays of modules are the state dict, in the order of the
@@ -67,15 +69,11 @@ export abstract class Module {
   }
 
   /**
-   * Puts all convolution kernels below into an order, in place: the maps follow it. Shapes and values stay. Loading has put a CPU's into
-   * channels-last order already.
+   * Puts all convolution kernels below into an order, in place: the maps follow it. Shapes and values stay. A CPU's come into channels-last
+   * order without it.
    */
   arrange_(format: "contiguous" | "channels_last"): this {
-    noGrad(() => {
-      for (const parameter of this.parameters()) {
-        if (parameter.ndim === 4) replace(parameter, ordered(parameter, format));
-      }
-    });
+    for (const parameter of this.parameters()) reorder(parameter, format);
     return this;
   }
 
@@ -89,36 +87,10 @@ export abstract class Module {
   }
 }
 
-/** A parameter of the given shape for a module's field: float32, without values until it is loaded or initialised. */
-export function parameter(shape: readonly number[]): Tensor {
-  return keep(empty(shape, { device: "meta" }));
-}
-
 function set(parameter: Tensor, value: Tensor): void {
   replace(parameter, value);
-  arrange(parameter);
+  reorderForCpu(parameter);
 }
-
-/** The parameter's handle is to mean other memory; whether it learns stays. */
-function replace(parameter: Tensor, value: Tensor): void {
-  const learns = parameter.requiresGrad;
-  parameter.assign(value);
-  value.dispose();
-  if (learns) parameter.requiresGrad = true;
-}
-
-/**
- * Puts a CPU's convolution kernel into channels-last order: the maps follow it, and are then convolved and normalised without the blocked
- * copies that the other order costs. Shape and values stay; files hold row-major order all the same.
- */
-function arrange(parameter: Tensor): void {
-  if (parameter.ndim !== 4 || parameter.device !== "cpu") return;
-  replace(parameter, ordered(parameter, "channels_last"));
-}
-
-/** In a scope, since a handle left on the old memory would keep it: a file's pages, say. */
-const ordered = (parameter: Tensor, memoryFormat: "contiguous" | "channels_last"): Tensor =>
-  scope(() => parameter.detach().contiguous({ memoryFormat }));
 
 /** How weights come into a module. */
 export interface LoadOptions {
@@ -133,11 +105,18 @@ export interface LoadOptions {
   consume?: boolean;
 }
 
+/** The same memory where dtype and device fit, else a copy; a kernel's that is converted is at once in the order that a CPU wants. */
+function placed(value: Tensor, { dtype = value.dtype, device = value.device }: TensorOptions): Tensor {
+  return value.ndim === 4 && device === "cpu" && dtype !== value.dtype
+    ? value._toCopy({ dtype, device, memoryFormat: "channels_last" })
+    : value.to({ dtype, device });
+}
+
 /**
  * Gives a module the values of a file. Names and shapes must agree exactly.
  *
  * Tensors are taken over without a copy where dtype and device fit: a mapped file is then read when a weight is first used. A CPU's
- * convolution kernels are copied into channels-last order.
+ * convolution kernels are then copied into channels-last order.
  * Throws a UserError that lists every missing, unknown and misshapen weight.
  */
 export function loadWeights(
@@ -171,9 +150,10 @@ export function loadWeights(
   noGrad(() => {
     for (const [name, parameter] of wanted) {
       const found = weights.get(name) as Tensor;
-      const value = found.to({ device, dtype: isFloating(found.dtype) ? dtype : undefined });
+      const value = placed(found, { device, dtype: isFloating(found.dtype) ? dtype : undefined });
       if (consume) found.dispose();
-      set(parameter, value);
+      replace(parameter, value);
+      reorderLater(parameter);
     }
   });
 }
@@ -195,7 +175,7 @@ export function initialize(
       part.reset?.(generator);
       // After the draws, which fill the memory in its order.
       for (const value of Object.values(part)) {
-        if (value instanceof Tensor) arrange(value);
+        if (value instanceof Tensor) reorderForCpu(value);
       }
     }
   });

@@ -2,10 +2,12 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   AdamW,
+  Conv2d,
   clipGradNorm,
   Generator,
   keep,
   liveTensors,
+  loadWeights,
   ones,
   randn,
   scope,
@@ -184,3 +186,19 @@ describe("clipGradNorm", () => {
       expect(clipGradNorm([zeros([1])], 1)).toBe(0);
     }));
 });
+
+test("AdamW's moments of a loaded kernel are the same whether it was used before", () =>
+  scope(() => {
+    const momentsOf = (usedBefore: boolean): number[][] => {
+      const layer = new Conv2d(2, 3, 3, { bias: false });
+      loadWeights(layer, new Map([["weight", randn([3, 2, 3, 3], { generator: new Generator(1) })]]));
+      const x = randn([1, 2, 4, 4], { generator: new Generator(2) });
+      if (usedBefore) layer.forward(x);
+      layer.requiresGrad_();
+      const optimizer = new AdamW(layer.parameters(), { lr: 0.1 });
+      layer.forward(x).square().mean().backward();
+      optimizer.step();
+      return [...optimizer.state().values(), layer.weight].map((t) => t.toNumbers());
+    };
+    expect(momentsOf(false)).toEqual(momentsOf(true));
+  }));

@@ -1,4 +1,5 @@
 import { noGrad } from "../modes.js";
+import { inOrder } from "../nn/kernel-order.js";
 import { _foreachAdd_, _fusedAdamw_, zeros, zerosLike } from "../ops.gen.js";
 import { keep, scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
@@ -34,6 +35,8 @@ export class AdamW {
     this.lr = lr;
     this.#parameters = parameters;
     this.#options = { betas, eps, weightDecay };
+    // The kernel goes through parameter, gradient and moments by their places in memory, so that all must be in one order.
+    for (const p of parameters) inOrder(p);
     this.#means = parameters.map((p) => keep(noGrad(() => zerosLike(p))));
     this.#squares = parameters.map((p) => keep(noGrad(() => zerosLike(p))));
     this.#steps = parameters.map(({ device }) => keep(zeros([], { device })));

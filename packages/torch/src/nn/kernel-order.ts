@@ -1,0 +1,42 @@
+// The order of a convolution's kernel in memory. Shape and values are the same in both; files hold row-major order.
+//
+// A CPU convolves maps and kernels in channels-last order without the blocked copies that the other order costs. A kernel that a file brings
+// is copied into it when it is first used, not when it is loaded: copying 2 GB, and being given fresh memory for them, takes most of a second.
+import { noGrad, outsideInferenceMode } from "../modes.js";
+import { scope } from "../scope.js";
+import type { Tensor } from "../tensor.js";
+import { replace } from "./parameter.js";
+
+/** Parameters that still lie as their file has them. */
+const untouched = new WeakSet<Tensor>();
+
+/** Puts a convolution kernel into an order, in place. What is no kernel stays as it is. */
+export function reorder(parameter: Tensor, memoryFormat: "contiguous" | "channels_last"): void {
+  if (parameter.ndim !== 4) return;
+  untouched.delete(parameter);
+  // In a scope, since a handle left on the old memory would keep it: a file's pages, say. A first use may be in inference mode, the next not.
+  outsideInferenceMode(() =>
+    noGrad(() =>
+      replace(
+        parameter,
+        scope(() => parameter.detach().contiguous({ memoryFormat })),
+      ),
+    ),
+  );
+}
+
+/** Puts a CPU's kernel into channels-last order. */
+export function reorderForCpu(parameter: Tensor): void {
+  if (parameter.ndim === 4 && parameter.device === "cpu") reorder(parameter, "channels_last");
+}
+
+/** The same, but when the kernel is first asked for by {@link inOrder}. */
+export function reorderLater(parameter: Tensor): void {
+  if (parameter.ndim === 4 && parameter.device === "cpu") untouched.add(parameter);
+}
+
+/** A parameter to compute with. Whoever reads a kernel's memory, and does not only copy its values, asks for it here. */
+export function inOrder(parameter: Tensor): Tensor {
+  if (untouched.has(parameter)) reorderForCpu(parameter);
+  return parameter;
+}
