@@ -2,10 +2,11 @@ import type { SamplerName } from "@spo/diffusion";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
+import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
-export interface EvalCommandOptions extends CommonOptions {
+export interface EvalCommandOptions extends CommonOptions, BatchOptions {
   metrics: string[];
   prompts?: string;
   features?: string;
@@ -21,7 +22,6 @@ export interface EvalCommandOptions extends CommonOptions {
   height?: number;
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
-  batch: number;
   scoreBatch: number;
   threads?: number;
 }
@@ -70,7 +70,8 @@ export default function (command: Command): void {
         .default("float32"),
     )
     .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
-    .option("--batch <number>", "images drawn at once; they do not depend on it", positive, 4)
+    .option("--batch <number>", "images drawn at once, where not each is computed by itself", positive, 4)
+    .addOption(batchInvariantOption())
     .option("--score-batch <number>", "images scored at once", positive, 8)
     .option("--threads <number>", "threads within one operation", positive)
     .addHelpText(

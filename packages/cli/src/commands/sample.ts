@@ -2,10 +2,11 @@ import type { SamplerName } from "@spo/diffusion";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
+import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
-export interface SampleCommandOptions extends CommonOptions {
+export interface SampleCommandOptions extends CommonOptions, BatchOptions {
   model: string;
   configs?: string;
   from?: string;
@@ -24,7 +25,6 @@ export interface SampleCommandOptions extends CommonOptions {
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
   threads?: number;
-  batch: number;
   vaeTiling: "on" | "off" | "auto";
   vaeSlicing?: boolean;
 }
@@ -69,7 +69,8 @@ export default function (command: Command): void {
     )
     .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
     .option("--threads <number>", "threads within one operation", positive)
-    .option("--batch <number>", "images at once; the images do not depend on it", positive, 4)
+    .option("--batch <number>", "images at once, where not each is computed by itself", positive, 4)
+    .addOption(batchInvariantOption())
     .addOption(
       new Option(
         "--vae-tiling <when>",
@@ -80,7 +81,7 @@ export default function (command: Command): void {
     )
     .option(
       "--vae-slicing",
-      "decode one image at a time: less memory, the same pixels; always so beyond 1024×1024",
+      "decode images that share a batch one at a time: less memory; always so beyond 1024×1024",
     )
     .addHelpText(
       "after",

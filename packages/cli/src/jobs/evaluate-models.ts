@@ -19,6 +19,7 @@ import {
 import { type EvaluationData, evaluationEssence, evaluationPage, warningsOf } from "spo/report";
 import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
 import type { EvalCommandOptions } from "../commands/eval.js";
+import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveReward } from "../options/resolve-reward.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -193,11 +194,12 @@ async function draw(
   options: EvalCommandOptions,
   { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
 ): Promise<ImageOfSet[]> {
-  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, sampler, negative, dtype, batch } = options;
+  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, sampler, negative, dtype, device } = options;
   const pipe = loadSource(source, options);
   const folder = join(options.out, "images", source.name.replace(/[^\w.+-]+/g, "-"));
   const settings = {
-    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler, batch },
+    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler },
+    batch: imagesAtOnce(options, device),
     latentSize: latentSizeOf(pipe, options),
     negativePrompt: negative === "" ? undefined : negative,
   };
@@ -207,7 +209,7 @@ async function draw(
     loras: source.loras,
     dtype,
     // Another device rounds otherwise. Folders from before there was a choice are the CPU's.
-    device: options.device === "cpu" ? undefined : options.device,
+    device: device === "cpu" ? undefined : device,
     weights: fingerprint(files.filter((file) => existsSync(file))),
   };
   const drawing = drawSet(pipe, prompts, settings, folder, about);

@@ -16,6 +16,7 @@ import sharp from "sharp";
 import { withPngText } from "spo/data";
 import { contactSheet } from "spo/report";
 import type { SampleCommandOptions } from "../commands/sample.js";
+import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "../options/prompt-line.js";
 import { resolveModel } from "../options/resolve-model.js";
@@ -55,7 +56,7 @@ export async function sampleToFiles(
   let number = nextNumber(options.out);
   let done = 0;
   const rate = (): number => (1000 * done) / (performance.now() - began);
-  for (const batch of batchesOf(images, options.batch)) {
+  for (const batch of batchesOf(images, imagesAtOnce(options, device))) {
     const [first] = batch as [ImageParameters];
     const pixels = sampleBatch(pipe, batch, options, () => {
       done += batch.length;

@@ -7,7 +7,7 @@ import type { TextToImage } from "./text-to-image.js";
 /** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1: no guidance. */
 export interface SampleOptions {
   prompts: readonly string[];
-  /** One for each prompt: an image is the same whatever else is in its batch. */
+  /** One for each prompt: an image's noise is the same whatever else is in its batch, and the image but for rounding. Alone it has the same bits. */
   generators: readonly Generator[];
   /** Size of the latents. Default: the UNet's sample_size. */
   latentSize?: readonly [height: number, width: number];

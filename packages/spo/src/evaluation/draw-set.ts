@@ -28,7 +28,7 @@ export async function* drawSet(
   folder: string,
   about: Readonly<Record<string, unknown>> = {},
 ): AsyncGenerator<number, ImageOfSet[]> {
-  const { batch: _, ...kept } = settings; // images do not depend on it
+  const { batch: _, ...kept } = settings; // images depend on it by rounding at most
   claim(folder, { ...about, prompts, seeds, ...kept });
   const places = seeds.flatMap((seed) =>
     prompts.flatMap((prompt, p) =>

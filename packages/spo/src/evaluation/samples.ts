@@ -14,7 +14,7 @@ export interface SampleSettings {
   /** Default: the UNet's sample_size. */
   latentSize?: readonly [height: number, width: number];
   negativePrompt?: string;
-  /** Images of one UNet batch. */
+  /** Images of one UNet batch. An image that shares a batch is that made alone but for rounding. */
   batch?: number;
   /** Images that are not wanted: prompt by its place, image by its number. */
   skip?: (prompt: number, image: number) => boolean;
