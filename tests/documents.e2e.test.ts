@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors, readSafetensors, writeSafetensors } from "@spo/torch";
 import sharp from "sharp";
@@ -277,31 +277,4 @@ describe("the pages on images and layouts", () => {
     expect(existsSync(at("pages", "sd15-spo.safetensors"))).toBe(true);
     expect(existsSync(at("pages", "samples", "spo", "00000-0.png"))).toBe(true);
   });
-});
-
-test("every link of the documents to a file of the repository leads to one", () => {
-  const documents = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "docs/architecture.md",
-    "docs/evaluation.md",
-    "docs/tutorial-own-model.md",
-    "docs/hub.md",
-    "docs/library.md",
-    "docs/own-judge.md",
-    "docs/spo.md",
-    "docs/tutorial-sdxl.md",
-    "docs/tutorial-spo-sd15.md",
-    "docs/sample.md",
-    "docs/convert.md",
-    "docs/lora-in-comfyui-and-diffusers.md",
-    "packages/spo/README.md",
-  ];
-  const broken = documents.flatMap((path) =>
-    [...text(path).matchAll(/\[[^\]]*\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)/g)]
-      .map(([, target]) => target as string)
-      .filter((target) => !existsSync(join(root, dirname(path), target)))
-      .map((target) => `${path}: ${target}`),
-  );
-  expect(broken).toEqual([]);
 });
