@@ -17,7 +17,6 @@ export default function (command: Command): void {
     schema: MakePairsConfig,
     output: "pairs.parquet",
     load: async () => (await import("spo/recipes")).makePairs,
-    example:
-      "--data artwork.parquet --model ./base --labeller ./judge --trainPrompts train.txt --testPrompts held-out.txt --run runs/pairs",
+    example: "examples/emoji/recipes/pairs.json --output runs/pairs/pairs.parquet --run runs/pairs",
   });
 }

@@ -42,6 +42,6 @@ export default function (command: Command): void {
     schema: PretrainJudgeConfig,
     output: "judge",
     load: async () => (await import("spo/recipes")).pretrainJudge,
-    example: `${ARTWORK} --model runs/base/model --run runs/judge`,
+    example: "examples/emoji/recipes/judge.json --output runs/judge/judge --run runs/judge",
   });
 }

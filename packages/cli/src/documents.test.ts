@@ -1,0 +1,131 @@
+// The commands that documents and help show are read by the real command line: every option, setting and argument there is.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { parseOverrides } from "spo/config";
+import {
+  CompareConfig,
+  MakePairsConfig,
+  PretrainClipConfig,
+  PretrainJudgeConfig,
+  PretrainTextToImageConfig,
+  PretrainVaeConfig,
+  TrainDpoConfig,
+  TrainSpmConfig,
+  TrainSpoConfig,
+} from "spo/schemas";
+import { describe, expect, test } from "vitest";
+import type { z } from "zod";
+import { buildProgram } from "./program.js";
+
+const root = fileURLToPath(new URL("../../..", import.meta.url));
+
+/** Whose words are settings. */
+const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
+  "train spm": TrainSpmConfig,
+  "train spo": TrainSpoConfig,
+  "train dpo": TrainDpoConfig,
+  "plan spm": TrainSpmConfig,
+  "plan spo": TrainSpoConfig,
+  "plan dpo": TrainDpoConfig,
+  "data pairs": MakePairsConfig,
+  "pretrain vae": PretrainVaeConfig,
+  "pretrain text-to-image": PretrainTextToImageConfig,
+  "pretrain clip": PretrainClipConfig,
+  "pretrain judge": PretrainJudgeConfig,
+  compare: CompareConfig,
+};
+
+/** The words of a shell's command, quotes taken off; ends at a comment, a pipe or a redirection. */
+function shellWords(line: string): string[] {
+  const words: string[] = [];
+  for (const [word] of line.matchAll(/"[^"]*"|'[^']*'|[#|>;][^\n]*|(?:[^\s"'|>;]|(?<=\S)#)+/g)) {
+    if (/^[#|>;]/.test(word)) break;
+    words.push(word.replace(/^(["'])(.*)\1$/, "$2"));
+  }
+  return words;
+}
+
+/** The calls of `spo` in a text of shell lines. */
+function callsIn(text: string): string[][] {
+  return text
+    .replace(/\\\n\s*/g, " ")
+    .replaceAll("npm run spo -- ", "spo ")
+    .replaceAll(/npm run quickstart(?: --(?= ))?/g, "spo quickstart")
+    .split("\n")
+    .flatMap((line) => /(?:^|\|)\s*(spo [a-z]+(?: .*)?)$/.exec(line)?.[1] ?? [])
+    .map((line) => shellWords(line).slice(1));
+}
+
+/** Reads a call as the command line would, and does nothing. */
+async function read(words: readonly string[]): Promise<void> {
+  const program = await buildProgram(words);
+  let command: Command = program;
+  for (const word of words) command = command.commands.find((each) => each.name() === word) ?? command;
+  let rest: string[] = [];
+  command.action(() => {
+    rest = command.args;
+  });
+  await program.parseAsync(words, { from: "user" });
+  const outer = command.parent === program ? [] : [command.parent?.name()];
+  const schema = SCHEMAS[[...outer, command.name()].join(" ")];
+  if (schema) parseOverrides(schema, rest);
+}
+
+async function faultsOf(calls: readonly (readonly string[])[]): Promise<string[]> {
+  const faults: string[] = [];
+  for (const words of calls) {
+    await read(words).catch((error: Error) => faults.push(`spo ${words.join(" ")}: ${error.message}`));
+  }
+  return faults;
+}
+
+/** Markdown of the root and of `docs`, and the README of each package and example. */
+const documents = [
+  ...readdirSync(root),
+  ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`),
+  ...["packages", "examples"].flatMap((folder) =>
+    readdirSync(join(root, folder)).map((name) => `${folder}/${name}/README.md`),
+  ),
+].filter((path) => path.endsWith(".md") && existsSync(join(root, path)));
+
+describe("every call of spo", () => {
+  test.each(documents)("in %s is one that the command line takes", async (path) => {
+    const blocks = [...readFileSync(join(root, path), "utf8").matchAll(/^```(?:sh|)\n([\s\S]*?)^```/gm)];
+    expect(await faultsOf(blocks.flatMap(([, block]) => callsIn(block as string)))).toEqual([]);
+  });
+
+  test("in a help is one that the command line takes", async () => {
+    const names = (await buildProgram([])).commands.map((command) => command.name());
+    const texts: string[] = [];
+    const collect = (command: Command): void => {
+      command.configureOutput({ writeOut: (text) => texts.push(text) }).outputHelp();
+      for (const inner of command.commands) collect(inner);
+    };
+    for (const name of names)
+      collect((await buildProgram([name])).commands.find((each) => each.name() === name) as Command);
+    const calls = callsIn(texts.join("\n"));
+    expect(calls.length).toBeGreaterThan(40); // each command has at least one
+    expect(await faultsOf(calls)).toEqual([]);
+  });
+
+  test("that is wrong is found", async () => {
+    const wrong = callsIn(
+      [
+        'spo sample "a # b" --model ./sd15 --sede 3 # a comment',
+        "spo train spo sd15 --thresold 0.3 --run runs/x",
+        "spo sample one --model a --sampler heun",
+        "echo x | spo convert a",
+        'spo sample "a # b" --model ./sd15 > out.txt',
+      ].join("\n"),
+    );
+    expect(wrong).toHaveLength(5);
+    expect(await faultsOf(wrong)).toEqual([
+      expect.stringContaining("--sede"),
+      expect.stringContaining("did you mean threshold?"),
+      expect.stringContaining("'heun' is invalid"),
+      expect.stringContaining("--out"),
+    ]);
+  });
+});
