@@ -7,7 +7,7 @@ import { loadEngine } from "../engine.js";
 import { comparePresets } from "../options/compare-presets.js";
 import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
-import { put, putJson } from "../terminal/terminal.js";
+import { helpWidth, put, putJson } from "../terminal/terminal.js";
 
 /** What is compared when nothing is said. */
 const DEFAULT = "emoji";
@@ -28,7 +28,7 @@ export default function (command: Command): void {
       [
         "",
         "Settings (as `--seconds 900` or `seconds=900`):",
-        settingsHelp(CompareConfig),
+        settingsHelp(CompareConfig, { width: helpWidth() }),
         "",
         "Examples:",
         "  spo compare",

@@ -33,11 +33,13 @@ export default function (command: Command): void {
         "default: a model becomes one file where --out ends in .safetensors, else a folder; a LoRA becomes kohya's",
       ).choices(["diffusers", "single-file", "kohya", "peft"]),
     )
-    .option(
-      "--lora <file[:weight]>",
-      "an adapter to merge into the model, and its strength; may be given several times",
-      collect,
-      [],
+    .addOption(
+      new Option(
+        "--lora <file[:weight]>",
+        "an adapter to merge into the model, and its strength; may be given several times",
+      )
+        .argParser(collect)
+        .default([], "none"),
     )
     .addOption(
       new Option("--dtype <type>", "of what is written; default: as it is").choices([

@@ -35,11 +35,13 @@ export default function (command: Command): void {
       "<models...>",
       "what to evaluate; the others are compared with the first. A model (folder, file, run of train spo or train dpo, org/name[@revision]) with `,lora=FILE[:WEIGHT]` and `,name=TEXT` behind it, or images:PATH",
     )
-    .requiredOption(
-      "--metrics <list>",
-      "NAME:PATH with commas between, or a module of your own (.js, .mjs, .ts); may be given several times",
-      collect,
-      [],
+    .addOption(
+      new Option(
+        "--metrics <list>",
+        "NAME:PATH with commas between, or a module of your own (.js, .mjs, .ts); may be given several times",
+      )
+        .argParser(collect)
+        .default([], "none: there must be one"),
     )
     .option("--prompts <file>", "one a line; not needed where there are only images")
     .option(
@@ -51,11 +53,11 @@ export default function (command: Command): void {
       "where images, figures and report go; called again, it goes on with what is there",
       "evaluation",
     )
-    .option("--seeds <list>", "with commas between", seeds, [0, 1, 2])
+    .option("--seeds <list>", "of the noise, with commas between", seeds, [0, 1, 2])
     .option("--per-prompt <number>", "images of each prompt and seed", positive, 1)
     .option("--steps <number>", "sampling steps", positive, 20)
     .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
-    .option("--negative <text>", "what the images should not show", "")
+    .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .addOption(
       new Option("--sampler <name>", "the same for all models")
         .choices(["ddim", "euler", "euler-ancestral", "dpmpp-2m", "pndm"])

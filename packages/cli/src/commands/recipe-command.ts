@@ -8,7 +8,7 @@ import type { z } from "zod";
 import { loadEngine } from "../engine.js";
 import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
-import { put, putJson } from "../terminal/terminal.js";
+import { helpWidth, put, putJson } from "../terminal/terminal.js";
 
 export interface RecipeDescription<S extends z.ZodType> {
   kind: string;
@@ -39,7 +39,7 @@ export function recipeCommand<S extends z.ZodType>(command: Command, recipe: Rec
       [
         "",
         "Settings (as `--optimizer.lr 3e-5` or `optimizer.lr=3e-5`):",
-        settingsHelp(recipe.schema),
+        settingsHelp(recipe.schema, { width: helpWidth() }),
         "",
         "Examples:",
         `  spo ${recipe.kind} ${recipe.example}`,

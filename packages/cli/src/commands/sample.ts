@@ -46,7 +46,7 @@ export default function (command: Command): void {
     .option("--seed <number>", "of the first image of each prompt; the next ones count on", wholeNumber, 0)
     .option("--count <number>", "images of each prompt", positive, 1)
     .option("--grid", "one more image that shows all")
-    .option("--negative <text>", "what the images should not show", "")
+    .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .option("--width <pixels>", "default: the model's size", positive)
     .option("--height <pixels>", "default: the model's size", positive)
     .option("--steps <number>", "sampling steps", positive, 20)
@@ -61,7 +61,11 @@ export default function (command: Command): void {
       ]),
     )
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)
-    .option("--lora <file[:weight]>", "an adapter and its strength; may be given several times", collect, [])
+    .addOption(
+      new Option("--lora <file[:weight]>", "an adapter and its strength; may be given several times")
+        .argParser(collect)
+        .default([], "none"),
+    )
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
         .choices(["float32", "bfloat16", "float16"])

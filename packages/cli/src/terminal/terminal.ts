@@ -24,6 +24,9 @@ export function painter(
 
 export const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
+/** Columns of a help: those of the terminal, as far as lines are still read easily. */
+export const helpWidth = (): number => Math.min(120, process.stdout.columns ?? 80);
+
 /** One line of data. */
 export const put = (text: string): void => void process.stdout.write(`${text}\n`);
 export const putJson = (value: unknown): void => put(JSON.stringify(value));

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { settingsOf } from "./settings.js";
 
 /** The settings of a schema as lines of help: flag, what it is, its default. */
-export function settingsHelp(schema: z.ZodType, { width = 100 } = {}): string {
+export function settingsHelp(schema: z.ZodType, { width = 80 } = {}): string {
   const rows = settingsOf(schema).map(({ path, type, description, required, default: fallback }) => {
     const note = required ? "(required)" : fallback === undefined ? "" : `(${shown(fallback)})`;
     return { flag: `--${path} <${type}>`, text: [description, note].filter(Boolean).join(" ") };
