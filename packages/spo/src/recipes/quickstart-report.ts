@@ -146,14 +146,17 @@ async function imagePairs(
   const places = base.map(({ prompt, seed }, i) => {
     const rank = seen.get(prompt) ?? 0;
     seen.set(prompt, rank + 1);
-    return { i, prompt, seed, rank };
+    const alike = base.filter((other) => other.prompt === prompt && other.seed === seed);
+    const image = alike.length > 1 ? alike.indexOf(base[i] as ImageFigures) + 1 : undefined;
+    return { i, prompt, seed, rank, image };
   });
   places.sort((a, b) => a.rank - b.rank || a.i - b.i);
   const png = ({ rgb, side }: ImageFigures): Promise<Uint8Array> => encodePng(rgb, side, side);
   return Promise.all(
-    places.map(async ({ i, prompt, seed }) => ({
+    places.map(async ({ i, prompt, seed, image }) => ({
       prompt,
       seed,
+      image,
       base: await png(base[i] as ImageFigures),
       spo: await png(spo[i] as ImageFigures),
     })),

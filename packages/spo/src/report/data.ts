@@ -49,6 +49,8 @@ export interface Measure {
 export interface ImagePair {
   prompt: string;
   seed: number;
+  /** Which image of the prompt and seed, from 1; absent where there is but one. */
+  image?: number;
   base: Uint8Array;
   spo: Uint8Array;
 }

@@ -100,9 +100,10 @@ function pictures({ pairs, pairsAbout = NOT_TRAINED }: ReportData): Html | undef
 }
 
 function pairFigure(pair: ImagePair): Html {
+  const noise = `seed ${pair.seed}${pair.image === undefined ? "" : `, image ${pair.image}`}`;
   const side = (which: "base" | "spo", label: string): Html =>
-    html`<div class="side ${which}"><img src="${dataUrl(pair[which])}" alt="${`${label}: ${pair.prompt}, seed ${pair.seed}`}"><span>${label}</span></div>`;
-  return html`<figure class="pair card${swapped(pair) && " swap"}" tabindex="0"><div class="sides">${side("base", "base")}${side("spo", "SPO")}</div><figcaption>${pair.prompt}<span>seed ${pair.seed}</span></figcaption></figure>`;
+    html`<div class="side ${which}"><img src="${dataUrl(pair[which])}" alt="${`${label}: ${pair.prompt}, ${noise}`}"><span>${label}</span></div>`;
+  return html`<figure class="pair card${swapped(pair) && " swap"}" tabindex="0"><div class="sides">${side("base", "base")}${side("spo", "SPO")}</div><figcaption>${pair.prompt}<span>${noise}</span></figcaption></figure>`;
 }
 
 /** A coin for the blind test that falls alike each time: FNV-1a of prompt and seed. */
