@@ -39,7 +39,8 @@ const steps = [
   ["types of scripts", command(binary("tsc"), ["-p", "scripts"])],
   ["layering", faultless(layeringFaults)],
   ["docstrings", faultless(docstringFaults)],
-  ["generated files", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
+  ["generated operators", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
+  ["page of settings", command(process.execPath, [join(root, "scripts/gen-configuration.mjs"), "--check"])],
   ["tables in README", command(process.execPath, [join(root, "scripts/results-table.mjs"), "--check"])],
   ["fast tests", command(binary("vitest"), ["run", "--project", "fast"])],
 ];

@@ -190,6 +190,31 @@ test("help shows each setting with type, words and default", () => {
   ).toEqual(["model"]);
 });
 
+test("a setting tells its range, and the default that its object has when nothing is said", () => {
+  const counts = z.strictObject({ real: z.int().min(0), drawn: z.int().positive() });
+  const schema = z.strictObject({
+    train: counts.prefault({ real: 5, drawn: 7 }),
+    test: counts,
+    share: z.number().min(0).max(1),
+    seed: z.int(),
+  });
+  expect(
+    settingsOf(schema).map(({ path, range, required, default: fallback }) => [
+      path,
+      range,
+      required,
+      fallback,
+    ]),
+  ).toEqual([
+    ["train.real", "≥ 0", false, 5],
+    ["train.drawn", "> 0", false, 7],
+    ["test.real", "≥ 0", true, undefined],
+    ["test.drawn", "> 0", true, undefined],
+    ["share", "0 to 1", true, undefined],
+    ["seed", undefined, true, undefined],
+  ]);
+});
+
 test("edit distance counts letters and is symmetric", () => {
   expect(editDistance("treshold", "threshold")).toBe(1);
   expect(editDistance("lr", "rl")).toBe(1);

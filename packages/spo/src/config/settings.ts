@@ -7,6 +7,8 @@ export interface Setting {
   path: string;
   /** In words for help: `int`, `number`, `text`, `yes|no`, `a|b|c`, `list of int`. */
   type: string;
+  /** Bounds of a number in words, e.g. `≥ 2`, `0 to 1`. */
+  range?: string;
   kind: "number" | "boolean" | "string" | "list" | "other";
   description?: string;
   required: boolean;
@@ -25,7 +27,7 @@ interface Def {
   options?: z.ZodType[];
   defaultValue?: unknown;
   format?: string;
-  checks?: { _zod: { def: { format?: string } } }[];
+  checks?: { _zod: { def: { format?: string; check?: string; value?: unknown; inclusive?: boolean } } }[];
 }
 
 const defOf = (schema: z.ZodType): Def => schema.def as unknown as Def;
@@ -36,8 +38,12 @@ export function settingsOf(schema: z.ZodType, prefix = ""): Setting[] {
   return Object.entries(shapeOf(inner) ?? {}).flatMap(([key, member]) => {
     const path = prefix ? `${prefix}.${key}` : key;
     const { inner: value, description, required, fallback } = unwrap(member);
-    if (shapeOf(value)) return settingsOf(value, path);
-    return [{ path, ...typeOf(value), description, required, default: fallback }];
+    if (!shapeOf(value)) return [{ path, ...typeOf(value), description, required, default: fallback }];
+    const given = (fallback ?? {}) as Record<string, unknown>; // what the object has when nothing is said
+    return settingsOf(value, path).map((setting) => {
+      const own = given[setting.path.slice(path.length + 1)];
+      return own === undefined ? setting : { ...setting, required: false, default: own };
+    });
   });
 }
 
@@ -79,14 +85,14 @@ function unwrap(schema: z.ZodType): {
   }
 }
 
-function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind"> {
+function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind" | "range"> {
   const def = defOf(schema);
   switch (def.type) {
     case "number": {
       const whole = [def.format, ...(def.checks ?? []).map(({ _zod }) => _zod.def.format)].some((format) =>
         format?.includes("int"),
       );
-      return { type: whole ? "int" : "number", kind: "number" };
+      return { type: whole ? "int" : "number", kind: "number", range: rangeOf(schema) };
     }
     case "boolean":
       return { type: "yes|no", kind: "boolean" };
@@ -110,4 +116,19 @@ function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind"> {
     default:
       return { type: "JSON", kind: "other" };
   }
+}
+
+function rangeOf(schema: z.ZodType): string | undefined {
+  const checks = (defOf(schema).checks ?? []).map(({ _zod }) => _zod.def);
+  const least = checks.find(({ check }) => check === "greater_than");
+  const most = checks.find(({ check }) => check === "less_than");
+  if (least?.inclusive && most?.inclusive) return `${least.value} to ${most.value}`;
+  return (
+    [
+      least && `${least.inclusive ? "≥" : ">"} ${least.value}`,
+      most && `${most.inclusive ? "≤" : "<"} ${most.value}`,
+    ]
+      .filter(Boolean)
+      .join(", ") || undefined
+  );
 }

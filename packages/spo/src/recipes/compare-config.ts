@@ -59,9 +59,9 @@ export const CompareConfig = z.strictObject({
     .describe("the same number of trials, of the same time, for each method"),
   sampling: z
     .strictObject({
-      steps: z.int().positive().default(20),
-      guidanceScale: z.number().default(5),
-      eta: z.number().min(0).max(1).default(1),
+      steps: z.int().positive().default(20).describe("sampling steps of every image that is judged"),
+      guidanceScale: z.number().default(5).describe("classifier-free guidance"),
+      eta: z.number().min(0).max(1).default(1).describe("η of DDIM: 0 without noise, 1 as much as DDPM"),
     })
     .prefault({}),
   validation: images([501], 1).describe("images by which the validator chooses"),

@@ -19,9 +19,9 @@ export const MakePairsConfig = z.strictObject({
   trainPrompts: z.string().describe("prompts whose pairs are for training"),
   testPrompts: z.string().describe("held-out prompts, whose pairs are for measuring accuracy"),
   output: z.string().describe("parquet file to write, Pick-a-Pic's columns"),
-  samplesPerPrompt: z.int().positive().default(20),
-  testSamplesPerPrompt: z.int().positive().default(12),
-  guidanceScale: z.number().default(3),
+  samplesPerPrompt: z.int().positive().default(20).describe("samples of the base for each training prompt"),
+  testSamplesPerPrompt: z.int().positive().default(12).describe("samples for each held-out prompt"),
+  guidanceScale: z.number().default(3).describe("classifier-free guidance of the samples"),
   train: Counts.prefault({
     feedback: 800,
     real: 500,
@@ -37,6 +37,6 @@ export const MakePairsConfig = z.strictObject({
     .default(1)
     .describe("least difference of the labeller's scores, in standard deviations"),
   quality: z.int().min(1).max(100).default(92).describe("of the WebP images; both sides of a pair alike"),
-  seed: z.int().min(0).default(33),
+  seed: z.int().min(0).default(33).describe("of all that is drawn"),
 });
 export type MakePairsConfig = z.output<typeof MakePairsConfig>;

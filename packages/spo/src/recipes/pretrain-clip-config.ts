@@ -13,16 +13,16 @@ export const PretrainClipConfig = z.strictObject({
   output: z
     .string()
     .describe("folder for the model, as a preference model that is not yet trained on timesteps"),
-  width: z.int().positive().default(128),
-  visionLayers: z.int().positive().default(4),
-  textLayers: z.int().positive().default(2),
-  heads: z.int().positive().default(4),
-  patch: z.int().positive().default(8),
-  batch: z.int().positive().default(64),
-  steps: z.int().positive().default(600),
-  lr: z.number().positive().default(1e-3),
+  width: z.int().positive().default(128).describe("of both towers"),
+  visionLayers: z.int().positive().default(4).describe("blocks of the image tower"),
+  textLayers: z.int().positive().default(2).describe("blocks of the text tower"),
+  heads: z.int().positive().default(4).describe("attention heads"),
+  patch: z.int().positive().default(8).describe("side of an image patch, pixels"),
+  batch: z.int().positive().default(64).describe("images of one step"),
+  steps: z.int().positive().default(600).describe("updates"),
+  lr: z.number().positive().default(1e-3).describe("learning rate"),
   maxScale: z.number().positive().default(30).describe("bound of exp(logit_scale)"),
-  saveEvery: z.int().positive().default(100),
-  seed: z.int().min(0).default(3),
+  saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  seed: z.int().min(0).default(3).describe("of all that is drawn"),
 });
 export type PretrainClipConfig = z.output<typeof PretrainClipConfig>;

@@ -21,12 +21,12 @@ export const PretrainTextToImageConfig = z.strictObject({
     .default([32, 64, 128])
     .describe("block_out_channels of the UNet"),
   attention: z.array(z.boolean()).default([false, true, true]).describe("which levels look at the text"),
-  heads: z.int().positive().default(4),
-  groups: z.int().positive().default(16),
-  textWidth: z.int().positive().default(128),
-  textLayers: z.int().positive().default(2),
-  batch: z.int().positive().default(16),
-  steps: z.int().positive().default(6000),
+  heads: z.int().positive().default(4).describe("attention heads"),
+  groups: z.int().positive().default(16).describe("groups of the group norms"),
+  textWidth: z.int().positive().default(128).describe("of the text encoder"),
+  textLayers: z.int().positive().default(2).describe("blocks of the text encoder"),
+  batch: z.int().positive().default(16).describe("images of one step"),
+  steps: z.int().positive().default(6000).describe("updates"),
   cosineSteps: z
     .int()
     .positive()
@@ -34,9 +34,9 @@ export const PretrainTextToImageConfig = z.strictObject({
     .describe(
       "steps in which the learning rate falls to 0, when the training is to end before; default: steps",
     ),
-  lr: z.number().positive().default(1e-3),
-  warmup: z.int().min(0).default(60),
-  weightDecay: z.number().min(0).default(0.01),
+  lr: z.number().positive().default(1e-3).describe("largest learning rate"),
+  warmup: z.int().min(0).default(60).describe("steps in which the learning rate rises"),
+  weightDecay: z.number().min(0).default(0.01).describe("AdamW's, of the weights themselves"),
   ema: z.number().min(0).max(1).default(0.998).describe("decay of the weight average that is saved"),
   snrClip: z
     .number()
@@ -51,6 +51,6 @@ export const PretrainTextToImageConfig = z.strictObject({
     .describe("share of empty prompts, for classifier-free guidance"),
   saveEvery: z.int().positive().default(250).describe("steps between checkpoints"),
   exportEvery: z.int().positive().default(1000).describe("steps between model folders written to the output"),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type PretrainTextToImageConfig = z.output<typeof PretrainTextToImageConfig>;

@@ -12,14 +12,18 @@ export const PretrainVaeConfig = z.strictObject({
     .describe("block_out_channels; each but the last halves the size"),
   groups: z.int().positive().default(8).describe("groups of the group norms"),
   crop: z.int().positive().default(32).describe("side of the random crops, pixels"),
-  batch: z.int().positive().default(48),
-  steps: z.int().positive().default(1000),
-  lr: z.number().positive().default(2e-3),
-  warmup: z.int().min(0).default(20),
+  batch: z.int().positive().default(48).describe("crops of one step"),
+  steps: z.int().positive().default(1000).describe("updates"),
+  lr: z.number().positive().default(2e-3).describe("largest learning rate"),
+  warmup: z.int().min(0).default(20).describe("steps in which the learning rate rises"),
   ema: z.number().min(0).max(1).default(0.995).describe("decay of the weight average that is saved"),
-  klWeight: z.number().min(0).default(1e-4),
+  klWeight: z
+    .number()
+    .min(0)
+    .default(1e-4)
+    .describe("weight of the latents' distance from a normal distribution"),
   edgeWeight: z.number().min(0).default(0.5).describe("weight of the L1 distance of image gradients"),
   saveEvery: z.int().positive().default(200).describe("steps between checkpoints"),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type PretrainVaeConfig = z.output<typeof PretrainVaeConfig>;

@@ -33,7 +33,7 @@ export const TrainSpmConfig = z.strictObject({
     .optional()
     .describe("labels made anew from plain scores of the clean images, as published for SDXL"),
   split: z.string().default("train").describe("pairs of this split"),
-  steps: z.int().positive().default(8000),
+  steps: z.int().positive().default(8000).describe("updates"),
   batch: z.int().positive().default(16).describe("pairs of one step; each prompt among them counts alike"),
   microBatch: z
     .int()
@@ -51,14 +51,21 @@ export const TrainSpmConfig = z.strictObject({
     .describe("short side of the images, then a centre crop; null: the base's own"),
   optimizer: z
     .strictObject({
-      lr: z.number().positive().default(3e-6),
-      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]),
-      weightDecay: z.number().min(0).default(0.3),
+      lr: z
+        .number()
+        .positive()
+        .default(3e-6)
+        .describe("learning rate after the warm-up; from there it falls to 0 at the last step"),
+      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
+      weightDecay: z.number().min(0).default(0.3).describe("AdamW's, of the weights themselves"),
     })
     .prefault({}),
-  warmup: z.int().min(0).default(500),
-  maxGradNorm: z.number().positive().default(1),
-  guidanceScale: z.number().default(5),
+  warmup: z.int().min(0).default(500).describe("steps in which the learning rate rises to its value"),
+  maxGradNorm: z.number().positive().default(1).describe("longer gradients are made as long as this"),
+  guidanceScale: z
+    .number()
+    .default(5)
+    .describe("classifier-free guidance of the base's predictions that are judged"),
   bank: z
     .int()
     .min(0)
@@ -103,20 +110,20 @@ export const TrainSpmConfig = z.strictObject({
     .min(0)
     .default(500)
     .describe("pairs of evalSplit that the accuracy is measured on, spread over it; 0: none"),
-  evalSplit: z.string().default("test"),
-  evalEvery: z.int().positive().default(500),
+  evalSplit: z.string().default("test").describe("split whose pairs the accuracy is measured on"),
+  evalEvery: z.int().positive().default(500).describe("steps between measurements of the accuracy"),
   evalTimesteps: z
     .array(z.int().min(0).max(999))
     .default([0, 251, 501, 701, 951])
     .describe("0: the clean image, without VAE"),
   ...deviceSettings,
   ...checkpointingSettings,
-  saveEvery: z.int().positive().default(500),
+  saveEvery: z.int().positive().default(500).describe("steps between checkpoints"),
   readAhead: z
     .int()
     .positive()
     .default(32)
     .describe("MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed"),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type TrainSpmConfig = z.output<typeof TrainSpmConfig>;

@@ -26,10 +26,19 @@ export const TrainSpoConfig = z.strictObject({
     .default(null)
     .describe("side of the images in pixels; null: the model's own"),
   rounds: z.int().positive().default(4000).describe("rollouts of promptsPerRound prompts"),
-  promptsPerRound: z.int().positive().default(10),
+  promptsPerRound: z
+    .int()
+    .positive()
+    .default(10)
+    .describe("prompts of one rollout, whose pairs are learned from at once"),
   steps: z.int().positive().default(20).describe("sampling steps"),
-  guidanceScale: z.number().default(5),
-  eta: z.number().min(0).max(1).default(1),
+  guidanceScale: z.number().default(5).describe("classifier-free guidance, in sampling and in the loss"),
+  eta: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe("η of DDIM: noise of a step; 0 would leave nothing to choose between"),
   candidates: z.int().min(2).default(4).describe("x_{t-1} drawn from one x_t"),
   firstBranch: z.int().min(0).default(4).describe("first step that branches"),
   innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
@@ -58,7 +67,11 @@ export const TrainSpoConfig = z.strictObject({
     .enum(["kohya", "peft", "diffusers"])
     .default("kohya")
     .describe("names in the LoRA's file: kohya's are what ComfyUI, A1111 and diffusers read"),
-  beta: z.number().positive().default(10),
+  beta: z
+    .number()
+    .positive()
+    .default(10)
+    .describe("how strongly the likelihood ratios of winner and loser are told apart"),
   clip: z.number().positive().default(0.1).describe("bound of the likelihood ratios around 1"),
   batch: z.int().positive().default(10).describe("pairs of one update"),
   microBatch: z
@@ -74,9 +87,9 @@ export const TrainSpoConfig = z.strictObject({
     .describe("null: no clipping, as the published run in effect had it"),
   optimizer: z
     .strictObject({
-      lr: z.number().positive().default(6e-5),
-      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]),
-      weightDecay: z.number().min(0).default(1e-4),
+      lr: z.number().positive().default(6e-5).describe("learning rate, the same to the end"),
+      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
+      weightDecay: z.number().min(0).default(1e-4).describe("AdamW's, of the weights themselves"),
     })
     .prefault({}),
   warmupRounds: z
@@ -110,6 +123,6 @@ export const TrainSpoConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe("rounds between those samples; null: as the strips"),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;

@@ -1,0 +1,140 @@
+// @ts-check
+// Writes docs/configuration.md from the schemas and presets of the recipes, so that the page cannot drift from what is checked.
+// `node scripts/gen-configuration.mjs` writes; with --check it only compares and exits 1 on a difference.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { settingsOf } from "spo/config";
+import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
+import {
+  CompareConfig,
+  MakePairsConfig,
+  PretrainClipConfig,
+  PretrainJudgeConfig,
+  PretrainTextToImageConfig,
+  PretrainVaeConfig,
+  TrainDpoConfig,
+  TrainSpmConfig,
+  TrainSpoConfig,
+} from "spo/schemas";
+import { say } from "../native/lib/say.js";
+import { root } from "./setup/root.mjs";
+
+/** @typedef {import("zod").z.ZodType} Schema */
+/** @typedef {{ command: string, about: string, schema: Schema, presets?: Readonly<Record<string, object>> }} Section */
+
+/** @type {readonly Section[]} */
+const SECTIONS = [
+  {
+    command: "train spm",
+    about:
+      "[A step-aware preference model](tutorial-train-spm.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024, with the batch of four GPUs in one.",
+    schema: TrainSpmConfig,
+    presets: spmPresets,
+  },
+  {
+    command: "train spo",
+    about:
+      "[SPO](spo.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024; one process plays one GPU of those runs. [Where the published code surprises](spo.md#where-the-published-code-surprises).",
+    schema: TrainSpoConfig,
+    presets: spoPresets,
+  },
+  {
+    command: "train dpo",
+    about:
+      "[Diffusion-DPO](tutorial-dpo.md). `sd15` and `sdxl` are the published settings of Wallace et al. 2024.",
+    schema: TrainDpoConfig,
+    presets: dpoPresets,
+  },
+  {
+    command: "compare",
+    about:
+      "[Base, Diffusion-DPO and SPO beside each other](compare.md). The preset `emoji` is `examples/emoji/compare.json`.",
+    schema: CompareConfig,
+  },
+  {
+    command: "data pairs",
+    about: "The example's preference pairs; `examples/emoji/recipes/pairs.json` has its settings.",
+    schema: MakePairsConfig,
+  },
+  { command: "pretrain vae", about: "The example's VAE.", schema: PretrainVaeConfig },
+  {
+    command: "pretrain text-to-image",
+    about: "The example's base model.",
+    schema: PretrainTextToImageConfig,
+  },
+  {
+    command: "pretrain clip",
+    about: "The small CLIP that the example's preference model starts from.",
+    schema: PretrainClipConfig,
+  },
+  { command: "pretrain judge", about: "The example's judges.", schema: PretrainJudgeConfig },
+];
+
+const INTRODUCTION = `<!-- Written by npm run gen from the schemas of the recipes. Change them, not this page. -->
+
+# Every setting
+
+A setting is given by its path on the command line, \`--optimizer.lr 3e-5\` or \`optimizer.lr=3e-5\`, or in a config file (\`.json\`, \`.js\`, \`.ts\`). Presets, files and
+settings are taken in the order in which they stand; what comes last holds. An unknown setting or a value out of its range is an error that names it.
+
+\`\`\`json
+{ "model": "./sd15", "spm": "runs/spm/model", "prompts": "prompts.txt", "optimizer": { "lr": 3e-5 } }
+\`\`\`
+
+\`\`\`sh
+spo train spo sd15 my.json --rounds 100 --run runs/mine --dry-run   # prints what all of it adds up to
+\`\`\`
+
+**Default** holds where neither a preset nor you say anything; *required* has none. A preset's column is empty where it says nothing. Times are in steps or rounds, sizes in pixels, shares from 0 to
+1; \`null\` is a value: on the command line \`--resolution null\`. Lists have commas: \`--evalTimesteps 0,501,901\`. \`output\` is \`model\` inside the folder of \`--run\` unless it is said.`;
+
+/** A value as the command line takes it; 0.00006 is read with a finger on the screen. @param {unknown} value */
+const shown = (value) => {
+  if (value === undefined) return "";
+  if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3) return value.toExponential();
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return typeof value === "string" ? value : JSON.stringify(value).replaceAll(",", ", ");
+};
+
+/** What a preset says at a dotted path. @param {unknown} preset @param {string} path */
+const at = (preset, path) =>
+  path
+    .split(".")
+    .reduce(
+      (inner, key) =>
+        typeof inner === "object" && inner !== null
+          ? /** @type {Record<string, unknown>} */ (inner)[key]
+          : undefined,
+      preset,
+    );
+
+/** @param {string} text */
+const cell = (text) => text.replaceAll("|", "\\|");
+
+/** @param {Section} section */
+function sectionOf({ command, about, schema, presets = {} }) {
+  const names = Object.keys(presets);
+  const head = ["setting", "type", "default", ...names.map((name) => `\`${name}\``), "meaning"];
+  const rows = settingsOf(schema).map((setting) => [
+    `\`${setting.path}\``,
+    [setting.type, setting.range].filter(Boolean).join(" "),
+    setting.required ? "*required*" : shown(setting.default),
+    ...names.map((name) => shown(at(presets[name], setting.path))),
+    setting.description ?? "",
+  ]);
+  const line = (/** @type {readonly string[]} */ cells) => `| ${cells.map(cell).join(" | ")} |`;
+  return [`## ${command}`, "", about, "", line(head), line(head.map(() => "---")), ...rows.map(line)].join(
+    "\n",
+  );
+}
+
+const target = join(root, "docs/configuration.md");
+const text = `${[INTRODUCTION, ...SECTIONS.map(sectionOf)].join("\n\n")}\n`;
+const stale = !existsSync(target) || readFileSync(target, "utf8") !== text;
+if (stale && process.argv.includes("--check")) {
+  say("docs/configuration.md is not what the schemas say. Run `npm run gen`.");
+  process.exitCode = 1;
+} else if (stale) {
+  writeFileSync(target, text);
+  say("docs/configuration.md written");
+}
