@@ -12,17 +12,15 @@ import {
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { makeFolder } from "@spo/torch/files";
+import { isRunning, makeFolder, type ProcessIdentity, thisProcess } from "@spo/torch/files";
 
 const FRESHEN_MS = 5_000;
 /** A lock from another machine that was not freshened for so long is left over. */
 const STALE_MS = 60_000;
 const POLL_MS = 100;
 
-interface Owner {
-  pid: number;
+interface Owner extends ProcessIdentity {
   host: string;
-  started?: string;
 }
 
 /**
@@ -61,7 +59,7 @@ function take(path: string): boolean {
     throw error;
   }
   try {
-    const owner: Owner = { pid: process.pid, host: hostname(), started: startTime(process.pid) };
+    const owner: Owner = { ...thisProcess(), host: hostname() };
     writeSync(file, JSON.stringify(owner));
   } finally {
     closeSync(file);
@@ -96,27 +94,7 @@ function isStale(path: string, text: string): boolean {
   } catch {
     return age > 2 * FRESHEN_MS; // its writer died between making and writing it
   }
-  return owner.host === hostname() ? !isAlive(owner) : age > STALE_MS;
-}
-
-function isAlive({ pid, started }: Owner): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
-  }
-  // Numbers are used again, soonest in a container: only one that started at the same tick is the same process.
-  return started === undefined || startTime(pid) === started;
-}
-
-/** When a process started, in ticks since boot; undefined where the system does not tell. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]; // the name before may hold spaces
-  } catch {
-    return undefined;
-  }
+  return owner.host === hostname() ? !isRunning(owner) : age > STALE_MS;
 }
 
 function read(path: string): string | undefined {

@@ -15,6 +15,8 @@ import {
 } from "node:fs";
 import { dirname, resolve } from "node:path";
 
+export { isRunning, type ProcessIdentity, thisProcess } from "./process-identity.js";
+
 /** What kind of fault a user has to mend; the command line turns it into its exit code. */
 export type UserErrorCode = "USAGE" | "CONFIG" | "DATA" | "RESOURCE" | "NUMERIC" | "ENVIRONMENT";
 

@@ -1,6 +1,6 @@
 // One writer a folder: a file that names the process, so that a lock left behind by a dead one is seen as such.
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
-import { UserError } from "@spo/torch/files";
+import { isRunning, type ProcessIdentity, thisProcess, UserError } from "@spo/torch/files";
 
 const held = new Set<string>();
 let watching = false;
@@ -16,7 +16,7 @@ export function takeLock(path: string, folder: string): () => void {
     try {
       const file = openSync(path, "wx"); // fails when it exists: of two processes one wins
       try {
-        writeSync(file, `${JSON.stringify(self())}\n`);
+        writeSync(file, `${JSON.stringify(thisProcess())}\n`);
       } finally {
         closeSync(file);
       }
@@ -47,32 +47,10 @@ export function takeLock(path: string, folder: string): () => void {
 /** The living process that holds a lock, or undefined. */
 export function lockOwner(path: string): number | undefined {
   try {
-    const { pid, started } = JSON.parse(readFileSync(path, "utf8")) as ReturnType<typeof self>;
-    return Number.isInteger(pid) && pid > 0 && isAlive(pid, started) ? pid : undefined;
+    const owner = JSON.parse(readFileSync(path, "utf8")) as ProcessIdentity;
+    return isRunning(owner) ? owner.pid : undefined;
   } catch {
     return undefined; // no lock, or one whose writer died before it was written out
-  }
-}
-
-const self = (): { pid: number; started?: string } => ({ pid: process.pid, started: startTime(process.pid) });
-
-function isAlive(pid: number, started: string | undefined): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
-  }
-  // Numbers are used again, soonest in a container: only one that started at the same tick is the same process.
-  return started === undefined || startTime(pid) === started;
-}
-
-/** When a process started, in ticks since boot; undefined where the system does not tell. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]; // the name before may hold spaces
-  } catch {
-    return undefined;
   }
 }
 
