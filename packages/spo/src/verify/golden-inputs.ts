@@ -1,0 +1,48 @@
+// What the checks of the method read from a folder of golden values beside tensors.
+import { join } from "node:path";
+import {
+  type Conditions,
+  NoiseSchedule,
+  readJson,
+  type SchedulerConfig,
+  type UNet2DConditionModel,
+} from "@spo/diffusion";
+import type { SafetensorsFile, Tensor } from "@spo/torch";
+import { type Denoiser, guidedDenoiser } from "../resampler/denoiser.js";
+
+/** The two families of models that there are golden values of. */
+export const FAMILIES = ["sd15", "sdxl"] as const;
+export type Family = (typeof FAMILIES)[number];
+
+/** The noise schedule of a family. */
+export const scheduleOf = (folder: string, family: Family): NoiseSchedule =>
+  new NoiseSchedule(
+    readJson(join(folder, `tiny-${family}`, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+  );
+
+/** Which rows of conditions a file holds, and SDXL's further ones where it has them. */
+export function conditionsOf(file: SafetensorsFile, context: string, pooled: string): Conditions {
+  const added = file.has(pooled)
+    ? { textEmbeds: file.get(pooled), timeIds: file.get("time_ids") }
+    : undefined;
+  return { context: file.get(context), added };
+}
+
+/** The guided denoiser of a file's prompts. */
+export const denoiserOf = (
+  unet: UNet2DConditionModel,
+  file: SafetensorsFile,
+  guidanceScale: number,
+  around?: (call: () => Tensor) => Tensor,
+): Denoiser =>
+  guidedDenoiser({
+    unet,
+    conditional: conditionsOf(file, "prompt_embeds", "pooled"),
+    unconditional: conditionsOf(file, "negative_prompt_embeds", "negative_pooled"),
+    guidanceScale,
+    around,
+  });
+
+/** What follows on `prefix` in the names of a file's tensors. */
+export const namesUnder = (file: SafetensorsFile, prefix: string): string[] =>
+  file.keys().flatMap((key) => (key.startsWith(prefix) ? [key.slice(prefix.length)] : []));
