@@ -6,17 +6,18 @@ import { readSafetensors } from "@spo/torch";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { TrainDpoConfig, trainDpo } from "spo/recipes";
-import { computedPart, listCheckpoints, Run, readRun } from "spo/records";
+import { computedPart, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, type Ended, startCli, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+import { trainingsIn } from "./trainings.js";
 
 const EXAMPLE = fileURLToPath(new URL("../examples/emoji", import.meta.url));
 
-let folder: string;
+const folder = mkdtempSync(join(tmpdir(), "spo-dpo-"));
+const { eventsOf, metricsOf, computed, weightsOf, ...trainings } = trainingsIn(folder);
 let world: TinyWorld;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "spo-dpo-"));
   world = await makeTinyWorld(join(folder, "world"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -29,29 +30,10 @@ const configOf = (name: string, settings: object = {}): TrainDpoConfig =>
     ...settings,
   });
 
-/** Trains in this process; `stopAfter` a step it is interrupted as by Ctrl-C. */
-async function train(name: string, settings: object = {}, stopAfter?: number): Promise<void> {
-  const config = configOf(name, settings);
-  const controller = new AbortController();
-  const run = Run.open(join(folder, name), { kind: "train dpo", config });
-  try {
-    for await (const event of trainDpo(config, { run, signal: controller.signal }))
-      if (event.type === "step" && event.step === stopAfter) controller.abort(new Error("stopped"));
-  } finally {
-    run.close();
-  }
-}
-
-const eventsOf = (name: string) => readRun(join(folder, name)).events;
-const metricsOf = (name: string): Record<string, number | null>[] =>
-  eventsOf(name).flatMap((event) => (event.type === "step" ? [event.metrics] : []));
+const train = (name: string, settings: object = {}, stopAfter?: number): Promise<void> =>
+  trainings.train("train dpo", trainDpo, { name, config: configOf(name, settings), stopAfter });
 const mean = (values: (number | null | undefined)[]): number =>
   values.reduce<number>((sum, value) => sum + (value as number), 0) / values.length;
-/** Every number of the result: the file also says when it was written. */
-const loraOf = (name: string): [string, number[]][] =>
-  [...readSafetensors(join(folder, name, "model", "pytorch_lora_weights.safetensors"))].map(
-    ([key, value]) => [key, value.toNumbers()],
-  );
 
 /** The first training pairs of the example that are of real artwork over a sample. */
 async function fewRealPairs(path: string, count: number): Promise<void> {
@@ -86,9 +68,8 @@ describe("Diffusion-DPO", () => {
   test("stopped and gone on with computes, bit for bit, what an unbroken run does", async () => {
     for (const step of [4, 9, 23]) await expect(train("broken", {}, step)).rejects.toThrow("stopped");
     await train("broken");
-    const computed = (name: string) => computedPart(eventsOf(name)).filter(({ type }) => type !== "done");
     expect(computed("broken")).toEqual(computed("whole"));
-    expect(loraOf("broken")).toEqual(loraOf("whole"));
+    expect(weightsOf("broken")).toEqual(weightsOf("whole"));
   });
 
   test("draws the same times, noise and pairs whatever the size of a backward pass", async () => {

@@ -2,64 +2,39 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readSafetensors } from "@spo/torch";
 import { TrainDpoConfig, TrainSpoConfig, trainDpo, trainSpo } from "spo/recipes";
-import { computedPart, Run, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+import { trainingsIn } from "./trainings.js";
 
-let folder: string;
+const folder = mkdtempSync(join(tmpdir(), "spo-memory-"));
+const { metricsOf, computed, weightsOf, train } = trainingsIn(folder);
 let world: TinyWorld;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "spo-memory-"));
   world = await makeTinyWorld(join(folder, "world"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Trains in this process; `stopAfter` a step it is interrupted as by Ctrl-C. */
-async function trainByDpo(name: string, settings: object = {}, stopAfter?: number): Promise<void> {
+function trainByDpo(name: string, settings: object = {}, stopAfter?: number): Promise<void> {
   const config = TrainDpoConfig.parse({
     ...{ model: world.model, pairs: [world.pairs], output: join(folder, name, "model") },
     ...{ steps: 8, batch: 4, microBatch: 2, adapter: "lora", rank: 2, warmup: 0, saveEvery: 3 },
     ...{ optimizer: { lr: 1e-3 } },
     ...settings,
   });
-  const controller = new AbortController();
-  const run = Run.open(join(folder, name), { kind: "train dpo", config });
-  try {
-    for await (const event of trainDpo(config, { run, signal: controller.signal }))
-      if (event.type === "step" && event.step === stopAfter) controller.abort(new Error("stopped"));
-  } finally {
-    run.close();
-  }
+  return train("train dpo", trainDpo, { name, config, stopAfter });
 }
 
-async function trainBySpo(name: string, settings: object = {}, stopAfter?: number): Promise<void> {
+function trainBySpo(name: string, settings: object = {}, stopAfter?: number): Promise<void> {
   const config = TrainSpoConfig.parse({
     ...{ model: world.model, spm: world.spm, prompts: world.prompts, output: join(folder, name, "model") },
     ...{ rounds: 4, promptsPerRound: 2, steps: 6, firstBranch: 2, candidates: 2, threshold: 0 },
     ...{ batch: 4, microBatch: 2, rank: 2, saveEvery: 1, samples: 0, optimizer: { lr: 1e-3 } },
     ...settings,
   });
-  const controller = new AbortController();
-  const run = Run.open(join(folder, name), { kind: "train spo", config });
-  try {
-    for await (const event of trainSpo(config, { run, signal: controller.signal }))
-      if (event.type === "step" && event.step === stopAfter) controller.abort(new Error("stopped"));
-  } finally {
-    run.close();
-  }
+  return train("train spo", trainSpo, { name, config, stopAfter });
 }
 
-const computed = (name: string) =>
-  computedPart(readRun(join(folder, name)).events).filter(({ type }) => type !== "done");
-const metricsOf = (name: string): Record<string, number | null>[] =>
-  readRun(join(folder, name)).events.flatMap((event) => (event.type === "step" ? [event.metrics] : []));
-/** Every number of the result: the file also says when it was written. */
-const loraOf = (name: string): [string, number[]][] =>
-  [...readSafetensors(join(folder, name, "model", "pytorch_lora_weights.safetensors"))].map(
-    ([key, value]) => [key, value.toNumbers()],
-  );
 const closeTo = (name: string, other: string, tolerance: number): void => {
   for (const [i, { loss }] of metricsOf(name).entries())
     expect(Math.abs((loss as number) - (metricsOf(other)[i]?.loss as number))).toBeLessThan(tolerance);
@@ -70,7 +45,7 @@ describe("Diffusion-DPO", () => {
     await trainByDpo("plain");
     await trainByDpo("checkpointed", { gradientCheckpointing: true });
     expect(computed("checkpointed")).toEqual(computed("plain"));
-    expect(loraOf("checkpointed")).toEqual(loraOf("plain"));
+    expect(weightsOf("checkpointed")).toEqual(weightsOf("plain"));
     expect(metricsOf("plain")[0]).not.toHaveProperty("lossScale");
   });
 
@@ -88,7 +63,7 @@ describe("Diffusion-DPO", () => {
     await trainByDpo("bfloat16-checkpointed", { ...half, gradientCheckpointing: true });
     expect(computed("bfloat16-checkpointed")).toEqual(computed("bfloat16"));
     closeTo("bfloat16", "float32", 0.02);
-    expect(loraOf("bfloat16")).not.toEqual(loraOf("float32"));
+    expect(weightsOf("bfloat16")).not.toEqual(weightsOf("float32"));
   });
 
   test("in float16 leaves out updates whose gradients overflow, and goes on after a stop to the same bits", async () => {
@@ -97,7 +72,7 @@ describe("Diffusion-DPO", () => {
     for (const step of [2, 5]) await expect(trainByDpo("stopped", half, step)).rejects.toThrow("stopped");
     await trainByDpo("stopped", half);
     expect(computed("stopped")).toEqual(computed("float16"));
-    expect(loraOf("stopped")).toEqual(loraOf("float16"));
+    expect(weightsOf("stopped")).toEqual(weightsOf("float16"));
     const metrics = metricsOf("float16");
     expect(metrics[0]?.lossScale).toBe(65536);
     const overflows = metrics.filter(({ overflow }) => overflow === 1).length;
@@ -121,7 +96,7 @@ describe("SPO", () => {
     await trainBySpo("spo-plain");
     await trainBySpo("spo-checkpointed", { gradientCheckpointing: true });
     expect(computed("spo-checkpointed")).toEqual(computed("spo-plain"));
-    expect(loraOf("spo-checkpointed")).toEqual(loraOf("spo-plain"));
+    expect(weightsOf("spo-checkpointed")).toEqual(weightsOf("spo-plain"));
   });
 
   test("in float16 scales its loss, and goes on after a stop to the same bits", async () => {

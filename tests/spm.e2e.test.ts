@@ -2,15 +2,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readSafetensors } from "@spo/torch";
 import { loadSpm } from "spo";
 import { convertPairs, openPairs } from "spo/data";
 import { TrainSpmConfig, trainSpm } from "spo/recipes";
-import { computedPart, listCheckpoints, Run, readRun } from "spo/records";
+import { listCheckpoints } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+import { trainingsIn } from "./trainings.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-spm-"));
+const { eventsOf, metricsOf, computed, ...trainings } = trainingsIn(folder);
 let world: TinyWorld;
 let xl: TinyWorld;
 beforeAll(async () => {
@@ -26,28 +27,9 @@ const configOf = (name: string, settings: object = {}): TrainSpmConfig =>
     ...settings,
   });
 
-/** Trains in this process; `stopAfter` a step it is interrupted as by Ctrl-C. */
-async function train(name: string, settings: object = {}, stopAfter?: number): Promise<void> {
-  const config = configOf(name, settings);
-  const controller = new AbortController();
-  const run = Run.open(join(folder, name), { kind: "train spm", config });
-  try {
-    for await (const event of trainSpm(config, { run, signal: controller.signal }))
-      if (event.type === "step" && event.step === stopAfter) controller.abort(new Error("stopped"));
-  } finally {
-    run.close();
-  }
-}
-
-const eventsOf = (name: string) => readRun(join(folder, name)).events;
-const metricsOf = (name: string): Record<string, number | null>[] =>
-  eventsOf(name).flatMap((event) => (event.type === "step" ? [event.metrics] : []));
-const computed = (name: string) => computedPart(eventsOf(name)).filter(({ type }) => type !== "done");
-const weightsOf = (name: string): [string, number[]][] =>
-  [...readSafetensors(join(folder, name, "model", "model.safetensors"))].map(([key, value]) => [
-    key,
-    value.toNumbers(),
-  ]);
+const train = (name: string, settings: object = {}, stopAfter?: number): Promise<void> =>
+  trainings.train("train spm", trainSpm, { name, config: configOf(name, settings), stopAfter });
+const weightsOf = (name: string) => trainings.weightsOf(name, "model.safetensors");
 
 describe("training on a stream of pairs", () => {
   test("stopped and gone on with computes, bit for bit, what an unbroken run does, over several epochs", async () => {

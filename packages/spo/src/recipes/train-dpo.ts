@@ -1,23 +1,11 @@
 // Diffusion-DPO: the policy is to predict the noise on winners better, and on losers worse, than the reference does. Source: algorithm 6;
 // Wallace et al. 2024, algorithm 1.
-import { join } from "node:path";
-import {
-  addLora,
-  type Conditions,
-  loadTextToImage,
-  type StableDiffusion,
-  type StableDiffusionXL,
-  saveLora,
-  type TextToImage,
-  UNet2DConditionModel,
-} from "@spo/diffusion";
+import { type Conditions, loadTextToImage } from "@spo/diffusion";
 import {
   Adafactor,
   AdamW,
   cat,
-  copyWeights,
   type Device,
-  keep,
   noGrad,
   type Optimizer,
   rand,
@@ -32,24 +20,15 @@ import {
 import { openPairSet, type PairBatch, PairLoader } from "../data/index.js";
 import { pixelsFromBytes } from "../data/pixels.js";
 import { dpoLoss } from "../losses/dpo-loss.js";
-import { type Denoiser, guidedDenoiser } from "../resampler/denoiser.js";
 import { WorkMeter } from "../work.js";
 import { MOST_SKIPPED, notFinite } from "./not-finite.js";
+import { makePolicy } from "./policy.js";
 import { Precision, weightsDtype } from "./precision.js";
 import { generatorAt } from "./randomness.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import type { TrainDpoConfig } from "./train-dpo-config.js";
 import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
-
-/** The policy and the base that it is measured against. */
-interface Policy {
-  trained: Tensor[];
-  module: { namedParameters(): Map<string, Tensor> };
-  /** Both for the same prompts, one row each. */
-  denoisers: (conditions: Conditions) => { policy: Denoiser; reference: Denoiser };
-  save: (folder: string) => void;
-}
 
 /** Pairs as the loss needs them: winners in the first half. */
 interface NoisyPairs {
@@ -74,8 +53,7 @@ export async function* trainDpo(
   const pipe = loadTextToImage(config.model, { device, dtype: weightsDtype(config) });
   const side = trainingSide(pipe, config.resolution);
   const precision = new Precision(config, pipe);
-  const policy =
-    config.adapter === "lora" ? loraPolicy(pipe, config, precision) : fullPolicy(pipe, precision);
+  const policy = makePolicy(pipe, config, precision);
   const { kind, lr, betas, weightDecay } = config.optimizer;
   const optimizer: Optimizer =
     kind === "adafactor"
@@ -138,7 +116,7 @@ export async function* trainDpo(
     await loader.close();
     await set.close();
   }
-  policy.save(config.output);
+  policy.save(config.output, { layout: "diffusers" });
   yield* run.done({ output: config.output });
 
   /** Latents, noise, times and prompts of the pairs at positions first, first + 1, …; all drawn pair by pair. */
@@ -183,7 +161,9 @@ export async function* trainDpo(
   }
 
   function lossOf(pairs: NoisyPairs): { loss: Tensor; accuracy: number; samples: number } {
-    const { policy: learning, reference: frozen } = policy.denoisers(pairs.conditions);
+    // Without guidance: training predicts the noise for the prompt alone.
+    const sides = { conditional: pairs.conditions, unconditional: pairs.conditions };
+    const { policy: learning, reference: frozen } = policy.denoisers(sides, 1);
     const count = (pairs.noise.shape[0] as number) / 2;
     const rows = [...Array(count).keys()];
     if (config.objective === "sft") {
@@ -250,45 +230,4 @@ function sidesOf({ image0, image1, label0, label1, side }: PairBatch, device: De
     { shape: [label0.length, 1, 1, 1], device },
   );
   return [second.lerp(first, firstWins), first.lerp(second, firstWins)];
-}
-
-/** Without guidance: training predicts the noise for the prompt alone. */
-const plain = (
-  unet: UNet2DConditionModel,
-  conditions: Conditions,
-  around?: (call: () => Tensor) => Tensor,
-): Denoiser =>
-  guidedDenoiser({ unet, conditional: conditions, unconditional: conditions, guidanceScale: 1, around });
-
-function loraPolicy(pipe: TextToImage, config: TrainDpoConfig, precision: Precision): Policy {
-  const around = (call: () => Tensor): Tensor => precision.around(call);
-  const lora = addLora(pipe.unet, { rank: config.rank }, generatorAt(config.seed, "lora"));
-  return {
-    trained: lora.parameters(),
-    module: lora,
-    denoisers: (conditions) => ({
-      policy: plain(pipe.unet, conditions, around),
-      reference: plain(pipe.unet, conditions, (call) => lora.without(() => around(call))),
-    }),
-    save: (folder) =>
-      saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, { layout: "diffusers" }),
-  };
-}
-
-function fullPolicy(pipe: StableDiffusion | StableDiffusionXL, precision: Precision): Policy {
-  const around = (call: () => Tensor): Tensor => precision.around(call);
-  const reference = new UNet2DConditionModel(pipe.unet.config);
-  copyWeights(pipe.unet, reference);
-  precision.freeze(reference);
-  keep(reference.parameters());
-  pipe.unet.requiresGrad_();
-  return {
-    trained: pipe.unet.parameters(),
-    module: pipe.unet,
-    denoisers: (conditions) => ({
-      policy: plain(pipe.unet, conditions, around),
-      reference: plain(reference, conditions, around),
-    }),
-    save: (folder) => pipe.save(folder, { dtype: "float16" }),
-  };
 }

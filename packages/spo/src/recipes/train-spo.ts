@@ -1,20 +1,8 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { basename, join } from "node:path";
-import {
-  addLora,
-  defaultLatentSize,
-  type GuidedConditions,
-  type Lora,
-  loadTextToImage,
-  type StableDiffusion,
-  type StableDiffusionXL,
-  saveLora,
-  type TextToImage,
-  UNet2DConditionModel,
-} from "@spo/diffusion";
+import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffusion";
 import {
   AdamW,
-  copyWeights,
   keep,
   noGrad,
   randn,
@@ -34,7 +22,6 @@ import type { StepAwareJudge } from "../judges/judge.js";
 import { RandomJudge } from "../judges/random-judge.js";
 import { backward, ratioFigures, spoBatchLoss } from "../losses/spo-loss.js";
 import { stripFileName } from "../report/index.js";
-import { type Denoiser, guidedDenoiser } from "../resampler/denoiser.js";
 import { type StepPairs, selectPairs } from "../resampler/pairs.js";
 import { type CandidateStrip, drawn, resample } from "../resampler/resampler.js";
 import { WorkMeter } from "../work.js";
@@ -42,6 +29,7 @@ import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-sam
 import { MOST_SKIPPED, notFinite, scoresNotFinite } from "./not-finite.js";
 import { openJudge } from "./open-judge.js";
 import { PairWatch, summarise } from "./pair-watch.js";
+import { makePolicy } from "./policy.js";
 import { Precision, weightsDtype } from "./precision.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
 import { generatorAt } from "./randomness.js";
@@ -49,16 +37,6 @@ import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions }
 import { TrainSpoConfig } from "./train-spo-config.js";
 import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
-
-/** The policy and the base that it must not leave. */
-interface Policy {
-  trained: Tensor[];
-  module: { namedParameters(): Map<string, Tensor> };
-  denoisers: (conditions: GuidedConditions) => { policy: Denoiser; reference: Denoiser };
-  /** Samples with the policy as cheaply as may be. */
-  sampling: <T>(fn: () => T) => T;
-  save: (folder: string) => void;
-}
 
 /** What a library's caller may give beside the config. */
 export interface SpoOptions extends RecipeOptions {
@@ -103,10 +81,7 @@ async function* rounds(
   const prepared = keep(noGrad(() => scope(() => judge.prepare(prompts, meter))));
   const conditionsOf = promptConditions(pipe, prompts, imageSize);
   const precision = new Precision(config, pipe);
-  const policy =
-    config.adapter === "lora"
-      ? loraPolicy(pipe, config, precision, imageSize)
-      : fullPolicy(pipe, config, precision);
+  const policy = makePolicy(pipe, config, precision);
 
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
@@ -126,7 +101,7 @@ async function* rounds(
     const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
     const conditions = keep(conditionsOf(chosen));
-    const denoisers = policy.denoisers(conditions);
+    const denoisers = policy.denoisers(conditions, config.guidanceScale);
     const withStrip = round % stripEvery === 0 || round === config.rounds - 1;
     judge.beginRound?.(round);
 
@@ -239,7 +214,11 @@ async function* rounds(
     signal.throwIfAborted();
   }
   if (skipped > 0) throw notFinite(skipped, `round ${config.rounds}`);
-  policy.save(config.output);
+  policy.save(config.output, {
+    layout: config.loraLayout,
+    description: { title: "SPO", resolution: [imageSize[1], imageSize[0]] },
+    metadata: { "spo.method": "spo", "spo.settings": JSON.stringify(settingsOf(config)) },
+  });
   yield* run.done({ output: config.output });
 
   function heldOutInput(): HeldOutInput {
@@ -252,7 +231,7 @@ async function* rounds(
     const conditions = keep(promptConditions(pipe, heldOut, imageSize)(heldOut.map((_, i) => i)));
     const { schedule } = pipe;
     return {
-      ...policy.denoisers(conditions),
+      ...policy.denoisers(conditions, config.guidanceScale),
       ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed, device },
     };
   }
@@ -321,64 +300,11 @@ const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, nu
   width * vae.factor,
 ];
 
-function loraPolicy(
-  pipe: TextToImage,
-  config: TrainSpoConfig,
-  precision: Precision,
-  [height, width]: readonly [number, number],
-): Policy {
-  const around = (call: () => Tensor): Tensor => precision.around(call);
-  const lora: Lora = addLora(pipe.unet, { rank: config.rank }, generatorAt(config.seed, "lora"));
-  return {
-    trained: lora.parameters(),
-    module: lora,
-    denoisers: (conditions) => {
-      const shared = { unet: pipe.unet, ...conditions, guidanceScale: config.guidanceScale };
-      return {
-        policy: guidedDenoiser({ ...shared, around }),
-        reference: guidedDenoiser({ ...shared, around: (call) => lora.without(() => around(call)) }),
-      };
-    },
-    sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
-    save: (folder) =>
-      saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, pipe.unet, {
-        layout: config.loraLayout,
-        description: { title: "SPO", resolution: [width, height] },
-        metadata: { "spo.method": "spo", "spo.settings": JSON.stringify(settingsOf(config)) },
-      }),
-  };
-}
-
 /** The settings without the places on this machine: a LoRA is given away. */
 function settingsOf(config: TrainSpoConfig): object {
   const places = ["model", "configs", "spm", "prompts", "heldOut", "output", "device"];
   const kept = Object.entries(config).filter(([key]) => !places.includes(key));
   return { ...Object.fromEntries(kept), judge: basename(config.judge) };
-}
-
-function fullPolicy(
-  pipe: StableDiffusion | StableDiffusionXL,
-  config: TrainSpoConfig,
-  precision: Precision,
-): Policy {
-  const around = (call: () => Tensor): Tensor => precision.around(call);
-  const reference = new UNet2DConditionModel(pipe.unet.config);
-  copyWeights(pipe.unet, reference);
-  precision.freeze(reference);
-  pipe.unet.requiresGrad_();
-  return {
-    trained: pipe.unet.parameters(),
-    module: pipe.unet,
-    denoisers: (conditions) => {
-      const shared = { ...conditions, guidanceScale: config.guidanceScale, around };
-      return {
-        policy: guidedDenoiser({ unet: pipe.unet, ...shared }),
-        reference: guidedDenoiser({ unet: reference, ...shared }),
-      };
-    },
-    sampling: (fn) => fn(),
-    save: (folder) => pipe.save(folder, { dtype: "float16" }),
-  };
 }
 
 function disposePairs({ latentsWin, latentsLose, nextWin, nextLose }: StepPairs): void {
