@@ -1,4 +1,4 @@
-import { NoiseSchedule, type PipelineConfigs, PUBLISHED } from "@spo/diffusion";
+import { NoiseSchedule, type PipelineConfigs } from "@spo/diffusion";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { SpmJudge } from "../judges/judge.js";
@@ -6,6 +6,7 @@ import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schem
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import { drawn, resample } from "../resampler/resampler.js";
 import { clipProcessor } from "../spm/preprocess.js";
+import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
 import { WorkMeter } from "../work.js";
 import { blankConditions, blankIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";
@@ -15,63 +16,6 @@ import { dpoJob } from "./train-dpo.js";
 import { spmJob } from "./train-spm.js";
 import { spoJob } from "./train-spo.js";
 
-const clip = {
-  vocab_size: 50,
-  hidden_size: 12,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-};
-const VAE = {
-  block_out_channels: [4, 8],
-  down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"],
-  up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D"],
-  norm_num_groups: 2,
-} satisfies PipelineConfigs["vae"];
-
-const TINY: Record<"sd15" | "sdxl", PipelineConfigs> = {
-  sd15: {
-    unet: {
-      sample_size: 8,
-      block_out_channels: [8, 16],
-      layers_per_block: 1,
-      down_block_types: ["CrossAttnDownBlock2D", "DownBlock2D"],
-      up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D"],
-      cross_attention_dim: 12,
-      attention_head_dim: 2,
-      norm_num_groups: 4,
-    },
-    vae: VAE,
-    text_encoder: clip,
-    scheduler: PUBLISHED.sd15.scheduler,
-  },
-  sdxl: {
-    unet: {
-      sample_size: 8,
-      block_out_channels: [8, 16],
-      layers_per_block: 1,
-      down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
-      up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
-      cross_attention_dim: 24,
-      attention_head_dim: [1, 2],
-      transformer_layers_per_block: [1, 2],
-      use_linear_projection: true,
-      norm_num_groups: 4,
-      addition_embed_type: "text_time",
-      addition_time_embed_dim: 4,
-      projection_class_embeddings_input_dim: 34,
-    },
-    vae: VAE,
-    text_encoder: clip,
-    text_encoder_2: { ...clip, projection_dim: 10 },
-    scheduler: PUBLISHED.sdxl.scheduler,
-  },
-};
-const SPM = {
-  projection_dim: 8,
-  text_config: clip,
-  vision_config: { ...clip, image_size: 16, patch_size: 8 },
-};
 const families = ["sd15", "sdxl"] as const;
 
 const sampling = { images: 4, batch: 2, steps: 5, guidanceScale: 7, latentSize: [8, 8] as const };
@@ -116,7 +60,7 @@ const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => 
     spmJob(models, { ...spmConfig, gradientCheckpointing: true }),
 };
 const planOf = (name: string, family: "sd15" | "sdxl"): Plan =>
-  planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: SPM }), TINY[family]));
+  planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: TINY_SPM }), TINY[family]));
 
 describe.each(families)("of %s, each phase of", (family) => {
   test.each(Object.keys(JOBS))("%s costs the same planned twice, and leaves nothing behind", (name) => {
@@ -130,7 +74,7 @@ describe.each(families)("of %s, each phase of", (family) => {
   });
 
   test.each(Object.keys(JOBS))("%s runs with real numbers too, as planned, and keeps no tensor", (name) => {
-    const models = giveValues(planModels(TINY[family], { spm: SPM }));
+    const models = giveValues(planModels(TINY[family], { spm: TINY_SPM }));
     const job = (JOBS[name] as (typeof JOBS)[string])(models, TINY[family]);
     const before = liveTensors();
     const { phases, hours } = measureJob(job, 0);
@@ -163,7 +107,11 @@ test("half precision halves the UNet's weights", () => {
 test("gradient checkpointing lowers an update's activations and computes more; nothing else changes", () => {
   const plan = (gradientCheckpointing: boolean) =>
     planJob(
-      spoJob(planModels(TINY.sd15, { spm: SPM }), spoConfig({ gradientCheckpointing }), TINY.sd15.scheduler),
+      spoJob(
+        planModels(TINY.sd15, { spm: TINY_SPM }),
+        spoConfig({ gradientCheckpointing }),
+        TINY.sd15.scheduler,
+      ),
     );
   const [plain, checkpointed] = [plan(false), plan(true)];
   const update = ({ phases }: Plan) => phases.at(-1) as Plan["phases"][number];
@@ -193,8 +141,9 @@ test.each([0, 1, 3])(
   (innerSteps) => {
     const config = spoConfig({ innerSteps, threshold: 0 });
     const configs = TINY.sd15;
-    const planned = planJob(spoJob(planModels(configs, { spm: SPM }), config, configs.scheduler)).work.passes;
-    const models = giveValues(planModels(configs, { spm: SPM }));
+    const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config, configs.scheduler)).work
+      .passes;
+    const models = giveValues(planModels(configs, { spm: TINY_SPM }));
     if (!models.spm) throw new Error("no preference model");
     const judge = new SpmJudge(models.spm, clipProcessor(16), () => blankIds(2, models));
     const meter = new WorkMeter();

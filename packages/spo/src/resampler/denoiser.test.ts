@@ -1,28 +1,16 @@
 import { guide, UNet2DConditionModel } from "@spo/diffusion";
 import { cat, Generator, initialize, noGrad, randn, scope, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
+import { TINY } from "../tiny-models.fixture.js";
 import { guidedDenoiser } from "./denoiser.js";
 
-const unet = new UNet2DConditionModel({
-  block_out_channels: [8, 16],
-  layers_per_block: 1,
-  down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
-  up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
-  cross_attention_dim: 12,
-  attention_head_dim: [1, 2],
-  transformer_layers_per_block: [1, 2],
-  use_linear_projection: true,
-  norm_num_groups: 4,
-  addition_embed_type: "text_time",
-  addition_time_embed_dim: 4,
-  projection_class_embeddings_input_dim: 34,
-});
+const unet = new UNet2DConditionModel(TINY.sdxl.unet);
 const generator = new Generator(5);
 initialize(unet, generator);
 
 /** Conditions of n prompts, told another image size than any other call's. */
 const conditions = (n: number, size: number) => ({
-  context: randn([n, 5, 12], { generator }),
+  context: randn([n, 5, 24], { generator }),
   added: {
     textEmbeds: randn([n, 10], { generator }),
     timeIds: tensor(

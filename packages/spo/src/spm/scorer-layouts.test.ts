@@ -16,36 +16,15 @@ import {
 } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
 import { loadClip } from "../rewards/clip-model.js";
+import { UNEVEN_SPM } from "../tiny-models.fixture.js";
 import { clipProcessor } from "./preprocess.js";
 import { fromClip, isTimeConditioning, loadSpm, StepAwarePreferenceModel, saveSpm, startSpm } from "./spm.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-layouts-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const CONFIG = {
-  projection_dim: 12,
-  text_config: {
-    hidden_size: 16,
-    intermediate_size: 24,
-    num_attention_heads: 2,
-    num_hidden_layers: 2,
-    vocab_size: 50,
-    max_position_embeddings: 10,
-    hidden_act: "gelu",
-  },
-  vision_config: {
-    hidden_size: 24,
-    intermediate_size: 32,
-    num_attention_heads: 3,
-    num_hidden_layers: 2,
-    image_size: 16,
-    patch_size: 4,
-    hidden_act: "gelu",
-  },
-} as const;
-
 const generator = new Generator(1);
-const trained = new StepAwarePreferenceModel(CONFIG);
+const trained = new StepAwarePreferenceModel(UNEVEN_SPM);
 initialize(trained, generator);
 noGrad(() => {
   for (const [name, value] of trained.namedParameters())
@@ -117,14 +96,14 @@ const openClipConfig = {
 };
 
 noGrad(() => {
-  write("transformers", "model.safetensors", plain, { "config.json": CONFIG });
+  write("transformers", "model.safetensors", plain, { "config.json": UNEVEN_SPM });
   // As yuvalkirstain/PickScore_v1: the whole config, and old buffers among the weights.
   write("pickscore", "model.safetensors", new Map([...plain, ...positions()]), {
     "config.json": {
       architectures: ["CLIPModel"],
       model_type: "clip",
       logit_scale_init_value: 2.6592,
-      ...CONFIG,
+      ...UNEVEN_SPM,
     },
     "preprocessor_config.json": { crop_size: { height: 16, width: 16 }, resample: 3 },
   });
@@ -176,10 +155,10 @@ describe("the published preference model's file", () => {
           "prefixed",
           "model.safetensors",
           named(new Map([...all, ...positions()]), (name) => `model.${name}`),
-          { "config.json": CONFIG },
+          { "config.json": UNEVEN_SPM },
         ),
     ],
-    ["without it", () => write("bare", "model.safetensors", all, { "config.json": CONFIG })],
+    ["without it", () => write("bare", "model.safetensors", all, { "config.json": UNEVEN_SPM })],
     [
       "as one file beside a config",
       () =>
@@ -189,7 +168,7 @@ describe("the published preference model's file", () => {
             "final_ckpt.safetensors",
             named(all, (name) => `model.${name}`),
             {
-              "config.json": CONFIG,
+              "config.json": UNEVEN_SPM,
             },
           ),
           "final_ckpt.safetensors",

@@ -16,6 +16,7 @@ import {
 } from "@spo/torch";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
+import { UNEVEN_SPM } from "../tiny-models.fixture.js";
 import { timestepSinusoid } from "./clip-vision.js";
 import { clipProcessor } from "./preprocess.js";
 import {
@@ -27,32 +28,11 @@ import {
   saveSpm,
 } from "./spm.js";
 
-const CONFIG = {
-  projection_dim: 12,
-  text_config: {
-    hidden_size: 16,
-    intermediate_size: 24,
-    num_attention_heads: 2,
-    num_hidden_layers: 2,
-    vocab_size: 50,
-    max_position_embeddings: 10,
-    hidden_act: "gelu",
-  },
-  vision_config: {
-    hidden_size: 24,
-    intermediate_size: 32,
-    num_attention_heads: 3,
-    num_hidden_layers: 3,
-    image_size: 16,
-    patch_size: 4,
-    hidden_act: "gelu",
-  },
-} as const;
 const folder = mkdtempSync(join(tmpdir(), "spo-spm-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function freshSpm(seed = 1): StepAwarePreferenceModel {
-  const spm = new StepAwarePreferenceModel(CONFIG);
+  const spm = new StepAwarePreferenceModel(UNEVEN_SPM);
   const generator = new Generator(seed);
   initialize(spm, generator);
   initializeTimeConditioning(spm, generator);
@@ -183,7 +163,7 @@ test("saving and loading gives the same weights, config and processor", () => {
 test("a plain CLIP folder becomes a preference model that scores as the plain one", () => {
   const spm = freshSpm();
   const clip = new Map([...spm.namedParameters()].filter(([name]) => !isTimeConditioning(name)));
-  writeFileAtomic(join(folder, "clip", "config.json"), JSON.stringify(CONFIG));
+  writeFileAtomic(join(folder, "clip", "config.json"), JSON.stringify(UNEVEN_SPM));
   writeSafetensors(join(folder, "clip", "model.safetensors"), clip);
   const { spm: loaded } = fromClip(join(folder, "clip"), new Generator(9));
   noGrad(() =>
@@ -194,13 +174,13 @@ test("a plain CLIP folder becomes a preference model that scores as the plain on
 });
 
 test("an unsupported config value is named", () => {
-  const config = { ...CONFIG, vision_config: { ...CONFIG.vision_config, hidden_act: "relu" } };
+  const config = { ...UNEVEN_SPM, vision_config: { ...UNEVEN_SPM.vision_config, hidden_act: "relu" } };
   expect(() => new StepAwarePreferenceModel(config as never)).toThrow(UserError);
   expect(() => new StepAwarePreferenceModel(config as never)).toThrow(/vision_config\.hidden_act/);
 });
 
 test("a folder without weights is a user's error that names the file", () => {
-  writeFileAtomic(join(folder, "empty", "config.json"), JSON.stringify(CONFIG));
+  writeFileAtomic(join(folder, "empty", "config.json"), JSON.stringify(UNEVEN_SPM));
   expect(() => loadSpm(join(folder, "empty"))).toThrow(/model\.safetensors/);
 });
 
