@@ -1,6 +1,7 @@
 // config.json of a model: read, checked, and every value that no class here implements refused by name.
-import { readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { UserError } from "@spo/torch";
+import { readJson as readJsonFile } from "@spo/torch/text-files";
 import { z } from "zod";
 
 /**
@@ -13,36 +14,26 @@ export function checkConfig<S extends z.ZodType>(schema: S, value: unknown, sour
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const faults = result.error.issues.map(
-    (issue) => `  ${issue.path.join(".") || "(whole file)"}  ${issue.message}`,
+    (issue) => `  ${issue.path.join(".") || "(whole file)"}  ${wordsOf(issue.message)}`,
   );
   throw new UserError(`${source} asks for what is not supported here:\n${faults.join("\n")}`, {
     code: "CONFIG",
   });
 }
 
+/** zod's words, for who reads a config.json and not a schema. */
+const wordsOf = (message: string): string =>
+  message
+    .replace(/^Invalid input: expected (.*), received undefined$/, "is missing, expected $1")
+    .replace(/^(Invalid input|Invalid option|Too small|Too big): /, "");
+
 /** Parses a JSON file. Throws a UserError (`DATA`) when it is absent or no JSON. */
 export function readJson(path: string): unknown {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const absent = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new UserError(
-      absent ? `${path} does not exist.` : `${path} cannot be read: ${(error as Error).message}`,
-      {
-        code: "DATA",
-        hint: absent
-          ? "A part of the folder is missing: copy or download the whole folder again."
-          : undefined,
-        cause: error,
-      },
-    );
-  }
-  try {
-    return parseJson(text);
-  } catch (error) {
-    throw new UserError(`${path} is not JSON: ${(error as Error).message}`, { code: "DATA", cause: error });
-  }
+  if (existsSync(path)) return readJsonFile(path, { parse: parseJson });
+  throw new UserError(`${path} does not exist.`, {
+    code: "DATA",
+    hint: "A part of the folder is missing: copy or download the whole folder again.",
+  });
 }
 
 /** JSON, also as Python writes it: with `Infinity`, `-Infinity` and `NaN` (which comes as null). Throws a SyntaxError. */

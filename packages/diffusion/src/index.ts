@@ -65,6 +65,7 @@ export {
   UNet2DConditionConfig,
   UNet2DConditionModel,
 } from "./models/unet-2d-condition.js";
+export { requireFinite } from "./pipelines/finite-images.js";
 export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./pipelines/guidance.js";
 export { type LoadTextToImageOptions, loadTextToImage } from "./pipelines/load-text-to-image.js";
 export { type PipelineConfigs, PUBLISHED } from "./pipelines/published-configs.js";

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   openSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   statSync,
@@ -105,12 +106,32 @@ export function makeFolder(path: string): void {
   }
 }
 
+/** As `makeFolder`; what it made is removed again at the end of the scope if nothing was put there. */
+export function makeFolderToFill(path: string): Disposable {
+  let made: string[];
+  try {
+    made = makeMissing(path);
+  } catch (error) {
+    throw asUserError(error, path);
+  }
+  return {
+    [Symbol.dispose]() {
+      try {
+        for (const each of made.toReversed()) rmdirSync(each);
+      } catch {
+        // It is not empty, which is as it should be.
+      }
+    },
+  };
+}
+
 /**
  * Throws a UserError (`RESOURCE`) where no such file or folder can be written: to be asked before work begins. Makes nothing.
  *
  * What cannot be seen from outside, such as a disk that fills later, writing will say.
  */
 export function requirePlace(path: string, kind: "file" | "folder"): void {
+  if (path === "") throw new UserError("The place to write to is an empty text.", { code: "USAGE" });
   try {
     if (kind === "file" && isFolder(path)) throw refusal("EISDIR", path);
     const there = nearestThere(kind === "file" ? dirname(resolve(path)) : path);
@@ -121,8 +142,8 @@ export function requirePlace(path: string, kind: "file" | "folder"): void {
   }
 }
 
-/** One by one: where the system makes no folder and says ENOENT, as in /proc, Node's own recursive mkdir tries for ever. */
-function makeMissing(folder: string): void {
+/** Gives the folders that were missing. One by one: where the system makes none and says ENOENT, as in /proc, Node's recursive mkdir tries for ever. */
+function makeMissing(folder: string): string[] {
   const there = nearestThere(folder);
   refuseNoFolder(there);
   const missing: string[] = [];
@@ -135,6 +156,7 @@ function makeMissing(folder: string): void {
       if (!isFolder(each)) throw error;
     }
   }
+  return missing;
 }
 
 /** The path itself or the nearest above it that is there. */

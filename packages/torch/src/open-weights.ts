@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { UserError } from "./files.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 import { isTorchFile, openTorchFile, type TorchFile } from "./torch-load.js";
@@ -13,6 +13,9 @@ export function openWeights(path: string): WeightsFile {
 
 function firstBytes(path: string): Uint8Array {
   const bytes = new Uint8Array(16);
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found && !found.isFile() && !found.isDirectory())
+    throw new UserError(`${path} is no ordinary file: it cannot be mapped into memory.`, { code: "DATA" });
   try {
     const file = openSync(path, "r");
     try {

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { wholeNumber } from "../options/option-values.js";
+import { positive } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface PlanOptions extends CommonOptions {
@@ -28,11 +28,11 @@ export default function (command: Command): void {
     .command("sample")
     .summary("images from prompts")
     .option("--model <model>", "sd15, sdxl, a folder, or org/name[@revision] of a hub", "sd15")
-    .option("--count <number>", "images", wholeNumber, 1)
-    .option("--batch <number>", "images at once", wholeNumber, 1)
-    .option("--width <pixels>", "default: the model's size", wholeNumber)
-    .option("--height <pixels>", "default: the model's size", wholeNumber)
-    .option("--steps <number>", "sampling steps", wholeNumber, 20)
+    .option("--count <number>", "images", positive, 1)
+    .option("--batch <number>", "images at once", positive, 1)
+    .option("--width <pixels>", "default: the model's size", positive)
+    .option("--height <pixels>", "default: the model's size", positive)
+    .option("--steps <number>", "sampling steps", positive, 20)
     .option("--guidance <number>", "classifier-free guidance scale; 1: none", amount, 7.5)
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
@@ -67,7 +67,7 @@ const common = (command: Command, example: string): Command =>
   command
     .option("--measure", "run three steps of each phase with random weights, and tell time and real memory")
     .option("--price-per-hour <amount>", "of the machine, in any currency; with --measure", amount)
-    .option("--threads <number>", "threads within one operation", wholeNumber)
+    .option("--threads <number>", "threads within one operation", positive)
     .addHelpText("after", `\nExample:\n  ${example}`);
 
 function amount(text: string): number {

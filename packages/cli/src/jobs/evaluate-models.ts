@@ -48,6 +48,12 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   if (options.threads !== undefined) setThreads(options.threads);
   const sources = await resolveSources(models, { quiet });
   const specs = options.metrics.flatMap(splitRewardSpecs);
+  if (specs.length === 0) {
+    throw new UserError("--metrics is missing: what the images are scored by.", {
+      code: "USAGE",
+      hint: "NAME:PATH with commas between, as clip:openai/clip-vit-large-patch14; --help lists the names.",
+    });
+  }
   const drawn = sources.filter((source) => source.kind === "model");
   if (drawn.length > 0 && options.prompts === undefined) {
     throw new UserError("--prompts is missing: a file with one prompt a line.", {

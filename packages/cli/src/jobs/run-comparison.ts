@@ -1,4 +1,6 @@
 // A comparison on the terminal: one bar, what was chosen, a clean end on Ctrl-C, the report and its essence at the end.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { engineFacts } from "@spo/torch";
 import { type ComparisonEvent, compareMethods, comparisonFacts } from "spo/recipes";
@@ -18,6 +20,7 @@ interface ComparisonCall extends CommonOptions {
 /** Runs or goes on with a comparison, then writes and tells its report. */
 export async function runComparison({ config, folder, json, quiet }: ComparisonCall): Promise<void> {
   const bar = new ProgressBar({ quiet });
+  const isNew = !existsSync(join(folder, "config.json"));
   using run = Run.open(folder, { kind: "compare", config, engine: engineFacts() });
   const signal = interruptible((text) => bar.say(text));
   const done = await lastOf(compareMethods(config, { run, signal }), (event) => {
@@ -27,6 +30,7 @@ export async function runComparison({ config, folder, json, quiet }: ComparisonC
     bar.end();
     if (signal.aborted && error === signal.reason)
       bar.say(`stopped; what is done is in ${folder}. The same command goes on from there.`);
+    else if (isNew) run.discardUnused();
     throw error;
   });
   bar.end();

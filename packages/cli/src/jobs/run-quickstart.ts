@@ -1,8 +1,9 @@
 // The quickstart on the terminal: a bar a stage, a clean end on Ctrl-C, the report and its essence at the end.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { requirePlace, UserError, writeFileAtomic } from "@spo/torch/files";
+import { readJson } from "@spo/torch/text-files";
 import { type QuickstartOptions, type QuickstartResult, quickstart, quickstartReport } from "spo/recipes";
 import { readRun } from "spo/records";
 import { essence, verdict, writeReport } from "spo/report";
@@ -33,7 +34,7 @@ export async function runQuickstart(options: QuickstartCommandOptions): Promise<
 /** Writes the report of a finished quickstart anew. */
 export async function rewriteReport(folder: string, options: CommonOptions): Promise<void> {
   const path = join(folder, CALL);
-  const found = existsSync(path) ? Call.safeParse(JSON.parse(readFileSync(path, "utf8"))) : undefined;
+  const found = existsSync(path) ? Call.safeParse(readJson(path)) : undefined;
   if (!found?.success)
     throw new UserError(`${folder} holds no quickstart: ${CALL} is missing.`, { code: "DATA" });
   const ended = ["spm", "spo"].every((run) => readRun(join(folder, run)).result);

@@ -1,5 +1,5 @@
 // Runs a recipe in a run's folder: progress on stderr, events on stdout with --json, a clean end on Ctrl-C.
-import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { engineFacts } from "@spo/torch";
@@ -49,7 +49,7 @@ export async function runRecipe<Config extends object>({
   } catch (error) {
     bar.end();
     if (signal.aborted && error === signal.reason) bar.say(stoppedWords(run));
-    else if (isNew && run.events().every(({ type }) => type === "start")) forget(run);
+    else if (isNew) run.discardUnused();
     throw error;
   }
   bar.end();
@@ -85,13 +85,6 @@ const resultWords = (result: Readonly<Record<string, unknown>> = {}): string =>
   Object.entries(result)
     .map(([name, value]) => `${name} ${typeof value === "number" ? Number(value.toPrecision(4)) : value}`)
     .join(", ");
-
-/** A run that failed before its first event, for a mistyped path say, must not stand in the way of the next try. */
-function forget(run: Run): void {
-  for (const name of ["config.json", "events.jsonl"]) rmSync(join(run.folder, name), { force: true });
-  run.close();
-  if (readdirSync(run.folder).length === 0) rmdirSync(run.folder);
-}
 
 function stoppedWords(run: Run): string {
   const saved = run.events().findLast((event) => event.type === "checkpoint");

@@ -1,17 +1,19 @@
 // From prompts to PNG files, batch by batch.
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import {
   defaultLatentSize,
   LoraStack,
   loadTextToImage,
+  requireFinite,
   sampleLatents,
   samplerOf,
   type TextToImage,
 } from "@spo/diffusion";
 import { Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
-import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
+import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
+import { decodeText, readText } from "@spo/torch/text-files";
 import sharp from "sharp";
 import { withPngText } from "spo/data";
 import { contactSheet } from "spo/report";
@@ -48,7 +50,7 @@ export async function sampleToFiles(
   const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
   for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
 
-  makeFolder(options.out); // what is wrong with it shows before hours are spent
+  using _ = makeFolderToFill(options.out); // what is wrong with it shows before hours are spent
   const signal = interruptible((text) => bar.say(text));
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
   const written: (ImageParameters & { file: string })[] = [];
@@ -98,23 +100,19 @@ function readLines(prompts: readonly string[], from: string | undefined): Prompt
     lines.push(...parsePromptFile(readPrompts(from), from === "-" ? "stdin" : from));
   }
   if (lines.length === 0) {
-    throw new UserError(from === undefined ? "There is no prompt." : `${from}: there is no prompt.`, {
-      code: "DATA",
-      hint: "Give a text, or a file with one prompt a line by --from.",
-    });
+    throw new UserError(
+      from === undefined ? "There is no prompt." : `${from === "-" ? "stdin" : from}: there is no prompt.`,
+      {
+        code: "DATA",
+        hint: "Give a text, or a file with one prompt a line by --from.",
+      },
+    );
   }
   return lines;
 }
 
-function readPrompts(from: string): string {
-  if (from === "-") return readFileSync(0, "utf8");
-  const found = statSync(from, { throwIfNoEntry: false });
-  if (found && !found.isDirectory()) return readFileSync(from, "utf8");
-  throw new UserError(
-    found ? `${from} is a folder, not a prompt file.` : `The prompt file ${from} does not exist.`,
-    { code: "DATA" },
-  );
-}
+const readPrompts = (from: string): string =>
+  from === "-" ? decodeText(readFileSync(0), "stdin") : readText(from, "prompt file");
 
 function imagesOf(
   line: PromptLine,
@@ -200,7 +198,13 @@ function sampleBatch(
       const large = width * height > MOST_WHOLE;
       const tiling = vaeTiling === "on" || (vaeTiling === "auto" && large);
       const chunk = vaeSlicing || large ? 1 : undefined;
-      return bytesOf(pipe.vae.decodeLatents(latents, { chunk, tiling }));
+      const pixels = pipe.vae.decodeLatents(latents, { chunk, tiling });
+      const nameOf = (i: number): string => {
+        const { prompt, seed } = batch[i] as ImageParameters;
+        return `for ${JSON.stringify(prompt)}, seed ${seed}`;
+      };
+      requireFinite(pixels, pipe, nameOf);
+      return bytesOf(pixels);
     }),
   );
 }
@@ -219,13 +223,22 @@ function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string): vo
   const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text])[0]?.toNumbers()));
   const words = prompt.split(/\s+/);
   const seen = idsOf(prompt);
-  let kept = words.length;
-  while (kept > 0 && idsOf(words.slice(0, kept - 1).join(" ")) === seen) kept--;
-  if (kept < words.length && words[kept] !== "")
-    bar.say(
-      `warning: the prompt is longer than what the model reads; left out: ${words.slice(kept).join(" ")}`,
-    );
+  const suffices = (kept: number): boolean => idsOf(words.slice(0, kept).join(" ")) === seen;
+  // The fewest words that the model sees the same of.
+  let [tooFew, kept] = [-1, words.length];
+  while (kept - tooFew > 1) {
+    const middle = (tooFew + kept) >> 1;
+    if (suffices(middle)) kept = middle;
+    else tooFew = middle;
+  }
+  if (kept === words.length || words[kept] === "") return;
+  const text = words.slice(kept).join(" ");
+  const shown = text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
+  bar.say(`warning: the prompt is longer than what the model reads; left out: ${shown}`);
 }
+
+/** Letters of the words that are told to be left out. */
+const MOST_SHOWN = 500;
 
 /** One more than the largest number in the folder: nothing is written over. */
 function nextNumber(folder: string): number {

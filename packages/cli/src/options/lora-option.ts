@@ -1,4 +1,5 @@
 // `--lora file[:weight]` of the commands that lay adapters over a model.
+import { existsSync } from "node:fs";
 import { UserError } from "@spo/torch/files";
 import { resolveModel } from "./resolve-model.js";
 
@@ -10,10 +11,16 @@ export interface LoraChoice {
 
 /** `file:0.7`; without a weight it is 1. Throws a UserError (`USAGE`) for a weight that is no number. */
 export function parseLora(text: string): LoraChoice {
-  const [, file = text, weight = "1"] = /^(.+):(-?[\d.]+)$/.exec(text) ?? [];
+  const [, file = text, weight = "1"] = /^(.+):(-?[\d.]+)$/.exec(text) ?? saidWrong(text) ?? [];
   if (!Number.isFinite(Number(weight)))
     throw new UserError(`--lora ${text}: ${weight} is no weight.`, { code: "USAGE" });
   return { file, weight: Number(weight) };
+}
+
+/** `file:heavy` with a file that is there: it is the weight that is wrong. */
+function saidWrong(text: string): RegExpExecArray | undefined {
+  const parts = /^(.+):([^:/\\]*)$/.exec(text);
+  return parts && !existsSync(text) && existsSync(parts[1] as string) ? parts : undefined;
 }
 
 /** Paths in place of the hub's names. */

@@ -1,5 +1,6 @@
 // Prompts with settings of their own, in the syntax of kohya's prompt files.
 import { UserError } from "@spo/torch/files";
+import { promptLines } from "spo/data";
 
 export interface PromptLine {
   prompt: string;
@@ -58,12 +59,9 @@ export function parsePromptLine(line: string, where: string): PromptLine {
 
 /** Lines of a prompt file without empty ones and comments. Throws a UserError (`DATA`) where one does not parse. */
 export function parsePromptFile(text: string, name: string): PromptLine[] {
-  return text.split(/\r?\n/).flatMap((line, i) => {
-    const trimmed = line.trim();
-    return trimmed === "" || trimmed.startsWith("#")
-      ? []
-      : [parsePromptLine(trimmed, `${name}, line ${i + 1}`)];
-  });
+  return promptLines(text, name).flatMap(({ line, prompt }) =>
+    prompt.startsWith("#") ? [] : [parsePromptLine(prompt, `${name}, line ${line}`)],
+  );
 }
 
 const fault = (where: string, text: string): UserError =>

@@ -53,7 +53,7 @@ function mendable(thrown: unknown): unknown {
   if (!(thrown instanceof Error) || thrown instanceof UserError) return thrown;
   const { code, path } = thrown as NodeJS.ErrnoException;
   if (code && ["ENOSPC", "EDQUOT", "EROFS"].includes(code)) return asUserError(thrown, path ?? "a file");
-  if (/can't allocate memory|out of memory/i.test(thrown.message)) {
+  if (/can't allocate memory|out of memory|Storage size calculation overflowed/i.test(thrown.message)) {
     return new UserError(`Not enough memory: ${firstLine(thrown.message)}`, {
       code: "RESOURCE",
       hint: "Take a smaller batch or a smaller image, or close other programs.",

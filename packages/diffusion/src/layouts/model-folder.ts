@@ -57,7 +57,6 @@ export function readWeights(
   { variant }: { variant?: string } = {},
 ): { source: string; weights: Map<string, Tensor> } {
   const variants = variant === undefined ? [undefined, USUAL_VARIANT] : [variant];
-  const looked: string[] = [];
   for (const each of variants) {
     for (const name of names) {
       const file = withVariant(name, each);
@@ -74,10 +73,10 @@ export function readWeights(
         const path = join(folder, index);
         if (existsSync(path)) return { source: path, weights: readShards(folder, path) };
       }
-      looked.push(file, ...indices);
     }
   }
-  throw new UserError(`${folder} has no weights: looked for ${looked.join(", ")}.`, {
+  const wanted = names.map((name) => withVariant(name, variant)).join(", ");
+  throw new UserError(`${folder} has no weights: looked for ${wanted}, in one file or in shards.`, {
     code: "DATA",
     hint: "Give a folder as save_pretrained writes it.",
   });

@@ -1,4 +1,5 @@
 import type { Device, DType, Tensor } from "@spo/torch";
+import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import type { NoiseSchedule } from "../samplers/noise-schedule.js";
@@ -17,6 +18,8 @@ export interface TextToImage {
   readonly unet: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
   readonly schedule: NoiseSchedule;
+  /** All of its models under the names of diffusers' folders. */
+  readonly models: PipelineModels;
   /** Token ids of prompts by each tokenizer, int64 [n, L]. */
   tokenize(prompts: readonly string[]): Tensor[];
   /** What the UNet is told about n prompts, and what guidance goes away from; n rows each. */

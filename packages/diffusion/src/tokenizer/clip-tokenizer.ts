@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Tensor, tensor, UserError } from "@spo/torch";
+import { readText } from "@spo/torch/text-files";
 import { readJson } from "../config.js";
 
 /** @internal GPT-2's map from bytes to printable characters, so that a vocabulary in JSON can hold any byte. */
@@ -164,7 +165,15 @@ export function loadTokenizer(folder: string): ClipTokenizer {
       code: "DATA",
       hint: "A part of the folder is missing: copy or download the whole folder again.",
     });
-  const merges = parseMerges(readFileSync(path, "utf8"));
+  const merges = parseMerges(readText(path));
+  const odd = merges.findIndex((pair) => pair.length !== 2);
+  if (odd >= 0 || Object.values(vocabulary).some((id) => !Number.isSafeInteger(id)))
+    throw new UserError(
+      odd >= 0
+        ? `${path} is damaged: ${JSON.stringify(merges[odd]?.join(" "))} is no pair of symbols.`
+        : `${join(folder, "vocab.json")} is damaged: its ids are no whole numbers.`,
+      { code: "DATA", hint: "Copy or download the tokenizer's folder again." },
+    );
   const settings = readIfThere(join(folder, "tokenizer_config.json"));
   const specials = { ...settings, ...readIfThere(join(folder, "special_tokens_map.json")) };
   return new ClipTokenizer({

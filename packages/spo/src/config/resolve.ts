@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { extname } from "node:path";
 import { UserError } from "@spo/torch/files";
+import { readJson } from "@spo/torch/text-files";
 import type { z } from "zod";
 import { importOwn, isModulePath } from "../judges/own-module.js";
 import { nearest } from "./nearest.js";
@@ -63,7 +64,7 @@ export async function readConfigFile(path: string, presets: readonly string[] = 
   }
   let config: unknown;
   try {
-    if (kind === ".json") config = JSON.parse(readFileSync(path, "utf8"));
+    if (kind === ".json") config = readJson(path, { code: "CONFIG" });
     else if (isModulePath(path)) config = await importOwn(path);
     else throw fault(`${path}: a config is a .json, .js, .mjs or .ts file.`);
   } catch (error) {

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
+import { linesOf, readText } from "@spo/torch/text-files";
 import { FaultList } from "./fault-list.js";
 import { readPngText } from "./png-text.js";
 
@@ -43,7 +44,7 @@ export function readImageSet(path: string): ImageOfSet[] {
 function fromList(list: string): ImageOfSet[] {
   const faults = new FaultList();
   const images: ImageOfSet[] = [];
-  for (const [i, line] of readFileSync(list, "utf8").split(/\r?\n/).entries()) {
+  for (const [i, line] of linesOf(readText(list)).entries()) {
     if (line.trim() === "") continue;
     const where = `line ${i + 1}`;
     let entry: unknown;
@@ -96,7 +97,7 @@ function fromFolder(folder: string): ImageOfSet[] {
     const path = join(folder, name);
     const beside = `${path.slice(0, -extname(path).length)}.txt`;
     const found = existsSync(beside)
-      ? { prompt: readFileSync(beside, "utf8").trim() }
+      ? { prompt: readText(beside).trim() }
       : ofPngText(new Uint8Array(readFileSync(path)));
     if (found?.prompt) return [{ path, ...found }];
     faults.add(name, "has no prompt");

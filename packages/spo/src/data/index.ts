@@ -25,5 +25,6 @@ export {
   type PairSource,
   type PreferencePair,
 } from "./preference.js";
+export { promptLines } from "./prompts.js";
 export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
 export { Ballot, readVotes, Vote, votesOf, withVotes, writeVotes } from "./votes.js";

@@ -1,6 +1,6 @@
 // What people say of pairs, one vote a line, and what it makes of the labels.
-import { readFileSync } from "node:fs";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { writeFileAtomic } from "@spo/torch/files";
+import { readText } from "@spo/torch/text-files";
 import { z } from "zod";
 import { FaultList } from "./fault-list.js";
 import { hashOfImage } from "./image-bytes.js";
@@ -28,15 +28,7 @@ export type Vote = z.output<typeof Vote>;
 
 /** Reads a votes file. A half line at the end (a killed writer) is passed over. Throws a UserError (`DATA`) that lists all faults. */
 export function readVotes(path: string): Vote[] {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, {
-      code: "DATA",
-      cause: error,
-    });
-  }
+  const text = readText(path, "votes file");
   const faults = new FaultList();
   const votes = text
     .split("\n")

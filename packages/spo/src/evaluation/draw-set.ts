@@ -1,9 +1,10 @@
 // A model's images of fixed prompts and seeds, as a folder that can be taken up again and read by others.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { TextToImage } from "@spo/diffusion";
+import { requireFinite, type TextToImage } from "@spo/diffusion";
 import { scope } from "@spo/torch";
 import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
+import { readJson } from "@spo/torch/text-files";
 import type { ImageOfSet } from "../data/image-set.js";
 import { encodePng, rgbFromPixels } from "../data/pixels.js";
 import { withPngText } from "../data/png-text.js";
@@ -45,6 +46,9 @@ export async function* drawSet(
   for (const seed of seeds) {
     const skip = (prompt: number, image: number): boolean => has(fileName(prompt, seed, image));
     for (const chunk of sampleImages(pipe, prompts, { ...settings, seed, skip })) {
+      const nameOf = (i: number): string =>
+        `for ${JSON.stringify(prompts[chunk.prompts[i] as number])}, seed ${seed}`;
+      requireFinite(chunk.images, pipe, nameOf);
       const rgb = chunk.prompts.map((_, i) => scope(() => rgbFromPixels(chunk.images.narrow(0, i, 1))));
       chunk.images.dispose();
       for (const [i, { data, width, height }] of rgb.entries()) {
@@ -73,7 +77,7 @@ function claim(folder: string, settings: Readonly<Record<string, unknown>>): voi
     writeFileAtomic(path, `${JSON.stringify(settings, null, 2)}\n`);
     return;
   }
-  const before: unknown = JSON.parse(readFileSync(path, "utf8"));
+  const before = readJson(path);
   const keys = differingKeys(before, JSON.parse(JSON.stringify(settings)));
   if (keys.length > 0) {
     throw new UserError(`${folder} has images of another evaluation: it differs in ${keys.join(", ")}.`, {

@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { StableDiffusion } from "@spo/diffusion";
 import { engineFacts, getThreads, keep, writeFileAtomic } from "@spo/torch";
+import { readJson } from "@spo/torch/text-files";
 import { z } from "zod";
+import { checkConfig } from "../config/index.js";
 import { readArtwork } from "../data/artwork.js";
 import { readPrompts } from "../data/prompts.js";
 import {
@@ -87,7 +89,7 @@ export async function* quickstart(
   { signal }: Pick<RecipeContext, "signal">,
 ): AsyncGenerator<Progress, QuickstartResult> {
   const at = (...path: string[]): string => join(options.example, ...path);
-  const raw = Settings.parse(JSON.parse(readFileSync(at("quickstart.json"), "utf8")));
+  const raw = checkConfig(Settings, readJson(at("quickstart.json")));
   const chosen = options.fast
     ? {
         spm: { ...raw.spm, ...raw.fast.spm },

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, truncateSync } from "node:fs";
 import { basename, join, relative, sep } from "node:path";
 import { appendLine, makeFolder, syncFile, UserError, writeFileAtomic } from "@spo/torch/files";
 import {
@@ -71,6 +71,20 @@ export class Run {
   /** Lets another process write the folder. The end of the process does so too. */
   close(): void {
     this.#letGo();
+  }
+
+  /**
+   * Closes a run and takes it away if it has nothing but its start: one that failed there, for a mistyped path say, must not stand in the
+   * way of the next try.
+   */
+  discardUnused(): void {
+    const own = [configPath(this.folder), this.#events, lockPath(this.folder)];
+    const others = readdirSync(this.folder).filter((name) => !own.includes(join(this.folder, name)));
+    if (others.length === 0 && this.events().every(({ type }) => type === "start")) {
+      for (const path of own.slice(0, 2)) rmSync(path, { force: true });
+    }
+    this.close();
+    if (readdirSync(this.folder).length === 0) rmdirSync(this.folder);
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,7 @@
 // The JSON of HPD v2 and of ImageReward's data: one list of prompts with images that people ranked.
-import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
+import { readJson } from "@spo/torch/text-files";
 import { FaultList } from "../fault-list.js";
 import type { PairSource } from "../preference.js";
 import { splitOfPath } from "../splits.js";
@@ -47,12 +47,7 @@ export function openHpd(paths: readonly string[]): PairSource {
 }
 
 function recordsOf(path: string): unknown[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new UserError(`${path} is no JSON: ${(error as Error).message}`, { code: "DATA", cause: error });
-  }
+  const value = readJson(path);
   if (!Array.isArray(value)) throw new UserError(`${path} holds no list of records.`, { code: "DATA" });
   return value;
 }

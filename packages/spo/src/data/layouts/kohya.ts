@@ -1,6 +1,7 @@
 // A folder of images in twos: `name_w.png` won, `name_l.png` lost, and the prompt is in `name_w.txt`, `name_l.txt` or `name.txt`.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join, relative, sep } from "node:path";
+import { readText } from "@spo/torch/text-files";
 import { FaultList } from "../fault-list.js";
 import type { PairSource } from "../preference.js";
 import { splitOfPath } from "../splits.js";
@@ -58,4 +59,4 @@ function pairsOfFolder(folder: string, faults: FaultList): ListedPair[] {
 }
 
 /** A caption file's text without its line end. */
-const captionOf = (path: string): string => readFileSync(path, "utf8").replace(/\r?\n$/, "");
+const captionOf = (path: string): string => readText(path).replace(/\r?\n$/, "");

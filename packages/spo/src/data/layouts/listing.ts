@@ -1,6 +1,6 @@
 // A list of pairs beside their images: JSONL or CSV.
-import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { linesOf, readText } from "@spo/torch/text-files";
 import { FaultList } from "../fault-list.js";
 import type { PairSource } from "../preference.js";
 import { splitOfPath } from "../splits.js";
@@ -33,7 +33,7 @@ export function openListing(layout: "jsonl" | "csv", paths: readonly string[]): 
 type LinedRecord = { line: number; record: ListRecord };
 
 function* jsonRecords(path: string, faults: FaultList): Generator<LinedRecord> {
-  for (const [i, text] of readFileSync(path, "utf8").split(/\r?\n/).entries()) {
+  for (const [i, text] of linesOf(readText(path)).entries()) {
     if (text.trim() === "") continue;
     let value: unknown;
     try {
@@ -49,9 +49,10 @@ function* jsonRecords(path: string, faults: FaultList): Generator<LinedRecord> {
 }
 
 function* csvRecords(path: string, faults: FaultList): Generator<LinedRecord> {
+  const text = readText(path);
   let rows: ReturnType<typeof parseCsv>;
   try {
-    rows = parseCsv(readFileSync(path, "utf8"));
+    rows = parseCsv(text);
   } catch (error) {
     faults.add(path, (error as Error).message);
     return;
