@@ -77,6 +77,7 @@ export async function sampleToFiles(
       };
       writeFileAtomic(file, withPngText(png, text));
       written.push({ file, ...image });
+      bar.clear();
       if (!options.json) put(file);
     }
     await setImmediate(); // signals have their turn

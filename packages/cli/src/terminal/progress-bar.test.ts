@@ -26,6 +26,16 @@ test("on a terminal one line is drawn again, with the time that is left, and no 
   expect(lines.at(-1)?.length).toBeLessThan(60);
 });
 
+test("cleared, the line is empty for what another stream writes, and drawn again at once after it", () => {
+  const { sink, time, bar } = recorded(true);
+  bar.advance({ stage: "sampling", done: 1, total: 10 });
+  bar.clear();
+  expect(sink.text.endsWith("\r\x1b[2K")).toBe(true);
+  time.now = 0.01;
+  bar.advance({ stage: "sampling", done: 2, total: 10 });
+  expect(sink.text).toMatch(/20 %.*$/);
+});
+
 test("elsewhere plain lines come seldom, and the last one when the stage is over", () => {
   const { sink, time, bar } = recorded(false);
   for (let done = 1; done <= 100; done++) {

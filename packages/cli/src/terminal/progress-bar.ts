@@ -73,6 +73,13 @@ export class ProgressBar {
     if (this.#stage) this.#stage.shown = Number.NEGATIVE_INFINITY;
   }
 
+  /** Takes the bar away before another stream writes, data on stdout say; the next advance draws it again. */
+  clear(): void {
+    if (!this.#redraws || !this.#stage) return;
+    this.#write("\r\x1b[2K");
+    this.#stage.shown = Number.NEGATIVE_INFINITY;
+  }
+
   /** Leaves the stage's last state standing. */
   end(): void {
     if (!this.#stage) return;
