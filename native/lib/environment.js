@@ -170,7 +170,12 @@ function addon() {
     libtorch: record.libtorch.version,
   };
   if (!currentAddon())
-    return bad("addon", `${record.addon} is older than its sources or its libtorch`, "npm run setup", facts);
+    return bad(
+      "addon",
+      `${record.addon} is from other sources, or from when another Python or SPO_LIBTORCH was active`,
+      "npm run setup",
+      facts,
+    );
   return good("addon", record.addon, facts);
 }
 

@@ -1,5 +1,5 @@
 import { UserError } from "@spo/torch/files";
-import { Command } from "commander";
+import { Command, Help, type Option } from "commander";
 import { EXIT_CODES } from "./terminal/exit-codes.js";
 import { version } from "./version.js";
 
@@ -84,7 +84,7 @@ export async function buildProgram(words: readonly string[]): Promise<Command> {
     .option("-q, --quiet", "no progress")
     .option("-C, --cwd <folder>", "work in this folder")
     .helpCommand(false)
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, optionDescription: described })
     .configureOutput({ outputError: () => {} }) // told at one place, with the exit code
     .exitOverride()
     .hook("preAction", (_, action) => enter(action.optsWithGlobals().cwd))
@@ -105,6 +105,12 @@ export async function buildProgram(words: readonly string[]): Promise<Command> {
     if (name === called) (await load()).default(command);
   }
   return program;
+}
+
+/** What an option is, and whether there is no doing without it. */
+function described(option: Option): string {
+  const text = new Help().optionDescription(option);
+  return option.mandatory ? `${text} (required)` : text;
 }
 
 function enter(folder: string | undefined): void {

@@ -41,7 +41,7 @@ export default function (command: Command): void {
         "NAME:PATH with commas between, or a module of your own (.js, .mjs, .ts); may be given several times",
       )
         .argParser(collect)
-        .default([], "none: there must be one"),
+        .makeOptionMandatory(),
     )
     .option("--prompts <file>", "one a line; not needed where there are only images")
     .option(
@@ -106,7 +106,7 @@ export default function (command: Command): void {
     });
 }
 
-const collect = (text: string, before: string[]): string[] => [...before, text];
+const collect = (text: string, before: string[] = []): string[] => [...before, text];
 
 function seeds(text: string): number[] {
   const list = text.split(",").map(wholeNumber);

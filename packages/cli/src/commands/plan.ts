@@ -27,6 +27,7 @@ export default function (command: Command): void {
   const sample = command
     .command("sample")
     .summary("images from prompts")
+    .description("Tells memory and work of making images, from the model's configs alone.")
     .option("--model <model>", "sd15, sdxl, a folder, or org/name[@revision] of a hub", "sd15")
     .option("--count <number>", "images", positive, 1)
     .option("--batch <number>", "images at once", positive, 1)
@@ -53,7 +54,9 @@ export default function (command: Command): void {
     const train = command
       .command(method)
       .summary(summaries[method])
-      .argument("[words...]", "presets (sd15, sdxl), config files, settings, as for spo train")
+      .description(`Tells memory and work of \`spo train ${method}\` from the configs alone.`)
+      .usage("[preset|file…] [--setting value…] [options]")
+      .argument("[words...]", `presets (sd15, sdxl), config files, settings, as for spo train ${method}`)
       .allowUnknownOption();
     common(train, `spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
       await loadEngine();

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { UserError } from "@spo/torch/files";
 import type { Command } from "commander";
 import { loadEngine } from "../engine.js";
 import type { CommonOptions } from "../program.js";
@@ -18,6 +19,12 @@ export default function (command: Command): void {
       if (existsSync(join(folder, "events.jsonl"))) {
         const { reportRun } = await import("../jobs/report-run.js");
         return reportRun(folder, command.optsWithGlobals<CommonOptions>());
+      }
+      if (!existsSync(join(folder, "quickstart.json"))) {
+        throw new UserError(`${folder} holds neither a training's run nor a quickstart.`, {
+          code: "DATA",
+          hint: "A run's folder is what --run was given: events.jsonl lies in it.",
+        });
       }
       await loadEngine();
       const { rewriteReport } = await import("../jobs/run-quickstart.js");
