@@ -129,3 +129,21 @@ describe("every call of spo", () => {
     ]);
   });
 });
+
+test("every message that the page on troubleshooting is about is one that the code has", () => {
+  const code = ["packages", "native"]
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: "utf8" }).map((path) =>
+        join(folder, path),
+      ),
+    )
+    .filter((path) => /^(packages.\w+.src|native.lib).*(?<!\.test)\.[jt]s$/.test(path))
+    .map((path) => readFileSync(join(root, path), "utf8"))
+    .join("\n");
+  const page = readFileSync(join(root, "docs/troubleshooting.md"), "utf8");
+  const messages = [...page.matchAll(/^### (.*`.*)$/gm)].flatMap(([, heading]) =>
+    [...(heading as string).matchAll(/`([^`]+)`/g)].flatMap(([, message]) => (message as string).split("…")),
+  );
+  expect(messages.length).toBeGreaterThan(15);
+  expect(messages.filter((message) => !code.includes(message.trim()))).toEqual([]);
+});
