@@ -8,6 +8,7 @@ import {
   loadWeights,
   type Module,
   openWeights,
+  scope,
   type Tensor,
   UserError,
   type WeightsFile,
@@ -163,6 +164,26 @@ export function place<M extends Module>(
   return model;
 }
 
+type Weights = ReadonlyMap<string, Tensor>;
+
+/**
+ * The model with the weights of its folder. In a scope: outside of one each tensor over the file would press on the garbage collector, which
+ * then runs a dozen times while gigabytes are mapped.
+ */
+function filled<M extends Module>(
+  model: M,
+  folder: string,
+  names: readonly string[],
+  options: FolderOptions,
+  renamed: (weights: Weights) => Weights = (weights) => weights,
+): M {
+  scope(() => {
+    const { source, weights } = readWeights(folder, names, options);
+    place(model, renamed(weights), source, options);
+  });
+  return model;
+}
+
 const configOf = (folder: string): unknown => {
   if (!existsSync(folder)) {
     throw new UserError(`${folder} does not exist.`, {
@@ -176,22 +197,19 @@ const configOf = (folder: string): unknown => {
 /** Folder of an AutoencoderKL. Throws UserErrors for what is missing, damaged, unsupported or does not fit. */
 export function loadVae(folder: string, options: FolderOptions = {}): AutoencoderKL {
   const model = new AutoencoderKL(configOf(folder) as AutoencoderKLConfig);
-  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS, options);
-  return place(model, renewVaeNames(weights), source, options);
+  return filled(model, folder, DIFFUSERS_WEIGHTS, options, renewVaeNames);
 }
 
 /** Folder of a UNet2DConditionModel. */
 export function loadUnet(folder: string, options: FolderOptions = {}): UNet2DConditionModel {
   const model = new UNet2DConditionModel(configOf(folder) as UNet2DConditionConfig);
-  const { source, weights } = readWeights(folder, DIFFUSERS_WEIGHTS, options);
-  return place(model, weights, source, options);
+  return filled(model, folder, DIFFUSERS_WEIGHTS, options);
 }
 
 /** Folder of a CLIPTextModel. */
 export function loadTextEncoder(folder: string, options: FolderOptions = {}): CLIPTextModel {
   const model = new CLIPTextModel(configOf(folder) as CLIPTextConfig);
-  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
-  return place(model, renewTextNames(weights), source, options);
+  return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
 }
 
 /** Folder of a CLIPTextModelWithProjection: SDXL's second text encoder. */
@@ -200,8 +218,7 @@ export function loadTextEncoderWithProjection(
   options: FolderOptions = {},
 ): CLIPTextModelWithProjection {
   const model = new CLIPTextModelWithProjection(configOf(folder) as CLIPTextConfig);
-  const { source, weights } = readWeights(folder, TRANSFORMERS_WEIGHTS, options);
-  return place(model, renewTextNames(weights), source, options);
+  return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
 }
 
 /** transformers 5 refuses a whole number where a fraction is meant, and JSON from here has no 1.0. */
