@@ -3,10 +3,28 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onMeta, Tensor, type TypedArray, zeros } from "@spo/torch";
-import { type RecipeEvent, trainDpo, trainSpm, trainSpo } from "spo/recipes";
+import { fileURLToPath } from "node:url";
+import { full, onMeta, scope, Tensor, type TypedArray, tensor, zeros } from "@spo/torch";
+import {
+  pretrainClip,
+  pretrainJudge,
+  pretrainTextToImage,
+  pretrainVae,
+  type RecipeEvent,
+  trainDpo,
+  trainSpm,
+  trainSpo,
+} from "spo/recipes";
 import { Run } from "spo/records";
-import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
+import {
+  PretrainClipConfig,
+  PretrainJudgeConfig,
+  PretrainTextToImageConfig,
+  PretrainVaeConfig,
+  TrainDpoConfig,
+  TrainSpmConfig,
+  TrainSpoConfig,
+} from "spo/schemas";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cli } from "./cli.js";
 import { makeTinyWorld, SIDE, type TinyWorld } from "./tiny-models.js";
@@ -25,23 +43,36 @@ const ARRAYS: Record<string, new (length: number) => TypedArray> = {
   bool: Uint8Array,
 };
 
+interface Numbers extends Disposable {
+  /** How often numbers were read from the device: on a GPU each waits. */
+  readonly reads: number;
+}
+
 /** What `meta` cannot tell: small numbers that differ, so that comparisons find pairs and no ratio is clipped. */
-function withNumbers(): Disposable {
+function withNumbers(): Numbers {
   let count = 0;
+  let reads = 0;
   const { item, toTypedArray, to } = Tensor.prototype;
   const items = vi.spyOn(Tensor.prototype, "item").mockImplementation(function (this: Tensor) {
-    return this.device === "meta" ? 0.5 : item.call(this);
+    if (this.device !== "meta") return item.call(this);
+    reads++;
+    return 0.5;
   });
   const arrays = vi.spyOn(Tensor.prototype, "toTypedArray").mockImplementation(function (this: Tensor) {
     if (this.device !== "meta") return toTypedArray.call(this);
+    reads++;
     const array = new (ARRAYS[this.dtype] ?? Float32Array)(this.numel);
     return array instanceof Float32Array ? array.map(() => (count++ % 7) / 1000) : array;
   });
   const copies = vi.spyOn(Tensor.prototype, "to").mockImplementation(function (this: Tensor, where) {
     const leaves = this.device === "meta" && where.device === "cpu";
+    if (leaves) reads++;
     return leaves ? zeros(this.shape, { dtype: where.dtype ?? this.dtype }) : to.call(this, where);
   });
   return {
+    get reads() {
+      return reads;
+    },
     [Symbol.dispose]: () => {
       copies.mockRestore();
       items.mockRestore();
@@ -111,6 +142,69 @@ describe.each(["sd15", "sdxl"])("on another device, of %s,", (family) => {
   });
 });
 
+describe("pretraining on another device", () => {
+  const example = fileURLToPath(new URL("../examples/emoji", import.meta.url));
+  const data = join(example, "data", "artwork.parquet");
+  const tokenizer = join(example, "tokenizer");
+  const context = (kind: string, config: object) => ({
+    run: Run.open(join(folder, kind), { kind, config, engine: {} }),
+    signal: new AbortController().signal,
+  });
+  const few = { data, output: join(folder, "never"), batch: 8, steps: 9, saveEvery: 99, device: "meta" };
+  const step = { type: "step", step: 2 };
+
+  test("of a VAE leaves no tensor on the CPU", async () => {
+    const config = PretrainVaeConfig.parse({ ...few, channels: [8, 8], crop: 16 });
+    using _ = onMeta();
+    using __ = withNumbers();
+    expect(await twoSteps(pretrainVae(config, context("vae", config)))).toContainEqual(
+      expect.objectContaining(step),
+    );
+  });
+
+  test("of a text-to-image model leaves no tensor on the CPU", async () => {
+    const vae = join(example, "model", "vae");
+    const config = PretrainTextToImageConfig.parse({ ...few, vae, tokenizer, channels: [16, 16, 16] });
+    using _ = onMeta();
+    using __ = withNumbers();
+    expect(await twoSteps(pretrainTextToImage(config, context("text-to-image", config)))).toContainEqual(
+      expect.objectContaining(step),
+    );
+  });
+
+  test("of a CLIP leaves no tensor on the CPU", async () => {
+    const vae = join(example, "model", "vae");
+    const config = PretrainClipConfig.parse({ ...few, vae, tokenizer, width: 32, visionLayers: 1 });
+    using _ = onMeta();
+    using __ = withNumbers();
+    expect(await twoSteps(pretrainClip(config, context("clip", config)))).toContainEqual(
+      expect.objectContaining(step),
+    );
+  });
+
+  test("of a judge leaves no tensor on the CPU", async () => {
+    const prompts = [join(example, "prompts", "train.txt")];
+    const config = PretrainJudgeConfig.parse({
+      ...{ ...few, half: 0, model: join(example, "model"), prompts, samplesPerPrompt: 1 },
+      ...{ batch: 16, widths: [8, 8], patchWidths: [8] },
+    });
+    using _ = onMeta();
+    using __ = withNumbers();
+    expect(await twoSteps(pretrainJudge(config, context("judge", config)))).toContainEqual(
+      expect.objectContaining(step),
+    );
+  });
+});
+
+test("float64 on the device, and tensors of two devices together, are what the tests above would fail by", () => {
+  using _ = onMeta();
+  scope(() => {
+    const x = full([2], 1, { device: "meta" });
+    expect(() => x.to({ dtype: "float64" })).toThrow("float64");
+    expect(tensor([1, 0], { dtype: "bool", device: "meta" }).device).toBe("meta"); // by way of float64 on the CPU
+  });
+});
+
 describe("a device that is not there", () => {
   const absent = ["--device", "cuda:4095"];
 
@@ -124,6 +218,12 @@ describe("a device that is not there", () => {
       ["train", "spo", "--model", model, "--spm", spm, "--prompts", prompts, "--output", out, ...run],
       ["sample", "a red apple", "--model", model, "--out", out],
       ["eval", model, "--metrics", `spm:${spm}`, "--prompts", prompts, "--out", out],
+      ["label", pairs, "--by", `spm:${spm}`, "--output", out],
+      ["plan", "sample", "--model", model, "--measure"],
+      ["plan", "dpo", "--model", model],
+      ["quickstart", "--fast", "--out", out],
+      ["pretrain", "vae", "--data", pairs, ...run],
+      ["compare", "emoji", ...run],
     ];
     for (const command of commands) {
       const { code, stderr } = await cli([...command, ...absent], { cwd: folder });

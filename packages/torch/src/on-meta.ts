@@ -1,8 +1,12 @@
 // A whole program on `meta`, for the question whether all of it is on one device.
 import { native } from "@spo/native";
+import { dtypeCode } from "./dtype.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
-const op = (name: string): number => native.op(`aten::${name}`, "");
+const op = (name: string): number => {
+  const [base, overload = ""] = name.split(".") as [string, string?];
+  return native.op(`aten::${base}`, overload);
+};
 
 /** Their `meta` kernels take tensors of two devices without a word; other operators refuse them. With the places of their tensors. */
 const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
@@ -16,25 +20,32 @@ const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
     cat: [0],
     stack: [0],
     embedding: [0, 1],
+    abs: [0],
+    binary_cross_entropy_with_logits: [0, 1],
+    clamp: [0],
+    flip: [0],
+    roll: [0],
     gather: [0, 2],
     index_select: [0, 2],
     log_sigmoid: [0],
     grid_sampler: [0, 1],
+    "where.self": [0, 1, 2],
     _fused_adamw_: [0, 1, 2, 3, 5],
   }).map(([name, places]) => [op(name), { name, places }]),
 );
 /** Has no kernel on `meta`, and gives nothing. */
 const FUSED_ADAMW = op("_fused_adamw_");
+const FLOAT64 = dtypeCode("float64");
 
 /**
  * Until it is disposed of, operators that `meta` lacks are stood in for, and those that would take tensors of `meta` and of another device
- * together throw, as they do on a GPU.
+ * together throw, as they do on a GPU; so do those that give float64 there, which Apple's GPUs do not have.
  */
 export function onMeta(): Disposable {
   const call = native.call;
   native.call = (index, ...args) => {
     const checked = CHECKED.get(index);
-    if (!checked) return call(index, ...args);
+    if (!checked) return withoutFloat64(call(index, ...args));
     const handles = checked.places.flatMap((at) => args[at]).filter((x) => typeof x === "number");
     if (!areOnMeta(checked.name, handles)) return call(index, ...args);
     if (index === FUSED_ADAMW) return null;
@@ -45,6 +56,15 @@ export function onMeta(): Disposable {
       native.call = call;
     },
   };
+}
+
+/** The handles of what an operator gives. Throws an Error for float64 on `meta`. */
+function withoutFloat64<T>(given: T): T {
+  for (const handle of [given].flat()) {
+    if (typeof handle === "number" && native.dtype(handle) === FLOAT64 && native.device(handle) === "meta")
+      throw new Error("an operator gave float64 on the device, and not every device has it");
+  }
+  return given;
 }
 
 /** Whether all are. Throws an Error where some are and others are not. */

@@ -16,6 +16,7 @@ const [MUL, ADD, SUM, SILU, EXP_] = [
 ];
 const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), op("expand"), op("clone")];
 const [EMPTY_LIKE, NEW_EMPTY, INDEX] = [op("empty_like"), op("new_empty"), op("index", "Tensor")];
+const [CLAMP, MEAN] = [op("clamp"), op("mean")];
 
 /** By operator: for tensors of `meta`, whoever calls. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
@@ -31,6 +32,22 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
       const [, height, width] = native.sizes(grid as number) as [number, number, number];
       return call(NEW_EMPTY, x, [...native.sizes(x as number).slice(0, 2), height, width]) as number;
     },
+  ],
+  [op("flip"), (call, [x]) => call(CLONE, x) as number],
+  [
+    op("clamp"), // whose backward is what is lacking
+    (call, [x, ...bounds]) =>
+      (native.requiresGrad(x as number) ? call(SILU, x) : call(CLAMP, x, ...bounds)) as number,
+  ],
+  [
+    op("binary_cross_entropy_with_logits"),
+    (call, [x, target]) => chain(call, (make) => make(MEAN, make(MUL, make(SILU, x), target))),
+  ],
+  [op("roll"), (call, [x]) => call(CLONE, x) as number],
+  [op("abs"), (call, [x]) => call(SILU, x) as number], // keeps its input, as those above
+  [
+    op("where", "self"),
+    (call, [condition, x, other]) => chain(call, (make) => make(MUL, make(MUL, x, other), condition)),
   ],
   [op("embedding"), (call, [weight, ids]) => call(INDEX, weight, [ids]) as number],
   [

@@ -210,8 +210,12 @@ export function tensor(data: Nested | TypedArray, { dtype, device, shape }: Tens
 
   function place(made: Tensor): Tensor {
     if ((dtype === undefined || dtype === made.dtype) && device === undefined) return made;
-    const placed = made.to({ dtype, device });
+    // First the dtype: not every device has float64.
+    const converted = made.to({ dtype });
     made.dispose();
+    if (device === undefined) return converted;
+    const placed = converted.to({ device });
+    converted.dispose();
     return placed;
   }
 }

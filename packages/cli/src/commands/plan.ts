@@ -18,6 +18,7 @@ export interface PlanSampleOptions extends PlanOptions {
   steps: number;
   guidance: number;
   dtype: "float32" | "bfloat16" | "float16";
+  device: string;
 }
 
 export default function (command: Command): void {
@@ -39,7 +40,8 @@ export default function (command: Command): void {
       new Option("--dtype <type>", "precision of the UNet")
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
-    );
+    )
+    .option("--device <name>", "where --measure runs: cpu, cuda, cuda:N or mps", "cpu");
   common(sample, "spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
     await loadEngine();
     const { planSample } = await import("../jobs/plan-job.js");

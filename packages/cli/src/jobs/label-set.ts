@@ -1,4 +1,5 @@
 // Labels a preference set, or pairs of images, by a scorer, and writes it.
+import { resolveDevice } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import {
   type Converted,
@@ -19,10 +20,11 @@ import { putJson, say } from "../terminal/terminal.js";
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
   const { by, to, output, temperature, tie, hard, batch, skipBroken, json, quiet } = options;
   checkNumbers(options);
+  const device = resolveDevice(options.device);
   const source = await open(paths, options);
   const bar = new ProgressBar({ quiet });
   try {
-    const reward = await loadReward(await resolveReward(by, { quiet }));
+    const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => bar.advance({ stage, done, total });
     const { labelled, scores, summary } = await labelPairs(source, reward, {
       ...{ temperature, tie, hard, batch, skipBroken },

@@ -1,5 +1,5 @@
 // Plans of jobs, as tables or JSON.
-import { setThreads } from "@spo/torch";
+import { resolveDevice, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { resolveConfig } from "spo/config";
 import {
@@ -28,6 +28,7 @@ import { put, putJson, say } from "../terminal/terminal.js";
 export async function planSample(options: PlanSampleOptions): Promise<void> {
   const configs = pipelineConfigs(await configsOf(options.model, options));
   tell(options, {
+    device: options.device,
     models: () => planModels(configs, { dtype: options.dtype }),
     job: (models) => {
       const { factor } = models.vae;
@@ -61,6 +62,7 @@ export async function planTraining(
     const configs = pipelineConfigs(await configsOf(config.model, options));
     const spm = preferenceConfig(await configsOf(config.spm ?? "vit-h", options));
     tell(options, {
+      device: config.device,
       models: () => planModels(configs, { spm, dtype: weightsDtype(config) }),
       job: (models) => spoJob(models, config, configs.scheduler),
     });
@@ -69,6 +71,7 @@ export async function planTraining(
     const config = await resolveConfig(TrainDpoConfig, { defaults, presets: dpoPresets, args: words });
     const configs = pipelineConfigs(await configsOf(config.model, options));
     tell(options, {
+      device: config.device,
       models: () => planModels(configs, { dtype: weightsDtype(config) }),
       job: (models) => dpoJob(models, config),
     });
@@ -78,6 +81,7 @@ export async function planTraining(
     const configs = pipelineConfigs(await configsOf(config.model, options));
     const spm = preferenceConfig(await configsOf(config.init, options));
     tell(options, {
+      device: config.device,
       models: () => planModels(configs, { spm }),
       job: (models) => spmJob(models, config),
     });
@@ -89,14 +93,19 @@ const configsOf = (model: string, { quiet }: PlanOptions): Promise<string> =>
 
 function tell(
   { measure, pricePerHour, threads, json, quiet }: PlanOptions,
-  { models, job }: { models: () => PlannedModels; job: (models: PlannedModels) => Job },
+  {
+    device,
+    models,
+    job,
+  }: { device: string; models: () => PlannedModels; job: (models: PlannedModels) => Job },
 ): void {
+  const where = resolveDevice(device);
   if (threads !== undefined) setThreads(threads);
   const plan = planJob(job(models()));
   let measured: Measurement | undefined;
   if (measure) {
     const before = process.memoryUsage.rss();
-    measured = measureJob(job(giveValues(models())), before, (name) => {
+    measured = measureJob(job(giveValues(models(), where)), before, (name) => {
       if (!quiet) say(`measuring ${name} …`);
     });
   }

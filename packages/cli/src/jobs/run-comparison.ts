@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { engineFacts } from "@spo/torch";
+import { engineFacts, resolveDevice } from "@spo/torch";
 import { type ComparisonEvent, compareMethods, comparisonFacts } from "spo/recipes";
 import { Run } from "spo/records";
 import { comparisonEssence, short, writeComparison } from "spo/report";
@@ -19,6 +19,7 @@ interface ComparisonCall extends CommonOptions {
 
 /** Runs or goes on with a comparison, then writes and tells its report. */
 export async function runComparison({ config, folder, json, quiet }: ComparisonCall): Promise<void> {
+  resolveDevice(config.device); // what is not there shows before a folder is made
   const bar = new ProgressBar({ quiet });
   const isNew = !existsSync(join(folder, "config.json"));
   using run = Run.open(folder, { kind: "compare", config, engine: engineFacts() });

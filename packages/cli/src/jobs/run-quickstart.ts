@@ -18,17 +18,22 @@ const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.
 
 /** How a folder's quickstart was called, for `spo report`. */
 const CALL = "quickstart.json";
-const Call = z.object({ example: z.string(), fast: z.boolean(), spo: z.record(z.string(), z.unknown()) });
+const Call = z.object({
+  example: z.string(),
+  fast: z.boolean(),
+  device: z.string().optional(),
+  spo: z.record(z.string(), z.unknown()),
+});
 
 /** Runs or goes on with a quickstart, then writes and tells its report. */
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
-  const { fast = false, control = false, example = EXAMPLE, seed } = options;
+  const { fast = false, control = false, example = EXAMPLE, seed, device } = options;
   const folder = options.out ?? defaultFolder({ fast, control, seed });
   requirePlace(folder, "folder");
   if (!existsSync(join(example, "quickstart.json")))
     throw new UserError(`${example} is no example folder: it has no quickstart.json.`, { code: "DATA" });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
-  await measureAndReport({ example: resolve(example), folder, fast, spo }, options);
+  await measureAndReport({ example: resolve(example), folder, fast, device, spo }, options);
 }
 
 /** Writes the report of a finished quickstart anew. */

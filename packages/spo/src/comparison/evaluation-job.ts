@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { loadTextToImage } from "@spo/diffusion";
-import { type Tensor, writeFileAtomic } from "@spo/torch";
+import { resolveDevice, type Tensor, writeFileAtomic } from "@spo/torch";
 import sharp from "sharp";
 import { rgbFromPixels } from "../data/pixels.js";
 import { sampleImages } from "../evaluation/samples.js";
@@ -14,7 +14,11 @@ const LARGEST = 192;
 export async function* evaluate(job: Evaluation, signal: AbortSignal): AsyncGenerator<JobProgress> {
   if (readEvaluated(job)) return;
   const { policy, snapshot, choices, sampling, sampled, shown } = job;
-  const pipe = snapshot === undefined ? loadTextToImage(policy.model) : loadSnapshot(snapshot, policy);
+  const device = resolveDevice(job.device ?? "cpu");
+  const pipe =
+    snapshot === undefined
+      ? loadTextToImage(policy.model, { device })
+      : loadSnapshot(snapshot, policy, { device });
   const judge = await loadImageJudge(job.judge, { pipe, choices });
   const { prompts, seeds, perPrompt } = sampled;
   const images: ImageVerdict[] = [];

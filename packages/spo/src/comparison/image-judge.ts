@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readJson, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
-import { noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import { type Device, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { rgbFromPixels } from "../data/pixels.js";
 import { loadArtworkJudge } from "../rewards/artwork-judge.js";
@@ -37,7 +37,7 @@ export async function loadImageJudge(
   judge: string,
   { pipe, choices }: { pipe: StableDiffusion | StableDiffusionXL; choices: readonly string[] },
 ): Promise<ImageJudge> {
-  return isArtworkJudge(judge) ? artworkJudge(judge, choices) : rewardJudge(judge, pipe);
+  return isArtworkJudge(judge) ? artworkJudge(judge, choices, deviceOf(pipe)) : rewardJudge(judge, pipe);
 }
 
 function isArtworkJudge(folder: string): boolean {
@@ -45,8 +45,10 @@ function isArtworkJudge(folder: string): boolean {
   return existsSync(path) && (readJson(path) as { model_type?: unknown }).model_type === "artwork_judge";
 }
 
-function artworkJudge(folder: string, choices: readonly string[]): ImageJudge {
-  const judge = loadArtworkJudge(folder);
+const deviceOf = ({ unet }: StableDiffusion | StableDiffusionXL): Device => unet.conv_in.weight.device;
+
+function artworkJudge(folder: string, choices: readonly string[], device: Device): ImageJudge {
+  const judge = loadArtworkJudge(folder, { device });
   const places = choices.map((choice) => judge.config.captions.indexOf(choice));
   const unknown = choices.filter((_, i) => places[i] === -1);
   if (unknown.length > 0)
@@ -61,7 +63,7 @@ function artworkJudge(folder: string, choices: readonly string[]): ImageJudge {
         scope(() => {
           const among = judge
             .logProbs(judge.features(images))
-            .indexSelect(1, tensor(places, { dtype: "int64" }))
+            .indexSelect(1, tensor(places, { dtype: "int64", device }))
             .logSoftmax(-1); // [n, choices]
           const logProbs = among.toNumbers();
           const likeliest = among.argmax(-1).toNumbers();
@@ -78,7 +80,7 @@ function artworkJudge(folder: string, choices: readonly string[]): ImageJudge {
 
 async function rewardJudge(spec: string, pipe: StableDiffusion | StableDiffusionXL): Promise<ImageJudge> {
   const tokenizer = pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer;
-  const reward = await loadReward(spec, { tokenizer });
+  const reward = await loadReward(spec, { tokenizer, device: deviceOf(pipe) });
   return {
     about: `${reward.name}'s score of the finished image`,
     async judge(images, prompts) {

@@ -34,6 +34,8 @@ export interface Evaluation {
   /** Where the verdicts go. */
   file: string;
   policy: PolicyShape;
+  /** Where it is computed; absent: on the CPU. */
+  device?: string;
   /** Folder of the policy's weights; absent: the base itself. */
   snapshot?: string;
   judge: string;

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { addLora, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
 import {
+  type Device,
   Generator,
   noGrad,
   openSafetensors,
@@ -54,8 +55,9 @@ export function readSnapshot(folder: string): Snapshot | undefined {
 export function loadSnapshot(
   folder: string,
   { model, adapter, rank }: PolicyShape,
+  { device }: { device?: Device } = {},
 ): StableDiffusion | StableDiffusionXL {
-  const pipe = loadTextToImage(model);
+  const pipe = loadTextToImage(model, { device });
   const trained: { namedParameters(): Map<string, Tensor> } =
     adapter === "lora" ? addLora(pipe.unet, { rank }, new Generator(0)) : pipe.unet;
   using file = openSafetensors(weightsAt(folder));

@@ -93,11 +93,12 @@ export function recolour(x: Tensor, generator: Generator, colour: number): Tenso
 export function fade(x: Tensor, generator: Generator): Tensor {
   return scope(() => {
     const n = x.shape[0] as number;
+    const { device } = x;
     const either = (low: readonly [number, number], high: readonly [number, number]): Tensor =>
       where(
-        uniform(n, 0, 1, generator).lt(0.6),
-        uniform(n, ...low, generator),
-        uniform(n, ...high, generator),
+        uniform(n, 0, 1, generator, { device }).lt(0.6),
+        uniform(n, ...low, generator, { device }),
+        uniform(n, ...high, generator, { device }),
       );
     const grey = x.mean([1], true);
     const y = grey.add(x.sub(grey).mul(either([0.5, 0.9], [1.1, 1.5])));
@@ -112,8 +113,12 @@ export function fade(x: Tensor, generator: Generator): Tensor {
 }
 
 /** Smooth random fields, n of them in c channels, [n, c, side, side]. */
-const field = (n: number, channels: number, cells: number, side: number, generator: Generator): Tensor =>
-  randn([n, channels, cells, cells], { generator }).upsampleBicubic2d([side, side], false);
+const field = (
+  n: number,
+  channels: number,
+  { cells, side, device }: { cells: number; side: number; device: Device },
+  generator: Generator,
+): Tensor => randn([n, channels, cells, cells], { generator, device }).upsampleBicubic2d([side, side], false);
 
 /**
  * Damages each image in one of six ways, drawn at random: blur, warp, a blob erased, a blob of another image, mixed colour channels, a
@@ -122,21 +127,22 @@ const field = (n: number, channels: number, cells: number, side: number, generat
 export function degrade(x: Tensor, other: Tensor, generator: Generator): Tensor {
   return scope(() => {
     const [n, , side] = x.shape as [number, number, number, number];
+    const { device } = x;
     const kinds = randint(0, 6, [n], { generator }).toNumbers();
-    const smooth = field(n, 1, 5, side, generator);
+    const smooth = field(n, 1, { cells: 5, side, device }, generator);
     const blob = smooth.sub(0.6).mul(8).sigmoid();
     const coarse = avgPool2d(x, [4, 4]).upsampleBicubic2d([side, side], false);
     const fine = avgPool2d(x, [2, 2]).upsampleBilinear2d([side, side], false);
-    const blurred = where(uniform(n, 0, 1, generator).lt(0.5), coarse, fine);
-    const identity = tensor(Array.from({ length: n }, () => [[1, 0, 0], [0, 1, 0]])); // biome-ignore format: a matrix
-    const bend = field(n, 2, 6, side, generator).permute([0, 2, 3, 1]).mul(0.12);
+    const blurred = where(uniform(n, 0, 1, generator, { device }).lt(0.5), coarse, fine);
+    const identity = tensor(Array.from({ length: n }, () => [[1, 0, 0], [0, 1, 0]]), { device }); // biome-ignore format: a matrix
+    const bend = field(n, 2, { cells: 6, side, device }, generator).permute([0, 2, 3, 1]).mul(0.12);
     const warped = sample(x, affineGridGenerator(identity, x.shape, false).add(bend));
     const keep = blob.neg().add(1);
     const erased = x.mul(keep).add(blob);
     const mixed = x.mul(keep).add(other.mul(blob));
-    const turn = uniform(n, 0.3, 1, generator);
+    const turn = uniform(n, 0.3, 1, generator, { device });
     const turned = x.mul(turn.neg().add(1)).add(x.roll([1], [1]).mul(turn));
-    const cast = randn([n, 3, 1, 1], { generator }).mul(0.35).add(1);
+    const cast = randn([n, 3, 1, 1], { generator, device }).mul(0.35).add(1);
     const tinted = x.neg().add(1).mul(cast).neg().add(1).clamp(-1, 1);
     const ways = [blurred, warped, erased, mixed, turned, tinted];
     return stack(kinds.map((kind, i) => (ways[kind] as Tensor).select(0, i)));

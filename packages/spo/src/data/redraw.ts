@@ -33,10 +33,10 @@ export function redraw(
             const texts = prompts.slice(chunk * batch, (chunk + 1) * batch);
             const conditions = pipe.encode(texts);
             const x0 = pipe.vae.encode(part).mean.mul(pipe.vae.scalingFactor);
-            const draw = (): Tensor => randn(x0.shape, { generator });
+            const draw = (): Tensor => randn(x0.shape, { generator, device: x0.device });
             const start = tensor(
               texts.map(() => sampler.timesteps[first] as number),
-              { dtype: "int64" },
+              { dtype: "int64", device: x0.device },
             );
             let x = pipe.schedule.addNoise(x0, draw(), start);
             for (const [i, t] of sampler.timesteps.entries()) {
@@ -86,7 +86,7 @@ export function* redrawAll(
       };
       const prompts = rows.map((row) => (worded === "true" ? (captions[row] as string) : ""));
       const images = scope(() => {
-        const chosen = pixels.indexSelect(0, tensor(rows, { dtype: "int64" }));
+        const chosen = pixels.indexSelect(0, tensor(rows, { dtype: "int64", device: pixels.device }));
         return redraw(pipe, chosen, prompts, settings, generator);
       });
       done += rows.length;

@@ -78,7 +78,7 @@ function measure(
       const features = judge.features(images);
       const among = judge
         .logProbs(features)
-        .indexSelect(1, tensor(places, { dtype: "int64" }))
+        .indexSelect(1, tensor(places, { dtype: "int64", device: images.device }))
         .logSoftmax(-1); // [n, choices]
       const logProbs = among.toNumbers();
       const likeliest = among.argmax(-1).toNumbers();
@@ -119,7 +119,8 @@ export function realFeatures(
   return noGrad(() =>
     scope(() => {
       const rows = artwork.captions.flatMap((caption, row) => (captions.includes(caption) ? [row] : []));
-      const images = cat(roundTrip(pipe, artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" }))));
+      const real = artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" }));
+      const images = cat(roundTrip(pipe, real.to({ device: pipe.unet.conv_in.weight.device })));
       const features = cat(images.split(64).map((part) => judge.features(part)));
       const [count, width] = features.shape as [number, number];
       const flat = features.toNumbers();

@@ -1,5 +1,5 @@
 // A job as a list of phases; what it needs in memory and work; how long it takes.
-import { forgetPeak, peakBytes, rehearse, trimMemory } from "@spo/torch";
+import { type Device, forgetPeak, peakBytes, rehearse, trimMemory, zeros } from "@spo/torch";
 import type { Pass } from "../work.js";
 import type { PlannedModels } from "./models.js";
 
@@ -81,13 +81,13 @@ export interface Measurement {
   phases: PhaseTime[];
   /** Of the whole job, by the phases' times and numbers of runs. */
   hours: number;
-  /** Growth of the process's resident memory from `before` to its peak, bytes. */
+  /** Growth of the process's resident memory from `before` to its peak, bytes. That of a GPU is not in it. */
   rssGrowth: number;
 }
 
 /** Runs each phase of a job whose models have values three times. rssBefore: resident bytes before the models had any. */
 export function measureJob(
-  { phases }: Job,
+  { models: { device }, phases }: Job,
   rssBefore: number,
   onPhase?: (name: string) => void,
 ): Measurement {
@@ -98,6 +98,7 @@ export function measureJob(
     const seconds = Array.from({ length: 3 }, () => {
       const began = performance.now();
       body();
+      waitFor(device);
       return (performance.now() - began) / 1000;
     }).toSorted((a, b) => a - b);
     return { name, seconds: seconds[1] as number };
@@ -108,4 +109,11 @@ export function measureJob(
     hours: inAll / 3600,
     rssGrowth: peakBytes() - rssBefore,
   };
+}
+
+/** Until the device has done what it was given. A CPU has when the call returns. */
+function waitFor(device: Device): void {
+  if (device === "cpu" || device === "meta") return;
+  using probe = zeros([1], { device });
+  probe.item();
 }

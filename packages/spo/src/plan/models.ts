@@ -10,7 +10,16 @@ import {
   readJson,
   UNet2DConditionModel,
 } from "@spo/diffusion";
-import { type DType, Generator, initialize, type Module, type Tensor, UserError, zeros } from "@spo/torch";
+import {
+  type Device,
+  type DType,
+  Generator,
+  initialize,
+  type Module,
+  type Tensor,
+  UserError,
+  zeros,
+} from "@spo/torch";
 import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */
@@ -21,7 +30,7 @@ export interface PlannedModels {
   spm?: StepAwarePreferenceModel;
   /** Height and width of the latents that the model was made for. */
   latentSize: readonly [number, number];
-  device: "meta" | "cpu";
+  device: Device;
 }
 
 /**
@@ -82,15 +91,15 @@ export function planModels(
   };
 }
 
-/** The same models with random weights on the CPU, for a measurement. */
-export function giveValues(models: PlannedModels): PlannedModels {
+/** The same models with random weights, for a measurement. */
+export function giveValues(models: PlannedModels, device: Device = "cpu"): PlannedModels {
   const generator = new Generator(0);
   for (const module of modulesOf(models)) {
     const dtype = (module.parameters()[0] as Tensor).dtype;
     initialize(module, generator);
-    module.to({ dtype });
+    module.to({ dtype, device });
   }
-  return { ...models, device: "cpu" };
+  return { ...models, device };
 }
 
 export const modulesOf = ({ texts, unet, vae, spm }: PlannedModels): Module[] => [

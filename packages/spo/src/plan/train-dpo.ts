@@ -93,7 +93,7 @@ function policyOf(models: PlannedModels, config: TrainDpoConfig, precision: Prec
     };
   }
   const reference = new UNet2DConditionModel(unet.config);
-  if (models.device === "cpu") copyWeights(unet, reference);
+  if (models.device !== "meta") copyWeights(unet, reference);
   precision.freeze(reference);
   unet.requiresGrad_();
   return { reference, trained: unet.parameters(), off: as };

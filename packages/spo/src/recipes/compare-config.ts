@@ -1,5 +1,6 @@
 // Settings of the comparison of base, Diffusion-DPO and SPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { deviceSettings } from "./precision-config.js";
 
 /** Settings of a recipe; that recipe's own schema checks them. */
 const Settings = z.record(z.string(), z.unknown());
@@ -69,6 +70,7 @@ export const CompareConfig = z.strictObject({
   report: images([1001, 1002, 1003], 4).describe(
     "images of held-out prompts of the checkpoint that was chosen",
   ),
+  ...deviceSettings,
   jobs: z.int().positive().default(1).describe("processes at a time; alike for all methods"),
   threads: z.int().positive().optional().describe("of each process; absent: as the machine has it"),
 });

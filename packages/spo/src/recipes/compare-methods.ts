@@ -68,6 +68,7 @@ export async function* compareMethods(
     model: config.model,
     pairs: config.pairs,
     output: at("spm", "model"),
+    device: config.device,
     ...config.spm,
   });
   // Faults in any trial's settings show before the first minute is spent.
@@ -233,6 +234,8 @@ export async function* compareMethods(
         `${[name, place].filter((part) => part !== undefined).join("-")}-${purpose}.json`,
       ),
       policy,
+      // Folders from before there was a choice are the CPU's.
+      device: config.device === "cpu" ? undefined : config.device,
       snapshot: place === undefined ? undefined : snapshotAt(name, place),
       judge: isValidation ? config.validator : config.judge,
       choices,
@@ -266,7 +269,12 @@ export async function* compareMethods(
   }
 
   function recipeOf(method: Method, settings: object, seed: number, name: string): Recipe {
-    const common = { model: config.model, output: at(name, "model"), saveEvery: ENDLESS };
+    const common = {
+      model: config.model,
+      output: at(name, "model"),
+      saveEvery: ENDLESS,
+      device: config.device,
+    };
     return method === "dpo"
       ? {
           method,

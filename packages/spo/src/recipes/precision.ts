@@ -35,7 +35,7 @@ export class Precision {
     this.#memoryFormat = memoryFormat;
     const { device } = unet.conv_in.weight;
     this.#device = device === "meta" ? "cpu" : device; // a rehearsal; without autocast, whose casts it does not see
-    this.scaler = dtype === "float16" ? new LossScaler({ device: this.#device }) : undefined;
+    this.scaler = dtype === "float16" ? new LossScaler() : undefined;
     unet.gradientCheckpointing = gradientCheckpointing;
     if (memoryFormat) for (const model of [unet, vae]) model.arrange_(memoryFormat);
   }

@@ -1,5 +1,6 @@
 // Settings of the recipe that trains the small CLIP. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { deviceSettings } from "./precision-config.js";
 
 /** Settings of `spo pretrain clip`. */
 export const PretrainClipConfig = z.strictObject({
@@ -23,6 +24,7 @@ export const PretrainClipConfig = z.strictObject({
   lr: z.number().positive().default(1e-3).describe("learning rate"),
   maxScale: z.number().positive().default(30).describe("bound of exp(logit_scale)"),
   saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  ...deviceSettings,
   seed: z.int().min(0).default(3).describe("of all that is drawn"),
 });
 export type PretrainClipConfig = z.output<typeof PretrainClipConfig>;

@@ -10,6 +10,7 @@ import {
   rand,
   randint,
   randn,
+  resolveDevice,
   scope,
   type Tensor,
   tensor,
@@ -32,6 +33,7 @@ export async function* pretrainClip(
   config: PretrainClipConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
+  const device = resolveDevice(config.device);
   const artwork = await readArtwork(config.data);
   const tokenizer = loadTokenizer(config.tokenizer);
   const size = artwork.pixels.shape[2] as number;
@@ -39,8 +41,8 @@ export async function* pretrainClip(
   const ids = keep(tokenizer.encodeBatch(captions));
   const rows = rowsOfHalf(artwork, config.half);
   const index = tensor(rows, { dtype: "int64" });
-  const real = keep(artwork.pixels.indexSelect(0, index));
-  const decoded = keep(scope(() => cat(roundTrip({ vae: loadVae(config.vae) }, real))));
+  const real = keep(scope(() => artwork.pixels.indexSelect(0, index).to({ device })));
+  const decoded = keep(scope(() => cat(roundTrip({ vae: loadVae(config.vae, { device }) }, real))));
   const captionOf = rows.map((row) => captions.indexOf(artwork.captions[row] as string));
 
   const tower = {
@@ -66,7 +68,7 @@ export async function* pretrainClip(
   });
   initialize(spm, generatorAt(config.seed, "initialize"));
   initializeTimeConditioning(spm, generatorAt(config.seed, "time"));
-  spm.requiresGrad_();
+  spm.to({ device }).requiresGrad_();
   const processor = clipProcessor(size);
   const parameters = spm.parameters();
   const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.98], weightDecay: 0.05 });
@@ -76,23 +78,24 @@ export async function* pretrainClip(
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
       const drawn = randint(0, rows.length, [config.batch], { generator });
+      const places = drawn.to({ device });
       const chosen = drawn.toNumbers().map((row) => captionOf[row] as number);
       const distinct = [...new Set(chosen)];
       const target = tensor(
         chosen.map((c) => distinct.indexOf(c)),
-        { dtype: "int64" },
+        { dtype: "int64", device },
       );
       const pixels = noGrad(() => {
-        const crisp = rand([config.batch, 1, 1, 1], { generator }).lt(0.4);
+        const crisp = rand([config.batch, 1, 1, 1], { generator, device }).lt(0.4);
         const x = augment(
-          where(crisp, real.indexSelect(0, drawn), decoded.indexSelect(0, drawn)),
+          where(crisp, real.indexSelect(0, places), decoded.indexSelect(0, places)),
           generator,
           { colour: 0.2, scale: 0.15, shift: 0.08 },
         );
-        const spread = rand([config.batch, 1, 1, 1], { generator }).mul(0.15);
-        return trainPixels(x.add(randn(x.shape, { generator }).mul(spread)), processor);
+        const spread = rand([config.batch, 1, 1, 1], { generator, device }).mul(0.15);
+        return trainPixels(x.add(randn(x.shape, { generator, device }).mul(spread)), processor);
       });
-      const t = randint(0, 1000, [config.batch], { generator });
+      const t = randint(0, 1000, [config.batch], { generator }).to({ device });
       const images = unit(spm.imageFeatures(pixels, t));
       const texts = unit(spm.textFeatures(ids.indexSelect(0, tensor(distinct, { dtype: "int64" }))));
       const logits = images.matmul(texts.transpose(0, 1)).mul(spm.logit_scale.exp()); // [batch, distinct]
@@ -126,7 +129,7 @@ function contrastToImages(logits: Tensor, target: Tensor): Tensor {
       .eq(
         tensor(
           Array.from({ length: texts }, (_, i) => i),
-          { dtype: "int64" },
+          { dtype: "int64", device: target.device },
         ),
       )
       .to({ dtype: "float32" });

@@ -1,5 +1,6 @@
 // Settings of the recipe that trains a judge of artwork. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { deviceSettings } from "./precision-config.js";
 
 /** Settings of `spo pretrain judge`. */
 export const PretrainJudgeConfig = z.strictObject({
@@ -20,6 +21,7 @@ export const PretrainJudgeConfig = z.strictObject({
   lr: z.number().positive().default(2e-3).describe("learning rate"),
   colour: z.number().min(0).default(0.15).describe("strength of the colour augmentation"),
   saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  ...deviceSettings,
   seed: z.int().min(0).default(101).describe("of all that is drawn"),
 });
 export type PretrainJudgeConfig = z.output<typeof PretrainJudgeConfig>;

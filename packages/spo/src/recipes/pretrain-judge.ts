@@ -12,6 +12,7 @@ import {
   noGrad,
   randint,
   randperm,
+  resolveDevice,
   scope,
   type Tensor,
   tensor,
@@ -34,8 +35,9 @@ export async function* pretrainJudge(
   config: PretrainJudgeConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
+  const device = resolveDevice(config.device);
   const artwork = await readArtwork(config.data);
-  const pipe = StableDiffusion.load(config.model);
+  const pipe = StableDiffusion.load(config.model, { device });
   const rows = tensor(rowsOfHalf(artwork, config.half), { dtype: "int64" });
   const concepts = [...new Set(artwork.concepts)];
   const captions = concepts.map((concept) => artwork.captions[artwork.concepts.indexOf(concept)] as string);
@@ -43,8 +45,8 @@ export async function* pretrainJudge(
     artwork.concepts.map((concept) => concepts.indexOf(concept)),
     { dtype: "int64" },
   );
-  const real = keep(artwork.pixels.indexSelect(0, rows));
-  const labels = keep(conceptOf.indexSelect(0, rows));
+  const real = keep(scope(() => artwork.pixels.indexSelect(0, rows).to({ device })));
+  const labels = keep(scope(() => conceptOf.indexSelect(0, rows).to({ device })));
   const decoded = keep(scope(() => cat(roundTrip(pipe, real))));
 
   const prompts = readPrompts(config.prompts);
@@ -52,7 +54,7 @@ export async function* pretrainJudge(
   const asked = keep(
     tensor(
       rows.toNumbers().flatMap((row, i) => (prompts.includes(artwork.captions[row] as string) ? [i] : [])),
-      { dtype: "int64" },
+      { dtype: "int64", device },
     ),
   );
   const samples: Tensor[] = [];
@@ -101,7 +103,7 @@ export async function* pretrainJudge(
     patchWidths: config.patchWidths,
   });
   initialize(judge, generatorAt(config.seed, "initialize"));
-  judge.requiresGrad_();
+  judge.to({ device }).requiresGrad_();
   const parameters = judge.parameters();
   const optimizer = new AdamW(parameters, { lr: config.lr, weightDecay: 0.02 });
   const state = { modules: { judge }, optimizer };
@@ -158,9 +160,10 @@ function judgeBatch(
     const half = Math.round(batch / 2);
     const [damagedCount, generatedCount] = [Math.round(batch / 8), Math.round(batch / 8)];
     const redrawnCount = half - damagedCount - generatedCount;
-    const draw = (high: number, n: number): Tensor => randint(0, high, [n], { generator });
+    const { device } = real;
+    const draw = (high: number, n: number): Tensor => randint(0, high, [n], { generator }).to({ device });
     const known = cat([asked.indexSelect(0, draw(asked.numel, half)), draw(count, batch - half)]);
-    const mixed = randperm(batch, { generator });
+    const mixed = randperm(batch, { generator }).to({ device });
     const shuffled = known.indexSelect(0, mixed);
     // Most through the VAE, so that its traces do not give away what is real; some as they are.
     const crisp = Math.round(0.3 * batch);
@@ -180,7 +183,10 @@ function judgeBatch(
       generator,
     );
     const sampled = generated.indexSelect(0, draw(generated.shape[0] as number, generatedCount));
-    const isReal = tensor(Array.from({ length: 2 * half }, (_, i) => (i < half ? 1 : 0)));
+    const isReal = tensor(
+      Array.from({ length: 2 * half }, (_, i) => (i < half ? 1 : 0)),
+      { device },
+    );
     return {
       images: cat([
         augment(first, generator, { colour }),

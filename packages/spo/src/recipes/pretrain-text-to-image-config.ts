@@ -1,5 +1,6 @@
 // Settings of the recipe that trains the small text-to-image model. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { deviceSettings } from "./precision-config.js";
 
 /** Settings of `spo pretrain text-to-image`. */
 export const PretrainTextToImageConfig = z.strictObject({
@@ -51,6 +52,7 @@ export const PretrainTextToImageConfig = z.strictObject({
     .describe("share of empty prompts, for classifier-free guidance"),
   saveEvery: z.int().positive().default(250).describe("steps between checkpoints"),
   exportEvery: z.int().positive().default(1000).describe("steps between model folders written to the output"),
+  ...deviceSettings,
   seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type PretrainTextToImageConfig = z.output<typeof PretrainTextToImageConfig>;

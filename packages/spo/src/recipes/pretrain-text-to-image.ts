@@ -17,6 +17,7 @@ import {
   cat,
   clipGradNorm,
   copyWeights,
+  type Device,
   Ema,
   type Generator,
   initialize,
@@ -26,6 +27,7 @@ import {
   rand,
   randint,
   randn,
+  resolveDevice,
   scope,
   type Tensor,
   tensor,
@@ -75,11 +77,17 @@ export async function* pretrainTextToImage(
   config: PretrainTextToImageConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
+  const device = resolveDevice(config.device);
   const artwork = await readArtwork(config.data, { core: true });
-  const vae = loadVae(config.vae);
+  const vae = loadVae(config.vae, { device });
   const tokenizer = loadTokenizer(config.tokenizer);
   const latents = keep(
-    noGrad(() => cat([encodeMeans(vae, artwork.pixels), encodeMeans(vae, artwork.pixels.flip([3]))])),
+    noGrad(() =>
+      scope(() => {
+        const pixels = artwork.pixels.to({ device });
+        return cat([encodeMeans(vae, pixels), encodeMeans(vae, pixels.flip([3]))]);
+      }),
+    ),
   );
   const [count, , latentSize] = latents.shape as [number, number, number, number];
   const captions = [...new Set(artwork.captions), ""];
@@ -111,7 +119,7 @@ export async function* pretrainTextToImage(
       ),
       model,
     );
-  model.requiresGrad_();
+  model.to({ device }).requiresGrad_();
   const parameters = model.parameters();
   const optimizer = new AdamW(parameters, {
     lr: config.lr,
@@ -142,12 +150,13 @@ export async function* pretrainTextToImage(
       const chosen = rows
         .toNumbers()
         .map((row, i) => (dropped[i] ? captions.length - 1 : (captionOf[row] as number)));
-      const x0 = latents.indexSelect(0, rows);
-      const noise = randn(x0.shape, { generator });
-      const timesteps = stratifiedTimesteps(config.batch, generator);
-      const alphaBar = schedule.alphasCumprod.indexSelect(0, timesteps).reshape([-1, 1, 1, 1]);
+      const x0 = latents.indexSelect(0, rows.to({ device }));
+      const noise = randn(x0.shape, { generator, device });
+      const drawn = stratifiedTimesteps(config.batch, generator);
+      const timesteps = drawn.to({ device });
+      const alphaBar = schedule.alphasCumprod.indexSelect(0, drawn).to({ device }).reshape([-1, 1, 1, 1]);
       const xt = alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
-      const context = encodeDistinct(model.text_encoder, ids, chosen);
+      const context = encodeDistinct(model.text_encoder, ids, chosen, device);
       const eps = model.unet.forward(xt, timesteps, context);
       const mse = eps.sub(noise).square().mean([1, 2, 3]); // [b]
       const snr = alphaBar.div(alphaBar.neg().add(1)).flatten();
@@ -183,7 +192,12 @@ function stratifiedTimesteps(n: number, generator: Generator): Tensor {
 }
 
 /** Encodes each distinct caption once. chosen: rows of ids → context [chosen.length, L, d]. */
-function encodeDistinct(encoder: CLIPTextModel, ids: Tensor, chosen: readonly number[]): Tensor {
+function encodeDistinct(
+  encoder: CLIPTextModel,
+  ids: Tensor,
+  chosen: readonly number[],
+  device: Device,
+): Tensor {
   return scope(() => {
     const distinct = [...new Set(chosen)];
     const hidden = encoder.forward(ids.indexSelect(0, tensor(distinct, { dtype: "int64" }))).lastHiddenState;
@@ -191,7 +205,7 @@ function encodeDistinct(encoder: CLIPTextModel, ids: Tensor, chosen: readonly nu
       0,
       tensor(
         chosen.map((c) => distinct.indexOf(c)),
-        { dtype: "int64" },
+        { dtype: "int64", device },
       ),
     );
   });

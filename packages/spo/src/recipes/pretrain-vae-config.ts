@@ -1,5 +1,6 @@
 // Settings of the recipe that trains the small VAE. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { deviceSettings } from "./precision-config.js";
 
 /** Settings of `spo pretrain vae`. */
 export const PretrainVaeConfig = z.strictObject({
@@ -24,6 +25,7 @@ export const PretrainVaeConfig = z.strictObject({
     .describe("weight of the latents' distance from a normal distribution"),
   edgeWeight: z.number().min(0).default(0.5).describe("weight of the L1 distance of image gradients"),
   saveEvery: z.int().positive().default(200).describe("steps between checkpoints"),
+  ...deviceSettings,
   seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type PretrainVaeConfig = z.output<typeof PretrainVaeConfig>;

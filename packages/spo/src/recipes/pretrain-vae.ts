@@ -6,9 +6,11 @@ import {
   clipGradNorm,
   Ema,
   initialize,
+  keep,
   noGrad,
   randint,
   randn,
+  resolveDevice,
   scope,
   type Tensor,
   warmupCosine,
@@ -56,11 +58,13 @@ export async function* pretrainVae(
   config: PretrainVaeConfig,
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
+  const device = resolveDevice(config.device);
   const artwork = await readArtwork(config.data);
-  const size = artwork.pixels.shape[2] as number;
+  const pixels = keep(artwork.pixels.to({ device }));
+  const size = pixels.shape[2] as number;
   const vae = new AutoencoderKL(smallVaeConfig({ ...config, size }));
   initialize(vae, generatorAt(config.seed, "initialize"));
-  vae.requiresGrad_();
+  vae.to({ device }).requiresGrad_();
   const parameters = vae.parameters();
   const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.99], weightDecay: 1e-3 });
   const ema = new Ema(parameters, config.ema);
@@ -69,9 +73,9 @@ export async function* pretrainVae(
   for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
-      const x = randomCrops(artwork.pixels, config, generator);
+      const x = randomCrops(pixels, config, generator);
       const { mean, logvar } = vae.encode(x);
-      const noise = randn(mean.shape, { generator });
+      const noise = randn(mean.shape, { generator, device });
       const y = vae.decode(mean.add(logvar.mul(0.5).exp().mul(noise)));
       const error = y.sub(x);
       const l1 = error.abs().mean();
@@ -95,9 +99,9 @@ export async function* pretrainVae(
   }
 
   ema.swap();
-  noGrad(() => whiten(vae, artwork.pixels));
+  noGrad(() => whiten(vae, pixels));
   saveModel(config.output, vae);
-  yield* run.done({ output: config.output, psnr: noGrad(() => psnr(vae, artwork.pixels)) });
+  yield* run.done({ output: config.output, psnr: noGrad(() => psnr(vae, pixels)) });
 }
 
 /** Random squares of random rows, mirrored half of the time. [n, 3, h, w] → [batch, 3, crop, crop]. */

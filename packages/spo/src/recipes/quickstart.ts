@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { StableDiffusion } from "@spo/diffusion";
-import { engineFacts, getThreads, keep, writeFileAtomic } from "@spo/torch";
+import { engineFacts, getThreads, keep, resolveDevice, writeFileAtomic } from "@spo/torch";
 import { readJson } from "@spo/torch/text-files";
 import { z } from "zod";
 import { checkConfig } from "../config/index.js";
@@ -54,6 +54,8 @@ export interface QuickstartOptions {
   folder: string;
   /** Less training and fewer images: shows that everything works, not what it reaches. */
   fast: boolean;
+  /** Where everything is computed. Default: as the example says, the CPU. */
+  device?: string;
   /** Replaces settings of the SPO training, for controls and seeds. */
   spo?: Record<string, unknown>;
 }
@@ -98,12 +100,14 @@ export async function* quickstart(
       }
     : raw;
   const evaluation = Settings.shape.evaluation.parse(chosen.evaluation);
+  const onDevice = options.device === undefined ? {} : { device: options.device };
   const spmConfig = TrainSpmConfig.parse({
     model: at("model"),
     init: at("clip"),
     pairs: [at("data", "pairs.parquet")],
     output: join(options.folder, "spm", "model"),
     ...chosen.spm,
+    ...onDevice,
   });
   const spoConfig = TrainSpoConfig.parse({
     model: at("model"),
@@ -112,7 +116,9 @@ export async function* quickstart(
     output: join(options.folder, "spo", "model"),
     ...chosen.spo,
     ...options.spo,
+    ...onDevice,
   });
+  const device = resolveDevice(spoConfig.device); // what is not there shows before a folder is made
 
   const spmRun = Run.open(join(options.folder, "spm"), {
     kind: "train spm",
@@ -154,9 +160,9 @@ export async function* quickstart(
   }
 
   const heldOut = readPrompts(at("prompts", "held-out.txt"));
-  const judge = loadArtworkJudge(at("judge"));
-  const { spm, processor } = loadSpm(spmConfig.output);
-  const base = StableDiffusion.load(at("model"));
+  const judge = loadArtworkJudge(at("judge"), { device });
+  const { spm, processor } = loadSpm(spmConfig.output, { device });
+  const base = StableDiffusion.load(at("model"), { device });
   const tools: EvaluationTools = {
     judge,
     spm: new SpmJudge(spm, processor, (texts) => base.tokenizer.encodeBatch(texts)),
@@ -172,7 +178,7 @@ export async function* quickstart(
       images[which] = before;
       continue;
     }
-    const pipe = which === "base" ? base : StableDiffusion.load(spoConfig.output);
+    const pipe = which === "base" ? base : StableDiffusion.load(spoConfig.output, { device });
     const meter = new WorkMeter();
     for (const measured of evaluateModel(pipe, heldOut, evaluation.seeds, evaluation, tools, meter)) {
       images[which].push(...measured);

@@ -79,10 +79,11 @@ export async function* trainDpo(
         scope(() => {
           const share = batch.prompts.length / config.batch;
           const result = lossOf(prepare(batch, first, config.emptyPrompts));
-          loss += share * result.loss.item();
-          accuracy += share * result.accuracy;
           meter.count("unetBackward", result.samples);
           meter.phase("backward", () => precision.scale(result.loss.mul(share)).backward());
+          // After backward has been started: reading waits for the device.
+          loss += share * result.loss.item();
+          accuracy += share * result.accuracy;
         });
       }
       const gradNorm = precision.clipGradNorm(policy.trained, config.maxGradNorm);
@@ -181,8 +182,14 @@ export async function* trainDpo(
     const reference = meter.phase("reference", () =>
       noGrad(() => frozen.forRows(both)(pairs.noisy, pairs.timesteps)),
     );
-    const { loss, accuracy } = dpoLoss({ model, reference, noise: pairs.noise, beta: config.beta });
-    return { loss, accuracy, samples: both.length };
+    const result = dpoLoss({ model, reference, noise: pairs.noise, beta: config.beta });
+    return {
+      loss: result.loss,
+      get accuracy() {
+        return result.accuracy; // waits for the device
+      },
+      samples: both.length,
+    };
   }
 
   async function readHeld(): Promise<PairBatch[]> {

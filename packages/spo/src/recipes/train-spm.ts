@@ -124,9 +124,11 @@ export async function* trainSpm(
               .sum(),
           });
           loss.backward();
-          metrics.loss += loss.item();
-          metrics.accuracy +=
-            (count / config.batch) * pairAccuracy(score0.toNumbers(), score1.toNumbers(), seen.label0);
+          // In one piece: each reading waits for the device.
+          const figures = cat([loss.reshape([1]), score0, score1]).toNumbers();
+          const [of0, of1] = [figures.slice(1, 1 + count), figures.slice(1 + count)];
+          metrics.loss += figures[0] as number;
+          metrics.accuracy += (count / config.batch) * pairAccuracy(of0, of1, seen.label0);
         });
       }
       metrics.scale = scope(() => spm.logit_scale.exp().item());

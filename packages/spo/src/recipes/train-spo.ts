@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffusion";
 import {
   AdamW,
+  cat,
   keep,
   noGrad,
   randn,
@@ -157,9 +158,10 @@ async function* rounds(
           };
           const result = spoBatchLoss(batch);
           const share = result.loss.mul(part.size / places.length);
-          loss += share.item();
-          const win = result.logRatioWin.detach().toNumbers();
-          const lose = result.logRatioLose.detach().toNumbers();
+          // In one piece: each reading waits for the device.
+          const read = cat([share.reshape([1]), result.logRatioWin, result.logRatioLose]).toNumbers();
+          const [win, lose] = [read.slice(1, 1 + part.size), read.slice(1 + part.size)];
+          loss += read[0] as number;
           ratios.win.push(...win);
           ratios.lose.push(...lose);
           // Pairs with both sides outside the clip have no gradient at all: nothing to go back for.

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { checkConfig, readJson } from "@spo/diffusion";
+import { checkConfig, type PlaceOptions, readJson } from "@spo/diffusion";
 import {
   Conv2d,
   cat,
@@ -104,7 +104,13 @@ export class ArtworkJudge extends Module {
   logProbs(features: Tensor, dropout?: Generator): Tensor {
     return scope(() => {
       const kept = dropout
-        ? features.mul(rand(features.shape, { generator: dropout }).gt(0.3).to({ dtype: "float32" })).div(0.7)
+        ? features
+            .mul(
+              rand(features.shape, { generator: dropout, device: features.device })
+                .gt(0.3)
+                .to({ dtype: "float32" }),
+            )
+            .div(0.7)
         : features;
       return this.concept.forward(kept).logSoftmax(-1);
     });
@@ -135,12 +141,15 @@ export function saveArtworkJudge(folder: string, judge: ArtworkJudge): void {
 }
 
 /** Reads the folder that `saveArtworkJudge` writes. Throws UserErrors for what is missing, damaged or does not fit. */
-export function loadArtworkJudge(folder: string): ArtworkJudge {
+export function loadArtworkJudge(
+  folder: string,
+  { device }: Pick<PlaceOptions, "device"> = {},
+): ArtworkJudge {
   const path = join(folder, "config.json");
   const judge = new ArtworkJudge(checkConfig(ArtworkJudgeConfig, readJson(path), path));
   const source = join(folder, "model.safetensors");
   const weights = readSafetensors(source);
-  loadWeights(judge, weights, { source, dtype: "float32" });
+  loadWeights(judge, weights, { source, dtype: "float32", device });
   for (const tensor of weights.values()) tensor.dispose();
   keep(judge.parameters());
   return judge;

@@ -1,4 +1,5 @@
 // The example's judge of artwork as a scorer of finished images.
+import type { PlaceOptions } from "@spo/diffusion";
 import { cat, noGrad, scope, type Tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { pixelsFromRgb } from "../data/pixels.js";
@@ -34,7 +35,7 @@ class ArtworkReward implements Reward {
     }
     return noGrad(() =>
       scope(() => {
-        const pixels = pixelsOf(images);
+        const pixels = this.#pixelsOf(images);
         const logProbs = this.#judge.logProbs(this.#judge.features(pixels));
         if (this.name === "on-prompt") {
           const likeliest = logProbs.argmax(-1).toNumbers();
@@ -51,11 +52,15 @@ class ArtworkReward implements Reward {
   }
 
   features(images: readonly RgbImage[]): number[][] {
-    return noGrad(() => scope(() => featureRows(unit(this.#judge.features(pixelsOf(images))))));
+    return noGrad(() => scope(() => featureRows(unit(this.#judge.features(this.#pixelsOf(images))))));
   }
 
   dispose(): void {
     this.#judge.dispose();
+  }
+
+  #pixelsOf(images: readonly RgbImage[]): Tensor {
+    return pixelsOf(images).to({ device: this.#judge.concept.weight.device });
   }
 }
 
@@ -69,5 +74,8 @@ function pixelsOf(images: readonly RgbImage[]): Tensor {
 }
 
 /** path: the folder that `pretrain judge` writes. Throws as `loadArtworkJudge`. */
-export const loadArtworkReward = (name: Question, path: string): Reward =>
-  new ArtworkReward(name, loadArtworkJudge(path));
+export const loadArtworkReward = (
+  name: Question,
+  path: string,
+  options: Pick<PlaceOptions, "device"> = {},
+): Reward => new ArtworkReward(name, loadArtworkJudge(path, options));

@@ -47,7 +47,7 @@ export async function loadReward(
       return loadSpmReward(path, words, placing);
     case "artwork":
     case "on-prompt":
-      return loadArtworkReward(kind, path);
+      return loadArtworkReward(kind, path, placing);
   }
 }
 

@@ -109,7 +109,7 @@ export interface LoadOptions {
 function placed(value: Tensor, { dtype = value.dtype, device = value.device }: TensorOptions): Tensor {
   return value.ndim === 4 && device === "cpu" && dtype !== value.dtype
     ? value._toCopy({ dtype, device, memoryFormat: "channels_last" })
-    : value.to({ dtype, device });
+    : scope(() => (value.dtype === "float64" ? value.to({ dtype }) : value).to({ dtype, device })); // not every device has float64
 }
 
 /**

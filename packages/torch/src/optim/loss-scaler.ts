@@ -12,7 +12,6 @@ export interface LossScalerOptions {
   /** What it is multiplied by after a step with overflow. */
   backoff?: number;
   interval?: number;
-  device?: string;
 }
 
 /**
@@ -23,25 +22,21 @@ export interface LossScalerOptions {
  *     if (scaler.unscale(parameters)) optimizer.step();
  *     scaler.update();
  *
+ * The scale itself is on the CPU, wherever the gradients are: to read it waits for no GPU, and its reciprocal can be taken in float64,
+ * which Apple's GPUs lack. A step waits once, for whether there was an overflow.
  * Source: Micikevicius et al. 2018, section 3.2; PyTorch's `GradScaler`, whose operators these are.
  */
 export class LossScaler {
-  readonly #options: Required<Omit<LossScalerOptions, "initial" | "device">>;
+  readonly #options: Required<Omit<LossScalerOptions, "initial">>;
   readonly #scale: Tensor;
   readonly #tracker: Tensor;
   readonly #overflow: Tensor;
 
-  constructor({
-    initial = 65536,
-    growth = 2,
-    backoff = 0.5,
-    interval = 2000,
-    device = "cpu",
-  }: LossScalerOptions = {}) {
+  constructor({ initial = 65536, growth = 2, backoff = 0.5, interval = 2000 }: LossScalerOptions = {}) {
     this.#options = { growth, backoff, interval };
-    this.#scale = keep(full([1], initial, { device }));
-    this.#tracker = keep(zeros([1], { dtype: "int32", device }));
-    this.#overflow = keep(zeros([1], { device }));
+    this.#scale = keep(full([1], initial));
+    this.#tracker = keep(zeros([1], { dtype: "int32" }));
+    this.#overflow = keep(zeros([1]));
   }
 
   /** The scale as it is now. */
@@ -51,7 +46,7 @@ export class LossScaler {
 
   /** loss·scale, as its shape is. */
   scale(loss: Tensor): Tensor {
-    return loss.mul(this.#scale.reshape([]));
+    return loss.mul(this.value);
   }
 
   /** Divides the gradients by the scale, in place. Gives whether all are finite; where not, they are of no use. */
@@ -59,9 +54,13 @@ export class LossScaler {
     return noGrad(() =>
       scope(() => {
         const gradients = parameters.map((p) => p.grad).filter((g) => g !== undefined);
-        const inverse = this.#scale.to({ dtype: "float64" }).reciprocal().to({ dtype: "float32" });
         this.#overflow.zero_();
-        if (gradients.length > 0) _ampForeachNonFiniteCheckAndUnscale_(gradients, this.#overflow, inverse);
+        const device = gradients[0]?.device;
+        if (device !== undefined) {
+          const found = zeros([1], { device });
+          _ampForeachNonFiniteCheckAndUnscale_(gradients, found, full([1], 1 / this.value, { device }));
+          this.#overflow.copy_(found);
+        }
         return this.#overflow.item() === 0;
       }),
     );
