@@ -107,9 +107,10 @@ export interface LoadOptions {
 
 /** The same memory where dtype and device fit, else a copy; a kernel's that is converted is at once in the order that a CPU wants. */
 function placed(value: Tensor, { dtype = value.dtype, device = value.device }: TensorOptions): Tensor {
+  // float64 is converted before it is moved: not every device has it.
   return value.ndim === 4 && device === "cpu" && dtype !== value.dtype
     ? value._toCopy({ dtype, device, memoryFormat: "channels_last" })
-    : scope(() => (value.dtype === "float64" ? value.to({ dtype }) : value).to({ dtype, device })); // not every device has float64
+    : scope(() => (value.dtype === "float64" ? value.to({ dtype }) : value).to({ dtype, device }));
 }
 
 /**
