@@ -13,17 +13,23 @@ export interface GaussianStep {
 /**
  * q(x_{t−1} | x_t) of DDIM.
  *
- * xt, eps (already guided) [b, c, h, w], float32; alphaBar = ᾱ_t, alphaBarPrev = ᾱ at max(t − stride, 0); eta in [0, 1].
+ * xt, eps (already guided) [b, c, h, w], float32; alphaBar = ᾱ_t, alphaBarPrev = ᾱ at max(t − stride, 0); eta in [0, 1]. `x0`: where it is
+ * known otherwise than from ε, as with a model that predicts v.
  * Source: Song et al. 2021, eq. 12; std: eq. 16.
  */
 export function ddimStep(
   xt: Tensor,
   eps: Tensor,
-  { alphaBar, alphaBarPrev, eta }: { alphaBar: number; alphaBarPrev: number; eta: number },
+  {
+    alphaBar,
+    alphaBarPrev,
+    eta,
+    x0: known,
+  }: { alphaBar: number; alphaBarPrev: number; eta: number; x0?: Tensor },
 ): GaussianStep {
   return scope(() => {
     const std = ddimStd({ alphaBar, alphaBarPrev, eta });
-    const x0 = predictX0(xt, eps, alphaBar);
+    const x0 = known ?? predictX0(xt, eps, alphaBar);
     const mean = x0
       .mul(Math.sqrt(alphaBarPrev))
       .add(eps, { alpha: Math.sqrt(Math.max(0, 1 - alphaBarPrev - std ** 2)) });
@@ -45,22 +51,30 @@ export function ddimSampler(schedule: NoiseSchedule, steps: number, { eta = 0 } 
         alphaBar: alphaBar(i),
         alphaBarPrev: schedule.alphaBarAfter(timesteps[i] as number, steps),
         eta,
+        x0: schedule.x0Of(x, output, alphaBar(i)),
       });
       return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
     },
   };
 }
 
-/** Standard deviation of that step. Source: Song et al. 2021, eq. 16. */
-export const ddimStd = ({
-  alphaBar,
-  alphaBarPrev,
+/**
+ * Standard deviation of that step. Source: Song et al. 2021, eq. 16.
+ *
+ * In float32, operation by operation: 1 − ᾱ_t/ᾱ_prev is small where the noise is, and the log-density shows how the references round it.
+ */
+export function ddimStd({
+  alphaBar: a,
+  alphaBarPrev: p,
   eta,
 }: {
   alphaBar: number;
   alphaBarPrev: number;
   eta: number;
-}): number => eta * Math.sqrt(((1 - alphaBarPrev) / (1 - alphaBar)) * (1 - alphaBar / alphaBarPrev));
+}): number {
+  const f = Math.fround;
+  return eta * f(Math.sqrt(f(f(f(1 - p) / f(1 - a)) * f(1 - f(a / p)))));
+}
 
 /** x̂0 = (x_t − √(1−ᾱ)·ε)/√ᾱ. */
 export function predictX0(xt: Tensor, eps: Tensor, alphaBar: number): Tensor {
@@ -70,6 +84,11 @@ export function predictX0(xt: Tensor, eps: Tensor, alphaBar: number): Tensor {
 /** ε from a v-prediction: √ᾱ·v + √(1−ᾱ)·x_t. Source: Salimans & Ho 2022, appendix D. */
 export function epsFromV(xt: Tensor, v: Tensor, alphaBar: number): Tensor {
   return scope(() => v.mul(Math.sqrt(alphaBar)).add(xt, { alpha: Math.sqrt(1 - alphaBar) }));
+}
+
+/** x̂0 from a v-prediction: √ᾱ·x_t − √(1−ᾱ)·v. Source: Salimans & Ho 2022, appendix D. */
+export function x0FromV(xt: Tensor, v: Tensor, alphaBar: number): Tensor {
+  return scope(() => xt.mul(Math.sqrt(alphaBar)).sub(v, { alpha: Math.sqrt(1 - alphaBar) }));
 }
 
 /**

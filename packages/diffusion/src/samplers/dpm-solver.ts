@@ -1,5 +1,4 @@
-import { scope, type Tensor } from "@spo/torch";
-import { predictX0 } from "./ddim.js";
+import { scope, type Tensor, UserError } from "@spo/torch";
 import type { NoiseSchedule } from "./noise-schedule.js";
 import type { Sampler } from "./sampler.js";
 import {
@@ -45,6 +44,13 @@ export function dpmSolverStep(
 /** The levels that it visits: N of N + 1 spaced ones, or Karras' over the whole range of training. Source: diffusers. */
 export function dpmSolverPlan(schedule: NoiseSchedule, steps: number, { karras = false } = {}): SigmaPlan {
   const { num_train_timesteps: count, timestep_spacing: spacing = "linspace" } = schedule.config;
+  const least = schedule.config.lambda_min_clipped ?? Number.NEGATIVE_INFINITY;
+  if (-Math.log(schedule.sigma(count - 1)) < least) {
+    throw new UserError(
+      `scheduler_config.json asks for lambda_min_clipped ${least}, which cuts this noise schedule short; that is not supported here.`,
+      { code: "CONFIG", hint: "Leave it out, or choose another scheduler." },
+    );
+  }
   if (karras) {
     const ends = { min: schedule.sigma(0), max: schedule.sigma(count - 1) };
     const levels = karrasSigmas(karrasRange(schedule, ends), steps);
@@ -84,7 +90,7 @@ export function dpmSolverSampler(schedule: NoiseSchedule, steps: number): Sample
     step: ({ x, history: [before] }, output, i) =>
       scope(() => {
         const alphaBar = alphaBarOf(at(i));
-        const x0 = predictX0(x, schedule.epsOf(x, output, alphaBar), alphaBar);
+        const x0 = schedule.x0Of(x, output, alphaBar);
         const previous =
           before && !(i === steps - 1 && firstOrderLast) ? { x0: before, sigma: at(i - 1) } : undefined;
         return { x: dpmSolverStep(x, x0, { sigma: at(i), sigmaNext: at(i + 1), previous }), history: [x0] };

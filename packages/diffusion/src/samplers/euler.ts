@@ -1,5 +1,5 @@
 import { scope, type Tensor } from "@spo/torch";
-import type { NoiseSchedule, TimestepSpacing } from "./noise-schedule.js";
+import { evenly, type NoiseSchedule, type TimestepSpacing } from "./noise-schedule.js";
 import type { Sampler } from "./sampler.js";
 import {
   alphaBarOf,
@@ -53,9 +53,7 @@ function eulerTimesteps(schedule: NoiseSchedule, steps: number): number[] {
   const spacing = eulerSpacing(schedule);
   if (spacing !== "linspace") return schedule.timesteps(steps, spacing);
   const last = schedule.config.num_train_timesteps - 1;
-  return Array.from({ length: steps }, (_, i) =>
-    Math.fround(steps === 1 ? 0 : (last * (steps - 1 - i)) / (steps - 1)),
-  );
+  return Array.from({ length: steps }, (_, i) => Math.fround(evenly(last, steps, i)));
 }
 
 /** Euler over a checkpoint's schedule; Karras' levels where its config says so. */

@@ -1,7 +1,7 @@
-import { keep, linspace, scope, type Tensor } from "@spo/torch";
+import { cat, keep, linspace, scope, type Tensor } from "@spo/torch";
 import { z } from "zod";
 import { checkConfig, only } from "../config.js";
-import { epsFromV } from "./ddim.js";
+import { epsFromV, predictX0, x0FromV } from "./ddim.js";
 
 /** The part of a scheduler_config.json that says how images are noised and which timesteps are visited. */
 export const SchedulerConfig = z.looseObject({
@@ -33,7 +33,10 @@ export const SchedulerConfig = z.looseObject({
   use_flow_sigmas: only(false),
   clip_sample: only(false),
   thresholding: only(false),
-  rescale_betas_zero_snr: only(false),
+  /** Whether training went up to noise alone: ᾱ is shifted and scaled so that its last is 0. */
+  rescale_betas_zero_snr: z.boolean().nullish(),
+  /** DPM-Solver starts no lower than here: λ = ln(√ᾱ/√(1−ᾱ)). */
+  lambda_min_clipped: z.custom<number>((value) => typeof value === "number").nullish(), // often −∞
   trained_betas: only(null),
 });
 export type SchedulerConfig = z.input<typeof SchedulerConfig>;
@@ -45,6 +48,7 @@ export type TimestepSpacing = "leading" | "linspace" | "trailing";
  * β, ᾱ and the sampling timesteps of a checkpoint.
  *
  * `scaled_linear`: β_t = linspace(√β₀, √β₉₉₉, 1000)²; ᾱ = cumprod(1 − β), float32. Source: diffusers; Ho et al. 2020, section 2.
+ * `rescale_betas_zero_snr`: then Lin et al. 2024, algorithm 1.
  */
 export class NoiseSchedule {
   readonly config: z.output<typeof SchedulerConfig>;
@@ -61,7 +65,8 @@ export class NoiseSchedule {
           this.config.beta_schedule === "linear"
             ? linspace(start, end, count, { dtype: "float32" })
             : linspace(Math.sqrt(start), Math.sqrt(end), count, { dtype: "float32" }).square();
-        return betas.neg().add(1).cumprod(0);
+        const alphaBar = betas.neg().add(1).cumprod(0);
+        return this.config.rescale_betas_zero_snr ? withZeroSnr(alphaBar) : alphaBar;
       }),
     );
     this.#alphaBar = this.alphasCumprod.toNumbers();
@@ -82,10 +87,12 @@ export class NoiseSchedule {
   timesteps(steps: number, spacing: TimestepSpacing = this.config.timestep_spacing ?? "leading"): number[] {
     const stride = this.stride(steps);
     const { num_train_timesteps: count, steps_offset: offset } = this.config;
+    // Sums and products in numpy's order: a half may come out on either side, and which way it goes is part of the reference.
+    const back = count - count / steps - count;
     const at: Record<TimestepSpacing, (i: number) => number> = {
       leading: (i) => stride * (steps - 1 - i) + offset,
-      linspace: (i) => halfToEven(steps === 1 ? 0 : ((count - 1) * (steps - 1 - i)) / (steps - 1)),
-      trailing: (i) => halfToEven(count - (count * i) / steps) - 1,
+      linspace: (i) => halfToEven(evenly(count - 1, steps, i)),
+      trailing: (i) => halfToEven(count + i * back) - 1,
     };
     return Array.from({ length: steps }, (_, i) => at[spacing](i));
   }
@@ -107,12 +114,20 @@ export class NoiseSchedule {
   /** Standard deviation of the noise over the clean part, σ_t = √((1−ᾱ_t)/ᾱ_t), in float32 as the references compute it. */
   sigma(t: number): number {
     const alphaBar = this.alphaBar(t);
+    if (alphaBar === 0) return 4096; // the references put float16's least number, 2⁻²⁴, in its place
     return Math.fround(Math.sqrt(Math.fround(Math.fround(1 - alphaBar) / alphaBar)));
   }
 
   /** ε of a model's output, which is ε itself or v. xt: what the model was shown, of signal share alphaBar. */
   epsOf(xt: Tensor, output: Tensor, alphaBar: number): Tensor {
     return this.config.prediction_type === "v_prediction" ? epsFromV(xt, output, alphaBar) : output;
+  }
+
+  /** x̂0 of the same: straight from v, which also tells it where there is nothing but noise. */
+  x0Of(xt: Tensor, output: Tensor, alphaBar: number): Tensor {
+    return this.config.prediction_type === "v_prediction"
+      ? x0FromV(xt, output, alphaBar)
+      : predictX0(xt, output, alphaBar);
   }
 
   /** x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise. x0, noise [b, ...]; timesteps int64 [b]. */
@@ -125,6 +140,31 @@ export class NoiseSchedule {
       return alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
     });
   }
+}
+
+/** √ᾱ moved so that its last is 0 and scaled so that its first stays, then through β and back as the reference goes. ᾱ [n] → [n]. */
+function withZeroSnr(alphaBar: Tensor): Tensor {
+  return scope(() => {
+    const root = alphaBar.sqrt();
+    const [first, last] = [root.narrow(0, 0, 1), root.narrow(0, root.numel - 1, 1)];
+    const moved = root
+      .sub(last)
+      .mul(first.div(first.sub(last)))
+      .square();
+    const count = moved.numel;
+    const alphas = cat([
+      moved.narrow(0, 0, 1),
+      moved.narrow(0, 1, count - 1).div(moved.narrow(0, 0, count - 1)),
+    ]);
+    const betas = alphas.neg().add(1);
+    return betas.neg().add(1).cumprod(0);
+  });
+}
+
+/** The i-th of n numbers from `last` down to 0, as numpy's `linspace` has them; 0 where there is one only. */
+export function evenly(last: number, n: number, i: number): number {
+  if (n === 1) return 0;
+  return i === 0 ? last : (last / (n - 1)) * (n - 1 - i);
 }
 
 /** Rounds halves to the even number, as numpy does. */

@@ -52,6 +52,12 @@ export function pndmSampler(schedule: NoiseSchedule, steps: number): Sampler {
       },
     );
   }
+  if (schedule.config.rescale_betas_zero_snr) {
+    throw new UserError(
+      "PNDM does not know rescale_betas_zero_snr, which scheduler_config.json has: its steps divide by ᾱ, whose last is then 0.",
+      { code: "CONFIG", hint: "Choose another scheduler: ddim, euler, euler-ancestral or dpmpp-2m." },
+    );
+  }
   const visited = schedule.timesteps(steps);
   const timesteps = [...visited.slice(0, 2), ...visited.slice(1)]; // the second twice
   // Where the step of call i starts: the repeated call starts from the first timestep again.

@@ -119,6 +119,34 @@ test("timesteps lie as each spacing says", () => {
   expect(at("trailing")).toEqual([999, 749, 499, 249]);
 });
 
+test("a timestep half way between two goes to the side where numpy's rounding puts it", () => {
+  // np.linspace(0, 999, 27)[::-1].round() and np.arange(1000, 0, -1000/48).round() - 1: 8 of them lie half way.
+  const linspace = new NoiseSchedule({ timestep_spacing: "linspace" }).timesteps(27);
+  expect(linspace[13]).toBe(499);
+  const trailing = new NoiseSchedule({ timestep_spacing: "trailing" }).timesteps(48);
+  expect([3, 9, 15, 21, 27, 33, 39, 45].map((i) => trailing[i])).toEqual([
+    936, 811, 686, 561, 436, 311, 186, 61,
+  ]);
+});
+
+test("a schedule of zero terminal signal keeps its first ᾱ and ends with noise alone, whose σ is finite", () => {
+  const [plain, zero] = [false, true].map(
+    (rescale_betas_zero_snr) => new NoiseSchedule({ rescale_betas_zero_snr }),
+  ) as [NoiseSchedule, NoiseSchedule];
+  expect(zero.alphaBar(0)).toBeCloseTo(plain.alphaBar(0), 6);
+  expect(zero.alphaBar(999)).toBe(0);
+  expect(zero.alphaBar(500)).toBeLessThan(plain.alphaBar(500));
+  expect(zero.sigma(999)).toBe(4096);
+  expect(() => makeSampler("pndm", zero, 4)).toThrow(/rescale_betas_zero_snr/);
+});
+
+test("DPM-Solver refuses a bound on λ that cuts its schedule, and takes one that does not", () => {
+  const timesteps = (lambda_min_clipped: number) =>
+    makeSampler("dpmpp-2m", new NoiseSchedule({ lambda_min_clipped }), 4).timesteps;
+  expect(timesteps(-5.1)).toEqual(timesteps(Number.NEGATIVE_INFINITY));
+  expect(() => timesteps(-2)).toThrow(/lambda_min_clipped/);
+});
+
 test("the sampler is the one that a checkpoint names, and an unknown one is refused by name", () => {
   expect(samplerOf({ _class_name: "PNDMScheduler" })).toBe("pndm");
   expect(samplerOf({ _class_name: "EulerDiscreteScheduler" })).toBe("euler");
@@ -132,7 +160,9 @@ test("settings of a scheduler that are not supported are refused by name", () =>
     { algorithm_type: "sde-dpmsolver++" },
     { solver_order: 3 },
     { use_beta_sigmas: true },
-    { rescale_betas_zero_snr: true },
+    { beta_schedule: "squaredcos_cap_v2" },
+    { interpolation_type: "log_linear" },
+    { clip_sample: true },
     { prediction_type: "sample" },
     { trained_betas: [0.1] },
   ]) {

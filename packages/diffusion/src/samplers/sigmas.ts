@@ -38,8 +38,8 @@ export function timestepOf(schedule: NoiseSchedule, sigma: number): number {
     else above = middle;
   }
   const logOf = (t: number): number => Math.fround(Math.log(schedule.sigma(t)));
-  const [low, high] = [logOf(below), logOf(below + 1)];
-  return below + Math.min(1, Math.max(0, (low - Math.log(sigma)) / (low - high)));
+  const [low, high] = [logOf(below), logOf(below + 1)]; // float32, and so is their difference
+  return below + Math.min(1, Math.max(0, (low - Math.log(sigma)) / Math.fround(low - high)));
 }
 
 /** Completes visited levels with the one after the last. */
