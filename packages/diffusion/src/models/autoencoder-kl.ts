@@ -24,7 +24,7 @@ export const AutoencoderKLConfig = z
     act_fn: only("silu"),
     latents_mean: only(null),
     latents_std: only(null),
-    shift_factor: only(null),
+    shift_factor: only(0),
   })
   .check(({ value, issues }) => {
     const fault = (path: string, message: string): void => {

@@ -72,9 +72,10 @@ export const UNet2DConditionConfig = z
     encoder_hid_dim_type: only(null),
     resnet_skip_time_act: only(false),
     resnet_out_scale_factor: only(1),
-    mid_block_only_cross_attention: only(null),
+    mid_block_only_cross_attention: only(false),
     reverse_transformer_layers_per_block: only(null),
-    upcast_attention: only(false),
+    /** Of no effect, as in diffusers: fused attention sums its scores in float32 anyway. */
+    upcast_attention: z.boolean().nullish(),
   })
   .check(({ value, issues }) => {
     const fault = (path: string, message: string): void => {
