@@ -56,7 +56,8 @@ def write_spo(pipe: Pipeline, folder: Path, settings: dict, prompts: list[str], 
     x_l = torch.randn(pipe.latent_shape(n)) if xl else x_w
     guidance = spo["guidance"]
     with torch.no_grad():
-        steps_of = lambda model, x: gaussian(x, guided(model, x, t, c, guidance), t, spo["steps"])
+        eta = spo.get("eta", 1.0)
+        steps_of = lambda model, x: gaussian(x, guided(model, x, t, c, guidance), t, spo["steps"], eta)
         after = []
         for side, x in enumerate((x_w, x_l)):
             _, mean, std = steps_of(pipe.unet, x)
@@ -81,8 +82,8 @@ def write_spo(pipe: Pipeline, folder: Path, settings: dict, prompts: list[str], 
                 ref = guided(pipe.unet, wide(x), t, conditions, guidance)
             if side == "w" or xl:
                 found.update({f"eps_{side}": eps, f"eps_ref_{side}": ref})
-            _, mean, std = gaussian(wide(x), eps, t, spo["steps"])
-            _, ref_mean, _ = gaussian(wide(x), ref, t, spo["steps"])
+            _, mean, std = gaussian(wide(x), eps, t, spo["steps"], eta)
+            _, ref_mean, _ = gaussian(wide(x), ref, t, spo["steps"], eta)
             logp, ref_logp = log_prob(wide(end), mean, std), log_prob(wide(end), ref_mean, std)
             ratios[side] = (logp - ref_logp).exp().clamp(1 - spo["clip"], 1 + spo["clip"])
             found.update({f"logp_{side}": logp, f"ref_logp_{side}": ref_logp, f"log_ratio_{side}": logp - ref_logp, f"ratio_{side}": ratios[side]})
@@ -100,7 +101,7 @@ def write_spo(pipe: Pipeline, folder: Path, settings: dict, prompts: list[str], 
     init = {"init/loss": fresh["loss"], "init/ratio_w": fresh["ratio_w"]}
     init.update({name: value for name, value in fresh.items() if name.startswith("init/grad/") and name.endswith("up.weight")})
     outside = lambda side: ((single[f"log_ratio_{side}"].exp() - 1).abs() > spo["clip"]).tolist()
-    meta = {"beta": spo["beta"], "eps": spo["clip"], "eta": 1.0, "guidance": guidance, "steps": spo["steps"],
+    meta = {"beta": spo["beta"], "eps": spo["clip"], "eta": eta, "guidance": guidance, "steps": spo["steps"],
             "ratio_clipped": {"w": outside("w"), "l": outside("l")}}
     if double:
         meta["fp32_error_vs_fp64"] = summary(single, double)

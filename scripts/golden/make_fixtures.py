@@ -27,7 +27,7 @@ from rollout import write_rollout
 from spm import build_spm, write_expected_spm, write_preprocess, write_spm
 from store import write_json
 from torch_bin import write_torch_bin
-from trajectories import write_trajectories
+from trajectories import FURTHER, write_trajectories
 from variants import PROMPTS, VARIANTS
 
 
@@ -59,13 +59,14 @@ def main() -> None:
             f"layouts-{family}": lambda: write_layouts(pipe, out),
             f"lora-{family}": lambda: write_lora(pipe, out, settings, own + 3),
             f"trajectory-{family}": lambda: write_trajectories(pipe, out, settings, prompts[: settings.get("sampled")], own + 4),
+            f"further-{family}": lambda: write_trajectories(pipe, out, settings, prompts[:1], own + 4, FURTHER),
             f"losses-spo-{family}": lambda: write_spo(pipe, out, settings, PROMPTS, own + 5),
             f"losses-dpo-{family}": lambda: write_dpo(pipe, out, settings, PROMPTS, own + 6),
             f"spm-noising-{family}": lambda: write_noising(pipe, spm, out, PROMPTS, own + 7),
             f"rollout-{family}": lambda: write_rollout(pipe, spm, out, settings, PROMPTS[:3], own + 8),
         }
         for name, make in steps.items():
-            if wanted(name):
+            if wanted(name) and (variant.get("further") or not name.startswith("further")):
                 print(name, flush=True)
                 make()
     if wanted("spm"):

@@ -129,7 +129,7 @@ def build(family: str, spec: dict, folder: Path, tokenizer_source: Path, seed: i
         options.update(cross_attention_dim=text.config.hidden_size + text_2.config.hidden_size, addition_embed_type="text_time",
                        projection_class_embeddings_input_dim=projection + 6 * options["addition_time_embed_dim"])
     unet = UNet2DConditionModel(**options)
-    scheduler = EulerDiscreteScheduler.from_config(BETAS) if xl else PNDMScheduler.from_config(BETAS)
+    scheduler = (EulerDiscreteScheduler if xl else PNDMScheduler).from_config({**BETAS, **spec.get("scheduler", {})})
     pipe = Pipeline(family, folder, unet, vae, text, text_2, tokenizer, tokenizer_2, scheduler, spec["latents"])
     for model in (vae, unet):
         spread(model)

@@ -30,7 +30,7 @@ def write_rollout(pipe: Pipeline, spm: Spm, folder: Path, settings: dict, prompt
     else:
         raise RuntimeError("no draw with clear decisions")
     meta = {"k": options["k"], "steps": options["steps"], "divert_start_step": options["d"], "num_inner_step": options["inner"], "threshold": threshold,
-            "eta": 1.0, "guidance_scale": settings["guidance"], "prompts": prompts, "smallest_score_gap": gaps.min().item(),
+            "eta": options.get("eta", 1.0), "guidance_scale": settings["guidance"], "prompts": prompts, "smallest_score_gap": gaps.min().item(),
             "smallest_distance_to_threshold": distance}
     save(folder / f"rollout-{pipe.family}.safetensors", {**found, **pairs(comparisons, threshold)}, meta)
 
@@ -61,7 +61,7 @@ def roll(pipe: Pipeline, spm: Spm, settings: dict, options: dict, prompts: list[
         t = stride * (steps - 1 - i) + 1
         branched = i > d
         eps = guided(pipe.unet, x, t, wide if branched else c, settings["guidance"])
-        x0, mean, std = gaussian(x, eps, torch.full([len(x)], t), steps)
+        x0, mean, std = gaussian(x, eps, torch.full([len(x)], t), steps, options.get("eta", 1.0))
         if i < d:
             x = mean + std * before[i]
             continue

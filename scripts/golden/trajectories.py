@@ -1,5 +1,6 @@
 """`trajectory-FAMILY-SAMPLER.safetensors`: whole samplings by diffusers' own schedulers, step by step."""
 
+from dataclasses import dataclass, field
 import math
 from pathlib import Path
 from unittest.mock import patch
@@ -10,29 +11,74 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestral
 from models import Pipeline, guided
 from store import errors, save
 
-# Name → scheduler, its options, η, which of the step counts it takes, whether there is a negative prompt, and the families that have it.
+@dataclass
+class Sampling:
+    """One file: a scheduler with options over the checkpoint's config. steps: a number, or which of the variant's."""
+
+    scheduler: type
+    options: dict = field(default_factory=dict)
+    steps: str | int = 10
+    eta: float | None = None
+    negative: bool = False
+    families: tuple[str, ...] = ("sd15",)
+
+
+BOTH = ("sd15", "sdxl")
 SAMPLERS = {
-    "ddim-eta1": (DDIMScheduler, {}, 1.0, "ddim", False, ("sd15", "sdxl")),
-    "ddim-eta0": (DDIMScheduler, {}, 0.0, "ddim", True, ("sd15", "sdxl")),
-    "ddim-vpred": (DDIMScheduler, {"prediction_type": "v_prediction"}, 1.0, "ddim", False, ("sd15",)),
-    "euler": (EulerDiscreteScheduler, {}, None, "euler", False, ("sd15", "sdxl")),
-    "euler-ancestral": (EulerAncestralDiscreteScheduler, {}, None, "euler", False, ("sd15", "sdxl")),
-    "dpmpp-2m": (DPMSolverMultistepScheduler, {}, None, "dpmpp", False, ("sd15", "sdxl")),
-    "dpmpp-2m-karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}, None, "dpmpp", False, ("sd15",)),
-    "pndm": (PNDMScheduler, {}, None, "pndm", True, ("sd15",)),
+    "ddim-eta1": Sampling(DDIMScheduler, {}, "ddim", 1.0, families=BOTH),
+    "ddim-eta0": Sampling(DDIMScheduler, {}, "ddim", 0.0, negative=True, families=BOTH),
+    "ddim-vpred": Sampling(DDIMScheduler, {"prediction_type": "v_prediction"}, "ddim", 1.0),
+    "euler": Sampling(EulerDiscreteScheduler, {}, "euler", families=BOTH),
+    "euler-ancestral": Sampling(EulerAncestralDiscreteScheduler, {}, "euler", families=BOTH),
+    "dpmpp-2m": Sampling(DPMSolverMultistepScheduler, {}, "dpmpp", families=BOTH),
+    "dpmpp-2m-karras": Sampling(DPMSolverMultistepScheduler, {"use_karras_sigmas": True}, "dpmpp"),
+    "pndm": Sampling(PNDMScheduler, {}, "pndm", negative=True),
+}
+
+V = {"prediction_type": "v_prediction"}
+ZERO_SNR = {**V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+# Settings that other checkpoints' scheduler configs have; only the variants with `further` make these files.
+FURTHER = {
+    "ddim-eta0.5": Sampling(DDIMScheduler, {}, 6, 0.5, families=("sdxl",)),
+    "ddim-offset0": Sampling(DDIMScheduler, {"steps_offset": 0, "set_alpha_to_one": True}, 6, 0.0),
+    "ddim-linspace": Sampling(DDIMScheduler, {"timestep_spacing": "linspace"}, 5, 0.0),
+    "ddim-trailing": Sampling(DDIMScheduler, {"timestep_spacing": "trailing"}, 7, 1.0),
+    "ddim-zero-snr": Sampling(DDIMScheduler, ZERO_SNR, 6, 0.7),
+    "ddim-linear": Sampling(DDIMScheduler, {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}, 5, 1.0),
+    "ddim-400": Sampling(DDIMScheduler, {"num_train_timesteps": 400}, 6, 1.0),
+    "euler-linspace": Sampling(EulerDiscreteScheduler, {"timestep_spacing": "linspace"}, 6),
+    "euler-trailing": Sampling(EulerDiscreteScheduler, {"timestep_spacing": "trailing"}, 6, families=("sdxl",)),
+    "euler-karras": Sampling(EulerDiscreteScheduler, {"use_karras_sigmas": True}, 6),
+    "euler-karras-range": Sampling(EulerDiscreteScheduler, {"use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 9.0}, 6),
+    "euler-vpred": Sampling(EulerDiscreteScheduler, V, 6, families=("sdxl",)),
+    "euler-zero-snr": Sampling(EulerDiscreteScheduler, ZERO_SNR, 6, families=("sdxl",)),
+    "euler-sigma-min": Sampling(EulerDiscreteScheduler, {"final_sigmas_type": "sigma_min"}, 6),
+    "euler-ancestral-trailing": Sampling(EulerAncestralDiscreteScheduler, {"timestep_spacing": "trailing"}, 4, families=("sdxl",)),
+    "euler-ancestral-linspace": Sampling(EulerAncestralDiscreteScheduler, {**V, "timestep_spacing": "linspace"}, 5),
+    "dpmpp-2m-linspace": Sampling(DPMSolverMultistepScheduler, {"timestep_spacing": "linspace"}, 6),
+    "dpmpp-2m-trailing": Sampling(DPMSolverMultistepScheduler, {**V, "timestep_spacing": "trailing"}, 6),
+    "dpmpp-2m-zero-snr": Sampling(DPMSolverMultistepScheduler, ZERO_SNR, 6, families=("sdxl",)),
+    "dpmpp-2m-sigma-min": Sampling(DPMSolverMultistepScheduler, {"final_sigmas_type": "sigma_min", "lower_order_final": False}, 5),
+    "dpmpp-2m-karras": Sampling(DPMSolverMultistepScheduler, {**V, "use_karras_sigmas": True, "timestep_spacing": "linspace"}, 5, families=("sdxl",)),
+    "dpmpp-2m-1": Sampling(DPMSolverMultistepScheduler, {}, 1),
+    "pndm-linspace": Sampling(PNDMScheduler, {"timestep_spacing": "linspace"}, 6),
+    "pndm-trailing": Sampling(PNDMScheduler, {**V, "timestep_spacing": "trailing", "set_alpha_to_one": True}, 6),
+    "pndm": Sampling(PNDMScheduler, {}, 3, families=("sdxl",)),
+    "pndm-1": Sampling(PNDMScheduler, {}, 1),
 }
 
 
-def write_trajectories(pipe: Pipeline, folder: Path, settings: dict, prompts: list[str], seed: int) -> None:
-    for name, (cls, options, eta, which, has_negative, families) in SAMPLERS.items():
-        if pipe.family not in families:
+def write_trajectories(pipe: Pipeline, folder: Path, settings: dict, prompts: list[str], seed: int, samplings: dict[str, Sampling] = SAMPLERS) -> None:
+    for name, sampling in samplings.items():
+        cls, eta = sampling.scheduler, sampling.eta
+        if pipe.family not in sampling.families:
             continue
         torch.manual_seed(seed)
-        steps = settings["steps"][which]
-        scheduler = cls.from_config(pipe.scheduler.config, **options)
-        negative = settings["negative"] if has_negative else None
+        steps = sampling.steps if isinstance(sampling.steps, int) else settings["steps"][sampling.steps]
+        scheduler = cls.from_config(pipe.scheduler.config, **sampling.options)
+        negative = settings["negative"] if sampling.negative else None
         given = {"initial_latents": torch.randn(pipe.latent_shape(len(prompts)))}
-        if eta == 1.0 or name == "euler-ancestral":
+        if eta or cls is EulerAncestralDiscreteScheduler:
             given["noises"] = torch.randn(steps, *pipe.latent_shape(len(prompts)))
         run = lambda dtype: sample(pipe.to(dtype), scheduler, steps, settings["guidance"], eta, given, prompts, negative, dtype)
         single = run(torch.float32)
@@ -74,7 +120,7 @@ def sample(pipe, scheduler, steps, guidance, eta, given, prompts, negative, dtyp
         if ddim:
             x = ddim_step(scheduler, output, int(t), x, eta, noise, see)
         else:
-            see("eps", output)
+            see({"epsilon": "eps", "v_prediction": "v", "sample": "output"}[scheduler.config.prediction_type], output)
             with patch("diffusers.schedulers.scheduling_euler_ancestral_discrete.randn_tensor", lambda *_, **__: noise):
                 x = scheduler.step(output, t, x, return_dict=False)[0]
         see("latents", x)
@@ -87,13 +133,16 @@ def ddim_step(scheduler, output, t, x, eta, noise, see) -> torch.Tensor:
     """The Gaussian of the step by its formulas, and the step by the scheduler; the two must agree."""
     stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
     alphas = scheduler.alphas_cumprod.to(x.dtype)
-    a, p = alphas[t], alphas[max(t - stride, 0)]
-    eps = output
-    if scheduler.config.prediction_type == "v_prediction":
+    a, p = alphas[t], alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod.to(x.dtype)
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        eps, x0 = output, (x - (1 - a).sqrt() * output) / a.sqrt()
+    elif kind == "v_prediction":
         see("v", output)
-        eps = a.sqrt() * output + (1 - a).sqrt() * x
+        eps, x0 = a.sqrt() * output + (1 - a).sqrt() * x, a.sqrt() * x - (1 - a).sqrt() * output
+    else:
+        eps, x0 = (x - a.sqrt() * output) / (1 - a).sqrt(), output
     std = eta * ((1 - p) / (1 - a) * (1 - a / p)).sqrt()
-    x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
     mean = p.sqrt() * x0 + (1 - p - std**2).sqrt() * eps
     after = scheduler.step(output, t, x, eta=eta, variance_noise=noise, return_dict=False)[0] if eta > 0 else scheduler.step(output, t, x, return_dict=False)[0]
     assert torch.allclose(after, mean + std * noise if eta > 0 else mean, atol=1e-4), "formula and scheduler differ"

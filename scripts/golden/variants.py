@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict] = {
     # As small as it goes, for the repository's own tests: uneven strides of time, a batch of three, an SPM without prefix and with its own
     # means, a VAE of three levels beside one of two, latents that are not square.
     "small": {
+        "further": True,
         "sd15": {
             "unet": dict(block_out_channels=[4, 8], layers_per_block=1, attention_head_dim=2, norm_num_groups=2,
                          cross_attention_dim=8, **unet_blocks([True, False])),
@@ -151,5 +152,37 @@ VARIANTS: dict[str, dict] = {
         "settings": dict(steps={"ddim": 13, "euler": 7, "dpmpp": 9, "pndm": 33}, guidance=9.0, negative="", batch=1,
                          timesteps=[7, 333, 777], rank=1, beta=1000.0, spo=dict(beta=2.0, clip=0.05, steps=20, guidance=5.0),
                          rollout={"sd15": dict(k=2, steps=12, d=5, inner=2), "sdxl": dict(k=4, steps=5, d=4, inner=0)}),
+    },
+    # Fields that published configs leave at their defaults, η below 1, no guidance, and a schedule that ends at ᾱ = 1 (which SPO's steps do not).
+    "options": {
+        "sd15": {
+            "unet": dict(block_out_channels=[8, 8, 16], layers_per_block=1, attention_head_dim=[2, 1, 4], norm_num_groups=4, cross_attention_dim=12,
+                         norm_eps=1e-3, flip_sin_to_cos=False, freq_shift=1, upcast_attention=True, mid_block_type="UNetMidBlock2DCrossAttn",
+                         transformer_layers_per_block=[1, 2, 1], **unet_blocks([True, True, True])),
+            "vae": dict(block_out_channels=[8, 8, 8, 8], layers_per_block=1, norm_num_groups=8, latent_channels=8, scaling_factor=1.5),
+            "text": dict(hidden_size=12, num_attention_heads=3, num_hidden_layers=2, intermediate_size=7, hidden_act="gelu", layer_norm_eps=1e-3,
+                         eos_token_id="end", projection_dim=12),
+            "latents": [5, 5],
+            "scheduler": dict(set_alpha_to_one=True, timestep_spacing="leading"),
+        },
+        "sdxl": {
+            "unet": dict(block_out_channels=[8, 16], layers_per_block=2, attention_head_dim=2, norm_num_groups=8, transformer_layers_per_block=2,
+                         use_linear_projection=False, addition_time_embed_dim=4, norm_eps=1e-6, freq_shift=1, **unet_blocks([True, True])),
+            "vae": dict(block_out_channels=[8, 16], layers_per_block=1, norm_num_groups=8, latent_channels=3, scaling_factor=0.7,
+                        force_upcast=True, sample_size=16),
+            "text": dict(hidden_size=8, num_attention_heads=1, num_hidden_layers=1, intermediate_size=9, hidden_act="quick_gelu", layer_norm_eps=1e-6),
+            "text_2": dict(hidden_size=8, num_attention_heads=4, num_hidden_layers=1, intermediate_size=16, hidden_act="quick_gelu", projection_dim=8),
+            "latents": [5, 7],
+            "scheduler": dict(set_alpha_to_one=True),
+        },
+        "spm": {
+            "projection_dim": 5, "logit_scale": 3.3, "time": dict(frequency_embedding_size=64, max_period=1000),
+            "text": dict(hidden_size=8, intermediate_size=9, num_attention_heads=2, num_hidden_layers=2, hidden_act="gelu"),
+            "vision": dict(hidden_size=8, intermediate_size=9, num_attention_heads=1, num_hidden_layers=1, image_size=17, patch_size=5,
+                           hidden_act="gelu"),
+        },
+        "settings": dict(steps={"ddim": 9, "euler": 3, "dpmpp": 3, "pndm": 4}, guidance=1.0, negative="a", batch=2, timesteps=[0, 1, 2], rank=5,
+                         beta=1.0, spo=dict(beta=0.5, clip=0.02, steps=7, guidance=1.0, eta=0.6),
+                         rollout={"sd15": dict(k=2, steps=4, d=2, inner=0, eta=0.5), "sdxl": dict(k=3, steps=6, d=1, inner=4, eta=0.8)}),
     },
 }

@@ -92,5 +92,5 @@ export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/s
 export { karrasSigmas, type SigmaPlan, sigmaAt, timestepOf } from "./samplers/sigmas.js";
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./tokenizer/clip-tokenizer.js";
 export { publishedTokenizer, saveTokenizer } from "./tokenizer/save-tokenizer.js";
-export { diffusionChecks } from "./verify/verify.js";
+export { diffusionChecks, diffusionChecksOf } from "./verify/verify.js";
 export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify/verify-check.js";

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { type Case, type Check, diffusionChecks } from "@spo/diffusion";
+import { type Case, type Check, diffusionChecksOf } from "@spo/diffusion";
 import { setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { spoChecks } from "spo";
@@ -23,7 +23,7 @@ const ABOUT = ["README.md", "manifest.json"];
 
 /** Prints every case, what failed, and which files no check covers. Sets exit code 1 unless all is well. */
 export async function verifyFolder(folder: string, { json }: CommonOptions): Promise<void> {
-  const checks = [...diffusionChecks, ...spoChecks].filter(
+  const checks = [...diffusionChecksOf(folder), ...spoChecks].filter(
     ({ optional }) => optional === undefined || existsSync(join(folder, optional)),
   );
   if (!existsSync(folder)) say(`spo: there is no folder ${folder}.`);

@@ -8,7 +8,7 @@ import { type Case, type Check, collectCases, openGolden } from "./verify-check.
 import { layoutChecks } from "./verify-layouts.js";
 import { addedOf, checkVae, compareUnet, type Family } from "./verify-modules.js";
 import { textChecks } from "./verify-text.js";
-import { trajectoryChecks } from "./verify-trajectory.js";
+import { furtherTrajectoryChecks, trajectoryChecks } from "./verify-trajectory.js";
 
 /** The checks of `spo verify` that need no preference: tokenizer, models, samplers, layouts. Each runs over a folder of golden values. */
 export const diffusionChecks: readonly Check[] = [
@@ -36,6 +36,12 @@ export const diffusionChecks: readonly Check[] = [
   },
   ...trajectoryChecks,
   ...layoutChecks,
+];
+
+/** The golden checks of a folder: those that every one has, and one for each further sampling that it holds. */
+export const diffusionChecksOf = (dir: string): Check[] => [
+  ...diffusionChecks,
+  ...furtherTrajectoryChecks(dir),
 ];
 
 function checkTokenizer(dir: string): Case[] {
