@@ -2,6 +2,7 @@
 // `npm run check`: all that must hold before a change lands, in about a minute. One line a step; what failed is shown whole at the end.
 import { join } from "node:path";
 import { run } from "../native/lib/run.js";
+import { codeFaults } from "./check/code-in-documents.mjs";
 import { docstringFaults } from "./check/docstrings.mjs";
 import { layeringFaults } from "./check/layering.mjs";
 import { root } from "./setup/root.mjs";
@@ -40,6 +41,13 @@ const steps = [
   ["layering", faultless(layeringFaults)],
   ["docstrings", faultless(docstringFaults)],
   ["generated operators", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
+  [
+    "code in documents",
+    async () => {
+      const faults = await codeFaults(root);
+      return { ok: faults.length === 0, report: faults.join("\n") };
+    },
+  ],
   ["page of settings", command(process.execPath, [join(root, "scripts/gen-configuration.mjs"), "--check"])],
   ["tables in README", command(process.execPath, [join(root, "scripts/results-table.mjs"), "--check"])],
   ["fast tests", command(binary("vitest"), ["run", "--project", "fast"])],
