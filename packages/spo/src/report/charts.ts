@@ -84,9 +84,10 @@ export function chartSvg(chart: Chart): Html {
     TOP + (1 - (y - yDomain[0]) / (yDomain[1] - yDomain[0] || 1)) * (HEIGHT - TOP - BOTTOM);
   const label = (axis: Axis, value: number): string =>
     axis.share ? `${short(100 * value)} %` : tickText(value);
+  const whole = points.every(({ x }) => Number.isInteger(x)); // there is no update 1.5
   const xTicks = bars
     ? every(slots, Math.ceil(slots.length / 12))
-    : ticks(xDomain, 6).filter((x) => x >= xDomain[0] && x <= xDomain[1]);
+    : ticks(xDomain, 6).filter((x) => x >= xDomain[0] && x <= xDomain[1] && (!whole || Number.isInteger(x)));
 
   const grid = yTicks
     .filter((y) => y >= yDomain[0] && y <= yDomain[1])
