@@ -1,5 +1,5 @@
 // SPO of an SDXL-shaped model, with inner steps, as `training.e2e.test.ts` has it for SD1.5.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadTextToImage, saveSingleFile } from "@spo/diffusion";
@@ -160,4 +160,34 @@ describe("SPO of an SDXL-shaped model", () => {
     ]);
     expect(ended.code).toBe(0);
   });
+});
+
+test("base, Diffusion-DPO and SPO of an SDXL-shaped model are compared on one page", async () => {
+  const small = { adapter: "lora", rank: 2 };
+  const trial = [{ optimizer: { lr: 1e-3 } }];
+  const config = {
+    ...{ model: world.model, pairs: [world.pairs], prompts: world.prompts, heldOut: world.prompts },
+    ...{ judge: `spm:${world.spm}`, validator: `spm:${world.spm}` },
+    spm: { init: world.spm, steps: 1, batch: 4, evalEvery: 10, warmup: 1 },
+    spo: {
+      ...small,
+      promptsPerRound: 2,
+      steps: 4,
+      firstBranch: 1,
+      innerSteps: 1,
+      threshold: 0.001,
+      batch: 4,
+    },
+    dpo: { ...small, batch: 4, microBatch: 4, warmup: 1 },
+    ...{ seconds: 1.5, clock: "cpu", seeds: [0], checkpoints: 1 },
+    search: { seconds: 0.1, checkpoints: 1, spo: trial, dpo: trial },
+    sampling: { steps: 2, guidanceScale: 3, eta: 1 },
+    ...{ curve: { seeds: [5], perPrompt: 1 }, report: { seeds: [5], perPrompt: 1 }, jobs: 2, threads: 1 },
+  };
+  writeFileSync(at("compare.json"), JSON.stringify(config));
+  const ended = await cli(["compare", at("compare.json"), "--run", at("compare")]);
+  expect([ended.code, ended.stderr]).toEqual([0, expect.stringContaining("comparison.html")]);
+  const facts = JSON.parse(readFileSync(at("compare", "comparison.json"), "utf8"));
+  expect(facts.rows.map(({ name }: { name: string }) => name)).toEqual(["base", "dpo", "spo"]);
+  expect(facts.work.at(-1).passes.unetPolicy).toBeGreaterThan(0);
 });
