@@ -3,10 +3,13 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { openSafetensors } from "@spo/torch";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeHub } from "../packages/hub/src/fake-hub.fixture.js";
+import { cli, words } from "./cli.js";
+import { makeTinyWorld } from "./tiny-models.js";
 
 const FILE = "unet/diffusion_pytorch_model.safetensors";
 const WEIGHTS = randomBytes(2_000_000);
@@ -94,6 +97,59 @@ test("what a killed process had fetched is taken up by the next one", async () =
   expect(readFileSync(join(folder, FILE)).equals(WEIGHTS)).toBe(true);
   expect(downloads().at(-1)?.range).toMatch(/^bytes=[1-9]\d*-/);
   expect(readdirSync(blobs).filter((name) => name.includes(".part"))).toEqual([]);
+});
+
+test("trains, and evaluates, on a model and a preference model by their names on the hub, and needs the hub no more", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hub-train-"));
+  try {
+    const world = await makeTinyWorld(folder);
+    const filesOf = (root: string) =>
+      Object.fromEntries(
+        readdirSync(root, { recursive: true, withFileTypes: true })
+          .filter((entry) => entry.isFile())
+          .map((entry) => join(entry.parentPath, entry.name))
+          .map((path) => [relative(root, path).replaceAll("\\", "/"), readFileSync(path)]),
+      );
+    hub.commit("org/tiny", filesOf(world.model));
+    hub.commit("org/judge", filesOf(world.spm));
+    const run = (name: string, more: Record<string, string>) =>
+      cli(
+        [
+          ...["train", "spo", "--model", "org/tiny", "--spm", "org/judge@main", "--prompts", world.prompts],
+          ...words("--rounds 1 --promptsPerRound 2 --steps 3 --firstBranch 1 --threshold 0.001 --samples 0"),
+          ...["--run", join(folder, name)],
+        ],
+        { env: variables(more) },
+      );
+    const first = await run("first", {});
+    expect([first.code, first.stderr]).toEqual([0, expect.stringContaining("finished")]);
+    const asked = hub.requests.length;
+    const again = await run("again", { HF_HUB_OFFLINE: "1" });
+    expect([again.code, hub.requests.length]).toEqual([0, asked]);
+    const lora = (name: string) =>
+      openSafetensors(join(folder, name, "model", "pytorch_lora_weights.safetensors"));
+    using one = lora("first");
+    using other = lora("again");
+    for (const name of one.keys()) expect(one.get(name).toNumbers()).toEqual(other.get(name).toNumbers());
+    const evaluated = await cli(
+      [
+        ...[
+          "eval",
+          "org/tiny",
+          join(folder, "first"),
+          "--metrics",
+          "spm:org/judge",
+          "--prompts",
+          world.prompts,
+        ],
+        ...["--steps", "2", "--seeds", "0", "--out", join(folder, "eval"), "--quiet"],
+      ],
+      { env: variables({ HF_HUB_OFFLINE: "1" }) },
+    );
+    expect([evaluated.code, evaluated.stdout]).toEqual([0, expect.stringContaining("report.html")]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 const script = fileURLToPath(new URL("python/hub_cache.py", import.meta.url));
