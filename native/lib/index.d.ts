@@ -66,8 +66,12 @@ export interface Native {
   threads(count?: number): number;
   loadLibrary(path: string): void;
   liveHandles(): number;
-  /** Bytes that tensors of the meta device would hold, graph included: now, and at most since the last restart. */
-  metaMemory(restart: boolean): [alive: number, peak: number];
+  /**
+   * Opens the book of the memory that tensors of the meta device would hold, or closes it and gives its entries, float64: a block and its
+   * bytes, by turns. The block is negative where another thread did it (of autograd's), the bytes where the block was freed.
+   */
+  metaBook(open: true): undefined;
+  metaBook(open: false): ArrayBuffer;
   adjustMemory(bytes: number): number;
   trimMemory(): void;
   facts(): [torch: string, cpuCapability: string, backend: string];

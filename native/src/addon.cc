@@ -64,8 +64,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   // Each thread that decodes images would keep an arena of its own, with what it freed: hundreds of megabytes beside a training.
   mallopt(M_ARENA_MAX, 2);
 #endif
-  static MetaBook meta_book;
-  c10::SetAllocator(c10::DeviceType::Meta, &meta_book, 100);
+  static MetaBook book;
+  c10::SetAllocator(c10::DeviceType::Meta, &book, 100);
   torch::autograd::set_default_engine_stub(&Engine::only);
   auto* context = new Context();
   context->env = env;
@@ -114,7 +114,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<threads, 0>(env, exports, "threads");
   define<load_library, 1>(env, exports, "loadLibrary");
   define<live_handles, 0>(env, exports, "liveHandles");
-  define<meta_memory, 1>(env, exports, "metaMemory");
+  define<meta_book, 1>(env, exports, "metaBook");
   define<adjust_memory, 1>(env, exports, "adjustMemory");
   define<trim_memory, 0>(env, exports, "trimMemory");
   define<facts, 0>(env, exports, "facts");

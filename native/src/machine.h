@@ -40,11 +40,18 @@ napi_value live_handles(Call& call) {
   return from_number(call.env, static_cast<double>(call.context.tensors.size() - 1 - call.context.free.size()));
 }
 
-/** metaMemory(restart) → bytes of meta tensors alive, and the most since the last restart. */
-napi_value meta_memory(Call& call) {
-  if (to_bool(call.env, call.values[0])) MetaBook::peak = MetaBook::alive.load();
-  const double figures[] = {static_cast<double>(MetaBook::alive.load()), static_cast<double>(MetaBook::peak.load())};
-  return from_list(call.env, figures, [&](double n) { return from_number(call.env, n); });
+/** metaBook(open): opens the book of meta tensors' memory, or closes it → ArrayBuffer of its entries (float64), see `MetaBook::close`. */
+napi_value meta_book(Call& call) {
+  if (to_bool(call.env, call.values[0])) {
+    MetaBook::open();
+    return undefined(call.env);
+  }
+  const auto entries = MetaBook::close();
+  void* data;
+  napi_value buffer;
+  check(call.env, napi_create_arraybuffer(call.env, entries.size() * sizeof(double), &data, &buffer));
+  std::copy(entries.begin(), entries.end(), static_cast<double*>(data));
+  return buffer;
 }
 
 /** adjustMemory(bytes): tells the garbage collector of memory that only it will free. */

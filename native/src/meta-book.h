@@ -1,29 +1,70 @@
 #pragma once
 #include <c10/core/Allocator.h>
 
-#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 /**
- * Books the bytes that tensors of the meta device would have, as long as anything holds them: handles, views, the autograd graph. So a
+ * Books the memory that tensors of the meta device would have, as long as anything holds it: handles, views, the autograd graph. So a
  * run on `meta` tells what the same run needs on a real device.
  */
 class MetaBook final : public c10::Allocator {
  public:
+  /** Empties the book and writes from now on. */
+  static void open() {
+    const std::lock_guard lock(mutex);
+    entries.clear();
+    recording = true;
+    owner = std::this_thread::get_id();
+  }
+
+  /**
+   * Ends the writing → what happened, in order, two numbers each: the block, negative where another thread than the one that opened the
+   * book did it; and its bytes, negative where it was freed.
+   */
+  static std::vector<double> close() {
+    const std::lock_guard lock(mutex);
+    recording = false;
+    return std::move(entries);
+  }
+
   c10::DataPtr allocate(size_t bytes) override {
-    const auto now = alive += bytes;
-    for (auto most = peak.load(); now > most && !peak.compare_exchange_weak(most, now);) {}
-    return {nullptr, new size_t(bytes), &strike_out, c10::Device(c10::DeviceType::Meta)};
+    auto* block = new Block{0, bytes};
+    {
+      const std::lock_guard lock(mutex);
+      block->number = ++blocks;
+      if (recording && bytes > 0) write(*block, 1);
+    }
+    return {nullptr, block, &strike_out, c10::Device(c10::DeviceType::Meta)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
   void copy_data(void*, const void*, size_t) const override {}
 
-  inline static std::atomic<size_t> alive{0};
-  inline static std::atomic<size_t> peak{0};
-
  private:
+  struct Block {
+    uint64_t number;
+    size_t bytes;
+  };
+
   static void strike_out(void* entry) {
-    auto* bytes = static_cast<size_t*>(entry);
-    alive -= *bytes;
-    delete bytes;
+    auto* block = static_cast<Block*>(entry);
+    {
+      const std::lock_guard lock(mutex);
+      if (recording && block->bytes > 0) write(*block, -1);
+    }
+    delete block;
   }
+
+  static void write(const Block& block, int sign) {
+    const auto number = static_cast<double>(block.number);
+    entries.push_back(std::this_thread::get_id() == owner ? number : -number);
+    entries.push_back(sign * static_cast<double>(block.bytes));
+  }
+
+  inline static std::mutex mutex;
+  inline static bool recording = false;
+  inline static std::thread::id owner;
+  inline static uint64_t blocks = 0;
+  inline static std::vector<double> entries;
 };

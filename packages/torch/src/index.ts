@@ -30,7 +30,7 @@ export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
 export { forgetPeak, peakBytes } from "./peak-memory.js";
 export { rand, randn } from "./random.js";
-export { type Rehearsal, rehearse } from "./rehearse.js";
+export { type MemoryBook, type Rehearsal, rehearse } from "./rehearse.js";
 export {
   openSafetensors,
   readSafetensors,
@@ -39,5 +39,6 @@ export {
   writeSafetensors,
 } from "./safetensors.js";
 export { keep, liveTensors, Scope, scope } from "./scope.js";
+export { SimulatedProcess } from "./simulated-heap.js";
 export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
 export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./torch-load.js";

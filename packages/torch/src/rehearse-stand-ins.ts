@@ -60,10 +60,13 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
 ] satisfies [number, StandIn][]);
 
 /**
- * One element of each input channel's plane and of each filter, multiplied and spread out: a product keeps the storage of what it views,
- * so the input is kept where the weight learns, and the weight where the input does.
+ * A corner of the input times the kernel, summed and spread out: a product keeps the storage of what it views.
  *
- * x [b, c, h, w], weight [o, c, k, k] → [b, o, h', w'], channels last where x is.
+ * The product is as large as the kernel, and so is its gradient: as large as what oneDNN makes and drops in forward and again in backward,
+ * the kernel in its own order. Unless channels come last it copies input and output too. A single thread's 1×1 convolution is a matrix
+ * product without copies.
+ *
+ * x [b, c, h, w], weight [o, c, k, k] → [b, o, h', w'], channels last where x or weight is.
  */
 function convolution(call: Call, args: readonly unknown[]): number {
   const [x, weight, bias, stride = 1, padding = 0] = args as [
@@ -80,14 +83,26 @@ function convolution(call: Call, args: readonly unknown[]): number {
   const extent = (size: number, kernel: number, axis: number): number =>
     Math.floor((size + 2 * at(padding, axis) - kernel) / at(stride, axis)) + 1;
   const shape = [rows, out, extent(height, kernelHeight, 0), extent(width, kernelWidth, 1)];
-  const format = native.strides(x)[1] === 1 ? "channels_last" : "contiguous";
+  const point = kernelHeight === 1 && kernelWidth === 1;
+  const channelsLast = native.strides(x)[1] === 1 || (!point && native.strides(weight)[1] === 1);
+  const copies = !(point && rows < 16 && native.threads() === 1);
   return chain(call, (make) => {
-    const corner = (handle: number): number =>
-      [1, 2, 3].reduce((from, dim) => make(SLICE, from, dim, 0, 1), handle);
-    const filters = make(RESHAPE, corner(weight), [1, out, 1, 1]);
-    let product = make(MUL, corner(x), filters);
+    const corner = (handle: number, dims: readonly number[]): number =>
+      dims.reduce((from, dim) => make(SLICE, from, dim, 0, 1), handle);
+    let product = copies
+      ? make(RESHAPE, make(SUM, make(MUL, corner(x, [2, 3, 0]), weight), [1, 2, 3]), [1, out, 1, 1])
+      : make(MUL, corner(x, [1, 2, 3]), make(RESHAPE, corner(weight, [1, 2, 3]), [1, out, 1, 1]));
+    if (native.requiresGrad(x) && recordsGraph()) {
+      // Libtorch's convolution keeps its input even where the kernel does not learn. So does a product with something that does.
+      const learns = make(NEW_EMPTY, x, [1]);
+      native.setRequiresGrad(learns, true);
+      product = make(ADD, product, make(MUL, corner(x, [1, 2, 3]), learns));
+    }
     if (typeof bias === "number") product = make(ADD, product, make(RESHAPE, bias, [1, out, 1, 1]));
-    return make(CLONE, make(EXPAND, product, shape), memoryFormatCode(format));
+    const format = memoryFormatCode(channelsLast ? "channels_last" : "contiguous");
+    const result = make(CLONE, make(EXPAND, product, shape), format);
+    if (copies && !channelsLast) for (const map of [x, result]) make(EMPTY_LIKE, map);
+    return result;
   });
 }
 

@@ -1,8 +1,10 @@
 // What a computation would cost, found by doing it on the `meta` device: there tensors have shapes and no values.
 import { native } from "@spo/native";
 import { isRecomputing } from "./checkpoint.js";
-import { dtypeName, elementSize } from "./dtype.js";
 import { standIns } from "./rehearse-stand-ins.js";
+
+/** By turns a block, negative where another thread did it, and its bytes, negative where it was freed. */
+export type MemoryBook = Float64Array;
 
 /** What a function gave on `meta`, and what it would take. */
 export interface Rehearsal<T> {
@@ -14,6 +16,8 @@ export interface Rehearsal<T> {
     /** What is still held at the end. */
     left: number;
   };
+  /** What was allocated and freed, in order. */
+  book: MemoryBook;
   /** Floating-point operations of convolutions, matrix products and attention; a multiplication and its addition are two. */
   flops: {
     forward: number;
@@ -33,9 +37,7 @@ const PRODUCTS = new Set([op("matmul"), op("mm"), op("bmm")]);
  * operations are told by the forward's, layer by layer: as many again for the input's gradient and for the weight's, where each is wanted.
  */
 export function rehearse<T>(fn: () => T): Rehearsal<T> {
-  const [before] = native.metaMemory(true);
   const flops = { forward: 0, backward: 0 };
-  let peak = before;
   const call = native.call;
   native.call = (index, ...rest) => {
     const result = standIns.get(index)?.(call, rest) ?? call(index, ...rest);
@@ -49,19 +51,23 @@ export function rehearse<T>(fn: () => T): Rehearsal<T> {
       const sides = inputs.slice(0, 2).filter((handle) => native.requiresGrad(handle)).length;
       flops.backward += index === ATTENTION ? 2.5 * work : sides * work;
     }
-    if (index === CONV) {
-      const [alive] = native.metaMemory(false);
-      peak = Math.max(peak, alive + scratchOf(inputs, result as number));
-    }
     return result;
   };
+  native.metaBook(true);
+  let value: T;
+  let book: MemoryBook;
   try {
-    const value = fn();
-    const [after, most] = native.metaMemory(false);
-    return { value, bytes: { peak: Math.max(peak, most) - before, left: after - before }, flops };
+    value = fn();
   } finally {
     native.call = call;
+    book = new Float64Array(native.metaBook(false));
   }
+  let [alive, peak] = [0, 0];
+  for (let i = 1; i < book.length; i += 2) {
+    alive += book[i] as number;
+    peak = Math.max(peak, alive);
+  }
+  return { value, bytes: { peak, left: alive }, flops, book };
 }
 
 /** Operations of one call. */
@@ -77,18 +83,4 @@ function workOf(index: number, inputs: readonly number[], result: number): numbe
   return 0;
 }
 
-/**
- * Copies that oneDNN makes for one convolution and drops again: the weight in its own order, and unless channels come last, input and
- * output too. A single thread's 1×1 convolution is a matrix product without copies.
- */
-function scratchOf([input, weight]: readonly number[], result: number): number {
-  const shape = native.sizes(weight as number);
-  const plain = shape[2] === 1 && shape[3] === 1 && (native.sizes(input as number)[0] as number) < 16;
-  if (plain && native.threads() === 1) return 0;
-  const channelsLast = native.strides(input as number)[1] === 1;
-  return bytesOf(weight as number) + (channelsLast ? 0 : bytesOf(input as number) + bytesOf(result));
-}
-
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-const bytesOf = (handle: number): number =>
-  count(native.sizes(handle)) * elementSize(dtypeName(native.dtype(handle)));

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { positive } from "../options/option-values.js";
+import { number, positive } from "../options/option-values.js";
+import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
 import type { CommonOptions } from "../program.js";
 
 export interface PlanOptions extends CommonOptions {
@@ -9,7 +10,7 @@ export interface PlanOptions extends CommonOptions {
   threads?: number;
 }
 
-export interface PlanSampleOptions extends PlanOptions {
+export interface PlanSampleOptions extends PlanOptions, VaeOptions {
   model: string;
   count: number;
   batch: number;
@@ -35,13 +36,14 @@ export default function (command: Command): void {
     .option("--width <pixels>", "default: the model's size", positive)
     .option("--height <pixels>", "default: the model's size", positive)
     .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1: none", amount, 7.5)
+    .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
     .option("--device <name>", "where --measure runs: cpu, cuda, cuda:N or mps", "cpu");
+  vaeOptions(sample);
   common(sample, "spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
     await loadEngine();
     const { planSample } = await import("../jobs/plan-job.js");
@@ -71,11 +73,12 @@ export default function (command: Command): void {
 const common = (command: Command, example: string): Command =>
   command
     .option("--measure", "run three steps of each phase with random weights, and tell time and real memory")
-    .option("--price-per-hour <amount>", "of the machine, in any currency; with --measure", amount)
+    .option("--price-per-hour <amount>", "of the machine, in any currency; with --measure", price)
     .option("--threads <number>", "threads within one operation", positive)
     .addHelpText("after", `\nExample:\n  ${example}`);
 
-function amount(text: string): number {
-  if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("It is a number.");
+function price(text: string): number {
+  if (text.trim() === "" || !(Number(text) >= 0) || !Number.isFinite(Number(text)))
+    throw new InvalidArgumentError("It is a number, 0 or more.");
   return Number(text);
 }

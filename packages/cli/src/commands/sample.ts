@@ -4,9 +4,10 @@ import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
+import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
 import type { CommonOptions } from "../program.js";
 
-export interface SampleCommandOptions extends CommonOptions, BatchOptions {
+export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions {
   model: string;
   configs?: string;
   from?: string;
@@ -25,8 +26,6 @@ export interface SampleCommandOptions extends CommonOptions, BatchOptions {
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
   threads?: number;
-  vaeTiling: "on" | "off" | "auto";
-  vaeSlicing?: boolean;
 }
 
 export default function (command: Command): void {
@@ -74,19 +73,8 @@ export default function (command: Command): void {
     .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
     .option("--threads <number>", "threads within one operation", positive)
     .option("--batch <number>", "images at once, where not each is computed by itself", positive, 4)
-    .addOption(batchInvariantOption())
-    .addOption(
-      new Option(
-        "--vae-tiling <when>",
-        "decode by overlapping tiles: bounded memory, slightly other pixels; auto: beyond 1024×1024",
-      )
-        .choices(["on", "off", "auto"])
-        .default("auto"),
-    )
-    .option(
-      "--vae-slicing",
-      "decode images that share a batch one at a time: less memory; always so beyond 1024×1024",
-    )
+    .addOption(batchInvariantOption());
+  vaeOptions(command)
     .addHelpText(
       "after",
       [

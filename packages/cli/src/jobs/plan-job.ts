@@ -23,6 +23,7 @@ import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import type { PlanOptions, PlanSampleOptions } from "../commands/plan.js";
 import { resolveModel } from "../options/resolve-model.js";
+import { decodeOptions } from "../options/vae-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
 
 export async function planSample(options: PlanSampleOptions): Promise<void> {
@@ -45,6 +46,7 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
         steps: options.steps,
         guidanceScale: options.guidance,
         latentSize: [size[0] / factor, size[1] / factor],
+        decode: decodeOptions(options, size[1], size[0]),
       });
     },
   });
@@ -82,7 +84,7 @@ export async function planTraining(
     const spm = preferenceConfig(await configsOf(config.init, options));
     tell(options, {
       device: config.device,
-      models: () => planModels(configs, { spm }),
+      models: () => planModels(configs, { spm, relabels: config.relabel !== undefined }),
       job: (models) => spmJob(models, config),
     });
   }
@@ -99,6 +101,9 @@ function tell(
     job,
   }: { device: string; models: () => PlannedModels; job: (models: PlannedModels) => Job },
 ): void {
+  if (pricePerHour !== undefined && !measure) {
+    throw new UserError("--price-per-hour needs the time, which --measure finds.", { code: "USAGE" });
+  }
   const where = resolveDevice(device);
   if (threads !== undefined) setThreads(threads);
   const plan = planJob(job(models()));
@@ -136,7 +141,9 @@ function lines(
         ["adapter", memory.trained ? bytes(memory.trained) : ""],
         ["optimizer", memory.optimizer ? bytes(memory.optimizer) : ""],
         ["data", memory.data ? bytes(memory.data) : ""],
-        ["activations, at most", bytes(memory.activations)],
+        ["activations", bytes(memory.activations)],
+        ["the heap's reserve", bytes(memory.heap)],
+        ["engine", bytes(memory.engine)],
         ["peak", `${bytes(memory.peak)}, in ${memory.peakIn}`],
         ["measured growth", measured ? bytes(measured.rssGrowth) : ""],
         ["passes", passes(work.passes)],

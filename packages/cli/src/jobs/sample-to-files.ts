@@ -22,6 +22,7 @@ import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "../options/prompt-line.js";
 import { resolveModel } from "../options/resolve-model.js";
+import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { put, putJson } from "../terminal/terminal.js";
@@ -179,7 +180,7 @@ function batchesOf(images: readonly ImageParameters[], most: number): ImageParam
 function sampleBatch(
   pipe: TextToImage,
   batch: readonly ImageParameters[],
-  { vaeTiling, vaeSlicing }: Pick<SampleCommandOptions, "vaeTiling" | "vaeSlicing">,
+  options: VaeOptions,
   onStep: () => void,
 ): Uint8Array {
   const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
@@ -196,10 +197,7 @@ function sampleBatch(
         sampler,
         onStep,
       });
-      const large = width * height > MOST_WHOLE;
-      const tiling = vaeTiling === "on" || (vaeTiling === "auto" && large);
-      const chunk = vaeSlicing || large ? 1 : undefined;
-      const pixels = pipe.vae.decodeLatents(latents, { chunk, tiling });
+      const pixels = pipe.vae.decodeLatents(latents, decodeOptions(options, width, height));
       const nameOf = (i: number): string => {
         const { prompt, seed } = batch[i] as ImageParameters;
         return `for ${JSON.stringify(prompt)}, seed ${seed}`;
@@ -209,9 +207,6 @@ function sampleBatch(
     }),
   );
 }
-
-/** Pixels of the largest image that is decoded whole and beside others unless asked: 1024 squared takes some 7 GB in float32. */
-const MOST_WHOLE = 1024 * 1024;
 
 /** Pixels in [−1, 1] [n, 3, h, w] → bytes n·h·w·3, rounded as diffusers does. */
 function bytesOf(pixels: Tensor): Uint8Array {

@@ -1,5 +1,15 @@
 // A job as a list of phases; what it needs in memory and work; how long it takes.
-import { type Device, forgetPeak, peakBytes, rehearse, trimMemory, zeros } from "@spo/torch";
+import {
+  type Device,
+  forgetPeak,
+  getThreads,
+  type MemoryBook,
+  peakBytes,
+  rehearse,
+  SimulatedProcess,
+  trimMemory,
+  zeros,
+} from "@spo/torch";
 import type { Pass } from "../work.js";
 import type { PlannedModels } from "./models.js";
 
@@ -10,8 +20,6 @@ export interface Phase {
   runs: number;
   /** Sample passes of one run. */
   passes: Partial<Record<Pass, number>>;
-  /** Bytes that are held only while this phase runs, made outside of `body`. */
-  holds?: number;
   /** Does it once; makes its own inputs. */
   body: () => void;
 }
@@ -29,39 +37,63 @@ export interface PhasePlan {
   name: string;
   runs: number;
   passes: Partial<Record<Pass, number>>;
-  /** Above what the whole job holds. */
+  /** Above what the whole job holds: of tensors. */
   activationBytes: number;
+  /** The same with what the heap keeps beside them, of earlier phases too. */
+  residentBytes: number;
   /** Of one run. */
   flops: { forward: number; backward: number };
 }
 
 /** Memory and work of a job. */
 export interface Plan {
-  /** Bytes. `activations`, gradients among them, are the largest phase's; `peak` is all together, in the phase `peakIn`. */
-  memory: Job["memory"] & { activations: number; peak: number; peakIn: string };
+  /**
+   * Bytes; `peak` is the sum of all others, reached in the phase `peakIn`. `activations`, gradients among them, are that phase's; `heap` is
+   * what the allocator keeps between and beside them; `engine` what libtorch makes resident when its operators are first used.
+   */
+  memory: Job["memory"] & {
+    activations: number;
+    heap: number;
+    engine: number;
+    peak: number;
+    peakIn: string;
+  };
   /** Of the whole job. */
   work: { passes: Partial<Record<Pass, number>>; flops: { forward: number; backward: number } };
   phases: PhasePlan[];
 }
 
+/** Code and tables of libtorch and oneDNN that first use brings into memory, and the buffers that MKL gives to each thread. Measured. */
+const ENGINE_BYTES = 28 << 20;
+const THREAD_BYTES = 12 << 20;
+
 /** Goes through a job's phases on `meta`. */
 export function planJob({ memory, phases }: Job): Plan {
-  const planned = phases.map(({ name, runs, passes, holds = 0, body }): PhasePlan => {
-    const { bytes, flops } = rehearse(body);
-    return { name, runs, passes, activationBytes: bytes.peak + holds, flops };
+  const books: MemoryBook[] = [];
+  const planned = phases.map(({ name, runs, passes, body }): PhasePlan => {
+    const { bytes, flops, book } = rehearse(body);
+    books.push(book);
+    return { name, runs, passes, activationBytes: bytes.peak, residentBytes: 0, flops };
   });
-  const largest = planned.reduce((a, b) => (b.activationBytes > a.activationBytes ? b : a));
+  const process = new SimulatedProcess();
+  for (const [i, book] of [...books.entries(), ...books.entries()]) {
+    const phase = planned[i] as PhasePlan;
+    // Each phase finds what it left the last time, and what the others left.
+    for (let run = 0; run < 2; run++) phase.residentBytes = Math.max(phase.residentBytes, process.play(book));
+  }
+  const largest = planned.reduce((a, b) => (b.residentBytes > a.residentBytes ? b : a));
   const total = (of: (phase: PhasePlan) => number): number =>
     planned.reduce((sum, phase) => sum + phase.runs * of(phase), 0);
   const kinds = [...new Set(planned.flatMap(({ passes }) => Object.keys(passes) as Pass[]))];
-  const held = Object.values(memory).reduce((a, b) => a + b, 0);
+  const parts = {
+    ...memory,
+    activations: largest.activationBytes,
+    heap: largest.residentBytes - largest.activationBytes,
+    engine: ENGINE_BYTES + getThreads() * THREAD_BYTES,
+  };
+  const peak = Object.values(parts).reduce((a, b) => a + b, 0);
   return {
-    memory: {
-      ...memory,
-      activations: largest.activationBytes,
-      peak: held + largest.activationBytes,
-      peakIn: largest.name,
-    },
+    memory: { ...parts, peak, peakIn: largest.name },
     work: {
       passes: Object.fromEntries(kinds.map((kind) => [kind, total(({ passes }) => passes[kind] ?? 0)])),
       flops: { forward: total(({ flops }) => flops.forward), backward: total(({ flops }) => flops.backward) },

@@ -14,12 +14,14 @@ import {
   type Device,
   type DType,
   Generator,
-  initialize,
   type Module,
+  noGrad,
+  scope,
   type Tensor,
   UserError,
   zeros,
 } from "@spo/torch";
+import { CLIPModel } from "../rewards/clip-model.js";
 import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */
@@ -28,6 +30,8 @@ export interface PlannedModels {
   unet: UNet2DConditionModel;
   vae: AutoencoderKL;
   spm?: StepAwarePreferenceModel;
+  /** The plain scorer that the preference model starts from, where it makes the labels anew. */
+  scorer?: CLIPModel;
   /** Height and width of the latents that the model was made for. */
   latentSize: readonly [number, number];
   device: Device;
@@ -72,20 +76,29 @@ export function preferenceConfig(model: string): SpmConfigInput {
   return readJson(path) as SpmConfigInput;
 }
 
-/** Makes the models on `meta`. dtype: of the UNet, as when they are loaded. */
+/** Makes the models on `meta`. dtype: of the UNet, as when they are loaded. relabels: whether a plain scorer stands beside the preference model. */
 export function planModels(
   configs: PipelineConfigs,
-  { spm, dtype = "float32" }: { spm?: SpmConfigInput; dtype?: DType } = {},
+  {
+    spm,
+    dtype = "float32",
+    relabels = false,
+  }: { spm?: SpmConfigInput; dtype?: DType; relabels?: boolean } = {},
 ): PlannedModels {
   const texts = [new CLIPTextModel(configs.text_encoder)];
   if (configs.text_encoder_2) texts.push(new CLIPTextModelWithProjection(configs.text_encoder_2));
   const unet = new UNet2DConditionModel(configs.unet).to({ dtype });
+  const vae = new AutoencoderKL(configs.vae);
+  const judge = spm && new StepAwarePreferenceModel(spm);
+  const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
+  for (const model of [unet, vae, judge, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
   const size = unet.config.sample_size ?? 64;
   return {
     texts,
     unet,
-    vae: new AutoencoderKL(configs.vae),
-    spm: spm && new StepAwarePreferenceModel(spm),
+    vae,
+    spm: judge,
+    scorer,
     latentSize: typeof size === "number" ? [size, size] : (size as [number, number]),
     device: "meta",
   };
@@ -95,19 +108,57 @@ export function planModels(
 export function giveValues(models: PlannedModels, device: Device = "cpu"): PlannedModels {
   const generator = new Generator(0);
   for (const module of modulesOf(models)) {
-    const dtype = (module.parameters()[0] as Tensor).dtype;
-    initialize(module, generator);
-    module.to({ dtype, device });
+    noGrad(() => scope(() => fill(module, generator)));
+    if (device !== "cpu") module.to({ device }).arrange_("contiguous"); // as loading leaves them there
   }
   return { ...models, device };
 }
 
-export const modulesOf = ({ texts, unet, vae, spm }: PlannedModels): Module[] => [
+/**
+ * Puts all parameters into one block of memory, in their order and strides, and draws their values there: nothing is made and freed, so the
+ * heap has no holes that a loaded model's would not have.
+ */
+function fill(module: Module, generator: Generator): void {
+  const parameters = [...new Set(module.parameters())];
+  const { dtype } = parameters[0] as Tensor;
+  const starts: number[] = [];
+  let length = 0;
+  for (const { numel } of parameters) {
+    starts.push(length);
+    length += Math.ceil(numel / 32) * 32; // aligned as tensors of their own
+  }
+  const block = zeros([length], { dtype });
+  for (const [i, parameter] of parameters.entries())
+    parameter.assign(block.asStrided(parameter.shape, parameter.strides, starts[i]));
+  for (const part of module.modules().values()) part.reset?.(generator);
+}
+
+export const modulesOf = ({ texts, unet, vae, spm, scorer }: PlannedModels): Module[] => [
   ...texts,
   unet,
   vae,
   ...(spm ? [spm] : []),
+  ...(scorer ? [scorer] : []),
 ];
+
+/**
+ * Height and width of the latents that a training at a resolution has; null: the model's own.
+ *
+ * Throws a UserError (`CONFIG`) for a resolution that the VAE cannot take.
+ */
+export function latentSizeAt(
+  { latentSize, vae }: PlannedModels,
+  resolution: number | null,
+): readonly [number, number] {
+  if (resolution === null) return latentSize;
+  if (resolution % vae.factor !== 0) {
+    throw new UserError(`resolution ${resolution} is no multiple of ${vae.factor}, the VAE's factor.`, {
+      code: "CONFIG",
+    });
+  }
+  const side = resolution / vae.factor;
+  return [side, side];
+}
 
 /** Bytes of parameters; one that stands at two names counts once. */
 export function bytesOf(parameters: Iterable<Tensor>): number {

@@ -15,6 +15,8 @@ export interface SamplingSettings {
   guidanceScale: number;
   /** Height and width. */
   latentSize: readonly [number, number];
+  /** As for `AutoencoderKL.decodeLatents`. */
+  decode?: { chunk?: number; tiling?: boolean };
 }
 
 /** Text to images, as `spo sample` does it. */
@@ -34,7 +36,9 @@ export function samplingJob(models: PlannedModels, settings: SamplingSettings): 
       }),
     );
   const decode = (): void =>
-    noGrad(() => scope(() => void models.vae.decodeLatents(blankLatents(batch, models, latentSize))));
+    noGrad(() =>
+      scope(() => void models.vae.decodeLatents(blankLatents(batch, models, latentSize), settings.decode)),
+    );
   return {
     models,
     memory: {

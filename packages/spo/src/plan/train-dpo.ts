@@ -1,29 +1,32 @@
 import { addLora, UNet2DConditionModel } from "@spo/diffusion";
-import { copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
+import { Adafactor, AdamW, copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
 import { dpoLoss } from "../losses/dpo-loss.js";
 import { Precision } from "../recipes/precision.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo-config.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
-import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";
+import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";
+import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
 
 /** Bytes of stored images that the reader mixes, beside the decoded ones that wait. */
 const STORED = 48 << 20;
 
 /** Diffusion-DPO, or noise prediction on the winners, as `spo train dpo` does it, without its measurements on held-out pairs. */
 export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
-  const { unet, vae, latentSize } = models;
+  const { unet, vae } = models;
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
   const precision = new Precision(config, models);
   const { reference, trained, off } = policyOf(models, config, precision);
   const frozen = reference === unet ? 0 : bytesOf(reference.parameters());
+  const { kind, ...options } = config.optimizer;
+  const optimizer = kind === "adafactor" ? new Adafactor(trained, options) : new AdamW(trained, options);
   const paired = config.objective === "dpo";
   const pairs = Math.min(config.microBatch, config.batch);
   const samples = paired ? 2 * pairs : pairs;
   const parts = config.steps * Math.ceil(config.batch / pairs);
-  const [height, width] = latentSize.map((n) => config.resolution ?? n * vae.factor) as [number, number];
-  const size = [Math.floor(height / vae.factor), Math.floor(width / vae.factor)] as const;
+  const size = latentSizeAt(models, config.resolution);
+  const [height, width] = size.map((n) => n * vae.factor) as [number, number];
 
   const predict = (model: UNet2DConditionModel, around: typeof off): Tensor => {
     const conditions = blankConditions(pairs, models);
@@ -50,8 +53,9 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
       const loss = paired
         ? dpoLoss({ model, reference: noGrad(() => predict(reference, off)), noise, beta: config.beta }).loss
         : model.sub(noise).square().mean();
+      if (pairs < config.batch) earlierGradients(trained);
       precision.scale(loss).backward();
-      for (const parameter of trained) parameter.grad = undefined;
+      dropGradients(trained);
     });
 
   return {
@@ -60,7 +64,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
       weights: weights + frozen,
       trained: config.adapter === "lora" ? bytesOf(trained) : 0,
       // Adafactor keeps a number for each row and each column: next to nothing.
-      optimizer: config.optimizer.kind === "adamw" ? 2 * bytesOf(trained) : 0,
+      optimizer: kind === "adamw" ? 2 * bytesOf(trained) : 0,
       data: (config.readAhead << 20) + STORED,
     },
     phases: [
@@ -76,6 +80,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
         },
         body: update,
       },
+      optimizerPhase(trained, optimizer, config.steps),
     ],
   };
 }

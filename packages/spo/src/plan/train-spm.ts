@@ -1,14 +1,15 @@
-import { cat, noGrad, scope } from "@spo/torch";
+import { AdamW, cat, noGrad, scope } from "@spo/torch";
 import { spmLoss } from "../losses/spm-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm-config.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankIds, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
-import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";
+import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";
+import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
-  const { spm, unet, vae, latentSize } = models;
+  const { spm, scorer, unet, vae } = models;
   if (!spm) throw new Error("spmJob: the preference model is missing");
   const { batch, steps, bank, guidanceScale, readAhead } = config;
   const microBatch = Math.min(batch, config.microBatch ?? batch);
@@ -19,9 +20,9 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   spm.requiresGrad_();
   spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
   const trained = spm.parameters();
-  const [height, width] = latentSize.map((n) =>
-    config.resolution === null ? n * vae.factor : config.resolution,
-  ) as [number, number];
+  const optimizer = new AdamW(trained, config.optimizer);
+  const latentSize = latentSizeAt(models, config.resolution);
+  const [height, width] = latentSize.map((n) => n * vae.factor) as [number, number];
   const imageSize = spm.config.vision_config.image_size;
   const rows = Array.from({ length: noised }, (_, i) => i);
 
@@ -36,11 +37,18 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         });
         const latents = vae.toLatents(
           blank([2 * noised, 3, height, width], models),
-          blankLatents(2 * noised, models, [height / vae.factor, width / vae.factor]),
+          blankLatents(2 * noised, models, latentSize),
         );
         const t = blank([2 * noised], models, "int64");
         const x0 = denoiser.forRows([...rows, ...rows])(latents, t);
         vae.decodeLatents(x0);
+      }),
+    );
+  const relabel = (): void =>
+    noGrad(() =>
+      scope(() => {
+        scorer?.imageFeatures(blank([noised, 3, imageSize, imageSize], models));
+        scorer?.text_model.forward(blankIds(noised, models));
       }),
     );
   const update = (): void =>
@@ -51,8 +59,10 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
       if (!score0 || !score1) throw new Error("spmJob: no scores");
       const column = () => blank([microBatch], models);
       const labels = { label0: column(), label1: column(), examples: column() };
-      spmLoss({ score0, score1, ...labels }).loss.backward();
-      for (const parameter of trained) parameter.grad = undefined;
+      const { loss } = spmLoss({ score0, score1, ...labels });
+      if (microBatch < batch) earlierGradients(trained);
+      loss.backward();
+      dropGradients(trained);
     });
 
   const noisings = bank > 0 ? Math.ceil(bank / batch) : steps * parts;
@@ -68,6 +78,16 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
     },
     phases: [
       { name: "text", runs: noisings, passes: {}, body: () => encodeBlank(noised, models) },
+      ...(scorer
+        ? [
+            {
+              name: "relabelling, one side",
+              runs: 2 * noisings,
+              passes: { judgeImage: noised, judgeText: noised },
+              body: relabel,
+            },
+          ]
+        : []),
       {
         name: "noising",
         runs: noisings,
@@ -80,6 +100,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         passes: { judgeImage: 2 * microBatch, judgeText: microBatch },
         body: update,
       },
+      optimizerPhase(trained, optimizer, steps),
     ],
   };
 }

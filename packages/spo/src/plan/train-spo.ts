@@ -1,16 +1,16 @@
 import { addLora, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
-import { copyWeights, Generator, noGrad, scope } from "@spo/torch";
+import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
 import { Precision } from "../recipes/precision.js";
+
 import type { TrainSpoConfig } from "../recipes/train-spo-config.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
+import { JUDGE_CHUNK } from "../resampler/resampler.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
-import { blank, bytesOf, modulesOf, type PlannedModels } from "./models.js";
-
-/** Candidates that the resampler decodes and judges at a time. */
-const JUDGE_CHUNK = 8;
+import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";
+import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
 
 /**
  * SPO as `spo train spo` does it: rounds of sampling pools and updates on their pairs. Counts as if every comparison gave a pair, which is
@@ -18,11 +18,13 @@ const JUDGE_CHUNK = 8;
  */
 export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler: SchedulerConfig): Job {
   const { spm, unet, vae } = models;
+  const latentSize = latentSizeAt(models, config.resolution);
   if (!spm) throw new Error("spoJob: the preference model is missing");
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
   const precision = new Precision(config, models);
-  const { reference, trained, off, merged } = policyOf(models, config, precision);
-  const frozen = reference === unet ? 0 : bytesOf(reference.parameters());
+  const { reference, trained, off, sampling } = policyOf(models, config, precision);
+  const copy = reference === unet ? 0 : bytesOf(reference.parameters());
+  const optimizer = new AdamW(trained, config.optimizer);
   const schedule = new NoiseSchedule(scheduler);
   const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
   const guided = config.guidanceScale === 1 ? 1 : 2;
@@ -35,13 +37,12 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
       guidanceScale: config.guidanceScale,
       around: (call) => without(() => precision.around(call)),
     });
+  const frozen = (fn: () => void): void => sampling(() => noGrad(() => scope(fn)));
   const predict = (rows: number) => (): void =>
-    noGrad(() =>
-      scope(() => {
-        const xt = blankLatents(rows, models);
-        denoiserOf(prompts, unet).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(xt, 500);
-      }),
-    );
+    frozen(() => {
+      const xt = blankLatents(rows, models, latentSize);
+      denoiserOf(prompts, unet).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(xt, 500);
+    });
 
   // What one round does. Source: algorithm 4.
   const single = firstBranch + 1;
@@ -61,49 +62,49 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
       const { loss } = spoBatchLoss({
         policy: denoiserOf(size, unet),
         reference: denoiserOf(size, reference, off),
-        pairs: blankPairs(size, apartInBatch, models),
+        pairs: blankPairs(size, apartInBatch, models, latentSize),
         schedule,
         ...config,
       });
+      if (size < config.batch) earlierGradients(trained);
       precision.scale(loss).backward();
-      for (const parameter of trained) parameter.grad = undefined;
+      dropGradients(trained);
     });
 
-  const sampling = (rows: number, runs: number, name: string): Phase => ({
+  const step = (rows: number, runs: number, name: string): Phase => ({
     name,
     runs: runs * rounds,
     passes: { unetSampling: guided * rows },
-    holds: merged,
     body: predict(rows),
   });
   return {
     models,
     memory: {
-      weights: weights + frozen,
+      weights: weights + copy,
       trained: config.adapter === "lora" ? bytesOf(trained) : 0,
       optimizer: 2 * bytesOf(trained),
       data: 0,
     },
     phases: [
       { name: "text", runs: 1, passes: { judgeText: prompts }, body: () => encodeBlank(prompts, models) },
-      sampling(prompts, single, "sampling, one latent a prompt"),
-      sampling(k * prompts, pooled, "sampling, all candidates"),
+      step(prompts, single, "sampling, one latent a prompt"),
+      step(k * prompts, pooled, "sampling, all candidates"),
       {
         name: "decode",
         runs: (rounds * judged) / chunk,
         passes: { vaeDecode: chunk },
-        holds: merged,
-        body: () => noGrad(() => scope(() => void vae.decodeLatents(blankLatents(chunk, models)))),
+        body: () => frozen(() => void vae.decodeLatents(blankLatents(chunk, models, latentSize))),
       },
       {
         name: "judge",
         runs: (rounds * judged) / chunk,
         passes: { judgeImage: chunk },
-        holds: merged,
         body: () =>
-          noGrad(() =>
-            scope(() => void spm.imageFeatures(blank([chunk, 3, imageSize, imageSize], models), 500)),
-          ),
+          frozen(() => {
+            const [height, width] = latentSize.map((n) => n * vae.factor) as [number, number];
+            blank([chunk, 3, height, width], models); // as decoded, which stay until they are judged
+            spm.imageFeatures(blank([chunk, 3, imageSize, imageSize], models), 500);
+          }),
       },
       {
         name: "update",
@@ -115,34 +116,39 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
         },
         body: update,
       },
+      optimizerPhase(trained, optimizer, (rounds * transitions) / config.batch),
     ],
   };
 }
 
-/** What learns, and what it must not leave. merged: bytes of the weights that are set aside while a LoRA is added into them. */
+/** What learns, and what it must not leave. sampling: how it is sampled from, a LoRA added into the weights where that loses no bits. */
 function policyOf(models: PlannedModels, config: TrainSpoConfig, precision: Precision) {
   const { unet } = models;
   if (config.adapter === "lora") {
     const lora = addLora(unet, { rank: config.rank }, new Generator(config.seed));
-    const weights = [...lora.layers.values()].map(({ weight }) => weight);
     const off = <T>(call: () => T): T => lora.without(call);
     return {
       reference: unet,
       trained: lora.parameters(),
       off,
-      merged: precision.merges ? bytesOf(weights) : 0,
+      sampling: (fn: () => void): void => (precision.merges ? lora.merged(fn) : fn()),
     };
   }
   const reference = new UNet2DConditionModel(unet.config);
   if (models.device !== "meta") copyWeights(unet, reference);
   precision.freeze(reference);
   unet.requiresGrad_();
-  return { reference, trained: unet.parameters(), off: undefined, merged: 0 };
+  return { reference, trained: unet.parameters(), off: undefined, sampling: (fn: () => void): void => fn() };
 }
 
 /** Pairs of which `apart` have sides with different x_t. */
-function blankPairs(size: number, apart: number, models: PlannedModels): StepPairs {
-  const latents = () => blankLatents(size, models);
+function blankPairs(
+  size: number,
+  apart: number,
+  models: PlannedModels,
+  latentSize: readonly [number, number],
+): StepPairs {
+  const latents = () => blankLatents(size, models, latentSize);
   const [latentsWin, latentsLose, nextWin, nextLose] = [latents(), latents(), latents(), latents()];
   const each = <T>(value: T): T[] => Array.from({ length: size }, () => value);
   return {

@@ -18,6 +18,9 @@ import { type Comparison, compare, type MarginAmong } from "./compare.js";
 import type { Denoiser } from "./denoiser.js";
 import { concatPairs, type StepPairs } from "./pairs.js";
 
+/** Candidates that are decoded and judged at a time, unless told otherwise. */
+export const JUDGE_CHUNK = 16;
+
 /** Settings of the step-wise resampler, with the paper's letters. Source: Liang et al. 2024, section 3.3; algorithm 4. */
 export interface ResamplerSettings {
   /** N, sampling steps. */
@@ -237,7 +240,7 @@ function judgeChildren<Prepared>(
     decode,
     initialLatents,
     settings,
-    judgeChunk = 16,
+    judgeChunk = JUDGE_CHUNK,
     stripPrompts = [],
     meter,
   }: ResamplerInput<Prepared>,
