@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process";
 import fs, {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -16,9 +18,12 @@ import {
   appendLine,
   asUserError,
   makeFolder,
+  makeFolderToFill,
+  removeLeftovers,
   renameDurably,
   requirePlace,
   syncFile,
+  temporaryOf,
   UserError,
   writeFileAtomic,
 } from "./files.js";
@@ -192,6 +197,33 @@ describe("requirePlace", () => {
       syncBuiltinESMExports();
     }
   });
+});
+
+test("makeFolderToFill takes away again what it made and nobody filled", () => {
+  {
+    using _ = makeFolderToFill(join(folder, "a", "b"));
+    expect(existsSync(join(folder, "a", "b"))).toBe(true);
+  }
+  expect(readdirSync(folder)).toEqual([]);
+  {
+    using _ = makeFolderToFill(join(folder, "a", "b"));
+    writeFileSync(join(folder, "a", "x"), "");
+  }
+  expect(readdirSync(join(folder, "a"))).toEqual(["x"]);
+});
+
+test("removeLeftovers takes away what dead processes left of this path, and nothing else", () => {
+  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
+  const kept = [`x.bin.${process.pid}.tmp`, `xybin.${dead}.tmp`, `x.bin.${dead}.tmp.txt`, "x.bin"];
+  for (const name of kept) writeFileSync(join(folder, name), "");
+  mkdirSync(join(folder, `x.bin.${dead}.tmp`, "within"), { recursive: true });
+  removeLeftovers(join(folder, "x.bin"));
+  expect(readdirSync(folder).sort()).toEqual(kept.sort());
+  removeLeftovers(join(folder, "nowhere", "x.bin"));
+});
+
+test("a folder is made beside its place, also where that ends in a slash", () => {
+  expect(temporaryOf(`${folder}/out/`)).toBe(join(folder, `out.${process.pid}.tmp`));
 });
 
 describe("asUserError", () => {

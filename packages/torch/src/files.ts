@@ -7,6 +7,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -14,7 +15,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 
 export { isRunning, type ProcessIdentity, thisProcess } from "./process-identity.js";
 
@@ -44,7 +45,7 @@ export class UserError extends Error {
  * still there.
  */
 export function writeFileAtomic(path: string, data: string | Uint8Array | Iterable<Uint8Array>): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryOf(path);
   try {
     makeMissing(dirname(path));
     const file = openSync(temporary, "w");
@@ -61,6 +62,29 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
   } catch (error) {
     removeQuietly(temporary);
     throw asUserError(error, path);
+  }
+}
+
+/** Where a file or folder is made until it is whole and gets its name. */
+export const temporaryOf = (path: string): string => `${path.replace(/[/\\]+$/, "")}.${process.pid}.tmp`;
+
+/** Takes away what processes that were killed have left of making this file or folder. */
+export function removeLeftovers(path: string): void {
+  const folder = dirname(resolve(path));
+  if (!isFolder(folder)) return;
+  for (const name of readdirSync(folder)) {
+    const pid = name.startsWith(`${basename(path)}.`) && /\.(\d+)\.tmp$/.exec(name)?.[1];
+    if (pid && name === `${basename(path)}.${pid}.tmp` && !isAlive(Number(pid)))
+      rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // sends nothing
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"; // somebody else's
   }
 }
 

@@ -12,7 +12,7 @@ import {
   saveSingleFile,
   writeLora,
 } from "@spo/diffusion";
-import { renameDurably, UserError } from "@spo/torch/files";
+import { removeLeftovers, renameDurably, temporaryOf, UserError } from "@spo/torch/files";
 import { pipelineConfigs } from "spo/plan";
 import type { ConvertOptions } from "../commands/convert.js";
 import { resolveLoras } from "../options/lora-option.js";
@@ -30,6 +30,7 @@ interface Converted {
 export async function convert(from: string, options: ConvertOptions): Promise<void> {
   const { out, quiet } = options;
   const began = performance.now();
+  removeLeftovers(out);
   const source = await resolveModel(from, { quiet, variant: options.variant });
   const converted = isLora(source) ? await convertLora(source, options) : await convertModel(source, options);
   const seconds = (performance.now() - began) / 1000;
@@ -115,7 +116,7 @@ function keptMetadata(
 
 /** Writes a folder under another name and gives it its own when it is whole; a fault leaves nothing. */
 function wholeFolder(folder: string, write: (temporary: string) => void): void {
-  const temporary = `${folder.replace(/\/+$/, "")}.${process.pid}.tmp`;
+  const temporary = temporaryOf(folder);
   try {
     write(temporary);
     renameDurably(temporary, folder);

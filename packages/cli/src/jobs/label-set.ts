@@ -14,6 +14,7 @@ import {
 import { type LabelSummary, labelPairs, loadReward, type PairScores } from "spo/rewards";
 import type { LabelCommandOptions } from "../commands/label.js";
 import { resolveReward } from "../options/resolve-reward.js";
+import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
 
@@ -23,9 +24,13 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
   const device = resolveDevice(options.device);
   const source = await open(paths, options);
   const bar = new ProgressBar({ quiet });
+  const signal = interruptible((text) => bar.say(text));
   try {
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
-    const advance = (stage: string) => (done: number, total: number) => bar.advance({ stage, done, total });
+    const advance = (stage: string) => (done: number, total: number) => {
+      bar.advance({ stage, done, total });
+      signal.throwIfAborted(); // what is half written is taken away
+    };
     const { labelled, scores, summary } = await labelPairs(source, reward, {
       ...{ temperature, tie, hard, batch, skipBroken },
       onProgress: advance("scores"),

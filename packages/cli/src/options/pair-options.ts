@@ -3,6 +3,7 @@ import { requirePlace } from "@spo/torch/files";
 import { Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
 import type { CommonOptions } from "../program.js";
+import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
 
@@ -35,6 +36,7 @@ export async function convert(
   const { Ballot, convertPairs, openPairs, readVotes } = await import("spo/data");
   const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
   const bar = new ProgressBar({ quiet });
+  const signal = interruptible((text) => bar.say(text));
   const source = await openPairs(paths, { layout });
   try {
     const result = await convertPairs(source, {
@@ -44,13 +46,17 @@ export async function convert(
       votes: ballot,
       skipBroken,
       harden,
-      onProgress: (done, total) => bar.advance({ stage: "pairs", done, total }),
+      onProgress: (done, total) => {
+        bar.advance({ stage: "pairs", done, total });
+        signal.throwIfAborted(); // what is half written is taken away
+      },
     });
     bar.end();
     if (json) putJson({ schema: "spo.conversion/1", output, ...result });
     for (const line of result.skipped.shown) say(`left out: ${line}`);
     say(`${output}: ${result.written} pairs`);
   } finally {
+    bar.end();
     await source.close();
   }
 }

@@ -1,6 +1,13 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, truncateSync } from "node:fs";
-import { basename, join, relative, sep } from "node:path";
-import { appendLine, makeFolder, syncFile, UserError, writeFileAtomic } from "@spo/torch/files";
+import { join, relative, sep } from "node:path";
+import {
+  appendLine,
+  makeFolder,
+  removeLeftovers,
+  syncFile,
+  UserError,
+  writeFileAtomic,
+} from "@spo/torch/files";
 import {
   type Checkpoint,
   checkCheckpoint,
@@ -57,6 +64,7 @@ export class Run {
     try {
       refuseOther(folder, wanted); // again: another process may just have made a run of it
       const run = new Run(folder, letGo);
+      removeLeftovers(configPath(folder));
       if (!existsSync(configPath(folder)))
         writeFileAtomic(configPath(folder), `${JSON.stringify(wanted, null, 2)}\n`);
       run.#cutHalfLine();
@@ -270,11 +278,13 @@ export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
 const configPath = (folder: string): string => join(folder, "config.json");
 const lockPath = (folder: string): string => join(folder, "writer.json");
 
+/** What a process that was killed as it made the run's folder may have left there. */
+const OF_A_START = /^(writer\.json|config\.json\.\d+\.tmp)$/;
+
 function refuseOther(folder: string, wanted: Record<string, unknown>): void {
   const found = readConfig(folder);
   if (!found) {
-    if (!existsSync(folder) || readdirSync(folder).every((name) => name === basename(lockPath(folder))))
-      return;
+    if (!existsSync(folder) || readdirSync(folder).every((name) => OF_A_START.test(name))) return;
     throw new UserError(`${folder} is not empty and holds no run.`, {
       code: "CONFIG",
       hint: "Give another output folder.",

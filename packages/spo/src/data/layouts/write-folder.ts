@@ -1,7 +1,14 @@
 // Folders of images with a list of pairs, or with the pairs in the images' names.
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder, renameDurably, UserError, writeFileAtomic } from "@spo/torch/files";
+import {
+  makeFolder,
+  removeLeftovers,
+  renameDurably,
+  temporaryOf,
+  UserError,
+  writeFileAtomic,
+} from "@spo/torch/files";
 import { FaultList } from "../fault-list.js";
 import { bytesOfImage, endingOf } from "../image-bytes.js";
 import type { Layout, PairFacts, PreferencePair } from "../preference.js";
@@ -25,7 +32,8 @@ export async function writeFolderPairs(
 ): Promise<number> {
   if (existsSync(folder) && readdirSync(folder).length > 0)
     throw new UserError(`${folder} is not empty.`, { code: "DATA", hint: "Give another folder." });
-  const temporary = `${folder}.${process.pid}.tmp`;
+  const temporary = temporaryOf(folder);
+  removeLeftovers(folder);
   const faults = new FaultList();
   try {
     makeFolder(temporary);

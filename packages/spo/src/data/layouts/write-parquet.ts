@@ -1,6 +1,13 @@
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { asUserError, makeFolder, renameDurably, syncFile } from "@spo/torch/files";
+import {
+  asUserError,
+  makeFolder,
+  removeLeftovers,
+  renameDurably,
+  syncFile,
+  temporaryOf,
+} from "@spo/torch/files";
 import { ByteWriter, ParquetWriter, schemaFromColumnData } from "hyparquet-writer";
 import { bytesOfImage } from "../image-bytes.js";
 import type { PreferencePair } from "../preference.js";
@@ -18,7 +25,8 @@ type Row = Omit<PreferencePair, "image0" | "image1"> & { jpg_0: Uint8Array; jpg_
  * Gives their number. Throws UserErrors when the disk refuses or an image's file cannot be read.
  */
 export async function writeParquetPairs(path: string, pairs: AsyncIterable<PreferencePair>): Promise<number> {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryOf(path);
+  removeLeftovers(path);
   makeFolder(dirname(path));
   let written = 0;
   try {
