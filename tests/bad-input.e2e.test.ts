@@ -4,17 +4,19 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { readSafetensors, tensor, writeSafetensors } from "@spo/torch";
+import sharp from "sharp";
 import { checkCheckpoint, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cli, words } from "./cli.js";
+import { cli, startCli, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 
 let folder: string;
@@ -119,6 +121,24 @@ describe("a bad model exits with 4", () => {
     const model = copyOfModel("no-json");
     writeFileSync(join(model, "vae", "config.json"), "{");
     expect((await cli(spo("no-json-run", "--model", model))).code).toBe(4);
+  });
+});
+
+describe("a config file", () => {
+  test.each([
+    ["with a comment", '{\n  // of mine\n  "rounds": 1\n}', "line 2, column 3: JSON has no comments"],
+    [
+      "with a comma too many",
+      '{\n  "rounds": 1,\n}',
+      "line 3, column 1: JSON has no comma after the last entry",
+    ],
+    ["that is empty", "", "it is empty"],
+  ])("%s exits with 3 and names the place", async (_, text, told) => {
+    writeFileSync(at("config.json"), text);
+    const ended = await cli(["train", "spo", at("config.json"), "--run", at("never")]);
+    expect(ended).toMatchObject({ code: 3, stdout: "" });
+    expect(ended.stderr).toContain(`${at("config.json")} is not JSON: ${told}`);
+    expect(existsSync(at("never"))).toBe(false);
   });
 });
 
@@ -244,6 +264,9 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
       ["--width", "18"],
       /18×16: .*multiples of 4[\s\S]*nearest is 20×16/,
     ],
+    ["a prompt file that is not UTF-8", 4, ["--from", "LATIN"], /latin\.txt is no UTF-8 text: .*line 2/],
+    ["a prompt of ten million letters", 4, ["--from", "LONG"], /long\.txt, line 1: 10000000 letters/],
+    ["an empty place to write to", 2, ["--out", ""], /an empty text/],
     ["a prompt file that is a folder", 4, ["--from", "."], /is a folder, not a prompt file/],
     ["a weight that is no number", 2, ["--lora", "x.safetensors:1.2.3"], /1\.2\.3 is no weight/],
     ["a LoRA that is none", 4, ["--lora", "PROMPTS"], /prompts\.txt: not a whole safetensors file/],
@@ -259,7 +282,14 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
       "lora_unet_mid_block_9_to_q.lora_down.weight": tensor([[1, 2]]),
       "lora_unet_mid_block_9_to_q.lora_up.weight": tensor([[1], [2]]),
     });
-    const places: Record<string, string> = { PROMPTS: world.prompts, OTHER: at("other.safetensors") };
+    writeFileSync(at("latin.txt"), Buffer.from("a cat\ncaf\xe9\n", "latin1"));
+    writeFileSync(at("long.txt"), "x".repeat(1e7));
+    const places: Record<string, string> = {
+      PROMPTS: world.prompts,
+      OTHER: at("other.safetensors"),
+      LATIN: at("latin.txt"),
+      LONG: at("long.txt"),
+    };
     const ended = await sample("--model", world.model, ...args.map((arg) => places[arg] ?? arg));
     expect(ended).toMatchObject({ code, stdout: "" });
     expect(ended.stderr).toMatch(what);
@@ -271,6 +301,25 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
     expect(ended).toMatchObject({ code: 5, stdout: "" });
     expect(ended.stderr).toContain("a part of its path is a file, not a folder");
     expect(ended.stderr).not.toContain("sampling");
+  });
+
+  test.skipIf(!existsSync("/proc/self"))("for a place where no folder can be made, at once", async () => {
+    const ended = await sample("--model", world.model, "--out", "/proc/no/folder");
+    expect(ended).toMatchObject({ code: 5, stdout: "" });
+    expect(ended.stderr).toContain("/proc/no/folder was not written: no folder can be made there.");
+  });
+
+  test("for weights that are NaN, naming them", async () => {
+    const model = copyOfModel("nan-weights");
+    const weights = new Map(readSafetensors(join(model, unet)));
+    weights.set("conv_in.bias", tensor(Array.from({ length: 8 }, () => Number.NaN)));
+    rmSync(join(model, unet)); // its tensors share the old file's memory
+    writeSafetensors(join(model, unet), weights);
+    const ended = await sample("--model", model);
+    expect(ended).toMatchObject({ code: 6, stdout: "" });
+    expect(ended.stderr).toContain('the first for "a red apple", seed 0');
+    expect(ended.stderr).toMatch(/hold NaN or infinity:\n {2}unet {2}conv_in\.bias\n/);
+    expect(existsSync(at("never"))).toBe(false);
   });
 
   test("and names the words beyond what the model reads, but draws the rest", async () => {
@@ -352,3 +401,22 @@ describe("a full disk", () => {
     },
   );
 });
+
+test("Ctrl-C in spo data import exits with 130 and leaves no half file", async () => {
+  writeFileSync(at("image.png"), await square());
+  const row = { prompt: "red", image_0: at("image.png"), image_1: at("image.png"), label_0: 1, label_1: 0 };
+  writeFileSync(at("many.jsonl"), `${JSON.stringify(row)}\n`.repeat(20_000));
+  const output = join(folder, "import", "pairs.parquet");
+  const started = startCli(["data", "import", at("many.jsonl"), "--output", output]);
+  await expect.poll(() => existsSync(dirname(output)), { timeout: 60_000 }).toBe(true);
+  started.process.kill("SIGINT");
+  const ended = await started.ended;
+  expect(ended).toMatchObject({ code: 130, stdout: "" });
+  expect(ended.stderr).toContain("Stopped by SIGINT.");
+  expect(readdirSync(dirname(output))).toEqual([]);
+});
+
+const square = (): Promise<Buffer> =>
+  sharp({ create: { width: 8, height: 8, channels: 3, background: "red" } })
+    .png()
+    .toBuffer();

@@ -252,6 +252,7 @@ export function asUserError(error: unknown, path: string): unknown {
   if (syscall) {
     return new UserError(`${path} was not written: ${WORDS[code ?? ""] ?? (error as Error).message}.`, {
       code: "RESOURCE",
+      hint: code === "EIO" ? undefined : "Give another place to write to.",
       cause: error,
     });
   }

@@ -1,3 +1,4 @@
+import { requirePlace } from "@spo/torch/files";
 import type { Command } from "commander";
 import { loadEngine } from "../engine.js";
 import { wholeNumber } from "../options/option-values.js";
@@ -25,6 +26,8 @@ export default function (command: Command): void {
     .option("--control", "random scores in place of the preference model's, everything else equal")
     .addHelpText("after", "\nExamples:\n  spo quickstart\n  spo quickstart --fast --out runs/try --json")
     .action(async () => {
+      const { out } = command.optsWithGlobals<QuickstartCommandOptions>();
+      if (out !== undefined) requirePlace(out, "folder");
       await loadEngine();
       const { runQuickstart } = await import("../jobs/run-quickstart.js");
       await runQuickstart(command.optsWithGlobals<QuickstartCommandOptions>());
