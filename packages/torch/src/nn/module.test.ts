@@ -189,6 +189,18 @@ describe("loadWeights", () => {
         expect(layer.forward(x).toNumbers()).toEqual(y);
       }));
 
+    test("copies all kernels of a model with the first that is used, so that the copies lie side by side", () =>
+      scope(() => {
+        class Pair extends Module {
+          readonly layers = [new Conv2d(2, 3, 3, { bias: false }), new Conv2d(2, 3, 3, { bias: false })];
+        }
+        using pair = new Pair();
+        loadWeights(pair, new Map([...pair.namedParameters().keys()].map((name) => [name, kernel()])));
+        expect(pair.parameters().map(isRowMajor)).toEqual([true, true]);
+        pair.layers[1]?.forward(ones([1, 2, 3, 3]));
+        expect(pair.parameters().map(isRowMajor)).toEqual([false, false]);
+      }));
+
     test("lets a kernel learn that was first used in inference mode", () =>
       scope(() => {
         using layer = loaded(kernel());

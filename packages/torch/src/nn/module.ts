@@ -154,9 +154,9 @@ export function loadWeights(
       const value = placed(found, { device, dtype: isFloating(found.dtype) ? dtype : undefined });
       if (consume) found.dispose();
       replace(parameter, value);
-      reorderLater(parameter);
     }
   });
+  reorderLater([...wanted.values()]);
 }
 
 /** Gives a module fresh values, layer by layer in the order of its fields; the same seed gives the same values. */
