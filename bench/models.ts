@@ -21,7 +21,7 @@ import {
 } from "spo";
 
 /** 4.2 million weights; attention at 8×8 and 4×4. */
-export const TINY_UNET: UNet2DConditionConfig = {
+const TINY_UNET: UNet2DConditionConfig = {
   sample_size: 16,
   in_channels: 4,
   out_channels: 4,
@@ -35,7 +35,7 @@ export const TINY_UNET: UNet2DConditionConfig = {
 };
 
 /** Latents [4, 16, 16] ↔ pixels [3, 64, 64]. */
-export const TINY_VAE: AutoencoderKLConfig = {
+const TINY_VAE: AutoencoderKLConfig = {
   block_out_channels: [16, 32, 64],
   down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
   up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],

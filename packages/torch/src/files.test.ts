@@ -113,8 +113,7 @@ describe("writeFileAtomic", () => {
     expect(() => writeFileAtomic(join(file, "x"), "x")).toThrow("a part of its path is a file, not a folder");
   });
 
-  test("tells a full disk, and what to do about it", () => {
-    if (!existsSync("/dev/full")) return;
+  test.skipIf(!existsSync("/dev/full"))("tells a full disk, and what to do about it", () => {
     symlinkSync("/dev/full", join(folder, "full"));
     const { code, message, hint } = asUserError(
       caught(() => fs.writeFileSync(join(folder, "full"), "x")),

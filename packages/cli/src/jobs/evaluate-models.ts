@@ -4,19 +4,17 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { type ClipTokenizer, defaultLatentSize, type TextToImage } from "@spo/diffusion";
 import { type Device, resolveDevice, setThreads } from "@spo/torch";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
-import sharp from "sharp";
+import { UserError } from "@spo/torch/files";
 import { type ImageOfSet, readImageSet } from "spo/data";
 import {
   checkImagesDecode,
   drawSet,
-  pairsOf,
   readPrompts,
   type ScoredImage,
   scoreSet,
   setFigures,
 } from "spo/evaluation";
-import { type EvaluationData, evaluationEssence, evaluationPage, warningsOf } from "spo/report";
+import { type EvaluationData, evaluationEssence, warningsOf } from "spo/report";
 import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
 import type { EvalCommandOptions } from "../commands/eval.js";
 import { imagesAtOnce } from "../options/batch-invariant.js";
@@ -26,9 +24,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson, say } from "../terminal/terminal.js";
 import { version } from "../version.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
-
-/** Rows of pictures on the page. */
-const SHOWN = 12;
+import { imageLines, picturesOf, writeEvaluation } from "./write-evaluation.js";
 
 interface Metric {
   name: string;
@@ -79,36 +75,10 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
 
   const signal = interruptible((text) => bar.say(text));
   for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
-  const scored = new Map<string, ScoredImage[]>(
-    sources.map(({ name }) => [
-      name,
-      (sets.get(name) as ImageOfSet[]).map((image) => ({ ...image, scores: {} })),
-    ]),
-  );
   const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
-  for (const metric of [...metrics, ...(features ? [features] : [])]) {
-    const reward = await loadReward(metric.parsed, { tokenizer, device });
-    for (const { name } of sources) {
-      const images = scored.get(name) as ScoredImage[];
-      const { scores, features: seen } = await scoreSet(images, reward, {
-        batch: options.scoreBatch,
-        features: metric === featuresOf,
-        signal,
-        onProgress: (done) => bar.advance({ stage: `${metric.name}: ${name}`, done, total: images.length }),
-      });
-      scored.set(
-        name,
-        images.map((image, i) => ({
-          ...image,
-          // Features may come from a metric that was not asked for scores.
-          scores:
-            metric === features ? image.scores : { ...image.scores, [metric.name]: scores[i] as number },
-          features: seen?.[i] ?? image.features,
-        })),
-      );
-    }
-    reward.dispose?.();
-  }
+  const scored = await scoreSets(sources, sets, options, {
+    ...{ metrics, features, featuresOf, tokenizer, bar, signal },
+  });
   bar.end();
   const data: EvaluationData = {
     metrics: metrics.map(({ name, spec }) => ({ name, spec })),
@@ -125,7 +95,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
     pictures: await picturesOf(sources, scored),
     settings: settingsOf(options, drawn.length > 0),
   };
-  const files = writeFiles(out, data, scored);
+  const files = writeEvaluation(out, data, scored);
   if (options.json) {
     const { pictures: _, ...figures } = data;
     putJson({ schema: "spo.eval/2", ...figures, files, images: imageLines(scored) });
@@ -247,36 +217,6 @@ function latentSizeOf(pipe: TextToImage, { width, height }: EvalCommandOptions):
   return [height ? height / factor : ownHeight, width ? width / factor : ownWidth];
 }
 
-/** Images of the same prompt and noise, one a set, of as many prompts as there is room for. */
-async function picturesOf(
-  sources: readonly EvaluationSource[],
-  scored: ReadonlyMap<string, readonly ScoredImage[]>,
-): Promise<EvaluationData["pictures"]> {
-  const [first, ...others] = sources.map(({ name }) => scored.get(name) as readonly ScoredImage[]);
-  const base = first as readonly ScoredImage[];
-  const likes = others.map(
-    (images) => new Map(pairsOf(base, images).map(({ base: from, own }) => [from, own])),
-  );
-  const shown: EvaluationData["pictures"][number][] = [];
-  const seen = new Set<string>();
-  for (const image of base) {
-    if (seen.has(image.prompt) || shown.length === SHOWN) continue;
-    seen.add(image.prompt);
-    const row = [image, ...likes.map((like) => like.get(image))];
-    const images = await Promise.all(row.map((each) => each && thumbnail(each.path)));
-    shown.push({ prompt: image.prompt, seed: image.seed, images });
-  }
-  return shown;
-}
-
-const thumbnail = async (path: string): Promise<Uint8Array> =>
-  new Uint8Array(
-    await sharp(path)
-      .resize(256, 256, { fit: "inside", withoutEnlargement: true })
-      .webp({ quality: 82 })
-      .toBuffer(),
-  );
-
 function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
   const { prompts, seeds, perPrompt, steps, guidance, negative, eta, sampler, dtype, device, width, height } =
     options;
@@ -299,51 +239,51 @@ function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData
     : { spo: version };
 }
 
-function imageLines(scored: ReadonlyMap<string, readonly ScoredImage[]>): object[] {
-  return [...scored].flatMap(([model, images]) =>
-    images.map(({ path, prompt, seed, image, scores }) => ({
-      model,
-      prompt,
-      seed,
-      image,
-      file: path,
-      scores,
-    })),
-  );
+interface Scoring {
+  metrics: readonly Metric[];
+  /** A metric for its features alone. */
+  features?: Metric;
+  /** The metric whose features are kept. */
+  featuresOf?: Metric;
+  tokenizer: ClipTokenizer | undefined;
+  bar: ProgressBar;
+  signal: AbortSignal;
 }
 
-/** scores.jsonl (a line an image), prompts.csv (a line a prompt and model), evaluation.json and report.html. */
-function writeFiles(
-  out: string,
-  data: EvaluationData,
-  scored: ReadonlyMap<string, readonly ScoredImage[]>,
-): { scores: string; prompts: string; figures: string; report: string } {
-  const files = {
-    scores: join(out, "scores.jsonl"),
-    prompts: join(out, "prompts.csv"),
-    figures: join(out, "evaluation.json"),
-    report: join(out, "report.html"),
-  };
-  const lines = imageLines(scored).map((line) => JSON.stringify(line));
-  writeFileAtomic(files.scores, `${lines.join("\n")}\n`);
-  const names = data.metrics.map(({ name }) => name);
-  const rows = [...scored].flatMap(([model, images]) =>
-    [...new Set(images.map(({ prompt }) => prompt))].map((prompt) => {
-      const own = images.filter((image) => image.prompt === prompt);
-      const means = names.map(
-        (name) => own.reduce((sum, { scores }) => sum + (scores[name] as number), 0) / own.length,
+/** One metric after the other, so that only one scorer is in memory. → by the sources' names, in their order. */
+async function scoreSets(
+  sources: readonly EvaluationSource[],
+  sets: ReadonlyMap<string, readonly ImageOfSet[]>,
+  { device, scoreBatch: batch }: EvalCommandOptions & { device: Device },
+  { metrics, features, featuresOf, tokenizer, bar, signal }: Scoring,
+): Promise<Map<string, ScoredImage[]>> {
+  const scored = new Map<string, ScoredImage[]>(
+    sources.map(({ name }) => [
+      name,
+      (sets.get(name) as ImageOfSet[]).map((image) => ({ ...image, scores: {} })),
+    ]),
+  );
+  for (const metric of [...metrics, ...(features ? [features] : [])]) {
+    const reward = await loadReward(metric.parsed, { tokenizer, device });
+    for (const [name, images] of scored) {
+      const { scores, features: seen } = await scoreSet(images, reward, {
+        batch,
+        features: metric === featuresOf,
+        signal,
+        onProgress: (done) => bar.advance({ stage: `${metric.name}: ${name}`, done, total: images.length }),
+      });
+      scored.set(
+        name,
+        images.map((image, i) => ({
+          ...image,
+          // Features may come from a metric that was not asked for scores.
+          scores:
+            metric === features ? image.scores : { ...image.scores, [metric.name]: scores[i] as number },
+          features: seen?.[i] ?? image.features,
+        })),
       );
-      return [model, prompt, String(own.length), ...means.map(String)].map(csvField).join(",");
-    }),
-  );
-  writeFileAtomic(
-    files.prompts,
-    `${[["model", "prompt", "images", ...names].map(csvField).join(","), ...rows].join("\n")}\n`,
-  );
-  const { pictures: _, ...figures } = data;
-  writeFileAtomic(files.figures, `${JSON.stringify({ schema: "spo.eval/2", ...figures }, null, 2)}\n`);
-  writeFileAtomic(files.report, evaluationPage(data)); // last: when it is there, all is there
-  return files;
+    }
+    reward.dispose?.();
+  }
+  return scored;
 }
-
-const csvField = (text: string): string => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -10,7 +10,7 @@ export interface LoraChoice {
 }
 
 /** `file:0.7`; without a weight it is 1. Throws a UserError (`USAGE`) for a weight that is no number. */
-export function parseLora(text: string): LoraChoice {
+function parseLora(text: string): LoraChoice {
   const [, file = text, weight = "1"] = /^(.+):(-?[\d.]+)$/.exec(text) ?? saidWrong(text) ?? [];
   if (!Number.isFinite(Number(weight)))
     throw new UserError(`--lora ${text}: ${weight} is no weight.`, { code: "USAGE" });

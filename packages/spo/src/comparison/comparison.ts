@@ -93,7 +93,7 @@ export function curvesOf(
 }
 
 /** Mean of the runs at each checkpoint: those of one place have spent nearly the same. */
-export function meanCurve(curves: readonly Curve[]): Curve {
+function meanCurve(curves: readonly Curve[]): Curve {
   const places = Math.min(...curves.map((curve) => curve.length));
   return Array.from({ length: places }, (_, i) => ({
     x: mean(curves.map((curve) => (curve[i] as Curve[number]).x)),

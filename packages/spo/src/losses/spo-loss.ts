@@ -91,7 +91,7 @@ export interface StepGaussians {
  *
  * The row form of `ddimStep`, with x̂0 written out: μ = √(p/a)·x_t + (√(1−p−σ²) − √(p/a)·√(1−a))·ε. Source: algorithm 2.
  */
-export function stepGaussians(
+function stepGaussians(
   xt: Tensor,
   eps: Tensor,
   timesteps: readonly number[],
@@ -110,7 +110,7 @@ export function stepGaussians(
 }
 
 /** log N(x; mean, std²) averaged over c, h, w. x [n, c, h, w] → [n]. The row form of `gaussianLogProb`. Source: algorithm 2. */
-export function stepLogProbs(x: Tensor, { mean, std }: StepGaussians): Tensor {
+function stepLogProbs(x: Tensor, { mean, std }: StepGaussians): Tensor {
   return scope(() => {
     const squares = x.sub(mean).square().mean([1, 2, 3]);
     const factor = tensor(

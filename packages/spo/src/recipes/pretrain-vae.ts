@@ -22,7 +22,7 @@ import type { RecipeContext, RecipeEvent } from "./recipe.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
 /** Config of a VAE without attention that shrinks by 2^(channels − 1). */
-export function smallVaeConfig({
+function smallVaeConfig({
   channels,
   groups,
   size,
@@ -168,7 +168,7 @@ function whiten(vae: AutoencoderKL, pixels: Tensor): void {
 }
 
 /** Peak signal-to-noise ratio of the reconstruction of all images, dB, for pixels in [−1, 1]. */
-export function psnr(vae: AutoencoderKL, pixels: Tensor): number {
+function psnr(vae: AutoencoderKL, pixels: Tensor): number {
   return scope(() => {
     const errors = pixels
       .split(64)

@@ -14,7 +14,7 @@ export type ComparedPictures = Record<
   readonly { prompt: string; seed: number; png: string }[]
 >;
 
-export const METHOD_NAMES = { base: "base", dpo: "Diffusion-DPO", spo: "SPO" } as const;
+const METHOD_NAMES = { base: "base", dpo: "Diffusion-DPO", spo: "SPO" } as const;
 
 const TONES = { base: "base", dpo: "third", spo: "spo" } as const;
 

@@ -58,7 +58,7 @@ export function warningsOf(sets: readonly EvaluatedSet[]): string[] {
 }
 
 /** p values below what a table needs are bounds. */
-export const writtenP = (p: number): string => (p < 1e-4 ? "p < 0.0001" : `p = ${short(p)}`);
+const writtenP = (p: number): string => (p < 1e-4 ? "p < 0.0001" : `p = ${short(p)}`);
 
 /** The lines that the terminal shows. */
 export function evaluationEssence({ metrics, featuresOf, sets }: EvaluationData): string[] {

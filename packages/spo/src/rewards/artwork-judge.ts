@@ -19,7 +19,7 @@ import {
 } from "@spo/torch";
 import { z } from "zod";
 
-export const ArtworkJudgeConfig = z.strictObject({
+const ArtworkJudgeConfig = z.strictObject({
   model_type: z.literal("artwork_judge").default("artwork_judge"),
   /** Things that it tells apart, in the order of its outputs. */
   concepts: z.array(z.string()).min(2),
@@ -29,7 +29,7 @@ export const ArtworkJudgeConfig = z.strictObject({
   /** The same of the network that looks at patches. */
   patchWidths: z.array(z.int().positive()).min(1),
 });
-export type ArtworkJudgeConfig = z.output<typeof ArtworkJudgeConfig>;
+type ArtworkJudgeConfig = z.output<typeof ArtworkJudgeConfig>;
 
 class Stage extends Module {
   readonly conv1: Conv2d;

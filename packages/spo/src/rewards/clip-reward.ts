@@ -10,7 +10,7 @@ import { hpsPixels, transformersPixels } from "./reward-pixels.js";
 export type ToPixels = (images: readonly RgbImage[], processor: ScoreProcessor) => Tensor;
 
 /** Image and text in one space: factor · cos(image, text). */
-export class ClipReward implements Reward {
+class ClipReward implements Reward {
   readonly name: string;
   readonly #model: CLIPModel;
   readonly #processor: ScoreProcessor;

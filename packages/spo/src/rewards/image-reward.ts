@@ -40,7 +40,7 @@ class Blip extends Module {
 }
 
 /** BLIP's encoder over image and prompt together, and a head on its first place. Source: Xu et al. 2023; ImageReward 1.5. */
-export class ImageRewardModel extends Module {
+class ImageRewardModel extends Module {
   readonly blip: Blip;
   readonly mlp: ScoreMlp;
 

@@ -17,7 +17,7 @@ export const REWARDS = [
 export type RewardName = (typeof REWARDS)[number];
 
 /** Files beside the scorer's own that a spec may name. */
-export const REWARD_OPTIONS = {
+const REWARD_OPTIONS = {
   tokenizer: ["pickscore", "clip", "hps", "imagereward", "spm"],
   clip: ["aesthetic"],
 } as const satisfies Record<string, readonly RewardName[]>;

@@ -79,7 +79,7 @@ function readFiles(path: string): { folder: string; source: string; weights: Map
 }
 
 /** config.json of a folder with transformers' CLIPModel. Throws a UserError for one of another class. */
-export function readClipConfig(folder: string): ClipConfig {
+function readClipConfig(folder: string): ClipConfig {
   const path = join(folder, "config.json");
   const found = readJson(path);
   const { model_type: type, _class_name: name, vision_config: vision } = found as Record<string, unknown>;

@@ -157,7 +157,7 @@ export class StepAwareEncoderLayer extends Module {
 /** x·(1 + scale) + shift. */
 const modulate = (x: Tensor, shift: Tensor, scale: Tensor): Tensor => shift.addcmul(x, scale.add(1));
 
-export class StepAwareEncoder extends Module {
+class StepAwareEncoder extends Module {
   readonly layers: readonly StepAwareEncoderLayer[];
 
   constructor(config: VisionConfig) {

@@ -7,7 +7,6 @@ import type { PairSource } from "../preference.js";
 import { splitOfPath } from "../splits.js";
 import { type ListedPair, listedSource } from "./listed.js";
 
-export const IMAGE_NAME = /\.(png|jpe?g|webp)$/i;
 const SIDE_NAME = /^(.*)_([wl])\.(png|jpe?g|webp)$/i;
 
 /** Throws a UserError (`DATA`) that lists images without their other half, and pairs with two different prompts. */

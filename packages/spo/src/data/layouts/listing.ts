@@ -8,7 +8,7 @@ import { parseCsv } from "./csv.js";
 import { type ListedPair, type ListRecord, listedSource, pairsOfRecord } from "./listed.js";
 
 /** Joins names and ranks of a ranked list in one CSV cell. */
-export const LIST_MARK = "|";
+const LIST_MARK = "|";
 
 /**
  * A record has a `prompt` (or `caption`) and either `image_0`, `image_1`, `label_0`, `label_1`, or `images`, a list of paths, with
