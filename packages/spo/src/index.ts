@@ -30,6 +30,7 @@ export {
   spoBatchLoss,
   spoLoss,
 } from "./losses/spo-loss.js";
+export { PASSES, type Pass } from "./records/passes.js";
 export { type Comparison, compare, type MarginAmong } from "./resampler/compare.js";
 export { type Denoiser, guidedDenoiser, type PredictNoise } from "./resampler/denoiser.js";
 export { concatPairs, type StepPairs, selectPairs } from "./resampler/pairs.js";
@@ -65,4 +66,4 @@ export {
 } from "./spm/spm.js";
 export { type NoisyPredictions, noisyPredictions, predictNoisy } from "./spm/spm-noising.js";
 export { spoChecks } from "./verify/verify.js";
-export { PASSES, type Pass, type Seconds, timed, type Work, WorkMeter } from "./work.js";
+export { type Seconds, timed, type Work, WorkMeter } from "./work.js";

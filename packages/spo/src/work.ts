@@ -1,27 +1,4 @@
-/** A pass of one sample through a network. Guidance makes two UNet passes of one prediction. */
-export type Pass =
-  | "unetSampling"
-  | "unetPolicy"
-  | "unetReference"
-  | "unetBackward"
-  | "vaeEncode"
-  | "vaeDecode"
-  | "judgeImage"
-  | "judgeText"
-  | "judgeBackward";
-
-/** All kinds of passes, in the order that tables have them. */
-export const PASSES: readonly Pass[] = [
-  "unetSampling",
-  "unetPolicy",
-  "unetReference",
-  "unetBackward",
-  "vaeEncode",
-  "vaeDecode",
-  "judgeImage",
-  "judgeText",
-  "judgeBackward",
-];
+import { PASSES, type Pass } from "./records/passes.js";
 
 /** Seconds on the clock, and of all threads of this process. */
 export interface Seconds {

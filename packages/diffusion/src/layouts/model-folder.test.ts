@@ -1,9 +1,10 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { liveTensors, type Module, scope, type Tensor, UserError, writeSafetensors } from "@spo/torch";
+import { liveTensors, type Module, scope, type Tensor, writeSafetensors } from "@spo/torch";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { tinyModels } from "../models/tiny-models.fixture.js";
+import { refusal } from "../refusal.fixture.js";
 import { loadTextEncoder, loadUnet, loadVae, saveModel } from "./model-folder.js";
 
 const root = mkdtempSync(join(tmpdir(), "model-folder-"));
@@ -18,16 +19,6 @@ beforeEach(() => {
 
 const values = (model: Module): unknown =>
   Object.fromEntries([...model.namedParameters()].map(([name, x]) => [name, [x.shape, x.toTypedArray()]]));
-
-function message(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UserError);
-    return (error as Error).message;
-  }
-  throw new Error("nothing was thrown");
-}
 
 /** Writes the UNet in two shards with an index, its weights by turns. */
 function shard(index: string): Map<string, string> {
@@ -66,7 +57,7 @@ describe("shards with an index", () => {
       extra: "part-1.safetensors",
     };
     writeFileSync(join(folder, `${NAME}.safetensors.index.json`), JSON.stringify({ weight_map: index }));
-    const text = message(() => loadUnet(folder));
+    const text = refusal(() => loadUnet(folder));
     expect(text).toMatch(/part-9\.safetensors +this shard is missing/);
     expect(text).toMatch(/extra +is not in part-1\.safetensors/);
   });
@@ -75,7 +66,7 @@ describe("shards with an index", () => {
     shard(`${NAME}.safetensors.index.json`);
     const index = { "conv_in.weight": "../part-0.safetensors" };
     writeFileSync(join(folder, `${NAME}.safetensors.index.json`), JSON.stringify({ weight_map: index }));
-    expect(message(() => loadUnet(folder))).toMatch(/\.\.\/part-0\.safetensors +lies outside the folder/);
+    expect(refusal(() => loadUnet(folder))).toMatch(/\.\.\/part-0\.safetensors +lies outside the folder/);
   });
 });
 
@@ -103,7 +94,7 @@ describe("variants", () => {
 
   test("one that is not there is refused with the names looked for", () => {
     saveModel(folder, MODELS.vae);
-    expect(message(() => loadVae(folder, { variant: "bf16" }))).toMatch(
+    expect(refusal(() => loadVae(folder, { variant: "bf16" }))).toMatch(
       /looked for diffusion_pytorch_model\.bf16\.safetensors/,
     );
   });
@@ -151,7 +142,7 @@ test("a folder without weights is refused with the names looked for", () => {
   mkdirSync(folder, { recursive: true });
   saveModel(folder, MODELS.unet);
   renameSync(join(folder, `${NAME}.safetensors`), join(folder, "weights.safetensors"));
-  expect(message(() => loadUnet(folder))).toMatch(
+  expect(refusal(() => loadUnet(folder))).toMatch(
     /has no weights: looked for diffusion_pytorch_model\.safetensors/,
   );
 });

@@ -8,7 +8,6 @@ import {
   openSafetensors,
   scope,
   type Tensor,
-  UserError,
   writeSafetensors,
   zeros,
 } from "@spo/torch";
@@ -18,6 +17,7 @@ import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.
 import { TEXTS, type TinyFamily, tinyModels, UNETS, VAE } from "../models/tiny-models.fixture.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type PipelineConfigs, PUBLISHED } from "../pipelines/published-configs.js";
+import { refusal } from "../refusal.fixture.js";
 import { ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
 import { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
 
@@ -31,16 +31,6 @@ const CONFIGS: Record<TinyFamily, PipelineConfigs> = {
 
 const values = (model: Module): unknown =>
   Object.fromEntries([...model.namedParameters()].map(([name, x]) => [name, [x.shape, x.toTypedArray()]]));
-
-function message(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UserError);
-    return (error as Error).message;
-  }
-  throw new Error("nothing was thrown");
-}
 
 /** The tensors of a file with some replaced, added or (undefined) left out. */
 function changed(path: string, changes: Record<string, Tensor | undefined>): string {
@@ -95,7 +85,7 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
   test("with an unknown entry and without its VAE is refused with both", () => {
     using file = openSafetensors(path);
     const vae = file.keys().filter((name) => name.startsWith("first_stage_model."));
-    const text = message(() =>
+    const text = refusal(() =>
       loadSingleFile(
         changed(path, {
           ...Object.fromEntries(vae.map((name) => [name, undefined])),
@@ -111,7 +101,7 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
   test("with a missing weight is refused with the weight's name", () => {
     const name = "model.diffusion_model.middle_block.1.proj_in.weight";
     expect(
-      message(() => loadSingleFile(changed(path, { [name]: undefined }), { configs: CONFIGS[family] })),
+      refusal(() => loadSingleFile(changed(path, { [name]: undefined }), { configs: CONFIGS[family] })),
     ).toMatch(/mid_block\.attentions\.0\.proj_in\.weight +missing in the file/);
   });
 
@@ -135,7 +125,7 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
   });
 
   test("without configs is refused with the sizes that are not the published ones'", () => {
-    expect(message(() => loadSingleFile(path))).toMatch(
+    expect(refusal(() => loadSingleFile(path))).toMatch(
       /an architecture of width 8, 4 input channels, text width/,
     );
   });
@@ -164,7 +154,7 @@ test.each([
     "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": zeros([1, context]),
     ...(conditions > 0 && { "model.diffusion_model.label_emb.0.0.weight": zeros([1, conditions]) }),
   });
-  expect(message(() => loadSingleFile(path))).toContain(name);
+  expect(refusal(() => loadSingleFile(path))).toContain(name);
 });
 
 test("a v-prediction checkpoint that says so by an entry gets a scheduler for v", () => {

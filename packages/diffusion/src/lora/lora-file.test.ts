@@ -13,13 +13,13 @@ import {
   randn,
   scope,
   type Tensor,
-  UserError,
   writeSafetensors,
   zeros,
 } from "@spo/torch";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { type TinyFamily, tinyModels } from "../models/tiny-models.fixture.js";
+import { refusal } from "../refusal.fixture.js";
 import { addLora } from "./lora.js";
 import { applyAdapter, disposeAdapter, type LoraAdapter, type LoraParts } from "./lora-adapter.js";
 import { LoraStack, loadLora, readLora, saveLora, writeLora } from "./lora-file.js";
@@ -112,16 +112,6 @@ function output(parts: LoraParts): Tensor {
 const largest = (x: Tensor): number => scope(() => x.abs().max().item());
 
 const distance = (a: Tensor, b: Tensor): number => scope(() => a.sub(b).abs().max().item());
-
-function message(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UserError);
-    return (error as Error).message;
-  }
-  throw new Error("nothing was thrown");
-}
 
 describe.each(FAMILIES)("LoRA files of %s", (family) => {
   const parts = MODELS[family];
@@ -280,7 +270,7 @@ describe("several adapters", () => {
       saveLora(wrong, lora, MODELS.sdxl.unet, { layout: "peft" });
       lora.remove();
       const base = output(parts);
-      const text = message(() => new LoraStack(parts, [files[0]!, { path: wrong }]));
+      const text = refusal(() => new LoraStack(parts, [files[0]!, { path: wrong }]));
       expect(text).toMatch(/does not fit this model/);
       expect(distance(output(parts), base)).toBe(0);
     });
@@ -390,15 +380,15 @@ describe("names of published files", () => {
 describe("LoRA files that are refused", () => {
   const parts = MODELS.sd15;
   const q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
-  const refusal = (tensors: Record<string, Tensor>): string => {
+  const refusalOf = (tensors: Record<string, Tensor>): string => {
     const path = join(folder, "refused.safetensors");
     writeSafetensors(path, tensors);
-    return message(() => loadLora(parts.unet, path));
+    return refusal(() => loadLora(parts.unet, path));
   };
 
   test("name every entry that is not understood, with the method that it belongs to", () => {
     scope(() => {
-      const text = refusal({
+      const text = refusalOf({
         [`${q}.lora_down.weight`]: zeros([2, 8]),
         [`${q}.lora_up.weight`]: zeros([8, 2]),
         [`${q}.dora_scale`]: zeros([8, 1]),
@@ -414,9 +404,9 @@ describe("LoRA files that are refused", () => {
 
   test("have a matrix without its other, or two of different ranks", () => {
     scope(() => {
-      expect(refusal({ [`${q}.lora_down.weight`]: zeros([2, 8]) })).toMatch(/without its up matrix/);
+      expect(refusalOf({ [`${q}.lora_down.weight`]: zeros([2, 8]) })).toMatch(/without its up matrix/);
       expect(
-        refusal({ [`${q}.lora_down.weight`]: zeros([2, 8]), [`${q}.lora_up.weight`]: zeros([8, 3]) }),
+        refusalOf({ [`${q}.lora_down.weight`]: zeros([2, 8]), [`${q}.lora_up.weight`]: zeros([8, 3]) }),
       ).toMatch(/rank 2, but its up matrix has 3/);
     });
   });
@@ -424,7 +414,7 @@ describe("LoRA files that are refused", () => {
   test("have shapes of another model, and all are listed", () => {
     scope(() => {
       const k = q.replace("to_q", "to_k");
-      const text = refusal({
+      const text = refusalOf({
         [`${q}.lora_down.weight`]: zeros([2, 9]),
         [`${q}.lora_up.weight`]: zeros([8, 2]),
         [`${k}.lora_down.weight`]: zeros([2, 8]),
@@ -436,7 +426,7 @@ describe("LoRA files that are refused", () => {
   });
 
   test("are no LoRA at all", () => {
-    scope(() => expect(refusal({ "model.diffusion_model.out.2.bias": zeros([4]) })).toMatch(/is no LoRA/));
+    scope(() => expect(refusalOf({ "model.diffusion_model.out.2.bias": zeros([4]) })).toMatch(/is no LoRA/));
   });
 
   test("are of the other family", () => {
@@ -445,7 +435,7 @@ describe("LoRA files that are refused", () => {
       const lora = addLora(MODELS.sdxl.unet, { rank: 2 }, new Generator(1));
       saveLora(path, lora, MODELS.sdxl.unet);
       lora.remove();
-      expect(message(() => loadLora(parts.unet, path))).toMatch(/entries are not understood/);
+      expect(refusal(() => loadLora(parts.unet, path))).toMatch(/entries are not understood/);
     });
   });
 });

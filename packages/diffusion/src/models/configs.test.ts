@@ -1,21 +1,10 @@
-import { UserError } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { parseJson } from "../config.js";
+import { refusal } from "../refusal.fixture.js";
 import { AutoencoderKL, type AutoencoderKLConfig } from "./autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel } from "./clip-text.js";
 import { TEXTS, UNETS, VAE } from "./tiny-models.fixture.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";
-
-/** The message of the UserError that `make` throws. */
-function refusal(make: () => unknown): string {
-  try {
-    make();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UserError);
-    return (error as UserError).message;
-  }
-  throw new Error("it was accepted");
-}
 
 describe("a config value that is not supported is refused by its name:", () => {
   test.each([

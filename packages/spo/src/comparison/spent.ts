@@ -1,5 +1,6 @@
 import type { Event } from "../records/index.js";
-import { PASSES, type Pass, type Seconds } from "../work.js";
+import { PASSES, type Pass } from "../records/passes.js";
+import type { Seconds } from "../work.js";
 
 /** What a training has spent. */
 export interface Spent extends Seconds {

@@ -10,7 +10,7 @@ import {
   trimMemory,
   zeros,
 } from "@spo/torch";
-import type { Pass } from "../work.js";
+import type { Pass } from "../records/passes.js";
 import type { PlannedModels } from "./models.js";
 
 /** One kind of work that a job does again and again. */

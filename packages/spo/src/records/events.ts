@@ -1,21 +1,9 @@
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
+import { PASSES } from "./passes.js";
 
 /** Sample passes by kind: how many images or latents went through which network. The unit of counted work. */
-export const Passes = z.partialRecord(
-  z.enum([
-    "unetSampling",
-    "unetPolicy",
-    "unetReference",
-    "unetBackward",
-    "vaeEncode",
-    "vaeDecode",
-    "judgeImage",
-    "judgeText",
-    "judgeBackward",
-  ]),
-  z.int().min(0),
-);
+export const Passes = z.partialRecord(z.enum(PASSES), z.int().min(0));
 export type Passes = z.output<typeof Passes>;
 
 /** Seconds of one phase: elapsed, and of all cores together. */
