@@ -12,7 +12,7 @@ export function openWeights(path: string): WeightsFile {
 }
 
 function firstBytes(path: string): Uint8Array {
-  const bytes = new Uint8Array(16);
+  const bytes = new Uint8Array(24);
   const found = statSync(path, { throwIfNoEntry: false });
   if (found && !found.isFile() && !found.isDirectory())
     throw new UserError(`${path} is no ordinary file: it cannot be mapped into memory.`, { code: "DATA" });

@@ -8,6 +8,7 @@ import {
   liveTensors,
   openSafetensors,
   openTorchFile,
+  openWeights,
   readTorchFile,
   scope,
   type Tensor,
@@ -216,6 +217,16 @@ function mutate(bytes: Uint8Array, draw: (n: number) => number): Uint8Array {
       kind === 2 ? draw(256) : [0, 1, 0x7f, 0x80, 0xff, 0x28, 0x52, 0x32][draw(8)]!;
   return mutant;
 }
+
+test("the older form is known by its number also where protocol 4 puts a frame before it", () => {
+  const storages: Storages = { 0: floats([1, 2, 3]) };
+  const plain = legacyFile(pickleDict({ a: tensorOpcodes(whole([3]), storages, true) }), storages);
+  const frame = [0x80, 4, 0x95, 13, 0, 0, 0, 0, 0, 0, 0];
+  const path = join(folder, "framed.bin");
+  writeFileSync(path, Buffer.concat([Buffer.from(frame), plain.subarray(2)]));
+  using file = openWeights(path);
+  expect(file.get("a").toNumbers()).toEqual([1, 2, 3]);
+});
 
 test("2,000 damaged files are read or refused with a UserError, each within 5 s and 256 MB", () => {
   const storages: Storages = { 0: floats(Array.from({ length: 64 }, (_, i) => i)), 1: floats([1, 2]) };

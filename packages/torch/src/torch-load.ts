@@ -88,9 +88,11 @@ export function isTorchFile(start: Uint8Array): boolean {
 }
 
 const isZip = (start: Uint8Array): boolean => latin1(start, 4) === "PK\x03\x04";
-const isLegacy = (start: Uint8Array): boolean => start[0] === 0x80 && latin1(start, 14).endsWith(MAGIC);
-// The number that the old form starts with, as a pickle of protocol 2 and up spells it.
+const isLegacy = (start: Uint8Array): boolean => LEGACY.test(latin1(start, 24));
+/** The number that the old form starts with, as a pickle spells it. */
 const MAGIC = "\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19";
+/** It, as a pickle of protocol 2 and up; from 4 on in a frame that says its length. */
+const LEGACY = new RegExp(`^\\x80[\\x02-\\x05](\\x95[^]{8})?${MAGIC}`);
 const latin1 = (bytes: Uint8Array, length: number): string =>
   Buffer.from(bytes.subarray(0, length)).toString("latin1");
 
@@ -108,7 +110,7 @@ export function openTorchFile(path: string): TorchFile {
     });
   };
   try {
-    const start = file.bytes(0, Math.min(file.size, 16));
+    const start = file.bytes(0, Math.min(file.size, 24));
     if (!isTorchFile(start)) bad("it starts neither as a zip file nor as the older form");
     const { value, places } = isZip(start) ? readZip(file, bad) : readLegacy(file, bad);
     const tensors = tensorsOf(value, path);
