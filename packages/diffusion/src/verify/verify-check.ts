@@ -32,7 +32,7 @@ export class Cases {
     expected: Tensor,
     tolerance: number | ((scale: number) => number),
   ): void {
-    const same = actual.shape.join() === expected.shape.join();
+    const same = sameShape(actual, expected);
     const error = same ? noGrad(() => scope(() => largest(actual.sub(expected)))) : Number.NaN;
     this.list.push({
       case: name,
@@ -60,7 +60,7 @@ export class Cases {
       count++;
       scope(() => {
         scale = Math.max(scale, largest(expected));
-        const same = actual !== undefined && actual.shape.join() === expected.shape.join();
+        const same = actual !== undefined && sameShape(actual, expected);
         worst = Math.max(
           worst,
           same ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY,
@@ -81,6 +81,10 @@ export class Cases {
     });
   }
 }
+
+/** A single number may be stored with or without an axis. */
+const sameShape = (a: Tensor, b: Tensor): boolean =>
+  a.shape.join() === b.shape.join() || (a.numel === 1 && b.numel === 1);
 
 /** Largest magnitude in a tensor; 0 for an empty one. */
 export const largest = (x: Tensor): number =>
