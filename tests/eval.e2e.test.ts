@@ -107,6 +107,20 @@ describe("spo eval", () => {
     const other = await evaluate(models, "--prompts", world.prompts, "--out", "both", "--negative", "x");
     expect(other.code).toBe(2);
     expect(other.stderr).toContain("has images of another evaluation: it differs in negativePrompt");
+
+    // Without an image the folder is nobody's: the run before failed ahead of its first.
+    for (const name of drawn) rmSync(join(at("both/images/base"), name), { force: true });
+    rmSync(join(at("both/images/base"), "images.jsonl"));
+    const anew = await evaluate(
+      [models[0] as string],
+      "--prompts",
+      world.prompts,
+      "--out",
+      "both",
+      "--negative",
+      "x",
+    );
+    expect(anew).toMatchObject({ code: 0 });
   });
 
   test("scores images that are there, of spo sample and of others, against each other", async () => {

@@ -148,7 +148,7 @@ napi_value call_operator(Call& call) {
   if (call.count < 1 || napi_get_value_uint32(env, call.values[0], &index) != napi_ok || index >= call.context.operators.size()) {
     fail("expected an operator");
   }
-  // A copy of the handle is cheap; the vector may grow while we are inside (never today, but a reference would dangle).
+  // A reference: operators stand in a deque, which does not move them when it grows.
   const Operator& entry = call.context.operators[index];
   std::vector<c10::IValue> stack = std::move(call.context.stack);
   stack.clear();

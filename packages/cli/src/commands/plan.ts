@@ -32,7 +32,12 @@ export default function (command: Command): void {
     .description("Tells memory and work of making images, from the model's configs alone.")
     .option("--model <model>", "sd15, sdxl, a folder, or org/name[@revision] of a hub", "sd15")
     .option("--count <number>", "images", positive, 1)
-    .option("--batch <number>", "images at once", positive, 1)
+    .option(
+      "--batch <number>",
+      "images at once; on a CPU spo sample makes one at a time unless told otherwise",
+      positive,
+      1,
+    )
     .option("--width <pixels>", "default: the model's size", positive)
     .option("--height <pixels>", "default: the model's size", positive)
     .option("--steps <number>", "sampling steps", positive, 20)

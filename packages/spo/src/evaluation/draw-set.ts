@@ -1,5 +1,5 @@
 // A model's images of fixed prompts and seeds, as a folder that can be taken up again and read by others.
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { requireFinite, type TextToImage } from "@spo/diffusion";
 import { scope } from "@spo/torch";
@@ -79,7 +79,9 @@ function claim(folder: string, settings: Readonly<Record<string, unknown>>): voi
   }
   const before = readJson(path);
   const keys = differingKeys(before, JSON.parse(JSON.stringify(settings)));
-  if (keys.length > 0) {
+  if (keys.length > 0 && readdirSync(folder).length === 1) {
+    writeFileAtomic(path, `${JSON.stringify(settings, null, 2)}\n`); // nothing was drawn by the settings before
+  } else if (keys.length > 0) {
     throw new UserError(`${folder} has images of another evaluation: it differs in ${keys.join(", ")}.`, {
       code: "USAGE",
       hint: "Give another --out, or remove that folder.",

@@ -109,6 +109,16 @@ test("decoding by tiles, and one image at a time, takes less memory and is as ma
   expect([sliced.passes, tiled.passes]).toEqual([whole.passes, whole.passes]);
 });
 
+test("a rollout in which no step branches is refused, as by the training", () => {
+  const models = planModels(TINY.sd15, { spm: TINY_SPM });
+  expect(() => spoJob(models, spoConfig({ firstBranch: 6 }), TINY.sd15.scheduler)).toThrow(
+    expect.objectContaining({
+      code: "CONFIG",
+      message: expect.stringContaining("no step would branch") as string,
+    }),
+  );
+});
+
 test("half precision halves the UNet's weights", () => {
   const weights = (dtype: "float32" | "bfloat16") =>
     planJob(samplingJob(planModels(TINY.sd15, { dtype }), sampling)).memory.weights;

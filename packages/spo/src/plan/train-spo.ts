@@ -3,7 +3,7 @@ import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
 import { Precision } from "../recipes/precision.js";
 
-import type { TrainSpoConfig } from "../recipes/train-spo-config.js";
+import { requireBranches, type TrainSpoConfig } from "../recipes/train-spo-config.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
 import { JUDGE_CHUNK } from "../resampler/resampler.js";
@@ -17,6 +17,7 @@ import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
  * the most that a run can cost; at the published thresholds about half of them do.
  */
 export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler: SchedulerConfig): Job {
+  requireBranches(config);
   const { spm, unet, vae } = models;
   const latentSize = latentSizeAt(models, config.resolution);
   if (!spm) throw new Error("spoJob: the preference model is missing");

@@ -1,4 +1,5 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
+import { UserError } from "@spo/torch/files";
 import { z } from "zod";
 import { precisionSettings } from "./precision-config.js";
 
@@ -126,3 +127,12 @@ export const TrainSpoConfig = z.strictObject({
   seed: z.int().min(0).default(0).describe("of all that is drawn"),
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
+
+/** Throws a UserError (`CONFIG`) where no step of a rollout would branch. */
+export function requireBranches({ firstBranch, steps }: TrainSpoConfig): void {
+  if (firstBranch < steps) return;
+  throw new UserError(`firstBranch is ${firstBranch}, and there are ${steps} steps: no step would branch.`, {
+    code: "CONFIG",
+    hint: "Give a firstBranch below steps.",
+  });
+}

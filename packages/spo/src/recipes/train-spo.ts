@@ -11,7 +11,6 @@ import {
   resolveDevice,
   scope,
   type Tensor,
-  UserError,
   writeFileAtomic,
   zerosLike,
 } from "@spo/torch";
@@ -35,7 +34,7 @@ import { Precision, weightsDtype } from "./precision.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
 import { generatorAt } from "./randomness.js";
 import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "./recipe.js";
-import { TrainSpoConfig } from "./train-spo-config.js";
+import { requireBranches, TrainSpoConfig } from "./train-spo-config.js";
 import { trainingSide } from "./training-side.js";
 import { restoreTrainingState, saveTrainingState } from "./training-state.js";
 
@@ -73,6 +72,7 @@ async function* rounds(
     device,
     dtype: weightsDtype(config),
   });
+  requireBranches(config);
   const latentSize = latentSizeOf(pipe, config);
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
   const imageSize = imageSizeOf(pipe, latentSize);
@@ -279,20 +279,8 @@ function promptsAt(round: number, count: number, { seed, promptsPerRound }: Trai
   );
 }
 
-/** Height and width of the latents. Throws a UserError (`CONFIG`) for a size, a model or steps that cannot be. */
-function latentSizeOf(
-  pipe: TextToImage,
-  { resolution, steps, firstBranch }: TrainSpoConfig,
-): readonly [number, number] {
-  if (firstBranch >= steps) {
-    throw new UserError(
-      `firstBranch is ${firstBranch}, and there are ${steps} steps: no step would branch.`,
-      {
-        code: "CONFIG",
-        hint: "Give a firstBranch below steps.",
-      },
-    );
-  }
+/** Height and width of the latents. Throws a UserError (`CONFIG`) for a size or a model that cannot be. */
+function latentSizeOf(pipe: TextToImage, { resolution }: TrainSpoConfig): readonly [number, number] {
   const side = trainingSide(pipe, resolution) / pipe.vae.factor;
   return resolution === null ? defaultLatentSize(pipe) : [side, side];
 }
