@@ -1,6 +1,6 @@
 // What a comparison's JSON file holds: all that its page shows but the pictures.
 import { cpus, totalmem } from "node:os";
-import { type CompareConfig, METHODS, type Method } from "../recipes/compare-config.js";
+import { type CompareConfig, METHODS, type Method } from "../recipes/compare/compare-config.js";
 import type { Estimate } from "../statistics.js";
 import {
   atEqual,

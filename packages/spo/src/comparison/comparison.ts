@@ -1,5 +1,5 @@
 // What a comparison found, as its JSON file has it.
-import { METHODS, type Method } from "../recipes/compare-config.js";
+import { METHODS, type Method } from "../recipes/compare/compare-config.js";
 import { bootstrapMean, type Estimate, mean, signTest, winRate } from "../statistics.js";
 import { type Curve, type Lead, leadOver, qualityAt } from "./curves.js";
 import type { ImageVerdict } from "./image-judge.js";

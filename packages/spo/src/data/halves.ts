@@ -1,4 +1,4 @@
-import { seedAt } from "../recipes/randomness.js";
+import { seedAt } from "../randomness.js";
 import type { Artwork } from "./artwork.js";
 
 /**

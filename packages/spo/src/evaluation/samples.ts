@@ -1,6 +1,6 @@
 import { type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
-import { generatorAt } from "../recipes/randomness.js";
+import { generatorAt } from "../randomness.js";
 import type { WorkMeter } from "../work.js";
 
 export interface SampleSettings {

@@ -1,4 +1,4 @@
-export { weightsDtype } from "../recipes/precision.js";
+export { weightsDtype } from "../recipes/training/precision.js";
 export {
   type Job,
   type Measurement,

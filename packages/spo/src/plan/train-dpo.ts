@@ -1,8 +1,8 @@
 import { addLora, UNet2DConditionModel } from "@spo/diffusion";
 import { Adafactor, AdamW, copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
 import { dpoLoss } from "../losses/dpo-loss.js";
-import { Precision } from "../recipes/precision.js";
-import type { TrainDpoConfig } from "../recipes/train-dpo-config.js";
+import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
+import { Precision } from "../recipes/training/precision.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";

@@ -1,6 +1,6 @@
 import { AdamW, cat, noGrad, scope } from "@spo/torch";
 import { spmLoss } from "../losses/spm-loss.js";
-import type { TrainSpmConfig } from "../recipes/train-spm-config.js";
+import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankIds, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";

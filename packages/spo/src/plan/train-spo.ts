@@ -1,9 +1,8 @@
 import { addLora, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
-import { Precision } from "../recipes/precision.js";
-
-import { requireBranches, type TrainSpoConfig } from "../recipes/train-spo-config.js";
+import { requireBranches, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import { Precision } from "../recipes/training/precision.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
 import { JUDGE_CHUNK } from "../resampler/resampler.js";

@@ -1,0 +1,30 @@
+// Settings of the recipe that trains the small CLIP. No tensor code: help and checks need no engine.
+import { z } from "zod";
+import { deviceSettings } from "../training/precision-config.js";
+
+/** Settings of `spo pretrain clip`. */
+export const PretrainClipConfig = z.strictObject({
+  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
+  half: z
+    .union([z.literal(0), z.literal(1)])
+    .default(0)
+    .describe("which half of the renderings it may see"),
+  vae: z.string().describe("folder of the base's VAE: most images are seen as it reproduces them"),
+  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
+  output: z
+    .string()
+    .describe("folder for the model, as a preference model that is not yet trained on timesteps"),
+  width: z.int().positive().default(128).describe("of both towers"),
+  visionLayers: z.int().positive().default(4).describe("blocks of the image tower"),
+  textLayers: z.int().positive().default(2).describe("blocks of the text tower"),
+  heads: z.int().positive().default(4).describe("attention heads"),
+  patch: z.int().positive().default(8).describe("side of an image patch, pixels"),
+  batch: z.int().positive().default(64).describe("images of one step"),
+  steps: z.int().positive().default(600).describe("updates"),
+  lr: z.number().positive().default(1e-3).describe("learning rate"),
+  maxScale: z.number().positive().default(30).describe("bound of exp(logit_scale)"),
+  saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  ...deviceSettings,
+  seed: z.int().min(0).default(3).describe("of all that is drawn"),
+});
+export type PretrainClipConfig = z.output<typeof PretrainClipConfig>;

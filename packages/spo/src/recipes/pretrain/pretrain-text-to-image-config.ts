@@ -1,0 +1,58 @@
+// Settings of the recipe that trains the small text-to-image model. No tensor code: help and checks need no engine.
+import { z } from "zod";
+import { deviceSettings } from "../training/precision-config.js";
+
+/** Settings of `spo pretrain text-to-image`. */
+export const PretrainTextToImageConfig = z.strictObject({
+  data: z
+    .string()
+    .describe(
+      "parquet file with the columns image, caption, concept, set, core; the rows with core are learned",
+    ),
+  vae: z.string().describe("folder of a trained VAE"),
+  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
+  output: z.string().describe("folder for the model, diffusers layout"),
+  init: z
+    .string()
+    .optional()
+    .describe("model folder of the same sizes whose UNet and text encoder are trained further"),
+  channels: z
+    .array(z.int().positive())
+    .min(1)
+    .default([32, 64, 128])
+    .describe("block_out_channels of the UNet"),
+  attention: z.array(z.boolean()).default([false, true, true]).describe("which levels look at the text"),
+  heads: z.int().positive().default(4).describe("attention heads"),
+  groups: z.int().positive().default(16).describe("groups of the group norms"),
+  textWidth: z.int().positive().default(128).describe("of the text encoder"),
+  textLayers: z.int().positive().default(2).describe("blocks of the text encoder"),
+  batch: z.int().positive().default(16).describe("images of one step"),
+  steps: z.int().positive().default(6000).describe("updates"),
+  cosineSteps: z
+    .int()
+    .positive()
+    .optional()
+    .describe(
+      "steps in which the learning rate falls to 0, when the training is to end before; default: steps",
+    ),
+  lr: z.number().positive().default(1e-3).describe("largest learning rate"),
+  warmup: z.int().min(0).default(60).describe("steps in which the learning rate rises"),
+  weightDecay: z.number().min(0).default(0.01).describe("AdamW's, of the weights themselves"),
+  ema: z.number().min(0).max(1).default(0.998).describe("decay of the weight average that is saved"),
+  snrClip: z
+    .number()
+    .positive()
+    .default(5)
+    .describe("largest signal-to-noise ratio that a loss weight may follow (min-SNR)"),
+  dropCaption: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.1)
+    .describe("share of empty prompts, for classifier-free guidance"),
+  saveEvery: z.int().positive().default(250).describe("steps between checkpoints"),
+  exportEvery: z.int().positive().default(1000).describe("steps between model folders written to the output"),
+  ...deviceSettings,
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+});
+export type PretrainTextToImageConfig = z.output<typeof PretrainTextToImageConfig>;

@@ -1,0 +1,73 @@
+// Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
+import { z } from "zod";
+import { precisionSettings } from "../training/precision-config.js";
+
+/** Settings of `spo train dpo`. */
+export const TrainDpoConfig = z.strictObject({
+  model: z.string().describe("folder in diffusers layout"),
+  pairs: z
+    .array(z.string())
+    .min(1)
+    .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
+  output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
+  split: z.string().default("train").describe("pairs of this split; ties are left out"),
+  objective: z
+    .enum(["dpo", "sft"])
+    .default("dpo")
+    .describe("sft: plain noise prediction on the winners, for comparison"),
+  steps: z.int().positive().default(2000).describe("updates"),
+  batch: z.int().positive().default(2048).describe("pairs of one update"),
+  microBatch: z
+    .int()
+    .positive()
+    .default(1)
+    .describe("pairs of one backward pass; their gradients add up to the batch's"),
+  resolution: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("short side of the images, then a centre crop; null: the model's own"),
+  mirror: z.boolean().default(true).describe("mirror each image with probability ½, the two of a pair apart"),
+  emptyPrompts: z.number().min(0).max(1).default(0.2).describe("share of prompts that are left empty"),
+  beta: z
+    .number()
+    .positive()
+    .default(5000)
+    .describe("the larger, the nearer the policy stays to the base; published for latents of 4×64×64"),
+  adapter: z
+    .enum(["lora", "full"])
+    .default("full")
+    .describe("what learns: a LoRA on the attention, or the whole UNet"),
+  rank: z.int().positive().default(8).describe("of the LoRA"),
+  optimizer: z
+    .strictObject({
+      kind: z.enum(["adamw", "adafactor"]).default("adamw").describe("adafactor keeps far less state"),
+      lr: z
+        .number()
+        .positive()
+        .default(2.048e-5)
+        .describe("as published: 1e-8 for each pair of the batch; a LoRA wants more, about 1e-5 at batch 32"),
+      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("of adamw"),
+      weightDecay: z.number().min(0).default(1e-2).describe("of the weights themselves"),
+    })
+    .prefault({}),
+  warmup: z.int().min(0).default(500).describe("steps until the full learning rate, which then stays"),
+  maxGradNorm: z.number().positive().default(1).describe("longer gradients are made as long as this"),
+  ...precisionSettings,
+  evalPairs: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("pairs of evalSplit that loss and implicit accuracy are measured on, at fixed noise"),
+  evalSplit: z.string().default("test").describe("split whose pairs are measured"),
+  evalEvery: z.int().positive().default(100).describe("steps between measurements"),
+  saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  readAhead: z
+    .int()
+    .positive()
+    .default(32)
+    .describe("MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed"),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+});
+export type TrainDpoConfig = z.output<typeof TrainDpoConfig>;

@@ -1,0 +1,264 @@
+// Pairs as the preference model sees them: noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c, steps 1 and 2.
+import type { Conditions, TextToImage } from "@spo/diffusion";
+import {
+  cat,
+  type Device,
+  type Generator,
+  keep,
+  noGrad,
+  rand,
+  randint,
+  randn,
+  scope,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
+import type { PairBatch } from "../../data/index.js";
+import { pixelsFromBytes } from "../../data/pixels.js";
+import { guidedDenoiser } from "../../resampler/denoiser.js";
+import { noisyPredictions } from "../../spm/spm-noising.js";
+import type { WorkMeter } from "../../work.js";
+
+/** n pairs; entry i of everything belongs to pair i. */
+export interface SeenPairs {
+  /** uint8 [n, 3, side, side], decoded predictions. */
+  image0: Tensor;
+  image1: Tensor;
+  /** int64 [n] */
+  timesteps: Tensor;
+  prompts: readonly string[];
+  label0: readonly number[];
+  /** Pairs of the prompt in the set. */
+  examples: readonly number[];
+}
+
+/** What is random about n pairs. Noise [n, c, h, w] is of latents: the image's own for its posterior sample, one for both to reach t. */
+export interface PairDraws {
+  timesteps: readonly number[];
+  posteriorNoise0: Tensor;
+  posteriorNoise1: Tensor;
+  noise: Tensor;
+}
+
+/** Which timesteps are drawn. */
+export interface TimestepSettings {
+  maxTimestep: number;
+  cleanShare: number;
+}
+
+/** n timesteps in [0, maxTimestep]; a share of them is 0 whatever was drawn. */
+export function drawTimesteps(
+  n: number,
+  { maxTimestep, cleanShare }: TimestepSettings,
+  generator: Generator,
+): number[] {
+  return scope(() => {
+    const clean = rand([n], { generator }).lt(cleanShare).toNumbers();
+    return randint(0, maxTimestep + 1, [n], { generator })
+      .toNumbers()
+      .map((t, i) => (clean[i] ? 0 : t));
+  });
+}
+
+/** Encoded texts stay in memory up to so many bytes: an epoch has the same prompt several times. */
+const TEXT_BYTES = 128 << 20;
+/** Prompts that are encoded together. */
+const TEXT_BATCH = 32;
+
+/** Turns pairs into what the preference model sees of them. */
+export class PairNoiser {
+  readonly #pipe: TextToImage;
+  readonly #side: number;
+  readonly #guidanceScale: number;
+  readonly #texts = new Map<string, Conditions>();
+  #bytes = 0;
+  #unconditional: Conditions | undefined;
+
+  /** side: of the images, pixels. */
+  constructor(pipe: TextToImage, { side, guidanceScale }: { side: number; guidanceScale: number }) {
+    this.#pipe = pipe;
+    this.#side = side;
+    this.#guidanceScale = guidanceScale;
+  }
+
+  /** [n, c, h, w] of the latents of n images. */
+  latentShape(n: number): number[] {
+    const side = this.#side / this.#pipe.vae.factor;
+    return [n, this.#pipe.unet.config.in_channels, side, side];
+  }
+
+  /** The noises of n pairs from one generator, where it draws. */
+  draw(n: number, timesteps: readonly number[], generator: Generator): PairDraws {
+    const noise = (): Tensor => randn(this.latentShape(n), { generator });
+    return { timesteps, posteriorNoise0: noise(), posteriorNoise1: noise(), noise: noise() };
+  }
+
+  /** At timestep 0 the images themselves are seen, without the VAE. */
+  see(batch: PairBatch, { timesteps, ...draws }: PairDraws, meter?: WorkMeter): SeenPairs {
+    return noGrad(() =>
+      scope(() => {
+        const n = batch.prompts.length;
+        const { device } = this.#pipe.unet.conv_in.weight;
+        const [image0, image1] = [batch.image0, batch.image1].map((bytes) =>
+          pixelsFromBytes(bytes, this.#side, { device }),
+        ) as [Tensor, Tensor];
+        const { conditional, rows } = this.#conditions(batch.prompts);
+        const denoiser = guidedDenoiser({
+          unet: this.#pipe.unet,
+          conditional,
+          unconditional: this.#away(),
+          guidanceScale: this.#guidanceScale,
+        });
+        const { vae, schedule } = this.#pipe;
+        const { x0 } = noisyPredictions(
+          { vae, denoiser, schedule },
+          { image0, image1, timesteps, rows, ...movedTo(device, draws) },
+          meter,
+        );
+        meter?.count("vaeDecode", 2 * n);
+        const decoded = vae.decodeLatents(x0);
+        const clean = tensor(
+          timesteps.map((t) => Number(t === 0)),
+          { shape: [n, 1, 1, 1], device },
+        );
+        const mix = (noisy: Tensor, image: Tensor): Tensor => toBytes(noisy.lerp(image, clean));
+        const [noisy0, noisy1] = decoded.chunk(2) as [Tensor, Tensor];
+        return {
+          image0: mix(noisy0, image0),
+          image1: mix(noisy1, image1),
+          timesteps: tensor([...timesteps], { dtype: "int64", device }),
+          prompts: batch.prompts,
+          label0: batch.label0,
+          examples: batch.examples,
+        };
+      }),
+    );
+  }
+
+  /** One row for each different prompt, and which row each pair has. */
+  #conditions(prompts: readonly string[]): { conditional: Conditions; rows: number[] } {
+    const distinct = [...new Set(prompts)];
+    this.#encode(distinct);
+    const sides = distinct.map((prompt) => this.#texts.get(prompt) as Conditions);
+    return { conditional: rowsOf(sides), rows: prompts.map((prompt) => distinct.indexOf(prompt)) };
+  }
+
+  #encode(prompts: readonly string[]): void {
+    if (this.#bytes > TEXT_BYTES) this.#forget();
+    const missing = prompts.filter((prompt) => !this.#texts.has(prompt));
+    for (let start = 0; start < missing.length; start += TEXT_BATCH) {
+      const part = missing.slice(start, start + TEXT_BATCH);
+      scope(() => {
+        const { conditional } = this.#pipe.encode(part, { size: [this.#side, this.#side] });
+        for (const [i, prompt] of part.entries()) {
+          const row = keep(oneRow(conditional, i));
+          this.#texts.set(prompt, row);
+          this.#bytes += row.context.nbytes;
+        }
+      });
+    }
+  }
+
+  #forget(): void {
+    for (const { context, added } of this.#texts.values()) {
+      context.dispose();
+      added?.textEmbeds.dispose();
+      added?.timeIds.dispose();
+    }
+    this.#texts.clear();
+    this.#bytes = 0;
+  }
+
+  /** What guidance goes away from: the same for all prompts. */
+  #away(): Conditions {
+    this.#unconditional ??= keep(
+      scope(() => oneRow(this.#pipe.encode([""], { size: [this.#side, this.#side] }).unconditional, 0)),
+    );
+    return this.#unconditional;
+  }
+}
+
+/** The same pairs in the CPU's memory, of which there is more than a GPU's. */
+export function onCpu(seen: SeenPairs): SeenPairs {
+  return scope(() => ({
+    ...seen,
+    ...movedTo("cpu", { image0: seen.image0, image1: seen.image1, timesteps: seen.timesteps }),
+  }));
+}
+
+const movedTo = <T extends Record<string, Tensor>>(device: Device, tensors: T): T =>
+  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, tensor.to({ device })])) as T;
+
+/** The pairs at the given places of a bank, whose parts are of one size. */
+export function fromBank(bank: readonly SeenPairs[], places: readonly number[]): SeenPairs {
+  return scope(() => {
+    const size = (bank[0] as SeenPairs).prompts.length;
+    const at = (place: number): { seen: SeenPairs; row: number } => ({
+      seen: bank[Math.floor(place / size)] as SeenPairs,
+      row: place % size,
+    });
+    const stacked = (of: (seen: SeenPairs) => Tensor): Tensor =>
+      cat(
+        places.map((place) => {
+          const { seen, row } = at(place);
+          return of(seen).narrow(0, row, 1);
+        }),
+      );
+    const listed = <T>(of: (seen: SeenPairs) => readonly T[]): T[] =>
+      places.map((place) => {
+        const { seen, row } = at(place);
+        return of(seen)[row] as T;
+      });
+    return {
+      image0: stacked((seen) => seen.image0),
+      image1: stacked((seen) => seen.image1),
+      timesteps: stacked((seen) => seen.timesteps),
+      prompts: listed((seen) => seen.prompts),
+      label0: listed((seen) => seen.label0),
+      examples: listed((seen) => seen.examples),
+    };
+  });
+}
+
+/** Pairs of the prompt in the set, for the pairs at the given places of a bank. */
+export function examplesOf(bank: readonly SeenPairs[], places: readonly number[]): number[] {
+  const size = (bank[0] as SeenPairs).prompts.length;
+  return places.map((place) => bank[Math.floor(place / size)]?.examples[place % size] as number);
+}
+
+/** Draws of pairs one below the other. */
+export function joinDraws(draws: readonly PairDraws[]): PairDraws {
+  const joined = (of: (draw: PairDraws) => Tensor): Tensor => cat(draws.map(of));
+  return {
+    timesteps: draws.flatMap(({ timesteps }) => timesteps),
+    posteriorNoise0: joined((draw) => draw.posteriorNoise0),
+    posteriorNoise1: joined((draw) => draw.posteriorNoise1),
+    noise: joined((draw) => draw.noise),
+  };
+}
+
+/** Pixels in [−1, 1] as bytes. */
+const toBytes = (pixels: Tensor): Tensor =>
+  scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
+
+/** A row of its own, not a view of all. */
+function oneRow({ context, added }: Conditions, row: number): Conditions {
+  const one = (all: Tensor): Tensor => all.narrow(0, row, 1).clone();
+  return {
+    context: one(context),
+    ...(added ? { added: { textEmbeds: one(added.textEmbeds), timeIds: one(added.timeIds) } } : {}),
+  };
+}
+
+function rowsOf(sides: readonly Conditions[]): Conditions {
+  const added = sides.flatMap((side) => side.added ?? []);
+  const context = cat(sides.map((side) => side.context));
+  if (added.length < sides.length) return { context };
+  return {
+    context,
+    added: {
+      textEmbeds: cat(added.map(({ textEmbeds }) => textEmbeds)),
+      timeIds: cat(added.map(({ timeIds }) => timeIds)),
+    },
+  };
+}

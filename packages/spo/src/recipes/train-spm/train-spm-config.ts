@@ -1,0 +1,129 @@
+// Settings of the recipe that trains a step-aware preference model. No tensor code: help and checks need no engine.
+import { z } from "zod";
+import { checkpointingSettings, deviceSettings } from "../training/precision-config.js";
+
+/** Settings of `spo train spm`. */
+export const TrainSpmConfig = z.strictObject({
+  model: z.string().describe("diffusers folder of the base, which stays as it is"),
+  init: z
+    .string()
+    .describe(
+      "scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with",
+    ),
+  pairs: z
+    .array(z.string())
+    .min(1)
+    .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
+  output: z.string().describe("folder for the trained preference model"),
+  relabel: z
+    .strictObject({
+      by: z
+        .string()
+        .optional()
+        .describe(
+          "reward that scores the clean images, as pickscore:FOLDER; absent: the plain scorer of init",
+        ),
+      threshold: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(0.1)
+        .describe("least gap of the two probabilities for a win; below, the pair is a tie"),
+    })
+    .optional()
+    .describe("labels made anew from plain scores of the clean images, as published for SDXL"),
+  split: z.string().default("train").describe("pairs of this split"),
+  steps: z.int().positive().default(8000).describe("updates"),
+  batch: z.int().positive().default(16).describe("pairs of one step; each prompt among them counts alike"),
+  microBatch: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "pairs of one backward pass, whose gradients add up to the batch's; null: the whole batch at once",
+    ),
+  resolution: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("short side of the images, then a centre crop; null: the base's own"),
+  optimizer: z
+    .strictObject({
+      lr: z
+        .number()
+        .positive()
+        .default(3e-6)
+        .describe("learning rate after the warm-up; from there it falls to 0 at the last step"),
+      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
+      weightDecay: z.number().min(0).default(0.3).describe("AdamW's, of the weights themselves"),
+    })
+    .prefault({}),
+  warmup: z.int().min(0).default(500).describe("steps in which the learning rate rises to its value"),
+  maxGradNorm: z.number().positive().default(1).describe("longer gradients are made as long as this"),
+  guidanceScale: z
+    .number()
+    .default(5)
+    .describe("classifier-free guidance of the base's predictions that are judged"),
+  bank: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets; 0: new ones each step, as published",
+    ),
+  maxTimestep: z
+    .int()
+    .min(0)
+    .max(999)
+    .default(999)
+    .describe("largest timestep drawn; the resampler judges none above that of its step firstBranch + 1"),
+  cleanShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe("share of the drawn pairs that are shown as they are, at timestep 0"),
+  pixelNoise: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("largest spread of noise on the pixels, against reading fine traces"),
+  augmentation: z
+    .strictObject({
+      colour: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(0)
+        .describe("largest change of saturation, tint and brightness, as a share"),
+      scale: z.number().min(0).max(0.5).default(0).describe("largest change of size, as a share"),
+      shift: z.number().min(0).max(0.5).default(0).describe("largest shift, as a share of the side"),
+    })
+    .optional()
+    .describe(
+      "mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published",
+    ),
+  evalPairs: z
+    .int()
+    .min(0)
+    .default(500)
+    .describe("pairs of evalSplit that the accuracy is measured on, spread over it; 0: none"),
+  evalSplit: z.string().default("test").describe("split whose pairs the accuracy is measured on"),
+  evalEvery: z.int().positive().default(500).describe("steps between measurements of the accuracy"),
+  evalTimesteps: z
+    .array(z.int().min(0).max(999))
+    .default([0, 251, 501, 701, 951])
+    .describe("0: the clean image, without VAE"),
+  ...deviceSettings,
+  ...checkpointingSettings,
+  saveEvery: z.int().positive().default(500).describe("steps between checkpoints"),
+  readAhead: z
+    .int()
+    .positive()
+    .default(32)
+    .describe("MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed"),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+});
+export type TrainSpmConfig = z.output<typeof TrainSpmConfig>;

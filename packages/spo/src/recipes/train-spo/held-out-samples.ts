@@ -1,0 +1,102 @@
+// What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
+import { ddimStep, type NoiseSchedule } from "@spo/diffusion";
+import { cat, type Device, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
+import type { StepAwareJudge } from "../../judges/judge.js";
+import { generatorAt } from "../../randomness.js";
+import type { Denoiser } from "../../resampler/denoiser.js";
+import { stepCoefficients } from "../../resampler/resampler.js";
+
+/** Timesteps of the drift, evenly over those of sampling. */
+const DRIFT_STEPS = 5;
+
+export interface HeldOutInput {
+  /** Both for the same prompts. Before the first update they are equal. */
+  policy: Denoiser;
+  reference: Denoiser;
+  schedule: NoiseSchedule;
+  decode: (latents: Tensor) => Tensor;
+  /** Absent where scores say nothing. prepared: by the judge, of these prompts. */
+  judged?: { judge: StepAwareJudge; prepared: unknown };
+  /** How many prompts. */
+  count: number;
+  /** [c, h, w] */
+  latentShape: readonly number[];
+  steps: number;
+  seed: number;
+  device?: Device;
+}
+
+/** How the model stands to the base, at one moment of a training. */
+export interface Standing {
+  /** Decoded samples [n, 3, H, W], about [−1, 1]. In no scope. */
+  images: Tensor;
+  metrics: {
+    /** Mean |ε − ε_ref|² of guided predictions, on the base's samples noised to five timesteps. */
+    drift: number;
+    /** Mean |x − x_base|² of the samples' latents. */
+    distance: number;
+    /** Mean score of the samples, at timestep 0. */
+    score?: number;
+  };
+}
+
+/**
+ * Samples the base by deterministic DDIM, and gives what samples and measures the policy against it. All draws depend on the seed alone.
+ *
+ * Nothing of it is counted as the training's work.
+ */
+export function heldOutSamples(input: HeldOutInput): (which: "policy" | "reference") => Standing {
+  const { schedule, count, latentShape, seed, device, judged, decode } = input;
+  const rows = Array.from({ length: count }, (_, i) => i);
+  const draw = (what: string): Tensor =>
+    scope(() =>
+      cat(rows.map((i) => randn([1, ...latentShape], { generator: generatorAt(seed, what, i), device }))),
+    );
+  const latentsOf = (which: "policy" | "reference"): Tensor => {
+    const predict = input[which].forRows(rows);
+    let x = draw("held-out sample");
+    for (const t of schedule.timesteps(input.steps)) {
+      const before = x;
+      x = scope(() => ddimStep(x, predict(x, t), stepCoefficients(schedule, t, input.steps, 0)).mean);
+      before.dispose();
+    }
+    return x;
+  };
+  const base = keep(noGrad(() => scope(() => latentsOf("reference"))));
+  // Predictions of the base do not change: made once.
+  const probes = keep(
+    noGrad(() =>
+      scope(() => {
+        const predict = input.reference.forRows(rows);
+        return schedule.timesteps(Math.min(DRIFT_STEPS, input.steps)).map((t) => {
+          const alphaBar = schedule.alphaBar(t);
+          const noise = draw(`drift ${t}`);
+          const xt = base.mul(Math.sqrt(alphaBar)).add(noise, { alpha: Math.sqrt(1 - alphaBar) });
+          return { t, xt, eps: predict(xt, t) };
+        });
+      }),
+    ),
+  );
+
+  return (which) =>
+    noGrad(() =>
+      scope(() => {
+        const latents = which === "reference" ? base : latentsOf("policy");
+        const images = keep(decode(latents));
+        const candidates = { xt: latents, x0: latents, timestep: 0, image: () => images };
+        const scores = judged?.judge.score(candidates, judged.prepared, rows);
+        const predict = input[which].forRows(rows);
+        const drifts = probes.map(({ t, xt, eps }) => meanSquare(predict(xt, t).sub(eps)));
+        return {
+          images,
+          metrics: {
+            drift: drifts.reduce((sum, drift) => sum + drift, 0) / drifts.length,
+            distance: meanSquare(latents.sub(base)),
+            ...(scores && { score: scores.mean().item() }),
+          },
+        };
+      }),
+    );
+}
+
+const meanSquare = (of: Tensor): number => scope(() => of.square().mean().item());

@@ -1,0 +1,138 @@
+// Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
+import { UserError } from "@spo/torch/files";
+import { z } from "zod";
+import { precisionSettings } from "../training/precision-config.js";
+
+/** Settings of `spo train spo`. */
+export const TrainSpoConfig = z.strictObject({
+  model: z
+    .string()
+    .describe("folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub"),
+  configs: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
+  spm: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("folder of the step-aware preference model, for the judge spm"),
+  prompts: z.string().describe("text file, one prompt a line"),
+  output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
+  resolution: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("side of the images in pixels; null: the model's own"),
+  rounds: z.int().positive().default(4000).describe("rollouts of promptsPerRound prompts"),
+  promptsPerRound: z
+    .int()
+    .positive()
+    .default(10)
+    .describe("prompts of one rollout, whose pairs are learned from at once"),
+  steps: z.int().positive().default(20).describe("sampling steps"),
+  guidanceScale: z.number().default(5).describe("classifier-free guidance, in sampling and in the loss"),
+  eta: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe("η of DDIM: noise of a step; 0 would leave nothing to choose between"),
+  candidates: z.int().min(2).default(4).describe("x_{t-1} drawn from one x_t"),
+  firstBranch: z.int().min(0).default(4).describe("first step that branches"),
+  innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
+  threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
+  judge: z
+    .string()
+    .default("spm")
+    .describe(
+      "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal",
+    ),
+  judgedAt: z
+    .enum(["reached", "born"])
+    .default("reached")
+    .describe("timestep that the judge is told: where the candidates have come to, or where they were drawn"),
+  marginAmong: z
+    .enum(["pair", "all"])
+    .default("pair")
+    .describe("the softmax behind the preference gap: over best and worst, or over all candidates"),
+  goesOn: z.enum(["random", "best"]).default("random").describe("candidate that the next step starts from"),
+  adapter: z
+    .enum(["lora", "full"])
+    .default("lora")
+    .describe("what learns: a LoRA on the attention, or the whole UNet"),
+  rank: z.int().positive().default(4).describe("of the LoRA"),
+  loraLayout: z
+    .enum(["kohya", "peft", "diffusers"])
+    .default("kohya")
+    .describe("names in the LoRA's file: kohya's are what ComfyUI, A1111 and diffusers read"),
+  beta: z
+    .number()
+    .positive()
+    .default(10)
+    .describe("how strongly the likelihood ratios of winner and loser are told apart"),
+  clip: z.number().positive().default(0.1).describe("bound of the likelihood ratios around 1"),
+  batch: z.int().positive().default(10).describe("pairs of one update"),
+  microBatch: z
+    .int()
+    .positive()
+    .default(10)
+    .describe("pairs of one backward pass; their gradients add up to the batch's"),
+  maxGradNorm: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("null: no clipping, as the published run in effect had it"),
+  optimizer: z
+    .strictObject({
+      lr: z.number().positive().default(6e-5).describe("learning rate, the same to the end"),
+      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
+      weightDecay: z.number().min(0).default(1e-4).describe("AdamW's, of the weights themselves"),
+    })
+    .prefault({}),
+  warmupRounds: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe(
+      "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
+    ),
+  ...precisionSettings,
+  saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
+  stripEvery: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("rounds between candidate strips that are kept as images; null: one an epoch of the prompts"),
+  heldOut: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("text file of prompts that are not trained on, for the samples; null: the first of prompts"),
+  samples: z
+    .int()
+    .min(0)
+    .default(4)
+    .describe("prompts that are sampled again and again from the same noise, and measured for drift"),
+  sampleEvery: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("rounds between those samples; null: as the strips"),
+  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+});
+export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
+
+/** Throws a UserError (`CONFIG`) where no step of a rollout would branch. */
+export function requireBranches({ firstBranch, steps }: TrainSpoConfig): void {
+  if (firstBranch < steps) return;
+  throw new UserError(`firstBranch is ${firstBranch}, and there are ${steps} steps: no step would branch.`, {
+    code: "CONFIG",
+    hint: "Give a firstBranch below steps.",
+  });
+}
