@@ -70,21 +70,18 @@ export async function* drawSet(
 const fileName = (prompt: number, seed: number, image: number): string =>
   `${String(prompt).padStart(4, "0")}-${seed}-${image}.png`;
 
-function claim(folder: string, settings: Readonly<Record<string, unknown>>): void {
+/** Writes down what a folder's images are drawn with. Throws a UserError (`USAGE`) where it has images of other settings. */
+export function claim(folder: string, settings: Readonly<Record<string, unknown>>): void {
   makeFolder(folder);
   const path = join(folder, "settings.json");
-  if (!existsSync(path)) {
-    writeFileAtomic(path, `${JSON.stringify(settings, null, 2)}\n`);
-    return;
-  }
-  const before = readJson(path);
-  const keys = differingKeys(before, JSON.parse(JSON.stringify(settings)));
-  if (keys.length > 0 && readdirSync(folder).length === 1) {
-    writeFileAtomic(path, `${JSON.stringify(settings, null, 2)}\n`); // nothing was drawn by the settings before
-  } else if (keys.length > 0) {
+  const text = `${JSON.stringify(settings, null, 2)}\n`;
+  const drawn = readdirSync(folder).some((name) => name.endsWith(".png"));
+  const keys = drawn && existsSync(path) ? differingKeys(readJson(path), JSON.parse(text)) : [];
+  if (keys.length > 0) {
     throw new UserError(`${folder} has images of another evaluation: it differs in ${keys.join(", ")}.`, {
       code: "USAGE",
       hint: "Give another --out, or remove that folder.",
     });
   }
+  writeFileAtomic(path, text);
 }
