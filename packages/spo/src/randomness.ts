@@ -1,8 +1,6 @@
 import { Generator } from "@spo/torch";
 import { seedAt } from "./seed.js";
 
-export { seedAt };
-
 /**
  * A generator that depends on nothing but its arguments, so that any step can be drawn again without the ones before it: a run that is
  * killed and resumed needs no reader or generator state to be bit-exact.

@@ -1,4 +1,4 @@
-import { seedAt } from "../randomness.js";
+import { seedAt } from "../seed.js";
 import type { Artwork } from "./artwork.js";
 
 /**
