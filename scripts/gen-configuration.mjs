@@ -5,70 +5,42 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { settingsOf } from "spo/config";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
-import {
-  CompareConfig,
-  MakePairsConfig,
-  PretrainClipConfig,
-  PretrainJudgeConfig,
-  PretrainTextToImageConfig,
-  PretrainVaeConfig,
-  TrainDpoConfig,
-  TrainSpmConfig,
-  TrainSpoConfig,
-} from "spo/schemas";
+import { SCHEMAS } from "spo/schemas";
 import { say } from "../native/lib/say.js";
 import { root } from "./setup/root.mjs";
 
-/** @typedef {import("zod").z.ZodType} Schema */
-/** @typedef {{ command: string, about: string, schema: Schema, presets?: Readonly<Record<string, object>> }} Section */
+/** @typedef {import("spo/schemas").RecipeKind} RecipeKind */
+/** @typedef {{ about: string, presets?: Readonly<Record<string, object>> }} Section */
 
-/** @type {readonly Section[]} */
-const SECTIONS = [
-  {
-    command: "train spm",
+/** @type {Readonly<Record<RecipeKind, Section>>} */
+const SECTIONS = {
+  "train spm": {
     about:
       "[A step-aware preference model](tutorial-train-spm.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024, with the batch of four GPUs in one.",
-    schema: TrainSpmConfig,
     presets: spmPresets,
   },
-  {
-    command: "train spo",
+  "train spo": {
     about:
       "[SPO](spo.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024; one process plays one GPU of those runs. [Where the published code surprises](spo.md#where-the-published-code-surprises).",
-    schema: TrainSpoConfig,
     presets: spoPresets,
   },
-  {
-    command: "train dpo",
+  "train dpo": {
     about:
       "[Diffusion-DPO](tutorial-dpo.md). `sd15` and `sdxl` are the published settings of Wallace et al. 2024.",
-    schema: TrainDpoConfig,
     presets: dpoPresets,
   },
-  {
-    command: "compare",
+  compare: {
     about:
       "[Base, Diffusion-DPO and SPO beside each other](compare.md). The preset `emoji` is `examples/emoji/compare.json`.",
-    schema: CompareConfig,
   },
-  {
-    command: "data pairs",
+  "data pairs": {
     about: "The example's preference pairs; `examples/emoji/recipes/pairs.json` has its settings.",
-    schema: MakePairsConfig,
   },
-  { command: "pretrain vae", about: "The example's VAE.", schema: PretrainVaeConfig },
-  {
-    command: "pretrain text-to-image",
-    about: "The example's base model.",
-    schema: PretrainTextToImageConfig,
-  },
-  {
-    command: "pretrain clip",
-    about: "The small CLIP that the example's preference model starts from.",
-    schema: PretrainClipConfig,
-  },
-  { command: "pretrain judge", about: "The example's judges.", schema: PretrainJudgeConfig },
-];
+  "pretrain vae": { about: "The example's VAE." },
+  "pretrain text-to-image": { about: "The example's base model." },
+  "pretrain clip": { about: "The small CLIP that the example's preference model starts from." },
+  "pretrain judge": { about: "The example's judges." },
+};
 
 const INTRODUCTION = `<!-- Written by npm run gen from the schemas of the recipes. Change them, not this page. -->
 
@@ -111,11 +83,12 @@ const at = (preset, path) =>
 /** @param {string} text */
 const cell = (text) => text.replaceAll("|", "\\|");
 
-/** @param {Section} section */
-function sectionOf({ command, about, schema, presets = {} }) {
+/** @param {RecipeKind} command */
+function sectionOf(command) {
+  const { about, presets = {} } = SECTIONS[command];
   const names = Object.keys(presets);
   const head = ["setting", "type", "default", ...names.map((name) => `\`${name}\``), "meaning"];
-  const rows = settingsOf(schema).map((setting) => [
+  const rows = settingsOf(SCHEMAS[command]).map((setting) => [
     `\`${setting.path}\``,
     [setting.type, setting.range].filter(Boolean).join(" "),
     setting.required ? "*required*" : shown(setting.default),
@@ -128,8 +101,9 @@ function sectionOf({ command, about, schema, presets = {} }) {
   );
 }
 
+const recipes = /** @type {RecipeKind[]} */ (Object.keys(SCHEMAS));
 const target = join(root, "docs/configuration.md");
-const text = `${[INTRODUCTION, ...SECTIONS.map(sectionOf)].join("\n\n")}\n`;
+const text = `${[INTRODUCTION, ...recipes.map(sectionOf)].join("\n\n")}\n`;
 const stale = !existsSync(target) || readFileSync(target, "utf8") !== text;
 if (stale && process.argv.includes("--check")) {
   say("docs/configuration.md is not what the schemas say. Run `npm run gen`.");

@@ -4,38 +4,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { parseOverrides } from "spo/config";
-import {
-  CompareConfig,
-  MakePairsConfig,
-  PretrainClipConfig,
-  PretrainJudgeConfig,
-  PretrainTextToImageConfig,
-  PretrainVaeConfig,
-  TrainDpoConfig,
-  TrainSpmConfig,
-  TrainSpoConfig,
-} from "spo/schemas";
+import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import { describe, expect, test } from "vitest";
-import type { z } from "zod";
 import { buildProgram } from "./program.js";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
-
-/** Whose words are settings. */
-const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
-  "train spm": TrainSpmConfig,
-  "train spo": TrainSpoConfig,
-  "train dpo": TrainDpoConfig,
-  "plan spm": TrainSpmConfig,
-  "plan spo": TrainSpoConfig,
-  "plan dpo": TrainDpoConfig,
-  "data pairs": MakePairsConfig,
-  "pretrain vae": PretrainVaeConfig,
-  "pretrain text-to-image": PretrainTextToImageConfig,
-  "pretrain clip": PretrainClipConfig,
-  "pretrain judge": PretrainJudgeConfig,
-  compare: CompareConfig,
-};
 
 /** The words of a shell's command, quotes taken off; ends at a comment, a pipe or a redirection. */
 function shellWords(line: string): string[] {
@@ -69,7 +42,8 @@ async function read(words: readonly string[]): Promise<void> {
   });
   await program.parseAsync(words, { from: "user" });
   const outer = command.parent === program ? [] : [command.parent?.name()];
-  const schema = SCHEMAS[[...outer, command.name()].join(" ")];
+  const kind = [...outer, command.name()].join(" ").replace(/^plan /, "train "); // a plan takes the settings of its training
+  const schema = SCHEMAS[kind as RecipeKind];
   if (schema) parseOverrides(schema, rest);
 }
 

@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { MakePairsConfig } from "spo/schemas";
 import check from "./data-check.js";
 import exportPairs from "./data-export.js";
 import importPairs from "./data-import.js";
@@ -14,7 +13,6 @@ export default function (command: Command): void {
     kind: "data pairs",
     about:
       "Makes preference pairs: samples of the base ranked by a judge, and real artwork over generated or damaged.",
-    schema: MakePairsConfig,
     output: "pairs.parquet",
     load: async () => (await import("spo/recipes")).makePairs,
     example: "examples/emoji/recipes/pairs.json --output runs/pairs/pairs.parquet --run runs/pairs",

@@ -1,10 +1,4 @@
 import type { Command } from "commander";
-import {
-  PretrainClipConfig,
-  PretrainJudgeConfig,
-  PretrainTextToImageConfig,
-  PretrainVaeConfig,
-} from "spo/schemas";
 import { recipeCommand } from "./recipe-command.js";
 
 const ARTWORK = "--data examples/emoji/data/artwork.parquet";
@@ -15,7 +9,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("vae").summary("a small VAE, from captioned artwork"), {
     kind: "pretrain vae",
     about: "Trains a small VAE on artwork.",
-    schema: PretrainVaeConfig,
     output: "vae",
     load: async () => (await import("spo/recipes")).pretrainVae,
     example: `${ARTWORK} --run runs/vae`,
@@ -23,7 +16,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("text-to-image").summary("a small diffusion model on the VAE's latents"), {
     kind: "pretrain text-to-image",
     about: "Trains a small text-to-image model on captioned artwork.",
-    schema: PretrainTextToImageConfig,
     output: "model",
     load: async () => (await import("spo/recipes")).pretrainTextToImage,
     example: `${ARTWORK} --vae runs/vae/vae ${TOKENIZER} --run runs/base`,
@@ -31,7 +23,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("clip").summary("a small CLIP, for a preference model to start from"), {
     kind: "pretrain clip",
     about: "Trains a small CLIP on captioned artwork.",
-    schema: PretrainClipConfig,
     output: "clip",
     load: async () => (await import("spo/recipes")).pretrainClip,
     example: `${ARTWORK} --vae runs/vae/vae ${TOKENIZER} --run runs/clip`,
@@ -39,7 +30,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("judge").summary("a small judge of artwork, to label or to measure"), {
     kind: "pretrain judge",
     about: "Trains a small network that says what a picture shows and whether it looks like real artwork.",
-    schema: PretrainJudgeConfig,
     output: "judge",
     load: async () => (await import("spo/recipes")).pretrainJudge,
     example: "examples/emoji/recipes/judge.json --output runs/judge/judge --run runs/judge",

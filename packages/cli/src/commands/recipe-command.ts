@@ -4,26 +4,28 @@ import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { resolveConfig, settingsHelp } from "spo/config";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import type { z } from "zod";
 import { loadEngine } from "../engine.js";
 import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
 import { helpWidth, put, putJson } from "../terminal/terminal.js";
 
-export interface RecipeDescription<S extends z.ZodType> {
-  kind: string;
+type Config<K extends RecipeKind> = z.output<(typeof SCHEMAS)[K]>;
+
+export interface RecipeDescription<K extends RecipeKind> {
+  kind: K;
   about: string;
-  schema: S;
   presets?: Readonly<Record<string, object>>;
   /** Where the result goes inside the run's folder, unless `output` says otherwise. */
   output: string;
-  load: () => Promise<(config: z.output<S>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
+  load: () => Promise<(config: Config<K>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
   example: string;
 }
 
 type Options = CommonOptions & { run?: string; dryRun?: boolean };
 
-export function recipeCommand<S extends z.ZodType>(command: Command, recipe: RecipeDescription<S>): void {
+export function recipeCommand<K extends RecipeKind>(command: Command, recipe: RecipeDescription<K>): void {
   const presets = Object.keys(recipe.presets ?? {});
   command
     .description(recipe.about)
@@ -39,7 +41,7 @@ export function recipeCommand<S extends z.ZodType>(command: Command, recipe: Rec
       [
         "",
         "Settings (as `--optimizer.lr 3e-5` or `optimizer.lr=3e-5`):",
-        settingsHelp(recipe.schema, { width: helpWidth() }),
+        settingsHelp(SCHEMAS[recipe.kind], { width: helpWidth() }),
         "",
         "Examples:",
         `  spo ${recipe.kind} ${recipe.example}`,
@@ -51,12 +53,12 @@ export function recipeCommand<S extends z.ZodType>(command: Command, recipe: Rec
     });
 }
 
-async function start<S extends z.ZodType>(
+async function start<K extends RecipeKind>(
   words: readonly string[],
   { run: folder, dryRun, json, quiet }: Options,
-  { kind, schema, presets, output, load }: RecipeDescription<S>,
+  { kind, presets, output, load }: RecipeDescription<K>,
 ): Promise<void> {
-  const config = await resolveConfig(schema, {
+  const config = await resolveConfig(SCHEMAS[kind], {
     // Without a folder there still is a config to look at.
     defaults: { output: join(folder ?? "runs", output) },
     presets,
@@ -73,6 +75,6 @@ async function start<S extends z.ZodType>(
   await loadEngine();
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");
-  const inPlace = await resolveModels(config as z.output<S> & object, { quiet });
+  const inPlace = await resolveModels(config as Config<K> & object, { quiet });
   await runRecipe({ kind, recipe, config: inPlace, folder, json, quiet });
 }

@@ -1,6 +1,5 @@
 import type { Command } from "commander";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
-import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { recipeCommand } from "./recipe-command.js";
 
 export default function (command: Command): void {
@@ -12,7 +11,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("spm").summary("a step-aware preference model, from preference pairs"), {
     kind: "train spm",
     about: "Trains a step-aware preference model on preference pairs.",
-    schema: TrainSpmConfig,
     presets: spmPresets,
     output: "model",
     load: async () => (await import("spo/recipes")).trainSpm,
@@ -21,7 +19,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("spo").summary("a diffusion model, by a preference model's judgement"), {
     kind: "train spo",
     about: "Post-trains a diffusion model so that a preference model likes its images more.",
-    schema: TrainSpoConfig,
     presets: spoPresets,
     output: "model",
     load: async () => (await import("spo/recipes")).trainSpo,
@@ -30,7 +27,6 @@ export default function (command: Command): void {
   recipeCommand(command.command("dpo").summary("a diffusion model, by preference pairs: Diffusion-DPO"), {
     kind: "train dpo",
     about: "Post-trains a diffusion model on preference pairs with Diffusion-DPO, the baseline.",
-    schema: TrainDpoConfig,
     presets: dpoPresets,
     output: "model",
     load: async () => (await import("spo/recipes")).trainDpo,

@@ -5,6 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import { engineFacts } from "@spo/torch";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import { Run } from "spo/records";
+import type { RecipeKind } from "spo/schemas";
 import type { CommonOptions } from "../program.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -12,7 +13,7 @@ import { putJson } from "../terminal/terminal.js";
 
 export interface RecipeCall<Config extends object> extends CommonOptions {
   /** What the run's folder remembers it as, e.g. `train spo`. */
-  kind: string;
+  kind: RecipeKind;
   recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>;
   config: Config;
   folder: string;

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { engineFacts } from "@spo/torch";
 import { type Event, Run } from "../records/index.js";
+import type { RecipeKind } from "./schemas.js";
 
 /** What a recipe yields: the events of its run folder. */
 export type RecipeEvent = Event;
@@ -22,7 +23,7 @@ export interface RecipeOptions {
 
 /** The context that options stand for. `using` lets go of a run that was opened here. */
 export function openContext(
-  kind: string,
+  kind: RecipeKind,
   config: { output: string },
   { run = join(config.output, "run"), signal = new AbortController().signal }: RecipeOptions,
 ): RecipeContext & Disposable {
