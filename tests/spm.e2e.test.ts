@@ -73,6 +73,18 @@ describe("training on a stream of pairs", () => {
     }
   });
 
+  test("from a bank tells what the bank took, and goes on bit for bit", async () => {
+    const settings = { steps: 3, batch: 4, bank: 8, saveEvery: 1, evalEvery: 3, evalTimesteps: [0] };
+    await train("bank", settings);
+    const phases = (name: string): number[] =>
+      eventsOf(name).flatMap((event) => (event.type === "phase" ? [event.done] : []));
+    expect(phases("bank")).toEqual([4, 8]);
+    await expect(train("bank-broken", settings, 2)).rejects.toThrow("stopped");
+    await train("bank-broken", settings);
+    expect(computed("bank-broken")).toEqual(computed("bank"));
+    expect(weightsOf("bank-broken")).toEqual(weightsOf("bank"));
+  });
+
   test("measures a part of the held-out pairs, or none", async () => {
     await train("few", { steps: 2, evalPairs: 3, evalTimesteps: [0, 501] });
     const [first] = eventsOf("few").flatMap((event) => (event.type === "eval" ? [event.metrics] : []));

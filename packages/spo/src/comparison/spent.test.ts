@@ -44,6 +44,18 @@ describe("what a training spent", () => {
     ]);
     expect(spent.wall).toBe(9);
   });
+
+  test("does not count those pairs again when they are made anew after a stop", () => {
+    const { spent } = new SpentMeter([
+      { type: "start", kind: "train spm", time: at(0) },
+      step(1, 4),
+      { type: "checkpoint", step: 1, folder: "", time: at(5) },
+      { type: "resume", step: 1, time: at(2) },
+      { type: "phase", name: "noised pairs", done: 1, total: 1, time: at(10) },
+      step(2, 11),
+    ]);
+    expect(spent.wall).toBe(4 + 1);
+  });
 });
 
 test("operations are those of all passes, each by its own cost", () => {

@@ -40,11 +40,13 @@ const APART: ReadonlySet<Event["type"]> = new Set([
 /**
  * Adds up what a run's events say of the time and the passes of its training; a run of several processes counts what led to its state.
  *
- * The time between two events of a process is the second's. The first start's loading counts: it cannot be told from the first step.
+ * The time between two events of a process is the second's. The first start's loading counts: it cannot be told from the first step. What
+ * a phase after a stop takes does not: it makes again what the run began with.
  */
 export class SpentMeter {
   #spent = nothingSpent();
   #before: Seconds = { wall: 0, cpu: 0 };
+  #goesOn = false;
 
   constructor(events: readonly Event[] = []) {
     for (const event of events) this.add(event);
@@ -59,7 +61,8 @@ export class SpentMeter {
     // A new process counts from 0.
     if (event.type === "start" || event.type === "resume" || wall < this.#before.wall)
       this.#before = { wall: 0, cpu: 0 };
-    if (!APART.has(event.type)) {
+    this.#goesOn ||= event.type === "resume";
+    if (!APART.has(event.type) && !(this.#goesOn && event.type === "phase")) {
       const passes = event.type === "step" ? (event.passes ?? {}) : {};
       this.#spent = addSpent(this.#spent, {
         wall: wall - this.#before.wall,

@@ -89,14 +89,6 @@ export async function* trainSpm(
       : undefined;
 
   try {
-    const bank: SeenPairs[] = [];
-    for await (const seen of drawBank()) {
-      bank.push(seen);
-      yield* run.phase("noised pairs", Math.min(bank.length * config.batch, config.bank), config.bank);
-      signal.throwIfAborted();
-    }
-    const held = heldSet && holdsAll(heldSet) ? await all(noiseHeld(heldSet)) : undefined;
-
     spm.requiresGrad_();
     spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
     const parameters = spm.parameters();
@@ -105,7 +97,15 @@ export async function* trainSpm(
     const state = { modules: { spm }, optimizer };
     const microBatch = Math.min(config.batch, config.microBatch ?? config.batch);
     let skipped = 0;
+    // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
+    const bank: SeenPairs[] = [];
+    for await (const seen of drawBank()) {
+      bank.push(seen);
+      yield* run.phase("noised pairs", Math.min(bank.length * config.batch, config.bank), config.bank);
+      signal.throwIfAborted();
+    }
+    const held = heldSet && holdsAll(heldSet) ? await all(noiseHeld(heldSet)) : undefined;
     if (step > 0)
       meter.take(); // what was computed before the first step has been counted when the run began
     else if (heldSet) yield* run.eval(0, await evaluate(heldSet, held));
