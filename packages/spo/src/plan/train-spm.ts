@@ -11,7 +11,7 @@ import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const { spm, scorer, unet, vae } = models;
   if (!spm) throw new Error("spmJob: the preference model is missing");
-  const { batch, steps, bank, guidanceScale, readAhead } = config;
+  const { batch, steps, bank, cleanShare, guidanceScale, readAhead } = config;
   const microBatch = Math.min(batch, config.microBatch ?? batch);
   const parts = Math.ceil(batch / microBatch);
   /** The bank is noised a batch at a time, whatever the backward pass takes. */
@@ -65,7 +65,8 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
       dropGradients(trained);
     });
 
-  const noisings = bank > 0 ? Math.ceil(bank / batch) : steps * parts;
+  const drawn = bank > 0 ? Math.ceil(bank / batch) : steps * parts;
+  const noisings = drawn * (1 - cleanShare); // nothing is computed for a clean pair
   const pixels = 2 * 3 * height * width;
   return {
     models,
@@ -82,7 +83,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         ? [
             {
               name: "relabelling, one side",
-              runs: 2 * noisings,
+              runs: 2 * drawn,
               passes: { judgeImage: noised, judgeText: noised },
               body: relabel,
             },

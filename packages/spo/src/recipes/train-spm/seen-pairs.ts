@@ -93,39 +93,21 @@ export class PairNoiser {
     return { timesteps, posteriorNoise0: noise(), posteriorNoise1: noise(), noise: noise() };
   }
 
-  /** At timestep 0 the images themselves are seen, without the VAE. */
-  see(batch: PairBatch, { timesteps, ...draws }: PairDraws, meter?: WorkMeter): SeenPairs {
+  /** At timestep 0 the images themselves are seen, and nothing is computed. */
+  see(batch: PairBatch, draws: PairDraws, meter?: WorkMeter): SeenPairs {
     return noGrad(() =>
       scope(() => {
-        const n = batch.prompts.length;
+        const { timesteps } = draws;
         const { device } = this.#pipe.unet.conv_in.weight;
-        const [image0, image1] = [batch.image0, batch.image1].map((bytes) =>
+        const images = [batch.image0, batch.image1].map((bytes) =>
           pixelsFromBytes(bytes, this.#side, { device }),
         ) as [Tensor, Tensor];
-        const { conditional, rows } = this.#conditions(batch.prompts);
-        const denoiser = guidedDenoiser({
-          unet: this.#pipe.unet,
-          conditional,
-          unconditional: this.#away(),
-          guidanceScale: this.#guidanceScale,
-        });
-        const { vae, schedule } = this.#pipe;
-        const { x0 } = noisyPredictions(
-          { vae, denoiser, schedule },
-          { image0, image1, timesteps, rows, ...movedTo(device, draws) },
-          meter,
-        );
-        meter?.count("vaeDecode", 2 * n);
-        const decoded = vae.decodeLatents(x0);
-        const clean = tensor(
-          timesteps.map((t) => Number(t === 0)),
-          { shape: [n, 1, 1, 1], device },
-        );
-        const mix = (noisy: Tensor, image: Tensor): Tensor => toBytes(noisy.lerp(image, clean));
-        const [noisy0, noisy1] = decoded.chunk(2) as [Tensor, Tensor];
+        const noised = timesteps.flatMap((t, i) => (t === 0 ? [] : [i]));
+        const [image0, image1] =
+          noised.length > 0 ? this.#predicted(batch, images, draws, noised, meter) : images;
         return {
-          image0: mix(noisy0, image0),
-          image1: mix(noisy1, image1),
+          image0: toBytes(image0),
+          image1: toBytes(image1),
           timesteps: tensor([...timesteps], { dtype: "int64", device }),
           prompts: batch.prompts,
           label0: batch.label0,
@@ -133,6 +115,50 @@ export class PairNoiser {
         };
       }),
     );
+  }
+
+  /** Both sides' images, those of the pairs in `noised` as the base predicts them from their noised latents. */
+  #predicted(
+    { prompts }: PairBatch,
+    images: readonly [Tensor, Tensor],
+    { timesteps, ...draws }: PairDraws,
+    noised: readonly number[],
+    meter?: WorkMeter,
+  ): [Tensor, Tensor] {
+    const { vae, schedule, unet } = this.#pipe;
+    const { device } = unet.conv_in.weight;
+    const places = tensor([...noised], { dtype: "int64", device });
+    const of = (all: Tensor): Tensor => all.to({ device }).indexSelect(0, places);
+    const listed = <T>(all: readonly T[]): T[] => noised.map((i) => all[i] as T);
+    const { conditional, rows } = this.#conditions(listed(prompts));
+    const denoiser = guidedDenoiser({
+      unet,
+      conditional,
+      unconditional: this.#away(),
+      guidanceScale: this.#guidanceScale,
+    });
+    const { x0 } = noisyPredictions(
+      { vae, denoiser, schedule },
+      {
+        image0: of(images[0]),
+        image1: of(images[1]),
+        timesteps: listed(timesteps),
+        rows,
+        posteriorNoise0: of(draws.posteriorNoise0),
+        posteriorNoise1: of(draws.posteriorNoise1),
+        noise: of(draws.noise),
+      },
+      meter,
+    );
+    meter?.count("vaeDecode", 2 * noised.length);
+    const decoded = vae.decodeLatents(x0).chunk(2) as [Tensor, Tensor];
+    // Rows of the decoded ones among those of the images.
+    const from = timesteps.map((t, i) => (t === 0 ? i : timesteps.length + noised.indexOf(i)));
+    const order = tensor(from, { dtype: "int64", device });
+    return images.map((image, side) => cat([image, decoded[side] as Tensor]).indexSelect(0, order)) as [
+      Tensor,
+      Tensor,
+    ];
   }
 
   /** One row for each different prompt, and which row each pair has. */

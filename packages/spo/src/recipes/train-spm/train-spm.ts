@@ -97,6 +97,7 @@ export async function* trainSpm(
     const state = { modules: { spm }, optimizer };
     const microBatch = Math.min(config.batch, config.microBatch ?? config.batch);
     let skipped = 0;
+    let measured: Record<string, number> | undefined;
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
     const bank: SeenPairs[] = [];
@@ -154,8 +155,10 @@ export async function* trainSpm(
       }
       optimizer.zeroGrad();
       yield* run.step(step + 1, config.steps, metrics, meter.take());
-      if (heldSet && run.isDue(step + 1, config.evalEvery, config.steps))
-        yield* run.eval(step + 1, await evaluate(heldSet, held));
+      if (heldSet && run.isDue(step + 1, config.evalEvery, config.steps)) {
+        measured = await evaluate(heldSet, held);
+        yield* run.eval(step + 1, measured);
+      }
       // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
       if (skipped === 0 && (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted)) {
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
@@ -164,7 +167,11 @@ export async function* trainSpm(
     }
     if (skipped > 0) throw notFinite(skipped, `step ${config.steps}`);
     saveSpm(config.output, spm, processor);
-    yield* run.done({ output: config.output, ...(heldSet ? await evaluate(heldSet, held) : {}) });
+    // Measured after the last step, unless that was another process's.
+    yield* run.done({
+      output: config.output,
+      ...(heldSet ? (measured ?? (await evaluate(heldSet, held))) : {}),
+    });
   } finally {
     await loader.close();
     await set.close();
