@@ -301,7 +301,6 @@ const functions = [
   ],
   ["gradOf", 2, () => [tensor()]],
   ["setGrad", 4, () => [tensor(), chance(0.2) ? null : tensor()]],
-  ["clearGrads", 1, () => [Array.from({ length: below(3) }, tensor)]],
   ["setGradMode", 1, () => [chance(0.8)]],
   ["pushInferenceMode", 1, () => [chance(0.3)]],
   ["popInferenceMode", 2, () => []],

@@ -52,7 +52,6 @@ export interface Native {
   ): (Handle | null)[];
   gradOf(handle: Handle): Handle | null;
   setGrad(handle: Handle, gradient: Handle | null): void;
-  clearGrads(handles: readonly Handle[]): void;
   setGradMode(on: boolean): boolean;
   pushInferenceMode(on: boolean): void;
   popInferenceMode(): void;

@@ -11,22 +11,14 @@
 
 namespace {
 
-void drain(Context& context) {
-  std::vector<napi_ref> references;
-  {
-    const std::lock_guard<std::mutex> lock(context.released->first);
-    references.swap(context.released->second);
-  }
-  for (napi_ref reference : references) napi_delete_reference(context.env, reference);
-}
-
 void throw_error(napi_env env, const std::string& message) {
   bool pending = false;
   napi_is_exception_pending(env, &pending);
   if (!pending) napi_throw_error(env, nullptr, message.c_str());
 }
 
-template <napi_value (*function)(Call&), size_t required>
+/** function: of a call, with or without a result. */
+template <auto function, size_t required>
 napi_value guarded(napi_env env, napi_callback_info info) {
   try {
     void* data = nullptr;
@@ -36,8 +28,9 @@ napi_value guarded(napi_env env, napi_callback_info info) {
     check(env, napi_get_cb_info(env, info, &call.count, call.values, nullptr, nullptr));
     if (call.count < required) fail("expected " + std::to_string(required) + " arguments");
     if (call.count > kMaxArguments) fail("too many arguments");
-    if (!context.released->second.empty()) drain(context);
-    return function(call);
+    context.released->drain(env);
+    if constexpr (std::is_void_v<decltype(function(call))>) function(call);
+    else return function(call);
   } catch (const PendingException&) {
   } catch (const std::exception& error) {
     throw_error(env, reason(error));
@@ -47,7 +40,7 @@ napi_value guarded(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-template <napi_value (*function)(Call&), size_t required>
+template <auto function, size_t required>
 void define(napi_env env, napi_value exports, const char* name) {
   napi_value value;
   check(env, napi_create_function(env, name, NAPI_AUTO_LENGTH, guarded<function, required>, nullptr, &value));
@@ -102,7 +95,6 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<grad, 5>(env, exports, "grad");
   define<grad_of, 1>(env, exports, "gradOf");
   define<set_grad, 2>(env, exports, "setGrad");
-  define<clear_grads, 1>(env, exports, "clearGrads");
   define<set_grad_mode, 1>(env, exports, "setGradMode");
   define<push_inference_mode, 1>(env, exports, "pushInferenceMode");
   define<pop_inference_mode, 0>(env, exports, "popInferenceMode");

@@ -9,22 +9,16 @@
 namespace {
 
 std::vector<at::Tensor> optional_tensors(Call& call, napi_value array) {
-  std::vector<at::Tensor> values;
-  if (is_nullish(call.env, array)) return values;
-  each(call.env, array, [&](napi_value v) {
-    if (is_nullish(call.env, v)) values.emplace_back();
-    else values.push_back(call.context.get(to_handle(call.env, v)));
-  });
-  return values;
+  if (is_nullish(call.env, array)) return {};
+  return to_list<std::vector<at::Tensor>>(call.env, array, [&](napi_value v) { return is_nullish(call.env, v) ? at::Tensor() : to_tensor(call, v); });
 }
 
 /** backward(roots, gradients | null, retainGraph, away): adds to `.grad` of the leaves. away: on another thread, as a GPU's nodes are. */
-napi_value backward(Call& call) {
+void backward(Call& call) {
   const auto roots = to_tensors(call, call.values[0]);
   const auto gradients = optional_tensors(call, call.values[1]);
   const bool retain = to_bool(call.env, call.values[2]);
   through_engine(call, to_bool(call.env, call.values[3]), [&] { torch::autograd::backward(roots, gradients, retain, false); });
-  return undefined(call.env);
 }
 
 /** grad(outputs, inputs, gradients | null, retainGraph, createGraph) → handles, null where an input has no part in the outputs. */
@@ -41,16 +35,15 @@ napi_value grad(Call& call) {
 
 /** gradOf(handle) → handle of `.grad`, or null. */
 napi_value grad_of(Call& call) {
-  const at::Tensor gradient = tensor_argument(call).grad();
-  return from_tensor(call, gradient);
+  return from_tensor(call, tensor_argument(call).grad());
 }
 
 /** setGrad(handle, gradient | null). */
-napi_value set_grad(Call& call) {
+void set_grad(Call& call) {
   auto& tensor = tensor_argument(call);
   if (is_nullish(call.env, call.values[1])) {
     tensor.mutable_grad().reset();
-    return undefined(call.env);
+    return;
   }
   // Optimizer kernels take for granted that a gradient is like its parameter.
   const auto& gradient = tensor_argument(call, 1);
@@ -59,13 +52,6 @@ napi_value set_grad(Call& call) {
   }
   if (gradient.is_same(tensor)) fail("a tensor cannot be its own gradient");
   tensor.mutable_grad() = gradient;
-  return undefined(call.env);
-}
-
-/** clearGrads(handles): drops `.grad` of each. */
-napi_value clear_grads(Call& call) {
-  for (auto& tensor : to_tensors(call, call.values[0])) tensor.mutable_grad().reset();
-  return undefined(call.env);
 }
 
 /** setGradMode(on) → what it was. */
@@ -75,26 +61,24 @@ napi_value set_grad_mode(Call& call) {
   return from_bool(call.env, before);
 }
 
-napi_value push_inference_mode(Call& call) {
+void push_inference_mode(Call& call) {
   call.context.inference.push_back(std::make_unique<c10::InferenceMode>(to_bool(call.env, call.values[0])));
-  return undefined(call.env);
 }
 
-napi_value pop_inference_mode(Call& call) {
+void pop_inference_mode(Call& call) {
   if (call.context.inference.empty()) fail("inference mode is not on");
   call.context.inference.pop_back();
-  return undefined(call.env);
 }
 
 /** setAutocast(device, enabled, dtype) → [enabled, dtype] as they were. */
 napi_value set_autocast(Call& call) {
   const auto type = c10::Device(to_string(call.env, call.values[0])).type();
-  const auto before = std::vector<double>{at::autocast::is_autocast_enabled(type) ? 1.0 : 0.0, static_cast<double>(at::autocast::get_autocast_dtype(type))};
+  const int64_t before[] = {at::autocast::is_autocast_enabled(type), static_cast<int64_t>(at::autocast::get_autocast_dtype(type))};
   const bool enabled = to_bool(call.env, call.values[1]);
   at::autocast::set_autocast_dtype(type, to_dtype(call.env, call.values[2]));
   at::autocast::set_autocast_enabled(type, enabled);
   if (!enabled) at::autocast::clear_cache();
-  return from_list(call.env, before, [&](double v) { return from_number(call.env, v); });
+  return from_numbers(call.env, before);
 }
 
 }  // namespace

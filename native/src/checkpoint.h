@@ -49,8 +49,7 @@ class Frame {
 
   ~Frame() {
     alive--;
-    const std::lock_guard lock(released_->first);
-    released_->second.push_back(again_);
+    released_->add(again_);
   }
 
   /** In the first run: notes what was saved, and gives its number. */
@@ -60,6 +59,7 @@ class Frame {
   }
 
   void close() { closed_ = true; }
+  bool closed() const { return closed_; }
 
   /** In a later run: keeps what was saved. */
   void find(const at::Tensor& tensor) {
@@ -76,7 +76,6 @@ class Frame {
 
   /** The tensor that was saved under a number. From any thread. */
   at::Tensor take(size_t number) {
-    if (!closed_) fail("a gradient was asked for inside a checkpoint's function, of what was computed there");
     at::Tensor tensor = pick(number);
     if (tensor.defined()) return tensor;
     context_.thread.run([&] {
@@ -105,7 +104,7 @@ class Frame {
   void compute();
 
   Context& context_;
-  std::shared_ptr<std::pair<std::mutex, std::vector<napi_ref>>> released_;
+  std::shared_ptr<Released> released_;
   napi_ref again_ = nullptr;
   std::vector<at::Tensor> inputs_;
   const at::ThreadLocalState state_;
@@ -146,7 +145,7 @@ class Numbered final : public torch::autograd::SavedVariableHooks {
     else number_ = frame_->note(tensor);
   }
   at::Tensor call_unpack_hook() override {
-    if (again_) fail("a gradient was asked for inside a checkpoint's function, of what was computed there");
+    if (again_ || !frame_->closed()) fail("a gradient was asked for inside a checkpoint's function, of what was computed there");
     return frame_->take(number_);
   }
 
@@ -186,11 +185,10 @@ void Frame::compute() {
     autocast_.set();
     Recording again{std::shared_ptr<Frame>(this, [](Frame*) {}), true};  // a node of the graph holds the frame meanwhile
     const RecordingGuard guard(again);
-    napi_value function, undefined, result;
+    napi_value function, result;
     napi_get_reference_value(env, again_, &function);
-    napi_get_undefined(env, &undefined);
     napi_value inputs = from_list(env, inputs_, [&](const at::Tensor& t) { return from_tensor(call, t); });
-    const auto status = napi_call_function(env, undefined, function, 1, &inputs, &result);
+    const auto status = napi_call_function(env, undefined(env), function, 1, &inputs, &result);
     if (status == napi_ok) napi_get_value_bool(env, result, &whole);
     else if (status == napi_pending_exception) napi_get_and_clear_last_exception(env, &result);
   }
@@ -207,25 +205,20 @@ void Frame::compute() {
  * checkpoint(inputs, again, function): calls function(), of which the graph will save nothing. When backward needs it, again(inputs) is to do
  * the same with these other handles on the inputs, and to give true, or false when it failed. Inside another checkpoint, and where no graph is recorded, function() alone.
  */
-napi_value checkpoint(Call& call) {
+void checkpoint(Call& call) {
   napi_env env = call.env;
   const auto inputs = to_tensors(call, call.values[0]);
   for (const size_t i : {1, 2}) {
     if (type_of(env, call.values[i]) != napi_function) fail("expected a function");
   }
-  napi_value nothing = undefined(env);
-  const auto run = [&] { check(env, napi_call_function(env, nothing, call.values[2], 0, nullptr, nullptr)); };
-  if (recording || !at::GradMode::is_enabled()) {
-    run();
-    return nothing;
-  }
+  const auto run = [&] { check(env, napi_call_function(env, undefined(env), call.values[2], 0, nullptr, nullptr)); };
+  if (recording || !at::GradMode::is_enabled()) return run();
   Recording first{std::make_shared<Frame>(call.context, call.values[1], inputs), false};
   {
     const RecordingGuard guard(first);
     run();
   }
   first.frame->close();
-  return nothing;
 }
 
 /** Runs the engine; where nodes may run on threads of their own and call JavaScript, this one waits for them. */

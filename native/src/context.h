@@ -2,16 +2,13 @@
 // Errors, and what one JavaScript environment holds: tensors, operators, generators and files by number.
 
 #include <node_api.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include <algorithm>
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -48,13 +45,10 @@ void check(napi_env env, napi_status status) {
   fail(info && info->error_message ? info->error_message : "N-API call failed");
 }
 
-enum class Kind : uint8_t {
-  Tensor, TensorList, OptionalTensorList, Int, IntList, Float, FloatList, Bool, BoolList, Scalar, String, Device, Generator,
-  ScalarType, Layout, MemoryFormat, Unsupported
-};
-
+/** How an argument is read. */
 struct Argument {
-  Kind kind;
+  c10::TypeKind kind;  // of a list: of its elements
+  bool list;
   bool optional;  // None is allowed
   int32_t fixed;  // length of a sized list, or -1
 };
@@ -66,88 +60,86 @@ struct Operator {
   bool in_place;  // gives back its first argument: JavaScript already holds that handle
 };
 
-/** A file in memory, alive until the last tensor over it is gone. Private, so that a write never reaches the file. */
-struct Mapping {
-  uint8_t* data = nullptr;
-  size_t size = 0;
-  ~Mapping() {
-    if (data) munmap(data, size);
+/** Values by number. 0 is never one, and a number that was released is given again. */
+template <class Value>
+class Table {
+ public:
+  /** kind: what a value is called in messages. */
+  explicit Table(const char* kind) : kind_(kind) {}
+
+  uint32_t put(Value value) {
+    if (free_.empty()) {
+      values_.push_back(std::move(value));
+      return static_cast<uint32_t>(values_.size() - 1);
+    }
+    const uint32_t number = free_.back();
+    free_.pop_back();
+    values_[number] = std::move(value);
+    return number;
   }
 
-  /** A tensor lies over bytes [begin, end). */
-  void enter(size_t begin, size_t end) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    parts_.emplace_back(begin, end);
+  bool has(uint32_t number) const { return number < values_.size() && values_[number].defined(); }
+
+  Value& get(uint32_t number) {
+    if (!has(number)) fail(std::string("this ") + kind_ + " was disposed");
+    return values_[number];
   }
 
-  /**
-   * That tensor is gone. Pages that no other one lies over go back to the system, and with them what was written there; the file's own
-   * content stays in the system's cache. So weights that were copied or converted do not stand in memory twice.
-   */
-  void leave(size_t begin, size_t end) {
-    static const size_t page = sysconf(_SC_PAGESIZE);
-    const auto down = [](size_t at) { return at / page * page; };
-    const auto up = [&](size_t at) { return down(at + page - 1); };
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto own = std::find(parts_.begin(), parts_.end(), std::pair(begin, end));
-    if (own != parts_.end()) {
-      *own = parts_.back();
-      parts_.pop_back();
+  void release(uint32_t number) {
+    if (!has(number)) return;
+    values_[number] = Value();
+    free_.push_back(number);
+  }
+
+  size_t size() const { return values_.size() - 1 - free_.size(); }
+
+ private:
+  const char* kind_;
+  std::vector<Value> values_{Value()};
+  std::vector<uint32_t> free_;
+};
+
+/** References to JavaScript values that nothing here needs any more, perhaps since a moment on another thread; given back at the next call. */
+class Released {
+ public:
+  void add(napi_ref reference) {
+    const std::lock_guard lock(mutex_);
+    references_.push_back(reference);
+    any_ = true;
+  }
+
+  void drain(napi_env env) {
+    if (!any_) return;
+    any_ = false;
+    std::vector<napi_ref> references;
+    {
+      const std::lock_guard lock(mutex_);
+      references.swap(references_);
     }
-    size_t from = down(begin);
-    size_t to = up(end);
-    for (const auto& [first, last] : parts_) {
-      if (last <= begin) from = std::max(from, up(last));
-      else if (first >= end) to = std::min(to, down(first));
-      else return;
-    }
-    if (from < to) madvise(data + from, to - from, MADV_DONTNEED);
+    for (napi_ref reference : references) napi_delete_reference(env, reference);
   }
 
  private:
-  std::mutex mutex_;  // the last reference may die on a thread of autograd's
-  std::vector<std::pair<size_t, size_t>> parts_;
+  std::atomic<bool> any_ = false;
+  std::mutex mutex_;
+  std::vector<napi_ref> references_;
 };
+
+class Mapping;
 
 /** All state of one JavaScript environment. */
 struct Context {
   napi_env env;
-  std::vector<at::Tensor> tensors{at::Tensor()};  // handle 0 is never a tensor
-  std::vector<uint32_t> free;
+  Table<at::Tensor> tensors{"tensor"};
   std::deque<Operator> operators;  // not a vector: JavaScript may run during a call (a getter in an array) and ask for another operator
   std::unordered_map<std::string, uint32_t> operator_index;
-  std::vector<at::Generator> generators{at::Generator()};
-  std::vector<uint32_t> free_generators;
+  Table<at::Generator> generators{"generator"};
   std::unordered_map<uint32_t, std::shared_ptr<Mapping>> mappings;
   uint32_t next_mapping = 1;
   std::vector<std::unique_ptr<c10::InferenceMode>> inference;
   std::vector<c10::IValue> stack;
   JavaScriptThread thread;
-  // References to array buffers whose last tensor died, perhaps on another thread; given back at the next call.
-  std::shared_ptr<std::pair<std::mutex, std::vector<napi_ref>>> released =
-      std::make_shared<std::pair<std::mutex, std::vector<napi_ref>>>();
-
-  uint32_t put(at::Tensor tensor) {
-    if (!free.empty()) {
-      const uint32_t handle = free.back();
-      free.pop_back();
-      tensors[handle] = std::move(tensor);
-      return handle;
-    }
-    tensors.push_back(std::move(tensor));
-    return static_cast<uint32_t>(tensors.size() - 1);
-  }
-
-  at::Tensor& get(uint32_t handle) {
-    if (handle == 0 || handle >= tensors.size() || !tensors[handle].defined()) fail("this tensor was disposed");
-    return tensors[handle];
-  }
-
-  void release(uint32_t handle) {
-    if (handle == 0 || handle >= tensors.size() || !tensors[handle].defined()) return;
-    tensors[handle].reset();
-    free.push_back(handle);
-  }
+  std::shared_ptr<Released> released = std::make_shared<Released>();  // what outlives the environment may still add to it
 };
 
 }  // namespace

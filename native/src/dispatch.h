@@ -7,94 +7,54 @@
 
 namespace {
 
+c10::TypePtr without_optional(const c10::TypePtr& type) {
+  const auto optional = type->cast<c10::OptionalType>();
+  return optional ? optional->getElementType() : type;
+}
+
 Argument describe(const c10::Argument& argument) {
-  Argument result{Kind::Unsupported, false, -1};
-  c10::TypePtr type = argument.type();
-  if (auto optional = type->cast<c10::OptionalType>()) {
-    result.optional = true;
-    type = optional->getElementType();
-  }
-  if (argument.N()) result.fixed = *argument.N();
-  if (auto list = type->cast<c10::ListType>()) {
-    const auto element = list->getElementType();
-    switch (element->kind()) {
-      case c10::TypeKind::TensorType: result.kind = Kind::TensorList; break;
-      case c10::TypeKind::OptionalType: result.kind = Kind::OptionalTensorList; break;
-      case c10::TypeKind::IntType: result.kind = Kind::IntList; break;
-      case c10::TypeKind::FloatType: result.kind = Kind::FloatList; break;
-      case c10::TypeKind::BoolType: result.kind = Kind::BoolList; break;
-      default: break;
-    }
-    return result;
-  }
-  c10::TypePtr real = argument.real_type();  // tells an enumeration from an integer
-  if (auto optional = real->cast<c10::OptionalType>()) real = optional->getElementType();
-  switch (real->kind()) {
-    case c10::TypeKind::ScalarTypeType: result.kind = Kind::ScalarType; return result;
-    case c10::TypeKind::LayoutType: result.kind = Kind::Layout; return result;
-    case c10::TypeKind::MemoryFormatType: result.kind = Kind::MemoryFormat; return result;
-    default: break;
-  }
-  switch (type->kind()) {
-    case c10::TypeKind::TensorType: result.kind = Kind::Tensor; break;
-    case c10::TypeKind::IntType: result.kind = Kind::Int; break;
-    case c10::TypeKind::FloatType: result.kind = Kind::Float; break;
-    case c10::TypeKind::BoolType: result.kind = Kind::Bool; break;
-    case c10::TypeKind::NumberType: result.kind = Kind::Scalar; break;
-    case c10::TypeKind::StringType: result.kind = Kind::String; break;
-    case c10::TypeKind::DeviceObjType: result.kind = Kind::Device; break;
-    case c10::TypeKind::GeneratorType: result.kind = Kind::Generator; break;
-    default: break;
-  }
+  const auto type = without_optional(argument.type());
+  const auto list = type->cast<c10::ListType>();
+  Argument result{(list ? list->getElementType() : type)->kind(), list != nullptr, argument.type() != type, argument.N().value_or(-1)};
+  const auto real = without_optional(argument.real_type())->kind();  // tells an enumeration from an integer
+  if (real == c10::TypeKind::ScalarTypeType || real == c10::TypeKind::LayoutType || real == c10::TypeKind::MemoryFormatType) result.kind = real;
   return result;
 }
 
-at::Generator& get_generator(Context& context, uint32_t handle) {
-  if (handle == 0 || handle >= context.generators.size() || !context.generators[handle].defined()) fail("this generator was disposed");
-  return context.generators[handle];
+c10::IValue to_ivalue_list(Call& call, const Argument& argument, napi_value value) {
+  napi_env env = call.env;
+  switch (argument.kind) {
+    case c10::TypeKind::TensorType: return to_tensors(call, value);
+    case c10::TypeKind::OptionalType:
+      return to_list<c10::List<std::optional<at::Tensor>>>(
+          env, value, [&](napi_value v) { return is_nullish(env, v) ? std::nullopt : std::optional(to_tensor(call, v)); });
+    case c10::TypeKind::IntType: {
+      double number;
+      const bool spread = argument.fixed > 0 && napi_get_value_double(env, value, &number) == napi_ok;
+      return spread ? std::vector<int64_t>(argument.fixed, to_int(env, value)) : to_ints(env, value);
+    }
+    case c10::TypeKind::FloatType: return to_list<std::vector<double>>(env, value, [&](napi_value v) { return to_double(env, v); });
+    case c10::TypeKind::BoolType: return to_list<c10::List<bool>>(env, value, [&](napi_value v) { return to_bool(env, v); });
+    default: fail("an argument of this type is not supported");
+  }
 }
 
 c10::IValue to_ivalue(Call& call, const Argument& argument, napi_value value) {
   napi_env env = call.env;
   if (argument.optional && is_nullish(env, value)) return c10::IValue();
+  if (argument.list) return to_ivalue_list(call, argument, value);
   switch (argument.kind) {
-    case Kind::Tensor: return call.context.get(to_handle(env, value));
-    case Kind::Int: return to_int(env, value);
-    case Kind::Float: return to_double(env, value);
-    case Kind::Bool: return to_bool(env, value);
-    case Kind::Scalar: return to_scalar(env, value);
-    case Kind::String: return to_string(env, value);
-    case Kind::Device: return c10::Device(to_string(env, value));
-    case Kind::Generator: return get_generator(call.context, to_handle(env, value));
-    case Kind::ScalarType: return static_cast<int64_t>(to_dtype(env, value));
-    case Kind::Layout: return to_code(env, value, "layout", [](int64_t code) { return code == 0; });
-    case Kind::MemoryFormat: return to_code(env, value, "memory format", [](int64_t code) { return code >= 0 && code <= 3; });
-    case Kind::TensorList: return to_tensors(call, value);
-    case Kind::OptionalTensorList: {
-      c10::List<std::optional<at::Tensor>> list;
-      each(env, value, [&](napi_value v) {
-        if (is_nullish(env, v)) list.push_back(std::nullopt);
-        else list.push_back(call.context.get(to_handle(env, v)));
-      });
-      return list;
-    }
-    case Kind::IntList: {
-      double number;
-      if (argument.fixed > 0 && napi_get_value_double(env, value, &number) == napi_ok) {
-        return std::vector<int64_t>(argument.fixed, to_int(env, value));
-      }
-      return to_ints(env, value);
-    }
-    case Kind::FloatList: {
-      std::vector<double> values;
-      each(env, value, [&](napi_value v) { values.push_back(to_double(env, v)); });
-      return values;
-    }
-    case Kind::BoolList: {
-      c10::List<bool> values;
-      each(env, value, [&](napi_value v) { values.push_back(to_bool(env, v)); });
-      return values;
-    }
+    case c10::TypeKind::TensorType: return to_tensor(call, value);
+    case c10::TypeKind::IntType: return to_int(env, value);
+    case c10::TypeKind::FloatType: return to_double(env, value);
+    case c10::TypeKind::BoolType: return to_bool(env, value);
+    case c10::TypeKind::NumberType: return to_scalar(env, value);
+    case c10::TypeKind::StringType: return to_string(env, value);
+    case c10::TypeKind::DeviceObjType: return c10::Device(to_string(env, value));
+    case c10::TypeKind::GeneratorType: return call.context.generators.get(to_handle(env, value));
+    case c10::TypeKind::ScalarTypeType: return static_cast<int64_t>(to_dtype(env, value));
+    case c10::TypeKind::LayoutType: return to_code(env, value, "layout", [](int64_t code) { return code == 0; });
+    case c10::TypeKind::MemoryFormatType: return to_code(env, value, "memory format", [](int64_t code) { return code >= 0 && code <= 3; });
     default: fail("an argument of this type is not supported");
   }
 }
@@ -145,7 +105,7 @@ napi_value op(Call& call) {
 napi_value call_operator(Call& call) {
   napi_env env = call.env;
   uint32_t index;
-  if (call.count < 1 || napi_get_value_uint32(env, call.values[0], &index) != napi_ok || index >= call.context.operators.size()) {
+  if (napi_get_value_uint32(env, call.values[0], &index) != napi_ok || index >= call.context.operators.size()) {
     fail("expected an operator");
   }
   // A reference: operators stand in a deque, which does not move them when it grows.

@@ -4,7 +4,6 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/AcceleratorHooksInterface.h>
 
-#include "dispatch.h"
 #include "tensors.h"
 
 namespace {
@@ -20,35 +19,21 @@ napi_value generator(Call& call) {
     made = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
     made.set_current_seed(seed);
   }
-  auto& context = call.context;
-  if (!context.free_generators.empty()) {
-    const uint32_t handle = context.free_generators.back();
-    context.free_generators.pop_back();
-    context.generators[handle] = std::move(made);
-    return from_handle(call.env, handle);
-  }
-  context.generators.push_back(std::move(made));
-  return from_handle(call.env, static_cast<uint32_t>(context.generators.size() - 1));
+  return from_handle(call.env, call.context.generators.put(std::move(made)));
 }
 
-napi_value release_generator(Call& call) {
-  const auto handle = to_handle(call.env, call.values[0]);
-  get_generator(call.context, handle) = at::Generator();
-  call.context.free_generators.push_back(handle);
-  return undefined(call.env);
-}
+void release_generator(Call& call) { call.context.generators.release(to_handle(call.env, call.values[0])); }
 
 napi_value generator_state(Call& call) {
-  auto& entry = get_generator(call.context, to_handle(call.env, call.values[0]));
+  auto& entry = call.context.generators.get(to_handle(call.env, call.values[0]));
   const std::lock_guard<std::mutex> lock(entry.mutex());
   return from_tensor(call, entry.get_state());
 }
 
-napi_value set_generator_state(Call& call) {
-  auto& entry = get_generator(call.context, to_handle(call.env, call.values[0]));
+void set_generator_state(Call& call) {
+  auto& entry = call.context.generators.get(to_handle(call.env, call.values[0]));
   const std::lock_guard<std::mutex> lock(entry.mutex());
   entry.set_state(tensor_argument(call, 1));
-  return undefined(call.env);
 }
 
 }  // namespace

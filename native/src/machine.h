@@ -29,15 +29,14 @@ napi_value threads(Call& call) {
 }
 
 /** loadLibrary(path): makes a backend (libtorch_cuda.so) known to the dispatcher. */
-napi_value load_library(Call& call) {
+void load_library(Call& call) {
   const auto path = to_string(call.env, call.values[0]);
   if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) fail(dlerror());
-  return undefined(call.env);
 }
 
 /** liveHandles() → handles in use. */
 napi_value live_handles(Call& call) {
-  return from_number(call.env, static_cast<double>(call.context.tensors.size() - 1 - call.context.free.size()));
+  return from_number(call.env, static_cast<double>(call.context.tensors.size()));
 }
 
 /** metaBook(open): opens the book of meta tensors' memory, or closes it → ArrayBuffer of its entries (float64), see `MetaBook::close`. */
@@ -62,11 +61,10 @@ napi_value adjust_memory(Call& call) {
 }
 
 /** trimMemory(): gives free heap pages back to the system. */
-napi_value trim_memory(Call& call) {
+void trim_memory(Call& call) {
 #ifdef __GLIBC__
   malloc_trim(0);
 #endif
-  return undefined(call.env);
 }
 
 napi_value facts(Call& call) {

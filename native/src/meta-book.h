@@ -1,6 +1,8 @@
 #pragma once
 #include <c10/core/Allocator.h>
 
+#include <atomic>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -30,12 +32,8 @@ class MetaBook final : public c10::Allocator {
   }
 
   c10::DataPtr allocate(size_t bytes) override {
-    auto* block = new Block{0, bytes};
-    {
-      const std::lock_guard lock(mutex);
-      block->number = ++blocks;
-      if (recording && bytes > 0) write(*block, 1);
-    }
+    auto* block = new Block{++blocks, bytes};
+    write(*block, 1);
     return {nullptr, block, &strike_out, c10::Device(c10::DeviceType::Meta)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
@@ -48,15 +46,13 @@ class MetaBook final : public c10::Allocator {
   };
 
   static void strike_out(void* entry) {
-    auto* block = static_cast<Block*>(entry);
-    {
-      const std::lock_guard lock(mutex);
-      if (recording && block->bytes > 0) write(*block, -1);
-    }
-    delete block;
+    const std::unique_ptr<Block> block(static_cast<Block*>(entry));
+    write(*block, -1);
   }
 
   static void write(const Block& block, int sign) {
+    const std::lock_guard lock(mutex);
+    if (!recording || block.bytes == 0) return;
     const auto number = static_cast<double>(block.number);
     entries.push_back(std::this_thread::get_id() == owner ? number : -number);
     entries.push_back(sign * static_cast<double>(block.bytes));
@@ -65,6 +61,6 @@ class MetaBook final : public c10::Allocator {
   inline static std::mutex mutex;
   inline static bool recording = false;
   inline static std::thread::id owner;
-  inline static uint64_t blocks = 0;
+  inline static std::atomic<uint64_t> blocks = 0;
   inline static std::vector<double> entries;
 };

@@ -8,7 +8,7 @@
 namespace {
 
 /** release(Uint32Array handles, count): drops the first `count` handles. */
-napi_value release(Call& call) {
+void release(Call& call) {
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
@@ -18,39 +18,33 @@ napi_value release(Call& call) {
   const auto count = to_int(call.env, call.values[1]);
   if (count < 0 || static_cast<size_t>(count) > length) fail("count is out of range");
   const auto* handles = static_cast<const uint32_t*>(data);
-  for (int64_t i = 0; i < count; i++) call.context.release(handles[i]);
-  return undefined(call.env);
+  for (int64_t i = 0; i < count; i++) call.context.tensors.release(handles[i]);
 }
 
-napi_value release_one(Call& call) {
-  call.context.release(to_handle(call.env, call.values[0]));
-  return undefined(call.env);
+void release_one(Call& call) {
+  call.context.tensors.release(to_handle(call.env, call.values[0]));
 }
 
-at::Tensor& tensor_argument(Call& call, size_t index = 0) {
-  if (index >= call.count) fail("expected a tensor");
-  return call.context.get(to_handle(call.env, call.values[index]));
-}
+at::Tensor& tensor_argument(Call& call, size_t index = 0) { return to_tensor(call, call.values[index]); }
 
 /** alias(handle) → a second handle on the same tensor. */
 napi_value alias(Call& call) {
   at::Tensor tensor = tensor_argument(call);
-  return from_handle(call.env, call.context.put(std::move(tensor)));
+  return from_handle(call.env, call.context.tensors.put(std::move(tensor)));
 }
 
 /** replace(handle, source): the handle now means the source's tensor. */
-napi_value replace(Call& call) {
+void replace(Call& call) {
   at::Tensor source = tensor_argument(call, 1);
   tensor_argument(call, 0) = std::move(source);
-  return undefined(call.env);
 }
 
 napi_value sizes(Call& call) {
-  return from_list(call.env, tensor_argument(call).sizes(), [&](int64_t n) { return from_number(call.env, static_cast<double>(n)); });
+  return from_numbers(call.env, tensor_argument(call).sizes());
 }
 
 napi_value strides(Call& call) {
-  return from_list(call.env, tensor_argument(call).strides(), [&](int64_t n) { return from_number(call.env, static_cast<double>(n)); });
+  return from_numbers(call.env, tensor_argument(call).strides());
 }
 
 napi_value dtype(Call& call) { return from_number(call.env, static_cast<int>(tensor_argument(call).scalar_type())); }
@@ -58,9 +52,8 @@ napi_value device(Call& call) { return from_string(call.env, tensor_argument(cal
 napi_value requires_grad(Call& call) { return from_bool(call.env, tensor_argument(call).requires_grad()); }
 napi_value is_leaf(Call& call) { return from_bool(call.env, tensor_argument(call).is_leaf()); }
 
-napi_value set_requires_grad(Call& call) {
+void set_requires_grad(Call& call) {
   tensor_argument(call).requires_grad_(to_bool(call.env, call.values[1]));
-  return undefined(call.env);
 }
 
 /** item(handle) → the only element as a number. */
@@ -84,15 +77,12 @@ size_t byte_size(at::IntArrayRef shape, at::ScalarType type) {
 napi_value from_buffer(Call& call) {
   napi_env env = call.env;
   napi_value view = call.values[0];
-  bool is_typed = false;
-  check(env, napi_is_typedarray(env, view, &is_typed));
-  if (!is_typed) fail("expected a typed array");
   napi_typedarray_type kind;
   size_t length = 0;
   size_t offset = 0;
   void* data = nullptr;
   napi_value buffer;
-  check(env, napi_get_typedarray_info(env, view, &kind, &length, &data, &buffer, &offset));
+  if (napi_get_typedarray_info(env, view, &kind, &length, &data, &buffer, &offset) != napi_ok) fail("expected a typed array");
   static constexpr size_t widths[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
   if (static_cast<size_t>(kind) >= std::size(widths)) fail("this typed array is not supported");
   const size_t available = length * widths[kind];
@@ -111,11 +101,7 @@ napi_value from_buffer(Call& call) {
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) != 0) fail("the array is not aligned to its dtype");
   napi_ref reference;
   check(env, napi_create_reference(env, buffer, 1, &reference));
-  auto released = call.context.released;
-  return from_tensor(call, at::from_blob(data, shape, [released, reference](void*) {
-    const std::lock_guard<std::mutex> lock(released->first);
-    released->second.push_back(reference);
-  }, options));
+  return from_tensor(call, at::from_blob(data, shape, [released = call.context.released, reference](void*) { released->add(reference); }, options));
 }
 
 at::Tensor plain(const at::Tensor& tensor) {

@@ -28,6 +28,9 @@ bool is_nullish(napi_env env, napi_value value) {
   return type == napi_undefined || type == napi_null;
 }
 
+/** Whether an int64_t and a JavaScript number both hold it as it is. */
+bool is_integer(double number) { return number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0; }
+
 double to_double(napi_env env, napi_value value) {
   double number;
   if (napi_get_value_double(env, value, &number) != napi_ok) fail("expected a number");
@@ -42,13 +45,13 @@ int64_t to_int(napi_env env, napi_value value) {
     if (napi_get_value_bigint_int64(env, value, &big, &lossless) != napi_ok || !lossless) fail("expected an integer");
     return big;
   }
-  if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) fail("expected an integer");
+  if (!is_integer(number)) fail("expected an integer");
   return static_cast<int64_t>(number);
 }
 
 uint32_t to_handle(napi_env env, napi_value value) {
   double number;
-  if (napi_get_value_double(env, value, &number) != napi_ok || !(number >= 0 && number < 4294967296.0) || number != std::trunc(number)) {
+  if (napi_get_value_double(env, value, &number) != napi_ok || !is_integer(number) || number < 0 || number > UINT32_MAX) {
     fail("expected a tensor");
   }
   return static_cast<uint32_t>(number);
@@ -84,16 +87,21 @@ void each(napi_env env, napi_value array, const Visit& visit) {
   }
 }
 
-std::vector<int64_t> to_ints(napi_env env, napi_value array) {
-  std::vector<int64_t> values;
-  each(env, array, [&](napi_value v) { values.push_back(to_int(env, v)); });
-  return values;
+template <class List, class Convert>
+List to_list(napi_env env, napi_value array, const Convert& convert) {
+  List list;
+  each(env, array, [&](napi_value v) { list.push_back(convert(v)); });
+  return list;
 }
 
+std::vector<int64_t> to_ints(napi_env env, napi_value array) {
+  return to_list<std::vector<int64_t>>(env, array, [&](napi_value v) { return to_int(env, v); });
+}
+
+at::Tensor& to_tensor(Call& call, napi_value value) { return call.context.tensors.get(to_handle(call.env, value)); }
+
 std::vector<at::Tensor> to_tensors(Call& call, napi_value array) {
-  std::vector<at::Tensor> values;
-  each(call.env, array, [&](napi_value v) { values.push_back(call.context.get(to_handle(call.env, v))); });
-  return values;
+  return to_list<std::vector<at::Tensor>>(call.env, array, [&](napi_value v) { return to_tensor(call, v); });
 }
 
 /** The code of an enumeration. Kernels index tables with it unchecked. */
@@ -111,7 +119,7 @@ at::ScalarType to_dtype(napi_env env, napi_value value) {
 c10::Scalar to_scalar(napi_env env, napi_value value) {
   double number;
   if (napi_get_value_double(env, value, &number) == napi_ok) {
-    const bool integer = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0 && !(number == 0 && std::signbit(number));
+    const bool integer = is_integer(number) && !(number == 0 && std::signbit(number));
     return integer ? c10::Scalar(static_cast<int64_t>(number)) : c10::Scalar(number);
   }
   if (type_of(env, value) == napi_boolean) return c10::Scalar(to_bool(env, value));
@@ -157,13 +165,17 @@ napi_value from_list(napi_env env, const Values& values, const Convert& convert)
   return array;
 }
 
+napi_value from_numbers(napi_env env, at::IntArrayRef values) {
+  return from_list(env, values, [&](int64_t n) { return from_number(env, static_cast<double>(n)); });
+}
+
 napi_value from_tensor(Call& call, const at::Tensor& tensor) {
   if (!tensor.defined()) {
     napi_value null;
     check(call.env, napi_get_null(call.env, &null));
     return null;
   }
-  return from_handle(call.env, call.context.put(tensor));
+  return from_handle(call.env, call.context.tensors.put(tensor));
 }
 
 napi_value from_ivalue(Call& call, const c10::IValue& value) {
@@ -173,7 +185,7 @@ napi_value from_ivalue(Call& call, const c10::IValue& value) {
   if (value.isDouble()) return from_number(call.env, value.toDouble());
   if (value.isBool()) return from_bool(call.env, value.toBool());
   if (value.isScalar()) return from_number(call.env, value.toScalar().toDouble());
-  if (value.isIntList()) return from_list(call.env, value.toIntVector(), [&](int64_t v) { return from_number(call.env, v); });
+  if (value.isIntList()) return from_numbers(call.env, value.toIntVector());
   if (value.isString()) return from_string(call.env, value.toStringRef());
   if (value.isNone()) return undefined(call.env);
   fail("result of kind " + value.tagKind() + " has no JavaScript form");
