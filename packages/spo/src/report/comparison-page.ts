@@ -3,10 +3,10 @@ import type { ComparisonFacts, ShownCurve } from "../comparison/comparison-facts
 import type { Estimate } from "../statistics.js";
 import { chartSection } from "./chart-section.js";
 import type { Chart, Series } from "./charts.js";
-import { type Html, html, Html as Raw } from "./html.js";
+import { type Html, html } from "./html.js";
+import { htmlDocument } from "./html-document.js";
 import { duration, short, type Unit, written, writtenInterval } from "./numbers.js";
 import { PASS_NAMES } from "./pass-names.js";
-import { STYLE } from "./style.js";
 
 /** Encoded images of the same noise, by model. */
 export type ComparedPictures = Record<
@@ -29,17 +29,7 @@ const GRID_STYLE = `
 /** The report of `spo compare` as one self-contained HTML page. */
 export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures): string {
   const { images, prompts, seeds } = facts.counts;
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Base, Diffusion-DPO and SPO</title>
-<style>${new Raw(STYLE + GRID_STYLE)}</style>
-</head>
-<body><main>
-<header><h1>Base, Diffusion-DPO and SPO</h1>
+  const content = html`<header><h1>Base, Diffusion-DPO and SPO</h1>
 <p class="lead">The same model, preference pairs, prompts, engine and machine, and the same time for each method. A judge that took no part in it saw ${images} images of ${prompts} held-out prompts of each model, from the same noise; ${seeds} training runs of each method.</p>
 ${summary(facts)}</header>
 ${numbers(facts)}
@@ -49,10 +39,8 @@ ${grid(pictures)}
 ${equal(facts)}
 ${search(facts)}
 ${work(facts)}
-${settings(facts)}
-</main></body>
-</html>
-`.text;
+${settings(facts)}`;
+  return htmlDocument("Base, Diffusion-DPO and SPO", content, GRID_STYLE);
 }
 
 /** The essence in a few lines of text, for the terminal. */

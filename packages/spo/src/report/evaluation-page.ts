@@ -1,8 +1,8 @@
 // An evaluation as one HTML page: it works offline, holds its images and runs no script.
 import type { Estimate } from "../statistics.js";
-import { type Html, html, Html as Raw } from "./html.js";
+import { type Html, html } from "./html.js";
+import { htmlDocument } from "./html-document.js";
 import { short, written, writtenInterval } from "./numbers.js";
-import { STYLE } from "./style.js";
 
 /** What is known of one set of images; the first set is the base of the others. */
 export interface EvaluatedSet {
@@ -102,25 +102,13 @@ export function evaluationPage(data: EvaluationData): string {
           .join(", ")} against ${base.name}`
       : base.name;
   const warnings = warningsOf(sets);
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>${title}</title>
-<style>${new Raw(STYLE)}${new Raw(OWN_STYLE)}</style>
-</head>
-<body><main>
-<header><h1>${title}</h1><p class="lead">${lead(data)}</p>${warnings.length > 0 && html`<ul class="notes card">${warnings.map((each) => html`<li>${each}</li>`)}</ul>`}</header>
+  const content = html`<header><h1>${title}</h1><p class="lead">${lead(data)}</p>${warnings.length > 0 && html`<ul class="notes card">${warnings.map((each) => html`<li>${each}</li>`)}</ul>`}</header>
 <section><h2>Scores</h2><p class="about">Means with 95 % bootstrap intervals over prompts. Pairs are images of the same prompt and noise; the sign test counts prompts.</p>
 <div class="charts">${metrics.map(({ name }) => metricCard(name, sets))}</div></section>
 ${distances(sets, featuresOf)}
 ${sideBySide(pictures, sets)}
-<section><h2>Settings</h2><div class="card panel scroll"><table><tbody>${sets.map(({ name, source }) => html`<tr><th scope="row">${name}</th><td>${source}</td></tr>`)}${metrics.map(({ name, spec }) => html`<tr><th scope="row">metric ${name}</th><td>${spec}</td></tr>`)}${Object.entries(settings).map(([key, value]) => html`<tr><th scope="row">${key}</th><td>${typeof value === "string" ? value : JSON.stringify(value)}</td></tr>`)}</tbody></table></div></section>
-</main></body>
-</html>
-`.text;
+<section><h2>Settings</h2><div class="card panel scroll"><table><tbody>${sets.map(({ name, source }) => html`<tr><th scope="row">${name}</th><td>${source}</td></tr>`)}${metrics.map(({ name, spec }) => html`<tr><th scope="row">metric ${name}</th><td>${spec}</td></tr>`)}${Object.entries(settings).map(([key, value]) => html`<tr><th scope="row">${key}</th><td>${typeof value === "string" ? value : JSON.stringify(value)}</td></tr>`)}</tbody></table></div></section>`;
+  return htmlDocument(title, content, OWN_STYLE);
 }
 
 function lead({ sets, metrics }: EvaluationData): string {

@@ -12,33 +12,21 @@ import {
   verdict,
 } from "./data.js";
 import { type Html, html, Html as Raw } from "./html.js";
+import { htmlDocument } from "./html-document.js";
 import { duration, short, type Unit, written, writtenInterval } from "./numbers.js";
 import { PASS_NAMES } from "./pass-names.js";
-import { STYLE } from "./style.js";
 
 /** A training's or the quickstart's report as one self-contained HTML page. */
 export function reportPage(data: ReportData): string {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>${data.title}</title>
-<style>${new Raw(STYLE)}</style>
-</head>
-<body><main>
-<header><h1>${data.title}</h1><p class="lead">${data.summary}</p>${headlines(data)}</header>
+  const content = html`<header><h1>${data.title}</h1><p class="lead">${data.summary}</p>${headlines(data)}</header>
 ${pictures(data)}
 ${sampleRows(data.samples ?? [])}
 ${numbers(data)}
 ${data.charts.map(chartSection)}
 ${strips(data.strips)}
 ${work(data.work)}
-${settings(data)}
-</main></body>
-</html>
-`.text;
+${settings(data)}`;
+  return htmlDocument(data.title, content);
 }
 
 /** The essence in a few lines of text, for the terminal. */
