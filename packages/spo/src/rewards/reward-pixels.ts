@@ -28,22 +28,29 @@ export function torchvisionPixels(images: readonly RgbImage[], processor: ScoreP
  */
 export function hpsPixels(images: readonly RgbImage[], processor: ScoreProcessor): Tensor {
   const { size } = processor;
-  return scope(() =>
-    normalise(
-      cat(
-        images.map((image) => {
-          const { height, width } = shortSideTo(image, size);
-          const plain = unitPixels(image);
-          const same = height === image.height && width === image.width;
-          const resized = same ? plain : _upsampleBicubic2dAa(plain, [height, width], false);
-          return resized
-            .narrow(2, halfToEven((height - size) / 2), size)
-            .narrow(3, halfToEven((width - size) / 2), size);
-        }),
-      ),
-      processor,
-    ),
-  );
+  return normalised(images, processor, (image, height, width) => {
+    const plain = unitPixels(image);
+    const same = height === image.height && width === image.width;
+    const resized = same ? plain : _upsampleBicubic2dAa(plain, [height, width], false);
+    return resized
+      .narrow(2, halfToEven((height - size) / 2), size)
+      .narrow(3, halfToEven((width - size) / 2), size);
+  });
+}
+
+/** square: of an image and the size that brings its short side to the model's, the cut out square. */
+function normalised(
+  images: readonly RgbImage[],
+  processor: ScoreProcessor,
+  square: (image: RgbImage, height: number, width: number) => Tensor,
+): Tensor {
+  return scope(() => {
+    const squares = images.map((image) => {
+      const { height, width } = shortSideTo(image, processor.size);
+      return square(image, height, width);
+    });
+    return normalise(cat(squares), processor);
+  });
 }
 
 /** Sizes with the short side at `size`; the long one is cut to a whole number. */
@@ -58,16 +65,9 @@ function pixelsByPil(
   half: (x: number) => number,
 ): Tensor {
   const { size } = processor;
-  return scope(() =>
-    normalise(
-      cat(
-        images.map((image) => {
-          const { height, width } = shortSideTo(image, size);
-          const resized = pilBicubic(image, height, width);
-          return unitPixels(cut(resized, half((height - size) / 2), half((width - size) / 2), size));
-        }),
-      ),
-      processor,
+  return normalised(images, processor, (image, height, width) =>
+    unitPixels(
+      cut(pilBicubic(image, height, width), half((height - size) / 2), half((width - size) / 2), size),
     ),
   );
 }
