@@ -57,14 +57,18 @@ export function readPickle(
     at += length;
     return at - length;
   };
-  const size8 = (): number => Number(view.getBigUint64(take(8), true));
-  const pop = (): PickleValue => {
-    if (stack.length <= (marks.at(-1) ?? 0)) host.bad("its pickle is damaged");
-    return stack.pop() as PickleValue;
-  };
+  const uint8 = (): number => bytes[take(1)] as number;
+  const uint32 = (): number => view.getUint32(take(4), true);
+  const uint64 = (): number => Number(view.getBigUint64(take(8), true));
+  const raw = (length: number): Uint8Array => bytes.slice(take(length), at);
   const top = (): PickleValue => {
     if (stack.length <= (marks.at(-1) ?? 0)) host.bad("its pickle is damaged");
-    return stack[stack.length - 1] as PickleValue;
+    return stack.at(-1) as PickleValue;
+  };
+  const pop = (): PickleValue => {
+    const value = top();
+    stack.pop();
+    return value;
   };
   const popMark = (): PickleValue[] => {
     const mark = marks.pop();
@@ -111,10 +115,10 @@ export function readPickle(
 
   for (let steps = 0; ; steps++) {
     if (steps > MAX_STEPS) host.bad(`its pickle has more than ${MAX_STEPS} steps`);
-    const opcode = String.fromCharCode(bytes[take(1)] as number);
+    const opcode = String.fromCharCode(uint8());
     switch (opcode) {
       case "\x80": // PROTO
-        if ((bytes[take(1)] as number) > 5) host.bad("its pickle has a protocol above 5");
+        if (uint8() > 5) host.bad("its pickle has a protocol above 5");
         break;
       case "\x95": // FRAME
         take(8);
@@ -133,7 +137,7 @@ export function readPickle(
         stack.push(false);
         break;
       case "K": // BININT1
-        stack.push(bytes[take(1)] as number);
+        stack.push(uint8());
         break;
       case "M": // BININT2
         stack.push(view.getUint16(take(2), true));
@@ -142,42 +146,36 @@ export function readPickle(
         stack.push(view.getInt32(take(4), true));
         break;
       case "\x8a": // LONG1
-        make(integer(bytes[take(1)] as number));
+        make(integer(uint8()));
         break;
       case "\x8b": // LONG4
-        make(integer(view.getUint32(take(4), true)));
+        make(integer(uint32()));
         break;
       case "G": // BINFLOAT
         make(view.getFloat64(take(8)));
         break;
 
       case "X": // BINUNICODE
-        make(text(view.getUint32(take(4), true)));
+        make(text(uint32()));
         break;
       case "\x8c": // SHORT_BINUNICODE
-        make(text(bytes[take(1)] as number));
+        make(text(uint8()));
         break;
       case "\x8d": // BINUNICODE8
-        make(text(size8()));
+        make(text(uint64()));
         break;
       case "U": // SHORT_BINSTRING, from Python 2
-        make(latin1(bytes, bytes[take(1)] as number, take));
+        make(latin1(raw(uint8())));
         break;
       case "T": // BINSTRING, from Python 2
-        make(latin1(bytes, view.getUint32(take(4), true), take));
+        make(latin1(raw(uint32())));
         break;
-      case "C": {
-        // SHORT_BINBYTES
-        const length = bytes[take(1)] as number;
-        make(bytes.slice(take(length), at));
+      case "C": // SHORT_BINBYTES
+        make(raw(uint8()));
         break;
-      }
-      case "B": {
-        // BINBYTES
-        const length = view.getUint32(take(4), true);
-        make(bytes.slice(take(length), at));
+      case "B": // BINBYTES
+        make(raw(uint32()));
         break;
-      }
 
       case "]": // EMPTY_LIST
         make([]);
@@ -263,19 +261,19 @@ export function readPickle(
         stack.push(top());
         break;
       case "q": // BINPUT
-        memo.set(bytes[take(1)] as number, top());
+        memo.set(uint8(), top());
         break;
       case "r": // LONG_BINPUT
-        memo.set(view.getUint32(take(4), true), top());
+        memo.set(uint32(), top());
         break;
       case "\x94": // MEMOIZE
         memo.set(memo.size, top());
         break;
       case "h": // BINGET
-        recall(bytes[take(1)] as number);
+        recall(uint8());
         break;
       case "j": // LONG_BINGET
-        recall(view.getUint32(take(4), true));
+        recall(uint32());
         break;
 
       case "c": {
@@ -326,10 +324,7 @@ function utf8(bytes: Uint8Array, from: number, to: number, host: PickleHost): st
   }
 }
 
-function latin1(bytes: Uint8Array, length: number, take: (length: number) => number): string {
-  const from = take(length);
-  return Buffer.from(bytes.subarray(from, from + length)).toString("latin1");
-}
+const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 
 /** Two's complement, little-endian: a number where it is exact. */
 function littleEndian(bytes: Uint8Array, from: number, length: number): number | bigint {
