@@ -50,6 +50,7 @@ if (args[0] === "-c") {
   write(path.join(folder, "torch/lib/libc10.so"), "NSt7__cxx1112basic_string");
   write(path.join(folder, "torch/include/ATen/ATen.h"), "");
   if (told("unpack") === "stall") stall();
+  else if (told("unpack") === "endless") for (let i = 0; ; i++) write(path.join(folder, "torch/include", String(i % 100), String(i)), "");
   else console.log("100 100");
 }
 `;
@@ -102,7 +103,7 @@ export class FakeTools {
     }
   }
 
-  /** Tells a tool what to do: `fail:WORDS`, `stall`, `wait` (until it is told something else), or a value. @param {string} name @param {string} what */
+  /** Tells a tool what to do: `fail:WORDS`, `stall`, `endless` (writes on), `wait` (until it is told something else), or a value. @param {string} name @param {string} what */
   tell(name, what) {
     writeFileSync(join(this.folder, "told", name), what);
   }

@@ -3,6 +3,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { killAll } from "./run.js";
 
 const DAY = 24 * 60 * 60 * 1000;
 const host = hostname().replaceAll(/[^\w-]/g, "");
@@ -21,7 +22,9 @@ function removeWhenTold() {
     ["SIGHUP", 129],
   ])) {
     process.once(signal, () => {
-      for (const folder of open) rmSync(folder, { recursive: true, force: true });
+      killAll();
+      // Retried: a killed command may have been in the middle of one more file.
+      for (const folder of open) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
       process.exit(code);
     });
   }

@@ -3,9 +3,12 @@ import { spawn } from "node:child_process";
 
 /** @type {Set<import("node:child_process").ChildProcess>} */
 const children = new Set();
-process.on("exit", () => {
+process.on("exit", killAll);
+
+/** Kills the commands that still run: before what they write is removed, and when this process ends. */
+export function killAll() {
   for (const child of children) child.kill("SIGKILL");
-});
+}
 
 /**
  * Runs a command to its end and gathers what it prints.
