@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { HubEnvironment } from "./environment.js";
 import { FakeHub } from "./fake-hub.fixture.js";
 import { type FetchOptions, fetchModel, type HubEvent } from "./fetch-model.js";
@@ -43,15 +43,20 @@ const FILES = {
 const UNET = "unet/diffusion_pytorch_model.safetensors";
 const TINY: HubId = { repo: "org/tiny", revision: "main" };
 const ONE: HubId = { ...TINY, file: UNET };
-const QUICK = { backoffMs: 1, silenceMs: 2000, retries: 3 };
+// The hub answers in this same process: a machine that stops it for seconds must not look like silence.
+const QUICK = { backoffMs: 1, silenceMs: 120_000, retries: 3 };
+/** An address where nothing listens: no server of another test is given a port so low. */
+const NOWHERE = "http://127.0.0.1:2";
 
 let hub: FakeHub;
 let cache: string;
 beforeEach(async () => {
+  for (const name of ["NO_PROXY", "no_proxy"]) vi.stubEnv(name, "*"); // the hub is on this machine
   hub = await FakeHub.start();
   cache = mkdtempSync(join(tmpdir(), "hub-"));
 });
 afterEach(async () => {
+  vi.unstubAllEnvs();
   await hub[Symbol.asyncDispose]();
   rmSync(cache, { recursive: true });
 });
@@ -69,11 +74,6 @@ const get = (
     ...options
   }: Omit<FetchOptions, "environment"> & { environment?: Partial<HubEnvironment> } = {},
 ) => fetchModel(id, { environment: environment(more), patience: QUICK, ...options });
-/** An address where nothing listens any more. */
-async function deadEndpoint(): Promise<string> {
-  await using gone = await FakeHub.start();
-  return gone.endpoint;
-}
 const parts = (): string[] =>
   readdirSync(join(cache, "models--org--tiny", "blobs")).filter((name) => name.endsWith(".part"));
 
@@ -122,8 +122,8 @@ describe("the cache", () => {
     hub.commit("org/tiny", FILES);
     const folder = await get(TINY);
     const events: HubEvent[] = [];
-    const nowhere = { endpoint: await deadEndpoint() };
-    expect(await get(TINY, { environment: nowhere, onEvent: (event) => events.push(event) })).toBe(folder);
+    const environment = { endpoint: NOWHERE };
+    expect(await get(TINY, { environment, onEvent: (event) => events.push(event) })).toBe(folder);
     expect(events.at(-1)).toMatchObject({
       type: "note",
       message: expect.stringContaining("cannot be reached"),
@@ -355,7 +355,7 @@ describe("a fault says what to do:", () => {
   });
 
   test("no hub at the address", async () => {
-    await expect(get(TINY, { environment: { endpoint: await deadEndpoint() } })).rejects.toMatchObject({
+    await expect(get(TINY, { environment: { endpoint: NOWHERE } })).rejects.toMatchObject({
       code: "ENVIRONMENT",
       message: expect.stringContaining("the connection was refused"),
     });
