@@ -23,11 +23,16 @@ export interface CliOptions {
   env?: NodeJS.ProcessEnv;
   /** For stdin. */
   input?: string;
+  /** Sent by the process to itself once it has printed so many lines: then and not later, however slow this process is to read them. */
+  signal?: { name: NodeJS.Signals; afterLines: number };
 }
 
-export function startCli(args: readonly string[], { cwd, env = {}, input }: CliOptions = {}): Started {
+export function startCli(
+  args: readonly string[],
+  { cwd, env = {}, input, signal }: CliOptions = {},
+): Started {
   if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is not there`);
-  const child = spawn(process.execPath, [PROGRAM, ...args], {
+  const child = spawn(process.execPath, [...(signal ? signalling(signal) : []), PROGRAM, ...args], {
     cwd,
     // One thread: the same bits in every run.
     env: { ...process.env, OMP_NUM_THREADS: "1", NO_COLOR: "1", ...env },
@@ -46,6 +51,18 @@ export function startCli(args: readonly string[], { cwd, env = {}, input }: CliO
     child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
   });
   return { process: child, ended };
+}
+
+function signalling({ name, afterLines }: NonNullable<CliOptions["signal"]>): string[] {
+  const code = `
+    const write = process.stdout.write;
+    let lines = 0;
+    process.stdout.write = function (text, ...rest) {
+      const wrote = write.call(this, text, ...rest);
+      if (String(text).endsWith("\\n") && ++lines === ${afterLines}) process.kill(process.pid, "${name}");
+      return wrote;
+    };`;
+  return ["--import", `data:text/javascript,${encodeURIComponent(code)}`];
 }
 
 export const cli = (args: readonly string[], options?: CliOptions): Promise<Ended> =>

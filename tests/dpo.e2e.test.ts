@@ -8,7 +8,7 @@ import { parquetWriteBuffer } from "hyparquet-writer";
 import { TrainDpoConfig, trainDpo } from "spo/recipes";
 import { computedPart, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cli, type Ended, startCli, words } from "./cli.js";
+import { cli, type Ended, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 import { trainingsIn } from "./trainings.js";
 
@@ -191,19 +191,9 @@ describe.each([
   test("killed at random moments and resumed computes, bit for bit, what the unbroken run did", async () => {
     const moments: string[] = [];
     for (let kill = 0; kill < 2; kill++) {
-      const started = startCli([...command("killed"), "--json"]);
-      const events = 2 + Math.floor(Math.random() * 6);
-      moments.push(`${events} events`);
-      let seen = 0;
-      const reached = new Promise<void>((resolve) => {
-        started.process.stdout?.on("data", (text: string) => {
-          seen += text.split("\n").length - 1;
-          if (seen >= events) resolve();
-        });
-      });
-      await Promise.race([reached, started.ended]);
-      started.process.kill("SIGKILL");
-      await started.ended;
+      const afterLines = 2 + Math.floor(Math.random() * 6);
+      moments.push(`${afterLines} events`);
+      await cli([...command("killed"), "--json"], { signal: { name: "SIGKILL", afterLines } });
     }
     expect((await cli(command("killed"))).code).toBe(0);
     expect(outcomeOf("killed"), `killed after ${moments.join(", ")}`).toEqual(outcomeOf("whole"));

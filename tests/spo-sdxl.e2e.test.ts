@@ -6,7 +6,7 @@ import { loadTextToImage, saveSingleFile } from "@spo/diffusion";
 import { openSafetensors, readSafetensors } from "@spo/torch";
 import { computedPart, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cli, startCli, words } from "./cli.js";
+import { cli, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 
 let folder: string;
@@ -59,17 +59,10 @@ describe("SPO of an SDXL-shaped model", () => {
 
   test("killed and resumed computes, bit for bit, what the unbroken run did", async () => {
     for (const events of [3, 9]) {
-      const started = startCli([...command("killed"), "--json"]);
-      let seen = 0;
-      await new Promise<void>((resolve) => {
-        started.process.stdout?.on("data", (text: string) => {
-          seen += text.split("\n").length - 1;
-          if (seen >= events) resolve();
-        });
-        started.ended.then(() => resolve());
+      const ended = await cli([...command("killed"), "--json"], {
+        signal: { name: "SIGKILL", afterLines: events },
       });
-      started.process.kill("SIGKILL");
-      await started.ended;
+      expect(ended.signal).toBe("SIGKILL");
     }
     expect((await cli(command("killed"))).code).toBe(0);
     expect(outcomeOf("killed")).toEqual(outcomeOf("whole"));

@@ -62,18 +62,6 @@ async function eventsOf({ process, ended }: Started, count: number): Promise<voi
   ]);
 }
 
-/** Runs a command and stops it after two events. Where this process was kept waiting and the run ended before the signal came, once more. */
-async function stoppedBy(signal: NodeJS.Signals, command: readonly string[], run: string): Promise<Ended> {
-  for (let attempt = 1; ; attempt++) {
-    const started = startCli([...command, "--json"]);
-    await eventsOf(started, 2);
-    started.process.kill(signal);
-    const ended = await started.ended;
-    if (ended.code !== 0 || attempt === 10) return ended;
-    rmSync(at(run), { recursive: true });
-  }
-}
-
 const jsonLines = ({ stdout }: Ended): Record<string, unknown>[] =>
   stdout
     .trim()
@@ -154,7 +142,9 @@ describe.each(["train spm", "train spo"] as const)("%s", (kind) => {
     "on %s finishes its step, saves it, exits with %i and goes on bit for bit",
     async (signal, code) => {
       const run = `${unbroken}-${signal}`;
-      const ended = await stoppedBy(signal, commands[kind](run), run);
+      const ended = await cli([...commands[kind](run), "--json"], {
+        signal: { name: signal, afterLines: 2 },
+      });
       expect(ended.code).toBe(code);
       expect(ended.stderr).toMatch(/its state is kept at step \d+\. The same command goes on from there/);
       expect(jsonLines(ended).at(-1)).toMatchObject({ schema: "spo.error/1", code: "INTERRUPTED" });
@@ -172,13 +162,21 @@ describe.each(["train spm", "train spo"] as const)("%s", (kind) => {
 test("a second Ctrl-C ends at once, within a long step, and leaves a folder that can be gone on with", async () => {
   // A round of minutes: no machine ends it, and writes its checkpoint, before the second press.
   const command = [
-    ...words(
-      "train spo --rounds 2 --promptsPerRound 64 --steps 100 --candidates 4 --threshold 0.01 --batch 8",
-    ),
-    ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at("twice")],
+    ...words("train spo --rounds 2 --promptsPerRound 64 --steps 100 --candidates 4 --threshold 0.01"),
+    ...words("--batch 8 --samples 1"),
+    ...[
+      "--model",
+      world.model,
+      "--spm",
+      world.spm,
+      "--prompts",
+      world.prompts,
+      "--run",
+      at("twice"),
+      "--json",
+    ],
   ];
-  const started = startCli([...command, "--json"]);
-  await eventsOf(started, 1);
+  const started = startCli(command, { signal: { name: "SIGINT", afterLines: 1 } });
   let heard = "";
   const told = new Promise<void>((resolve) => {
     started.process.stderr?.on("data", (text: string) => {
@@ -186,15 +184,12 @@ test("a second Ctrl-C ends at once, within a long step, and leaves a folder that
       if (heard.includes("once more ends at once")) resolve();
     });
   });
-  started.process.kill("SIGINT");
-  await told;
+  await Promise.race([told, started.ended]);
   await setTimeout(400); // a shorter pause counts as one press
   started.process.kill("SIGINT");
   const ended = await started.ended;
   expect(ended.signal).toBe("SIGINT");
   expect(readRun(at("twice")).checkpoints).toEqual([]);
-  const again = startCli([...command, "--json"]);
-  await eventsOf(again, 1);
-  again.process.kill("SIGKILL");
-  expect((await again.ended).stdout).toContain("spo.event/1");
+  const again = await cli(command, { signal: { name: "SIGKILL", afterLines: 1 } });
+  expect(again.stdout).toContain("spo.event/1");
 });
