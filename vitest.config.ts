@@ -37,8 +37,8 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["tests/**/*.e2e.test.ts"],
-          testTimeout: 10 * 60_000,
-          hookTimeout: 10 * 60_000,
+          testTimeout: 30 * 60_000, // against hangs alone, as above: the slowest takes half a minute on two idle cores
+          hookTimeout: 30 * 60_000,
           sequence: { groupOrder: 1 }, // after the fast ones
         },
       },

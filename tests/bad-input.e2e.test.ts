@@ -408,7 +408,7 @@ test("Ctrl-C in spo data import exits with 130 and leaves no half file", async (
   writeFileSync(at("many.jsonl"), `${JSON.stringify(row)}\n`.repeat(20_000));
   const output = join(folder, "import", "pairs.parquet");
   const started = startCli(["data", "import", at("many.jsonl"), "--output", output]);
-  await expect.poll(() => existsSync(dirname(output)), { timeout: 60_000 }).toBe(true);
+  await expect.poll(() => existsSync(dirname(output)), { timeout: 300_000 }).toBe(true);
   started.process.kill("SIGINT");
   const ended = await started.ended;
   expect(ended).toMatchObject({ code: 130, stdout: "" });

@@ -40,6 +40,7 @@ const variables = (more: Record<string, string> = {}): NodeJS.ProcessEnv => ({
   HF_HUB_DISABLE_TELEMETRY: "1",
   HF_HUB_OFFLINE: "0",
   NO_PROXY: "*",
+  no_proxy: "*",
   ...more,
 });
 
