@@ -29,6 +29,7 @@ export default defineConfig({
         test: {
           name: "fast",
           include: ["packages/*/src/**/*.test.ts", "native/lib/**/*.test.mjs", "scripts/**/*.test.mjs"],
+          setupFiles: [`${root}tests/same-draws.ts`],
           testTimeout: 180_000, // against hangs alone: the slowest takes seconds, and a busy machine many times that
         },
       },
