@@ -96,10 +96,7 @@ export async function* trainDpo(
       } else if (++skipped === MOST_SKIPPED) {
         throw notFinite(skipped, `step ${step + 1}`);
       } else {
-        yield run.record({
-          type: "warn",
-          message: `loss ${loss}, gradient norm ${gradNorm}: update skipped`,
-        });
+        yield* run.warn(`loss ${loss}, gradient norm ${gradNorm}: update skipped`);
       }
       optimizer.zeroGrad();
       const scaling = precision.finish(loss, gradNorm);

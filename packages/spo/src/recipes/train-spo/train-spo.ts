@@ -184,10 +184,7 @@ async function* rounds(
       } else if (++skipped === MOST_SKIPPED) {
         throw notFinite(skipped, `round ${round + 1}`);
       } else {
-        yield run.record({
-          type: "warn",
-          message: `loss ${loss}, gradient norm ${gradNorm}: update skipped`,
-        });
+        yield* run.warn(`loss ${loss}, gradient norm ${gradNorm}: update skipped`);
       }
       optimizer.zeroGrad();
       const figures = ratioFigures(ratios.win, ratios.lose, config.clip);
