@@ -321,6 +321,7 @@ const functions = [
   ["loadLibrary", 1, () => [pick(["", "/nowhere.so", "/etc/passwd"])]],
   ["liveHandles", 1, () => []],
   ["trimMemory", 1, () => []],
+  ["answerSignals", 1, () => ["words"]],
   ["facts", 1, () => []],
 ];
 const mapping = native.map(new URL(import.meta.url).pathname)[0];

@@ -73,6 +73,11 @@ export interface Native {
   metaBook(open: false): ArrayBuffer;
   adjustMemory(bytes: number): number;
   trimMemory(): void;
+  /**
+   * Of the SIGINT, SIGTERM and SIGHUP that JavaScript listens to now, the first is answered with the words on stderr, at once, and a second
+   * one more than 0.2 s later ends the process, also while JavaScript computes and hears neither. It hears the first when it gets to it.
+   */
+  answerSignals(words: string): void;
   facts(): [torch: string, cpuCapability: string, backend: string];
 }
 

@@ -1,4 +1,4 @@
-// libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files.
+// libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files, signals.
 //
 // Nothing here knows a model, a layer or a single operator by name. JavaScript holds tensors as small integers ("handles"): an index
 // into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an integer can never be taken for a tensor.
@@ -8,6 +8,7 @@
 #include "generators.h"
 #include "machine.h"
 #include "mapped-files.h"
+#include "signals.h"
 
 namespace {
 
@@ -109,6 +110,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<meta_book, 1>(env, exports, "metaBook");
   define<adjust_memory, 1>(env, exports, "adjustMemory");
   define<trim_memory, 0>(env, exports, "trimMemory");
+  define<answer_signals, 1>(env, exports, "answerSignals");
   define<facts, 0>(env, exports, "facts");
   return exports;
 }

@@ -4,6 +4,7 @@ export { type Device, type DType, elementSize, isFloating, type MemoryFormat } f
 export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";
 export {
+  answerSignals,
   autocast,
   enableGrad,
   engineFacts,

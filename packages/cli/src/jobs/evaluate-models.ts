@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { type ClipTokenizer, defaultLatentSize, type TextToImage } from "@spo/diffusion";
-import { type Device, resolveDevice, setThreads } from "@spo/torch";
+import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { type ImageOfSet, readImageSet } from "spo/data";
 import {
@@ -73,7 +73,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
       ? undefined
       : await checkFeatures(options.features, { tokenizer, device, quiet });
 
-  const signal = interruptible((text) => bar.say(text));
+  const signal = interruptible((text) => bar.say(text), answerSignals);
   for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
   const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
   const scored = await scoreSets(sources, sets, options, {

@@ -1,5 +1,5 @@
 // Labels a preference set, or pairs of images, by a scorer, and writes it.
-import { resolveDevice } from "@spo/torch";
+import { answerSignals, resolveDevice } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import {
   type Converted,
@@ -24,7 +24,7 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
   const device = resolveDevice(options.device);
   const source = await open(paths, options);
   const bar = new ProgressBar({ quiet });
-  const signal = interruptible((text) => bar.say(text));
+  const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => {

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { answerSignals } from "@spo/torch";
 import { requirePlace, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
 import { type QuickstartOptions, type QuickstartResult, quickstart, quickstartReport } from "spo/recipes";
@@ -69,7 +70,7 @@ async function measureAndReport(options: QuickstartOptions, { json, quiet }: Com
 
 async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<QuickstartResult> {
   const { folder, ...call } = options;
-  const signal = interruptible((text) => bar.say(text));
+  const signal = interruptible((text) => bar.say(text), answerSignals);
   const run = quickstart(options, { signal });
   try {
     for (;;) {

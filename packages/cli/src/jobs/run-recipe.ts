@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { engineFacts } from "@spo/torch";
+import { answerSignals, engineFacts } from "@spo/torch";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import { Run } from "spo/records";
 import type { RecipeKind } from "spo/schemas";
@@ -40,7 +40,7 @@ export async function runRecipe<Config extends object>({
     return;
   }
   if (!isNew) bar.say(`going on with ${folder}`);
-  const signal = interruptible((text) => bar.say(text));
+  const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
     for await (const event of recipe(config, { run, signal })) {
       putEvent(event);

@@ -11,7 +11,7 @@ import {
   samplerOf,
   type TextToImage,
 } from "@spo/diffusion";
-import { Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
+import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
 import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
 import sharp from "sharp";
@@ -52,7 +52,7 @@ export async function sampleToFiles(
   for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
 
   using _ = makeFolderToFill(options.out); // what is wrong with it shows before hours are spent
-  const signal = interruptible((text) => bar.say(text));
+  const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
   const written: (ImageParameters & { file: string })[] = [];
   const began = performance.now();

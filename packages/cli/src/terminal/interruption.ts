@@ -1,4 +1,5 @@
 // Ctrl-C and its kin: the first asks for a clean end, the second ends at once.
+import { redraws } from "./terminal.js";
 
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
@@ -13,20 +14,28 @@ export class Interruption extends Error {
   }
 }
 
+const WORDS = "stopping after this step; once more ends at once";
+
 /**
- * A signal that is aborted by SIGINT, SIGTERM or SIGHUP. After the first of them the system's own handling is back: the next one ends the
- * process at once, even in the middle of a step.
+ * A signal that is aborted by SIGINT, SIGTERM or SIGHUP, which `say` tells. The next one ends the process at once.
+ *
+ * answerSignals: the engine's, where steps are long: it tells, and ends, also in the middle of one. Without it both wait for its end.
  */
-export function interruptible(say: (text: string) => void): AbortSignal {
+export function interruptible(
+  say: (text: string) => void,
+  answerSignals?: (words: string) => void,
+): AbortSignal {
   const controller = new AbortController();
   const names = Object.keys(SIGNALS) as (keyof typeof SIGNALS)[];
   const stop = (name: NodeJS.Signals): void => {
     controller.abort(new Interruption(name as keyof typeof SIGNALS));
-    say("stopping after this step; once more ends at once");
+    if (answerSignals) return;
+    say(WORDS);
     // npm passes a Ctrl-C on to the script that has had it from the terminal already. Both are one wish.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
     for (const each of names) process.removeListener(each, stop);
   };
   for (const name of names) process.on(name, stop);
+  answerSignals?.(`${redraws(process.stderr) ? "\r\x1b[2K" : ""}${WORDS}\n`);
   return controller.signal;
 }
