@@ -237,6 +237,67 @@ describe("a mapped file", () => {
   });
 });
 
+describe("large tensors", () => {
+  const MB = 1 << 20;
+  const full = native.op("aten::full", "");
+  /** A tensor of so many MB, filled with a number. */
+  const filled = (/** @type {number} */ size, /** @type {number} */ value) =>
+    /** @type {number} */ (native.call(full, [(size * MB) / 4], value, FLOAT32));
+  const resident = () => process.memoryUsage().rss / MB;
+
+  test("get the memory of freed ones: of a larger, of a smaller that grows, and nothing is cleared anew", () => {
+    native.trimMemory();
+    native.releaseOne(filled(96, 1));
+    const before = process.resourceUsage().minorPageFault;
+    for (const handle of [filled(64, 1), filled(32, 1)]) native.releaseOne(handle); // of the one of 96
+    native.releaseOne(filled(70, 1)); // the one of 64 and 6 more
+    expect(process.resourceUsage().minorPageFault - before).toBeLessThan((8 * MB) / 4096);
+  });
+
+  test("never share memory, and what is kept adds nothing to the most that was in use", () => {
+    native.trimMemory();
+    const before = resident();
+    const most = native.op("aten::amax", "");
+    const least = native.op("aten::amin", "");
+    /** @type {{ handle: number, size: number, value: number }[]} */
+    const held = [];
+    let [used, mostUsed, seed] = [0, 0, 1];
+    const random = () => {
+      seed = (seed * 16807) % 2147483647;
+      return seed / 2147483647;
+    };
+    for (let i = 1; i <= 300; i++) {
+      const size = 1 + Math.floor(24 * random() ** 2) / 4;
+      held.push({ handle: filled(size, i), size, value: i });
+      used += size;
+      mostUsed = Math.max(mostUsed, used);
+      while (used > 60) {
+        const [freed] = held.splice(Math.floor(random() * held.length), 1);
+        if (!freed) break;
+        const ends = [most, least].map((op) => /** @type {number} */ (native.call(op, freed.handle)));
+        expect(ends.map((end) => native.item(end))).toEqual([freed.value, freed.value]);
+        for (const handle of [...ends, freed.handle]) native.releaseOne(handle);
+        used -= freed.size;
+      }
+      expect(resident() - before).toBeLessThan(mostUsed + 16);
+    }
+    for (const { handle } of held) native.releaseOne(handle);
+  });
+
+  test("leave memory that trimMemory gives back", () => {
+    native.releaseOne(filled(128, 1));
+    const before = resident();
+    native.trimMemory();
+    expect(before - resident()).toBeGreaterThan(120);
+  });
+
+  test("that no memory holds are refused in libtorch's words", () => {
+    const empty = native.op("aten::empty", "memory_format");
+    expect(() => native.call(empty, [2 ** 46], FLOAT32)).toThrow(/can't allocate memory/);
+    expect(numbers(/** @type {number} */ (native.call(add, floats(1), floats(2))))).toEqual([3]);
+  });
+});
+
 describe("a process ends with code 0", () => {
   const live = `
     const { native } = await import(${engine});

@@ -51,12 +51,13 @@ void define(napi_env env, napi_value exports, const char* name) {
 napi_value initialise(napi_env env, napi_value exports) {
 #ifdef __GLIBC__
   // Activations of a step are freed and wanted again at once. Left alone, glibc maps and unmaps each block above 128 KiB, and the page
-  // faults cost more than many kernels.
+  // faults cost more than many kernels. Large tensors have memory of their own.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   mallopt(M_TOP_PAD, 16 << 20);
   // Each thread that decodes images would keep an arena of its own, with what it freed: hundreds of megabytes beside a training.
   mallopt(M_ARENA_MAX, 2);
+  LargeBlocks::install();
 #endif
   static MetaBook book;
   c10::SetAllocator(c10::DeviceType::Meta, &book, 100);

@@ -11,6 +11,7 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include "large-blocks.h"
 #include "meta-book.h"
 #include "values.h"
 
@@ -60,9 +61,10 @@ napi_value adjust_memory(Call& call) {
   return from_number(call.env, static_cast<double>(total));
 }
 
-/** trimMemory(): gives free heap pages back to the system. */
+/** trimMemory(): gives the memory of freed tensors back to the system. */
 void trim_memory(Call& call) {
 #ifdef __GLIBC__
+  LargeBlocks::trim();
   malloc_trim(0);
 #endif
 }

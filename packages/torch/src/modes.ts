@@ -75,7 +75,7 @@ export const setThreads = (count: number): void => void native.threads(count);
 /** Threads within one operator. */
 export const getThreads = (): number => native.threads();
 
-/** Gives the free pages of the heap back to the system. The engine keeps them otherwise, since a step soon wants them again. */
+/** Gives the memory of freed tensors back to the system. The engine keeps it otherwise, since a step soon wants it again. */
 export const trimMemory = (): void => native.trimMemory();
 
 /**

@@ -1,9 +1,29 @@
 import { describe, expect, test } from "vitest";
-import { SimulatedHeap } from "./simulated-heap.js";
+import { SimulatedHeap, SimulatedProcess } from "./simulated-heap.js";
 
 const MB = 1 << 20;
+
 /** Whole megabytes, the allocator's own bytes aside. */
 const resident = (heap: SimulatedHeap): number => Math.floor(heap.resident / MB);
+
+describe("a process", () => {
+  /** [block, megabytes; negative: freed] → most megabytes at once. */
+  const play = (process: SimulatedProcess, ...events: [number, number][]): number =>
+    Math.floor(process.play(Float64Array.from(events.flatMap(([block, size]) => [block, size * MB]))) / MB);
+
+  test("has large blocks apart: what was freed serves larger and smaller ones, and adds nothing to the most that was in use", () => {
+    const process = new SimulatedProcess();
+    expect(play(process, [1, 10], [2, 20], [1, -10], [3, 10], [2, -20])).toBe(30);
+    expect(play(process, [4, 15], [5, 5])).toBe(30);
+    expect(play(process, [6, 1])).toBe(31);
+  });
+
+  test("gives blocks back to where they are from, whichever thread frees them", () => {
+    const process = new SimulatedProcess();
+    for (let i = 1; i < 100; i += 2)
+      expect(play(process, [i, 0.5], [-i, -0.5], [-(i + 1), 5], [i + 1, -5])).toBe(5);
+  });
+});
 
 describe("a heap", () => {
   test("keeps what was freed, and gives it out again", () => {
@@ -32,15 +52,6 @@ describe("a heap", () => {
       heap.allocate(3, wanted);
       expect(resident(heap)).toBe(20 + wanted / MB);
     }
-  });
-
-  test("gives a block of 32 MB and more memory of its own, which goes when it is freed", () => {
-    const heap = new SimulatedHeap();
-    heap.allocate(1, 10 * MB);
-    heap.allocate(2, 40 * MB);
-    expect(resident(heap)).toBe(50);
-    heap.free(2);
-    expect(resident(heap)).toBe(10);
   });
 
   test("gives its end back when 512 MB of it are free", () => {

@@ -1,22 +1,52 @@
-// How much memory a process comes to be resident with by what it allocates: glibc's allocator as the addon sets it, played through.
+// How much memory a process comes to be resident with by what it allocates: the addon's allocator of large blocks, and glibc's as the addon
+// sets it, played through.
 import type { MemoryBook } from "./rehearse.js";
+
+/** Bytes from which a block is large; `kFrom` of the addon's large-blocks.h. */
+const LARGE_FROM = 1 << 20;
 
 /** A process whose work is played through, one piece after the other. */
 export class SimulatedProcess {
   /** One is the main thread's, the other serves the rest. */
   readonly #heaps = [new SimulatedHeap(), new SimulatedHeap()] as const;
+  readonly #large = new SimulatedLargeBlocks();
 
   /** Does what a book says → the most bytes that the process was resident with meanwhile. Blocks that it frees and has not made are others'. */
   play(book: MemoryBook): number {
     const [own, others] = this.#heaps;
+    const all = [own, others, this.#large];
     let most = 0;
     for (let i = 0; i < book.length; i += 2) {
       const [block, bytes] = [book[i] as number, book[i + 1] as number];
-      if (bytes > 0) (block > 0 ? own : others).allocate(Math.abs(block), bytes);
-      else for (const heap of this.#heaps) heap.free(Math.abs(block)); // it goes back to where it is from
-      most = Math.max(most, own.resident + others.resident);
+      const heap = block > 0 ? own : others;
+      if (bytes > 0) (bytes < LARGE_FROM ? heap : this.#large).allocate(Math.abs(block), bytes);
+      else for (const each of all) each.free(Math.abs(block)); // it goes back to where it is from
+      most = Math.max(
+        most,
+        all.reduce((sum, { resident }) => sum + resident, 0),
+      );
     }
     return most;
+  }
+}
+
+/** Mappings of whole pages. Freed ones are kept for the next, as many as fit within the most that was ever in use. */
+class SimulatedLargeBlocks {
+  readonly #sizes = new Map<number, number>();
+  #used = 0;
+  /** Bytes: the most that was ever in use. */
+  resident = 0;
+
+  allocate(block: number, bytes: number): void {
+    const size = up(bytes, PAGE);
+    this.#sizes.set(block, size);
+    this.#used += size;
+    this.resident = Math.max(this.resident, this.#used);
+  }
+
+  free(block: number): void {
+    this.#used -= this.#sizes.get(block) ?? 0;
+    this.#sizes.delete(block);
   }
 }
 
@@ -30,7 +60,6 @@ interface Chunk {
 }
 
 /** What the addon gives to `mallopt`. */
-const MAPPED_FROM = 32 << 20;
 const TRIM_FROM = 512 << 20;
 const TOP_PAD = 16 << 20;
 
@@ -40,38 +69,30 @@ const ALIGNMENT = 64; // of a tensor's memory; libtorch's
 
 /**
  * A heap that grows at its end, gives the smallest free chunk that will do and joins neighbours that are free. What was freed inside of it
- * stays resident; large blocks that find no place are mappings of their own, which do not.
+ * stays resident.
  *
  * Source: glibc 2.36, `_int_memalign`, `_int_malloc`, `sysmalloc`, `systrim`; with tcache and bins of small chunks left out.
  */
 export class SimulatedHeap {
-  readonly #chunks = new Map<number, Chunk | { mapped: number }>();
+  readonly #chunks = new Map<number, Chunk>();
   readonly #free = new Set<Chunk>();
   #last: Chunk | undefined;
   /** First address that is not in use, the end of what the system gave, and the highest that was ever used and not given back. */
   #top = 0;
   #end = 0;
   #touched = 0;
-  #mapped = 0;
 
   /** Bytes. */
   get resident(): number {
-    return this.#touched + this.#mapped;
+    return this.#touched;
   }
 
   allocate(block: number, bytes: number): void {
     const wanted = Math.max(LEAST, up(bytes + 8, 16));
     const room = wanted + ALIGNMENT + 3 * 16; // that an aligned chunk surely fits in
     const found = this.#smallest(room);
-    if (!found && room + LEAST > this.#end - this.#top) {
-      if (room >= MAPPED_FROM) {
-        const mapped = up(room, PAGE);
-        this.#mapped += mapped;
-        this.#chunks.set(block, { mapped });
-        return;
-      }
+    if (!found && room + LEAST > this.#end - this.#top)
       this.#end = up(this.#top + room + TOP_PAD + LEAST, PAGE);
-    }
     const chunk = found ?? this.#extend(room);
     this.#free.delete(chunk);
     chunk.free = false;
@@ -89,9 +110,7 @@ export class SimulatedHeap {
   free(block: number): void {
     const chunk = this.#chunks.get(block);
     this.#chunks.delete(block);
-    if (!chunk) return;
-    if ("mapped" in chunk) this.#mapped -= chunk.mapped;
-    else this.#release(chunk);
+    if (chunk) this.#release(chunk);
   }
 
   #smallest(room: number): Chunk | undefined {

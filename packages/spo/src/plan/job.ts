@@ -81,14 +81,16 @@ export function planJob({ memory, phases }: Job): Plan {
     // Each phase finds what it left the last time, and what the others left.
     for (let run = 0; run < 2; run++) phase.residentBytes = Math.max(phase.residentBytes, process.play(book));
   }
-  const largest = planned.reduce((a, b) => (b.residentBytes > a.residentBytes ? b : a));
+  // What the largest phase took stays resident in all that follow, so theirs does not tell which it was.
+  const largest = planned.reduce((a, b) => (b.activationBytes > a.activationBytes ? b : a));
+  const resident = Math.max(...planned.map(({ residentBytes }) => residentBytes));
   const total = (of: (phase: PhasePlan) => number): number =>
     planned.reduce((sum, phase) => sum + phase.runs * of(phase), 0);
   const kinds = [...new Set(planned.flatMap(({ passes }) => Object.keys(passes) as Pass[]))];
   const parts = {
     ...memory,
     activations: largest.activationBytes,
-    heap: largest.residentBytes - largest.activationBytes,
+    heap: resident - largest.activationBytes,
     engine: ENGINE_BYTES + getThreads() * THREAD_BYTES,
   };
   const peak = Object.values(parts).reduce((a, b) => a + b, 0);

@@ -71,6 +71,10 @@ describe.each(families)("of %s, each phase of", (family) => {
       expect(residentBytes).toBeGreaterThanOrEqual(activationBytes);
       if (phase !== "optimizer") expect(flops.forward).toBeGreaterThan(0);
     }
+    const largest = plan.phases.find(({ name }) => name === plan.memory.peakIn);
+    expect(largest?.activationBytes).toBe(
+      Math.max(...plan.phases.map(({ activationBytes }) => activationBytes)),
+    );
     expect(plan.memory.peak).toBeGreaterThan(plan.memory.weights + plan.memory.optimizer);
   });
 
