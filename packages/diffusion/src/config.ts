@@ -5,8 +5,7 @@ import { readJson as readJsonFile } from "@spo/torch/text-files";
 import { z } from "zod";
 
 /**
- * Checks a parsed config.json against a schema. Fields that the schema does not know are ignored when they hold one of the values that
- * mean "not used" (null, false, "default", 0, 1); the schema lists those that matter.
+ * Checks a parsed config.json against a schema.
  *
  * Throws a UserError (`CONFIG`) with every fault.
  */
@@ -47,6 +46,28 @@ export function parseJson(text: string): unknown {
         token === "Infinity" ? "1e999" : token === "NaN" ? "null" : token,
       ),
     );
+  }
+}
+
+/** What trainers write of an average of weights into the config.json of the model that it is of. */
+const OF_AVERAGES = new Set([
+  ...["decay", "min_decay", "optimization_step", "update_after_step"],
+  ...["use_ema_warmup", "inv_gamma", "power"],
+]);
+
+/**
+ * A fault for each field that the schema does not name and that is in use: neither null nor false. Fields that begin with `_` say where
+ * a model comes from.
+ */
+export function refuseUnknown(
+  { value, issues }: z.core.ParsePayload<Record<string, unknown>>,
+  known: Readonly<Record<string, unknown>>,
+): void {
+  for (const [name, given] of Object.entries(value)) {
+    if (given === null || given === false || name.startsWith("_")) continue;
+    if (Object.hasOwn(known, name) || OF_AVERAGES.has(name)) continue;
+    const message = `is not known here, the file has ${JSON.stringify(given)}`;
+    issues.push({ code: "custom", path: [name], message, input: value });
   }
 }
 

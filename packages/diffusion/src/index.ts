@@ -66,7 +66,13 @@ export {
   UNet2DConditionModel,
 } from "./models/unet-2d-condition.js";
 export { requireFinite } from "./pipelines/finite-images.js";
-export { type Conditions, type GuidedConditions, guide, guidedOutput } from "./pipelines/guidance.js";
+export {
+  type Conditions,
+  type GuidedConditions,
+  guide,
+  guidedOutput,
+  isGuided,
+} from "./pipelines/guidance.js";
 export { type LoadTextToImageOptions, loadTextToImage } from "./pipelines/load-text-to-image.js";
 export { type PipelineConfigs, PUBLISHED } from "./pipelines/published-configs.js";
 export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";

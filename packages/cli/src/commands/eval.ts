@@ -56,7 +56,7 @@ export default function (command: Command): void {
     .option("--seeds <list>", "of the noise, with commas between", seeds, [0, 1, 2])
     .option("--per-prompt <number>", "images of each prompt and seed", positive, 1)
     .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
+    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", number, 7.5)
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .addOption(
       new Option("--sampler <name>", "the same for all models")

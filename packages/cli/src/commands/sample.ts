@@ -49,7 +49,7 @@ export default function (command: Command): void {
     .option("--width <pixels>", "default: the model's size", positive)
     .option("--height <pixels>", "default: the model's size", positive)
     .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1: none", number, 7.5)
+    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", number, 7.5)
     .addOption(
       new Option("--sampler <name>", "default: the one that the model names").choices([
         "ddim",

@@ -26,6 +26,7 @@ export function ldmUnetNames(config: UNet2DConditionConfig): [string, string][] 
       : (sizes.layers_per_block[level] as number);
   const names: [string, string][] = [
     ["conv_in", "input_blocks.0.0"],
+    ["time_embedding.cond_proj", "time_embed.cond_proj"],
     ["time_embedding.linear_1", "time_embed.0"],
     ["time_embedding.linear_2", "time_embed.2"],
     ["add_embedding.linear_1", "label_emb.0.0"],

@@ -1,45 +1,68 @@
-import { Conv2d, cat, type Generator, GroupNorm, Module, randn, scope, silu, type Tensor } from "@spo/torch";
+import {
+  Conv2d,
+  cat,
+  type Generator,
+  GroupNorm,
+  Module,
+  randn,
+  scope,
+  silu,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, only } from "../config.js";
+import { checkConfig, only, refuseUnknown } from "../config.js";
 import { Attention } from "./attention.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 import { byTiles } from "./vae-tiling.js";
 
+const Fields = z.looseObject({
+  in_channels: z.int().positive().default(3),
+  out_channels: z.int().positive().default(3),
+  latent_channels: z.int().positive().default(4),
+  block_out_channels: z.array(z.int().positive()).min(1),
+  down_block_types: z.array(z.literal("DownEncoderBlock2D")),
+  up_block_types: z.array(z.literal("UpDecoderBlock2D")),
+  layers_per_block: z.int().positive().default(1),
+  norm_num_groups: z.int().positive().default(32),
+  sample_size: z.union([z.int(), z.array(z.int())]).nullish(),
+  mid_block_add_attention: z.boolean().default(true),
+  scaling_factor: z.number().default(0.18215),
+  use_quant_conv: z.boolean().default(true),
+  use_post_quant_conv: z.boolean().default(true),
+  act_fn: only("silu"),
+  /** Of each latent channel, before the scaling; both or none. */
+  latents_mean: z.array(z.number()).nullish(),
+  latents_std: z.array(z.number().positive()).nullish(),
+  shift_factor: only(0),
+  /** Of no effect: the VAE computes in float32. */
+  force_upcast: z.boolean().nullish(),
+});
+
 /** config.json of diffusers' AutoencoderKL. */
-export const AutoencoderKLConfig = z
-  .looseObject({
-    in_channels: z.int().positive().default(3),
-    out_channels: z.int().positive().default(3),
-    latent_channels: z.int().positive().default(4),
-    block_out_channels: z.array(z.int().positive()).min(1),
-    down_block_types: z.array(z.literal("DownEncoderBlock2D")),
-    up_block_types: z.array(z.literal("UpDecoderBlock2D")),
-    layers_per_block: z.int().positive().default(1),
-    norm_num_groups: z.int().positive().default(32),
-    sample_size: z.union([z.int(), z.array(z.int())]).optional(),
-    mid_block_add_attention: z.boolean().default(true),
-    scaling_factor: z.number().default(0.18215),
-    use_quant_conv: z.boolean().default(true),
-    use_post_quant_conv: z.boolean().default(true),
-    act_fn: only("silu"),
-    latents_mean: only(null),
-    latents_std: only(null),
-    shift_factor: only(0),
-  })
-  .check(({ value, issues }) => {
-    const fault = (path: string, message: string): void => {
-      issues.push({ code: "custom", path: [path], message, input: value });
-    };
-    const { block_out_channels: channels, norm_num_groups: groups } = value;
-    for (const name of ["down_block_types", "up_block_types"] as const) {
-      if (value[name].length !== channels.length)
-        fault(name, `has ${value[name].length} entries for ${channels.length} levels of block_out_channels`);
-    }
-    for (const [level, count] of channels.entries()) {
-      if (count % groups !== 0)
-        fault("norm_num_groups", `${count} channels of level ${level} do not divide into ${groups} groups`);
-    }
-  });
+export const AutoencoderKLConfig = Fields.check((payload) => {
+  refuseUnknown(payload, Fields.shape);
+  const { value, issues } = payload;
+  const fault = (path: string, message: string): void => {
+    issues.push({ code: "custom", path: [path], message, input: value });
+  };
+  const { block_out_channels: channels, norm_num_groups: groups } = value;
+  for (const name of ["down_block_types", "up_block_types"] as const) {
+    if (value[name].length !== channels.length)
+      fault(name, `has ${value[name].length} entries for ${channels.length} levels of block_out_channels`);
+  }
+  for (const name of ["latents_mean", "latents_std"] as const) {
+    const length = value[name]?.length;
+    if (length !== undefined && length !== value.latent_channels)
+      fault(name, `has ${length} entries for ${value.latent_channels} latent channels`);
+  }
+  if (!value.latents_mean !== !value.latents_std)
+    fault(value.latents_mean ? "latents_std" : "latents_mean", "is needed with the other of the two");
+  for (const [level, count] of channels.entries()) {
+    if (count % groups !== 0)
+      fault("norm_num_groups", `${count} channels of level ${level} do not divide into ${groups} groups`);
+  }
+});
 export type AutoencoderKLConfig = z.input<typeof AutoencoderKLConfig>;
 
 const EPS = 1e-6;
@@ -279,7 +302,7 @@ export class AutoencoderKL extends Module {
 
   /** Sides of the tiles in pixels and latents: `sample_size`, the size that it was trained at. */
   get tile(): { pixels: number; latents: number } {
-    const { sample_size: size = 32 } = this.#config; // diffusers' default
+    const size = this.#config.sample_size ?? 32; // diffusers' default
     const pixels = (typeof size === "number" ? size : size[0]) as number;
     return { pixels, latents: Math.floor(pixels / this.factor) };
   }
@@ -311,9 +334,35 @@ export class AutoencoderKL extends Module {
     return scope(() => this.decoder.forward(this.post_quant_conv?.forward(z) ?? z));
   }
 
-  /** Scaled latents of images: a posterior sample × scaling factor. noise [b, c, h/f, w/f]. */
+  /** Scaled latents of images: a posterior sample, less its mean, × scaling factor / std. noise [b, c, h/f, w/f]. */
   toLatents(x: Tensor, noise: Tensor | Generator): Tensor {
-    return scope(() => samplePosterior(this.encode(x), noise).mul(this.scalingFactor));
+    return scope(() => this.scale(samplePosterior(this.encode(x), noise)));
+  }
+
+  /** Of latents as the encoder gives them, those that the UNet sees. z [b, c, h, w] */
+  scale(z: Tensor): Tensor {
+    return scope(() => {
+      const channels = this.#channels(z);
+      return (channels ? z.sub(channels.mean).div(channels.std) : z).mul(this.scalingFactor);
+    });
+  }
+
+  /** The inverse of `scale`. */
+  unscale(latents: Tensor): Tensor {
+    return scope(() => {
+      const channels = this.#channels(latents);
+      const z = channels ? latents.mul(channels.std) : latents;
+      const scaled = z.div(this.scalingFactor);
+      return channels ? scaled.add(channels.mean) : scaled;
+    });
+  }
+
+  /** `latents_mean` and `latents_std` as [c, 1, 1], where the config has them. */
+  #channels({ device, dtype }: Tensor): { mean: Tensor; std: Tensor } | undefined {
+    const { latents_mean: mean, latents_std: std } = this.#config;
+    if (!mean || !std) return undefined;
+    const shaped = (row: number[]): Tensor => tensor(row, { device, dtype, shape: [row.length, 1, 1] });
+    return { mean: shaped(mean), std: shaped(std) };
   }
 
   /**
@@ -323,7 +372,7 @@ export class AutoencoderKL extends Module {
   decodeLatents(latents: Tensor, { chunk = 8, tiling }: { chunk?: number } & TilingOptions = {}): Tensor {
     return scope(() => {
       // Channels last: without its blocked copies a convolution of few channels is a quarter faster.
-      const z = latents.div(this.scalingFactor).contiguous({ memoryFormat: "channels_last" });
+      const z = this.unscale(latents).contiguous({ memoryFormat: "channels_last" });
       const parts = z.split(chunk).map((part) => this.decode(part, { tiling }));
       return parts.length === 1 ? (parts[0] as Tensor) : parts.length === 0 ? latents : cat(parts);
     });

@@ -22,11 +22,23 @@ describe("a config value that is not supported is refused by its name:", () => {
     { encoder_hid_dim: 64 },
     { only_cross_attention: true },
     { addition_embed_type: "image" },
-    { reverse_transformer_layers_per_block: [1, 2] },
+    { reverse_transformer_layers_per_block: [1, 2, 3] },
+    { reverse_transformer_layers_per_block: [1, [2, 2]] }, // three layers attend on the way up
+    { transformer_layers_per_block: [[1], 1] }, // two layers attend on the way down
+    { transformer_layers_per_block: [0, 1] },
+    { time_cond_proj_dim: 5 },
+    { num_class_embeds: 1000 },
+    { num_attention_heads: [2, 4] },
+    { a_field_of_tomorrow: 3 },
     { block_out_channels: [] },
   ])("UNet %o", (wrong) => {
     const config = { ...UNETS.sd15, ...wrong } as UNet2DConditionConfig;
     expect(refusal(() => new UNet2DConditionModel(config))).toContain(Object.keys(wrong)[0]);
+  });
+
+  test("a UNet whose way down counts each layer and that does not say how the way up does", () => {
+    const config = { ...UNETS.sd15, transformer_layers_per_block: [[1, 2], 1] };
+    expect(refusal(() => new UNet2DConditionModel(config))).toContain("reverse_transformer_layers_per_block");
   });
 
   test("SDXL's UNet without the sizes of its added conditions", () => {
@@ -40,7 +52,9 @@ describe("a config value that is not supported is refused by its name:", () => {
     { up_block_types: ["UpDecoderBlock2D"] },
     { norm_num_groups: 3 },
     { shift_factor: 0.1 },
-    { latents_mean: [0, 0, 0, 0] },
+    { latents_mean: [0, 0, 0], latents_std: [1, 1, 1, 1] },
+    { latents_mean: null, latents_std: [1, 1, 1, 1] },
+    { block_types_of_tomorrow: ["X"] },
   ])("VAE %o", (wrong) => {
     const config = { ...VAE, ...wrong } as unknown as AutoencoderKLConfig;
     expect(refusal(() => new AutoencoderKL(config))).toContain(Object.keys(wrong)[0]);
@@ -53,6 +67,19 @@ describe("a config value that is not supported is refused by its name:", () => {
       expect(refusal(() => new CLIPTextModel(config))).toContain(Object.keys(wrong)[0]);
     },
   );
+});
+
+test.each([
+  { sample_size: null },
+  { a_field_of_tomorrow: null },
+  { a_field_of_tomorrow: false },
+  { _name_or_path: "somewhere", _commit_hash: "abc" },
+  { decay: 0.9999, optimization_step: 100, use_ema_warmup: true }, // an average of weights
+  { reverse_transformer_layers_per_block: null, time_cond_proj_dim: null, norm_eps: 1e-6 },
+  { reverse_transformer_layers_per_block: [7, 2] },
+])("a UNet's config may say %o", (more) => {
+  const config = { ...UNETS.sd15, ...more } as UNet2DConditionConfig;
+  expect(() => new UNet2DConditionModel(config)).not.toThrow();
 });
 
 test("all faults of a config are listed at once", () => {

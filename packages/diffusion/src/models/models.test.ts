@@ -54,7 +54,7 @@ describe("a forward leaves exactly its outputs alive:", () => {
     timeDim: 16,
     groups: 4,
     eps: 1e-5,
-    transformer: { heads: 2, layers: 2, contextDim: 12, linear: true },
+    transformer: { heads: 2, depths: [2, 2], contextDim: 12, linear: true },
   };
   const [x, context] = [draw([2, 8, 6, 6]), draw([2, 5, 12])];
   const inputs = { temb: draw([2, 16]), context };

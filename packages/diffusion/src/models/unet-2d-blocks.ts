@@ -10,7 +10,15 @@ export interface LevelOptions {
   timeDim: number;
   groups: number;
   eps: number;
-  transformer?: { heads: number; layers: number; contextDim: number; linear: boolean };
+  transformer?: LevelTransformer;
+}
+
+interface LevelTransformer {
+  heads: number;
+  /** Transformer blocks behind each residual block, in order. */
+  depths: readonly number[];
+  contextDim: number;
+  linear: boolean;
 }
 
 export interface BlockInputs {
@@ -37,9 +45,7 @@ export class DownBlock2D extends Module {
       { length: layers },
       (_, i) => new ResnetBlock2D(i === 0 ? inChannels : outChannels, outChannels, options),
     );
-    this.attentions = transformer
-      ? this.resnets.map(() => attention(outChannels, options.groups, transformer))
-      : [];
+    this.attentions = transformer ? attentions(outChannels, layers, options.groups, transformer) : [];
     this.downsamplers = options.down ? [new Downsample2D(outChannels, 1)] : [];
   }
 
@@ -83,7 +89,7 @@ export class MidBlock2D extends Module {
   constructor(channels: number, options: LevelOptions) {
     super();
     const { transformer } = options;
-    this.attentions = transformer ? [attention(channels, options.groups, transformer)] : [];
+    this.attentions = transformer ? attentions(channels, 1, options.groups, transformer) : [];
     this.resnets = [channels, ...this.attentions.map(() => channels)].map(
       () => new ResnetBlock2D(channels, channels, options),
     );
@@ -121,7 +127,7 @@ export class UpBlock2D extends Module {
       (skip, i) => new ResnetBlock2D((i === 0 ? inChannels : outChannels) + skip, outChannels, options),
     );
     this.attentions = transformer
-      ? this.resnets.map(() => attention(outChannels, options.groups, transformer))
+      ? attentions(outChannels, skipChannels.length, options.groups, transformer)
       : [];
     this.upsamplers = options.up ? [new Upsample2D(outChannels)] : [];
   }
@@ -146,10 +152,14 @@ export class UpBlock2D extends Module {
   }
 }
 
-function attention(
+const attentions = (
   channels: number,
+  count: number,
   groups: number,
-  transformer: Required<LevelOptions>["transformer"],
-): Transformer2DModel {
-  return new Transformer2DModel(channels, transformer.heads, { ...transformer, groups });
-}
+  { heads, depths, contextDim, linear }: LevelTransformer,
+): Transformer2DModel[] =>
+  Array.from(
+    { length: count },
+    (_, i) =>
+      new Transformer2DModel(channels, heads, { layers: depths[i] as number, contextDim, groups, linear }),
+  );

@@ -12,7 +12,7 @@ import {
   tensor,
 } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, only } from "../config.js";
+import { checkConfig, only, refuseUnknown } from "../config.js";
 import { type Context, rowsOf } from "./attention.js";
 import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
@@ -20,99 +20,128 @@ import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.j
 
 const perLevel = z.union([z.int().positive(), z.array(z.int().positive())]);
 
-/** config.json of diffusers' UNet2DConditionModel, as far as Stable Diffusion 1.5 and SDXL use it. */
-export const UNet2DConditionConfig = z
-  .looseObject({
-    sample_size: z.union([z.int(), z.array(z.int())]).optional(),
-    in_channels: z.int().positive().default(4),
-    out_channels: z.int().positive().default(4),
-    block_out_channels: z.array(z.int().positive()).min(1),
-    layers_per_block: perLevel.default(2),
-    down_block_types: z.array(z.enum(["DownBlock2D", "CrossAttnDownBlock2D"])),
-    up_block_types: z.array(z.enum(["UpBlock2D", "CrossAttnUpBlock2D"])),
-    cross_attention_dim: perLevel.default(1280),
-    /** The number of heads, despite the name. */
-    attention_head_dim: perLevel.default(8),
-    transformer_layers_per_block: perLevel.default(1),
-    use_linear_projection: z.boolean().default(false),
-    norm_num_groups: z.int().positive().default(32),
-    norm_eps: z.number().positive().default(1e-5),
-    flip_sin_to_cos: z.boolean().default(true),
-    freq_shift: z.number().default(0),
-    addition_embed_type: z.enum(["text_time"]).nullish(),
-    addition_time_embed_dim: z.int().positive().nullish(),
-    projection_class_embeddings_input_dim: z.int().positive().nullish(),
-    act_fn: only("silu"),
-    /** null: none, as in distilled models. */
-    mid_block_type: z
-      .enum(["UNetMidBlock2DCrossAttn", "UNetMidBlock2D"])
-      .nullable()
-      .default("UNetMidBlock2DCrossAttn"),
-    resnet_time_scale_shift: only("default"),
-    downsample_padding: only(1),
-    dropout: only(0),
-    mid_block_scale_factor: only(1),
-    center_input_sample: only(false),
-    time_embedding_type: only("positional"),
-    time_embedding_dim: only(null),
-    time_embedding_act_fn: only(null),
-    timestep_post_act: only(null),
-    time_cond_proj_dim: only(null),
-    conv_in_kernel: only(3),
-    conv_out_kernel: only(3),
-    num_attention_heads: only(null),
-    dual_cross_attention: only(false),
-    only_cross_attention: only(false),
-    cross_attention_norm: only(null),
-    attention_type: only("default"),
-    class_embed_type: only(null),
-    num_class_embeds: only(null),
-    class_embeddings_concat: only(false),
-    encoder_hid_dim: only(null),
-    encoder_hid_dim_type: only(null),
-    resnet_skip_time_act: only(false),
-    resnet_out_scale_factor: only(1),
-    mid_block_only_cross_attention: only(false),
-    reverse_transformer_layers_per_block: only(null),
-    /** Of no effect, as in diffusers: fused attention sums its scores in float32 anyway. */
-    upcast_attention: z.boolean().nullish(),
-  })
-  .check(({ value, issues }) => {
-    const fault = (path: string, message: string): void => {
-      issues.push({ code: "custom", path: [path], message, input: value });
-    };
-    const levels = value.block_out_channels.length;
-    const lists = {
-      down_block_types: value.down_block_types,
-      up_block_types: value.up_block_types,
-      layers_per_block: value.layers_per_block,
-      attention_head_dim: value.attention_head_dim,
-      cross_attention_dim: value.cross_attention_dim,
-      transformer_layers_per_block: value.transformer_layers_per_block,
-    };
-    for (const [name, list] of Object.entries(lists)) {
-      if (Array.isArray(list) && list.length !== levels)
-        fault(name, `has ${list.length} entries for ${levels} levels of block_out_channels`);
-    }
-    for (const [level, channels] of value.block_out_channels.entries()) {
-      const { norm_num_groups: groups, attention_head_dim: heads } = value;
-      if (channels % groups !== 0)
+/** One number for a level, or one for each of its layers. */
+const perLayer = z.union([z.int().min(0), z.array(z.int().positive())]);
+
+const Fields = z.looseObject({
+  sample_size: z.union([z.int(), z.array(z.int())]).nullish(),
+  in_channels: z.int().positive().default(4),
+  out_channels: z.int().positive().default(4),
+  block_out_channels: z.array(z.int().positive()).min(1),
+  layers_per_block: perLevel.default(2),
+  down_block_types: z.array(z.enum(["DownBlock2D", "CrossAttnDownBlock2D"])),
+  up_block_types: z.array(z.enum(["UpBlock2D", "CrossAttnUpBlock2D"])),
+  cross_attention_dim: perLevel.default(1280),
+  /** The number of heads, despite the name. */
+  attention_head_dim: perLevel.default(8),
+  /** By level; a list in the list counts each layer on the way down. */
+  transformer_layers_per_block: z.union([z.int().positive(), z.array(perLayer)]).default(1),
+  /** The same on the way up, from the innermost level. Default: as on the way down. */
+  reverse_transformer_layers_per_block: z.array(perLayer).nullish(),
+  use_linear_projection: z.boolean().default(false),
+  norm_num_groups: z.int().positive().default(32),
+  norm_eps: z.number().positive().default(1e-5),
+  flip_sin_to_cos: z.boolean().default(true),
+  freq_shift: z.number().default(0),
+  addition_embed_type: z.enum(["text_time"]).nullish(),
+  /** Of no effect without `addition_embed_type: "text"`. */
+  addition_embed_type_num_heads: z.int().nullish(),
+  addition_time_embed_dim: z.int().positive().nullish(),
+  projection_class_embeddings_input_dim: z.int().positive().nullish(),
+  act_fn: only("silu"),
+  /** null: none, as in distilled models. */
+  mid_block_type: z
+    .enum(["UNetMidBlock2DCrossAttn", "UNetMidBlock2D"])
+    .nullable()
+    .default("UNetMidBlock2DCrossAttn"),
+  resnet_time_scale_shift: only("default"),
+  downsample_padding: only(1),
+  dropout: only(0),
+  mid_block_scale_factor: only(1),
+  center_input_sample: only(false),
+  time_embedding_type: only("positional"),
+  time_embedding_dim: only(null),
+  time_embedding_act_fn: only(null),
+  timestep_post_act: only(null),
+  /** Width of the embedded guidance scale, which models distilled from guided ones are told. */
+  time_cond_proj_dim: z.int().min(4).multipleOf(2).nullish(),
+  conv_in_kernel: only(3),
+  conv_out_kernel: only(3),
+  num_attention_heads: only(null),
+  dual_cross_attention: only(false),
+  only_cross_attention: only(false),
+  cross_attention_norm: only(null),
+  attention_type: only("default"),
+  class_embed_type: only(null),
+  num_class_embeds: only(null),
+  class_embeddings_concat: only(false),
+  encoder_hid_dim: only(null),
+  encoder_hid_dim_type: only(null),
+  resnet_skip_time_act: only(false),
+  resnet_out_scale_factor: only(1),
+  mid_block_only_cross_attention: only(false),
+  /** Of no effect, as in diffusers: fused attention sums its scores in float32 anyway. */
+  upcast_attention: z.boolean().nullish(),
+});
+
+/** config.json of diffusers' UNet2DConditionModel, as far as text-to-image models of Stable Diffusion and SDXL use it. */
+export const UNet2DConditionConfig = Fields.check((payload) => {
+  refuseUnknown(payload, Fields.shape);
+  const { value, issues } = payload;
+  const fault = (path: string, message: string): void => {
+    issues.push({ code: "custom", path: [path], message, input: value });
+  };
+  const levels = value.block_out_channels.length;
+  const lists = {
+    down_block_types: value.down_block_types,
+    up_block_types: value.up_block_types,
+    layers_per_block: value.layers_per_block,
+    attention_head_dim: value.attention_head_dim,
+    cross_attention_dim: value.cross_attention_dim,
+    transformer_layers_per_block: value.transformer_layers_per_block,
+    reverse_transformer_layers_per_block: value.reverse_transformer_layers_per_block,
+  };
+  for (const [name, list] of Object.entries(lists)) {
+    if (Array.isArray(list) && list.length !== levels)
+      fault(name, `has ${list.length} entries for ${levels} levels of block_out_channels`);
+  }
+  for (const [level, channels] of value.block_out_channels.entries()) {
+    const { norm_num_groups: groups, attention_head_dim: heads } = value;
+    if (channels % groups !== 0)
+      fault("norm_num_groups", `${channels} channels of level ${level} do not divide into ${groups} groups`);
+    const headsHere = typeof heads === "number" ? heads : (heads[level] ?? 1);
+    if (attends(value, level) && channels % headsHere !== 0)
+      fault(
+        "attention_head_dim",
+        `${channels} channels of level ${level} do not divide into ${headsHere} heads`,
+      );
+  }
+  for (const [level] of value.block_out_channels.entries()) {
+    const { transformer_layers_per_block: down, reverse_transformer_layers_per_block: up } = value;
+    const layers = at(value.layers_per_block, level);
+    const fits = (depths: number | number[] | undefined, count: number): boolean =>
+      Array.isArray(depths) ? depths.length >= count : depths !== 0;
+    const last = levels - 1 - level;
+    const mid = last === 0 && value.mid_block_type === "UNetMidBlock2DCrossAttn";
+    const attending = value.down_block_types[level] === "CrossAttnDownBlock2D" ? layers : mid ? 1 : 0;
+    if (attending > 0 && !fits(at(down, level), attending))
+      fault("transformer_layers_per_block", `level ${level} has ${attending} layers that attend`);
+    if (value.up_block_types[last] === "CrossAttnUpBlock2D") {
+      const nested = Array.isArray(down) && Array.isArray(down[level]);
+      if (!up && nested)
+        fault("reverse_transformer_layers_per_block", "is needed where the way down counts each layer");
+      else if (!fits(up ? up[last] : at(down, level), layers + 1))
         fault(
-          "norm_num_groups",
-          `${channels} channels of level ${level} do not divide into ${groups} groups`,
-        );
-      const headsHere = typeof heads === "number" ? heads : (heads[level] ?? 1);
-      if (attends(value, level) && channels % headsHere !== 0)
-        fault(
-          "attention_head_dim",
-          `${channels} channels of level ${level} do not divide into ${headsHere} heads`,
+          up ? "reverse_transformer_layers_per_block" : "transformer_layers_per_block",
+          `level ${level} has ${layers + 1} layers that attend on the way up`,
         );
     }
-    if (value.addition_embed_type === "text_time") {
-      for (const name of ["addition_time_embed_dim", "projection_class_embeddings_input_dim"] as const)
-        if (!value[name]) fault(name, 'is needed with addition_embed_type "text_time"');
-    }
-  });
+  }
+  if (value.addition_embed_type === "text_time") {
+    for (const name of ["addition_time_embed_dim", "projection_class_embeddings_input_dim"] as const)
+      if (!value[name]) fault(name, 'is needed with addition_embed_type "text_time"');
+  }
+});
 
 /** Whether there is attention at a level, on the way down, in the middle or on the way up. */
 function attends(
@@ -150,19 +179,24 @@ export function timestepEmbedding(timesteps: Tensor, width: number, { flip = tru
   });
 }
 
-/** Linear → SiLU → Linear. Source: diffusers TimestepEmbedding. */
+/** Linear → SiLU → Linear, a condition added before. Source: diffusers TimestepEmbedding. */
 class TimestepEmbedding extends Module {
+  readonly cond_proj?: Linear;
   readonly linear_1: Linear;
   readonly linear_2: Linear;
 
-  constructor(inFeatures: number, outFeatures: number) {
+  constructor(inFeatures: number, outFeatures: number, conditionFeatures?: number | null) {
     super();
+    if (conditionFeatures) this.cond_proj = new Linear(conditionFeatures, inFeatures, { bias: false });
     this.linear_1 = new Linear(inFeatures, outFeatures);
     this.linear_2 = new Linear(outFeatures, outFeatures);
   }
 
-  forward(x: Tensor): Tensor {
-    return scope(() => this.linear_2.forward(silu(this.linear_1.forward(x))));
+  forward(x: Tensor, condition?: Tensor): Tensor {
+    return scope(() => {
+      const told = condition && this.cond_proj ? x.add(this.cond_proj.forward(condition)) : x;
+      return this.linear_2.forward(silu(this.linear_1.forward(told)));
+    });
   }
 }
 
@@ -203,24 +237,26 @@ export class UNet2DConditionModel extends Module {
     const levels = channels.length;
     const first = channels[0] as number;
     const timeDim = first * 4;
-    const at = (value: number | number[], level: number): number =>
-      typeof value === "number" ? value : (value[level] as number);
-    const transformer = (level: number) => ({
+    const depths = (given: number | number[], layers: number): number[] =>
+      Array.isArray(given) ? given : Array.from({ length: layers }, () => given);
+    const transformer = (level: number, depths: number[]) => ({
       heads: at(sizes.attention_head_dim, level),
-      layers: at(sizes.transformer_layers_per_block, level),
+      depths,
       contextDim: at(sizes.cross_attention_dim, level),
       linear: sizes.use_linear_projection,
     });
     const common = { timeDim, groups: sizes.norm_num_groups, eps: sizes.norm_eps };
 
     this.conv_in = new Conv2d(sizes.in_channels, first, 3, { padding: 1 });
-    this.time_embedding = new TimestepEmbedding(first, timeDim);
+    this.time_embedding = new TimestepEmbedding(first, timeDim, sizes.time_cond_proj_dim);
     if (sizes.addition_embed_type === "text_time") {
       this.add_embedding = new TimestepEmbedding(
         sizes.projection_class_embeddings_input_dim as number,
         timeDim,
       );
     }
+    const { transformer_layers_per_block: downDepths, reverse_transformer_layers_per_block: upDepths } =
+      sizes;
     const skips = [first];
     this.down_blocks = channels.map((out, level) => {
       const layers = at(sizes.layers_per_block, level);
@@ -231,7 +267,9 @@ export class UNet2DConditionModel extends Module {
         layers,
         down,
         transformer:
-          sizes.down_block_types[level] === "CrossAttnDownBlock2D" ? transformer(level) : undefined,
+          sizes.down_block_types[level] === "CrossAttnDownBlock2D"
+            ? transformer(level, depths(at(downDepths, level), layers))
+            : undefined,
       });
     });
     const last = channels.at(-1) as number;
@@ -240,7 +278,7 @@ export class UNet2DConditionModel extends Module {
       this.mid_block = new MidBlock2D(last, {
         ...common,
         layers: 1,
-        transformer: attends ? transformer(levels - 1) : undefined,
+        transformer: attends ? transformer(levels - 1, depths(at(downDepths, levels - 1), 1)) : undefined,
       });
     }
     this.up_blocks = channels.toReversed().map((out, i) => {
@@ -250,7 +288,10 @@ export class UNet2DConditionModel extends Module {
         ...common,
         layers,
         up: i < levels - 1,
-        transformer: sizes.up_block_types[i] === "CrossAttnUpBlock2D" ? transformer(level) : undefined,
+        transformer:
+          sizes.up_block_types[i] === "CrossAttnUpBlock2D"
+            ? transformer(level, depths(upDepths?.[i] ?? at(downDepths, level), layers))
+            : undefined,
       });
     });
     this.conv_norm_out = new GroupNorm(sizes.norm_num_groups, first, { eps: sizes.norm_eps });
@@ -277,10 +318,19 @@ export class UNet2DConditionModel extends Module {
     sample: Tensor,
     timesteps: Tensor | number,
     context: Context,
-    { added, tap }: { added?: AddedConditions; tap?: Tap } = {},
+    {
+      added,
+      guidanceScale,
+      tap,
+    }: {
+      added?: AddedConditions;
+      /** What a model with `time_cond_proj_dim` is told in place of being guided; others take no notice. */
+      guidanceScale?: number;
+      tap?: Tap;
+    } = {},
   ): Tensor {
     return scope(() => {
-      const temb = silu(this.#embedTime(sample, timesteps, added, tap));
+      const temb = silu(this.#embedTime(sample, timesteps, { added, guidanceScale, tap }));
       const inputs = { temb, context, call: this.#checkpointing ? checkpoint : plainly };
       // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
       let h = this.conv_in.forward(added ? repeatRows(sample, rowsOf(context)) : sample);
@@ -318,8 +368,7 @@ export class UNet2DConditionModel extends Module {
   #embedTime(
     sample: Tensor,
     timesteps: Tensor | number,
-    added: AddedConditions | undefined,
-    tap: Tap | undefined,
+    { added, guidanceScale, tap }: { added?: AddedConditions; guidanceScale?: number; tap?: Tap },
   ): Tensor {
     return scope(() => {
       const { flip_sin_to_cos: flip, freq_shift: shift, block_out_channels: channels } = this.#config;
@@ -329,7 +378,7 @@ export class UNet2DConditionModel extends Module {
       const t = typeof timesteps === "number" ? tensor([timesteps], { device }) : timesteps;
       const sinusoid = timestepEmbedding(t, channels[0] as number, { flip, shift }).to({ dtype });
       tap?.("time_proj", sinusoid.expand([batch, -1]));
-      const temb = this.time_embedding.forward(sinusoid);
+      const temb = this.time_embedding.forward(sinusoid, this.#embedGuidance(guidanceScale, sample));
       tap?.("time_embedding", temb.expand([batch, -1]));
       if (!this.add_embedding) return temb;
       if (!added) throw new Error("UNet2DConditionModel: this model needs `added` (textEmbeds and timeIds)");
@@ -346,4 +395,22 @@ export class UNet2DConditionModel extends Module {
       return (temb.shape[0] === 1 ? temb : repeatRows(temb, extra.shape[0] as number)).add(extra);
     });
   }
+
+  /** [1, time_cond_proj_dim]. Source: Meng et al. 2023; diffusers `get_guidance_scale_embedding` of the scale less 1. */
+  #embedGuidance(guidanceScale: number | undefined, { dtype, device }: Tensor): Tensor | undefined {
+    const { time_cond_proj_dim: width } = this.#config;
+    if (!width || guidanceScale === undefined) return undefined;
+    return scope(() =>
+      timestepEmbedding(tensor([1000 * (guidanceScale - 1)], { device }), width, {
+        flip: false,
+        shift: 1,
+      }).to({
+        dtype,
+      }),
+    );
+  }
 }
+
+/** A level's value of a field that has one number for all levels, or a list. */
+const at = <T>(value: number | T[], level: number): number | T =>
+  typeof value === "number" ? value : (value[level] as T);

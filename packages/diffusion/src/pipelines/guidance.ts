@@ -24,7 +24,17 @@ export function guide(both: Tensor, guidanceScale: number): Tensor {
 }
 
 /**
- * The guided output of a UNet, by one call over [uncond; cond]; a scale of 1 is the conditional output alone.
+ * Whether a UNet computes both sides: above a scale of 1, unless it is told the scale and was distilled to need one side only.
+ *
+ * Source: diffusers `do_classifier_free_guidance`.
+ */
+export const isGuided = (
+  { config }: { config: Pick<UNet2DConditionModel["config"], "time_cond_proj_dim"> },
+  guidanceScale: number,
+): boolean => guidanceScale > 1 && !config.time_cond_proj_dim;
+
+/**
+ * The guided output of a UNet, by one call over [uncond; cond]; where nothing is to be guided (`isGuided`), the conditional output alone.
  *
  * xt [b, c, h, w], timestep one for all, conditions of b rows → [b, c, h, w] float32.
  */
@@ -37,11 +47,13 @@ export function guidedOutput(
 ): Tensor {
   return scope(() => {
     const { dtype } = unet.conv_in.weight;
-    const sides = guidanceScale === 1 ? [conditional] : [unconditional, conditional];
+    const guided = isGuided(unet, guidanceScale);
+    const sides = guided ? [unconditional, conditional] : [conditional];
     const context = cat(sides.map((side) => side.context)).to({ dtype });
-    const both = unet.forward(xt.to({ dtype }), timestep, context, { added: joined(sides, dtype) });
-    if (guidanceScale === 1) return both.to({ dtype: "float32" });
-    return guide(both.to({ dtype: "float32" }), guidanceScale);
+    const added = joined(sides, dtype);
+    const output = unet.forward(xt.to({ dtype }), timestep, context, { added, guidanceScale });
+    const exact = output.to({ dtype: "float32" });
+    return guided ? guide(exact, guidanceScale) : exact;
   });
 }
 

@@ -4,7 +4,7 @@ import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.j
 import { guidedOutput } from "./guidance.js";
 import type { TextToImage } from "./text-to-image.js";
 
-/** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1: no guidance. */
+/** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance. */
 export interface SampleOptions {
   prompts: readonly string[];
   /** One for each prompt: an image's noise is the same whatever else is in its batch, and the image but for rounding. Alone it has the same bits. */

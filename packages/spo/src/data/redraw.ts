@@ -32,7 +32,7 @@ export function redraw(
           scope(() => {
             const texts = prompts.slice(chunk * batch, (chunk + 1) * batch);
             const conditions = pipe.encode(texts);
-            const x0 = pipe.vae.encode(part).mean.mul(pipe.vae.scalingFactor);
+            const x0 = pipe.vae.scale(pipe.vae.encode(part).mean);
             const draw = (): Tensor => randn(x0.shape, { generator, device: x0.device });
             const start = tensor(
               texts.map(() => sampler.timesteps[first] as number),

@@ -1,4 +1,4 @@
-import { type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
+import { isGuided, type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
 import { generatorAt } from "../randomness.js";
 import type { WorkMeter } from "../work.js";
@@ -55,7 +55,10 @@ export function* sampleImages(
             sampler,
             ...settings,
           });
-          meter?.count("unetSampling", part.length * settings.steps * (settings.guidanceScale === 1 ? 1 : 2));
+          meter?.count(
+            "unetSampling",
+            part.length * settings.steps * (isGuided(pipe.unet, settings.guidanceScale) ? 2 : 1),
+          );
           meter?.count("vaeDecode", part.length);
           return quantised(pipe.vae.decodeLatents(latents));
         }),

@@ -1,4 +1,4 @@
-import { ddimStep } from "@spo/diffusion";
+import { ddimStep, isGuided } from "@spo/diffusion";
 import { noGrad, scope } from "@spo/torch";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
@@ -11,7 +11,7 @@ export interface SamplingSettings {
   /** Images at once. */
   batch: number;
   steps: number;
-  /** 1: no guidance. */
+  /** 1 or less: no guidance. */
   guidanceScale: number;
   /** Height and width. */
   latentSize: readonly [number, number];
@@ -23,7 +23,7 @@ export interface SamplingSettings {
 export function samplingJob(models: PlannedModels, settings: SamplingSettings): Job {
   const { images, batch, steps, guidanceScale, latentSize } = settings;
   const batches = Math.ceil(images / batch);
-  const guided = guidanceScale === 1 ? 1 : 2;
+  const guided = isGuided(models.unet, guidanceScale) ? 2 : 1;
   const step = (): void =>
     noGrad(() =>
       scope(() => {

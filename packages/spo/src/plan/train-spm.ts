@@ -1,3 +1,4 @@
+import { isGuided } from "@spo/diffusion";
 import { AdamW, cat, noGrad, scope } from "@spo/torch";
 import { spmLoss } from "../losses/spm-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
@@ -16,7 +17,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const parts = Math.ceil(batch / microBatch);
   /** The bank is noised a batch at a time, whatever the backward pass takes. */
   const noised = bank > 0 ? batch : microBatch;
-  const guided = guidanceScale === 1 ? 1 : 2;
+  const guided = isGuided(unet, guidanceScale) ? 2 : 1;
   spm.requiresGrad_();
   spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
   const trained = spm.parameters();

@@ -1,4 +1,4 @@
-import { addLora, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
+import { addLora, isGuided, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
 import { requireBranches, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
@@ -27,7 +27,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
   const optimizer = new AdamW(trained, config.optimizer);
   const schedule = new NoiseSchedule(scheduler);
   const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
-  const guided = config.guidanceScale === 1 ? 1 : 2;
+  const guided = isGuided(unet, config.guidanceScale) ? 2 : 1;
 
   const denoiserOf = (rows: number, model: UNet2DConditionModel, without: typeof off = (call) => call()) =>
     guidedDenoiser({

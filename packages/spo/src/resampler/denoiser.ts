@@ -2,6 +2,7 @@ import {
   type AddedConditions,
   type Conditions,
   guide,
+  isGuided,
   type SharedContext,
   type UNet2DConditionModel,
 } from "@spo/diffusion";
@@ -22,7 +23,7 @@ export interface Denoiser {
 }
 
 /**
- * Classifier-free guidance, one UNet batch [uncond; cond]. A scale of 1 is the conditional prediction alone.
+ * Classifier-free guidance, one UNet batch [uncond; cond]. Where nothing is to be guided (`isGuided`), the conditional prediction alone.
  *
  * conditional: one row a prompt; unconditional: one row for all, or one a prompt. `around` wraps each UNet call: with a LoRA's `without`
  * the same UNet is the reference. Source: algorithm 1.
@@ -40,7 +41,7 @@ export function guidedDenoiser({
   guidanceScale: number;
   around?: (call: () => Tensor) => Tensor;
 }): Denoiser {
-  const guided = guidanceScale !== 1;
+  const guided = isGuided(unet, guidanceScale);
   return {
     samplePasses: guided ? 2 : 1,
     forRows(rows) {
@@ -51,7 +52,9 @@ export function guidedDenoiser({
       return (xt, t) =>
         scope(() => {
           const input = xt.to({ dtype });
-          const output = around(() => unet.forward(input, t, context, { added })).to({ dtype: "float32" });
+          const output = around(() => unet.forward(input, t, context, { added, guidanceScale })).to({
+            dtype: "float32",
+          });
           return guided ? guide(output, guidanceScale) : output;
         });
     },
