@@ -184,25 +184,32 @@ function filled<M extends Module>(
   return model;
 }
 
-const configOf = (folder: string): unknown => {
+/** className: what diffusers calls the model; a folder of another class is refused before its fields are looked at. */
+const configOf = (folder: string, className?: string): unknown => {
   if (!existsSync(folder)) {
     throw new UserError(`${folder} does not exist.`, {
       code: "DATA",
       hint: "Give a model folder in diffusers layout.",
     });
   }
-  return readJson(join(folder, "config.json"));
+  const config = readJson(join(folder, "config.json"));
+  const found = (config as { _class_name?: unknown } | null)?._class_name ?? className;
+  if (className && found !== className)
+    throw new UserError(`${folder} holds the class ${String(found)}; supported here: ${className}.`, {
+      code: "CONFIG",
+    });
+  return config;
 };
 
 /** Folder of an AutoencoderKL. Throws UserErrors for what is missing, damaged, unsupported or does not fit. */
 export function loadVae(folder: string, options: FolderOptions = {}): AutoencoderKL {
-  const model = new AutoencoderKL(configOf(folder) as AutoencoderKLConfig);
+  const model = new AutoencoderKL(configOf(folder, "AutoencoderKL") as AutoencoderKLConfig);
   return filled(model, folder, DIFFUSERS_WEIGHTS, options, renewVaeNames);
 }
 
 /** Folder of a UNet2DConditionModel. */
 export function loadUnet(folder: string, options: FolderOptions = {}): UNet2DConditionModel {
-  const model = new UNet2DConditionModel(configOf(folder) as UNet2DConditionConfig);
+  const model = new UNet2DConditionModel(configOf(folder, "UNet2DConditionModel") as UNet2DConditionConfig);
   return filled(model, folder, DIFFUSERS_WEIGHTS, options);
 }
 

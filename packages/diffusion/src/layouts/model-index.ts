@@ -11,6 +11,28 @@ const ModelIndex = z.looseObject({
 });
 export type ModelIndex = z.output<typeof ModelIndex>;
 
+/** Pipelines whose models draw from a text alone, as the families here do. */
+const SAME_MODELS: Readonly<Record<string, string>> = {
+  LatentConsistencyModelPipeline: "StableDiffusionPipeline",
+};
+
+/** Others that people have and why they are not these. */
+const OTHERS: readonly [RegExp, string][] = [
+  [
+    /XLImg2Img/,
+    "The SDXL refiner goes on with an image and is told an aesthetic score: sample from the SDXL base.",
+  ],
+  [/InstructPix2Pix/, "It edits an image that it is given: take a checkpoint that draws from a text alone."],
+  [
+    /Inpaint/,
+    "It fills a mask in an image that it is given: take a checkpoint that draws from a text alone.",
+  ],
+  [
+    /Img2Img|Upscale|Depth2Img|ControlNet|Adapter/,
+    "It starts from an image: take a checkpoint that draws from a text alone.",
+  ],
+];
+
 /** Reads model_index.json of a pipeline's folder. Throws a UserError (`DATA`) unless it is of one of the given families. */
 export function readModelIndex(folder: string, families: readonly string[]): ModelIndex {
   if (!existsSync(folder)) {
@@ -27,9 +49,13 @@ export function readModelIndex(folder: string, families: readonly string[]): Mod
     });
   }
   const index = checkConfig(ModelIndex, readJson(path), path);
-  if (!families.includes(index._class_name ?? "")) {
-    const found = index._class_name ?? "model without _class_name";
-    throw new UserError(`${folder} is a ${found}; supported here: ${families.join(", ")}.`, { code: "DATA" });
+  const found = index._class_name ?? "model without _class_name";
+  const family = SAME_MODELS[found] ?? found;
+  if (!families.includes(family)) {
+    throw new UserError(`${folder} is a ${found}; supported here: ${families.join(", ")}.`, {
+      code: "DATA",
+      hint: OTHERS.find(([pattern]) => pattern.test(found))?.[1],
+    });
   }
-  return index;
+  return { ...index, _class_name: family };
 }

@@ -136,6 +136,11 @@ export class CLIPTextModelWithProjection extends CLIPTextModel {
     this.text_projection = new Linear(sizes.hidden_size, sizes.projection_dim, { bias: false });
   }
 
+  /** Width of `pooled`. */
+  get projectionDim(): number {
+    return this.text_projection.weight.shape[0] as number;
+  }
+
   /** `pooled` is the projected one [b, projection_dim]. */
   override forward(ids: Tensor): ClipTextOutput {
     return scope(() => {

@@ -16,6 +16,7 @@ import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { Conditions, GuidedConditions } from "./guidance.js";
+import { requireTextOnly } from "./text-only.js";
 import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
 /** The parts of an SDXL pipeline, named as the folders of its checkpoint are. */
@@ -39,7 +40,9 @@ export class StableDiffusionXL implements TextToImage {
   readonly schedule: NoiseSchedule;
   readonly #parts: StableDiffusionXLParts;
 
+  /** Throws a UserError for a UNet that wants more than noise, texts and sizes. */
   constructor(parts: StableDiffusionXLParts) {
+    requireTextOnly(parts.unet, parts.vae, parts.textEncoder2.projectionDim);
     this.#parts = parts;
     this.unet = parts.unet;
     this.vae = parts.vae;

@@ -11,9 +11,10 @@ import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GuidedConditions } from "./guidance.js";
+import { requireTextOnly } from "./text-only.js";
 import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
-/** The parts of a Stable Diffusion 1.x pipeline, named as the folders of its checkpoint are. */
+/** The parts of a Stable Diffusion pipeline, named as the folders of its checkpoint are. */
 export interface StableDiffusionParts {
   tokenizer: ClipTokenizer;
   textEncoder: CLIPTextModel;
@@ -22,7 +23,7 @@ export interface StableDiffusionParts {
   schedulerConfig?: SchedulerConfig;
 }
 
-/** A Stable Diffusion 1.x model: text to context, context to latents, latents to pixels. */
+/** A Stable Diffusion 1.x or 2.x model: text to context, context to latents, latents to pixels. */
 export class StableDiffusion implements TextToImage {
   readonly tokenizer: ClipTokenizer;
   readonly textEncoder: CLIPTextModel;
@@ -31,7 +32,9 @@ export class StableDiffusion implements TextToImage {
   readonly schedule: NoiseSchedule;
   readonly #parts: StableDiffusionParts;
 
+  /** Throws a UserError for a UNet that wants more than noise and a text. */
   constructor(parts: StableDiffusionParts) {
+    requireTextOnly(parts.unet, parts.vae);
     this.#parts = parts;
     this.tokenizer = parts.tokenizer;
     this.textEncoder = parts.textEncoder;
