@@ -11,7 +11,7 @@ import { native } from "../native/lib/index.js";
  */
 const OPERATORS = `
 add Tensor Scalar; sub Tensor Scalar; mul Tensor Scalar; div Tensor Scalar; pow Tensor_Tensor Tensor_Scalar; neg; abs; sqrt; rsqrt; exp; log; square
-reciprocal; floor; round; sign; sin; cos; tanh; sigmoid; log_sigmoid; softplus; erf; clamp; minimum; maximum; lerp Scalar Tensor; addcmul; addcdiv
+reciprocal; floor; round; sign; sin; cos; tanh; sigmoid; log_sigmoid; softplus; erf; clamp; minimum; maximum; quantile scalar; lerp Scalar Tensor; addcmul; addcdiv
 remainder Tensor Scalar; atan2
 add_ Tensor Scalar; sub_ Tensor Scalar; mul_ Tensor Scalar; div_ Tensor Scalar; lerp_ Scalar Tensor; addcmul_; addcdiv_; clamp_; zero_; fill_ Scalar
 copy_; sqrt_; neg_; exp_

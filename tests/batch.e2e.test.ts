@@ -68,6 +68,7 @@ const WAYS = {
   Euler: "--sampler euler",
   "ancestral Euler": "--sampler euler-ancestral",
   "DPM-Solver++": "--sampler dpmpp-2m",
+  "SDE-DPM-Solver++": "--sampler dpmpp-2m-sde",
   PNDM: "--sampler pndm",
   "a LoRA": "--lora LORA:0.7",
   "a UNet in bfloat16": "--dtype bfloat16",

@@ -37,6 +37,10 @@ SAMPLERS = {
 
 V = {"prediction_type": "v_prediction"}
 ZERO_SNR = {**V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+X0 = {"prediction_type": "sample"}
+COSINE = {"beta_schedule": "squaredcos_cap_v2"}
+SDE = {"algorithm_type": "sde-dpmsolver++"}
+TRAINED = [round(1e-4 + 1.2e-6 * t + 1.5e-8 * t * t, 8) for t in range(200)]
 # Settings that other checkpoints' scheduler configs have; only the variants with `further` make these files.
 FURTHER = {
     "ddim-eta0.5": Sampling(DDIMScheduler, {}, 6, 0.5, families=("sdxl",)),
@@ -61,6 +65,27 @@ FURTHER = {
     "dpmpp-2m-sigma-min": Sampling(DPMSolverMultistepScheduler, {"final_sigmas_type": "sigma_min", "lower_order_final": False}, 5),
     "dpmpp-2m-karras": Sampling(DPMSolverMultistepScheduler, {**V, "use_karras_sigmas": True, "timestep_spacing": "linspace"}, 5, families=("sdxl",)),
     "dpmpp-2m-1": Sampling(DPMSolverMultistepScheduler, {}, 1),
+    "ddim-sample": Sampling(DDIMScheduler, X0, 5, 1.0),
+    "ddim-clip": Sampling(DDIMScheduler, {"clip_sample": True, "clip_sample_range": 1.2}, 5, 1.0),
+    "ddim-threshold": Sampling(DDIMScheduler, {"thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 2.0}, 5, 0.0),
+    "ddim-cosine": Sampling(DDIMScheduler, COSINE, 5, 0.0),
+    "ddim-trained-betas": Sampling(DDIMScheduler, {"trained_betas": TRAINED, "num_train_timesteps": len(TRAINED)}, 5, 0.0),
+    "euler-sample": Sampling(EulerDiscreteScheduler, X0, 5, families=("sdxl",)),
+    "euler-exponential": Sampling(EulerDiscreteScheduler, {"use_exponential_sigmas": True}, 5),
+    "euler-beta": Sampling(EulerDiscreteScheduler, {"use_beta_sigmas": True}, 6),
+    "euler-log-linear": Sampling(EulerDiscreteScheduler, {"interpolation_type": "log_linear"}, 5),
+    "euler-continuous": Sampling(EulerDiscreteScheduler, {**V, "timestep_type": "continuous", "use_karras_sigmas": True}, 5, families=("sdxl",)),
+    "euler-ancestral-zero-snr": Sampling(EulerAncestralDiscreteScheduler, ZERO_SNR, 5),
+    "dpmpp-2m-order1": Sampling(DPMSolverMultistepScheduler, {"solver_order": 1, "timestep_spacing": "linspace"}, 5),
+    "dpmpp-2m-order3": Sampling(DPMSolverMultistepScheduler, {"solver_order": 3}, 16),
+    "dpmpp-2m-order3-few": Sampling(DPMSolverMultistepScheduler, {**X0, "solver_order": 3}, 6, families=("sdxl",)),
+    "dpmpp-2m-heun": Sampling(DPMSolverMultistepScheduler, {"solver_type": "heun", "thresholding": True, "sample_max_value": 1.5}, 5),
+    "dpmpp-2m-cosine": Sampling(DPMSolverMultistepScheduler, {**COSINE, "lambda_min_clipped": -5.1}, 5),
+    "dpmpp-2m-exponential": Sampling(DPMSolverMultistepScheduler, {"use_exponential_sigmas": True, "euler_at_final": True}, 5),
+    "dpmpp-2m-lu": Sampling(DPMSolverMultistepScheduler, {"use_lu_lambdas": True}, 5),
+    "dpmpp-2m-sde": Sampling(DPMSolverMultistepScheduler, SDE, 6),
+    "dpmpp-2m-sde-karras": Sampling(DPMSolverMultistepScheduler, {**SDE, **V, "use_karras_sigmas": True, "solver_type": "heun"}, 5, families=("sdxl",)),
+    "pndm-runge-kutta": Sampling(PNDMScheduler, {"skip_prk_steps": False}, 5),
     "pndm-linspace": Sampling(PNDMScheduler, {"timestep_spacing": "linspace"}, 6),
     "pndm-trailing": Sampling(PNDMScheduler, {**V, "timestep_spacing": "trailing", "set_alpha_to_one": True}, 6),
     "pndm": Sampling(PNDMScheduler, {}, 3, families=("sdxl",)),
@@ -78,7 +103,7 @@ def write_trajectories(pipe: Pipeline, folder: Path, settings: dict, prompts: li
         scheduler = cls.from_config(pipe.scheduler.config, **sampling.options)
         negative = settings["negative"] if sampling.negative else None
         given = {"initial_latents": torch.randn(pipe.latent_shape(len(prompts)))}
-        if eta or cls is EulerAncestralDiscreteScheduler:
+        if eta or cls is EulerAncestralDiscreteScheduler or sampling.options.get("algorithm_type", "").startswith("sde"):
             given["noises"] = torch.randn(steps, *pipe.latent_shape(len(prompts)))
         run = lambda dtype: sample(pipe.to(dtype), scheduler, steps, settings["guidance"], eta, given, prompts, negative, dtype)
         single = run(torch.float32)
@@ -121,7 +146,7 @@ def sample(pipe, scheduler, steps, guidance, eta, given, prompts, negative, dtyp
             x = ddim_step(scheduler, output, int(t), x, eta, noise, see)
         else:
             see({"epsilon": "eps", "v_prediction": "v", "sample": "output"}[scheduler.config.prediction_type], output)
-            with patch("diffusers.schedulers.scheduling_euler_ancestral_discrete.randn_tensor", lambda *_, **__: noise):
+            with patch(f"{type(scheduler).__module__}.randn_tensor", lambda *_, **__: noise, create=True):
                 x = scheduler.step(output, t, x, return_dict=False)[0]
         see("latents", x)
     image = pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample
@@ -141,7 +166,12 @@ def ddim_step(scheduler, output, t, x, eta, noise, see) -> torch.Tensor:
         see("v", output)
         eps, x0 = a.sqrt() * output + (1 - a).sqrt() * x, a.sqrt() * x - (1 - a).sqrt() * output
     else:
+        see("output", output)
         eps, x0 = (x - a.sqrt() * output) / (1 - a).sqrt(), output
+    if scheduler.config.thresholding:
+        x0 = scheduler._threshold_sample(x0)
+    elif scheduler.config.clip_sample:
+        x0 = x0.clamp(-scheduler.config.clip_sample_range, scheduler.config.clip_sample_range)
     std = eta * ((1 - p) / (1 - a) * (1 - a / p)).sqrt()
     mean = p.sqrt() * x0 + (1 - p - std**2).sqrt() * eps
     after = scheduler.step(output, t, x, eta=eta, variance_noise=noise, return_dict=False)[0] if eta > 0 else scheduler.step(output, t, x, return_dict=False)[0]

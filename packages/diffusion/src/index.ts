@@ -79,23 +79,39 @@ export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipeline
 export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
 export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
 export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
+export { boundX0, dynamicThreshold, thresholdX0 } from "./samplers/bound-x0.js";
 export {
+  ddimPrediction,
   ddimSampler,
   ddimStd,
   ddimStep,
   epsFromV,
+  epsFromX0,
   type GaussianStep,
   gaussianLogProb,
   predictX0,
 } from "./samplers/ddim.js";
-export { dpmSolverPlan, dpmSolverSampler, dpmSolverStep } from "./samplers/dpm-solver.js";
+export {
+  dpmSolverPlan,
+  dpmSolverSampler,
+  dpmSolverStep,
+  type MultistepSettings,
+  sdeDpmSolverStep,
+} from "./samplers/dpm-solver.js";
 export { eulerPlan, eulerSampler, eulerStep } from "./samplers/euler.js";
 export { eulerAncestralSampler, eulerAncestralStep } from "./samplers/euler-ancestral.js";
 export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./samplers/noise-schedule.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./samplers/pndm.js";
 export type { Sampler, SamplerState } from "./samplers/sampler.js";
 export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/samplers.js";
-export { karrasSigmas, type SigmaPlan, sigmaAt, timestepOf } from "./samplers/sigmas.js";
+export {
+  betaSigmas,
+  exponentialSigmas,
+  karrasSigmas,
+  type SigmaPlan,
+  sigmaAt,
+  timestepOf,
+} from "./samplers/sigmas.js";
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./tokenizer/clip-tokenizer.js";
 export { publishedTokenizer, saveTokenizer } from "./tokenizer/save-tokenizer.js";
 export { diffusionChecks, diffusionChecksOf } from "./verify/verify.js";

@@ -36,6 +36,7 @@ const opErf = native.op("aten::erf", "");
 const opClamp = native.op("aten::clamp", "");
 const opMinimum = native.op("aten::minimum", "");
 const opMaximum = native.op("aten::maximum", "");
+const opQuantileScalar = native.op("aten::quantile", "scalar");
 const opLerp_Scalar = native.op("aten::lerp", "Scalar");
 const opLerp_Tensor = native.op("aten::lerp", "Tensor");
 const opAddcmul = native.op("aten::addcmul", "");
@@ -349,6 +350,11 @@ export abstract class TensorMethods {
   /** `aten::maximum(Tensor self, Tensor other) -> Tensor` */
   maximum(other: Tensor): Tensor {
     return wrap(native.call(opMaximum, this.handle, other.handle));
+  }
+
+  /** `aten::quantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation="linear") -> Tensor` */
+  quantile(q: number, dim?: number | null, keepdim?: boolean, options: { interpolation?: string } = {}): Tensor {
+    return wrap(native.call(opQuantileScalar, this.handle, q, dim, keepdim, options.interpolation));
   }
 
   /** `aten::lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor`<br>`aten::lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor` */
@@ -1055,6 +1061,8 @@ export const clamp = (self: Tensor, min?: number | null, max?: number | null): T
 export const minimum = (self: Tensor, other: Tensor): Tensor => self.minimum(other);
 
 export const maximum = (self: Tensor, other: Tensor): Tensor => self.maximum(other);
+
+export const quantile = (self: Tensor, q: number, dim?: number | null, keepdim?: boolean, options: { interpolation?: string } = {}): Tensor => self.quantile(q, dim, keepdim, options);
 
 export const lerp = (self: Tensor, end: Tensor, weight: number | Tensor): Tensor => self.lerp(end, weight);
 

@@ -56,6 +56,7 @@ export default function (command: Command): void {
         "euler",
         "euler-ancestral",
         "dpmpp-2m",
+        "dpmpp-2m-sde",
         "pndm",
       ]),
     )

@@ -22,6 +22,7 @@ const SAMPLER_NAMES: Record<SamplerName, string> = {
   euler: "Euler",
   "euler-ancestral": "Euler a",
   "dpmpp-2m": "DPM++ 2M",
+  "dpmpp-2m-sde": "DPM++ 2M SDE",
   pndm: "PLMS",
 };
 

@@ -65,7 +65,7 @@ export function savePipelineFolder(
 const ddimConfig = (scheduler: SchedulerConfig): SchedulerConfig => ({
   ...new NoiseSchedule(scheduler).config,
   _class_name: "DDIMScheduler",
-  clip_sample: false,
+  clip_sample: scheduler.clip_sample ?? false,
 });
 
 const writeJson = (path: string, value: object): void =>

@@ -162,6 +162,13 @@ test("a v-prediction checkpoint that says so by an entry gets a scheduler for v"
   expect(loadSingleFile(path, { configs: CONFIGS.sdxl }).scheduler.prediction_type).toBe("v_prediction");
 });
 
+test("a model that predicts x̂0 is not written as one file, which would pass for one that predicts noise", () => {
+  const { models } = loadSingleFile(join(folder, "sdxl.safetensors"), { configs: CONFIGS.sdxl });
+  const write = () =>
+    saveSingleFile(join(folder, "x0.safetensors"), models, { scheduler: { prediction_type: "sample" } });
+  expect(refusal(write)).toContain('prediction_type "sample"');
+});
+
 /** Names and shapes without memory. */
 const shapes = (weights: ReadonlyMap<string, Tensor>): Record<string, string> =>
   Object.fromEntries([...weights].map(([name, x]) => [name, x.shape.join()]));

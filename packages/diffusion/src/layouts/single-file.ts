@@ -181,7 +181,8 @@ function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
 /**
  * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
  *
- * dtype: of the file, default the models' own. scheduler: one that predicts v is marked by the empty entry that fine-tuners use.
+ * dtype: of the file, default the models' own. scheduler: one that predicts v is marked by the empty entry that fine-tuners use. Throws a
+ * UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say.
  */
 export function saveSingleFile(
   path: string,
@@ -192,6 +193,14 @@ export function saveSingleFile(
     metadata = {},
   }: { dtype?: DType; scheduler?: SchedulerConfig; metadata?: Readonly<Record<string, string>> } = {},
 ): void {
+  if (scheduler?.prediction_type === "sample")
+    throw new UserError(
+      'A model with prediction_type "sample" cannot be one file: readers would take its output for noise.',
+      {
+        code: "CONFIG",
+        hint: "Write it as a folder.",
+      },
+    );
   const second = models.text_encoder_2;
   const prefixes = PREFIXES[second ? "sdxl" : "sd15"];
   noGrad(() =>

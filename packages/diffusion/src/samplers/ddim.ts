@@ -1,6 +1,7 @@
 import { scope, type Tensor } from "@spo/torch";
+import { boundX0 } from "./bound-x0.js";
 import type { NoiseSchedule } from "./noise-schedule.js";
-import type { Sampler } from "./sampler.js";
+import { refuseNoiseAlone, type Sampler } from "./sampler.js";
 
 /** A step's Gaussian N(mean, std²·I) over x_{t−1}, and the x̂0 that it assumes. */
 export interface GaussianStep {
@@ -37,24 +38,49 @@ export function ddimStep(
   });
 }
 
+/**
+ * ε and x̂0 of a model's output as DDIM takes them. xt [b, c, h, w] of signal share alphaBar.
+ *
+ * Where the config bounds x̂0 (`clip_sample`, `thresholding`), ε stays as it was predicted. Source: diffusers DDIMScheduler, without
+ * `use_clipped_model_output`.
+ */
+export function ddimPrediction(
+  schedule: NoiseSchedule,
+  xt: Tensor,
+  output: Tensor,
+  alphaBar: number,
+): { eps: Tensor; x0: Tensor } {
+  return scope(() => ({
+    eps: schedule.epsOf(xt, output, alphaBar),
+    x0: boundX0(schedule.x0Of(xt, output, alphaBar), schedule),
+  }));
+}
+
 /** DDIM over a checkpoint's schedule: η = 0 is deterministic, 1 has as much noise as DDPM. */
 export function ddimSampler(schedule: NoiseSchedule, steps: number, { eta = 0 } = {}): Sampler {
   const timesteps = schedule.timesteps(steps);
   const alphaBar = (i: number): number => schedule.alphaBar(timesteps[i] as number);
+  refuseNoiseAlone(
+    schedule,
+    timesteps.map((_, i) => alphaBar(i)),
+  );
   return {
     timesteps,
     initialScale: 1,
     alphaBar,
     input: (x) => x,
-    step({ x }, output, i, noise) {
-      const { mean, std } = ddimStep(x, schedule.epsOf(x, output, alphaBar(i)), {
-        alphaBar: alphaBar(i),
-        alphaBarPrev: schedule.alphaBarAfter(timesteps[i] as number, steps),
-        eta,
-        x0: schedule.x0Of(x, output, alphaBar(i)),
-      });
-      return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
-    },
+    step: ({ x }, output, i, noise) =>
+      scope(() => {
+        const { eps, x0 } = ddimPrediction(schedule, x, output, alphaBar(i));
+        const end = (timesteps[i] as number) - schedule.stride(steps);
+        const { mean, std } = ddimStep(x, eps, {
+          alphaBar: alphaBar(i),
+          alphaBarPrev: schedule.alphaBarAtEnd(end),
+          eta,
+          x0,
+        });
+        return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
+      }),
   };
 }
 
@@ -79,6 +105,11 @@ export function ddimStd({
 /** x̂0 = (x_t − √(1−ᾱ)·ε)/√ᾱ. */
 export function predictX0(xt: Tensor, eps: Tensor, alphaBar: number): Tensor {
   return scope(() => xt.sub(eps, { alpha: Math.sqrt(1 - alphaBar) }).div(Math.sqrt(alphaBar)));
+}
+
+/** ε = (x_t − √ᾱ·x̂0)/√(1−ᾱ). */
+export function epsFromX0(xt: Tensor, x0: Tensor, alphaBar: number): Tensor {
+  return scope(() => xt.sub(x0, { alpha: Math.sqrt(alphaBar) }).div(Math.sqrt(1 - alphaBar)));
 }
 
 /** ε from a v-prediction: √ᾱ·v + √(1−ᾱ)·x_t. Source: Salimans & Ho 2022, appendix D. */

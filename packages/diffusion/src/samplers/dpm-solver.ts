@@ -1,66 +1,113 @@
-import { scope, type Tensor, UserError } from "@spo/torch";
-import type { NoiseSchedule } from "./noise-schedule.js";
-import type { Sampler } from "./sampler.js";
+import { scope, type Tensor } from "@spo/torch";
+import { thresholdX0 } from "./bound-x0.js";
+import type { GaussianStep } from "./ddim.js";
+import { type NoiseSchedule, spacedTimesteps } from "./noise-schedule.js";
+import { type Sampler, unsupported } from "./sampler.js";
 import {
   alphaBarOf,
-  karrasRange,
-  karrasSigmas,
+  levelSpacing,
   type SigmaPlan,
   sigmaAt,
+  spacedLevels,
   timestepOf,
   withFinal,
 } from "./sigmas.js";
 
+/** Where a step of a multistep solver goes, and what it remembers. */
+export interface MultistepSettings {
+  sigma: number;
+  sigmaNext: number;
+  /** x̂0 and σ of the steps before, newest first: none makes a step of first order, one of second, two of third. */
+  before?: readonly { x0: Tensor; sigma: number }[];
+  /** How a second-order step takes its slope. */
+  solverType?: "midpoint" | "heun";
+}
+
 /**
- * One step of DPM-Solver++, first order, or second (multistep, midpoint) where the step before is given.
+ * One step of DPM-Solver++, multistep, of first to third order.
  *
- * x [b, c, h, w] of unit variance; x0: the clean latents predicted at this step, `previous.x0` at the one before it. λ = −ln σ, h = λ' − λ,
- * r = h_before/h, D = x̂0 + (x̂0 − x̂0_before)/(2r), x' = (σ'_t/σ_t)·x − α'_t·(e^{−h} − 1)·D, where α_t = √ᾱ and σ_t = √(1−ᾱ).
- * Source: Lu et al. 2022, "DPM-Solver++", eq. 9 and algorithm 2.
+ * x [b, c, h, w] of unit variance; x0: the clean latents predicted at this step. λ = −ln σ, h = λ' − λ, r = h_before/h,
+ * x' = (σ'_t/σ_t)·x + α'_t·(φ₁·x̂0 + …), where α_t = √ᾱ, σ_t = √(1−ᾱ) and φ₁ = 1 − e^{−h}.
+ * Source: Lu et al. 2022, "DPM-Solver++", eq. 9 and algorithm 2; third order: diffusers DPMSolverMultistepScheduler.
  */
-export function dpmSolverStep(
-  x: Tensor,
-  x0: Tensor,
-  {
-    sigma,
-    sigmaNext,
-    previous,
-  }: { sigma: number; sigmaNext: number; previous?: { x0: Tensor; sigma: number } },
-): Tensor {
+export function dpmSolverStep(x: Tensor, x0: Tensor, settings: MultistepSettings): Tensor {
+  const { sigma, sigmaNext } = settings;
   return scope(() => {
-    const alpha = Math.sqrt(alphaBarOf(sigma));
-    const alphaNext = Math.sqrt(alphaBarOf(sigmaNext));
-    const decay = sigmaNext / sigma; // e^{−h}
-    const h = Math.log(sigma) - Math.log(sigmaNext); // infinite where σ' is 0
-    let d = x0;
-    if (previous) {
-      const r = (Math.log(previous.sigma) - Math.log(sigma)) / h;
-      d = x0.add(x0.sub(previous.x0), { alpha: 1 / (2 * r) });
-    }
-    return x.mul((alphaNext / alpha) * decay).add(d, { alpha: alphaNext * (1 - decay) });
+    const [alpha, alphaNext] = [alphaOf(sigma), alphaOf(sigmaNext)];
+    const kept = (alphaNext / alpha) * (sigmaNext / sigma);
+    return x.mul(kept).add(weighedX0(x0, settings, 1), { alpha: alphaNext });
   });
 }
 
-/** The levels that it visits: N of N + 1 spaced ones, or Karras' over the whole range of training. Source: diffusers. */
-export function dpmSolverPlan(schedule: NoiseSchedule, steps: number, { karras = false } = {}): SigmaPlan {
-  const { num_train_timesteps: count, timestep_spacing: spacing = "linspace" } = schedule.config;
-  const least = schedule.config.lambda_min_clipped ?? Number.NEGATIVE_INFINITY;
-  if (-Math.log(schedule.sigma(count - 1)) < least) {
-    throw new UserError(
-      `scheduler_config.json asks for lambda_min_clipped ${least}, which cuts this noise schedule short; that is not supported here.`,
-      { code: "CONFIG", hint: "Leave it out, or choose another scheduler." },
-    );
-  }
-  if (karras) {
+/**
+ * One step of SDE-DPM-Solver++: a Gaussian over the next x.
+ *
+ * As `dpmSolverStep`, with e^{−2h} in place of e^{−h}: x' = (σ'_t/σ_t)·e^{−h}·x + α'_t·(φ₁·x̂0 + …), std = σ'_t·√(1 − e^{−2h}).
+ * Source: Lu et al. 2022, eq. 18 and appendix B.4.
+ */
+export function sdeDpmSolverStep(x: Tensor, x0: Tensor, settings: MultistepSettings): GaussianStep {
+  const { sigma, sigmaNext } = settings;
+  return scope(() => {
+    const [alpha, alphaNext] = [alphaOf(sigma), alphaOf(sigmaNext)];
+    const decay = sigmaNext / sigma; // e^{−h}
+    const mean = x
+      .mul((alphaNext / alpha) * decay ** 2)
+      .add(weighedX0(x0, settings, 2), { alpha: alphaNext });
+    return { x0, mean, std: sigmaNext * alphaNext * Math.sqrt(1 - decay ** 2) };
+  });
+}
+
+/** α_t = √ᾱ of a level. */
+const alphaOf = (sigma: number): number => Math.sqrt(alphaBarOf(sigma));
+
+/**
+ * φ₁·D₀ + φ₂·D₁ + φ₃·D₂: x̂0 over the step, from its value and differences in λ. `k`: 1 for the ODE, 2 for the SDE, whose exponent is k·h.
+ *
+ * D₀ = x̂0, D₁ = (x̂0 − x̂0_before)/r for one step before.
+ */
+function weighedX0(
+  x0: Tensor,
+  { sigma, sigmaNext, before: [first, second] = [], solverType = "midpoint" }: MultistepSettings,
+  k: 1 | 2,
+): Tensor {
+  const h = Math.log(sigma) - Math.log(sigmaNext); // infinite where σ' is 0
+  const phi1 = 1 - (sigmaNext / sigma) ** k;
+  if (!first || h === 0) return x0.mul(phi1);
+  const [r, kh] = [Math.log(first.sigma / sigma) / h, k * h];
+  const phi2 = 1 - phi1 / kh;
+  const d = x0.sub(first.x0).div(r);
+  if (!second) return x0.mul(phi1).add(d, { alpha: solverType === "heun" ? phi2 : phi1 / 2 });
+  const rBefore = Math.log(second.sigma / first.sigma) / h;
+  const bend = d.sub(first.x0.sub(second.x0).div(rBefore)).div(r + rBefore); // D₂
+  const slope = d.add(bend, { alpha: r }); // D₁
+  return x0
+    .mul(phi1)
+    .add(slope, { alpha: phi2 })
+    .add(bend, { alpha: (phi1 - kh) / kh ** 2 + 0.5 });
+}
+
+/** The levels that the multistep solvers visit: at N of N + 1 spaced timesteps, or spaced over the whole range of training. Source: diffusers. */
+export function dpmSolverPlan(schedule: NoiseSchedule, steps: number): SigmaPlan {
+  const { config } = schedule;
+  const { num_train_timesteps: count, steps_offset: offset } = config;
+  const spacing = levelSpacing(schedule);
+  if (spacing) {
     const ends = { min: schedule.sigma(0), max: schedule.sigma(count - 1) };
-    const levels = karrasSigmas(karrasRange(schedule, ends), steps);
-    const timesteps = levels.map((sigma) => Math.round(timestepOf(schedule, sigma)));
+    const levels = spacedLevels(schedule, spacing, ends, steps);
+    // Some are rounded and some cut off: as the reference has it.
+    const rounded =
+      (spacing === "karras" || spacing === "lu") && config.beta_schedule !== "squaredcos_cap_v2";
+    const whole = rounded ? Math.round : Math.floor;
+    const timesteps = levels.map((sigma) => whole(timestepOf(schedule, sigma)));
     return { timesteps, sigmas: withFinal(schedule, levels) };
   }
+  const last = visibleTimesteps(schedule);
+  const spaced = config.timestep_spacing ?? "linspace";
+  schedule.stride(steps); // checks the number
   const timesteps =
-    spacing === "trailing"
-      ? schedule.timesteps(steps, spacing)
-      : schedule.timesteps(steps + 1, spacing).slice(0, steps);
+    spaced === "trailing"
+      ? spacedTimesteps(steps, spaced, { count, last, offset })
+      : spacedTimesteps(steps + 1, spaced, { count, last, offset }).slice(0, steps);
   return {
     timesteps,
     sigmas: withFinal(
@@ -70,30 +117,60 @@ export function dpmSolverPlan(schedule: NoiseSchedule, steps: number, { karras =
   };
 }
 
-/** Fewer steps than this end with one of first order. */
+/** How many timesteps of training have λ = −ln σ of at least `lambda_min_clipped`. */
+function visibleTimesteps(schedule: NoiseSchedule): number {
+  const { lambda_min_clipped: least, num_train_timesteps: count } = schedule.config;
+  let last = count;
+  while (last > 0 && -Math.log(schedule.sigma(last - 1)) < (least ?? Number.NEGATIVE_INFINITY)) last--;
+  return last;
+}
+
+/** Fewer steps than this end with ones of lower order. */
 const FEW_STEPS = 15;
 
-/** DPM-Solver++ 2M over a checkpoint's schedule; Karras' levels where its config says so. History: the last x̂0. */
-export function dpmSolverSampler(schedule: NoiseSchedule, steps: number): Sampler {
-  const { use_karras_sigmas, lower_order_final, euler_at_final, final_sigmas_type } = schedule.config;
-  const { timesteps, sigmas } = dpmSolverPlan(schedule, steps, { karras: use_karras_sigmas ?? false });
+/** DPM-Solver++ over a checkpoint's schedule, of the config's order (2 where it has none); `sde`: its SDE. History: the last x̂0. */
+export function dpmSolverSampler(schedule: NoiseSchedule, steps: number, { sde = false } = {}): Sampler {
+  const { config } = schedule;
+  const { algorithm_type: algorithm, final_sigmas_type } = config;
+  const order = config.solver_order ?? 2;
+  if (algorithm === "dpmsolver" || algorithm === "sde-dpmsolver")
+    throw unsupported(
+      `asks for algorithm_type "${algorithm}", of which there is only the ++ form.`,
+      `Set "algorithm_type" to "${algorithm}++".`,
+    );
+  // The reference's third-order SDE step does not tend to x as h does to 0, so there is nothing to compare with.
+  if (order > (sde ? 2 : 3))
+    throw unsupported(
+      `asks for solver_order ${order}, where ${sde ? "the SDE form of DPM-Solver++ has 1 and 2" : "DPM-Solver++ has 1 to 3"}.`,
+      'Set "solver_order" to 2.',
+    );
+  const { timesteps, sigmas } = dpmSolverPlan(schedule, steps);
   const at = (i: number): number => sigmas[i] as number;
-  const firstOrderLast =
-    (euler_at_final ?? false) ||
-    ((lower_order_final ?? true) && steps < FEW_STEPS) ||
-    final_sigmas_type !== "sigma_min";
+  const last = timesteps.length - 1;
+  const lowers = (config.lower_order_final ?? true) && timesteps.length < FEW_STEPS;
+  const firstOrderLast = (config.euler_at_final ?? false) || lowers || final_sigmas_type !== "sigma_min";
+  const orderAt = (i: number): number => {
+    if (i === last && firstOrderLast) return 1;
+    return i === last - 1 && lowers ? Math.min(order, 2) : order;
+  };
+  const solverType = config.solver_type === "heun" ? "heun" : "midpoint";
   return {
     timesteps,
+    sigmas,
     initialScale: 1,
     alphaBar: (i) => alphaBarOf(at(i)),
     input: (x) => x,
-    step: ({ x, history: [before] }, output, i) =>
+    step: ({ x, history }, output, i, noise) =>
       scope(() => {
-        const alphaBar = alphaBarOf(at(i));
-        const x0 = schedule.x0Of(x, output, alphaBar);
-        const previous =
-          before && !(i === steps - 1 && firstOrderLast) ? { x0: before, sigma: at(i - 1) } : undefined;
-        return { x: dpmSolverStep(x, x0, { sigma: at(i), sigmaNext: at(i + 1), previous }), history: [x0] };
+        const x0 = thresholdX0(schedule.x0Of(x, output, alphaBarOf(at(i))), schedule);
+        const before = history
+          .slice(0, orderAt(i) - 1)
+          .map((known, age) => ({ x0: known, sigma: at(i - 1 - age) }));
+        const settings = { sigma: at(i), sigmaNext: at(i + 1), before, solverType } as const;
+        const next = { history: [x0, ...history].slice(0, order - 1) };
+        if (!sde) return { x: dpmSolverStep(x, x0, settings), ...next };
+        const { mean, std } = sdeDpmSolverStep(x, x0, settings);
+        return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), ...next };
       }),
   };
 }

@@ -1,44 +1,50 @@
 import { scope, type Tensor } from "@spo/torch";
 import type { GaussianStep } from "./ddim.js";
-import { eulerInitialScale, eulerPlan, eulerStep, unitVariance } from "./euler.js";
+import { eulerInitialScale, eulerStep, eulerTimesteps, noisyX0, unitVariance } from "./euler.js";
 import type { NoiseSchedule } from "./noise-schedule.js";
-import type { Sampler } from "./sampler.js";
-import { alphaBarOf } from "./sigmas.js";
+import { type Sampler, unsupported } from "./sampler.js";
+import { alphaBarOf, sigmaAt } from "./sigmas.js";
 
 /**
  * An Euler step to σ_down, and noise of spread σ_up that brings the level to σ': a Gaussian over the next x.
  *
- * σ_up² = σ'²·(σ² − σ'²)/σ², σ_down² = σ'² − σ_up². x [b, c, h, w] is clean latents + σ·noise, ε guided.
+ * σ_up² = σ'²·(σ² − σ'²)/σ², σ_down² = σ'² − σ_up². x [b, c, h, w] is clean latents + σ·noise, x0 predicted with guidance.
  * Source: diffusers EulerAncestralDiscreteScheduler; k-diffusion `get_ancestral_step`, η = 1.
  */
 export function eulerAncestralStep(
   x: Tensor,
-  eps: Tensor,
+  x0: Tensor,
   { sigma, sigmaNext }: { sigma: number; sigmaNext: number },
 ): GaussianStep {
-  const up = Math.sqrt((sigmaNext ** 2 * (sigma ** 2 - sigmaNext ** 2)) / sigma ** 2);
-  const down = Math.sqrt(sigmaNext ** 2 - up ** 2);
-  return {
-    x0: x.sub(eps, { alpha: sigma }),
-    mean: eulerStep(x, eps, { sigma, sigmaNext: down }),
-    std: up,
-  };
+  const { up, down } = ancestralLevels(sigma, sigmaNext);
+  return { x0, mean: eulerStep(x, x0, { sigma, sigmaNext: down }), std: up };
 }
 
-/** Euler with fresh noise in every step but the last, over a checkpoint's schedule. */
+/** In float32, operation by operation: from a large σ, σ_down is a small difference of large squares, and shows how the reference rounds them. */
+function ancestralLevels(sigma: number, sigmaNext: number): { up: number; down: number } {
+  const f = Math.fround;
+  const [now, next] = [f(sigma * sigma), f(sigmaNext * sigmaNext)];
+  const up = f(Math.sqrt(f(f(next * f(now - next)) / now)));
+  return { up, down: f(Math.sqrt(f(next - f(up * up)))) };
+}
+
+/** Euler with fresh noise in every step but the last, over a checkpoint's schedule. It goes by spaced timesteps, down to no noise. */
 export function eulerAncestralSampler(schedule: NoiseSchedule, steps: number): Sampler {
-  const { timesteps, sigmas: levels } = eulerPlan(schedule, steps);
-  const sigmas = [...levels.slice(0, -1), 0]; // it always goes to 0, whatever `final_sigmas_type` says
+  if (schedule.config.prediction_type === "sample")
+    throw unsupported('has prediction_type "sample", which ancestral Euler does not know.');
+  const timesteps = eulerTimesteps(schedule, steps);
+  const sigmas = [...timesteps.map((t) => sigmaAt(schedule, t)), 0];
   const at = (i: number): number => sigmas[i] as number;
   return {
     timesteps,
+    sigmas,
     initialScale: eulerInitialScale(schedule, sigmas),
     alphaBar: (i) => alphaBarOf(at(i)),
     input: (x, i) => unitVariance(x, at(i)),
     step: ({ x }, output, i, noise) =>
       scope(() => {
-        const eps = schedule.epsOf(unitVariance(x, at(i)), output, alphaBarOf(at(i)));
-        const { mean, std } = eulerAncestralStep(x, eps, { sigma: at(i), sigmaNext: at(i + 1) });
+        const x0 = noisyX0(schedule, x, output, at(i));
+        const { mean, std } = eulerAncestralStep(x, x0, { sigma: at(i), sigmaNext: at(i + 1) });
         return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
       }),
   };

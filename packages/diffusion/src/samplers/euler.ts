@@ -3,38 +3,74 @@ import { evenly, type NoiseSchedule, type TimestepSpacing } from "./noise-schedu
 import type { Sampler } from "./sampler.js";
 import {
   alphaBarOf,
-  karrasRange,
-  karrasSigmas,
+  exponentialSigmas,
+  levelSpacing,
   type SigmaPlan,
   sigmaAt,
+  spacedLevels,
   timestepOf,
   withFinal,
 } from "./sigmas.js";
 
 /**
- * One Euler step of dx/dσ = ε: x + (σ' − σ)·ε.
+ * One Euler step of dx/dσ = (x − x̂0)/σ: x + (σ' − σ)·(x − x̂0)/σ.
  *
- * x [b, c, h, w] is clean latents + σ·noise (not scaled to unit variance), ε guided. Source: Karras et al. 2022, eq. 1 and algorithm 1.
+ * x [b, c, h, w] is clean latents + σ·noise (not scaled to unit variance), x0 predicted with guidance. Source: Karras et al. 2022, algorithm 1.
  */
 export function eulerStep(
   x: Tensor,
-  eps: Tensor,
+  x0: Tensor,
   { sigma, sigmaNext }: { sigma: number; sigmaNext: number },
 ): Tensor {
-  return x.add(eps, { alpha: sigmaNext - sigma });
+  // Each product is rounded by itself, as in diffusers: after a level of 4096 the digits that are lost would show.
+  return scope(() =>
+    x.add(
+      x
+        .sub(x0)
+        .div(sigma)
+        .mul(sigmaNext - sigma),
+    ),
+  );
 }
 
-/** The levels that Euler samplers visit. Source: diffusers EulerDiscreteScheduler. */
-export function eulerPlan(schedule: NoiseSchedule, steps: number, { karras = false } = {}): SigmaPlan {
+/** x̂0 of a model's output for x/√(σ²+1). x [b, c, h, w] is clean latents + σ·noise. Source: diffusers EulerDiscreteScheduler. */
+export function noisyX0({ config }: NoiseSchedule, x: Tensor, output: Tensor, sigma: number): Tensor {
+  const variance = sigma ** 2 + 1;
+  return scope(() => {
+    switch (config.prediction_type) {
+      case "epsilon":
+        return x.sub(output.mul(sigma));
+      case "v_prediction":
+        return output.mul(-sigma / Math.sqrt(variance)).add(x.div(variance));
+      case "sample":
+        return output;
+    }
+  });
+}
+
+/** The levels that Euler visits: at spaced timesteps, or as the config spaces levels. Source: diffusers EulerDiscreteScheduler. */
+export function eulerPlan(schedule: NoiseSchedule, steps: number): SigmaPlan {
+  const { config } = schedule;
   const spaced = eulerTimesteps(schedule, steps);
-  const sigmas = spaced.map((t) => sigmaAt(schedule, t));
-  if (!karras) return { timesteps: spaced, sigmas: withFinal(schedule, sigmas) };
-  const ends = { min: sigmas.at(-1) as number, max: sigmas[0] as number };
-  const levels = karrasSigmas(karrasRange(schedule, ends), steps);
-  return {
-    timesteps: levels.map((sigma) => Math.fround(timestepOf(schedule, sigma))),
-    sigmas: withFinal(schedule, levels),
-  };
+  const count = config.num_train_timesteps;
+  const levels =
+    config.interpolation_type === "log_linear"
+      ? // One level too many, so that the last step ends at the smallest of training and none is 0: as the reference has it.
+        exponentialSigmas({ min: schedule.sigma(0), max: schedule.sigma(count - 1) }, steps + 1)
+      : spaced.map((t) => sigmaAt(schedule, t));
+  const spacing = levelSpacing(schedule);
+  if (!spacing || spacing === "lu")
+    return { timesteps: shownTimesteps(schedule, spaced, levels), sigmas: withFinal(schedule, levels) };
+  const ends = { min: levels.at(-1) as number, max: levels[0] as number };
+  const own = spacedLevels(schedule, spacing, ends, steps);
+  const timesteps = own.map((sigma) => Math.fround(timestepOf(schedule, sigma)));
+  return { timesteps: shownTimesteps(schedule, timesteps, own), sigmas: withFinal(schedule, own) };
+}
+
+/** What the model is told: a timestep, or with `timestep_type: "continuous"` and v a quarter of ln σ. */
+function shownTimesteps({ config }: NoiseSchedule, timesteps: number[], sigmas: readonly number[]): number[] {
+  if (config.timestep_type !== "continuous" || config.prediction_type !== "v_prediction") return timesteps;
+  return timesteps.map((_, i) => Math.fround(0.25 * Math.log(Math.fround(sigmas[i] as number))));
 }
 
 /** Standard deviation of the first x: σ itself, or with the clean part's unit variance where the spacing stops short of the last timestep. */
@@ -49,27 +85,27 @@ export const unitVariance = (x: Tensor, sigma: number): Tensor => x.div(Math.sqr
 const eulerSpacing = ({ config }: NoiseSchedule): TimestepSpacing => config.timestep_spacing ?? "linspace";
 
 /** As the schedule's, but `linspace` is not rounded. */
-function eulerTimesteps(schedule: NoiseSchedule, steps: number): number[] {
+export function eulerTimesteps(schedule: NoiseSchedule, steps: number): number[] {
   const spacing = eulerSpacing(schedule);
   if (spacing !== "linspace") return schedule.timesteps(steps, spacing);
   const last = schedule.config.num_train_timesteps - 1;
   return Array.from({ length: steps }, (_, i) => Math.fround(evenly(last, steps, i)));
 }
 
-/** Euler over a checkpoint's schedule; Karras' levels where its config says so. */
+/** Euler over a checkpoint's schedule. */
 export function eulerSampler(schedule: NoiseSchedule, steps: number): Sampler {
-  const karras = schedule.config.use_karras_sigmas ?? false;
-  const { timesteps, sigmas } = eulerPlan(schedule, steps, { karras });
+  const { timesteps, sigmas } = eulerPlan(schedule, steps);
   const at = (i: number): number => sigmas[i] as number;
   return {
     timesteps,
+    sigmas,
     initialScale: eulerInitialScale(schedule, sigmas),
     alphaBar: (i) => alphaBarOf(at(i)),
     input: (x, i) => unitVariance(x, at(i)),
     step: ({ x }, output, i) =>
       scope(() => {
-        const eps = schedule.epsOf(unitVariance(x, at(i)), output, alphaBarOf(at(i)));
-        return { x: eulerStep(x, eps, { sigma: at(i), sigmaNext: at(i + 1) }), history: [] };
+        const x0 = noisyX0(schedule, x, output, at(i));
+        return { x: eulerStep(x, x0, { sigma: at(i), sigmaNext: at(i + 1) }), history: [] };
       }),
   };
 }

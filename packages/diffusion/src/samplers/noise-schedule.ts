@@ -1,44 +1,67 @@
-import { cat, keep, linspace, scope, type Tensor } from "@spo/torch";
+import { cat, keep, linspace, scope, type Tensor, tensor } from "@spo/torch";
 import { z } from "zod";
 import { checkConfig, only } from "../config.js";
-import { epsFromV, predictX0, x0FromV } from "./ddim.js";
+import { epsFromV, epsFromX0, predictX0, x0FromV } from "./ddim.js";
 
-/** The part of a scheduler_config.json that says how images are noised and which timesteps are visited. */
-export const SchedulerConfig = z.looseObject({
-  _class_name: z.string().optional(),
-  num_train_timesteps: z.int().positive().default(1000),
-  beta_start: z.number().positive().default(0.00085),
-  beta_end: z.number().positive().default(0.012),
-  beta_schedule: z.enum(["scaled_linear", "linear"]).default("scaled_linear"),
-  prediction_type: z.enum(["epsilon", "v_prediction"]).default("epsilon"),
-  /** Absent: "leading" for DDIM and PNDM, "linspace" for the samplers over sigmas, as diffusers has it. */
-  timestep_spacing: z.enum(["leading", "linspace", "trailing"]).optional(),
-  steps_offset: z.int().min(0).default(1),
-  set_alpha_to_one: z.boolean().default(false),
-  use_karras_sigmas: z.boolean().nullish(),
-  final_sigmas_type: z.enum(["zero", "sigma_min"]).nullish(),
-  sigma_min: z.number().positive().nullish(),
-  sigma_max: z.number().positive().nullish(),
-  lower_order_final: z.boolean().nullish(),
-  euler_at_final: z.boolean().nullish(),
-  solver_type: only("midpoint"),
-  solver_order: only(2),
-  algorithm_type: only("dpmsolver++"),
-  skip_prk_steps: z.boolean().nullish(),
-  interpolation_type: only("linear"),
-  timestep_type: only("discrete"),
-  use_exponential_sigmas: only(false),
-  use_beta_sigmas: only(false),
-  use_lu_lambdas: only(false),
-  use_flow_sigmas: only(false),
-  clip_sample: only(false),
-  thresholding: only(false),
-  /** Whether training went up to noise alone: ᾱ is shifted and scaled so that its last is 0. */
-  rescale_betas_zero_snr: z.boolean().nullish(),
-  /** DPM-Solver starts no lower than here: λ = ln(√ᾱ/√(1−ᾱ)). */
-  lambda_min_clipped: z.custom<number>((value) => typeof value === "number").nullish(), // often −∞
-  trained_betas: only(null),
-});
+/**
+ * The part of a scheduler_config.json that says how images are noised and sampled.
+ *
+ * A sampler reads the fields that diffusers' class of its name has, and passes over the others, as diffusers does when one class is made of
+ * another's config. Absent values are those of Stable Diffusion.
+ */
+export const SchedulerConfig = z
+  .looseObject({
+    _class_name: z.string().optional(),
+    num_train_timesteps: z.int().positive().default(1000),
+    beta_start: z.number().positive().default(0.00085),
+    beta_end: z.number().positive().default(0.012),
+    beta_schedule: z.enum(["scaled_linear", "linear", "squaredcos_cap_v2"]).default("scaled_linear"),
+    /** β of each timestep, in place of a `beta_schedule`. */
+    trained_betas: z.array(z.number().positive().lt(1)).nullish(),
+    /** Whether training went up to noise alone: ᾱ is shifted and scaled so that its last is 0. */
+    rescale_betas_zero_snr: z.boolean().nullish(),
+    prediction_type: z.enum(["epsilon", "v_prediction", "sample"]).default("epsilon"),
+    /** Absent: "leading" for DDIM and PNDM, "linspace" for the samplers over sigmas, as diffusers has it. */
+    timestep_spacing: z.enum(["leading", "linspace", "trailing"]).optional(),
+    steps_offset: z.int().min(0).default(1),
+    set_alpha_to_one: z.boolean().default(false),
+    // Bounds of x̂0.
+    clip_sample: z.boolean().nullish(),
+    clip_sample_range: z.number().positive().nullish(),
+    thresholding: z.boolean().nullish(),
+    dynamic_thresholding_ratio: z.number().min(0).max(1).nullish(),
+    sample_max_value: z.number().positive().nullish(),
+    // Noise levels of the samplers over sigmas.
+    use_karras_sigmas: z.boolean().nullish(),
+    use_exponential_sigmas: z.boolean().nullish(),
+    use_beta_sigmas: z.boolean().nullish(),
+    use_lu_lambdas: z.boolean().nullish(),
+    use_flow_sigmas: only(false),
+    sigma_min: z.number().positive().nullish(),
+    sigma_max: z.number().positive().nullish(),
+    final_sigmas_type: z.enum(["zero", "sigma_min"]).nullish(),
+    // Euler's.
+    interpolation_type: z.enum(["linear", "log_linear"]).nullish(),
+    timestep_type: z.enum(["discrete", "continuous"]).nullish(),
+    // The multistep solvers'.
+    solver_order: z.int().min(1).nullish(),
+    solver_type: z.enum(["midpoint", "heun", "logrho", "bh1", "bh2"]).nullish(),
+    algorithm_type: z
+      .enum(["dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver", "deis"])
+      .nullish(),
+    lower_order_final: z.boolean().nullish(),
+    euler_at_final: z.boolean().nullish(),
+    /** DPM-Solver starts no lower than here: λ = ln(√ᾱ/√(1−ᾱ)). */
+    lambda_min_clipped: z.custom<number>((value) => typeof value === "number").nullish(), // often −∞
+    // PNDM's.
+    skip_prk_steps: z.boolean().nullish(),
+  })
+  .superRefine(({ trained_betas: betas, num_train_timesteps: count }, context) => {
+    if (betas && betas.length !== count) {
+      const message = `has ${betas.length} values, num_train_timesteps is ${count}`;
+      context.addIssue({ code: "custom", path: ["trained_betas"], message });
+    }
+  });
 export type SchedulerConfig = z.input<typeof SchedulerConfig>;
 
 /** How the visited timesteps lie in those of training. Source: Lin et al. 2024, table 2. */
@@ -48,6 +71,7 @@ export type TimestepSpacing = "leading" | "linspace" | "trailing";
  * β, ᾱ and the sampling timesteps of a checkpoint.
  *
  * `scaled_linear`: β_t = linspace(√β₀, √β₉₉₉, 1000)²; ᾱ = cumprod(1 − β), float32. Source: diffusers; Ho et al. 2020, section 2.
+ * `squaredcos_cap_v2`: Nichol & Dhariwal 2021, eq. 17.
  * `rescale_betas_zero_snr`: then Lin et al. 2024, algorithm 1.
  */
 export class NoiseSchedule {
@@ -58,14 +82,9 @@ export class NoiseSchedule {
 
   constructor(config: SchedulerConfig = {}) {
     this.config = checkConfig(SchedulerConfig, config, "scheduler_config.json");
-    const { beta_start: start, beta_end: end, num_train_timesteps: count } = this.config;
     this.alphasCumprod = keep(
       scope(() => {
-        const betas =
-          this.config.beta_schedule === "linear"
-            ? linspace(start, end, count, { dtype: "float32" })
-            : linspace(Math.sqrt(start), Math.sqrt(end), count, { dtype: "float32" }).square();
-        const alphaBar = betas.neg().add(1).cumprod(0);
+        const alphaBar = betasOf(this.config).neg().add(1).cumprod(0);
         return this.config.rescale_betas_zero_snr ? withZeroSnr(alphaBar) : alphaBar;
       }),
     );
@@ -79,22 +98,11 @@ export class NoiseSchedule {
     return value;
   }
 
-  /**
-   * Timesteps of `steps` sampling steps, largest first, whole numbers.
-   *
-   * leading: stride·(N−1−i) + offset, stride = ⌊1000/N⌋; linspace: evenly from 999 to 0; trailing: 1000·(N−i)/N − 1, both rounded.
-   */
+  /** Timesteps of `steps` sampling steps, largest first, whole numbers. */
   timesteps(steps: number, spacing: TimestepSpacing = this.config.timestep_spacing ?? "leading"): number[] {
-    const stride = this.stride(steps);
+    this.stride(steps); // checks the number
     const { num_train_timesteps: count, steps_offset: offset } = this.config;
-    // Sums and products in numpy's order: a half may come out on either side, and which way it goes is part of the reference.
-    const back = count - count / steps - count;
-    const at: Record<TimestepSpacing, (i: number) => number> = {
-      leading: (i) => stride * (steps - 1 - i) + offset,
-      linspace: (i) => halfToEven(evenly(count - 1, steps, i)),
-      trailing: (i) => halfToEven(count + i * back) - 1,
-    };
-    return Array.from({ length: steps }, (_, i) => at[spacing](i));
+    return spacedTimesteps(steps, spacing, { count, offset });
   }
 
   /** Distance between two timesteps of a sampling with `steps` steps. */
@@ -105,10 +113,9 @@ export class NoiseSchedule {
     return Math.floor(count / steps);
   }
 
-  /** ᾱ at the end of a step from t, one stride further. Beyond the first timestep: 1 where the config has `set_alpha_to_one`, ᾱ_0 else. */
-  alphaBarAfter(t: number, steps: number): number {
-    const previous = t - this.stride(steps);
-    return previous >= 0 ? this.alphaBar(previous) : this.config.set_alpha_to_one ? 1 : this.alphaBar(0);
+  /** ᾱ at the timestep that a step ends at. Below the first one: 1 where the config has `set_alpha_to_one`, ᾱ_0 else. */
+  alphaBarAtEnd(t: number): number {
+    return t >= 0 ? this.alphaBar(t) : this.config.set_alpha_to_one ? 1 : this.alphaBar(0);
   }
 
   /** Standard deviation of the noise over the clean part, σ_t = √((1−ᾱ_t)/ᾱ_t), in float32 as the references compute it. */
@@ -118,16 +125,28 @@ export class NoiseSchedule {
     return Math.fround(Math.sqrt(Math.fround(Math.fround(1 - alphaBar) / alphaBar)));
   }
 
-  /** ε of a model's output, which is ε itself or v. xt: what the model was shown, of signal share alphaBar. */
+  /** ε of a model's output, which is ε itself, v or x̂0. xt: what the model was shown, of signal share alphaBar. */
   epsOf(xt: Tensor, output: Tensor, alphaBar: number): Tensor {
-    return this.config.prediction_type === "v_prediction" ? epsFromV(xt, output, alphaBar) : output;
+    switch (this.config.prediction_type) {
+      case "epsilon":
+        return output;
+      case "v_prediction":
+        return epsFromV(xt, output, alphaBar);
+      case "sample":
+        return epsFromX0(xt, output, alphaBar);
+    }
   }
 
   /** x̂0 of the same: straight from v, which also tells it where there is nothing but noise. */
   x0Of(xt: Tensor, output: Tensor, alphaBar: number): Tensor {
-    return this.config.prediction_type === "v_prediction"
-      ? x0FromV(xt, output, alphaBar)
-      : predictX0(xt, output, alphaBar);
+    switch (this.config.prediction_type) {
+      case "epsilon":
+        return predictX0(xt, output, alphaBar);
+      case "v_prediction":
+        return x0FromV(xt, output, alphaBar);
+      case "sample":
+        return output;
+    }
   }
 
   /** x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise. x0, noise [b, ...]; timesteps int64 [b]. */
@@ -139,6 +158,46 @@ export class NoiseSchedule {
         .reshape([-1, ...x0.shape.slice(1).map(() => 1)]);
       return alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
     });
+  }
+}
+
+/**
+ * N whole timesteps out of [0, count), largest first; `last` of them are used, counted from 0.
+ *
+ * leading: stride·(N−1−i) + offset, stride = ⌊last/N⌋; linspace: evenly from last − 1 to 0; trailing: last − i·count/N − 1, while above −1;
+ * the latter two rounded. Source: Lin et al. 2024, table 2; diffusers.
+ */
+export function spacedTimesteps(
+  steps: number,
+  spacing: TimestepSpacing,
+  { count, last = count, offset }: { count: number; last?: number; offset: number },
+): number[] {
+  // Sums and products in numpy's order: a half may come out on either side, and which way it goes is part of the reference.
+  const back = last - count / steps - last;
+  const at: Record<TimestepSpacing, (i: number) => number> = {
+    leading: (i) => Math.floor(last / steps) * (steps - 1 - i) + offset,
+    linspace: (i) => halfToEven(evenly(last - 1, steps, i)),
+    trailing: (i) => halfToEven(last + i * back) - 1,
+  };
+  const length = spacing === "trailing" ? Math.ceil((last * steps) / count) : steps;
+  return Array.from({ length }, (_, i) => at[spacing](i));
+}
+
+/** β of each timestep of training, float32 [num_train_timesteps]. */
+function betasOf(config: z.output<typeof SchedulerConfig>): Tensor {
+  const { beta_start: start, beta_end: end, num_train_timesteps: count, trained_betas: trained } = config;
+  if (trained) return tensor(trained);
+  switch (config.beta_schedule) {
+    case "linear":
+      return linspace(start, end, count, { dtype: "float32" });
+    case "scaled_linear":
+      return linspace(Math.sqrt(start), Math.sqrt(end), count, { dtype: "float32" }).square();
+    case "squaredcos_cap_v2": {
+      const alphaBar = (t: number): number => Math.cos(((t / count + 0.008) / 1.008) * (Math.PI / 2)) ** 2;
+      return tensor(
+        Array.from({ length: count }, (_, t) => Math.min(1 - alphaBar(t + 1) / alphaBar(t), 0.999)),
+      );
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-import { scope, type Tensor, UserError } from "@spo/torch";
+import { scope, type Tensor } from "@spo/torch";
 import type { NoiseSchedule } from "./noise-schedule.js";
-import type { Sampler } from "./sampler.js";
+import { type Sampler, type SamplerState, unsupported } from "./sampler.js";
 
 /** Adams–Bashforth coefficients by how many outputs there are, newest first. Source: Liu et al. 2022, eq. 12. */
 const COEFFICIENTS: readonly (readonly number[])[] = [
@@ -30,62 +30,100 @@ export function pndmStep(
   eps: Tensor,
   { alphaBar: a, alphaBarPrev: p }: { alphaBar: number; alphaBarPrev: number },
 ): Tensor {
-  return scope(() => {
-    const ofEps = (p - a) / (a * Math.sqrt(1 - p) + Math.sqrt(a * (1 - a) * p));
-    return xt.mul(Math.sqrt(p / a)).sub(eps, { alpha: ofEps });
+  // In float32, operation by operation, as in diffusers: from noise nearly alone, p/a is large and both terms nearly cancel.
+  const f = Math.fround;
+  const ofX = Math.sqrt(f(p / a));
+  const ofEps = f(f(a * f(Math.sqrt(f(1 - p)))) + f(Math.sqrt(f(f(a * f(1 - a)) * p))));
+  return scope(() => xt.mul(ofX).sub(eps.mul(p - a).div(ofEps)));
+}
+
+/** A call of the model: the timestep that it is told, and the step that x takes after it. */
+interface Call {
+  t: number;
+  from: number;
+  to: number;
+}
+
+/** A step of x by combined outputs. */
+type Move = (xt: Tensor, output: Tensor) => Tensor;
+
+/**
+ * PNDM over a checkpoint's schedule: a linear multistep method, begun by PLMS' way or, without `skip_prk_steps`, by Runge–Kutta.
+ *
+ * Source: Liu et al. 2022, algorithm 2; diffusers PNDMScheduler.
+ */
+export function pndmSampler(schedule: NoiseSchedule, steps: number): Sampler {
+  const { skip_prk_steps, rescale_betas_zero_snr, prediction_type } = schedule.config;
+  if (prediction_type === "sample")
+    throw unsupported('has prediction_type "sample", which PNDM does not know.');
+  if (rescale_betas_zero_snr)
+    throw unsupported("has rescale_betas_zero_snr: PNDM's steps divide by ᾱ, whose last is then 0.");
+  const runs = skip_prk_steps === false;
+  if (runs && steps <= RUNGE_KUTTA_STEPS)
+    throw unsupported(
+      `has "skip_prk_steps": false: PNDM begins with ${RUNGE_KUTTA_STEPS} Runge–Kutta steps, and ${steps} are asked for.`,
+      "Ask for more steps.",
+    );
+  const [visited, stride] = [schedule.timesteps(steps), schedule.stride(steps)];
+  const first = runs ? rungeKuttaCalls(visited, stride) : plmsCalls(visited, stride);
+  const rest = visited.slice(runs ? RUNGE_KUTTA_STEPS : 1).map((t): Call => ({ t, from: t, to: t - stride }));
+  const calls = [...first, ...rest];
+  const begin = runs ? rungeKuttaStep : plmsStep;
+  return {
+    timesteps: calls.map(({ t }) => t),
+    initialScale: 1,
+    alphaBar: (i) => schedule.alphaBar((calls[i] as Call).t),
+    input: (x) => x,
+    step: (state, output, i) =>
+      scope(() => {
+        const { from, to } = calls[i] as Call;
+        const move: Move = (xt, combined) => {
+          const alphaBar = schedule.alphaBar(from);
+          // Outputs are combined as they are and turned into ε after that, by the x of this step.
+          const eps = schedule.epsOf(xt, combined, alphaBar);
+          return pndmStep(xt, eps, { alphaBar, alphaBarPrev: schedule.alphaBarAtEnd(to) });
+        };
+        if (i < first.length) return begin(state, output, i, move);
+        const outputs = [output, ...state.history].slice(0, COEFFICIENTS.length);
+        return { x: move(state.x, multistepOutput(outputs)), history: outputs };
+      }),
+  };
+}
+
+/** PLMS takes the first step twice, as Heun's method does: the second goes from the first x again, so there is a call more than steps. */
+function plmsCalls([first, second]: readonly number[], stride: number): Call[] {
+  const start = { t: first as number, from: first as number, to: (first as number) - stride };
+  return second === undefined ? [start] : [start, { t: second, from: second + stride, to: second }];
+}
+
+/** By the output, and then by the mean of those at both ends. History: the first output and the first x; then that output. */
+function plmsStep({ x, history }: SamplerState, output: Tensor, i: number, move: Move): SamplerState {
+  if (i === 0) return { x: move(x, output), history: [output, x] };
+  const [first, initial] = history as [Tensor, Tensor];
+  return { x: move(initial, first.add(output).div(2)), history: [first] };
+}
+
+const RUNGE_KUTTA_STEPS = 3;
+
+/** The classical four calls a step: at its start, twice half way, at its end. */
+function rungeKuttaCalls(visited: readonly number[], stride: number): Call[] {
+  const half = Math.floor(stride / 2);
+  return visited.slice(0, RUNGE_KUTTA_STEPS).flatMap((from, i) => {
+    const end = visited[i + 1] as number;
+    return [
+      { t: from, from, to: from - half },
+      { t: end + half, from, to: end + half },
+      { t: end + half, from, to: end },
+      { t: end, from, to: end },
+    ];
   });
 }
 
-/**
- * PLMS: PNDM's linear multistep method without its Runge–Kutta start, over a checkpoint's schedule.
- *
- * The first step is taken twice, as Heun's method does, so there is a call more than steps: the second goes from the first x again, with
- * the mean of the outputs at both ends. History: that first x, or the last outputs. Source: diffusers PNDMScheduler, `skip_prk_steps`.
- */
-export function pndmSampler(schedule: NoiseSchedule, steps: number): Sampler {
-  if (schedule.config.skip_prk_steps === false) {
-    throw new UserError(
-      "scheduler_config.json asks for PNDM with Runge–Kutta steps, which is not supported here.",
-      {
-        code: "CONFIG",
-        hint: 'Set "skip_prk_steps" to true, as Stable Diffusion has it.',
-      },
-    );
-  }
-  if (schedule.config.rescale_betas_zero_snr) {
-    throw new UserError(
-      "PNDM does not know rescale_betas_zero_snr, which scheduler_config.json has: its steps divide by ᾱ, whose last is then 0.",
-      { code: "CONFIG", hint: "Choose another scheduler: ddim, euler, euler-ancestral or dpmpp-2m." },
-    );
-  }
-  const visited = schedule.timesteps(steps);
-  const timesteps = [...visited.slice(0, 2), ...visited.slice(1)]; // the second twice
-  // Where the step of call i starts: the repeated call starts from the first timestep again.
-  const from = (i: number): number =>
-    (i === 1 ? (visited[1] as number) + schedule.stride(steps) : timesteps[i]) as number;
-  return {
-    timesteps,
-    initialScale: 1,
-    alphaBar: (i) => schedule.alphaBar(timesteps[i] as number),
-    input: (x) => x,
-    step: ({ x, history }, output, i) =>
-      scope(() => {
-        const start = from(i);
-        const move = (xt: Tensor, combined: Tensor): Tensor => {
-          const alphaBar = schedule.alphaBar(start);
-          // Outputs are combined as they are and turned into ε after that, by the x of this step.
-          return pndmStep(xt, schedule.epsOf(xt, combined, alphaBar), {
-            alphaBar,
-            alphaBarPrev: schedule.alphaBarAfter(start, steps),
-          });
-        };
-        if (i === 0) return { x: move(x, output), history: [output, x] };
-        if (i === 1) {
-          const [first, initial] = history as [Tensor, Tensor];
-          return { x: move(initial, first.add(output).div(2)), history: [first] };
-        }
-        const outputs = [output, ...history].slice(0, COEFFICIENTS.length);
-        return { x: move(x, multistepOutput(outputs)), history: outputs };
-      }),
-  };
+/** From the step's first x each time. History: that x, the sum of outputs so far, and the first output of each step, newest first. */
+function rungeKuttaStep({ x, history }: SamplerState, output: Tensor, i: number, move: Move): SamplerState {
+  const call = i % 4;
+  if (call === 0) return { x: move(x, output), history: [x, output.div(6), output, ...history] };
+  const [start, sum, ...firsts] = history as [Tensor, Tensor, ...Tensor[]];
+  if (call === 3) return { x: move(start, sum.add(output.div(6))), history: firsts };
+  return { x: move(start, output), history: [start, sum.add(output.div(3)), ...firsts] };
 }

@@ -1,4 +1,5 @@
-import type { Tensor } from "@spo/torch";
+import { type Tensor, UserError } from "@spo/torch";
+import type { NoiseSchedule } from "./noise-schedule.js";
 
 /** Where a sampling is. */
 export interface SamplerState {
@@ -16,15 +17,30 @@ export interface SamplerState {
 export interface Sampler {
   /** One a call of the model, in order; between those of training where sigmas are. */
   readonly timesteps: readonly number[];
+  /** Noise levels of the calls, and the one after the last, where it goes by σ. */
+  readonly sigmas?: readonly number[];
   /** Standard deviation of the first x. */
   readonly initialScale: number;
-  /** Share of the clean signal ᾱ in what the model is shown at call i: an output v is turned into ε with it. */
+  /** Share of the clean signal ᾱ in what the model is shown at call i: outputs are turned into ε with it. */
   alphaBar(i: number): number;
   /** What the model is shown at call i. */
   input(x: Tensor, i: number): Tensor;
   /**
-   * The state after call i. output: the model's, guided, ε or v as the schedule says. noise: draws a standard normal tensor like x; called
+   * The state after call i. output: the model's, guided, ε, v or x̂0 as the schedule says. noise: draws a standard normal tensor like x; called
    * once, and only where the step has spread.
    */
   step(state: SamplerState, output: Tensor, i: number, noise: () => Tensor): SamplerState;
+}
+
+/** The error for a scheduler_config.json that a sampler cannot follow. `what`: how a sentence goes on that begins with the file's name. */
+export const unsupported = (what: string, hint = "Choose another scheduler."): UserError =>
+  new UserError(`scheduler_config.json ${what}`, { code: "CONFIG", hint });
+
+/** Throws a UserError (`CONFIG`) where x̂0 would be divided out of a predicted ε at ᾱ = 0. alphaBars: those of the visited timesteps. */
+export function refuseNoiseAlone({ config }: NoiseSchedule, alphaBars: readonly number[]): void {
+  if (config.prediction_type !== "epsilon" || !alphaBars.includes(0)) return;
+  throw unsupported(
+    'has rescale_betas_zero_snr and prediction_type "epsilon": from noise alone, a prediction of the noise tells nothing of the image.',
+    'A model of zero terminal signal predicts v: set "prediction_type" to "v_prediction".',
+  );
 }

@@ -6,15 +6,26 @@ import type { Sampler, SamplerState } from "./sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
 
 const names = Object.keys(SAMPLERS) as SamplerName[];
-const deterministic = names.filter((name) => name !== "euler-ancestral");
+const noisy: readonly SamplerName[] = ["euler-ancestral", "dpmpp-2m-sde"];
+const deterministic = names.filter((name) => !noisy.includes(name));
 const spacings = ["leading", "linspace", "trailing"] as const;
 const shape = [1, 4, 3, 5];
 
-const config = fc.record({
-  beta_schedule: fc.constantFrom("scaled_linear" as const, "linear" as const),
-  timestep_spacing: fc.constantFrom(...spacings),
-  use_karras_sigmas: fc.boolean(),
-});
+const config = fc
+  .record({
+    beta_schedule: fc.constantFrom("scaled_linear" as const, "linear" as const),
+    timestep_spacing: fc.constantFrom(...spacings),
+    solver_order: fc.constantFrom(1, 2, 3),
+    solver_type: fc.constantFrom("midpoint" as const, "heun" as const),
+    use: fc.constantFrom(
+      "",
+      "use_karras_sigmas",
+      "use_exponential_sigmas",
+      "use_beta_sigmas",
+      "use_lu_lambdas",
+    ),
+  })
+  .map(({ use, ...rest }) => ({ ...rest, ...(use && { [use]: true }) }));
 
 /** Where a model that knows x0 and the noise leads from that noise. */
 function sampleKnown(
@@ -34,7 +45,7 @@ function sampleKnown(
     const shown = sampler.input(state.x, i);
     const eps = shown.sub(x0, { alpha: Math.sqrt(alphaBar) }).div(Math.sqrt(1 - alphaBar));
     const v = eps.mul(Math.sqrt(alphaBar)).sub(x0, { alpha: Math.sqrt(1 - alphaBar) });
-    const output = settings.prediction_type === "v_prediction" ? v : eps;
+    const output = { epsilon: eps, v_prediction: v, sample: x0 }[settings.prediction_type ?? "epsilon"];
     state = sampler.step(state, output, i, () => noise);
   }
   return { x: state.x, sampler, schedule };
@@ -46,7 +57,7 @@ describe.each(deterministic)("%s with a model that knows the picture", (name) =>
   // Both step by strides, whatever the spacing (as diffusers has them), so only `leading` ones meet the next timestep.
   const strides = name === "ddim" || name === "pndm";
   // PNDM extrapolates outputs as they are: ε is the same all the way, v is not.
-  const kinds = name === "pndm" ? (["epsilon"] as const) : (["epsilon", "v_prediction"] as const);
+  const kinds = name === "pndm" ? (["epsilon"] as const) : (["epsilon", "v_prediction", "sample"] as const);
 
   test.each(kinds)("ends at that picture, by %s", (prediction_type) => {
     fc.assert(
@@ -66,12 +77,12 @@ describe.each(deterministic)("%s with a model that knows the picture", (name) =>
   });
 });
 
-test("ancestral Euler ends at the picture whatever noise it draws", () => {
+test.each(noisy)("%s ends at the picture whatever noise it draws", (name) => {
   scope(() => {
     const generator = new Generator(3);
     const [x0, noise] = [randn(shape, { generator }), randn(shape, { generator })];
     for (const timestep_spacing of spacings) {
-      const { x } = sampleKnown("euler-ancestral", { timestep_spacing }, { steps: 9, x0, noise });
+      const { x } = sampleKnown(name, { timestep_spacing }, { steps: 9, x0, noise });
       expect(farthest(x, x0)).toBeLessThan(1e-4);
     }
   });
@@ -94,7 +105,7 @@ test("a step draws noise only where it has spread", () => {
     };
     for (const name of deterministic) expect(drawsOf(name, 0)).toBe(0);
     expect(drawsOf("ddim", 1)).toBe(5);
-    expect(drawsOf("euler-ancestral", 0)).toBe(4); // the last goes to no noise
+    for (const name of noisy) expect(drawsOf(name, 0)).toBe(4); // the last goes to no noise
   });
 });
 
@@ -140,34 +151,62 @@ test("a schedule of zero terminal signal keeps its first ᾱ and ends with noise
   expect(() => makeSampler("pndm", zero, 4)).toThrow(/rescale_betas_zero_snr/);
 });
 
-test("DPM-Solver refuses a bound on λ that cuts its schedule, and takes one that does not", () => {
+test("a bound on λ starts DPM-Solver at the first timestep above it, and below the last it changes nothing", () => {
   const timesteps = (lambda_min_clipped: number) =>
     makeSampler("dpmpp-2m", new NoiseSchedule({ lambda_min_clipped }), 4).timesteps;
   expect(timesteps(-5.1)).toEqual(timesteps(Number.NEGATIVE_INFINITY));
-  expect(() => timesteps(-2)).toThrow(/lambda_min_clipped/);
+  const [first] = timesteps(-2) as [number];
+  const lambda = (t: number): number => -Math.log(new NoiseSchedule().sigma(t));
+  expect(lambda(first)).toBeGreaterThanOrEqual(-2);
+  expect(lambda(first + 1)).toBeLessThan(-2);
 });
 
 test("the sampler is the one that a checkpoint names, and an unknown one is refused by name", () => {
   expect(samplerOf({ _class_name: "PNDMScheduler" })).toBe("pndm");
   expect(samplerOf({ _class_name: "EulerDiscreteScheduler" })).toBe("euler");
+  expect(samplerOf({ _class_name: "DPMSolverMultistepScheduler" })).toBe("dpmpp-2m");
+  const sde = { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "sde-dpmsolver++" } as const;
+  expect(samplerOf(sde)).toBe("dpmpp-2m-sde");
   expect(samplerOf({})).toBe("ddim");
   expect(() => samplerOf({ _class_name: "HeunDiscreteScheduler" })).toThrow(UserError);
   expect(() => samplerOf({ _class_name: "HeunDiscreteScheduler" })).toThrow(/HeunDiscreteScheduler/);
 });
 
-test("settings of a scheduler that are not supported are refused by name", () => {
+test("settings that no sampler follows are refused by name", () => {
   for (const wrong of [
-    { algorithm_type: "sde-dpmsolver++" },
-    { solver_order: 3 },
-    { use_beta_sigmas: true },
-    { beta_schedule: "squaredcos_cap_v2" },
-    { interpolation_type: "log_linear" },
-    { clip_sample: true },
-    { prediction_type: "sample" },
+    { use_flow_sigmas: true },
+    { beta_schedule: "sigmoid" },
+    { prediction_type: "flow_prediction" },
     { trained_betas: [0.1] },
   ]) {
     expect(() => new NoiseSchedule(wrong as SchedulerConfig)).toThrow(
       new RegExp(Object.keys(wrong)[0] as string),
     );
   }
+});
+
+test("settings that one sampler does not follow are refused by name, and by that one only", () => {
+  const wrong: [SamplerName, SchedulerConfig, RegExp][] = [
+    ["euler-ancestral", { prediction_type: "sample" }, /prediction_type "sample"/],
+    ["pndm", { prediction_type: "sample" }, /prediction_type "sample"/],
+    ["pndm", { rescale_betas_zero_snr: true }, /rescale_betas_zero_snr/],
+    ["pndm", { skip_prk_steps: false }, /skip_prk_steps/], // of three steps
+    ["dpmpp-2m", { algorithm_type: "dpmsolver" }, /algorithm_type "dpmsolver"/],
+    ["dpmpp-2m", { solver_order: 4 }, /solver_order 4/],
+    ["dpmpp-2m-sde", { solver_order: 3 }, /solver_order 3/],
+    ["euler", { use_karras_sigmas: true, use_beta_sigmas: true }, /use_karras_sigmas and use_beta_sigmas/],
+    ["ddim", { rescale_betas_zero_snr: true, timestep_spacing: "trailing" }, /rescale_betas_zero_snr/],
+  ];
+  for (const [name, settings, words] of wrong) {
+    const make = (sampler: SamplerName) => () => makeSampler(sampler, new NoiseSchedule(settings), 3);
+    expect(make(name)).toThrow(UserError);
+    expect(make(name)).toThrow(words);
+    const other = name === "euler" ? "ddim" : "euler";
+    expect(make(other)).not.toThrow();
+  }
+});
+
+test("PNDM with Runge–Kutta asks the model four times in each of the first three steps", () => {
+  const { timesteps } = makeSampler("pndm", new NoiseSchedule({ skip_prk_steps: false }), 5);
+  expect(timesteps).toEqual([801, 701, 701, 601, 601, 501, 501, 401, 401, 301, 301, 201, 201, 1]);
 });

@@ -1,12 +1,11 @@
 // The samplers by name.
-import { UserError } from "@spo/torch";
 import { ddimSampler } from "./ddim.js";
 import { dpmSolverSampler } from "./dpm-solver.js";
 import { eulerSampler } from "./euler.js";
 import { eulerAncestralSampler } from "./euler-ancestral.js";
 import type { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 import { pndmSampler } from "./pndm.js";
-import type { Sampler } from "./sampler.js";
+import { type Sampler, unsupported } from "./sampler.js";
 
 /** Names of samplers, and how the others call them in a scheduler_config.json. */
 export const SAMPLERS = {
@@ -14,6 +13,7 @@ export const SAMPLERS = {
   euler: "EulerDiscreteScheduler",
   "euler-ancestral": "EulerAncestralDiscreteScheduler",
   "dpmpp-2m": "DPMSolverMultistepScheduler",
+  "dpmpp-2m-sde": "DPMSolverMultistepScheduler",
   pndm: "PNDMScheduler",
 } as const;
 
@@ -21,14 +21,18 @@ export const SAMPLERS = {
 export type SamplerName = keyof typeof SAMPLERS;
 
 /** The sampler that a checkpoint names; DDIM where it names none. Throws a UserError (`CONFIG`) for one that is not here. */
-export function samplerOf({ _class_name: className }: SchedulerConfig): SamplerName {
+export function samplerOf({
+  _class_name: className,
+  algorithm_type: algorithm,
+}: SchedulerConfig): SamplerName {
   if (className === undefined) return "ddim";
+  if (className === SAMPLERS["dpmpp-2m-sde"] && algorithm === "sde-dpmsolver++") return "dpmpp-2m-sde";
   const found = Object.entries(SAMPLERS).find(([, theirs]) => theirs === className);
   if (found) return found[0] as SamplerName;
-  throw new UserError(`scheduler_config.json asks for ${className}, which is not supported here.`, {
-    code: "CONFIG",
-    hint: `Choose one of ${Object.keys(SAMPLERS).join(", ")}.`,
-  });
+  throw unsupported(
+    `asks for ${className}, which is not supported here.`,
+    `Choose one of ${Object.keys(SAMPLERS).join(", ")}.`,
+  );
 }
 
 /** eta: DDIM's spread; the others have none or their own. */
@@ -47,6 +51,8 @@ export function makeSampler(
       return eulerAncestralSampler(schedule, steps);
     case "dpmpp-2m":
       return dpmSolverSampler(schedule, steps);
+    case "dpmpp-2m-sde":
+      return dpmSolverSampler(schedule, steps, { sde: true });
     case "pndm":
       return pndmSampler(schedule, steps);
   }

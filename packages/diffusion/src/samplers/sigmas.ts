@@ -1,5 +1,6 @@
 // Noise levels as σ = √((1−ᾱ)/ᾱ), the spread of the noise over a clean part of unit scale. Source: Karras et al. 2022, table 1 and eq. 5.
 import type { NoiseSchedule } from "./noise-schedule.js";
+import { unsupported } from "./sampler.js";
 
 /** The noise levels that a sampler visits. */
 export interface SigmaPlan {
@@ -48,12 +49,82 @@ export function withFinal(schedule: NoiseSchedule, sigmas: readonly number[]): n
   return [...sigmas.map(Math.fround), final];
 }
 
-/** Largest and smallest level of a Karras plan: the config's, or else the given ones. */
-export function karrasRange(
+/** ln σ evenly from the largest level to the smallest. */
+export function exponentialSigmas({ min, max }: { min: number; max: number }, n: number): number[] {
+  const [high, low] = [Math.log(max), Math.log(min)];
+  const step = n === 1 ? 0 : (low - high) / (n - 1);
+  return Array.from({ length: n }, (_, i) => Math.exp(i > 0 && i === n - 1 ? low : high + i * step));
+}
+
+/** Quantiles of a beta distribution over the levels: close together at both ends. Source: Lee et al. 2024, "Beta Sampling is All You Need". */
+export function betaSigmas({ min, max }: { min: number; max: number }, n: number): number[] {
+  return Array.from(
+    { length: n },
+    (_, i) => min + betaQuantile(1 - (n === 1 ? 0 : i / (n - 1))) * (max - min),
+  );
+}
+
+/** x at which the beta distribution with α = β = 0.6 has come to p. p in [0, 1]. */
+function betaQuantile(p: number): number {
+  if (p > 0.5) return 1 - betaQuantile(1 - p); // it is symmetric
+  let [below, above] = [0, 0.5];
+  while (true) {
+    const middle = (below + above) / 2;
+    if (middle === below || middle === above) return p === 0.5 ? above : below;
+    if (betaIntegral(middle) < p * 2 * betaIntegral(0.5)) below = middle;
+    else above = middle;
+  }
+}
+
+/** ∫₀ˣ (t(1−t))^{−0.4} dt by the binomial series of (1−t)^{−0.4}. x in [0, ½], where 60 terms are exact. */
+function betaIntegral(x: number): number {
+  let [sum, term] = [0, x ** 0.6];
+  for (let n = 0; n < 60; n++) {
+    sum += term / (n + 0.6);
+    term *= (x * (n + 0.4)) / (n + 1);
+  }
+  return sum;
+}
+
+/** How the levels lie where the config says so, instead of at spaced timesteps. */
+export type LevelSpacing = "karras" | "exponential" | "beta" | "lu";
+
+/** The spacing of levels that a config asks for. Throws a UserError (`CONFIG`) when it asks for several. */
+export function levelSpacing({ config }: NoiseSchedule): LevelSpacing | undefined {
+  const fields: Record<LevelSpacing, boolean | null | undefined> = {
+    karras: config.use_karras_sigmas,
+    exponential: config.use_exponential_sigmas,
+    beta: config.use_beta_sigmas,
+    lu: config.use_lu_lambdas,
+  };
+  const asked = (Object.keys(fields) as LevelSpacing[]).filter((name) => fields[name]);
+  if (asked.length > 1) {
+    throw unsupported(
+      `asks for ${asked.map((name) => (name === "lu" ? "use_lu_lambdas" : `use_${name}_sigmas`)).join(" and ")} at once.`,
+      "Keep one of them.",
+    );
+  }
+  return asked[0];
+}
+
+/** N levels from the largest to the smallest: the config's, or else the given ones. */
+export function spacedLevels(
   { config }: NoiseSchedule,
-  { min, max }: { min: number; max: number },
-): { min: number; max: number } {
-  return { min: config.sigma_min ?? min, max: config.sigma_max ?? max };
+  spacing: LevelSpacing,
+  ends: { min: number; max: number },
+  n: number,
+): number[] {
+  const range = { min: config.sigma_min ?? ends.min, max: config.sigma_max ?? ends.max };
+  switch (spacing) {
+    case "karras":
+      return karrasSigmas(range, n);
+    case "exponential":
+      return exponentialSigmas(range, n);
+    case "beta":
+      return betaSigmas(range, n);
+    case "lu":
+      return exponentialSigmas(ends, n);
+  }
 }
 
 /** ᾱ of a level: 1/(1 + σ²). */
