@@ -70,6 +70,7 @@ const WAYS = {
   "DPM-Solver++": "--sampler dpmpp-2m",
   "SDE-DPM-Solver++": "--sampler dpmpp-2m-sde",
   PNDM: "--sampler pndm",
+  LCM: "--sampler lcm --steps 4",
   "a LoRA": "--lora LORA:0.7",
   "a UNet in bfloat16": "--dtype bfloat16",
   "tiles of the VAE": "--vae-tiling on --width 32 --height 32",

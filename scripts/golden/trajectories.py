@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, PNDMScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, LCMScheduler, PNDMScheduler
 
 from models import Pipeline, guided
 from store import errors, save
@@ -85,6 +85,8 @@ FURTHER = {
     "dpmpp-2m-lu": Sampling(DPMSolverMultistepScheduler, {"use_lu_lambdas": True}, 5),
     "dpmpp-2m-sde": Sampling(DPMSolverMultistepScheduler, SDE, 6),
     "dpmpp-2m-sde-karras": Sampling(DPMSolverMultistepScheduler, {**SDE, **V, "use_karras_sigmas": True, "solver_type": "heun"}, 5, families=("sdxl",)),
+    "lcm": Sampling(LCMScheduler, {}, 4, families=BOTH),
+    "lcm-sample": Sampling(LCMScheduler, {**X0, "clip_sample": True, "original_inference_steps": 30, "timestep_scaling": 5.0}, 7),
     "pndm-runge-kutta": Sampling(PNDMScheduler, {"skip_prk_steps": False}, 5),
     "pndm-linspace": Sampling(PNDMScheduler, {"timestep_spacing": "linspace"}, 6),
     "pndm-trailing": Sampling(PNDMScheduler, {**V, "timestep_spacing": "trailing", "set_alpha_to_one": True}, 6),
@@ -103,7 +105,7 @@ def write_trajectories(pipe: Pipeline, folder: Path, settings: dict, prompts: li
         scheduler = cls.from_config(pipe.scheduler.config, **sampling.options)
         negative = settings["negative"] if sampling.negative else None
         given = {"initial_latents": torch.randn(pipe.latent_shape(len(prompts)))}
-        if eta or cls is EulerAncestralDiscreteScheduler or sampling.options.get("algorithm_type", "").startswith("sde"):
+        if eta or cls in (EulerAncestralDiscreteScheduler, LCMScheduler) or sampling.options.get("algorithm_type", "").startswith("sde"):
             given["noises"] = torch.randn(steps, *pipe.latent_shape(len(prompts)))
         run = lambda dtype: sample(pipe.to(dtype), scheduler, steps, settings["guidance"], eta, given, prompts, negative, dtype)
         single = run(torch.float32)

@@ -100,6 +100,7 @@ export {
 } from "./samplers/dpm-solver.js";
 export { eulerPlan, eulerSampler, eulerStep } from "./samplers/euler.js";
 export { eulerAncestralSampler, eulerAncestralStep } from "./samplers/euler-ancestral.js";
+export { lcmSampler, lcmStep, lcmTimesteps } from "./samplers/lcm.js";
 export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./samplers/noise-schedule.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./samplers/pndm.js";
 export type { Sampler, SamplerState } from "./samplers/sampler.js";

@@ -60,7 +60,7 @@ export default function (command: Command): void {
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .addOption(
       new Option("--sampler <name>", "the same for all models")
-        .choices(["ddim", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "pndm"])
+        .choices(["ddim", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "pndm", "lcm"])
         .default("ddim"),
     )
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)

@@ -58,6 +58,7 @@ export default function (command: Command): void {
         "dpmpp-2m",
         "dpmpp-2m-sde",
         "pndm",
+        "lcm",
       ]),
     )
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)

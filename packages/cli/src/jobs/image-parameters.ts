@@ -24,6 +24,7 @@ const SAMPLER_NAMES: Record<SamplerName, string> = {
   "dpmpp-2m": "DPM++ 2M",
   "dpmpp-2m-sde": "DPM++ 2M SDE",
   pndm: "PLMS",
+  lcm: "LCM",
 };
 
 /** In the words that A1111's web UI writes, and other tools read, under the key `parameters`. */

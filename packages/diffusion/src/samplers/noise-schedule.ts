@@ -55,6 +55,9 @@ export const SchedulerConfig = z
     lambda_min_clipped: z.custom<number>((value) => typeof value === "number").nullish(), // often −∞
     // PNDM's.
     skip_prk_steps: z.boolean().nullish(),
+    // LCM's.
+    original_inference_steps: z.int().positive().nullish(),
+    timestep_scaling: z.number().positive().nullish(),
   })
   .superRefine(({ trained_betas: betas, num_train_timesteps: count }, context) => {
     if (betas && betas.length !== count) {

@@ -6,7 +6,7 @@ import type { Sampler, SamplerState } from "./sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
 
 const names = Object.keys(SAMPLERS) as SamplerName[];
-const noisy: readonly SamplerName[] = ["euler-ancestral", "dpmpp-2m-sde"];
+const noisy: readonly SamplerName[] = ["euler-ancestral", "dpmpp-2m-sde", "lcm"];
 const deterministic = names.filter((name) => !noisy.includes(name));
 const spacings = ["leading", "linspace", "trailing"] as const;
 const shape = [1, 4, 3, 5];
@@ -194,6 +194,7 @@ test("settings that one sampler does not follow are refused by name, and by that
     ["dpmpp-2m", { algorithm_type: "dpmsolver" }, /algorithm_type "dpmsolver"/],
     ["dpmpp-2m", { solver_order: 4 }, /solver_order 4/],
     ["dpmpp-2m-sde", { solver_order: 3 }, /solver_order 3/],
+    ["lcm", { original_inference_steps: 2 }, /2 original_inference_steps/], // of three
     ["euler", { use_karras_sigmas: true, use_beta_sigmas: true }, /use_karras_sigmas and use_beta_sigmas/],
     ["ddim", { rescale_betas_zero_snr: true, timestep_spacing: "trailing" }, /rescale_betas_zero_snr/],
   ];
@@ -204,6 +205,12 @@ test("settings that one sampler does not follow are refused by name, and by that
     const other = name === "euler" ? "ddim" : "euler";
     expect(make(other)).not.toThrow();
   }
+});
+
+test("LCM asks at every so many of the timesteps that it was taught", () => {
+  const timesteps = (steps: number) => makeSampler("lcm", new NoiseSchedule(), steps).timesteps;
+  expect(timesteps(4)).toEqual([999, 759, 499, 259]);
+  expect(timesteps(50).at(-1)).toBe(19);
 });
 
 test("PNDM with Runge–Kutta asks the model four times in each of the first three steps", () => {

@@ -3,6 +3,7 @@ import { ddimSampler } from "./ddim.js";
 import { dpmSolverSampler } from "./dpm-solver.js";
 import { eulerSampler } from "./euler.js";
 import { eulerAncestralSampler } from "./euler-ancestral.js";
+import { lcmSampler } from "./lcm.js";
 import type { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 import { pndmSampler } from "./pndm.js";
 import { type Sampler, unsupported } from "./sampler.js";
@@ -15,6 +16,7 @@ export const SAMPLERS = {
   "dpmpp-2m": "DPMSolverMultistepScheduler",
   "dpmpp-2m-sde": "DPMSolverMultistepScheduler",
   pndm: "PNDMScheduler",
+  lcm: "LCMScheduler",
 } as const;
 
 /** A sampler by its name on the command line. */
@@ -55,5 +57,7 @@ export function makeSampler(
       return dpmSolverSampler(schedule, steps, { sde: true });
     case "pndm":
       return pndmSampler(schedule, steps);
+    case "lcm":
+      return lcmSampler(schedule, steps);
   }
 }
