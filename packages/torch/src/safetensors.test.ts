@@ -295,6 +295,17 @@ describe("a file that is not whole is refused:", () => {
         ),
       /stands twice/,
     ],
+    [
+      "more names than a checkpoint has",
+      () => file(`{${Array.from({ length: 200_001 }, (_, i) => `"${i}":1`).join(",")}}`),
+      /lists 200001 tensors and 200001 names, more than a checkpoint has/,
+    ],
+    [
+      "more numbers than a checkpoint has",
+      () => file(`{"a":[${"1,".repeat(2_000_001)}1]}`),
+      /more than a ch/,
+    ],
+    ["a string without end", () => file(`{"a\\`), /not JSON/],
     ["metadata that is no text", () => file({ __metadata__: { n: 1 } }), /metadata n is no string/],
   ];
   test.each(hostile)("%s", (_, contents, why) => {
@@ -324,6 +335,20 @@ describe("a file that is not whole is refused:", () => {
     );
     expect(() => openSafetensors(folder)).toThrow(/not a regular file/);
   });
+});
+
+test("a header of 50 MB is refused within a second of computing, and is told how to be written", () => {
+  const names = Array.from(
+    { length: 600_000 },
+    (_, i) => `"blocks.${i}.${"x".repeat(12)}":${JSON.stringify(f32([1], 4 * i, 4 * i + 4))}`,
+  );
+  writeFileSync(path, file(`{${names.join(",")}}`));
+  const before = process.cpuUsage();
+  expect(() => openSafetensors(path)).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("several files") }),
+  );
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1e6).toBeLessThan(1);
 });
 
 describe("an odd file that is whole is read:", () => {

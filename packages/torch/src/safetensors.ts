@@ -24,6 +24,10 @@ const CODES = Object.fromEntries(Object.entries(NAMES).map(([code, dtype]) => [d
 
 const MAX_HEADER = 100_000_000;
 
+/** Names and values that a header may have at all depths, which keeps the time to refuse one under a second: some 50,000 tensors. */
+const MAX_NAMES = 200_000;
+const MAX_VALUES = 2_000_000;
+
 export interface TensorInfo {
   dtype: DType;
   shape: readonly number[];
@@ -88,11 +92,8 @@ export class SafetensorsFile {
  * Throws a UserError (`DATA`) that says what is wrong with the file. Source: the format's README and reference implementation.
  */
 export function openSafetensors(path: string): SafetensorsFile {
-  const bad = (why: string): never => {
-    throw new UserError(`${path}: not a whole safetensors file: ${why}.`, {
-      code: "DATA",
-      hint: "Copy or download it again; a cut transfer is the usual cause.",
-    });
+  const bad: Bad = (why, hint = "Copy or download it again; a cut transfer is the usual cause.") => {
+    throw new UserError(`${path}: not a whole safetensors file: ${why}.`, { code: "DATA", hint });
   };
   const file = new MappedFile(path);
   const { size } = file;
@@ -223,8 +224,16 @@ function headerOf(path: string, length: number): Uint8Array {
   return bytes;
 }
 
-function parseHeader(bytes: Uint8Array, bad: (why: string) => never): [string, unknown][] {
+type Bad = (why: string, hint?: string) => never;
+
+function parseHeader(bytes: Uint8Array, bad: Bad): [string, unknown][] {
   if (bytes[0] !== 0x7b) bad("its header does not start with {");
+  const counted = countHeader(bytes);
+  if (counted.names > MAX_NAMES || counted.commas > MAX_VALUES)
+    bad(
+      `its header lists ${counted.topNames} tensors and ${counted.names} names, more than a checkpoint has`,
+      "If it is one, write it as several files, each of at most 50,000 tensors.",
+    );
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -240,40 +249,39 @@ function parseHeader(bytes: Uint8Array, bad: (why: string) => never): [string, u
   if (!isRecord(parsed)) return bad("its header is no object");
   const entries = Object.entries(parsed);
   // JSON.parse keeps the last of two equal names; a file that has them is refused, since readers would disagree on its contents.
-  const names = topLevelNames(text);
-  if (names.length !== new Set(names).size) bad(`a name stands twice in its header`);
+  if (entries.length !== counted.topNames) bad(`a name stands twice in its header`);
   return entries;
 }
 
-/** Names at the first level of an object in JSON text that is known to parse. By hand: an expression overflows on strings of megabytes. */
-function topLevelNames(text: string): string[] {
-  const names: string[] = [];
+/** Names at the first level and at all levels, and the commas, of an object in JSON. Of what is no JSON any numbers. */
+function countHeader(bytes: Uint8Array): { topNames: number; names: number; commas: number } {
+  const counts = { topNames: 0, names: 0, commas: 0 };
   let depth = 0;
-  let last = "";
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at];
-    if (character === "{" || character === "[") depth++;
-    else if (character === "}" || character === "]") depth--;
-    else if (character === ":" && depth === 1) names.push(JSON.parse(last) as string);
-    else if (character === '"') {
-      const end = endOfString(text, at);
-      if (depth === 1) last = text.slice(at, end + 1);
-      at = end;
+  for (let at = 0; at < bytes.length; at++) {
+    switch (bytes[at]) {
+      case 0x7b: // {
+      case 0x5b: // [
+        depth++;
+        break;
+      case 0x7d: // }
+      case 0x5d: // ]
+        depth--;
+        break;
+      case 0x3a: // :
+        counts.names++;
+        if (depth === 1) counts.topNames++;
+        break;
+      case 0x2c: // ,
+        counts.commas++;
+        break;
+      case 0x22: // a string, to its closing quote
+        for (at++; at < bytes.length && bytes[at] !== 0x22; at++) if (bytes[at] === 0x5c) at++;
     }
   }
-  return names;
+  return counts;
 }
 
-/** Place of the quote that ends the string which begins at `start`. */
-function endOfString(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
-    let escapes = 0;
-    while (text[end - 1 - escapes] === "\\") escapes++;
-    if (escapes % 2 === 0) return end;
-  }
-}
-
-function readInfo(name: string, entry: unknown, start: number, bad: (why: string) => never): TensorInfo {
+function readInfo(name: string, entry: unknown, start: number, bad: Bad): TensorInfo {
   if (!isRecord(entry)) return bad(`${name} is no object`);
   const dtype =
     typeof entry.dtype === "string" && Object.hasOwn(NAMES, entry.dtype) ? NAMES[entry.dtype] : undefined;
