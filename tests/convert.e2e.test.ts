@@ -126,6 +126,34 @@ describe("a LoRA", () => {
   });
 });
 
+describe("ended by a signal while it writes", () => {
+  /** Has the process send itself a signal when the first file is whole but for its name. */
+  const preload = (signal: NodeJS.Signals): string => {
+    const path = at(`${signal}.mjs`);
+    const code = `
+      import fs from "node:fs";
+      import { syncBuiltinESMExports } from "node:module";
+      fs.fsyncSync = () => process.kill(process.pid, "${signal}");
+      syncBuiltinESMExports();`;
+    writeFileSync(path, code);
+    return `--import=${path}`;
+  };
+
+  test.each(["SIGINT", "SIGTERM", "SIGKILL"] as const)(
+    "%s: nothing is left, and it says so",
+    async (signal) => {
+      const place = mkdtempSync(at("stopped-"));
+      for (const out of ["model.safetensors", "folder"]) {
+        const args = ["convert", world.model, "--out", join(place, out), "--quiet"];
+        const ended = await cli(args, { env: { NODE_OPTIONS: preload(signal) } });
+        expect(ended).toMatchObject({ code: null, signal });
+        expect(ended.stderr).toContain("nothing half-written is left");
+        expect(readdirSync(place)).toEqual([]);
+      }
+    },
+  );
+});
+
 describe("what cannot be converted", () => {
   const refused = async (code: number, ...args: string[]): Promise<Ended> => {
     const before = readdirSync(folder).sort();

@@ -18,6 +18,7 @@ import type { ConvertOptions } from "../commands/convert.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
+import { removeWhenKilled } from "../terminal/remove-when-killed.js";
 import { put, putJson } from "../terminal/terminal.js";
 
 /** What was written. */
@@ -26,11 +27,12 @@ interface Converted {
   layout: NonNullable<ConvertOptions["to"]>;
 }
 
-/** Throws UserErrors for what is missing, damaged or does not fit; then nothing is left behind. */
+/** Throws UserErrors for what is missing, damaged or does not fit; then nothing is left behind, nor where a signal ends it. */
 export async function convert(from: string, options: ConvertOptions): Promise<void> {
   const { out, quiet } = options;
   const began = performance.now();
   removeLeftovers(out);
+  using _ = removeWhenKilled(temporaryOf(out));
   const source = await resolveModel(from, { quiet, variant: options.variant });
   const converted = isLora(source) ? await convertLora(source, options) : await convertModel(source, options);
   const seconds = (performance.now() - began) / 1000;
