@@ -412,6 +412,7 @@ test("Ctrl-C in spo data import exits with 130 and leaves no half file", async (
   started.process.kill("SIGINT");
   const ended = await started.ended;
   expect(ended).toMatchObject({ code: 130, stdout: "" });
+  expect(ended.stderr).toContain(`${output} is not written: the same command begins anew.`);
   expect(ended.stderr).toContain("Stopped by SIGINT.");
   expect(readdirSync(dirname(output))).toEqual([]);
 });

@@ -60,6 +60,23 @@ const evaluate = (models: string[], ...rest: string[]) =>
   cli(["eval", ...models, "--metrics", metrics(), ...rest, ...SETTINGS], { cwd: folder });
 
 describe("spo eval", () => {
+  test("stopped by Ctrl-C exits with 130 and says that the same command goes on", async () => {
+    writeFileSync(
+      at("stops.mjs"),
+      'export default { name: "stops", score(images) { process.kill(process.pid, "SIGINT"); return images.map(() => 0); } };',
+    );
+    const settings = ["--prompts", world.prompts, "--steps", "1", "--out", "stopped", "--seeds", "0"];
+    const ended = await cli(
+      ["eval", world.model, "--metrics", "./stops.mjs", "--score-batch", "1", ...settings],
+      {
+        cwd: folder,
+      },
+    );
+    expect(ended).toMatchObject({ code: 130, stdout: "" });
+    expect(ended.stderr).toContain("What is drawn is kept in stopped: the same command goes on from there.");
+    expect(readdirSync(at("stopped"))).toEqual(["images"]);
+  });
+
   test("compares a model with and without a LoRA by every metric, keeps all figures, and goes on with what is there", async () => {
     const models = [`${world.model},name=base`, `${world.model},lora=${world.lora}:0.5,name=lora half`];
     const ended = await evaluate(models, "--prompts", world.prompts, "--out", "both");

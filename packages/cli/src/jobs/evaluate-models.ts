@@ -74,6 +74,9 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
       : await checkFeatures(options.features, { tokenizer, device, quiet });
 
   const signal = interruptible((text) => bar.say(text), answerSignals);
+  signal.addEventListener("abort", () => {
+    if (drawn.length > 0) bar.say(`What is drawn is kept in ${out}: the same command goes on from there.`);
+  });
   for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
   const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
   const scored = await scoreSets(sources, sets, options, {

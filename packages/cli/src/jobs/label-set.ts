@@ -25,6 +25,7 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
   const source = await open(paths, options);
   const bar = new ProgressBar({ quiet });
   const signal = interruptible((text) => bar.say(text), answerSignals);
+  signal.addEventListener("abort", () => bar.say(`${output} is not written: the same command begins anew.`));
   try {
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => {

@@ -37,6 +37,7 @@ export async function convert(
   const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
   const bar = new ProgressBar({ quiet });
   const signal = interruptible((text) => bar.say(text));
+  signal.addEventListener("abort", () => bar.say(`${output} is not written: the same command begins anew.`));
   const source = await openPairs(paths, { layout });
   try {
     const result = await convertPairs(source, {
