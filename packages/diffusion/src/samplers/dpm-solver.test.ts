@@ -2,7 +2,7 @@ import { Generator, randn, scope, type Tensor } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ddimStep, predictX0 } from "./ddim.js";
-import { dpmSolverStep, sdeDpmSolverStep } from "./dpm-solver.js";
+import { dpmSolverPlan, dpmSolverStep, sdeDpmSolverStep } from "./dpm-solver.js";
 import { NoiseSchedule } from "./noise-schedule.js";
 import { alphaBarOf } from "./sigmas.js";
 
@@ -78,3 +78,20 @@ test("a step of the SDE keeps the marginals: its share of ε and its spread make
     ),
   );
 });
+
+test.each([
+  ["linear", [999, 600, 0]],
+  ["squaredcos_cap_v2", [999, 875, 0]],
+] as const)(
+  "Lu's levels of a %s schedule of zero terminal SNR begin at its last timestep",
+  (beta_schedule, timesteps) => {
+    const zero = new NoiseSchedule({
+      beta_schedule,
+      beta_start: 1e-4,
+      beta_end: 0.02,
+      rescale_betas_zero_snr: true,
+      use_lu_lambdas: true,
+    });
+    expect(dpmSolverPlan(zero, 3).timesteps).toEqual(timesteps); // diffusers' DPMSolverMultistepScheduler
+  },
+);

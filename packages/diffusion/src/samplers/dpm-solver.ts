@@ -97,7 +97,8 @@ export function dpmSolverPlan(schedule: NoiseSchedule, steps: number): SigmaPlan
     // Some are rounded and some cut off: as the reference has it.
     const rounded =
       (spacing === "karras" || spacing === "lu") && config.beta_schedule !== "squaredcos_cap_v2";
-    const whole = rounded ? Math.round : Math.floor;
+    // What is a whole number but for the last bits of exp and log is meant as it.
+    const whole = rounded ? Math.round : (t: number) => Math.floor(t + 1e-9);
     const timesteps = levels.map((sigma) => whole(timestepOf(schedule, sigma)));
     return { timesteps, sigmas: withFinal(schedule, levels) };
   }

@@ -28,19 +28,19 @@ export function karrasSigmas(
   return Array.from({ length: n }, (_, i) => (high + (n === 1 ? 0 : i / (n - 1)) * (low - high)) ** rho);
 }
 
-/** The timestep whose σ it is, linearly in log σ between those of training. */
+/**
+ * The timestep whose σ it is, linearly in log σ between those of training. Where σ falls on the way, as it does just before a zero terminal
+ * SNR that is written as 4096, the latest timestep counts, as it does in the references.
+ */
 export function timestepOf(schedule: NoiseSchedule, sigma: number): number {
-  const last = schedule.config.num_train_timesteps - 1;
-  let below = 0;
-  let above = last;
-  while (above - below > 1) {
-    const middle = (below + above) >> 1;
-    if (schedule.sigma(middle) <= sigma) below = middle;
-    else above = middle;
-  }
   const logOf = (t: number): number => Math.fround(Math.log(schedule.sigma(t)));
+  const log = Math.log(sigma);
+  const last = schedule.config.num_train_timesteps - 1;
+  let below = last;
+  while (below > 0 && logOf(below) > log) below--;
+  below = Math.min(below, last - 1);
   const [low, high] = [logOf(below), logOf(below + 1)]; // float32, and so is their difference
-  return below + Math.min(1, Math.max(0, (low - Math.log(sigma)) / Math.fround(low - high)));
+  return below + Math.min(1, Math.max(0, (low - log) / Math.fround(low - high)));
 }
 
 /** Completes visited levels with the one after the last. */
@@ -49,9 +49,13 @@ export function withFinal(schedule: NoiseSchedule, sigmas: readonly number[]): n
   return [...sigmas.map(Math.fround), final];
 }
 
-/** ln σ evenly from the largest level to the smallest. */
-export function exponentialSigmas({ min, max }: { min: number; max: number }, n: number): number[] {
-  const [high, low] = [Math.log(max), Math.log(min)];
+/** ln σ evenly from the largest level to the smallest; `round` is done to both ends' logarithms. */
+export function exponentialSigmas(
+  { min, max }: { min: number; max: number },
+  n: number,
+  round = (log: number): number => log,
+): number[] {
+  const [high, low] = [round(Math.log(max)), round(Math.log(min))];
   const step = n === 1 ? 0 : (low - high) / (n - 1);
   return Array.from({ length: n }, (_, i) => Math.exp(i > 0 && i === n - 1 ? low : high + i * step));
 }
@@ -123,7 +127,7 @@ export function spacedLevels(
     case "beta":
       return betaSigmas(range, n);
     case "lu":
-      return exponentialSigmas(ends, n);
+      return exponentialSigmas(ends, n, Math.fround); // the reference has float32 logarithms here
   }
 }
 
