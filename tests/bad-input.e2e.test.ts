@@ -238,7 +238,7 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
           '{ "_class_name": "UniPCMultistepScheduler" }',
         ),
       /UniPCMultistepScheduler, which is not supported/,
-      /ddim, euler, euler-ancestral, dpmpp-2m, pndm/,
+      /ddim, euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, pndm, lcm/,
     ],
     [
       "for a folder without model_index.json",

@@ -254,7 +254,7 @@ describe("large tensors", () => {
     expect(process.resourceUsage().minorPageFault - before).toBeLessThan((8 * MB) / 4096);
   });
 
-  test("never share memory, and what is kept adds nothing to the most that was in use", () => {
+  test("never share memory, and what is kept adds 32 MiB at most to the most that was in use", () => {
     native.trimMemory();
     const before = resident();
     const most = native.op("aten::amax", "");
@@ -279,7 +279,7 @@ describe("large tensors", () => {
         for (const handle of [...ends, freed.handle]) native.releaseOne(handle);
         used -= freed.size;
       }
-      expect(resident() - before).toBeLessThan(mostUsed + 16);
+      expect(resident() - before).toBeLessThan(mostUsed + 32 + 16);
     }
     for (const { handle } of held) native.releaseOne(handle);
   });

@@ -11,11 +11,21 @@ describe("a process", () => {
   const play = (process: SimulatedProcess, ...events: [number, number][]): number =>
     Math.floor(process.play(Float64Array.from(events.flatMap(([block, size]) => [block, size * MB]))) / MB);
 
-  test("has large blocks apart: what was freed serves larger and smaller ones, and adds nothing to the most that was in use", () => {
+  test("has large blocks apart: what was freed serves larger and smaller ones", () => {
     const process = new SimulatedProcess();
     expect(play(process, [1, 10], [2, 20], [1, -10], [3, 10], [2, -20])).toBe(30);
     expect(play(process, [4, 15], [5, 5])).toBe(30);
     expect(play(process, [6, 1])).toBe(31);
+    expect(play(process, [6, -1], [7, 9])).toBe(39); // the one of 1 grows
+  });
+
+  test("keeps of them 32 MiB at most beyond the most that was in use", () => {
+    const process = new SimulatedProcess();
+    const small = Array.from({ length: 10 }, (_, i) => i + 1);
+    const made = small.map((block): [number, number] => [block, 5]);
+    const freed = small.map((block): [number, number] => [block, -5]);
+    expect(play(process, ...made, [11, 60], ...freed)).toBe(110);
+    expect(play(process, [12, 60])).toBe(120 + 30); // one of the ten grows, six of nine are kept
   });
 
   test("gives blocks back to where they are from, whichever thread frees them", () => {

@@ -5,6 +5,9 @@ import type { MemoryBook } from "./rehearse.js";
 /** Bytes from which a block is large; `kFrom` of the addon's large-blocks.h. */
 const LARGE_FROM = 1 << 20;
 
+/** Bytes that are kept beyond the most that was in use; `kSlack` of it. */
+const SLACK = 32 << 20;
+
 /** A process whose work is played through, one piece after the other. */
 export class SimulatedProcess {
   /** One is the main thread's, the other serves the rest. */
@@ -30,23 +33,50 @@ export class SimulatedProcess {
   }
 }
 
-/** Mappings of whole pages. Freed ones are kept for the next, as many as fit within the most that was ever in use. */
+/** Mappings of whole pages. Freed ones are kept for the next, as many as fit within the most that was ever in use and the slack. */
 class SimulatedLargeBlocks {
   readonly #sizes = new Map<number, number>();
+  /** Sizes, in the order in which they were freed. */
+  readonly #kept: number[] = [];
+  #keptBytes = 0;
   #used = 0;
-  /** Bytes: the most that was ever in use. */
-  resident = 0;
+  #most = 0;
+
+  /** Bytes. */
+  get resident(): number {
+    return this.#used + this.#keptBytes;
+  }
 
   allocate(block: number, bytes: number): void {
     const size = up(bytes, PAGE);
+    this.#reuse(size);
     this.#sizes.set(block, size);
     this.#used += size;
-    this.resident = Math.max(this.resident, this.#used);
+    this.#most = Math.max(this.#most, this.#used);
+    while (this.resident > this.#most + SLACK) this.#keptBytes -= this.#kept.shift() as number;
+  }
+
+  /** Takes a kept block of this size; else the next larger, whose rest stays; else the next smaller, which grows. */
+  #reuse(size: number): void {
+    let best = 0;
+    for (const [i, each] of this.#kept.entries()) {
+      const chosen = this.#kept[best] as number;
+      if (each >= size ? chosen < size || each <= chosen : chosen < size && each >= chosen) best = i;
+    }
+    const had = this.#kept[best];
+    if (had === undefined) return;
+    if (had > size) this.#kept[best] = had - size;
+    else this.#kept.splice(best, 1);
+    this.#keptBytes -= Math.min(had, size);
   }
 
   free(block: number): void {
-    this.#used -= this.#sizes.get(block) ?? 0;
+    const size = this.#sizes.get(block);
+    if (size === undefined) return;
     this.#sizes.delete(block);
+    this.#used -= size;
+    this.#kept.push(size);
+    this.#keptBytes += size;
   }
 }
 
