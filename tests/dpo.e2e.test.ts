@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readSafetensors } from "@spo/torch";
+import { powerDecay, readSafetensors } from "@spo/torch";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { TrainDpoConfig, trainDpo } from "spo/recipes";
@@ -79,6 +79,26 @@ describe("Diffusion-DPO", () => {
     for (const [i, { loss, gradNorm }] of small.entries()) {
       expect(loss).toBeCloseTo(large[i]?.loss as number, 2); // β/2 = 2500 magnifies rounding
       expect(Math.abs((gradNorm as number) / (large[i]?.gradNorm as number) - 1)).toBeLessThan(0.02);
+    }
+  });
+
+  test("with an average leaves that of its steps' weights, also when it was stopped between", async () => {
+    const settings = { warmup: 0, evalPairs: 0, saveEvery: 1 };
+    for (const steps of [1, 2, 3]) await train(`after-${steps}`, { ...settings, steps });
+    const averaging = { ...settings, steps: 3, average: 0.2 };
+    await train("averaged", averaging);
+    await expect(train("averaged-broken", averaging, 2)).rejects.toThrow("stopped");
+    await train("averaged-broken", averaging);
+    expect(weightsOf("averaged-broken")).toEqual(weightsOf("averaged"));
+
+    const decayAt = powerDecay(0.2);
+    const [first, second, third] = [1, 2, 3].map((steps) => new Map(weightsOf(`after-${steps}`)));
+    for (const [name, averages] of weightsOf("averaged")) {
+      const of = (weights: typeof first, i: number): number => weights?.get(name)?.[i] as number;
+      for (const [i, average] of averages.entries()) {
+        const earlier = decayAt(1) * of(first, i) + (1 - decayAt(1)) * of(second, i);
+        expect(average).toBeCloseTo(decayAt(2) * earlier + (1 - decayAt(2)) * of(third, i), 6);
+      }
     }
   });
 

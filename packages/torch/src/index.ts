@@ -25,7 +25,7 @@ export * from "./ops.gen.js";
 export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
 export { clipGradNorm } from "./optim/clip.js";
-export { Ema } from "./optim/ema.js";
+export { constantDecay, type DecayAt, Ema, powerDecay, WIDEST } from "./optim/ema.js";
 export { LossScaler, type LossScalerOptions } from "./optim/loss-scaler.js";
 export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";

@@ -29,7 +29,8 @@ export interface Snapshot {
   spent: Spent;
 }
 
-const PREFIX = "policy/";
+/** Where a checkpoint has them, the average of weights rather than the last. */
+const PREFIXES = ["average/", "policy/"];
 const weightsAt = (folder: string): string => join(folder, "policy.safetensors");
 const factsAt = (folder: string): string => join(folder, "snapshot.json");
 
@@ -38,8 +39,10 @@ export function takeSnapshot(folder: string, checkpoint: string, snapshot: Snaps
   makeFolder(folder);
   using file = openSafetensors(join(checkpoint, "training-state.safetensors"));
   const weights = new Map<string, Tensor>();
-  for (const name of file.keys()) {
-    if (name.startsWith(PREFIX)) weights.set(name.slice(PREFIX.length), file.get(name));
+  const names = [...file.keys()];
+  const prefix = PREFIXES.find((each) => names.some((name) => name.startsWith(each))) ?? "";
+  for (const name of names) {
+    if (name.startsWith(prefix)) weights.set(name.slice(prefix.length), file.get(name));
   }
   writeSafetensors(weightsAt(folder), weights);
   for (const tensor of weights.values()) tensor.dispose();

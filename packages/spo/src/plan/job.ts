@@ -27,7 +27,10 @@ export interface Phase {
 /** A job as it is rehearsed: models, what is held all along, and phases. */
 export interface Job {
   models: PlannedModels;
-  /** Held from the beginning to the end, bytes. `trained`: of adapters, which are not among the weights. */
+  /**
+   * Held from the beginning to the end, bytes. `trained`: of adapters, which are not among the weights; `optimizer`: its moments, and the
+   * average of weights.
+   */
   memory: { weights: number; trained: number; optimizer: number; data: number };
   phases: Phase[];
 }

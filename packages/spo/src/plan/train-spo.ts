@@ -82,7 +82,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
     memory: {
       weights: weights + copy,
       trained: config.adapter === "lora" ? bytesOf(trained) : 0,
-      optimizer: 2 * bytesOf(trained),
+      optimizer: (config.average > 0 ? 3 : 2) * bytesOf(trained),
       data: 0,
     },
     phases: [

@@ -18,6 +18,7 @@ import {
   clipGradNorm,
   copyWeights,
   type Device,
+  constantDecay,
   Ema,
   type Generator,
   initialize,
@@ -126,7 +127,7 @@ export async function* pretrainTextToImage(
     betas: [0.9, 0.99],
     weightDecay: config.weightDecay,
   });
-  const ema = new Ema(parameters, config.ema);
+  const ema = new Ema(parameters, constantDecay(config.ema));
   const state = { modules: { model }, optimizer, ema };
   const schedule = new NoiseSchedule();
 

@@ -4,6 +4,7 @@ import {
   AdamW,
   cat,
   clipGradNorm,
+  constantDecay,
   Ema,
   initialize,
   keep,
@@ -67,7 +68,7 @@ export async function* pretrainVae(
   vae.to({ device }).requiresGrad_();
   const parameters = vae.parameters();
   const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.99], weightDecay: 1e-3 });
-  const ema = new Ema(parameters, config.ema);
+  const ema = new Ema(parameters, constantDecay(config.ema));
   const state = { modules: { vae }, optimizer, ema };
 
   for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {

@@ -1,6 +1,6 @@
 // Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
-import { precisionSettings } from "../training/precision-config.js";
+import { averageSettings, precisionSettings } from "../training/precision-config.js";
 
 /** Settings of `spo train dpo`. */
 export const TrainDpoConfig = z.strictObject({
@@ -54,6 +54,7 @@ export const TrainDpoConfig = z.strictObject({
     .prefault({}),
   warmup: z.int().min(0).default(500).describe("steps until the full learning rate, which then stays"),
   maxGradNorm: z.number().positive().default(1).describe("longer gradients are made as long as this"),
+  ...averageSettings,
   ...precisionSettings,
   evalPairs: z
     .int()

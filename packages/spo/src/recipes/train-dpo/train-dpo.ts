@@ -59,7 +59,7 @@ export async function* trainDpo(
     kind === "adafactor"
       ? new Adafactor(policy.trained, { lr, weightDecay })
       : new AdamW(policy.trained, { lr, betas, weightDecay });
-  const state = { modules: { policy: policy.module }, optimizer, scaler: precision.scaler };
+  const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
   const meter = new WorkMeter();
 
   const reading = { side, kernel: "bilinear", aheadBytes: config.readAhead << 20 } as const;
@@ -99,11 +99,12 @@ export async function* trainDpo(
         yield* run.warn(`loss ${loss}, gradient norm ${gradNorm}: update skipped`);
       }
       optimizer.zeroGrad();
+      policy.average(step);
       const scaling = precision.finish(loss, gradNorm);
       const metrics = { loss, ...(config.objective === "dpo" ? { accuracy } : {}), gradNorm, ...scaling };
       yield* run.step(step + 1, config.steps, metrics, meter.take());
       if (held.length > 0 && run.isDue(step + 1, config.evalEvery, config.steps))
-        yield* run.eval(step + 1, evaluate());
+        yield* run.eval(step + 1, policy.asResult(evaluate));
       // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
       if (skipped === 0 && (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));

@@ -1,7 +1,7 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
-import { precisionSettings } from "../training/precision-config.js";
+import { averageSettings, precisionSettings } from "../training/precision-config.js";
 
 /** Settings of `spo train spo`. */
 export const TrainSpoConfig = z.strictObject({
@@ -100,6 +100,7 @@ export const TrainSpoConfig = z.strictObject({
     .describe(
       "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
     ),
+  ...averageSettings,
   ...precisionSettings,
   saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
   stripEvery: z

@@ -86,7 +86,7 @@ async function* rounds(
 
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
-  const state = { modules: { policy: policy.module }, optimizer, scaler: precision.scaler };
+  const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
   const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
   const stripEvery = config.stripEvery ?? epoch;
   const sampleEvery = config.sampleEvery ?? stripEvery;
@@ -198,12 +198,13 @@ async function* rounds(
       };
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
+    policy.average(round);
     disposePairs(pairs);
     disposeConditions(conditions);
     if (standing && run.isDue(round + 1, sampleEvery, config.rounds))
       yield* showSamples(
         round + 1,
-        policy.sampling(() => standing("policy")),
+        policy.asResult(() => policy.sampling(() => standing("policy"))),
       );
     // After a step that was not finite, or a round without one score that is, the weights are in doubt: the checkpoints before it are kept.
     const sound = skipped === 0 && comparisons.some(({ finite }) => finite.includes(true));

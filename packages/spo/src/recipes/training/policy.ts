@@ -9,15 +9,25 @@ import {
   UNet2DConditionModel,
   type WriteLoraOptions,
 } from "@spo/diffusion";
-import { copyWeights, keep, type Tensor } from "@spo/torch";
+import { copyWeights, Ema, keep, powerDecay, type Tensor } from "@spo/torch";
 import { generatorAt } from "../../randomness.js";
 import { type Denoiser, guidedDenoiser } from "../../resampler/denoiser.js";
 import type { Precision } from "./precision.js";
 
+/** Weights by name. */
+interface Weights {
+  namedParameters(): Map<string, Tensor>;
+}
+
 /** The policy and the base that it must not leave. */
 export interface Policy {
   trained: Tensor[];
-  module: { namedParameters(): Map<string, Tensor> };
+  /** What a checkpoint holds of it: the weights that learn, and their average where there is one. */
+  modules: { policy: Weights; average?: Weights };
+  /** Takes the weights into the average, after the training's step `step`, 0 for the first. */
+  average: (step: number) => void;
+  /** Does something with the weights that are the result: the average, where there is one. */
+  asResult: <T>(fn: () => T) => T;
   /** Both for the same prompts, one row each. guidanceScale 1: the conditional prediction alone. */
   denoisers: (
     conditions: GuidedConditions,
@@ -25,7 +35,7 @@ export interface Policy {
   ) => { policy: Denoiser; reference: Denoiser };
   /** Samples with the policy as cheaply as may be. */
   sampling: <T>(fn: () => T) => T;
-  /** Writes the adapter as options say, or the whole pipeline in half precision. */
+  /** Writes the result: the adapter as options say, or the whole pipeline in half precision. */
   save: (folder: string, options: WriteLoraOptions) => void;
 }
 
@@ -34,22 +44,26 @@ export interface PolicySettings {
   adapter: "lora" | "full";
   /** Of the LoRA. */
   rank: number;
+  /** Width of the average of weights; 0: none. */
+  average: number;
   seed: number;
 }
 
 /** Prepares a pipeline's UNet for a training. Its other models stay as they are. */
 export function makePolicy(
   pipe: StableDiffusion | StableDiffusionXL,
-  { adapter, rank, seed }: PolicySettings,
+  { adapter, rank, average, seed }: PolicySettings,
   precision: Precision,
 ): Policy {
   const { unet } = pipe;
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
     const lora = addLora(unet, { rank }, generatorAt(seed, "lora"));
+    const { asResult, ...averaged } = averageOf(lora, average);
     return {
       trained: lora.parameters(),
-      module: lora,
+      ...averaged,
+      asResult,
       denoisers: (conditions, guidanceScale) => {
         const shared = { unet, ...conditions, guidanceScale };
         return {
@@ -59,7 +73,7 @@ export function makePolicy(
       },
       sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
       save: (folder, options) =>
-        saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options),
+        asResult(() => saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options)),
     };
   }
   const frozen = new UNet2DConditionModel(unet.config);
@@ -67,9 +81,11 @@ export function makePolicy(
   precision.freeze(frozen);
   keep(frozen.parameters());
   unet.requiresGrad_();
+  const { asResult, ...averaged } = averageOf(unet, average);
   return {
     trained: unet.parameters(),
-    module: unet,
+    ...averaged,
+    asResult,
     denoisers: (conditions, guidanceScale) => {
       const shared = { ...conditions, guidanceScale, around };
       return {
@@ -78,6 +94,27 @@ export function makePolicy(
       };
     },
     sampling: (fn) => fn(),
-    save: (folder) => pipe.save(folder, { dtype: "float16" }),
+    save: (folder) => asResult(() => pipe.save(folder, { dtype: "float16" })),
+  };
+}
+
+/** width: of the average; 0: none, and the result is the weights themselves. */
+function averageOf(policy: Weights, width: number): Pick<Policy, "modules" | "average" | "asResult"> {
+  if (width === 0) return { modules: { policy }, average: () => {}, asResult: (fn) => fn() };
+  const named = policy.namedParameters();
+  const ema = new Ema([...named.values()], powerDecay(width));
+  const averages = [...ema.state().values()]; // in the parameters' order
+  const average = new Map([...named.keys()].map((name, i) => [name, averages[i] as Tensor]));
+  return {
+    modules: { policy, average: { namedParameters: () => average } },
+    average: (step) => ema.update(step),
+    asResult: (fn) => {
+      ema.swap();
+      try {
+        return fn();
+      } finally {
+        ema.swap();
+      }
+    },
   };
 }

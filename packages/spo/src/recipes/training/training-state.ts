@@ -13,7 +13,7 @@ import {
 
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
-  modules: Readonly<Record<string, { namedParameters(): Map<string, Tensor> }>>;
+  modules: Readonly<Record<string, { namedParameters(): Map<string, Tensor> } | undefined>>;
   optimizer: Optimizer;
   ema?: Ema;
   /** Of a training in float16. */
@@ -23,7 +23,7 @@ export interface TrainingState {
 function tensorsOf({ modules, optimizer, ema, scaler }: TrainingState): Map<string, Tensor> {
   const found = new Map<string, Tensor>();
   for (const [name, module] of Object.entries(modules)) {
-    for (const [key, value] of module.namedParameters()) found.set(`${name}/${key}`, value);
+    for (const [key, value] of module?.namedParameters() ?? []) found.set(`${name}/${key}`, value);
   }
   for (const [key, value] of optimizer.state()) found.set(`optimizer/${key}`, value);
   for (const [key, value] of ema?.state() ?? []) found.set(`ema/${key}`, value);

@@ -1,0 +1,36 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readSafetensors, type Tensor, tensor, writeSafetensors } from "@spo/torch";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { readSnapshot, takeSnapshot } from "./snapshot.js";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "spo-snapshot-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const snapshot = { step: 7, spent: { wall: 1, cpu: 2, passes: {} } } as Parameters<typeof takeSnapshot>[2];
+const takenFrom = (state: Record<string, number>): Record<string, number> => {
+  const tensors = Object.entries(state).map(([name, value]): [string, Tensor] => [name, tensor([value])]);
+  writeSafetensors(join(folder, "training-state.safetensors"), new Map(tensors));
+  takeSnapshot(join(folder, "snapshot"), folder, snapshot);
+  const weights = readSafetensors(join(folder, "snapshot", "policy.safetensors"));
+  return Object.fromEntries([...weights].map(([name, value]) => [name, value.item()]));
+};
+
+test("a snapshot has the policy's weights alone, and says when they were taken", () => {
+  expect(takenFrom({ "policy/a.weight": 1, "policy/b": 2, "optimizer/exp_avg.0": 3 })).toEqual({
+    "a.weight": 1,
+    b: 2,
+  });
+  expect(readSnapshot(join(folder, "snapshot"))).toEqual(snapshot);
+});
+
+test("where a training averages weights, the average is what is measured", () => {
+  expect(takenFrom({ "policy/a": 1, "policy/b": 2, "average/a": 1.5, "average/b": 2.5 })).toEqual({
+    a: 1.5,
+    b: 2.5,
+  });
+});
