@@ -25,7 +25,7 @@ beforeAll(async () => {
     dpo: { ...small, batch: 4, microBatch: 4, warmup: 1 },
     ...{ seconds: SECONDS, clock: "cpu", seeds: [0, 1], checkpoints: 2 }, // a busy machine's elapsed seconds say little
     search: {
-      ...{ seconds: 0.4, checkpoints: 1 },
+      ...{ seconds: 0.4, checkpoints: 1, seeds: [7, 8] },
       spo: [{ optimizer: { lr: 1e-3 } }, { optimizer: { lr: 1e-2 } }],
       dpo: [{ optimizer: { lr: 1e-3 } }, { beta: 100 }],
     },
@@ -76,7 +76,7 @@ function told({ process, ended }: Started, words: string): Promise<unknown> {
 
 interface Facts {
   rows: { name: string; wins?: { value: number }; seeds?: unknown[] }[];
-  trials: Record<string, { isChosen: boolean; settings: object; checkpoints: { validation: number }[] }[]>;
+  trials: Record<string, { isChosen: boolean; settings: object; runs: { validation: number }[][] }[]>;
   runs: Record<string, { seed: number; checkpoints: { step: number; cpuSeconds: number }[] }[]>;
   work: { stage: string; cpuSeconds: number; passes: Record<string, number> }[];
   curves: { method: string; points: { x: number; quality: number; low: number; high: number }[] }[];
@@ -104,10 +104,11 @@ describe("spo compare", () => {
       expect(trials).toHaveLength(2);
       const chosen = trials.filter(({ isChosen }) => isChosen);
       expect(chosen).toHaveLength(1);
-      const best = Math.max(
-        ...trials.flatMap(({ checkpoints }) => checkpoints.map(({ validation }) => validation)),
-      );
-      expect(chosen[0]?.checkpoints.map(({ validation }) => validation)).toContain(best);
+      const meanOf = ({ runs }: (typeof trials)[number]): number => {
+        expect(runs.map((run) => run.length)).toEqual([1, 1]);
+        return runs.flat().reduce((sum, { validation }) => sum + validation, 0) / 2;
+      };
+      expect(meanOf(chosen[0] as (typeof trials)[number])).toBe(Math.max(...trials.map(meanOf)));
     }
     const [spm, spo, dpo] = facts.work;
     expect(dpo?.cpuSeconds).toBeGreaterThanOrEqual(SECONDS);

@@ -28,7 +28,8 @@ export interface ShownCurve {
 export interface ShownTrial {
   settings: Record<string, unknown>;
   isChosen: boolean;
-  checkpoints: { step: number; seconds: number; cpuSeconds: number; validation: number }[];
+  /** Checkpoints of each seed's run. */
+  runs: { step: number; seconds: number; cpuSeconds: number; validation: number }[][];
 }
 
 export interface ShownRun {
@@ -118,15 +119,17 @@ export function comparisonFacts(
     ) as ComparisonFacts["atEqual"],
     baseValidation: base.validation,
     trials: each((method) =>
-      methods[method].trials.map(({ settings, checkpoints }, i) => ({
+      methods[method].trials.map(({ settings, runs }, i) => ({
         settings,
         isChosen: i === methods[method].chosen,
-        checkpoints: checkpoints.map(({ step, spent, validation }) => ({
-          step,
-          seconds: spent.wall,
-          cpuSeconds: spent.cpu,
-          validation,
-        })),
+        runs: runs.map((run) =>
+          run.map(({ step, spent, validation }) => ({
+            step,
+            seconds: spent.wall,
+            cpuSeconds: spent.cpu,
+            validation,
+          })),
+        ),
       })),
     ),
     settings: {

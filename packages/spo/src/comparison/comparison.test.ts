@@ -52,17 +52,28 @@ const findings: Findings = {
 };
 
 describe("a comparison", () => {
-  test("chooses the checkpoint and the trial that the validator likes best", () => {
+  const runOf = (validations: number[]) => validations.map((validation, i) => checkpoint(i, i, validation));
+
+  test("chooses the checkpoint that the validator likes best", () => {
+    expect(
+      [
+        [1, 3, 2],
+        [2, 2.5],
+        [4, 0],
+      ].map((list) => bestOf(runOf(list))),
+    ).toEqual([1, 1, 0]);
+  });
+
+  test("chooses the trial by the mean of its seeds: one lucky run is not enough", () => {
     const trials = [
-      [1, 3, 2],
-      [2, 2.5],
-      [4, 0],
-    ].map((list) => ({
-      settings: {},
-      checkpoints: list.map((validation, i) => checkpoint(i, i, validation)),
-    }));
-    expect(trials.map(({ checkpoints }) => bestOf(checkpoints))).toEqual([1, 1, 0]);
-    expect(bestTrial(trials)).toBe(2);
+      [[1, 3, 2], [3.5]],
+      [[4, 0], [2]],
+      [
+        [5, 0],
+        [1, 1.2],
+      ],
+    ].map((runs) => ({ settings: {}, runs: runs.map(runOf) }));
+    expect(bestTrial(trials)).toBe(0);
   });
 
   test("lets SPO's curves begin at the cost of its preference model, as good as the base", () => {

@@ -14,7 +14,8 @@ export interface Validated extends Snapshot {
 export interface Trial {
   /** What was tried, over the method's common settings. */
   settings: Record<string, unknown>;
-  checkpoints: Validated[];
+  /** Checkpoints of each seed's run. */
+  runs: Validated[][];
 }
 
 export interface FinalRun {
@@ -48,10 +49,11 @@ export const bestOf = (checkpoints: readonly Validated[]): number =>
     0,
   );
 
-/** The trial with the best checkpoint. */
+/** The trial whose runs' best checkpoints have the best mean. */
 export const bestTrial = (trials: readonly Trial[]): number => {
-  const quality = trials.map(({ checkpoints }) => (checkpoints[bestOf(checkpoints)] as Validated).validation);
-  return quality.indexOf(Math.max(...quality));
+  const best = (run: readonly Validated[]): number => (run[bestOf(run)] as Validated).validation;
+  const qualities = trials.map(({ runs }) => mean(runs.map(best)));
+  return qualities.indexOf(Math.max(...qualities));
 };
 
 export const quality = (images: readonly ImageVerdict[]): number => mean(images.map(({ score }) => score));

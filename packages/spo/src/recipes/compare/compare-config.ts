@@ -49,9 +49,18 @@ export const CompareConfig = z.strictObject({
     .strictObject({
       spo: z.array(Settings).min(1).describe("settings to try, over those in spo"),
       dpo: z.array(Settings).min(1).describe("settings to try, over those in dpo; as many as of spo"),
-      seconds: z.number().positive().describe("of training in each trial; the preference model not counted"),
-      checkpoints: z.int().positive().default(3).describe("of each trial that are measured"),
-      seed: z.int().min(0).default(100).describe("of the trials"),
+      seconds: z
+        .number()
+        .positive()
+        .describe("of training in each run of a trial; the preference model not counted"),
+      checkpoints: z.int().positive().default(3).describe("of each run of a trial that are measured"),
+      seeds: z
+        .array(z.int().min(0))
+        .min(1)
+        .default([100])
+        .describe(
+          "of each trial's runs; the mean of their best checkpoints counts, since one run may be lucky",
+        ),
     })
     .refine(({ spo, dpo }) => spo.length === dpo.length, {
       error: "both methods get the same number of trials",

@@ -141,10 +141,12 @@ export async function* compareMethods(
     const time = await seconds; // SPO's trials need its preference model as well
     const trials = await Promise.all(
       config.search[method].map(async (settings, i): Promise<Trial> => {
-        const name = `${method}-trial-${i}`;
-        const recipe = recipeOf(method, settings, config.search.seed, name);
-        const { seconds: share, checkpoints } = config.search;
-        return { settings, checkpoints: await trainAndValidate(name, recipe, share, checkpoints) };
+        const { seconds: share, checkpoints, seeds } = config.search;
+        const runs = seeds.map((seed) => {
+          const name = `${method}-trial-${i}-seed-${seed}`;
+          return trainAndValidate(name, recipeOf(method, settings, seed, name), share, checkpoints);
+        });
+        return { settings, runs: await Promise.all(runs) };
       }),
     );
     const chosen = bestTrial(trials);
@@ -330,7 +332,7 @@ export async function* compareMethods(
       METHODS.reduce(
         (sum, method) =>
           sum +
-          search[method].length * trial +
+          search[method].length * search.seeds.length * trial +
           seeds.length * (seconds - (method === "spo" ? spm : 0) + evaluations),
         0,
       )
