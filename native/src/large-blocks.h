@@ -13,8 +13,8 @@
  * Memory of the CPU's large tensors. Each has a mapping of its own, and a freed one is kept for the next, for the system clears every new
  * page. Small tensors are left to libtorch's allocator.
  *
- * What is kept hardly raises the peak: together with what is in use it stays within the most that was ever in use and 32 MiB, which is what
- * small models need to stop asking the system.
+ * What is kept does not raise the peak: together with what is in use it stays within the most that was ever in use, or within 128 MiB,
+ * which is what small models need to stop asking the system.
  */
 class LargeBlocks final : public c10::Allocator {
  public:
@@ -46,8 +46,8 @@ class LargeBlocks final : public c10::Allocator {
     size_t size;
   };
 
-  static constexpr size_t kFrom = 1 << 20;    // as LARGE_FROM in simulated-heap.ts
-  static constexpr size_t kSlack = 32 << 20;  // as SLACK there
+  static constexpr size_t kFrom = 1 << 20;      // as LARGE_FROM in simulated-heap.ts
+  static constexpr size_t kAlways = 128 << 20;  // as ALWAYS there
 
   static void free(void* data) {
     if (!instance->keep(data)) instance->small_->raw_deleter()(data);
@@ -69,7 +69,7 @@ class LargeBlocks final : public c10::Allocator {
     sizes_.emplace(data, size);
     used_ += size;
     most_ = std::max(most_, used_);
-    keep_at_most(most_ + kSlack - used_);
+    keep_at_most(std::max(most_, kAlways) - used_);
     return data;
   }
 

@@ -19,13 +19,15 @@ describe("a process", () => {
     expect(play(process, [6, -1], [7, 9])).toBe(39); // the one of 1 grows
   });
 
-  test("keeps of them 32 MiB at most beyond the most that was in use", () => {
+  test("keeps of them no more than was ever in use, or 128 MiB together with what is in use", () => {
     const process = new SimulatedProcess();
     const small = Array.from({ length: 10 }, (_, i) => i + 1);
     const made = small.map((block): [number, number] => [block, 5]);
     const freed = small.map((block): [number, number] => [block, -5]);
     expect(play(process, ...made, [11, 60], ...freed)).toBe(110);
-    expect(play(process, [12, 60])).toBe(120 + 30); // one of the ten grows, six of nine are kept
+    expect(play(process, [12, 60])).toBe(120 + 5); // one of the ten grows, one of nine is kept
+    expect(play(process, [13, 100])).toBe(220);
+    expect(play(process, [13, -100], [14, 40], [15, 70])).toBe(220 + 10); // the rest of 60 grows
   });
 
   test("gives blocks back to where they are from, whichever thread frees them", () => {

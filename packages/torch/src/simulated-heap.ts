@@ -5,8 +5,8 @@ import type { MemoryBook } from "./rehearse.js";
 /** Bytes from which a block is large; `kFrom` of the addon's large-blocks.h. */
 const LARGE_FROM = 1 << 20;
 
-/** Bytes that are kept beyond the most that was in use; `kSlack` of it. */
-const SLACK = 32 << 20;
+/** Bytes that may be kept even where less was ever in use; `kAlways` of it. */
+const ALWAYS = 128 << 20;
 
 /** A process whose work is played through, one piece after the other. */
 export class SimulatedProcess {
@@ -53,7 +53,7 @@ class SimulatedLargeBlocks {
     this.#sizes.set(block, size);
     this.#used += size;
     this.#most = Math.max(this.#most, this.#used);
-    while (this.resident > this.#most + SLACK) this.#keptBytes -= this.#kept.shift() as number;
+    while (this.resident > Math.max(this.#most, ALWAYS)) this.#keptBytes -= this.#kept.shift() as number;
   }
 
   /** Takes a kept block of this size; else the next larger, whose rest stays; else the next smaller, which grows. */
