@@ -254,7 +254,7 @@ describe("large tensors", () => {
     expect(process.resourceUsage().minorPageFault - before).toBeLessThan((8 * MB) / 4096);
   });
 
-  test("never share memory, and what is kept adds 32 MiB at most to the most that was in use", () => {
+  test("never share memory, and what is kept adds nothing to the most that was in use, or to 128 MiB", () => {
     native.trimMemory();
     const before = resident();
     const most = native.op("aten::amax", "");
@@ -271,7 +271,7 @@ describe("large tensors", () => {
       held.push({ handle: filled(size, i), size, value: i });
       used += size;
       mostUsed = Math.max(mostUsed, used);
-      while (used > 60) {
+      while (used > 200) {
         const [freed] = held.splice(Math.floor(random() * held.length), 1);
         if (!freed) break;
         const ends = [most, least].map((op) => /** @type {number} */ (native.call(op, freed.handle)));
@@ -279,7 +279,7 @@ describe("large tensors", () => {
         for (const handle of [...ends, freed.handle]) native.releaseOne(handle);
         used -= freed.size;
       }
-      expect(resident() - before).toBeLessThan(mostUsed + 32 + 16);
+      expect(resident() - before).toBeLessThan(Math.max(mostUsed, 128) + 16);
     }
     for (const { handle } of held) native.releaseOne(handle);
   });
