@@ -29,8 +29,6 @@ export interface Snapshot {
   spent: Spent;
 }
 
-/** Where a checkpoint has them, the average of weights rather than the last. */
-const PREFIXES = ["average/", "policy/"];
 const weightsAt = (folder: string): string => join(folder, "policy.safetensors");
 const factsAt = (folder: string): string => join(folder, "snapshot.json");
 
@@ -40,7 +38,8 @@ export function takeSnapshot(folder: string, checkpoint: string, snapshot: Snaps
   using file = openSafetensors(join(checkpoint, "training-state.safetensors"));
   const weights = new Map<string, Tensor>();
   const names = [...file.keys()];
-  const prefix = PREFIXES.find((each) => names.some((name) => name.startsWith(each))) ?? "";
+  // The average of weights, where the training keeps one, is its result.
+  const prefix = names.some((name) => name.startsWith("average/")) ? "average/" : "policy/";
   for (const name of names) {
     if (name.startsWith(prefix)) weights.set(name.slice(prefix.length), file.get(name));
   }

@@ -59,11 +59,10 @@ export function makePolicy(
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
     const lora = addLora(unet, { rank }, generatorAt(seed, "lora"));
-    const { asResult, ...averaged } = averageOf(lora, average);
+    const averaged = averageOf(lora, average);
     return {
       trained: lora.parameters(),
       ...averaged,
-      asResult,
       denoisers: (conditions, guidanceScale) => {
         const shared = { unet, ...conditions, guidanceScale };
         return {
@@ -73,7 +72,9 @@ export function makePolicy(
       },
       sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
       save: (folder, options) =>
-        asResult(() => saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options)),
+        averaged.asResult(() =>
+          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options),
+        ),
     };
   }
   const frozen = new UNet2DConditionModel(unet.config);
@@ -81,11 +82,10 @@ export function makePolicy(
   precision.freeze(frozen);
   keep(frozen.parameters());
   unet.requiresGrad_();
-  const { asResult, ...averaged } = averageOf(unet, average);
+  const averaged = averageOf(unet, average);
   return {
     trained: unet.parameters(),
     ...averaged,
-    asResult,
     denoisers: (conditions, guidanceScale) => {
       const shared = { ...conditions, guidanceScale, around };
       return {
@@ -94,7 +94,7 @@ export function makePolicy(
       };
     },
     sampling: (fn) => fn(),
-    save: (folder) => asResult(() => pipe.save(folder, { dtype: "float16" })),
+    save: (folder) => averaged.asResult(() => pipe.save(folder, { dtype: "float16" })),
   };
 }
 
