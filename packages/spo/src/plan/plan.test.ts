@@ -123,6 +123,16 @@ test("a rollout in which no step branches is refused, as by the training", () =>
   );
 });
 
+test("noise blocks that do not fit the latents are refused, as by the training", () => {
+  const models = planModels(TINY.sd15, { spm: TINY_SPM });
+  expect(() => spoJob(models, spoConfig({ noiseBlock: 5 }), TINY.sd15.scheduler)).toThrow(
+    expect.objectContaining({
+      code: "CONFIG",
+      message: expect.stringContaining("no whole number of such blocks") as string,
+    }),
+  );
+});
+
 test("half precision halves the UNet's weights", () => {
   const weights = (dtype: "float32" | "bfloat16") =>
     planJob(samplingJob(planModels(TINY.sd15, { dtype }), sampling)).memory.weights;

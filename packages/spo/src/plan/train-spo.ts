@@ -1,7 +1,11 @@
 import { addLora, isGuided, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
-import { requireBranches, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import {
+  requireBranches,
+  requireWholeBlocks,
+  type TrainSpoConfig,
+} from "../recipes/train-spo/train-spo-config.js";
 import { Precision } from "../recipes/training/precision.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
@@ -19,6 +23,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
   requireBranches(config);
   const { spm, unet, vae } = models;
   const latentSize = latentSizeAt(models, config.resolution);
+  requireWholeBlocks(config, latentSize);
   if (!spm) throw new Error("spoJob: the preference model is missing");
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
   const precision = new Precision(config, models);

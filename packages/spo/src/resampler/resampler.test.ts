@@ -31,7 +31,9 @@ function roll(
     judge = meanJudge,
     meter,
     stripPrompts,
+    noiseBlock,
   }: {
+    noiseBlock?: number;
     prompts?: number;
     seed?: number;
     judge?: StepAwareJudge<null>;
@@ -49,13 +51,28 @@ function roll(
       judge,
       prepared: null,
       initialLatents,
-      randomness: drawn(generator),
+      randomness: drawn(generator, { noiseBlock }),
       settings,
       meter,
       stripPrompts,
     });
   });
 }
+
+test("with noise blocks the sides of a pair differ by one number a block", () => {
+  scope(() => {
+    const { pairs } = roll({ steps: 5, candidates: 3, firstBranch: 1, threshold: 0 }, { noiseBlock: 2 });
+    const apart = pairs.nextWin.sub(pairs.nextLose).reshape([pairs.size, 4, 2, 2, 2, 2]);
+    expect(
+      apart
+        .amax([3, 5])
+        .sub(apart.amin([3, 5]))
+        .max()
+        .item(),
+    ).toBeLessThan(1e-5);
+    expect(apart.abs().max().item()).toBeGreaterThan(0.01);
+  });
+});
 
 test("every segment is judged once, and the last one at timestep 0", () => {
   const { comparisons, pairs } = roll({ steps: 20, candidates: 4, firstBranch: 4, threshold: -1 });

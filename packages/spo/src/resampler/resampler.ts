@@ -14,6 +14,7 @@ import {
 } from "@spo/torch";
 import type { StepAwareJudge } from "../judges/judge.js";
 import { timed, type WorkMeter } from "../work.js";
+import { withCommonDetail } from "./candidate-noise.js";
 import { type Comparison, compare, type MarginAmong } from "./compare.js";
 import type { Denoiser } from "./denoiser.js";
 import { concatPairs, type StepPairs } from "./pairs.js";
@@ -54,10 +55,13 @@ export interface Randomness {
   choose(comparison: number, candidates: number, prompts: number): readonly number[];
 }
 
-/** All draws from one generator, in the order of the steps. */
-export function drawn(generator: Generator, { device = "cpu" } = {}): Randomness {
+/** All draws from one generator, in the order of the steps. noiseBlock: of `withCommonDetail`; 1: candidates share nothing. */
+export function drawn(generator: Generator, { device = "cpu", noiseBlock = 1 } = {}): Randomness {
   return {
-    noise: (_, shape) => randn(shape, { generator, device }),
+    noise: (_, shape) => {
+      const noise = randn(shape, { generator, device });
+      return shape.length === 5 ? withCommonDetail(noise, noiseBlock) : noise;
+    },
     choose: (_, candidates, prompts) =>
       scope(() => randint(0, candidates, [prompts], { generator, dtype: "int64" }).toNumbers()),
   };

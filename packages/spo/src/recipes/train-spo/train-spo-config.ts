@@ -41,6 +41,13 @@ export const TrainSpoConfig = z.strictObject({
     .default(1)
     .describe("η of DDIM: noise of a step; 0 would leave nothing to choose between"),
   candidates: z.int().min(2).default(4).describe("x_{t-1} drawn from one x_t"),
+  noiseBlock: z
+    .int()
+    .positive()
+    .default(1)
+    .describe(
+      "candidates differ only in the mean noise of blocks of so many latent pixels a side; 1: in every pixel, as published",
+    ),
   firstBranch: z.int().min(0).default(4).describe("first step that branches"),
   innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
   threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
@@ -136,4 +143,19 @@ export function requireBranches({ firstBranch, steps }: TrainSpoConfig): void {
     code: "CONFIG",
     hint: "Give a firstBranch below steps.",
   });
+}
+
+/** Throws a UserError (`CONFIG`) where the latents are no whole number of noise blocks. */
+export function requireWholeBlocks(
+  { noiseBlock }: TrainSpoConfig,
+  [height, width]: readonly [number, number],
+): void {
+  if (height % noiseBlock === 0 && width % noiseBlock === 0) return;
+  throw new UserError(
+    `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,
+    {
+      code: "CONFIG",
+      hint: "Give a noiseBlock that divides both sides; 1 always does.",
+    },
+  );
 }

@@ -36,7 +36,7 @@ import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-sam
 import { openJudge } from "./open-judge.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
-import { requireBranches, TrainSpoConfig } from "./train-spo-config.js";
+import { requireBranches, requireWholeBlocks, TrainSpoConfig } from "./train-spo-config.js";
 
 /** What a library's caller may give beside the config. */
 export interface SpoOptions extends RecipeOptions {
@@ -74,6 +74,7 @@ async function* rounds(
   });
   requireBranches(config);
   const latentSize = latentSizeOf(pipe, config);
+  requireWholeBlocks(config, latentSize);
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
@@ -116,7 +117,7 @@ async function* rounds(
             judge: ofPrompts(judge, chosen),
             prepared,
             initialLatents: randn([chosen.length, ...latentShape], { generator, device }),
-            randomness: drawn(generator, { device }),
+            randomness: drawn(generator, { device, noiseBlock: config.noiseBlock }),
             settings: config,
             stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
             meter,
