@@ -1,6 +1,7 @@
 // Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
-import { averageSettings, precisionSettings } from "../training/precision-config.js";
+import { averageSettings } from "../training/policy-config.js";
+import { precisionSettings } from "../training/precision-config.js";
 
 /** Settings of `spo train dpo`. */
 export const TrainDpoConfig = z.strictObject({

@@ -1,7 +1,8 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
-import { averageSettings, precisionSettings } from "../training/precision-config.js";
+import { averageSettings } from "../training/policy-config.js";
+import { precisionSettings } from "../training/precision-config.js";
 
 /** Settings of `spo train spo`. */
 export const TrainSpoConfig = z.strictObject({

@@ -20,18 +20,6 @@ export const checkpointingSettings = {
     ),
 };
 
-/** For the schema of a recipe that trains a policy. */
-export const averageSettings = {
-  average: z
-    .number()
-    .min(0)
-    .max(0.288)
-    .default(0)
-    .describe(
-      "width of the average of weights that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves",
-    ),
-};
-
 /** For the schema of a recipe that trains a UNet. */
 export const precisionSettings = {
   ...deviceSettings,
