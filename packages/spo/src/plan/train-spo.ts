@@ -1,11 +1,7 @@
 import { addLora, isGuided, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
-import {
-  requireBranches,
-  requireWholeBlocks,
-  type TrainSpoConfig,
-} from "../recipes/train-spo/train-spo-config.js";
+import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import { Precision } from "../recipes/training/precision.js";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
@@ -20,10 +16,9 @@ import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
  * the most that a run can cost; at the published thresholds about half of them do.
  */
 export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler: SchedulerConfig): Job {
-  requireBranches(config);
   const { spm, unet, vae } = models;
   const latentSize = latentSizeAt(models, config.resolution);
-  requireWholeBlocks(config, latentSize);
+  requireRollout(config, latentSize);
   if (!spm) throw new Error("spoJob: the preference model is missing");
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
   const precision = new Precision(config, models);

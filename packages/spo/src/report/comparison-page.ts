@@ -217,7 +217,7 @@ function equal({ atEqual, clock }: ComparisonFacts): Html {
 
 function search({ trials, baseValidation, clock }: ComparisonFacts): Html {
   const table = (method: "dpo" | "spo"): Html =>
-    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${METHOD_NAMES[method]}</th><th scope="col">validator, checkpoint by checkpoint</th></tr></thead><tbody>${trials[method].map(({ settings: tried, isChosen, runs }) => html`<tr><th scope="row">${words(tried)}${isChosen && html`<small>chosen</small>`}</th><td>${runs.map((run) => html`<div>${run.map(({ validation }) => short(validation)).join(" · ")}<small>after ${run.map((checkpoint) => duration(checkpoint[clock])).join(" · ")}</small></div>`)}</td></tr>`)}</tbody></table></div>`;
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${METHOD_NAMES[method]}</th><th scope="col">validator: a line a run, its checkpoints</th></tr></thead><tbody>${trials[method].map(({ settings: tried, isChosen, runs }) => html`<tr><th scope="row">${words(tried)}${isChosen && html`<small>chosen</small>`}</th><td>${runs.map((run) => html`<div>${run.map(({ validation }) => short(validation)).join(" · ")}<small>after ${run.map((checkpoint) => duration(checkpoint[clock])).join(" · ")}</small></div>`)}</td></tr>`)}</tbody></table></div>`;
   return html`<section><h2>How the settings were chosen</h2><p class="about">The same number of trials for each method, of the same time, from seeds of their own; chosen by the best checkpoint to another judge, on the training prompts, in the mean over a trial's runs. The base has ${short(baseValidation)} there.</p><div class="charts">${table("dpo")}${table("spo")}</div></section>`;
 }
 

@@ -20,7 +20,8 @@ export const WIDEST = 1 / Math.sqrt(12);
  * over the same part of it.
  *
  * width: standard deviation of the steps that count, as a part of all so far, in (0, WIDEST]; √(γ + 1)/((γ + 2)√(γ + 3)). What was there
- * before the first step counts nothing. Throws a RangeError for another width. Source: Karras et al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models", 3.1.
+ * before the first step counts nothing. Throws a RangeError for another width. Source: Karras et al. 2024, "Analyzing and Improving the
+ * Training Dynamics of Diffusion Models", 3.1.
  */
 export function powerDecay(width: number): DecayAt {
   if (!(width > 0 && width <= WIDEST)) throw new RangeError(`width is ${width}, must be in (0, ${WIDEST}]`);

@@ -137,26 +137,26 @@ export const TrainSpoConfig = z.strictObject({
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
 
-/** Throws a UserError (`CONFIG`) where no step of a rollout would branch. */
-export function requireBranches({ firstBranch, steps }: TrainSpoConfig): void {
-  if (firstBranch < steps) return;
-  throw new UserError(`firstBranch is ${firstBranch}, and there are ${steps} steps: no step would branch.`, {
-    code: "CONFIG",
-    hint: "Give a firstBranch below steps.",
-  });
-}
-
-/** Throws a UserError (`CONFIG`) where the latents are no whole number of noise blocks. */
-export function requireWholeBlocks(
-  { noiseBlock }: TrainSpoConfig,
+/**
+ * Throws a UserError (`CONFIG`) where no step of a rollout would branch, or the latents are no whole number of noise blocks.
+ *
+ * [height, width]: of the latents.
+ */
+export function requireRollout(
+  { firstBranch, steps, noiseBlock }: TrainSpoConfig,
   [height, width]: readonly [number, number],
 ): void {
-  if (height % noiseBlock === 0 && width % noiseBlock === 0) return;
-  throw new UserError(
-    `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,
-    {
-      code: "CONFIG",
-      hint: "Give a noiseBlock that divides both sides; 1 always does.",
-    },
-  );
+  if (firstBranch >= steps)
+    throw new UserError(
+      `firstBranch is ${firstBranch}, and there are ${steps} steps: no step would branch.`,
+      {
+        code: "CONFIG",
+        hint: "Give a firstBranch below steps.",
+      },
+    );
+  if (height % noiseBlock !== 0 || width % noiseBlock !== 0)
+    throw new UserError(
+      `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,
+      { code: "CONFIG", hint: "Give a noiseBlock that divides both sides; 1 always does." },
+    );
 }

@@ -36,7 +36,7 @@ import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-sam
 import { openJudge } from "./open-judge.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
-import { requireBranches, requireWholeBlocks, TrainSpoConfig } from "./train-spo-config.js";
+import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
 /** What a library's caller may give beside the config. */
 export interface SpoOptions extends RecipeOptions {
@@ -72,9 +72,8 @@ async function* rounds(
     device,
     dtype: weightsDtype(config),
   });
-  requireBranches(config);
   const latentSize = latentSizeOf(pipe, config);
-  requireWholeBlocks(config, latentSize);
+  requireRollout(config, latentSize);
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
