@@ -54,7 +54,7 @@ settings are taken in the order in which they stand; what comes last holds. An u
 \`\`\`
 
 \`\`\`sh
-spo train spo sd15 my.json --rounds 100 --run runs/mine --dry-run   # prints what all of it adds up to
+npx spo train spo sd15 my.json --rounds 100 --run runs/mine --dry-run   # prints what all of it adds up to
 \`\`\`
 
 **Default** holds where neither a preset nor you say anything; *required* has none. A preset's column is empty where it says nothing. Times are in steps or rounds, sizes in pixels, shares from 0 to

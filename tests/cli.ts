@@ -35,7 +35,7 @@ export function startCli(
   const child = spawn(process.execPath, [...(signal ? signalling(signal) : []), PROGRAM, ...args], {
     cwd,
     // One thread: the same bits in every run.
-    env: { ...process.env, OMP_NUM_THREADS: "1", NO_COLOR: "1", ...env },
+    env: { ...process.env, npm_lifecycle_event: undefined, OMP_NUM_THREADS: "1", NO_COLOR: "1", ...env },
     stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
   });
   child.stdin?.end(input);

@@ -91,7 +91,7 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
   test("imports, trains, post-trains and samples by its commands", async () => {
     // Its settings stay, but for how long and how large.
     const program = [
-      'spo() { case "$1 $2" in',
+      'npx() { shift; case "$1 $2" in',
       '"train spm") set -- "$@" --steps 2 --batch 2 --evalEvery 1 ;;',
       '"train spo") set -- "$@" --rounds 1 --steps 6 --threshold 0 ;;',
       'sample*) set -- "$@" --steps 2 --count 2 ;;',
@@ -129,7 +129,7 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
 
 test("the tutorial for a preference model runs by its commands, from images to a report", async () => {
   const program = [
-    'spo() { case "$1 $2" in',
+    'npx() { shift; case "$1 $2" in',
     '"train spm") set -- "$@" --steps 2 --batch 2 --evalPairs 4 --evalEvery 1 ;;',
     'sample*) set -- "$@" --steps 2 ;;',
     `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
@@ -162,7 +162,7 @@ describe.each([
     writeFileSync(at("held-out.txt"), "purple grape\n");
     // Its settings stay, but for how long.
     const program = [
-      'spo() { case "$1 $2" in',
+      'npx() { shift; case "$1 $2" in',
       '"train spm") set -- "$@" --steps 2 --batch 2 --microBatch 2 --evalEvery 1 ;;',
       '"train spo") set -- "$@" --rounds 1 --promptsPerRound 1 --threshold 0 ;;',
       'sample*) set -- "$@" --steps 2 ;;',
@@ -214,7 +214,7 @@ test("the metric of docs/evaluation.md scores sets of images, by its command and
     }
   }
   const command = blocks(EVALUATION, "sh").find((block) => block.includes("./contrast.mjs")) as string;
-  const program = `spo() { '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }\n${command}`;
+  const program = `npx() { shift; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }\n${command}`;
   const said = await done("bash", ["-c", program]);
   expect(said).toMatch(
     /contrast\n {2}before {2}7\d.*\n {2}after {3}12\d.*better in 100.% .* of 3 pairs, p = 0.25/,
@@ -226,7 +226,7 @@ describe("the pages on images and layouts", () => {
   /** Types a page's commands, with a tiny model in the place of the published one. */
   async function typed(page: string): Promise<void> {
     const program = [
-      'spo() { case "$1" in',
+      'npx() { shift; case "$1" in',
       'sample) set -- "$@" --steps 2 ;;',
       'convert) set -- "$@" --configs ./sd15 ;;',
       "esac",

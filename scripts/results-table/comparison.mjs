@@ -15,7 +15,7 @@ import { markdownTable } from "./marked.mjs";
  */
 
 const MAKE =
-  "No comparison is committed yet. `npm run spo -- compare` makes it: copy `comparison.json` and `comparison.png` to " +
+  "No comparison is committed yet. `npx spo compare` makes it: copy `comparison.json` and `comparison.png` to " +
   "`examples/emoji/results/`, then run `npm run results`.";
 
 const NAMES = /** @type {const} */ ({ base: "base", dpo: "Diffusion-DPO", spo: "SPO" });
@@ -60,7 +60,7 @@ export function comparisonTable(facts) {
     `SPO preferred to Diffusion-DPO in ${share(facts.spoOverDpo)} of same-noise pairs. ${counts.images} images of each run, of ` +
     `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. Each run of Diffusion-DPO trained for ` +
     `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
-    `Made by \`npm run spo -- compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
+    `Made by \`npx spo compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
   return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
 }
 

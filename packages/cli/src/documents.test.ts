@@ -20,16 +20,22 @@ function shellWords(line: string): string[] {
   return words;
 }
 
-/** The calls of `spo` in a text of shell lines. */
-function callsIn(text: string): string[][] {
-  return text
+/** Each command line of a text of shell lines, in one line. */
+const commandLines = (text: string): string[] =>
+  text
     .replace(/\\\n\s*/g, " ")
-    .replaceAll("npm run spo -- ", "spo ")
-    .replaceAll(/npm run quickstart(?: --(?= ))?/g, "spo quickstart")
-    .split("\n")
-    .flatMap((line) => /(?:^|\|)\s*(spo [a-z]+(?: .*)?)$/.exec(line)?.[1] ?? [])
+    .replaceAll(/npm run quickstart(?: --(?= ))?/g, "npx spo quickstart")
+    .split("\n");
+
+/** The calls of `spo` in a text of shell lines. */
+const callsIn = (text: string): string[][] =>
+  commandLines(text)
+    .flatMap((line) => /(?:^|\|)\s*npx (spo [a-z]+(?: .*)?)$/.exec(line)?.[1] ?? [])
     .map((line) => shellWords(line).slice(1));
-}
+
+/** Lines that call `spo` by a name that a shell in a clone does not know, or by `npm run`, which writes to stdout itself. */
+const unpasteable = (text: string): string[] =>
+  commandLines(text).filter((line) => /(?:^|[|;&])\s*(?:spo [a-z]|npm run spo\b)/.test(line));
 
 /** Reads a call as the command line would, and does nothing. */
 async function read(words: readonly string[]): Promise<void> {
@@ -68,6 +74,7 @@ describe("every call of spo", () => {
   test.each(documents)("in %s is one that the command line takes", async (path) => {
     const blocks = [...readFileSync(join(root, path), "utf8").matchAll(/^```(?:sh|)\n([\s\S]*?)^```/gm)];
     expect(await faultsOf(blocks.flatMap(([, block]) => callsIn(block as string)))).toEqual([]);
+    expect(blocks.flatMap(([, block]) => unpasteable(block as string))).toEqual([]);
   });
 
   test("in a help is one that the command line takes", async () => {
@@ -82,16 +89,22 @@ describe("every call of spo", () => {
     const calls = callsIn(texts.join("\n"));
     expect(calls.length).toBeGreaterThan(40); // each command has at least one
     expect(await faultsOf(calls)).toEqual([]);
+    expect(unpasteable(texts.join("\n"))).toEqual([]);
+  });
+
+  test("that no shell knows is found", () => {
+    const lines = ["spo doctor", "echo x | spo sample", "npm run spo -- doctor", "npx spo \\", "  doctor"];
+    expect(unpasteable(lines.join("\n"))).toEqual(lines.slice(0, 3));
   });
 
   test("that is wrong is found", async () => {
     const wrong = callsIn(
       [
-        'spo sample "a # b" --model ./sd15 --sede 3 # a comment',
-        "spo train spo sd15 --thresold 0.3 --run runs/x",
-        "spo sample one --model a --sampler heun",
-        "echo x | spo convert a",
-        'spo sample "a # b" --model ./sd15 > out.txt',
+        'npx spo sample "a # b" --model ./sd15 --sede 3 # a comment',
+        "npx spo train spo sd15 --thresold 0.3 --run runs/x",
+        "npx spo sample one --model a --sampler heun",
+        "echo x | npx spo convert a",
+        'npx spo sample "a # b" --model ./sd15 > out.txt',
       ].join("\n"),
     );
     expect(wrong).toHaveLength(5);

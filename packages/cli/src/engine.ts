@@ -7,7 +7,7 @@ export async function loadEngine(): Promise<typeof import("@spo/torch")> {
   } catch (error) {
     throw new UserError(`The engine does not load: ${(error as Error).message}`, {
       code: "ENVIRONMENT",
-      hint: "Run `npm run setup`; `spo doctor` tells what is missing.",
+      hint: "Run `npm run setup`; `npx spo doctor` tells what is missing.",
       cause: error,
     });
   }

@@ -77,7 +77,7 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
 
 /** The program with the command that `words` call for. Others are there by name only. */
 export async function buildProgram(words: readonly string[]): Promise<Command> {
-  const program = new Command("spo")
+  const program = new Command("npx spo")
     .description("Step-aware Preference Optimization for text-to-image diffusion models")
     .version(version, "-V, --version", "print the version")
     .option("--json", "data for programs on stdout; errors too, as {code, message, hint}")
@@ -95,8 +95,8 @@ export async function buildProgram(words: readonly string[]): Promise<Command> {
         ...EXIT_CODES.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`),
         "",
         "Examples:",
-        "  spo quickstart --fast",
-        "  spo train spo sd15 --model ./sd15 --spm ./spm --prompts prompts.txt --run runs/first",
+        "  npx spo quickstart --fast",
+        "  npx spo train spo sd15 --model ./sd15 --spm ./spm --prompts prompts.txt --run runs/first",
       ].join("\n"),
     );
   const called = words.find((word) => COMMANDS.some(({ name }) => name === word));

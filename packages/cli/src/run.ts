@@ -2,6 +2,7 @@ import { UserError } from "@spo/torch/files";
 import { CommanderError } from "commander";
 import { buildProgram } from "./program.js";
 import { faultOf } from "./terminal/exit-codes.js";
+import { refuseNpmBanner } from "./terminal/npm-banner.js";
 import { painter, putJson, say } from "./terminal/terminal.js";
 
 /** Runs the command line and sets the exit code. argv: as `process.argv`. */
@@ -13,6 +14,7 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
   });
   const words = argv.slice(2);
   try {
+    refuseNpmBanner(words);
     const program = await buildProgram(words);
     await program.parseAsync(words, { from: "user" });
   } catch (thrown) {
@@ -33,7 +35,7 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
 function usageFault({ code, message, exitCode }: CommanderError): UserError | undefined {
   if (exitCode === 0 || code === "commander.helpDisplayed" || code === "commander.version") return undefined;
   if (code === "commander.help")
-    return new UserError("A command is missing.", { code: "USAGE", hint: "spo --help lists them." });
+    return new UserError("A command is missing.", { code: "USAGE", hint: "npx spo --help lists them." });
   return new UserError(message.replace(/^error: /, ""), {
     code: "USAGE",
     hint: "--help lists what there is.",

@@ -28,7 +28,7 @@ test("a GPU that is not there is a fault of the machine, and the way to the doct
   const { code, message, hint } = faultOf("cuda:4095");
   expect(code).toBe("ENVIRONMENT");
   expect(message).toContain("cuda:4095");
-  expect(hint).toContain("spo doctor");
+  expect(hint).toContain("npx spo doctor");
 });
 
 test("a generator's numbers are drawn where it is, wherever they are wanted", () =>

@@ -32,7 +32,7 @@ export function resolveDevice(name: string): Device {
         : firstSentence((error as Error).message);
     throw new UserError(`This machine has no device ${name}: ${why}.`, {
       code: "ENVIRONMENT",
-      hint: "`spo doctor` tells what there is. --device cpu computes on the processor.",
+      hint: "`npx spo doctor` tells what there is. --device cpu computes on the processor.",
       cause: error,
     });
   }

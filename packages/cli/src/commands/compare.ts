@@ -31,9 +31,9 @@ export default function (command: Command): void {
         settingsHelp(CompareConfig, { width: helpWidth() }),
         "",
         "Examples:",
-        "  spo compare",
-        "  spo compare emoji --seeds 0 --seconds 400 --run runs/short",
-        "  spo compare my.json --run runs/compare-mine --json",
+        "  npx spo compare",
+        "  npx spo compare emoji --seeds 0 --seconds 400 --run runs/short",
+        "  npx spo compare my.json --run runs/compare-mine --json",
       ].join("\n"),
     )
     .action(async () => {

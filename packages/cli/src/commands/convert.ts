@@ -71,9 +71,9 @@ export default function (command: Command): void {
         "Stopped by Ctrl-C, nothing half-written is left.",
         "",
         "Examples:",
-        "  spo convert runs/spo/model --out spo-lora.safetensors --title 'SPO'",
-        "  spo convert ./sd15 --lora spo-lora.safetensors:0.8 --dtype float16 --out sd15-spo.safetensors",
-        "  spo convert downloaded.ckpt --out ./sd15-folder",
+        "  npx spo convert runs/spo/model --out spo-lora.safetensors --title 'SPO'",
+        "  npx spo convert ./sd15 --lora spo-lora.safetensors:0.8 --dtype float16 --out sd15-spo.safetensors",
+        "  npx spo convert downloaded.ckpt --out ./sd15-folder",
       ].join("\n"),
     )
     .action(async (from: string) => {

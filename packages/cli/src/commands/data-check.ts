@@ -21,8 +21,8 @@ export default function (command: Command): void {
         "Exit code 1 with --strict when there are duplicates or leaks.",
         "",
         "Examples:",
-        "  spo data check pickapic/data",
-        "  spo data check pairs.parquet --json | jq .leaks",
+        "  npx spo data check pickapic/data",
+        "  npx spo data check pairs.parquet --json | jq .leaks",
       ].join("\n"),
     )
     .action(async (paths: string[]) => {

@@ -25,8 +25,8 @@ export default function (command: Command): void {
       [
         "",
         "Examples:",
-        "  spo data export pairs.parquet --to jsonl --output pairs/",
-        "  spo data export pickapic/data --to parquet --skip-broken --output clean.parquet",
+        "  npx spo data export pairs.parquet --to jsonl --output pairs/",
+        "  npx spo data export pickapic/data --to parquet --skip-broken --output clean.parquet",
       ].join("\n"),
     )
     .action(async (paths: string[]) => {

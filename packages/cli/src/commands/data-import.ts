@@ -16,8 +16,8 @@ export default function (command: Command): void {
       [
         "",
         "Examples:",
-        "  spo data import ranked/train.json --output pairs.parquet",
-        "  spo data import pairs.parquet --votes votes.jsonl --output labelled.parquet",
+        "  npx spo data import ranked/train.json --output pairs.parquet",
+        "  npx spo data import pairs.parquet --votes votes.jsonl --output labelled.parquet",
       ].join("\n"),
     )
     .action((paths: string[]) => convert(paths, "parquet", command.optsWithGlobals<ConversionOptions>()));

@@ -12,7 +12,7 @@ export default function (command: Command): void {
     .description("Checks what the product needs, and tells the command that mends what is missing.")
     .addHelpText(
       "after",
-      "\nExamples:\n  spo doctor\n  spo doctor --json | jq '.checks[] | select(.ok | not)'",
+      "\nExamples:\n  npx spo doctor\n  npx spo doctor --json | jq '.checks[] | select(.ok | not)'",
     )
     .action(async () => doctor(command.optsWithGlobals()));
 }

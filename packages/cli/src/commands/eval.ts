@@ -92,9 +92,9 @@ export default function (command: Command): void {
         "and ,clip=PATH.",
         "",
         "Examples:",
-        "  spo eval ./sd15 runs/spo --metrics pickscore:./PickScore_v1,hps:./HPS_v2.1_compressed.pt --prompts held-out.txt",
-        "  spo eval ./sd15 ./sd15,lora=mine.safetensors:0.8,name=mine --metrics clip:openai/clip-vit-large-patch14 --prompts held-out.txt --json",
-        "  spo eval images:./before images:./after --metrics ./my-metric.mjs",
+        "  npx spo eval ./sd15 runs/spo --metrics pickscore:./PickScore_v1,hps:./HPS_v2.1_compressed.pt --prompts held-out.txt",
+        "  npx spo eval ./sd15 ./sd15,lora=mine.safetensors:0.8,name=mine --metrics clip:openai/clip-vit-large-patch14 --prompts held-out.txt --json",
+        "  npx spo eval images:./before images:./after --metrics ./my-metric.mjs",
       ].join("\n"),
     )
     .action(async (models: string[]) => {

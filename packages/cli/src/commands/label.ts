@@ -55,9 +55,9 @@ export default function (command: Command): void {
       [
         "",
         "Examples:",
-        "  spo label pairs.parquet --by pickscore:./PickScore_v1 --output labelled.parquet",
-        "  spo label samples/ --images --by hps:./HPS_v2.1_compressed.pt --test-share 0.1 --output pairs.parquet",
-        "  spo label pairs.parquet --by pickscore:./PickScore_v1 --tie 0.1 --hard --output relabelled.parquet",
+        "  npx spo label pairs.parquet --by pickscore:./PickScore_v1 --output labelled.parquet",
+        "  npx spo label samples/ --images --by hps:./HPS_v2.1_compressed.pt --test-share 0.1 --output pairs.parquet",
+        "  npx spo label pairs.parquet --by pickscore:./PickScore_v1 --tie 0.1 --hard --output relabelled.parquet",
       ].join("\n"),
     )
     .action(async (paths: string[]) => {

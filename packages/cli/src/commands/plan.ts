@@ -34,7 +34,7 @@ export default function (command: Command): void {
     .option("--count <number>", "images", positive, 1)
     .option(
       "--batch <number>",
-      "images at once; on a CPU spo sample makes one at a time unless told otherwise",
+      "images at once; on a CPU npx spo sample makes one at a time unless told otherwise",
       positive,
       1,
     )
@@ -49,7 +49,7 @@ export default function (command: Command): void {
     )
     .option("--device <name>", "where --measure runs: cpu, cuda, cuda:N or mps", "cpu");
   vaeOptions(sample);
-  common(sample, "spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
+  common(sample, "npx spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
     await loadEngine();
     const { planSample } = await import("../jobs/plan-job.js");
     await planSample(sample.optsWithGlobals<PlanSampleOptions>());
@@ -63,11 +63,11 @@ export default function (command: Command): void {
     const train = command
       .command(method)
       .summary(summaries[method])
-      .description(`Tells memory and work of \`spo train ${method}\` from the configs alone.`)
+      .description(`Tells memory and work of \`npx spo train ${method}\` from the configs alone.`)
       .usage("[preset|file…] [--setting value…] [options]")
-      .argument("[words...]", `presets (sd15, sdxl), config files, settings, as for spo train ${method}`)
+      .argument("[words...]", `presets (sd15, sdxl), config files, settings, as for npx spo train ${method}`)
       .allowUnknownOption();
-    common(train, `spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
+    common(train, `npx spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
       await loadEngine();
       const { planTraining } = await import("../jobs/plan-job.js");
       await planTraining(method, train.args, train.optsWithGlobals<PlanOptions>());

@@ -24,7 +24,10 @@ export default function (command: Command): void {
     .option("--seed <number>", "seed of the SPO training", wholeNumber)
     .option("--device <name>", "where everything is computed: cpu, cuda, cuda:N or mps (cpu)")
     .option("--control", "random scores in place of the preference model's, everything else equal")
-    .addHelpText("after", "\nExamples:\n  spo quickstart\n  spo quickstart --fast --out runs/try --json")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  npx spo quickstart\n  npx spo quickstart --fast --out runs/try --json",
+    )
     .action(async () => {
       const { out } = command.optsWithGlobals<QuickstartCommandOptions>();
       if (out !== undefined) requirePlace(out, "folder");

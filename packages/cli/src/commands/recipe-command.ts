@@ -44,8 +44,8 @@ export function recipeCommand<K extends RecipeKind>(command: Command, recipe: Re
         settingsHelp(SCHEMAS[recipe.kind], { width: helpWidth() }),
         "",
         "Examples:",
-        `  spo ${recipe.kind} ${recipe.example}`,
-        `  spo ${recipe.kind} my.json --seed 1 --run runs/second --dry-run`,
+        `  npx spo ${recipe.kind} ${recipe.example}`,
+        `  npx spo ${recipe.kind} my.json --seed 1 --run runs/second --dry-run`,
       ].join("\n"),
     )
     .action(async () => {

@@ -13,7 +13,7 @@ export default function (command: Command): void {
     .argument("<folder>", "the run's folder, or the quickstart's")
     .addHelpText(
       "after",
-      "\nExamples:\n  spo report runs/spo\n  spo report runs/quickstart\n  spo report runs/quickstart-fast --json",
+      "\nExamples:\n  npx spo report runs/spo\n  npx spo report runs/quickstart\n  npx spo report runs/quickstart-fast --json",
     )
     .action(async (folder: string) => {
       if (existsSync(join(folder, "events.jsonl"))) {

@@ -86,8 +86,8 @@ export default function (command: Command): void {
         "In a file, empty lines and lines that start with # are left out.",
         "",
         "Examples:",
-        '  spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
-        "  spo sample --from prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
+        '  npx spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
+        "  npx spo sample --from prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
       ].join("\n"),
     )
     .action(async (prompts: string[]) => {

@@ -13,8 +13,8 @@ export default function (command: Command): void {
         "Exit code 1 when a value is out of its tolerance, or a file that a check needs is missing.",
         "",
         "Examples:",
-        "  spo verify ../shared/fixtures",
-        "  spo verify ../shared/fixtures --json | jq '.checks[] | select(.ok | not)'",
+        "  npx spo verify ../shared/fixtures",
+        "  npx spo verify ../shared/fixtures --json | jq '.checks[] | select(.ok | not)'",
       ].join("\n"),
     )
     .action(async (folder: string) => {

@@ -76,7 +76,7 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
   if (options.lora.length > 0)
     throw new UserError(`${source} is a LoRA itself: --lora needs a model to be merged into.`, {
       code: "USAGE",
-      hint: "Give the model first: spo convert MODEL --lora FILE --out PATH.",
+      hint: "Give the model first: npx spo convert MODEL --lora FILE --out PATH.",
     });
   const family = options.configs === undefined ? loraFamily(source) : undefined;
   if (options.configs === undefined && family === undefined)

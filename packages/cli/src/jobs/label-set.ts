@@ -66,7 +66,7 @@ async function open(
   if (source.blocks.length === 0) {
     throw new UserError(`${set.length} images, and no two of them for the same prompt: there is no pair.`, {
       code: "DATA",
-      hint: "Make several images of each prompt, with several seeds or models: spo sample --count 4.",
+      hint: "Make several images of each prompt, with several seeds or models: npx spo sample --count 4.",
     });
   }
   return source;

@@ -48,7 +48,7 @@ export async function rewriteReport(folder: string, options: CommonOptions): Pro
   if (!ended || !measured) {
     throw new UserError(`The quickstart in ${folder} has not been finished.`, {
       code: "DATA",
-      hint: `spo quickstart${found.data.fast ? " --fast" : ""} --out ${folder} goes on with it.`,
+      hint: `npx spo quickstart${found.data.fast ? " --fast" : ""} --out ${folder} goes on with it.`,
     });
   }
   await measureAndReport({ folder, ...found.data }, options);

@@ -11,7 +11,7 @@ export const EXIT_CODES: readonly [number, string][] = [
   [4, "missing or damaged data or model"],
   [5, "not enough disk or memory, or a folder that cannot be written"],
   [6, "numbers ran away: the loss was not finite"],
-  [7, "the machine lacks something: `spo doctor` tells"],
+  [7, "the machine lacks something: `npx spo doctor` tells"],
   [130, "stopped by Ctrl-C (SIGINT)"],
   [143, "stopped by SIGTERM"],
 ];

@@ -98,7 +98,10 @@ export async function openPairSet(
       prompts.push(rows.map((row) => (facts[row] as PairFacts).prompt));
     }
     const name = typeof paths === "string" ? paths : paths.join(", ");
-    faults.throwIfAny(name, "spo data check tells more; spo data export leaves them out with --skip-broken.");
+    faults.throwIfAny(
+      name,
+      "npx spo data check tells more; npx spo data export leaves them out with --skip-broken.",
+    );
     const examples = said.map((block, b) =>
       Uint32Array.from(block, (count, i) => count ?? counts.get(prompts[b]?.[i] as string) ?? 1),
     );

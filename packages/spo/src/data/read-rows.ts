@@ -45,7 +45,7 @@ export async function readRows(
   }
   faults.throwIfAny(
     "The preference set has broken images",
-    "spo data check lists all of them; spo data export --skip-broken writes a set without them.",
+    "npx spo data check lists all of them; npx spo data export --skip-broken writes a set without them.",
   );
   return found;
 }

@@ -176,7 +176,7 @@ export function loadSpm(
     if (![...weights.keys()].some(isTimeConditioning)) {
       throw new UserError(`${source} is a plain CLIP, not a step-aware preference model.`, {
         code: "DATA",
-        hint: "spo train spm --init makes one of it; before any training it scores alike at every timestep.",
+        hint: "npx spo train spm --init makes one of it; before any training it scores alike at every timestep.",
       });
     }
     const spm = new StepAwarePreferenceModel(spmConfig(folder, source, weights));

@@ -47,7 +47,7 @@ async function namedJudge(
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
-      hint: "Train one by `spo train spm`, or name another judge: --judge ./my-judge.ts.",
+      hint: "Train one by `npx spo train spm`, or name another judge: --judge ./my-judge.ts.",
     });
   }
   const { spm: model, processor } = loadSpm(spm, { device: context.device });
@@ -83,7 +83,7 @@ function refuseOtherTokens({ text_config: text }: SpmConfig, folder: string, tok
     `${folder} reads ${text.vocab_size} tokens, at most ${text.max_position_embeddings} of them; the diffusion model's tokenizer has ${words}, and gives ${length}.`,
     {
       code: "DATA",
-      hint: "The preference model belongs to a model with another tokenizer: train one on this model by `spo train spm`.",
+      hint: "The preference model belongs to a model with another tokenizer: train one on this model by `npx spo train spm`.",
     },
   );
 }

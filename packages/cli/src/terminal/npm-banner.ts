@@ -1,0 +1,13 @@
+// `npm run` writes the script's name and its command to stdout before it starts it, where only data may stand.
+import { UserError } from "@spo/torch/files";
+
+/** Throws a UserError (`USAGE`) where `--json` is asked of a script of this repository through an npm that writes lines of its own to stdout. */
+export function refuseNpmBanner(words: readonly string[], env: NodeJS.ProcessEnv = process.env): void {
+  const script = env.npm_lifecycle_event ?? "";
+  if (!words.includes("--json") || env.npm_package_name !== "spo-workspace") return;
+  if (!["spo", "quickstart"].includes(script) || env.npm_config_loglevel === "silent") return;
+  throw new UserError("npm run writes lines of its own to stdout, which then is no JSON.", {
+    code: "USAGE",
+    hint: `Call npx spo ${script === "spo" ? "…" : script} --json, or npm run --silent ${script} -- … --json.`,
+  });
+}
