@@ -7,10 +7,11 @@
 //     --json    facts on stdout at the end
 //     --again   looks for libtorch anew, though the last one found is still there
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import "../native/lib/node-version.js";
 import { buildAddon, currentAddon } from "../native/lib/build.js";
-import { exclusively } from "../native/lib/exclusive.js";
 import { addonRecordFile } from "../native/lib/find-libtorch.js";
+import { withLock } from "../native/lib/lock.js";
 import { say } from "../native/lib/say.js";
 import { SetupError } from "../native/lib/setup-error.js";
 import { installNodeModules, nodeModulesAreInstalled } from "./setup/node-modules.mjs";
@@ -26,9 +27,8 @@ async function setup() {
   const done = [];
   if (!(nodeModulesAreInstalled() && currentAddon() && typeScriptIsBuilt())) {
     // One set-up at a time in a checkout; the second finds its work done.
-    await exclusively(
-      root,
-      () => say("set-up: another one is at work in this checkout; waiting for it"),
+    await withLock(
+      join(root, "native", "dist", "set-up.lock"),
       async () => {
         if (!nodeModulesAreInstalled()) done.push(await installNodeModules());
         if (!currentAddon()) {
@@ -37,6 +37,7 @@ async function setup() {
         }
         if (!typeScriptIsBuilt()) done.push(await buildTypeScript());
       },
+      { onWait: () => say("set-up: another one is at work in this checkout; waiting for it") },
     );
   }
   return { done, addon: currentAddon() };

@@ -4,7 +4,6 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { exclusively } from "./exclusive.js";
 import { fetchLibtorch } from "./fetch-libtorch.js";
 import {
   addonRecordFile,
@@ -16,6 +15,7 @@ import {
   which,
 } from "./find-libtorch.js";
 import { makeFile } from "./half-made.js";
+import { withLock } from "./lock.js";
 import { install } from "./packages.js";
 import { run, tail } from "./run.js";
 import { say, task } from "./say.js";
@@ -46,13 +46,13 @@ export async function buildAddon() {
   const key = hash([sources, libtorch.fingerprint, compiler.version, ...flags].join("\n"));
   const addon = join(cacheFolder(), `addon-${key}`, "spo.node");
 
-  await exclusively(
-    addon,
-    () => say("addon: another set-up is compiling it; waiting for that one"),
+  await withLock(
+    `${dirname(addon)}.lock`,
     async () => {
       if (existsSync(addon)) return;
       await makeFile(addon, (file) => compile(compiler.command, flags, libtorch, file));
     },
+    { onWait: () => say("addon: another set-up is compiling it; waiting for that one") },
   );
 
   /** @type {AddonRecord} */

@@ -5,9 +5,9 @@ import { statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { glibcVersion } from "./environment.js";
-import { exclusively } from "./exclusive.js";
 import { cacheFolder, describe, findPython, wantsCuda, wheelFolder } from "./find-libtorch.js";
 import { makeFile, makeFolder } from "./half-made.js";
+import { withLock } from "./lock.js";
 import { install } from "./packages.js";
 import { run, tail } from "./run.js";
 import { say, task } from "./say.js";
@@ -27,8 +27,7 @@ export async function fetchLibtorch(pinned = wheels) {
   requireSupportedPlatform();
   const cuda = wantsCuda();
   const target = wheelFolder(cuda);
-  const wait = () => say("libtorch: another set-up is fetching it; waiting for that one");
-  return exclusively(target, wait, async () => {
+  const fetch = async () => {
     const already = describe(target, "wheel").libtorch;
     if (already) return already;
 
@@ -50,6 +49,9 @@ export async function fetchLibtorch(pinned = wheels) {
     const { libtorch, reason } = describe(target, "wheel");
     if (!libtorch) throw new Error(`${target} cannot be used: ${reason}.`);
     return libtorch;
+  };
+  return withLock(`${target}.lock`, fetch, {
+    onWait: () => say("libtorch: another set-up is fetching it; waiting for that one"),
   });
 }
 

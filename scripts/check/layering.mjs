@@ -15,6 +15,7 @@ const ONLY = new Map([
 /** Exports without tensor code, by package; and the command, whose start-up is to be quick. Each is followed through its static imports. */
 const LIGHT = [
   "@spo/native/libtorch",
+  "@spo/native/lock",
   "@spo/torch/files",
   "@spo/hub",
   "spo/records",

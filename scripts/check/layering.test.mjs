@@ -31,11 +31,12 @@ function repository(files = {}) {
       ),
       dependencies: Object.fromEntries(dependencies.map((each) => [each, "1"])),
     });
-  const native = { ".": "./lib/index.js", "./libtorch": "./lib/libtorch.js" };
+  const native = { ".": "./lib/index.js", "./libtorch": "./lib/libtorch.js", "./lock": "./lib/lock.js" };
   const all = {
     "native/package.json": JSON.stringify({ name: "@spo/native", exports: native }),
     "native/lib/index.js": "export const native = {};",
     "native/lib/libtorch.js": "export const version = 1;",
+    "native/lib/lock.js": "export const lock = 1;",
     "packages/torch/package.json": manifest("@spo/torch", [".", "./files"], ["@spo/native"]),
     "packages/torch/src/index.ts": 'export * from "./tensor.js";',
     "packages/torch/src/tensor.ts": 'import { native } from "@spo/native";',

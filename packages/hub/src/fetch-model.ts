@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { listFiles, modelInfo } from "@huggingface/hub";
-import { asUserError, UserError } from "@spo/torch/files";
+import { asUserError, UserError, withLock } from "@spo/torch/files";
 import {
   cachedCommit,
   cachedRevisions,
@@ -20,7 +20,6 @@ import { type HubEnvironment, hubEnvironment } from "./environment.js";
 import { refusalError } from "./faults.js";
 import { type HubClient, HubRefusal, hubClient, PATIENCE, type Patience } from "./hub-fetch.js";
 import { type HubId, isSafePath } from "./hub-id.js";
-import { withLock } from "./lock.js";
 import { missingParts, neededFiles } from "./needed-files.js";
 
 /** What happens while a model is fetched. */

@@ -17,7 +17,16 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
-export { isRunning, type ProcessIdentity, thisProcess } from "./process-identity.js";
+export {
+  isPartOfLock,
+  type Lock,
+  LockTaken,
+  lockOwner,
+  type ProcessIdentity,
+  takeLock,
+  thisProcess,
+  withLock,
+} from "@spo/native/lock";
 
 /** What kind of fault a user has to mend; the command line turns it into its exit code. */
 export type UserErrorCode = "USAGE" | "CONFIG" | "DATA" | "RESOURCE" | "NUMERIC" | "ENVIRONMENT";

@@ -86,6 +86,29 @@ describe("a run's folder", () => {
     expect(readdirSync(folder)).not.toContain("writer.json");
   });
 
+  test("one process opens it once at a time, and names the other that has it", () => {
+    const first = Run.open(folder, settings);
+    expect(() => Run.open(folder, settings)).toThrow(`is being written by process ${process.pid}.`);
+    first.close();
+    Run.open(folder, settings).close();
+  });
+
+  test("who lost it to another process, or whose folder is gone, writes nothing more and says so", () => {
+    const run = Run.open(folder, settings);
+    const before = readFileSync(log(), "utf8");
+    writeFileSync(
+      join(folder, "writer.json"),
+      JSON.stringify({ pid: 1, host: "elsewhere", boot: "another" }),
+    );
+    expect(() => spend(run.step(1, 6, { loss: 1 }))).toThrow(
+      /no longer this process's: process 1 on elsewhere writes it now/,
+    );
+    expect(() => spend(run.save(1, () => expect.unreachable()))).toThrow(UserError);
+    expect(readFileSync(log(), "utf8")).toBe(before);
+    rmSync(folder, { recursive: true });
+    expect(() => spend(run.step(1, 6, { loss: 1 }))).toThrow(/the folder is gone/);
+  });
+
   test("a loss that is not a number is recorded as null", () => {
     using run = Run.open(folder, settings);
     spend(run.step(1, 6, { loss: Number.NaN }));

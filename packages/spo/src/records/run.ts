@@ -2,9 +2,17 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, truncateSync 
 import { join, relative, sep } from "node:path";
 import {
   appendLine,
+  asUserError,
+  isPartOfLock,
+  type Lock,
+  LockTaken,
+  lockOwner,
   makeFolder,
+  type ProcessIdentity,
   removeLeftovers,
   syncFile,
+  takeLock,
+  thisProcess,
   UserError,
   writeFileAtomic,
 } from "@spo/torch/files";
@@ -17,7 +25,6 @@ import {
   writeCheckpoint,
 } from "./checkpoints.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
-import { lockOwner, takeLock } from "./lock.js";
 
 /** This many newest checkpoints are kept: one to go on from, one for when that is damaged. */
 const KEPT = 2;
@@ -37,33 +44,44 @@ interface Spent {
  */
 export class Run {
   readonly folder: string;
-  readonly #letGo: () => void;
+  readonly #lock: Lock | undefined;
   readonly #began = performance.now();
   readonly #cpu = process.cpuUsage();
 
   /** Use `Run.open`. */
-  constructor(folder: string, letGo: () => void = () => {}) {
+  constructor(folder: string, lock?: Lock) {
     this.folder = folder;
-    this.#letGo = letGo;
+    this.#lock = lock;
   }
 
   /**
    * Opens the folder of a run, making it when it is not there.
    *
    * Throws a UserError when it holds another kind of run, another config (naming the keys that differ) or other things, or is being
-   * written by a living process.
+   * written by a living process, this one included. Where that process is out of sight, on another machine say, it takes up to a minute to
+   * see that it does not live; onDoubt is told before.
    */
   static open(
     folder: string,
-    { kind, config, engine }: { kind: string; config: object; engine?: Record<string, string> },
+    {
+      kind,
+      config,
+      engine,
+      onDoubt,
+    }: {
+      kind: string;
+      config: object;
+      engine?: Record<string, string>;
+      onDoubt?: (words: string) => void;
+    },
   ): Run {
     const wanted = JSON.parse(JSON.stringify({ kind, ...config })) as Record<string, unknown>;
     refuseOther(folder, wanted); // before the lock, which is a change to the folder
     makeFolder(folder);
-    const letGo = takeLock(lockPath(folder), folder);
+    const lock = lockFolder(folder, onDoubt);
     try {
       refuseOther(folder, wanted); // again: another process may just have made a run of it
-      const run = new Run(folder, letGo);
+      const run = new Run(folder, lock);
       removeLeftovers(configPath(folder));
       if (!existsSync(configPath(folder)))
         writeFileAtomic(configPath(folder), `${JSON.stringify(wanted, null, 2)}\n`);
@@ -71,14 +89,14 @@ export class Run {
       if (!existsSync(run.#events)) run.record({ type: "start", kind, engine });
       return run;
     } catch (error) {
-      letGo();
+      lock.release();
       throw error;
     }
   }
 
   /** Lets another process write the folder. The end of the process does so too. */
   close(): void {
-    this.#letGo();
+    this.#lock?.release();
   }
 
   /**
@@ -107,8 +125,9 @@ export class Run {
     return join(this.folder, "checkpoints");
   }
 
-  /** Appends an event and gives it back with its time. */
+  /** Appends an event and gives it back with its time. Throws a UserError (`RESOURCE`) where another process has taken the run over. */
   record(body: EventBody): Event {
+    this.#requireLock();
     const { phases, ...rest } = body;
     const { user, system } = process.cpuUsage(this.#cpu);
     const event = {
@@ -162,10 +181,20 @@ export class Run {
 
   /** Writes a checkpoint, whole or not at all: `write` fills a folder with files that it has synced, as `writeFileAtomic` does. */
   *save(step: number, write: (folder: string) => void): Generator<Event> {
+    this.#requireLock();
     syncFile(this.#events); // a checkpoint must not outlive the events that led to it
     const folder = writeCheckpoint(this.#checkpoints, step, write);
     pruneCheckpoints(this.#checkpoints, step, KEPT);
     yield this.#recordCheckpoint(step, folder);
+  }
+
+  /** A process that slept through its signs of life may have been taken for dead. */
+  #requireLock(): void {
+    if (this.#lock === undefined || isHeld(this.#lock)) return;
+    throw new UserError(`${this.folder} is no longer this process's: ${lostTo(this.folder)}.`, {
+      code: "RESOURCE",
+      hint: "Nothing more is written here. The same command goes on from the last checkpoint when no other process works at it.",
+    });
   }
 
   #recordCheckpoint(step: number, folder: string): Event {
@@ -241,7 +270,7 @@ export interface RunRecord {
   config: Record<string, unknown>;
   events: Event[];
   checkpoints: Checkpoint[];
-  /** The process that is writing it now. */
+  /** The process that is writing it now, on whatever machine. */
   writer?: number;
   result?: Record<string, unknown>;
   /** Damaged lines of the log that were passed over. */
@@ -260,7 +289,7 @@ export function readRun(folder: string): RunRecord {
     config,
     events,
     checkpoints: listCheckpoints(join(folder, "checkpoints")),
-    writer: lockOwner(lockPath(folder)),
+    writer: lockOwner(lockPath(folder))?.pid,
     result: last?.type === "done" ? last.result : undefined,
     faults,
   };
@@ -276,15 +305,55 @@ export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
 }
 
 const configPath = (folder: string): string => join(folder, "config.json");
-const lockPath = (folder: string): string => join(folder, "writer.json");
+const LOCK = "writer.json";
+const lockPath = (folder: string): string => join(folder, LOCK);
 
 /** What a process that was killed as it made the run's folder may have left there. */
-const OF_A_START = /^(writer\.json|config\.json\.\d+\.tmp)$/;
+const isOfAStart = (name: string): boolean =>
+  isPartOfLock(LOCK)(name) || (name.startsWith("config.json.") && name.endsWith(".tmp"));
+
+function lockFolder(folder: string, onDoubt?: (words: string) => void): Lock {
+  try {
+    return takeLock(lockPath(folder), {
+      onDoubt: (owner) =>
+        onDoubt?.(`waiting up to a minute to see whether ${nameOf(owner)} still writes ${folder}`),
+    });
+  } catch (error) {
+    if (!(error instanceof LockTaken)) throw asUserError(error, lockPath(folder));
+    throw new UserError(`${folder} is being written by ${nameOf(error.owner)}.`, {
+      code: "RESOURCE",
+      hint: "Wait for it to end, or give another output folder.",
+      cause: error,
+    });
+  }
+}
+
+function nameOf(owner?: ProcessIdentity): string {
+  if (owner === undefined) return "another process";
+  const mine = thisProcess();
+  if (owner.host !== undefined && owner.host !== mine.host) return `process ${owner.pid} on ${owner.host}`;
+  const isElsewhere = owner.boot !== undefined && owner.pidNamespace !== mine.pidNamespace;
+  return `process ${owner.pid}${isElsewhere ? " in another container" : ""}`;
+}
+
+function isHeld(lock: Lock): boolean {
+  try {
+    return lock.isHeld();
+  } catch (error) {
+    throw asUserError(error, lock.path);
+  }
+}
+
+function lostTo(folder: string): string {
+  if (!existsSync(folder)) return "the folder is gone";
+  const owner = lockOwner(lockPath(folder));
+  return owner ? `${nameOf(owner)} writes it now` : `its ${LOCK} was taken away`;
+}
 
 function refuseOther(folder: string, wanted: Record<string, unknown>): void {
   const found = readConfig(folder);
   if (!found) {
-    if (!existsSync(folder) || readdirSync(folder).every((name) => OF_A_START.test(name))) return;
+    if (!existsSync(folder) || readdirSync(folder).every(isOfAStart)) return;
     throw new UserError(`${folder} is not empty and holds no run.`, {
       code: "CONFIG",
       hint: "Give another output folder.",
