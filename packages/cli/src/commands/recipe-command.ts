@@ -1,4 +1,5 @@
 // A command that runs one recipe: options from its schema, presets, files and settings as words.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
@@ -71,7 +72,8 @@ async function start<K extends RecipeKind>(
       hint: `For example --run runs/${kind.split(" ").at(-1)}.`,
     });
   }
-  requirePlace(folder, "folder");
+  // A finished run is told of, wherever it lies.
+  if (!existsSync(join(folder, "config.json"))) requirePlace(folder, "folder");
   await loadEngine();
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");

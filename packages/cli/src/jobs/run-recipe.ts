@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { answerSignals, engineFacts } from "@spo/torch";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import { requirePlace } from "@spo/torch/files";
+import { mayChange, type RecipeContext, type RecipeEvent } from "spo/recipes";
 import { Run } from "spo/records";
 import type { RecipeKind } from "spo/schemas";
 import type { CommonOptions } from "../program.js";
@@ -33,21 +34,32 @@ export async function runRecipe<Config extends object>({
     if (json) putJson({ schema: "spo.event/1", ...event });
   };
   const isNew = !existsSync(join(folder, "config.json"));
-  using run = Run.open(folder, { kind, config, engine: engineFacts() });
-  if (run.result()) {
-    bar.say(`${folder} is finished: ${resultWords(run.result())}. Another --run starts anew.`);
-    putEvent(run.events().at(-1) as RecipeEvent);
+  const settings = { kind, config, mayChange: mayChange(kind) };
+  const ended = Run.ended(folder, settings);
+  if (ended?.type === "done") {
+    const { length } = settings.mayChange;
+    const more = length
+      ? `More ${length} go on from there; another --run starts anew`
+      : "Another --run starts anew";
+    bar.say(`${folder} is finished: ${resultWords(ended.result)}. ${more}.`);
+    putEvent(ended);
     return;
   }
+  requirePlace(folder, "folder");
+  using run = Run.open(folder, { ...settings, engine: engineFacts(), onDoubt: (words) => bar.say(words) });
   if (!isNew) bar.say(`going on with ${folder}`);
+  const tell = (event: RecipeEvent): void => {
+    putEvent(event);
+    show(bar, kind, event);
+  };
   const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
     for await (const event of recipe(config, { run, signal })) {
-      putEvent(event);
-      show(bar, kind, event);
+      tell(event);
       await setImmediate(); // signals and timers have their turn
     }
   } catch (error) {
+    for (const event of run.takeUntold()) tell(event); // what came before the fault may be why
     bar.end();
     if (signal.aborted && error === signal.reason) bar.say(stoppedWords(run));
     else if (isNew) run.discardUnused();
@@ -67,6 +79,9 @@ function show(bar: ProgressBar, kind: string, event: RecipeEvent): void {
     bar.advance({ stage: kind, done, total, detail: metricWords(metrics) });
   } else if (event.type === "warn") {
     bar.say(`warning: ${event.message}`);
+  } else if (event.type === "settings") {
+    for (const [name, { from, to }] of Object.entries(event.changes))
+      bar.say(`${name} is ${JSON.stringify(to)} from step ${event.step} on; it was ${JSON.stringify(from)}`);
   } else if (event.type === "eval") {
     bar.say(`step ${event.step}: ${metricWords(event.metrics, 8)}`);
   }

@@ -44,7 +44,7 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
         ? trainDpo(job.config, context)
         : trainSpo(job.config, context)) {
         // The first one tells nothing of the start that it comes after; the log does.
-        if (isFirst) meter = new SpentMeter(run.events());
+        if (isFirst) meter = new SpentMeter(eventsUpTo(event, run));
         else meter.add(event);
         isFirst = false;
         if (event.type === "step")
@@ -71,6 +71,12 @@ function eventsUpToCheckpoint(run: Run): Event[] {
   const events = run.events();
   const last = events.findLastIndex(({ type }) => type === "checkpoint");
   return events.slice(0, last + 1);
+}
+
+/** Of several events that come at once the later ones are in the log before they are met. */
+function eventsUpTo(event: Event, run: Run): Event[] {
+  const [events, text] = [run.events(), JSON.stringify(event)];
+  return events.slice(0, events.findLastIndex((each) => JSON.stringify(each) === text) + 1);
 }
 
 function detailOf({ metrics }: RecipeEvent & { type: "step" }): string {

@@ -2,6 +2,7 @@
 export { type ComparisonFacts, comparisonFacts } from "../comparison/comparison-facts.js";
 export { type ComparisonEvent, compareMethods, type Pictures } from "./compare/compare-methods.js";
 export { makePairs } from "./make-pairs/make-pairs.js";
+export { mayChange } from "./may-change.js";
 export { pretrainClip } from "./pretrain/pretrain-clip.js";
 export { pretrainJudge } from "./pretrain/pretrain-judge.js";
 export { pretrainTextToImage } from "./pretrain/pretrain-text-to-image.js";

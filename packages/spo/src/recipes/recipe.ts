@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { engineFacts } from "@spo/torch";
 import { type Event, Run } from "../records/index.js";
+import { mayChange } from "./may-change.js";
 import type { RecipeKind } from "./schemas.js";
 
 /** What a recipe yields: the events of its run folder. */
@@ -28,6 +29,6 @@ export function openContext(
   { run = join(config.output, "run"), signal = new AbortController().signal }: RecipeOptions,
 ): RecipeContext & Disposable {
   if (typeof run !== "string") return { run, signal, [Symbol.dispose]: () => {} };
-  const opened = Run.open(run, { kind, config, engine: engineFacts() });
+  const opened = Run.open(run, { kind, config, engine: engineFacts(), mayChange: mayChange(kind) });
   return { run: opened, signal, [Symbol.dispose]: () => opened.close() };
 }

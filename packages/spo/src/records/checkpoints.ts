@@ -4,10 +4,16 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, r
 import { join, sep } from "node:path";
 import { asUserError, makeFolder, renameDurably, syncFile, writeFileAtomic } from "@spo/torch/files";
 import { z } from "zod";
+import type { LogMark } from "./event-log.js";
 
 const MANIFEST = "manifest.json";
 
-const Manifest = z.object({ step: z.int().min(0), files: z.record(z.string(), z.string()) });
+const Manifest = z.object({
+  step: z.int().min(0),
+  files: z.record(z.string(), z.string()),
+  /** The run's log as it was when this was saved. */
+  log: z.object({ bytes: z.int().min(0), sha256: z.string() }).optional(),
+});
 
 /** A checkpoint of a run, whole or not. */
 export interface Checkpoint {
@@ -16,10 +22,17 @@ export interface Checkpoint {
   folder: string;
   /** Why it cannot be used, if so. */
   fault?: string;
+  /** The run's log as it was when this was saved; known of a checkpoint that was checked. */
+  log?: LogMark;
 }
 
 /** `write` fills a folder; then come a manifest with hashes, and the name. Files of `write` must be synced, as `writeFileAtomic` does. */
-export function writeCheckpoint(checkpoints: string, step: number, write: (folder: string) => void): string {
+export function writeCheckpoint(
+  checkpoints: string,
+  step: number,
+  write: (folder: string) => void,
+  log?: LogMark,
+): string {
   const folder = join(checkpoints, checkpointName(step));
   const temporary = join(checkpoints, `.${checkpointName(step)}.tmp`);
   removeLeftovers(checkpoints);
@@ -27,7 +40,7 @@ export function writeCheckpoint(checkpoints: string, step: number, write: (folde
   try {
     write(temporary);
     const files = Object.fromEntries(filesOf(temporary).map((file) => [file, sha256(join(temporary, file))]));
-    writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ step, files }, null, 2)}\n`);
+    writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ step, files, log }, null, 2)}\n`);
     // Only a damaged one, or the very same, can have this name.
     rmSync(folder, { recursive: true, force: true });
     renameDurably(temporary, folder);
@@ -57,7 +70,7 @@ export function checkCheckpoint(checkpoint: Checkpoint): Checkpoint {
       if (!present.includes(file)) throw new Error(`${file} is missing`);
       if (sha256(join(checkpoint.folder, file)) !== hash) throw new Error(`${file} has changed`);
     }
-    return checkpoint;
+    return { ...checkpoint, log: manifest.log };
   } catch (error) {
     const fault =
       error instanceof z.ZodError || error instanceof SyntaxError

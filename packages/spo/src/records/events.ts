@@ -26,6 +26,8 @@ const Metrics = z.record(z.string(), z.number().nullable());
 /** Paths are relative to the run's folder and use `/`. */
 const File = z.string();
 
+const Fact = z.union([z.string(), z.number()]);
+
 /** One line of `events.jsonl`. */
 export const Event = z.discriminatedUnion("type", [
   z.object({
@@ -91,6 +93,19 @@ export const Event = z.discriminatedUnion("type", [
   z.object({ type: z.literal("eval"), step: z.int(), metrics: Metrics, time: Time }),
   z.object({ type: z.literal("checkpoint"), step: z.int(), folder: File, time: Time }),
   z.object({ type: z.literal("warn"), message: z.string(), time: Time }),
+  z.object({
+    type: z.literal("data"),
+    /** What the run reads, as numbers and digests: with others it learns from something else. */
+    facts: z.record(z.string(), Fact),
+    time: Time,
+  }),
+  z.object({
+    type: z.literal("settings"),
+    step: z.int(),
+    /** Settings that a run took up on the way, by dotted name. */
+    changes: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),
+    time: Time,
+  }),
   z.object({ type: z.literal("done"), result: z.record(z.string(), z.unknown()), time: Time }),
 ]);
 /** One line of a run's `events.jsonl`. */
@@ -138,14 +153,21 @@ export function salvageEvents(text: string): { events: Event[]; faults: string[]
  */
 export function computedPart(events: readonly Event[]): EventBody[] {
   return events
-    .filter(({ type }) => !["start", "resume", "checkpoint", "phase", "warn"].includes(type))
+    .filter(
+      ({ type }) => !["start", "resume", "checkpoint", "phase", "warn", "data", "settings"].includes(type),
+    )
     .map(({ time: _, ...rest }) => rest);
 }
 
 /** Lines that were written to their end. What stands behind the last line end is nothing, or a half line. */
 const wholeLines = (text: string): string[] => text.split("\n").slice(0, -1);
 
+const MOST_ISSUES = 3;
+
 const briefly = (error: unknown): string =>
   error instanceof z.ZodError
-    ? error.issues.map(({ path, message }) => `${path.join(".") || "event"}: ${message}`).join("; ")
+    ? error.issues
+        .slice(0, MOST_ISSUES)
+        .map(({ path, message }) => `${path.join(".") || "event"}: ${message}`)
+        .join("; ")
     : (error as Error).message;

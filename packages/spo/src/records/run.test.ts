@@ -188,6 +188,204 @@ describe("a damaged checkpoint", () => {
   });
 });
 
+describe("what a run lost is told", () => {
+  const told = (): string[] =>
+    readRun(folder).events.flatMap((event) => (event.type === "warn" ? [event.message] : []));
+  /** What a recipe yields of a run that goes on: all that is recorded. */
+  function yielded(): unknown[] {
+    using run = Run.open(folder, settings);
+    const step = run.resume(() => {});
+    return run.step(step + 1, 6, { loss: 1 });
+  }
+
+  test("with the next event that is yielded, once", () => {
+    train(5);
+    flip(join(folder, "checkpoints", "step-00000004", "state.txt"));
+    expect(yielded()).toMatchObject([
+      { type: "warn", message: expect.stringContaining("step-00000004 is damaged (state.txt has changed)") },
+      { type: "step", step: 3 },
+    ]);
+  });
+
+  test("all checkpoints gone: it begins anew, and its log is kept aside", () => {
+    train();
+    const before = readRun(folder).events;
+    const text = readFileSync(log(), "utf8");
+    for (const n of [1, 2]) {
+      rmSync(join(folder, "checkpoints"), { recursive: true });
+      expect(train()).toMatchObject({
+        state: 21,
+        warnings: [expect.stringMatching(`there was one at step 6: .* kept as events.lost-${n}.jsonl`)],
+      });
+      expect(computedPart(readRun(folder).events)).toEqual(computedPart(before));
+    }
+    expect(readFileSync(join(folder, "events.lost-1.jsonl"), "utf8")).toBe(text);
+  });
+
+  test("all checkpoints damaged: so too", () => {
+    train();
+    for (const name of checkpoints()) flip(join(folder, "checkpoints", name, "state.txt"));
+    const { state, warnings } = train();
+    expect(state).toBe(21);
+    expect(warnings).toHaveLength(3);
+    expect(fs.existsSync(join(folder, "events.lost-1.jsonl"))).toBe(true);
+  });
+
+  test("a run that was ended before its first checkpoint begins anew without a word", () => {
+    train(1);
+    expect(train()).toEqual({ state: 21, warnings: [] });
+    expect(readdirSync(folder).sort()).toEqual(["checkpoints", "config.json", "events.jsonl"]);
+  });
+
+  test("the newest checkpoint gone: the one before is used", () => {
+    train(5);
+    rmSync(join(folder, "checkpoints", "step-00000004"), { recursive: true });
+    const { state, warnings } = train();
+    expect(state).toBe(21);
+    expect(warnings).toEqual([
+      expect.stringMatching(/step-00000004, which the log tells of, is gone; .* step 2/),
+    ]);
+  });
+
+  const losses: Record<string, [() => void, RegExp]> = {
+    removed: [() => rmSync(log()), /is shorter than it was when step-00000004 was saved/],
+    emptied: [() => writeFileSync(log(), ""), /is shorter than it was/],
+    cut: [() => writeFileSync(log(), readFileSync(log()).subarray(0, 300)), /is shorter than it was/],
+    edited: [
+      () => writeFileSync(log(), readFileSync(log(), "utf8").replace('"score":1', '"score":9')),
+      /is not what it was/,
+    ],
+  };
+  for (const [name, [damage, message]] of Object.entries(losses)) {
+    test(`the log ${name}: the state is whole and the history is not`, () => {
+      train(5);
+      damage();
+      const { state, warnings } = train();
+      expect(state).toBe(21);
+      expect(warnings).toEqual([expect.stringMatching(message)]);
+      expect(told()).toEqual(warnings);
+    });
+  }
+
+  test("the log removed or changed while the run is at work", () => {
+    const run = Run.open(folder, settings);
+    spend(run.step(1, 6, { loss: 1 }));
+    rmSync(log());
+    expect(run.step(2, 6, { loss: 1 })).toMatchObject([
+      { type: "warn", message: expect.stringMatching(/was removed while this run was at work/) },
+      { type: "step", step: 2 },
+    ]);
+    expect(readRun(folder).events.map(({ type }) => type)).toEqual(["start", "warn", "step"]);
+    writeFileSync(log(), "");
+    spend(run.save(2, (at) => writeFileAtomic(join(at, "state.txt"), "3")));
+    expect(told()).toEqual([expect.stringMatching(/was changed by something else/)]);
+    expect(run.step(3, 6, { loss: 1 })).toHaveLength(1);
+    run.close();
+    expect(train().warnings).toHaveLength(1); // that one: the log is what the checkpoint knows
+  });
+
+  test("what is recorded is so whether it is yielded or not", () => {
+    using run = Run.open(folder, settings);
+    run.step(1, 6, { loss: 1 });
+    run.save(1, (at) => writeFileAtomic(join(at, "state.txt"), "1"));
+    expect(readRun(folder).events.map(({ type }) => type)).toEqual(["start", "step", "checkpoint"]);
+    expect(checkpoints()).toEqual(["step-00000001"]);
+  });
+
+  test("other data under the same path, by name, old and new", () => {
+    train(3);
+    const open = (facts: Record<string, string | number>): unknown[] => {
+      using run = Run.open(folder, settings);
+      run.resume(() => {});
+      return run.data(facts);
+    };
+    expect(open({ pairs: 10, sha256: "ab" })).toMatchObject([{ type: "data" }]);
+    expect(open({ pairs: 10, sha256: "ab" })).toMatchObject([{ type: "data" }]); // cut off: nothing was saved since
+    train(5);
+    expect(open({ pairs: 10, sha256: "ab" })).toMatchObject([{ type: "data" }]);
+    using run = Run.open(folder, settings);
+    run.resume(() => {});
+    run.data({ pairs: 10, sha256: "ab" });
+    expect(run.data({ pairs: 10, sha256: "ab" })).toEqual([]);
+    expect(run.data({ pairs: 11, sha256: "cd" })).toMatchObject([
+      { type: "warn", message: expect.stringMatching(/pairs was 10 and is 11; sha256 was "ab" and is "cd"/) },
+      { type: "data", facts: { pairs: 11 } },
+    ]);
+  });
+
+  test("a run whose folder is gone is given up without another fault", () => {
+    const run = Run.open(folder, settings);
+    rmSync(folder, { recursive: true });
+    run.discardUnused();
+  });
+});
+
+describe("a run that exists", () => {
+  const mayChange = { settings: ["device", "saveEvery"], length: "steps" };
+  const config = { steps: 6, saveEvery: 2, lr: 1 };
+  const open = (changed: object = {}): Run =>
+    Run.open(folder, { kind: "spo", config: { ...config, ...changed }, mayChange });
+  const written = (): unknown => JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+
+  function go(to: number, changed: object = {}): Run {
+    const run = open(changed);
+    let step = run.resume(() => {});
+    for (; step < to; step++) run.step(step + 1, to, { loss: 1 });
+    run.save(to, (at) => writeFileAtomic(join(at, "state.txt"), "1"));
+    run.done({});
+    return run;
+  }
+
+  test("takes up what its result does not mean: in its config, in its log, and told", () => {
+    open().close();
+    using run = open({ saveEvery: 3, steps: 9 });
+    run.resume(() => {});
+    expect(written()).toEqual({ kind: "spo", steps: 9, saveEvery: 3, lr: 1 });
+    expect(run.phase("x", 0, 1)).toMatchObject([
+      { type: "settings", step: 0, changes: { saveEvery: { from: 2, to: 3 }, steps: { from: 6, to: 9 } } },
+      { type: "phase" },
+    ]);
+  });
+
+  test("refuses the rest, by name, and says what may change", () => {
+    open().close();
+    expect(() => open({ lr: 2, saveEvery: 3 })).toThrow(
+      /^.* holds a run with other settings\.\n {2}lr: there 1, now 2$/,
+    );
+    expect(() => open({ lr: 2 })).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining("device, saveEvery and steps may change") }),
+    );
+    expect(written()).toEqual({ kind: "spo", ...config });
+  });
+
+  test("that has ended goes on from its last checkpoint when it is given more steps", () => {
+    go(6).close();
+    expect(Run.ended(folder, { kind: "spo", config, mayChange })).toMatchObject({ type: "done" });
+    expect(Run.ended(folder, { kind: "spo", config: { ...config, steps: 8 }, mayChange })).toBeUndefined();
+    expect(() => open({ steps: 5 })).toThrow(/has done 6 of its steps: 5 lies behind it/);
+    const run = go(8, { steps: 8 });
+    expect(run.result()).toEqual({});
+    expect(run.events().filter(({ type }) => type === "step")).toHaveLength(8);
+    run.close();
+    rmSync(join(folder, "checkpoints"), { recursive: true });
+    expect(() => go(9, { steps: 9 })).toThrow(/has ended, and no checkpoint is left/);
+    expect(written()).toMatchObject({ steps: 8 });
+  });
+
+  test("and has ended is told of without a write", () => {
+    go(6).close();
+    const heal = sabotage(() => true, "EROFS");
+    try {
+      expect(Run.ended(folder, { kind: "spo", config, mayChange })).toMatchObject({
+        type: "done",
+        result: {},
+      });
+    } finally {
+      heal();
+    }
+  });
+});
+
 describe("a fault while saving", () => {
   test("at any call of the file system names the file, and the checkpoint before still loads", () => {
     train(2);

@@ -1,7 +1,6 @@
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, truncateSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import {
-  appendLine,
   asUserError,
   isPartOfLock,
   type Lock,
@@ -24,6 +23,7 @@ import {
   pruneCheckpoints,
   writeCheckpoint,
 } from "./checkpoints.js";
+import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
 
 /** This many newest checkpoints are kept: one to go on from, one for when that is damaged. */
@@ -35,16 +35,40 @@ interface Spent {
   phases?: Record<string, { wall: number; cpu: number }>;
 }
 
+/** What a run remembers its data by: numbers and digests, by name. */
+export type DataFacts = Readonly<Record<string, string | number>>;
+
+/** Settings, by dotted name, that a run that exists may be given anew: what its result does not mean. */
+export interface MayChange {
+  settings: readonly string[];
+  /** The setting that says where a training ends, if it may end elsewhere: at no step that it has passed. */
+  length?: string;
+}
+
+/** What a run is opened with. */
+export interface RunSettings {
+  kind: string;
+  config: object;
+  /** Default: only the device. */
+  mayChange?: MayChange;
+}
+
 /**
  * A run's folder: `config.json` (resolved), `events.jsonl` (appended only), `checkpoints/`, and what the recipe puts beside them.
  *
  * Everything that shows a run reads this folder; nothing else couples them. One process at a time may write it.
  *
- * The methods that record give the recorded events, for a recipe to `yield*`.
+ * The methods that record do so at once and give the recorded events, for a recipe to `yield*`: with them those that nobody was given
+ * yet, as what `resume` found.
  */
 export class Run {
   readonly folder: string;
   readonly #lock: Lock | undefined;
+  readonly #log: EventLog;
+  #start: EventBody | undefined;
+  #config: Record<string, unknown> = {};
+  #change: Change = { keys: [], goesOn: false };
+  #untold: Event[] = [];
   readonly #began = performance.now();
   readonly #cpu = process.cpuUsage();
 
@@ -52,6 +76,8 @@ export class Run {
   constructor(folder: string, lock?: Lock) {
     this.folder = folder;
     this.#lock = lock;
+    this.#log = new EventLog(logPath(folder));
+    this.#log.open();
   }
 
   /**
@@ -64,34 +90,43 @@ export class Run {
   static open(
     folder: string,
     {
-      kind,
-      config,
       engine,
       onDoubt,
-    }: {
-      kind: string;
-      config: object;
-      engine?: Record<string, string>;
-      onDoubt?: (words: string) => void;
-    },
+      ...settings
+    }: RunSettings & { engine?: Record<string, string>; onDoubt?: (words: string) => void },
   ): Run {
-    const wanted = JSON.parse(JSON.stringify({ kind, ...config })) as Record<string, unknown>;
-    refuseOther(folder, wanted); // before the lock, which is a change to the folder
+    const { kind, mayChange } = settings;
+    const wanted = asWritten(settings);
+    changeOf(folder, wanted, mayChange); // before the lock, which is a change to the folder
     makeFolder(folder);
     const lock = lockFolder(folder, onDoubt);
     try {
-      refuseOther(folder, wanted); // again: another process may just have made a run of it
+      // Again: another process may just have made a run of it, or gone on with it.
+      const change = changeOf(folder, wanted, mayChange);
       const run = new Run(folder, lock);
+      run.#change = change;
+      run.#config = wanted;
+      run.#start = { type: "start", kind, engine };
       removeLeftovers(configPath(folder));
-      if (!existsSync(configPath(folder)))
-        writeFileAtomic(configPath(folder), `${JSON.stringify(wanted, null, 2)}\n`);
-      run.#cutHalfLine();
-      if (!existsSync(run.#events)) run.record({ type: "start", kind, engine });
+      if (!existsSync(configPath(folder))) run.#writeConfig();
+      if (!run.#log.isThere()) run.#append(run.#start);
       return run;
     } catch (error) {
       lock.release();
       throw error;
     }
+  }
+
+  /**
+   * The last event of a run that has ended and has nothing to go on with, or undefined. Reads only: the folder may be on a read-only disk.
+   *
+   * Throws as `open` does for a folder of something else.
+   */
+  static ended(folder: string, { mayChange, ...settings }: RunSettings): Event | undefined {
+    if (!existsSync(configPath(folder)) || !existsSync(logPath(folder))) return undefined;
+    const { goesOn } = changeOf(folder, asWritten(settings), mayChange);
+    const last = parseEvents(readLog(folder), logPath(folder)).at(-1);
+    return last?.type === "done" && !goesOn ? last : undefined;
   }
 
   /** Lets another process write the folder. The end of the process does so too. */
@@ -104,7 +139,11 @@ export class Run {
    * way of the next try.
    */
   discardUnused(): void {
-    const own = [configPath(this.folder), this.#events, lockPath(this.folder)];
+    if (!existsSync(this.folder)) {
+      this.close(); // taken away at work: the fault that led here says more
+      return;
+    }
+    const own = [configPath(this.folder), this.#log.path, lockPath(this.folder)];
     const others = readdirSync(this.folder).filter((name) => !own.includes(join(this.folder, name)));
     if (others.length === 0 && this.events().every(({ type }) => type === "start")) {
       for (const path of own.slice(0, 2)) rmSync(path, { force: true });
@@ -117,10 +156,6 @@ export class Run {
     this.close();
   }
 
-  get #events(): string {
-    return join(this.folder, "events.jsonl");
-  }
-
   get #checkpoints(): string {
     return join(this.folder, "checkpoints");
   }
@@ -128,6 +163,11 @@ export class Run {
   /** Appends an event and gives it back with its time. Throws a UserError (`RESOURCE`) where another process has taken the run over. */
   record(body: EventBody): Event {
     this.#requireLock();
+    this.#lookAtLog();
+    return this.#append(body);
+  }
+
+  #append(body: EventBody): Event {
     const { phases, ...rest } = body;
     const { user, system } = process.cpuUsage(this.#cpu);
     const event = {
@@ -140,39 +180,80 @@ export class Run {
         rss: process.memoryUsage.rss(),
       },
     } as Event;
-    appendLine(this.#events, JSON.stringify(event));
+    this.#log.append(JSON.stringify(event));
     return event;
   }
 
+  /** Records something that nobody waits for; it is given with what is recorded next. */
+  #tellLater(message: string): void {
+    this.#untold.push(this.#append({ type: "warn", message }));
+  }
+
+  #lookAtLog(): void {
+    const what = this.#log.disturbance();
+    if (what === undefined) return;
+    if (!this.#log.isThere() && this.#start) this.#append(this.#start);
+    this.#tellLater(
+      what === "gone"
+        ? `${this.#log.path} was removed while this run was at work: what it held is lost, and it begins anew here`
+        : `${this.#log.path} was changed by something else while this run was at work: what it held may be lost`,
+    );
+  }
+
+  /** Events that were recorded and that no method has given yet, each once. */
+  takeUntold(): Event[] {
+    return this.#untold.splice(0);
+  }
+
+  #tell(body: EventBody): Event[] {
+    const event = this.record(body);
+    return [...this.takeUntold(), event];
+  }
+
   /** Record all of a step before saving it: what comes after the save is done again when the run is resumed. */
-  *step(step: number, total: number, metrics: Record<string, number>, spent: Spent = {}): Generator<Event> {
-    yield this.record({ type: "step", step, total, metrics: finite(metrics), ...spent });
+  step(step: number, total: number, metrics: Record<string, number>, spent: Spent = {}): Event[] {
+    return this.#tell({ type: "step", step, total, metrics: finite(metrics), ...spent });
   }
 
-  *eval(step: number, metrics: Record<string, number>): Generator<Event> {
-    yield this.record({ type: "eval", step, metrics: finite(metrics) });
+  eval(step: number, metrics: Record<string, number>): Event[] {
+    return this.#tell({ type: "eval", step, metrics: finite(metrics) });
   }
 
-  *phase(name: string, done: number, total: number): Generator<Event> {
-    yield this.record({ type: "phase", name, done, total });
+  phase(name: string, done: number, total: number): Event[] {
+    return this.#tell({ type: "phase", name, done, total });
   }
 
-  *warn(message: string): Generator<Event> {
-    yield this.record({ type: "warn", message });
+  warn(message: string): Event[] {
+    return this.#tell({ type: "warn", message });
   }
 
-  *done(result: Record<string, unknown>): Generator<Event> {
-    yield this.record({ type: "done", result });
+  /**
+   * Remembers what the run reads, by numbers and digests; called again, after `resume`, it warns of each that is another one now.
+   *
+   * So data that were exchanged under the same path are told of.
+   */
+  data(facts: DataFacts): Event[] {
+    const before = this.events().findLast((event) => event.type === "data");
+    if (before?.type !== "data") return this.#tell({ type: "data", facts });
+    const keys = differingKeys(before.facts, facts);
+    if (keys.length === 0) return this.takeUntold();
+    const shown = keys.map((key) => `${key} was ${show(before.facts[key])} and is ${show(facts[key])}`);
+    const warning = `the data are not those that this run began with: ${shown.join("; ")}. What it learned before came from the others`;
+    return [...this.warn(warning), ...this.#tell({ type: "data", facts })];
   }
 
-  /** What the run ended with, when it has ended. */
+  done(result: Record<string, unknown>): Event[] {
+    return this.#tell({ type: "done", result });
+  }
+
+  /** What the run ended with, when it has ended and nothing is to go on. */
   result(): Record<string, unknown> | undefined {
     const last = this.events().at(-1);
-    return last?.type === "done" ? last.result : undefined;
+    return last?.type === "done" && !this.#change.goesOn ? last.result : undefined;
   }
 
   events(): Event[] {
-    return existsSync(this.#events) ? parseEvents(readFileSync(this.#events, "utf8"), this.#events) : [];
+    return this.#log.isThere() ? parseEvents(readLog(this.folder), this.#log.path) : [];
   }
 
   isDue(step: number, every: number, total: number): boolean {
@@ -180,12 +261,14 @@ export class Run {
   }
 
   /** Writes a checkpoint, whole or not at all: `write` fills a folder with files that it has synced, as `writeFileAtomic` does. */
-  *save(step: number, write: (folder: string) => void): Generator<Event> {
+  save(step: number, write: (folder: string) => void): Event[] {
     this.#requireLock();
-    syncFile(this.#events); // a checkpoint must not outlive the events that led to it
-    const folder = writeCheckpoint(this.#checkpoints, step, write);
+    this.#lookAtLog();
+    syncFile(this.#log.path); // a checkpoint must not outlive the events that led to it
+    const folder = writeCheckpoint(this.#checkpoints, step, write, this.#log.mark());
     pruneCheckpoints(this.#checkpoints, step, KEPT);
-    yield this.#recordCheckpoint(step, folder);
+    const event = this.#recordCheckpoint(step, folder);
+    return [...this.takeUntold(), event];
   }
 
   /** A process that slept through its signs of life may have been taken for dead. */
@@ -208,10 +291,13 @@ export class Run {
   /**
    * Restores the newest whole checkpoint and gives the step to go on with; 0 for a new run.
    *
-   * Damaged checkpoints are passed over, with a warning. Events of steps after the checkpoint are cut off: they will be done again.
+   * Events of steps after the checkpoint are cut off: they will be done again. What is damaged, gone or not what it was is warned of. Where a
+   * run that had checkpoints has no whole one, it begins anew and its log is kept under another name. Throws a UserError (`DATA`) for a
+   * damaged log, and for an ended run that is to go on and cannot.
    */
   resume(restore: (folder: string) => void): number {
-    this.events(); // throws where the log is damaged: a run is not gone on with on a guess
+    const events = this.events(); // throws where the log is damaged: a run is not gone on with on a guess
+    const saved = Math.max(0, ...events.map((event) => (event.type === "checkpoint" ? event.step : 0)));
     const damaged: Checkpoint[] = [];
     let found: Checkpoint | undefined;
     for (const checkpoint of listCheckpoints(this.#checkpoints).reverse().map(checkCheckpoint)) {
@@ -221,29 +307,85 @@ export class Run {
       }
       damaged.push(checkpoint);
     }
+    const warnings = damaged.map(
+      ({ step, fault }) =>
+        `checkpoint ${checkpointName(step)} is damaged (${fault}); ${found ? `going on from step ${found.step}` : "there is none before it: starting anew"}`,
+    );
+    if (found) {
+      if (saved > found.step && !damaged.some(({ step }) => step === saved))
+        warnings.push(
+          `checkpoint ${checkpointName(saved)}, which the log tells of, is gone; going on from step ${found.step}`,
+        );
+      warnings.push(...this.#cutToCheckpoint(found));
+    } else if (saved > 0) {
+      if (this.#change.goesOn)
+        throw new UserError(`${this.folder} has ended, and no checkpoint is left that it could go on from.`, {
+          code: "DATA",
+          hint: "Its result is untouched. Put its checkpoints/ back, or start another run.",
+        });
+      const aside = this.#log.layAside();
+      if (this.#start) this.#append(this.#start);
+      warnings.push(
+        `no whole checkpoint is left, though there was one at step ${saved}: the run begins anew at step 1. Its log is kept as ${aside}`,
+      );
+    } else this.#cutEventsAfter(-1);
+    for (const warning of warnings) this.#tellLater(warning);
     const step = found?.step ?? 0;
-    this.#cutEventsAfter(found ? step : -1);
-    for (const { step: bad, fault } of damaged) {
-      const instead = found ? `going on from step ${step}` : "there is none before it: starting anew";
-      this.record({
-        type: "warn",
-        message: `checkpoint ${checkpointName(bad)} is damaged (${fault}); ${instead}`,
-      });
+    if (found) {
+      const known = this.events().some((event) => event.type === "checkpoint" && event.step === step);
+      if (!known) this.#recordCheckpoint(step, found.folder); // killed between the save and its record
+      restore(found.folder);
+      this.record({ type: "resume", step });
     }
-    if (!found) return 0;
-    const known = this.events().some((event) => event.type === "checkpoint" && event.step === step);
-    if (!known) this.#recordCheckpoint(step, found.folder); // killed between the save and its record
-    restore(found.folder);
-    this.record({ type: "resume", step });
+    this.#recordChanges(step);
     return step;
+  }
+
+  /** The run has taken up the settings that it was opened with. */
+  #recordChanges(step: number): void {
+    const { keys } = this.#change;
+    if (keys.length === 0) return;
+    const before = readConfig(this.folder) ?? {};
+    const changes = Object.fromEntries(
+      keys.map((key) => [key, { from: at(before, key), to: at(this.#config, key) }]),
+    );
+    this.#untold.push(this.record({ type: "settings", step, changes }));
+    this.#writeConfig();
+    this.#change = { keys: [], goesOn: false };
+  }
+
+  #writeConfig(): void {
+    writeFileAtomic(configPath(this.folder), `${JSON.stringify(this.#config, null, 2)}\n`);
+  }
+
+  /** Cuts the log to what it was when the checkpoint was saved, and gives what is to be said of it. */
+  #cutToCheckpoint({ step, log }: Checkpoint): string[] {
+    if (log && this.#log.holds(log)) {
+      const next = this.#log.lines().reduce(
+        ({ from, record }, line) => ({
+          from: from + Buffer.byteLength(line),
+          record: from === log.bytes ? line : record,
+        }),
+        { from: 0, record: "" },
+      ).record;
+      const isRecord = next !== "" && isCheckpointOf(next, step);
+      this.#log.cut(log.bytes + (isRecord ? Buffer.byteLength(next) : 0));
+      return [];
+    }
+    const { bytes } = this.#log.mark();
+    this.#cutEventsAfter(step);
+    if (!log) return []; // saved by an earlier version
+    const what = bytes < log.bytes ? "is shorter than it was" : "is not what it was";
+    return [
+      `${this.#log.path} ${what} when ${checkpointName(step)} was saved: the history up to step ${step} is lost or changed. The training's state is whole`,
+    ];
   }
 
   /** Cuts behind the last event of a step up to `step`; an event without a step belongs to the one after it. The start stays. */
   #cutEventsAfter(step: number): void {
-    const lines = readFileSync(this.#events, "utf8").split(/(?<=\n)/);
     let kept = 0;
     let length = 0;
-    for (const line of lines) {
+    for (const line of this.#log.lines()) {
       const event = JSON.parse(line) as { type: string; step?: number };
       const of = event.step ?? (event.type === "start" ? -1 : undefined);
       length += Buffer.byteLength(line);
@@ -251,16 +393,13 @@ export class Run {
       if (of > step) break;
       kept = length;
     }
-    truncateSync(this.#events, kept);
+    this.#log.cut(kept);
   }
+}
 
-  #cutHalfLine(): void {
-    if (!existsSync(this.#events)) return;
-    const bytes = readFileSync(this.#events);
-    const end = bytes.lastIndexOf("\n") + 1;
-    if (end === 0) rmSync(this.#events);
-    else if (end < bytes.length) truncateSync(this.#events, end);
-  }
+function isCheckpointOf(line: string, step: number): boolean {
+  const event = JSON.parse(line) as { type: string; step?: number };
+  return event.type === "checkpoint" && event.step === step;
 }
 
 /** A run as it lies on the disk, live, ended, crashed or copied. */
@@ -280,8 +419,7 @@ export interface RunRecord {
 /** Reads a run to show it. Throws a UserError (`DATA`) when the folder holds none. */
 export function readRun(folder: string): RunRecord {
   const { kind, ...config } = readConfig(folder) ?? noRun(folder);
-  const log = join(folder, "events.jsonl");
-  const { events, faults } = salvageEvents(existsSync(log) ? readFileSync(log, "utf8") : "");
+  const { events, faults } = salvageEvents(existsSync(logPath(folder)) ? readLog(folder) : "");
   const last = events.at(-1);
   return {
     folder,
@@ -302,6 +440,19 @@ export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
     return [...keys].flatMap((key) => differingKeys(a[key], b[key], path ? `${path}.${key}` : key));
   }
   return JSON.stringify(a) === JSON.stringify(b) ? [] : [path];
+}
+
+const logPath = (folder: string): string => join(folder, "events.jsonl");
+
+function readLog(folder: string): string {
+  try {
+    return readFileSync(logPath(folder), "utf8");
+  } catch (error) {
+    throw new UserError(`${logPath(folder)} cannot be read: ${(error as Error).message}.`, {
+      code: "DATA",
+      cause: error,
+    });
+  }
 }
 
 const configPath = (folder: string): string => join(folder, "config.json");
@@ -350,25 +501,56 @@ function lostTo(folder: string): string {
   return owner ? `${nameOf(owner)} writes it now` : `its ${LOCK} was taken away`;
 }
 
-function refuseOther(folder: string, wanted: Record<string, unknown>): void {
+/** In what a run is opened otherwise than it was. */
+interface Change {
+  keys: string[];
+  /** It had come to its end, which is further away now. */
+  goesOn: boolean;
+}
+
+const asWritten = ({ kind, config }: RunSettings): Record<string, unknown> =>
+  JSON.parse(JSON.stringify({ kind, ...config })) as Record<string, unknown>;
+
+/** What differs and may. Throws a UserError (`CONFIG`) for what may not, and for a folder of something else. */
+function changeOf(
+  folder: string,
+  wanted: Record<string, unknown>,
+  // A run may go on elsewhere: its state is the same on every device.
+  { settings, length }: MayChange = { settings: ["device"] },
+): Change {
   const found = readConfig(folder);
   if (!found) {
-    if (!existsSync(folder) || readdirSync(folder).every(isOfAStart)) return;
+    if (!existsSync(folder) || readdirSync(folder).every(isOfAStart)) return { keys: [], goesOn: false };
     throw new UserError(`${folder} is not empty and holds no run.`, {
       code: "CONFIG",
       hint: "Give another output folder.",
     });
   }
-  // A run may go on elsewhere: its state is the same on every device.
-  const keys = differingKeys(found, wanted).filter((key) => key !== "device");
-  if (keys.length === 0) return;
-  const what =
-    found.kind === wanted.kind ? "a run with other settings" : `a run of another kind (${found.kind})`;
-  const shown = keys.map((key) => `  ${key}: there ${show(at(found, key))}, now ${show(at(wanted, key))}`);
-  throw new UserError(`${folder} holds ${what}.\n${shown.join("\n")}`, {
-    code: "CONFIG",
-    hint: "Give another output folder, or remove this one to start anew.",
-  });
+  const differing = differingKeys(found, wanted);
+  const may = length === undefined ? settings : [...settings, length];
+  const keys = found.kind === wanted.kind ? differing.filter((key) => !may.includes(key)) : differing;
+  if (keys.length > 0) {
+    const what =
+      found.kind === wanted.kind ? "a run with other settings" : `a run of another kind (${found.kind})`;
+    const shown = keys.map((key) => `  ${key}: there ${show(at(found, key))}, now ${show(at(wanted, key))}`);
+    throw new UserError(`${folder} holds ${what}.\n${shown.join("\n")}`, {
+      code: "CONFIG",
+      hint: `Give another output folder, or remove this one to start anew. Of a run that exists ${may.length === 1 ? `${may[0]} alone may` : `${may.slice(0, -1).join(", ")} and ${may.at(-1)} may`} change.`,
+    });
+  }
+  if (length === undefined || !differing.includes(length)) return { keys: differing, goesOn: false };
+  const { events } = salvageEvents(existsSync(logPath(folder)) ? readLog(folder) : "");
+  const done = Math.max(0, ...events.map((event) => ("step" in event ? event.step : 0)));
+  if (Number(wanted[length]) < done) {
+    throw new UserError(
+      `${folder} has done ${done} of its ${length}: ${show(wanted[length])} lies behind it.`,
+      {
+        code: "CONFIG",
+        hint: `Give ${length} of ${done} or more, or another output folder.`,
+      },
+    );
+  }
+  return { keys: differing, goesOn: events.at(-1)?.type === "done" && Number(wanted[length]) > done };
 }
 
 function readConfig(folder: string): Record<string, unknown> | undefined {

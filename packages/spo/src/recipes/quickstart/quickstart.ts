@@ -120,7 +120,7 @@ export async function* quickstart(
   });
   const device = resolveDevice(spoConfig.device); // what is not there shows before a folder is made
 
-  const spmRun = Run.open(join(options.folder, "spm"), {
+  using spmRun = Run.open(join(options.folder, "spm"), {
     kind: "train spm",
     config: spmConfig,
     engine: engineFacts(),
@@ -139,7 +139,7 @@ export async function* quickstart(
         };
     }
   }
-  const spoRun = Run.open(join(options.folder, "spo"), {
+  using spoRun = Run.open(join(options.folder, "spo"), {
     kind: "train spo",
     config: spoConfig,
     engine: engineFacts(),
