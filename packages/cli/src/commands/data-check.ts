@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { LAYOUTS, type Layout, type PairReport } from "spo/data";
-import { layoutOption, type SetOptions } from "../options/pair-options.js";
+import { LAYOUTS, type PairReport } from "spo/data";
+import { addSetOptions, openingOf, type SetOptions } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson } from "../terminal/terminal.js";
@@ -8,10 +8,9 @@ import { painter, put, putJson } from "../terminal/terminal.js";
 type Options = CommonOptions & SetOptions & { strict?: boolean };
 
 export default function (command: Command): void {
-  command
+  addSetOptions(command)
     .description("Looks at every pair of a preference set, decoding every image.")
     .argument("<paths...>", `files or folders of one layout: ${LAYOUTS.join(", ")}`)
-    .addOption(layoutOption())
     .option("--strict", "duplicates and leaks between splits are faults too")
     .addHelpText(
       "after",
@@ -26,10 +25,10 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (paths: string[]) => {
-      const { json, quiet, strict, layout } = command.optsWithGlobals<Options>();
+      const { json, quiet, strict, ...options } = command.optsWithGlobals<Options>();
       const { checkPairs, openPairs } = await import("spo/data");
       const bar = new ProgressBar({ quiet });
-      const source = await openPairs(paths, { layout: layout as Layout | undefined });
+      const source = await openPairs(paths, openingOf(options));
       try {
         const report = await checkPairs(source, {
           onProgress: (done, total) => bar.advance({ stage: "pairs", done, total }),
@@ -53,6 +52,7 @@ function print({
   splits,
   labels,
   prompts,
+  models,
   images,
   duplicates,
   leaks,
@@ -80,6 +80,8 @@ function print({
   );
   if (prompts.wrongCounts > 0)
     row("", `of ${prompts.wrongCounts} prompts num_example_per_prompt is not the number of their pairs here`);
+  if (models.named > 0)
+    row("models", `both by one ${share(models.same, models.named)}; ${list(models.pairs)}`);
   row("images", `${images.distinct} distinct, ${images.broken} broken; ${list(images.formats)}`);
   row("sizes", list(images.sizes));
   row("duplicates", `${duplicates.pairs} pairs, ${duplicates.sides} with one image on both sides`);
@@ -87,5 +89,4 @@ function print({
   for (const line of [...duplicates.shown, ...leaks.shown].slice(0, 10)) put(`  ${paint("yellow", line)}`);
   row("faults", faults.count === 0 ? paint("green", "none") : paint("red", String(faults.count)));
   for (const line of faults.shown) put(`  ${line}`);
-  if (faults.count > faults.shown.length) put(`  and ${faults.count - faults.shown.length} more`);
 }

@@ -1,12 +1,18 @@
 import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
-import { type ConversionOptions, convert, layoutOption } from "../options/pair-options.js";
+import {
+  addModelOptions,
+  addSetOptions,
+  type ConversionOptions,
+  convert,
+  openingOf,
+} from "../options/pair-options.js";
 import { putJson, say } from "../terminal/terminal.js";
 
 type Options = ConversionOptions & { to: Layout | "votes"; labeller: string };
 
 export default function (command: Command): void {
-  command
+  addModelOptions(addSetOptions(command))
     .description("Writes a preference set in another layout, or its labels as votes.")
     .argument("<paths...>", `files or folders of one layout: ${LAYOUTS.join(", ")}`)
     .addOption(
@@ -15,7 +21,6 @@ export default function (command: Command): void {
         .makeOptionMandatory(),
     )
     .requiredOption("-o, --output <path>", "file or new folder")
-    .addOption(layoutOption())
     .option("--split <name>", "only this split")
     .option("--skip-broken", "leave out pairs with wrong labels, no prompt or broken images")
     .option("--harden", "for kohya: soft labels become wins, ties and unjudged pairs are left out")
@@ -33,7 +38,7 @@ export default function (command: Command): void {
       const { to, labeller, ...options } = command.optsWithGlobals<Options>();
       if (to !== "votes") return convert(paths, to, options);
       const { openPairs, votesOf, writeVotes } = await import("spo/data");
-      const source = await openPairs(paths, { layout: options.layout });
+      const source = await openPairs(paths, openingOf(options));
       try {
         const written = await writeVotes(options.output, votesOf(source, labeller));
         if (options.json) putJson({ schema: "spo.conversion/1", output: options.output, written });

@@ -1,13 +1,12 @@
 import type { Command } from "commander";
 import { LAYOUTS } from "spo/data";
-import { type ConversionOptions, convert, layoutOption } from "../options/pair-options.js";
+import { addModelOptions, addSetOptions, type ConversionOptions, convert } from "../options/pair-options.js";
 
 export default function (command: Command): void {
-  command
+  addModelOptions(addSetOptions(command))
     .description("Makes one parquet file in Pick-a-Pic's columns of preference pairs in any layout.")
     .argument("<paths...>", `files or folders of one layout: ${LAYOUTS.join(", ")}`)
     .requiredOption("-o, --output <file>", "the parquet file")
-    .addOption(layoutOption())
     .option("--votes <file>", "JSONL of votes: the labels come from them, pairs without a vote are unjudged")
     .option("--split <name>", "only this split")
     .option("--skip-broken", "leave out pairs with wrong labels, no prompt or broken images")

@@ -4,12 +4,14 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
+import { allowOutsideOption } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 
 export interface EvalCommandOptions extends CommonOptions, BatchOptions {
   metrics: string[];
   prompts?: string;
   features?: string;
+  allowOutside?: boolean;
   out: string;
   seeds: number[];
   perPrompt: number;
@@ -43,6 +45,7 @@ export default function (command: Command): void {
         .argParser(collect)
         .makeOptionMandatory(),
     )
+    .addOption(allowOutsideOption())
     .option("--prompts <file>", "one a line; not needed where there are only images")
     .option(
       "--features <metric>",

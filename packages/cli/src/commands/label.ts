@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
 import { loadEngine } from "../engine.js";
 import { number, positive, wholeNumber } from "../options/option-values.js";
-import { layoutOption, placeOf, type SetOptions } from "../options/pair-options.js";
+import { addSetOptions, placeOf, type SetOptions } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 
 export type LabelCommandOptions = CommonOptions &
@@ -25,7 +25,7 @@ export type LabelCommandOptions = CommonOptions &
   };
 
 export default function (command: Command): void {
-  command
+  addSetOptions(command)
     .description("Labels preference pairs, or pairs of generated images, by a scorer: AI feedback.")
     .argument("<paths...>", `a preference set (${LAYOUTS.join(", ")}), or with --images sets of images`)
     .requiredOption("--by <scorer>", "NAME:PATH, as pickscore:./PickScore_v1; or a module of your own")
@@ -33,7 +33,6 @@ export default function (command: Command): void {
     .addOption(
       new Option("--to <layout>", "what is written").choices([...LAYOUTS, "votes"]).default("parquet"),
     )
-    .addOption(layoutOption())
     .option("--images", "paths are images with prompts: each two of a prompt become a pair")
     .option("--per-prompt <n>", "with --images: at most so many pairs of a prompt, drawn at random", positive)
     .option("--test-share <share>", "with --images: share of the prompts for the split test", number)

@@ -62,7 +62,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   const sets = new Map<string, ImageOfSet[]>();
   for (const source of sources) {
     if (source.kind !== "images") continue;
-    const images = readImageSet(source.path);
+    const images = readImageSet(source.path, { allowOutside: options.allowOutside });
     await checkImagesDecode(images, source.path);
     sets.set(source.name, images);
   }

@@ -13,6 +13,7 @@ import {
 } from "spo/data";
 import { type LabelSummary, labelPairs, loadReward, type PairScores } from "spo/rewards";
 import type { LabelCommandOptions } from "../commands/label.js";
+import { openingOf } from "../options/pair-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -56,12 +57,10 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
   }
 }
 
-async function open(
-  paths: readonly string[],
-  { images, layout, perPrompt, testShare, seed }: LabelCommandOptions,
-): Promise<PairSource> {
-  if (!images) return openPairs(paths, { layout });
-  const set = paths.flatMap((path) => readImageSet(path));
+async function open(paths: readonly string[], options: LabelCommandOptions): Promise<PairSource> {
+  const { images, perPrompt, testShare, seed, allowOutside } = options;
+  if (!images) return openPairs(paths, openingOf(options));
+  const set = paths.flatMap((path) => readImageSet(path, { allowOutside }));
   const source = pairImages(set, { perPrompt, testShare, seed });
   if (source.blocks.length === 0) {
     throw new UserError(`${set.length} images, and no two of them for the same prompt: there is no pair.`, {

@@ -1,8 +1,7 @@
 // What `spo eval` leaves in its folder.
 import { join } from "node:path";
 import { writeFileAtomic } from "@spo/torch/files";
-import sharp from "sharp";
-import { pairsOf, type ScoredImage } from "spo/evaluation";
+import { bytesOfImage, openImage, pairsOf, type ScoredImage } from "spo/evaluation";
 import { type EvaluationData, evaluationPage } from "spo/report";
 import type { EvaluationSource } from "./evaluation-source.js";
 
@@ -33,7 +32,7 @@ export async function picturesOf(
 
 const thumbnail = async (path: string): Promise<Uint8Array> =>
   new Uint8Array(
-    await sharp(path)
+    await (await (await openImage(bytesOfImage({ path }))).decoded())
       .resize(256, 256, { fit: "inside", withoutEnlargement: true })
       .webp({ quality: 82 })
       .toBuffer(),

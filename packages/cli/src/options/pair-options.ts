@@ -1,7 +1,7 @@
 // What the commands about preference sets share.
 import { requirePlace } from "@spo/torch/files";
-import { Option } from "commander";
-import { LAYOUTS, type Layout } from "spo/data";
+import { type Command, Option } from "commander";
+import { LAYOUTS, type Layout, SOFT_LABELS, type SoftLabels } from "spo/data";
 import type { CommonOptions } from "../program.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -9,7 +9,45 @@ import { putJson, say } from "../terminal/terminal.js";
 
 export interface SetOptions {
   layout?: Layout;
+  allowOutside?: boolean;
+  softLabels?: SoftLabels;
 }
+
+/** What opens a set as the options say. */
+export const openingOf = ({ layout, allowOutside, softLabels }: SetOptions): SetOptions => ({
+  layout,
+  allowOutside,
+  softLabels,
+});
+
+/** The options by which a set is read. */
+export const addSetOptions = (command: Command): Command =>
+  command
+    .addOption(layoutOption())
+    .addOption(allowOutsideOption())
+    .addOption(
+      new Option("--soft-labels <how>", "what counted votes become: v₀/(v₀+v₁), (v₀+1)/(v₀+v₁+2), or a win")
+        .choices(SOFT_LABELS)
+        .default("share"),
+    );
+
+/** The options that choose pairs by the models of their images. */
+export const addModelOptions = (command: Command): Command =>
+  command.option("--same-model", "only pairs whose two images are by one model").addOption(
+    new Option(
+      "--models <names>",
+      "only pairs whose images are both by these models, with commas between",
+    ).argParser((text) =>
+      text
+        .split(",")
+        .map((name) => name.trim())
+        .filter((name) => name !== ""),
+    ),
+  );
+
+/** Images of a list may lie anywhere. */
+export const allowOutsideOption = (): Option =>
+  new Option("--allow-outside", "images may lie outside of the list's folder; only for lists that you trust");
 
 export const layoutOption = (): Option =>
   new Option("--layout <layout>", "of what is read; default: seen from the files' names").choices(LAYOUTS);
@@ -20,6 +58,8 @@ export interface ConversionOptions extends CommonOptions, SetOptions {
   votes?: string;
   skipBroken?: boolean;
   harden?: boolean;
+  sameModel?: boolean;
+  models?: string[];
 }
 
 /** Whether a set in this layout is one file or a folder. */
@@ -30,15 +70,16 @@ export const placeOf = (layout: Layout | "votes"): "file" | "folder" =>
 export async function convert(
   paths: readonly string[],
   to: Layout,
-  { layout, output, split, votes, skipBroken, harden, json, quiet }: ConversionOptions,
+  options: ConversionOptions,
 ): Promise<void> {
+  const { output, split, votes, skipBroken, harden, sameModel, models, json, quiet } = options;
   requirePlace(output, placeOf(to));
   const { Ballot, convertPairs, openPairs, readVotes } = await import("spo/data");
   const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
   const bar = new ProgressBar({ quiet });
   const signal = interruptible((text) => bar.say(text));
   signal.addEventListener("abort", () => bar.say(`${output} is not written: the same command begins anew.`));
-  const source = await openPairs(paths, { layout });
+  const source = await openPairs(paths, openingOf(options));
   try {
     const result = await convertPairs(source, {
       to,
@@ -47,6 +88,8 @@ export async function convert(
       votes: ballot,
       skipBroken,
       harden,
+      sameModel,
+      models,
       onProgress: (done, total) => {
         bar.advance({ stage: "pairs", done, total });
         signal.throwIfAborted(); // what is half written is taken away

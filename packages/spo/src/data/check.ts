@@ -26,6 +26,8 @@ export interface PairReport {
     /** Where the data says a number of pairs of the prompt, and it is another one. */
     wrongCounts: number;
   };
+  /** Of the pairs that name the models of both images: how many are by one, and how many by which two. */
+  models: { named: number; same: number; pairs: Record<string, number> };
   images: {
     decoded: number;
     broken: number;
@@ -62,14 +64,15 @@ export async function checkPairs(
   const total = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
   const pool = new ImagePool();
   const faults = new FaultList();
-  const duplicates = new FaultList(20);
-  const leaks = new FaultList(20);
+  const duplicates = new FaultList(20, { isGrouped: false });
+  const leaks = new FaultList(20, { isGrouped: false });
   const splits = new Map<string, number>();
   const sizes = new Map<string, number>();
   const formats = new Map<string, number>();
   const prompts = new Map<string, { pairs: number; says: Set<number>; splits: Set<string>; where: string }>();
   const images = new Map<string, { splits: Set<string>; where: string }>();
   const pairs = new Map<string, string>();
+  const byModels = new Map<string, number>();
   const labels = { labelled: 0, ties: 0, soft: 0, firstWins: 0, secondWins: 0 };
   const counts = { pairs: 0, decoded: 0, broken: 0, sameSides: 0, samePairs: 0 };
 
@@ -81,6 +84,8 @@ export async function checkPairs(
         const where = source.where(block, row);
         counts.pairs++;
         add(splits, pair.split);
+        if (pair.model0 !== undefined && pair.model1 !== undefined)
+          add(byModels, [pair.model0, pair.model1].sort().join(" / "));
         for (const fault of faultsOfPair(pair)) faults.add(where, fault);
         if (pair.labelled) {
           labels.labelled++;
@@ -149,6 +154,11 @@ export async function checkPairs(
         ({ says, pairs: n }) => says.size > 0 && !(says.size === 1 && says.has(n)),
       ).length,
     },
+    models: {
+      named: [...byModels.values()].reduce((sum, count) => sum + count, 0),
+      same: [...byModels].reduce((sum, [name, count]) => sum + (isOneModel(name) ? count : 0), 0),
+      pairs: largestFirst(byModels),
+    },
     images: {
       decoded: counts.decoded,
       broken: counts.broken,
@@ -164,6 +174,11 @@ export async function checkPairs(
 
 const add = (counts: Map<string, number>, key: string): void =>
   void counts.set(key, (counts.get(key) ?? 0) + 1);
+
+const isOneModel = (names: string): boolean => {
+  const half = (names.length - 3) / 2;
+  return names.slice(0, half) === names.slice(half + 3);
+};
 
 const largestFirst = (counts: ReadonlyMap<string, number>): Record<string, number> =>
   Object.fromEntries([...counts].sort(([, a], [, b]) => b - a));

@@ -1,33 +1,67 @@
 import { UserError } from "@spo/torch/files";
 
-/** Collects faults of a data set, to tell all of them at once. Holds the first ones and counts the rest. */
-export class FaultList {
-  readonly shown: string[] = [];
-  readonly #limit: number;
-  #count = 0;
+/** How many places of one kind of fault are named. */
+const PLACES = 3;
 
-  constructor(limit = 50) {
+/** Collects faults of a data set, to tell all of them at once: each kind once, with the first places and the number of the others. */
+export class FaultList {
+  readonly #limit: number;
+  readonly #isGrouped: boolean;
+  readonly #kinds = new Map<string, { fault: string; places: string[]; count: number }>();
+  readonly #tags = new Set<string>();
+  #count = 0;
+  /** Faults of kinds that are beyond the limit. */
+  #untold = 0;
+
+  /** isGrouped: faults of one kind are one line. */
+  constructor(limit = 50, { isGrouped = true } = {}) {
     this.#limit = limit;
+    this.#isGrouped = isGrouped;
   }
 
   get count(): number {
     return this.#count;
   }
 
-  add(where: string, fault: string): void {
+  /** One line a kind of fault. */
+  get shown(): string[] {
+    const lines = [...this.#kinds.values()].map(({ fault, places, count }) => {
+      const more = count - places.length;
+      return `${places.join("; ")}${more > 0 ? `; and ${more} more` : ""}: ${fault}`;
+    });
+    if (this.#untold > 0) lines.push(`and ${this.#untold} more`);
+    return lines;
+  }
+
+  /** tag: for `has`. Faults that differ in numbers and quoted words are of one kind. */
+  add(where: string, fault: string, tag?: string): void {
     this.#count++;
-    if (this.shown.length < this.#limit) this.shown.push(`${where}: ${fault}`);
+    if (tag !== undefined) this.#tags.add(tag);
+    const key = this.#isGrouped ? kindOf(fault) : String(this.#count);
+    const known = this.#kinds.get(key);
+    if (known) {
+      known.count++;
+      if (known.places.length < PLACES) known.places.push(where);
+    } else if (this.#kinds.size < this.#limit) this.#kinds.set(key, { fault, places: [where], count: 1 });
+    else this.#untold++;
+  }
+
+  /** Whether a fault was added with this tag. */
+  has(tag: string): boolean {
+    return this.#tags.has(tag);
   }
 
   /** Throws a UserError (`DATA`) that lists them, when there are any. */
   throwIfAny(what: string, hint?: string): void {
     if (this.#count === 0) return;
-    const more = this.#count - this.shown.length;
     const lines = this.shown.map((line) => `  ${line}`);
-    if (more > 0) lines.push(`  and ${more} more`);
     throw new UserError(
       `${what}: ${this.#count === 1 ? "1 fault" : `${this.#count} faults`}.\n${lines.join("\n")}`,
       { code: "DATA", hint },
     );
   }
 }
+
+/** A fault without the numbers, quoted words and paths by which it differs from others of its kind. */
+const kindOf = (fault: string): string =>
+  fault.replace(/"(?:[^"\\]|\\.)*"?|\S*[/\\]\S*|NaN|\d+(?:\.\d+)?/g, "#");

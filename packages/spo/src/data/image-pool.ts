@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
+import { UserError } from "@spo/torch/files";
 import type { ImageAnswer, ImageTask, Inspection, Pixels } from "./image-worker.js";
 import type { EncodedImage } from "./preference.js";
 import { workerFile } from "./worker-file.js";
@@ -15,6 +16,8 @@ export type Decoded<T> = { result: T } | { fault: string };
 export class ImagePool {
   readonly #workers: Worker[] = [];
   readonly #size: number;
+  /** Pixels that the threads have in flight. */
+  readonly #inFlight = new SharedArrayBuffer(4);
   readonly #waiting = new Map<
     number,
     { resolve: (answer: ImageAnswer["images"]) => void; reject: (error: unknown) => void }
@@ -60,7 +63,7 @@ export class ImagePool {
       this.#waiting.set(id, { resolve, reject });
       for (const one of this.#workers) one.ref();
       const moved = task.images.flatMap((image) =>
-        typeof image === "string" ? [] : [image.buffer as ArrayBuffer],
+        image instanceof Uint8Array ? [image.buffer as ArrayBuffer] : [],
       );
       worker.postMessage({ id, task }, moved);
     });
@@ -71,6 +74,7 @@ export class ImagePool {
     if (known) return known;
     // Image bytes lie outside of a thread's heap, which hardly grows: a small young generation makes the collector come in time.
     const worker = new Worker(workerFile("image-worker"), {
+      workerData: this.#inFlight,
       resourceLimits: { maxYoungGenerationSizeMb: 1 },
     });
     worker.on("message", ({ id, images }: ImageAnswer) => {
@@ -79,7 +83,13 @@ export class ImagePool {
       // Idle threads do not hold the process.
       if (this.#waiting.size === 0) for (const one of this.#workers) one.unref();
     });
-    worker.on("error", (error: Error) => {
+    worker.on("error", (cause: Error) => {
+      // Faults of images are answers: what ends a thread is the computer's.
+      const error = new UserError(`A thread that decodes images ended: ${cause.message}.`, {
+        code: "RESOURCE",
+        hint: "Give the process more memory and address space (ulimit -v), and try again.",
+        cause,
+      });
       this.#failure = error;
       for (const { reject } of this.#waiting.values()) reject(error);
       this.#waiting.clear();
@@ -90,5 +100,4 @@ export class ImagePool {
 }
 
 /** What goes to the thread: a path, or bytes of their own. A view would take its whole row group along. */
-const posted = (image: EncodedImage): Uint8Array | string =>
-  image instanceof Uint8Array ? image.slice() : image.path;
+const posted = (image: EncodedImage): EncodedImage => (image instanceof Uint8Array ? image.slice() : image);

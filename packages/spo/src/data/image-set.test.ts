@@ -61,7 +61,7 @@ describe("images and their prompts", () => {
 
   test("are refused with the name of every one that lacks a prompt", () => {
     const path = folder("bare", { "a.png": png, "b.jpg": "no image", "c.png": png, "c.txt": "there" });
-    expect(() => readImageSet(path)).toThrow("2 faults.\n  a.png: has no prompt\n  b.jpg: has no prompt");
+    expect(() => readImageSet(path)).toThrow("2 faults.\n  a.png; b.jpg: has no prompt");
   });
 
   test("are refused with every line of a list that is wrong", () => {
@@ -70,7 +70,7 @@ describe("images and their prompts", () => {
         '{"file": "none.png", "prompt": "x"}\n{"prompt": "x"}\nnull\n{"file": "images.jsonl"}\n{\n',
     });
     expect(() => readImageSet(path)).toThrow(
-      /line 1: none.png does not exist.*line 2: names no file.*line 3: names no file.*line 4: images.jsonl has no prompt.*line 5: no JSON/s,
+      /line 1: none.png does not exist.*line 2; line 3: names no file.*line 4: images.jsonl has no prompt.*line 5: no JSON/s,
     );
   });
 

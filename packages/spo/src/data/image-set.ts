@@ -1,9 +1,10 @@
 // Finished images and what each should show, from wherever they were made.
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
 import { linesOf, readText } from "@spo/torch/text-files";
 import { FaultList } from "./fault-list.js";
+import { bytesOfImage, isOutside } from "./image-bytes.js";
 import { readPngText } from "./png-text.js";
 
 /** An image and what it should show. */
@@ -24,9 +25,12 @@ const ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
  * whose images have their prompts in a text file of the same name or in their PNG text, as `spo sample` and A1111's web UI write it.
  *
  * In a folder without a list, sheets (`grid-…`) are left out, and the order is that of the names. Throws a UserError (`DATA`) that lists every
- * image without a prompt and every line that is wrong.
+ * image without a prompt and every line that is wrong, and images outside of the list's folder, unless `allowOutside`.
  */
-export function readImageSet(path: string): ImageOfSet[] {
+export function readImageSet(
+  path: string,
+  { allowOutside = false }: { allowOutside?: boolean } = {},
+): ImageOfSet[] {
   if (!existsSync(path)) {
     throw new UserError(`${path} does not exist.`, {
       code: "DATA",
@@ -36,12 +40,12 @@ export function readImageSet(path: string): ImageOfSet[] {
   const list = statSync(path).isDirectory()
     ? LISTS.map((name) => join(path, name)).find((file) => existsSync(file))
     : path;
-  const images = list ? fromList(list) : fromFolder(path);
+  const images = list ? fromList(list, allowOutside) : fromFolder(path);
   if (images.length === 0) throw new UserError(`${list ?? path}: there is no image.`, { code: "DATA" });
   return images;
 }
 
-function fromList(list: string): ImageOfSet[] {
+function fromList(list: string, allowOutside: boolean): ImageOfSet[] {
   const faults = new FaultList();
   const images: ImageOfSet[] = [];
   for (const [i, line] of linesOf(readText(list)).entries()) {
@@ -59,11 +63,18 @@ function fromList(list: string): ImageOfSet[] {
     else if (prompt === undefined) faults.add(where, `${file} has no prompt`);
     else {
       const path = resolve(dirname(list), file);
-      if (existsSync(path)) images.push({ path, prompt, seed, image });
-      else faults.add(where, `${file} does not exist`);
+      if (!existsSync(path)) faults.add(where, `${file} does not exist`);
+      else if (!allowOutside && isOutside(path, dirname(list)))
+        faults.add(where, `${file} lies outside of ${dirname(resolve(list))}`, "outside");
+      else images.push({ path, prompt, seed, image });
     }
   }
-  faults.throwIfAny(list);
+  faults.throwIfAny(
+    list,
+    faults.has("outside")
+      ? "With --allow-outside images may lie anywhere; do so only for lists that you trust."
+      : undefined,
+  );
   return images;
 }
 
@@ -98,7 +109,7 @@ function fromFolder(folder: string): ImageOfSet[] {
     const beside = `${path.slice(0, -extname(path).length)}.txt`;
     const found = existsSync(beside)
       ? { prompt: readText(beside).trim() }
-      : ofPngText(new Uint8Array(readFileSync(path)));
+      : ofPngText(bytesOfImage({ path }));
     if (found?.prompt) return [{ path, ...found }];
     faults.add(name, "has no prompt");
     return [];

@@ -1,17 +1,19 @@
 // Decodes, resizes and looks at images in a thread of its own, so that a training step on the main thread does not wait for them.
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { parentPort } from "node:worker_threads";
-import sharp, { type Sharp } from "sharp";
+import { parentPort, workerData } from "node:worker_threads";
+import sharp from "sharp";
+import { bytesOfImage } from "./image-bytes.js";
+import { type OpenImage, openImage, PIXELS_IN_FLIGHT } from "./open-image.js";
+import type { EncodedImage } from "./preference.js";
 
 /** The filter of a resize. */
 export type Kernel = "bicubic" | "bilinear";
 
 export type ImageTask =
   /** Short side to `side`, centre crop, RGB bytes. */
-  | { kind: "pixels"; images: (Uint8Array | string)[]; side: number; kernel: Kernel; mirrored: boolean[] }
+  | { kind: "pixels"; images: EncodedImage[]; side: number; kernel: Kernel; mirrored: boolean[] }
   /** Decodes whole, keeps what can be told of it. */
-  | { kind: "inspect"; images: (Uint8Array | string)[] };
+  | { kind: "inspect"; images: EncodedImage[] };
 
 /** side·side·3 bytes. */
 export type Pixels = Uint8Array;
@@ -29,29 +31,40 @@ export type ImageAnswer = { id: number; images: ({ result: Pixels | Inspection }
 
 /** As PIL resizes: Catmull-Rom is its bicubic, and both take the mean over what a smaller pixel covers. */
 const KERNELS = { bicubic: "cubic", bilinear: "linear" } as const;
-/** No image of a preference set is larger; a file that says so wants to fill the memory. */
-const MOST_PIXELS = 100_000_000;
 
 sharp.concurrency(1); // the pool is the parallelism
 sharp.cache(false); // no image comes twice in a row
 
-const open = (encoded: Uint8Array): Sharp => sharp(encoded, { limitInputPixels: MOST_PIXELS }).autoOrient();
+/** Pixels that all threads of the pool have in flight. */
+const inFlight = new Int32Array(workerData as SharedArrayBuffer);
+
+/** Waits until there is room for so many pixels, and takes it. A thread has one image at a time: it holds nothing while it waits. */
+function take(pixels: number): void {
+  for (;;) {
+    const held = Atomics.load(inFlight, 0);
+    if (held > 0 && held + pixels > PIXELS_IN_FLIGHT) Atomics.wait(inFlight, 0, held, 1000);
+    else if (Atomics.compareExchange(inFlight, 0, held, held + pixels) === held) return;
+  }
+}
+
+function giveBack(pixels: number): void {
+  Atomics.sub(inFlight, 0, pixels);
+  Atomics.notify(inFlight, 0);
+}
 
 async function pixels(
-  encoded: Uint8Array,
+  image: OpenImage,
   { side, kernel }: { side: number; kernel: Kernel },
   mirrored: boolean,
 ): Promise<Pixels> {
-  const image = open(encoded);
-  const { autoOrient } = await image.metadata();
-  const { width, height } = autoOrient;
+  const { width, height } = image;
   // As torchvision: the long side is cut down to a whole number, the crop's corner rounded half to even.
   const short = Math.min(width, height);
   const resized = {
     width: width === short ? side : Math.floor((side * width) / short),
     height: height === short ? side : Math.floor((side * height) / short),
   };
-  let out = image.flatten({ background: "white" }).toColourspace("srgb");
+  let out = await image.decoded();
   if (short !== side)
     out = out.resize({ ...resized, fit: "fill", kernel: KERNELS[kernel], fastShrinkOnLoad: false });
   if (resized.width !== resized.height)
@@ -73,28 +86,49 @@ function halfToEven(value: number): number {
   return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
 }
 
-async function inspect(encoded: Uint8Array): Promise<Inspection> {
-  const image = open(encoded);
-  const { autoOrient, format } = await image.metadata();
-  await image.raw().toBuffer(); // every pixel: a header alone says nothing about the rest
-  return { ...autoOrient, format, hash: createHash("sha256").update(encoded).digest("hex") };
+async function inspect(image: OpenImage, encoded: Uint8Array): Promise<Inspection> {
+  const { width, height, format } = image;
+  // Every pixel, as a header alone says nothing about the rest; but not all of them in memory.
+  await (await image.decoded())
+    .resize({ width: 8, height: 8, fit: "fill", fastShrinkOnLoad: false })
+    .raw()
+    .toBuffer();
+  return { width, height, format, hash: createHash("sha256").update(encoded).digest("hex") };
 }
 
-parentPort?.on("message", async ({ id, task }: { id: number; task: ImageTask }) => {
-  const moved = new Set<ArrayBuffer>();
-  const images = await Promise.all(
-    task.images.map(async (image, i) => {
+async function answer(image: EncodedImage, place: number, task: ImageTask): Promise<Pixels | Inspection> {
+  const encoded = bytesOfImage(image);
+  const opened = await openImage(encoded);
+  const count = opened.width * opened.height;
+  take(count);
+  try {
+    return task.kind === "inspect"
+      ? await inspect(opened, encoded)
+      : await pixels(opened, task, task.mirrored[place] === true);
+  } finally {
+    giveBack(count);
+  }
+}
+
+let last: Promise<void> = Promise.resolve();
+
+parentPort?.on("message", ({ id, task }: { id: number; task: ImageTask }) => {
+  last = last.then(async () => {
+    const moved = new Set<ArrayBuffer>();
+    const images: ImageAnswer["images"] = [];
+    for (const [place, image] of task.images.entries()) {
       try {
-        const encoded = typeof image === "string" ? readFileSync(image) : image;
-        if (encoded.byteLength === 0) throw new Error("it is empty");
-        if (task.kind === "inspect") return { result: await inspect(encoded) };
-        const result = await pixels(encoded, task, task.mirrored[i] === true);
-        if (result.byteLength === result.buffer.byteLength) moved.add(result.buffer as ArrayBuffer);
-        return { result };
+        const result = await answer(image, place, task);
+        images.push({ result });
+        if (result instanceof Uint8Array && result.byteLength === result.buffer.byteLength)
+          moved.add(result.buffer as ArrayBuffer);
       } catch (error) {
-        return { fault: (error as Error).message.split("\n")[0] as string };
+        const { message } = error as Error;
+        images.push({
+          fault: (message.split("\n")[0] as string).replace(/^.* cannot be read: /, "it cannot be read: "),
+        });
       }
-    }),
-  );
-  parentPort?.postMessage({ id, images } satisfies ImageAnswer, [...moved]);
+    }
+    parentPort?.postMessage({ id, images } satisfies ImageAnswer, [...moved]);
+  });
 });

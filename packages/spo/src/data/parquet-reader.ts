@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { UserError } from "@spo/torch/files";
@@ -7,35 +7,43 @@ import { workerFile } from "./worker-file.js";
 
 /** Limits of the thread that parses parquet, because a damaged file can make a parser spin. */
 export interface ParquetReaderOptions {
-  /** Seconds that one row group may take. */
+  /** Seconds of its own processor time that one row group may take. */
   seconds?: number;
+  /** Seconds without an answer after which the computer is said to be too busy, whatever the file is. */
+  patience?: number;
   /** Bytes that one row group may read and unpack, and about half of that again for the parser's own objects. */
   memory?: number;
 }
 
 /**
- * Reads parquet files in a thread of its own, within limits of time and memory: a damaged file is an error, never a hang.
+ * Reads parquet files in a thread of its own, within limits of processor time and memory: a damaged file is an error, never a hang.
  *
- * Requests are done one after the other. Throws UserErrors (`DATA`) that name the file.
+ * Requests are done one after the other. Throws UserErrors that name the file: `DATA` for what is wrong with it, `RESOURCE` where the
+ * computer has too little memory or time, which says nothing against the file.
  */
 export class ParquetReader {
-  readonly #milliseconds: number;
+  readonly #seconds: number;
+  readonly #patience: number;
   readonly #memory: number;
   #worker: Worker | undefined;
   #isReady = false;
+  #thread: string | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor({ seconds = 60, memory = 1 << 30 }: ParquetReaderOptions = {}) {
-    this.#milliseconds = seconds * 1000;
+  constructor({ seconds = 60, patience = 3600, memory = 1 << 30 }: ParquetReaderOptions = {}) {
+    this.#seconds = seconds;
+    this.#patience = patience;
     this.#memory = memory;
   }
 
   async open(path: string): Promise<ParquetFile> {
-    if (!existsSync(path)) throw new UserError(`${path} does not exist.`, { code: "DATA" });
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (!found) throw new UserError(`${path} does not exist.`, { code: "DATA" });
+    if (!found.isFile()) throw new UserError(`${path} is no file.`, { code: "DATA" });
     return (await this.#ask({ kind: "open", path })) as ParquetFile;
   }
 
-  /** Rows [rowStart, rowEnd). `binary` columns come as bytes, the others as text, numbers and booleans. */
+  /** Rows [rowStart, rowEnd). Binary columns come as bytes, the others as text, numbers, booleans and lists and records of those. */
   async read(request: Omit<ParquetRequest & { kind: "read" }, "kind">): Promise<ParquetRows> {
     return (await this.#ask({ kind: "read", ...request })) as ParquetRows;
   }
@@ -56,10 +64,21 @@ export class ParquetReader {
 
   async #answer(request: ParquetRequest): Promise<ParquetFile | ParquetRows> {
     const worker = this.#started();
+    const { path } = request;
     const fault = (why: string): UserError =>
-      new UserError(`${request.path} is not a whole parquet file: ${why}.`, {
+      new UserError(`${path} is not a whole parquet file: ${why}.`, {
         code: "DATA",
         hint: "Get the file again, or leave it out.",
+      });
+    const tooLarge = (why: string): UserError =>
+      new UserError(`${path}: ${why}.`, {
+        code: "DATA",
+        hint: "It is damaged, or its row groups are too large: write it again with smaller ones.",
+      });
+    const shortage = (why: string): UserError =>
+      new UserError(`${path} could not be read: ${why}. That says nothing against the file.`, {
+        code: "RESOURCE",
+        hint: "Give the process more memory and address space (ulimit -v) or a less busy computer, and try again.",
       });
     const listening = new AbortController();
     let timer: NodeJS.Timeout | undefined;
@@ -72,26 +91,45 @@ export class ParquetReader {
         };
         const begin = (): void => {
           this.#isReady = true;
-          timer = setTimeout(expire, this.#milliseconds);
+          const [began, before] = [performance.now(), processorSeconds(this.#thread)];
+          const look = async (): Promise<void> => {
+            const spent = (processorSeconds(this.#thread) ?? Number.NaN) - (before ?? Number.NaN);
+            const isSpinning = spent > this.#seconds;
+            const isLate = performance.now() - began > 1000 * this.#patience;
+            // A training step may have held this thread all the while: an answer that came in time is still in the queue.
+            if (isSpinning || isLate) await setImmediate();
+            if (listening.signal.aborted) return;
+            if (!isSpinning && !isLate) {
+              timer = setTimeout(look, LOOK);
+              return;
+            }
+            this.#forget(worker);
+            reject(
+              isSpinning
+                ? tooLarge(`its reader has computed for ${this.#seconds} s on one row group without an end`)
+                : shortage(`no answer came within ${this.#patience} s`),
+            );
+            await worker.terminate();
+          };
+          timer = setTimeout(look, Math.min(LOOK, 1000 * Math.min(this.#seconds, this.#patience)));
           worker.postMessage(request);
         };
-        const expire = async (): Promise<void> => {
-          // A training step may have held this thread all the while: an answer that came in time is still in the queue.
-          await setImmediate();
-          if (listening.signal.aborted) return;
-          this.#forget(worker);
-          reject(fault(`nothing came out of it within ${this.#milliseconds / 1000} s`));
-          await worker.terminate();
-        };
         on("message", (answer: ParquetAnswer) => {
-          if ("ready" in answer) begin();
-          else if ("fault" in answer) reject(fault(answer.fault));
+          if ("ready" in answer) {
+            this.#thread = answer.thread;
+            begin();
+          } else if ("fault" in answer)
+            reject(answer.isShortage ? shortage(answer.fault) : fault(answer.fault));
           else resolve(answer.result);
         });
         on("error", ({ code, message }: NodeJS.ErrnoException) =>
-          reject(fault(code === "ERR_WORKER_OUT_OF_MEMORY" ? "it asks for too much memory" : message)),
+          reject(
+            code === "ERR_WORKER_OUT_OF_MEMORY"
+              ? tooLarge(`one row group needs more than ${Math.round(this.#memory / 2 ** 20)} MB`)
+              : shortage(message),
+          ),
         );
-        on("exit", () => reject(fault("its reader died")));
+        on("exit", (code: number) => reject(shortage(`its reader ended (exit code ${code})`)));
         if (this.#isReady) begin(); // else it begins when the thread is up: that time is not the file's
       });
     } finally {
@@ -115,6 +153,23 @@ export class ParquetReader {
   }
 
   #forget(worker: Worker): void {
-    if (this.#worker === worker) [this.#worker, this.#isReady] = [undefined, false];
+    if (this.#worker === worker) [this.#worker, this.#isReady, this.#thread] = [undefined, false, undefined];
+  }
+}
+
+/** Milliseconds between two looks at a thread that has not answered. */
+const LOOK = 1000;
+
+/** Linux counts a thread's time in hundredths of a second. */
+const TICKS = 100;
+
+/** Processor seconds of a thread, from the file in which Linux tells of it; undefined elsewhere. Source: proc(5), fields 14 and 15. */
+function processorSeconds(file: string | undefined): number | undefined {
+  if (file === undefined) return undefined;
+  try {
+    const fields = readFileSync(file, "latin1").split(") ").at(-1)?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / TICKS;
+  } catch {
+    return undefined; // it has just ended
   }
 }

@@ -1,5 +1,5 @@
 // Parses parquet files in a thread of its own: a damaged file can make the parser spin or ask for any amount of memory.
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import {
   type AsyncBuffer,
@@ -16,21 +16,28 @@ export interface ParquetLimits {
   bytes: number;
 }
 
+/** A column, or a field of a struct in one: `images.image_1` is ["images", "image_1"]. */
+export interface ParquetColumn {
+  name: string;
+  way: readonly string[];
+  /** It holds bytes that are no text, or structs { bytes, path }: images. */
+  isBinary: boolean;
+}
+
 export type ParquetRequest =
   | { kind: "open"; path: string }
   | {
       kind: "read";
       path: string;
-      columns: readonly string[];
-      /** These give bytes. */
-      binary: readonly string[];
+      /** Binary ones give bytes, or the path where there are none. */
+      columns: readonly ParquetColumn[];
       rowStart: number;
       rowEnd: number;
       useOffsetIndex: boolean;
     };
 
 export interface ParquetFile {
-  columns: string[];
+  columns: ParquetColumn[];
   rowGroups: {
     rows: number /** Stored bytes by column. */;
     bytes: Record<string, number>;
@@ -38,14 +45,19 @@ export interface ParquetFile {
   }[];
 }
 
-/** Cells of each column. Binary ones are [start, end) in `pack`, or undefined where the cell is empty. */
+/** Cells of each column. Binary ones are [start, end) in `pack`, a path, or undefined where the cell is empty. */
 export interface ParquetRows {
   count: number;
   cells: Record<string, unknown[]>;
   pack: ArrayBuffer;
 }
 
-export type ParquetAnswer = { ready: true } | { result: ParquetFile | ParquetRows } | { fault: string };
+export type ParquetAnswer =
+  /** thread: the file in which the system tells of this thread, where there is such. */
+  | { ready: true; thread?: string }
+  | { result: ParquetFile | ParquetRows }
+  /** isShortage: the computer has not enough, the file may be sound. */
+  | { fault: string; isShortage: boolean };
 
 /** Of one row group. */
 const MOST_ROWS = 1_000_000;
@@ -110,7 +122,7 @@ async function opened(path: string): Promise<{ file: AsyncBuffer; metadata: File
 async function open(path: string): Promise<ParquetFile> {
   const { metadata } = await opened(path);
   return {
-    columns: parquetSchema(metadata).children.map(({ element }) => element.name),
+    columns: parquetSchema(metadata).children.flatMap((child) => columnsOf(child)),
     rowGroups: metadata.row_groups.map(({ num_rows: rows, columns }) => {
       const bytes: Record<string, number> = {};
       for (const { meta_data: chunk } of columns) {
@@ -129,10 +141,29 @@ async function open(path: string): Promise<ParquetFile> {
   };
 }
 
+type SchemaTree = ReturnType<typeof parquetSchema>;
+
+/** Inner structs further down are no columns of a preference set. */
+const MOST_DEPTH = 4;
+
+/** A column, or the fields of one that is a struct. Lists and images stay whole. */
+function columnsOf(tree: SchemaTree, before: readonly string[] = []): ParquetColumn[] {
+  const { element, children } = tree;
+  const way = [...before, element.name];
+  const fields = children.map((child) => child.element.name);
+  const isList =
+    /^(LIST|MAP)/.test(element.converted_type ?? "") || /^(LIST|MAP)$/.test(element.logical_type?.type ?? "");
+  const isImage = children.length > 0 && fields.every((field) => field === "bytes" || field === "path");
+  if (children.length > 0 && !isList && !isImage && way.length < MOST_DEPTH)
+    return children.flatMap((child) => columnsOf(child, way));
+  const isText = element.converted_type !== undefined || element.logical_type !== undefined;
+  const isBytes = element.type === "BYTE_ARRAY" || element.type === "FIXED_LEN_BYTE_ARRAY";
+  return [{ name: way.join("."), way, isBinary: isImage || (children.length === 0 && isBytes && !isText) }];
+}
+
 async function read({
   path,
   columns,
-  binary,
   rowStart,
   rowEnd,
   useOffsetIndex,
@@ -141,7 +172,7 @@ async function read({
   const rows = await parquetReadObjects({
     file,
     metadata,
-    columns: [...columns],
+    columns: [...new Set(columns.map(({ way }) => way[0] as string))],
     rowStart,
     rowEnd,
     useOffsetIndex,
@@ -150,45 +181,70 @@ async function read({
     utf8: false,
     geoparquet: false,
   });
-  const images = binary.map((name) => rows.map((row) => bytesOf(row[name])));
-  const total = images.flat().reduce((sum, image) => sum + (image?.byteLength ?? 0), 0);
+  const at = (row: Record<string, unknown>, way: readonly string[]): unknown =>
+    way.reduce<unknown>(
+      (value, name) =>
+        typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined,
+      row,
+    );
+  const binary = columns.filter(({ isBinary }) => isBinary);
+  const images = binary.map(({ way }) => rows.map((row) => imageOf(at(row, way))));
+  const total = images
+    .flat()
+    .reduce((sum: number, image) => sum + (image instanceof Uint8Array ? image.byteLength : 0), 0);
   spend(total);
   const pack = largeBytes(total);
-  let at = 0;
+  let end = 0;
   const places = images.map((column) =>
     column.map((image) => {
-      if (!image) return undefined;
-      pack.set(image, at);
-      at += image.byteLength;
-      return [at - image.byteLength, at];
+      if (!(image instanceof Uint8Array)) return image;
+      pack.set(image, end);
+      end += image.byteLength;
+      return [end - image.byteLength, end];
     }),
   );
-  const text = columns.filter((name) => !binary.includes(name));
+  const text = columns.filter(({ isBinary }) => !isBinary);
   return {
     count: rows.length,
     cells: Object.fromEntries([
-      ...text.map((name) => [name, rows.map((row) => plain(row[name]))]),
-      ...binary.map((name, i) => [name, places[i]]),
+      ...text.map(({ name, way }) => [name, rows.map((row) => plain(at(row, way)))]),
+      ...binary.map(({ name }, i) => [name, places[i]]),
     ]),
     pack: pack.buffer,
   };
 }
 
 /** A binary cell: bytes, or the struct { bytes, path } that the `Image` feature of datasets writes. */
-function bytesOf(value: unknown): Uint8Array | undefined {
+function imageOf(value: unknown): Uint8Array | string | undefined {
   if (value instanceof Uint8Array) return value;
-  if (typeof value === "object" && value !== null && "bytes" in value)
-    return value.bytes instanceof Uint8Array ? value.bytes : undefined;
-  return undefined;
+  if (typeof value !== "object" || value === null) return undefined;
+  const { bytes, path } = value as Record<string, unknown>;
+  if (bytes instanceof Uint8Array && bytes.byteLength > 0) return bytes;
+  const text = plain(path);
+  return typeof text === "string" && text !== "" ? text : undefined;
 }
 
-/** A text or number cell: text arrives as a string or as its UTF-8 bytes, integers may be bigint. */
-function plain(value: unknown): string | number | boolean | undefined {
-  if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+/** A cell that is no image: text arrives as a string or as its UTF-8 bytes, integers may be bigint; lists and structs of those. */
+function plain(value: unknown, depth = 0): unknown {
+  if (value instanceof Uint8Array) return isImage(value) ? value.slice() : new TextDecoder().decode(value);
   if (typeof value === "bigint") return Number(value);
   if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
-  return undefined;
+  if (value === null) return null;
+  if (depth > 8 || typeof value !== "object") return undefined;
+  if (value instanceof Date) return value.toISOString();
+  if (Array.isArray(value)) return value.map((entry) => plain(entry, depth + 1));
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, plain(entry, depth + 1)]));
 }
+
+/** Whether bytes in a list are an image's and not text. */
+const isImage = ([a, b, c, d]: Uint8Array): boolean =>
+  (a === 0x89 && b === 0x50) ||
+  (a === 0xff && b === 0xd8) ||
+  (a === 0x52 && b === 0x49 && c === 0x46 && d === 0x46);
+
+/** Words of the engine for too little memory, which say nothing against the file. */
+const SHORTAGE =
+  /out of memory|could not allocate memory|allocation failed|cannot allocate|EMFILE|ENFILE|ENOMEM/i;
 
 parentPort?.on("message", async (request: ParquetRequest) => {
   spent = 0;
@@ -196,10 +252,20 @@ parentPort?.on("message", async (request: ParquetRequest) => {
   try {
     answer = { result: request.kind === "open" ? await open(request.path) : await read(request) };
   } catch (error) {
-    answer = { fault: (error as Error).message };
+    const { message } = error as Error;
+    answer = { fault: message, isShortage: SHORTAGE.test(message) };
   }
   const moved = "result" in answer && "pack" in answer.result ? [answer.result.pack] : [];
   parentPort?.postMessage(answer, moved);
 });
 
-parentPort?.postMessage({ ready: true } satisfies ParquetAnswer);
+/** By which the thread's own processor time can be read from outside. */
+function threadFile(): string | undefined {
+  try {
+    return `/proc/${readlinkSync("/proc/thread-self")}/stat`;
+  } catch {
+    return undefined; // no Linux
+  }
+}
+
+parentPort?.postMessage({ ready: true, thread: threadFile() } satisfies ParquetAnswer);

@@ -1,31 +1,7 @@
 import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import sharp from "sharp";
-
-/** Encoded image (PNG, JPEG, WebP) → RGB bytes, height·width·3, on white where it is transparent. Throws a UserError for a broken one. */
-export async function decodeRgb(
-  encoded: Uint8Array,
-  name = "an image",
-): Promise<{ data: Uint8Array; width: number; height: number }> {
-  try {
-    const { data, info } = await sharp(encoded)
-      .flatten({ background: "white" })
-      .toColourspace("srgb")
-      .removeAlpha()
-      .raw()
-      .toBuffer({ resolveWithObject: true });
-    return {
-      data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-      width: info.width,
-      height: info.height,
-    };
-  } catch (error) {
-    throw new UserError(`${name} does not decode: ${(error as Error).message}`, {
-      code: "DATA",
-      cause: error,
-    });
-  }
-}
+import { decodeRgb } from "./open-image.js";
 
 /** RGB bytes → pixels in [−1, 1], float32 [1, 3, height, width]. */
 export function pixelsFromRgb({

@@ -1,7 +1,7 @@
 // What every layout of preference data comes down to. No tensor code.
 
-/** An image's encoded bytes (JPEG, PNG, WebP), or the file that has them. */
-export type EncodedImage = Uint8Array | { path: string };
+/** An image's encoded bytes (JPEG, PNG, WebP), or the file that has them; with a `root`, links may not lead out of that folder. */
+export type EncodedImage = Uint8Array | { path: string; root?: string };
 
 /** A pair without its images: what can be looked through cheaply. */
 export interface PairFacts {
@@ -19,6 +19,14 @@ export interface PairFacts {
   split: string;
   /** How the pair came about, where the data says. */
   kind?: string;
+  /** The models that made the images, where the data names them. */
+  model0?: string;
+  model1?: string;
+  /** The seeds that the images were made from, where the data says. */
+  seed0?: number;
+  seed1?: number;
+  /** What cannot be read of the row: a label that is no number, an image that is none. */
+  faults?: readonly Fault[];
 }
 
 /** A pair with its images, as they are stored. */
@@ -58,10 +66,10 @@ export type Fault = string;
 export const isTie = ({ label0, label1 }: Pick<PairFacts, "label0" | "label1">): boolean => label0 === label1;
 
 /** What is wrong with a pair's labels or prompt; nothing for a pair that nobody has judged but for its prompt. */
-export function faultsOfPair({ prompt, label0, label1, labelled }: PairFacts): Fault[] {
-  const faults: Fault[] = [];
+export function faultsOfPair({ prompt, label0, label1, labelled, faults: read = [] }: PairFacts): Fault[] {
+  const faults: Fault[] = [...read];
   if (prompt.trim() === "") faults.push("no prompt");
-  if (!labelled) return faults;
+  if (!labelled || (read.length > 0 && Number.isNaN(label0))) return faults;
   const inRange = (label: number): boolean => label >= 0 && label <= 1;
   if (!inRange(label0) || !inRange(label1))
     faults.push(`labels ${label0} and ${label1} are not both from 0 to 1`);

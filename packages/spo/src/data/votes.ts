@@ -94,9 +94,10 @@ export function withVotes(
   ballot: Ballot,
 ): PreferencePair {
   const label0 = ballot.label0(pair.prompt, hash0, hash1);
+  const { faults: _, ...rest } = pair; // of labels that no longer count
   return label0 === undefined
-    ? { ...pair, labelled: false, label0: Number.NaN, label1: Number.NaN }
-    : { ...pair, labelled: true, label0, label1: 1 - label0 };
+    ? { ...rest, labelled: false, label0: Number.NaN, label1: Number.NaN }
+    : { ...rest, labelled: true, label0, label1: 1 - label0 };
 }
 
 /** Writes votes, one a line, whole or not at all; gives their number. */

@@ -1,5 +1,7 @@
 // Measures of a model's images on fixed prompts and seeds, and their intervals.
 
+export { bytesOfImage } from "../data/image-bytes.js";
+export { openImage } from "../data/open-image.js";
 export { readPrompts } from "../data/prompts.js";
 export { loadArtworkJudge } from "../rewards/artwork-judge.js";
 export { bootstrapMean, type Estimate, winRate } from "../statistics.js";

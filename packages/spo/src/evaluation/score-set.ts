@@ -1,8 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { UserError } from "@spo/torch/files";
 import { FaultList } from "../data/fault-list.js";
+import { bytesOfImage } from "../data/image-bytes.js";
 import type { ImageOfSet } from "../data/image-set.js";
-import { decodeRgb } from "../data/pixels.js";
+import { decodeRgb } from "../data/open-image.js";
 import { checkedScores } from "../rewards/checked-scores.js";
 import type { Reward, RgbImage } from "../rewards/reward.js";
 
@@ -68,14 +68,5 @@ export async function checkImagesDecode(images: readonly ImageOfSet[], name: str
 }
 
 async function decodeFile(path: string): Promise<RgbImage> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(path);
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, {
-      code: "DATA",
-      cause: error,
-    });
-  }
-  return decodeRgb(bytes, path);
+  return decodeRgb(bytesOfImage({ path }), path);
 }

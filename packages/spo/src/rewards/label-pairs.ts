@@ -2,7 +2,7 @@
 import { FaultList } from "../data/fault-list.js";
 import { bytesOfImage } from "../data/image-bytes.js";
 import type { EncodedImage, PairFacts, PairSource, PreferencePair } from "../data/index.js";
-import { decodeRgb } from "../data/pixels.js";
+import { decodeRgb } from "../data/open-image.js";
 import { checkedScores } from "./checked-scores.js";
 import type { Reward, RgbImage } from "./reward.js";
 
@@ -134,7 +134,7 @@ async function scoreSides(
   const decoded = await Promise.all(
     sides.map(async ({ image, where }): Promise<RgbImage | undefined> => {
       try {
-        return await decodeRgb(await bytesOfImage(image), where);
+        return await decodeRgb(bytesOfImage(image), where);
       } catch (error) {
         faults.add(where, (error as Error).message.replace(`${where} `, ""));
         return undefined;
@@ -160,7 +160,8 @@ function labelledFacts(pair: PairFacts, scores: PairScores, kind: string, option
   if (Number.isNaN(scores.score0 + scores.score1))
     return { ...pair, labelled: false, label0: Number.NaN, label1: Number.NaN };
   const label0 = labelOf(scores, options);
-  return { ...pair, kind: pair.kind ?? kind, labelled: true, label0, label1: 1 - label0 };
+  const { faults: _, ...rest } = pair; // of labels that no longer count
+  return { ...rest, kind: pair.kind ?? kind, labelled: true, label0, label1: 1 - label0 };
 }
 
 function summarise(

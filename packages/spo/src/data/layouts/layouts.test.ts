@@ -7,8 +7,10 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bytesOfImage } from "../image-bytes.js";
 import {
+  checkPairs,
   convertPairs,
   type Layout,
+  type ModelFilter,
   openPairs,
   type PreferencePair,
   writeFolderPairs,
@@ -59,8 +61,8 @@ async function readAll(path: string) {
       for (const { image0, image1, ...facts } of await source.pairs(block))
         pairs.push({
           ...facts,
-          image0: Buffer.from(await bytesOfImage(image0)).toString("hex"),
-          image1: Buffer.from(await bytesOfImage(image1)).toString("hex"),
+          image0: Buffer.from(bytesOfImage(image0)).toString("hex"),
+          image1: Buffer.from(bytesOfImage(image1)).toString("hex"),
         });
     }
     return { layout: source.layout, pairs };
@@ -78,6 +80,10 @@ const drawnPair = fc.record({
   different: fc.boolean(),
   split: fc.constantFrom("train", "test", "validation"),
   kind: fc.option(fc.constantFrom("people", "model"), { nil: undefined }),
+  model0: fc.option(fc.constantFrom("flux", "sd 1.5"), { nil: undefined }),
+  model1: fc.option(fc.constantFrom("flux", "sd 1.5"), { nil: undefined }),
+  seed0: fc.option(fc.nat({ max: 2 ** 40 }), { nil: undefined }),
+  seed1: fc.option(fc.nat({ max: 2 ** 40 }), { nil: undefined }),
   images: fc.tuple(fc.nat({ max: 5 }), fc.nat({ max: 5 })),
 });
 
@@ -241,9 +247,9 @@ test("CSV cells survive quotes, commas and line ends", () => {
 test("a ranking of n images has n(n−1)/2 pairs, and turning it round swaps every label", () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 2, maxLength: 6 }), (ranks) => {
-      const pairs = pairsOfRanking(ranks);
+      const pairs = [...pairsOfRanking(ranks)];
       expect(pairs).toHaveLength((ranks.length * (ranks.length - 1)) / 2);
-      expect(pairsOfRanking(ranks.map((rank) => -rank)).map(({ label1 }) => label1)).toEqual(
+      expect([...pairsOfRanking(ranks.map((rank) => -rank))].map(({ label0 }) => 1 - label0)).toEqual(
         pairs.map(({ label0 }) => label0),
       );
     }),
@@ -268,6 +274,31 @@ test("conversion refuses a set with broken images as a whole, and leaves them ou
   const { written, skipped } = await convertPairs(source, { to: "parquet", output, skipBroken: true });
   expect([written, skipped.count]).toEqual([1, 3]);
   expect((await readAll(output)).pairs).toMatchObject([{ prompt: "p", label0: 1 }]);
+});
+
+test("conversion takes only the pairs of one model, or of some, and refuses to write none", async () => {
+  const facts = { labelled: true, different: true, split: "train", label0: 1, label1: 0 };
+  const [image0, image1] = images as [Uint8Array, Uint8Array];
+  const at = fresh();
+  const models = [["x", "x"], ["x", "y"], ["y", "y"], [undefined, "x"]]; // biome-ignore format: a table
+  await write(
+    "jsonl",
+    models.map(([model0, model1], i) => ({ ...facts, prompt: `${i}`, model0, model1, image0, image1 })),
+    at,
+  );
+  const kept = async (filter: ModelFilter): Promise<string[]> => {
+    const source = await openPairs(at);
+    const output = `${fresh()}.parquet`;
+    await convertPairs(source, { to: "parquet", output, ...filter });
+    return (await readAll(output)).pairs.map(({ prompt }) => prompt);
+  };
+  expect(await kept({})).toEqual(["0", "1", "2", "3"]);
+  expect(await kept({ sameModel: true })).toEqual(["0", "2"]);
+  expect(await kept({ models: ["x", "z"] })).toEqual(["0"]);
+  expect(await kept({ models: ["x", "y"] })).toEqual(["0", "1", "2"]);
+  await expect(kept({ models: ["z"] })).rejects.toThrow(/There is no pair by z: nothing was written/);
+  const report = await checkPairs(await openPairs(at));
+  expect(report.models).toEqual({ named: 3, same: 2, pairs: { "x / x": 1, "x / y": 1, "y / y": 1 } });
 });
 
 function writeFolder(at: string, files: Record<string, string | Uint8Array>): void {

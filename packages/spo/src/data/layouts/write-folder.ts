@@ -58,7 +58,7 @@ async function writeImage(
   where: string,
   faults: FaultList,
 ): Promise<string> {
-  const bytes = await bytesOfImage(image);
+  const bytes = bytesOfImage(image);
   const ending = endingOf(bytes);
   if (!ending) faults.add(where, "its images are no JPEG, PNG or WebP");
   writeFileAtomic(`${stem}${ending ?? ""}`, bytes);
@@ -99,6 +99,10 @@ const CSV_COLUMNS = [
   "are_different",
   "split",
   "kind",
+  "model_0",
+  "model_1",
+  "seed_0",
+  "seed_1",
 ];
 
 function lineOf(layout: "jsonl" | "csv" | "hpd", facts: PairFacts, images: [string, string]): string {
@@ -109,6 +113,10 @@ function lineOf(layout: "jsonl" | "csv" | "hpd", facts: PairFacts, images: [stri
     are_different: facts.different,
     split: facts.split,
     kind: facts.kind,
+    model_0: facts.model0,
+    model_1: facts.model1,
+    seed_0: facts.seed0,
+    seed_1: facts.seed1,
   };
   switch (layout) {
     case "hpd":

@@ -45,7 +45,7 @@ export async function writeParquetPairs(path: string, pairs: AsyncIterable<Prefe
         [rows, bytes] = [[], 0];
       };
       for await (const { image0, image1, ...facts } of pairs) {
-        const [jpg_0, jpg_1] = [await bytesOfImage(image0), await bytesOfImage(image1)];
+        const [jpg_0, jpg_1] = [bytesOfImage(image0), bytesOfImage(image1)];
         const size = jpg_0.byteLength + jpg_1.byteLength;
         if (rows.length > 0 && (bytes + size > GROUP_BYTES || rows.length === GROUP_ROWS)) flush();
         rows.push({ ...facts, jpg_0, jpg_1 });
@@ -67,6 +67,8 @@ export async function writeParquetPairs(path: string, pairs: AsyncIterable<Prefe
 
 function columns(rows: readonly Row[]) {
   const column = <T>(of: (row: Row) => T | undefined): (T | null)[] => rows.map((row) => of(row) ?? null);
+  const whole = (value: number | undefined): bigint | undefined =>
+    value === undefined ? undefined : BigInt(value);
   const label = (value: number): number | undefined => (Number.isNaN(value) ? undefined : value);
   return [
     { name: "caption", data: column((row) => row.prompt), type: "STRING" as const },
@@ -84,6 +86,10 @@ function columns(rows: readonly Row[]) {
     { name: "are_different", data: column((row) => row.different), type: "BOOLEAN" as const },
     { name: "split", data: column((row) => row.split), type: "STRING" as const },
     { name: "kind", data: column((row) => row.kind), type: "STRING" as const, nullable: true },
+    { name: "model_0", data: column((row) => row.model0), type: "STRING" as const, nullable: true },
+    { name: "model_1", data: column((row) => row.model1), type: "STRING" as const, nullable: true },
+    { name: "seed_0", data: column((row) => whole(row.seed0)), type: "INT64" as const, nullable: true },
+    { name: "seed_1", data: column((row) => whole(row.seed1)), type: "INT64" as const, nullable: true },
   ];
 }
 

@@ -12,6 +12,10 @@ export const TrainDpoConfig = z.strictObject({
     .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
   output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   split: z.string().default("train").describe("pairs of this split; ties are left out"),
+  allowOutside: z
+    .boolean()
+    .default(false)
+    .describe("images of lists may lie outside of the list's folder; only for lists that you trust"),
   objective: z
     .enum(["dpo", "sft"])
     .default("dpo")

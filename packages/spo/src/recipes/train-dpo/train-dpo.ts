@@ -63,7 +63,8 @@ export async function* trainDpo(
   const meter = new WorkMeter();
 
   const reading = { side, kernel: "bilinear", aheadBytes: config.readAhead << 20 } as const;
-  const set = await openPairSet(config.pairs, { split: config.split, dropTies: true });
+  const opening = { dropTies: true, allowOutside: config.allowOutside } as const;
+  const set = await openPairSet(config.pairs, { ...opening, split: config.split });
   const loader = new PairLoader(set, { seed: config.seed, mirror: config.mirror, ...reading });
   const held = config.evalPairs > 0 ? await readHeld() : [];
 
@@ -191,7 +192,7 @@ export async function* trainDpo(
   }
 
   async function readHeld(): Promise<PairBatch[]> {
-    const heldSet = await openPairSet(config.pairs, { split: config.evalSplit, dropTies: true });
+    const heldSet = await openPairSet(config.pairs, { ...opening, split: config.evalSplit });
     const heldLoader = new PairLoader(heldSet, { ...reading, seed: null, aheadBytes: 1 });
     try {
       const batches: PairBatch[] = [];

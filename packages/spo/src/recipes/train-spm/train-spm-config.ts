@@ -33,6 +33,10 @@ export const TrainSpmConfig = z.strictObject({
     .optional()
     .describe("labels made anew from plain scores of the clean images, as published for SDXL"),
   split: z.string().default("train").describe("pairs of this split"),
+  allowOutside: z
+    .boolean()
+    .default(false)
+    .describe("images of lists may lie outside of the list's folder; only for lists that you trust"),
   steps: z.int().positive().default(8000).describe("updates"),
   batch: z.int().positive().default(16).describe("pairs of one step; each prompt among them counts alike"),
   microBatch: z

@@ -81,11 +81,12 @@ export async function* trainSpm(
     labeller ? relabelPairs(batch, labeller, counted) : batch;
   const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead << 20 } as const;
-  const set = await openPairSet(config.pairs, { split: config.split });
+  const { allowOutside } = config;
+  const set = await openPairSet(config.pairs, { allowOutside, split: config.split });
   const loader = new PairLoader(set, { seed: config.seed, ...reading });
   const heldSet =
     config.evalPairs > 0
-      ? await openPairSet(config.pairs, { split: config.evalSplit, limit: config.evalPairs })
+      ? await openPairSet(config.pairs, { allowOutside, split: config.evalSplit, limit: config.evalPairs })
       : undefined;
 
   try {
