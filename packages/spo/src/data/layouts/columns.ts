@@ -1,5 +1,8 @@
 // Which column of a preference set says what, whatever the set calls it. The one place that knows the names in use.
 
+/** The column of each image, of which one may be missing. */
+type Two = readonly [string | undefined, string | undefined];
+
 /** Where a row's two images stand, or its list of images. */
 export type ImageColumns =
   | {
@@ -15,7 +18,7 @@ export type ImageColumns =
 /** What says which image is preferred. A row takes the first of these that has something in it. */
 export type PreferenceColumns =
   /** Shares of the two images that sum to 1; one of them may be missing. */
-  | { kind: "labels"; names: readonly [string | undefined, string | undefined] }
+  | { kind: "labels"; names: Two }
   /** Both shares in one cell. */
   | { kind: "label list"; name: string }
   /** How many people took each. */
@@ -38,8 +41,8 @@ export interface Columns {
   examples?: string;
   split?: string;
   kind?: string;
-  models?: readonly [string, string] | string;
-  seeds?: readonly [string, string];
+  models?: Two | string;
+  seeds?: Two;
   /** Who a row's vote is of. */
   annotator?: string;
   /** What a row's vote weighs. */
@@ -184,13 +187,12 @@ export function resolveColumns(names: readonly string[]): Columns {
   const twos = imagePairs(sides);
   const lists = all("images").map((name): ImageColumns => ({ kind: "list", name }));
   const markers = twos[0]?.kind === "sides" ? twos[0].markers : undefined;
-  const perSide = (kind: keyof typeof SIDE_KINDS): readonly [string, string] | undefined =>
-    sidePair(sides, kind, markers);
+  const perSide = (kind: keyof typeof SIDE_KINDS): Two | undefined => sidesOf(sides, kind, markers);
   const taken = new Set(twos.flatMap((two) => (two.kind === "sides" ? two.names : [])));
   return {
     prompts: all("prompt"),
     images: [...twos, ...lists],
-    preferences: preferencesOf({ twos, lists, sides, markers, perSide, one, all, taken }),
+    preferences: preferencesOf({ twos, lists, markers, perSide, one, all, taken }),
     labelled: one("labelled"),
     different: one("different"),
     examples: one("examples"),
@@ -229,12 +231,12 @@ function imagePairs(sides: readonly SideColumn[]): ImageColumns[] {
   return found.sort((a, b) => a.order - b.order).map(({ columns }) => columns);
 }
 
-/** The two columns of a kind, with the images' own markers if there are such. */
-function sidePair(
+/** The columns of a kind that there is one an image of, with the images' own markers if there are such. */
+function sidesOf(
   sides: readonly SideColumn[],
   kind: keyof typeof SIDE_KINDS,
   wanted: readonly [string, string] | undefined,
-): readonly [string, string] | undefined {
+): Two | undefined {
   const of = sides.filter(
     ({ words }) =>
       words.some((word) => SIDE_ROOTS[kind].includes(word)) &&
@@ -248,13 +250,15 @@ function sidePair(
       if (b && b.name !== a.name) return [a.name, b.name];
     }
   }
-  return undefined;
+  const [first, second] = wanted ?? EQUALS[0];
+  const lone = (side: string): string | undefined => of.find(({ marker }) => marker === side)?.name;
+  const found: Two = [lone(first), lone(second)];
+  return found.some((name) => name !== undefined) ? found : undefined;
 }
 
 function preferencesOf({
   twos,
   lists,
-  sides,
   markers,
   perSide,
   one,
@@ -263,9 +267,8 @@ function preferencesOf({
 }: {
   twos: readonly ImageColumns[];
   lists: readonly ImageColumns[];
-  sides: readonly SideColumn[];
   markers: readonly [string, string] | undefined;
-  perSide: (kind: keyof typeof SIDE_KINDS) => readonly [string, string] | undefined;
+  perSide: (kind: keyof typeof SIDE_KINDS) => Two | undefined;
   one: (means: Single) => string | undefined;
   all: (means: Single) => string[];
   taken: ReadonlySet<string>;
@@ -274,21 +277,12 @@ function preferencesOf({
   if (isPreferred) return [{ kind: "order" }];
   const found: PreferenceColumns[] = [];
   const labels = perSide("label");
-  const lone = (at: 0 | 1): string | undefined =>
-    sides.find(
-      ({ marker, words, name }) =>
-        marker === (markers ?? EQUALS[0])[at] &&
-        !taken.has(name) &&
-        words.length > 0 &&
-        words.every((word) => SIDE_KINDS.label.has(word) || IMAGE_WORDS.has(word)) &&
-        words.some((word) => SIDE_ROOTS.label.includes(word)),
-    )?.name;
-  if (labels) found.push({ kind: "labels", names: labels });
-  else if (markers && (lone(0) ?? lone(1))) found.push({ kind: "labels", names: [lone(0), lone(1)] });
+  if (labels && !labels.some((name) => name !== undefined && taken.has(name)))
+    found.push({ kind: "labels", names: labels });
   const labelList = one("label list");
   if (labelList !== undefined) found.push({ kind: "label list", name: labelList });
-  const votes = perSide("votes");
-  if (votes) found.push({ kind: "votes", names: votes });
+  const [votes0, votes1] = perSide("votes") ?? [];
+  if (votes0 !== undefined && votes1 !== undefined) found.push({ kind: "votes", names: [votes0, votes1] });
   const voteList = one("vote list");
   if (voteList !== undefined) found.push({ kind: "vote list", name: voteList });
   const ranking = one("ranking");

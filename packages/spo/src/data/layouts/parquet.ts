@@ -157,7 +157,7 @@ function usedNames({ prompts, images, preferences, models, seeds, ...single }: C
     else if (of.kind !== "order") add(of.name);
     if (of.kind === "winner") add(of.status);
   }
-  for (const name of typeof models === "string" ? [models] : (models ?? [])) names.add(name);
+  for (const name of typeof models === "string" ? [models] : (models ?? [])) add(name);
   seeds?.forEach(add);
   for (const name of [
     single.labelled,

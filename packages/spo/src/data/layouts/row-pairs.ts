@@ -267,7 +267,8 @@ function sideNames(row: Row, name: string, { columns, numbering }: RowReading): 
 
 function modelsOf(row: Row, { models }: Columns): [string, string] | undefined {
   if (models === undefined || typeof models === "string") return undefined;
-  return [textIn(row[models[0]]).trim(), textIn(row[models[1]]).trim()];
+  const [model0, model1] = models.map((name) => (name === undefined ? "" : textIn(row[name]).trim()));
+  return [model0 ?? "", model1 ?? ""];
 }
 
 /** The models and seeds of two of a row's images, where it names them. */
@@ -278,7 +279,10 @@ export function originsOf(
 ): Pick<PairFacts, "model0" | "model1" | "seed0" | "seed1"> {
   const origins: Pick<PairFacts, "model0" | "model1" | "seed0" | "seed1"> = {};
   if (models !== undefined) {
-    const listed = typeof models === "string" ? listIn(row[models]) : models.map((name) => row[name]);
+    const listed =
+      typeof models === "string"
+        ? listIn(row[models])
+        : models.map((name) => (name === undefined ? undefined : row[name]));
     const [model0, model1] = [textIn(listed?.[first]).trim(), textIn(listed?.[second]).trim()];
     if (model0 !== "") origins.model0 = model0;
     if (model1 !== "") origins.model1 = model1;
