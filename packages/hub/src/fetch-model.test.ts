@@ -361,6 +361,17 @@ describe("a fault says what to do:", () => {
     });
   });
 
+  test.each(["\x1b[2Jevil.json", "\x9b2J.json", "\u202enosj.evil.json"])(
+    "a listing with a name that a terminal acts on, %j",
+    async (name) => {
+      hub.commit("org/tiny", { ...FILES, [name]: "{}" });
+      await expect(get(TINY)).rejects.toMatchObject({ message: expect.stringContaining("answers oddly") });
+      expect(readdirSync(cache, { recursive: true }).filter((path) => String(path).includes("evil"))).toEqual(
+        [],
+      );
+    },
+  );
+
   test("a listing with a name that leaves the folder", async () => {
     hub.commit("org/tiny", { ...FILES, "../../evil.json": "{}" });
     await expect(get(TINY)).rejects.toMatchObject({ message: expect.stringContaining("answers oddly") });

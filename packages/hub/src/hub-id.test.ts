@@ -25,4 +25,9 @@ test.each([
   "C:/models/sd15",
   "org/na--me",
   "~/models",
-])("%s is no name on a hub", (text) => expect(parseHubId(text)).toBeUndefined());
+  "org/name/\x1b[2Jevil.json",
+  "org/name/\x9b2J.json",
+  "org/name/safe\u202enosj.exe",
+  "org/name/a\u200b.json",
+  "org/name/a\nb.json",
+])("%j is no name on a hub", (text) => expect(parseHubId(text)).toBeUndefined());

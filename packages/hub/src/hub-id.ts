@@ -28,9 +28,14 @@ export function parseHubId(text: string): HubId | undefined {
   return { repo: `${org}/${name}`, revision, file: rest.length > 0 ? rest.join("/") : undefined };
 }
 
-/** Whether a name from outside stays in the folder that it is joined to, by the rules of every system. */
+/** Whether a name from outside stays in the folder that it is joined to, by the rules of every system, and shows what it is when it is listed. */
 export function isSafePath(path: string): boolean {
   return path
     .split("/")
-    .every((part) => part !== "" && part !== "." && part !== ".." && !/[\\:\0]/.test(part));
+    .every(
+      (part) => part !== "" && part !== "." && part !== ".." && !/[\\:]/.test(part) && !DECEIVES.test(part),
+    );
 }
+
+/** Controls, directions and what has no width: a terminal that lists such a name acts on it, or shows another. */
+const DECEIVES = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u;

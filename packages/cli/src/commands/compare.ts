@@ -7,7 +7,7 @@ import { loadEngine } from "../engine.js";
 import { comparePresets } from "../options/compare-presets.js";
 import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
-import { helpWidth, put, putJson } from "../terminal/terminal.js";
+import { helpWidth, putJson } from "../terminal/terminal.js";
 
 /** What is compared when nothing is said. */
 const DEFAULT = "emoji";
@@ -43,7 +43,7 @@ export default function (command: Command): void {
         presets: comparePresets(),
         args: words.length > 0 ? command.args : [DEFAULT, ...command.args],
       });
-      if (dryRun) return json ? putJson(config) : put(JSON.stringify(config, null, 2));
+      if (dryRun) return putJson(config, json ? 0 : 2);
       requirePlace(run, "folder");
       await loadEngine();
       const { runComparison } = await import("../jobs/run-comparison.js");

@@ -4,6 +4,7 @@ import { addSetOptions, openingOf, type SetOptions } from "../options/pair-optio
 import type { CommonOptions } from "../program.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson } from "../terminal/terminal.js";
+import { visibleLine } from "../terminal/visible.js";
 
 type Options = CommonOptions & SetOptions & { strict?: boolean };
 
@@ -65,7 +66,7 @@ function print({
     const entries = Object.entries(counts).map(([name, count]) => `${name}: ${count}`);
     return entries.slice(0, 6).join(", ") + (entries.length > 6 ? `, and ${entries.length - 6} more` : "");
   };
-  const row = (name: string, text: string): void => put(`${`${name}`.padEnd(12)}${text}`);
+  const row = (name: string, text: string): void => put(`${`${name}`.padEnd(12)}${visibleLine(text)}`);
   const judged = labels.firstWins + labels.secondWins;
   row("pairs", `${pairs} in ${layout}; ${list(splits)}`);
   row(
@@ -86,7 +87,8 @@ function print({
   row("sizes", list(images.sizes));
   row("duplicates", `${duplicates.pairs} pairs, ${duplicates.sides} with one image on both sides`);
   row("leaks", `${leaks.prompts} prompts and ${leaks.images} images in more than one split`);
-  for (const line of [...duplicates.shown, ...leaks.shown].slice(0, 10)) put(`  ${paint("yellow", line)}`);
+  for (const line of [...duplicates.shown, ...leaks.shown].slice(0, 10))
+    put(`  ${paint("yellow", visibleLine(line))}`);
   row("faults", faults.count === 0 ? paint("green", "none") : paint("red", String(faults.count)));
-  for (const line of faults.shown) put(`  ${line}`);
+  for (const line of faults.shown) put(`  ${visibleLine(line)}`);
 }

@@ -10,7 +10,7 @@ import type { z } from "zod";
 import { loadEngine } from "../engine.js";
 import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
-import { helpWidth, put, putJson } from "../terminal/terminal.js";
+import { helpWidth, putJson } from "../terminal/terminal.js";
 
 type Config<K extends RecipeKind> = z.output<(typeof SCHEMAS)[K]>;
 
@@ -65,7 +65,7 @@ async function start<K extends RecipeKind>(
     presets,
     args: words,
   });
-  if (dryRun) return json ? putJson(config) : put(JSON.stringify(config, null, 2));
+  if (dryRun) return putJson(config, json ? 0 : 2);
   if (folder === undefined) {
     throw new UserError("--run is missing: the folder that the run goes into.", {
       code: "USAGE",

@@ -19,7 +19,7 @@ import { resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { removeWhenKilled } from "../terminal/remove-when-killed.js";
-import { put, putJson } from "../terminal/terminal.js";
+import { putJson, putPath } from "../terminal/terminal.js";
 
 /** What was written. */
 interface Converted {
@@ -37,7 +37,7 @@ export async function convert(from: string, options: ConvertOptions): Promise<vo
   const converted = isLora(source) ? await convertLora(source, options) : await convertModel(source, options);
   const seconds = (performance.now() - began) / 1000;
   if (options.json) putJson({ schema: "spo.convert/1", from, out, ...converted, seconds });
-  else put(out);
+  else putPath(out);
 }
 
 async function convertModel(source: string, options: ConvertOptions): Promise<Converted> {

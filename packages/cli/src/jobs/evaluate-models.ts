@@ -21,7 +21,7 @@ import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveReward } from "../options/resolve-reward.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
-import { painter, put, putJson, say } from "../terminal/terminal.js";
+import { painter, put, putJson, putPath, say } from "../terminal/terminal.js";
 import { version } from "../version.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
 import { imageLines, picturesOf, writeEvaluation } from "./write-evaluation.js";
@@ -109,7 +109,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   for (const { name, pairs } of data.sets)
     if (pairs === 0)
       say(`${name} has no image with a prompt of ${data.sets[0]?.name}'s: there are no pairs.`);
-  put(files.report);
+  putPath(files.report);
 }
 
 /** Loads every model once, so that none is found to be wrong hours later. → what CLIP's words are by the first of them. */

@@ -18,6 +18,7 @@ import { resolveReward } from "../options/resolve-reward.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
+import { visibleLine } from "../terminal/visible.js";
 
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
   const { by, to, output, temperature, tie, hard, batch, skipBroken, json, quiet } = options;
@@ -48,7 +49,7 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
     if (options.scores) writeFileAtomic(options.scores, scoreLines(labelled, scores));
     bar.end();
     if (json) putJson({ schema: "spo.labels/1", output, by, ...summary, ...converted });
-    for (const line of converted.skipped.shown) say(`left out: ${line}`);
+    for (const line of converted.skipped.shown) say(`left out: ${visibleLine(line)}`);
     for (const line of words(summary, reward.name)) say(line);
     say(`${output}: ${converted.written} ${to === "votes" ? "votes" : "pairs"}`);
   } finally {

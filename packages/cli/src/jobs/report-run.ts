@@ -3,11 +3,11 @@ import { join, resolve } from "node:path";
 import { readRun } from "spo/records";
 import { runReport, writeReport } from "spo/report";
 import type { CommonOptions } from "../program.js";
-import { put, putJson } from "../terminal/terminal.js";
+import { putJson, putPath } from "../terminal/terminal.js";
 
 /** Writes `report/` into the run's folder. */
 export async function reportRun(folder: string, { json }: CommonOptions): Promise<void> {
   const { html, json: facts, images } = await writeReport(join(folder, "report"), runReport(readRun(folder)));
   if (json) putJson({ schema: "spo.report/1", folder, report: html, facts, images });
-  else put(resolve(html));
+  else putPath(resolve(html));
 }

@@ -25,7 +25,7 @@ import { resolveModel } from "../options/resolve-model.js";
 import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
-import { put, putJson } from "../terminal/terminal.js";
+import { putJson, putPath } from "../terminal/terminal.js";
 import { version } from "../version.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 
@@ -79,7 +79,7 @@ export async function sampleToFiles(
       writeFileAtomic(file, withPngText(png, text));
       written.push({ file, ...image });
       bar.clear();
-      if (!options.json) put(file);
+      if (!options.json) putPath(file);
     }
     await setImmediate(); // signals have their turn
     if (signal.aborted) {
@@ -90,7 +90,7 @@ export async function sampleToFiles(
   }
   bar.end();
   const grid = options.grid ? await writeGrid(written, options) : undefined;
-  if (grid && !options.json) put(grid);
+  if (grid && !options.json) putPath(grid);
   const seconds = (performance.now() - began) / 1000;
   if (options.json)
     putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate() });

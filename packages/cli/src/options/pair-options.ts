@@ -6,6 +6,7 @@ import type { CommonOptions } from "../program.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
+import { visibleLine } from "../terminal/visible.js";
 
 export interface SetOptions {
   layout?: Layout;
@@ -97,7 +98,7 @@ export async function convert(
     });
     bar.end();
     if (json) putJson({ schema: "spo.conversion/1", output, ...result });
-    for (const line of result.skipped.shown) say(`left out: ${line}`);
+    for (const line of result.skipped.shown) say(`left out: ${visibleLine(line)}`);
     say(`${output}: ${result.written} pairs`);
   } finally {
     bar.end();

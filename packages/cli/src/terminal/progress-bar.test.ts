@@ -75,3 +75,12 @@ test("quiet leaves out progress and keeps words", () => {
 test("times are written as clocks", () => {
   expect([0, 59.6, 75, 3700].map(clock)).toEqual(["0:00", "1:00", "1:15", "1:01:40"]);
 });
+
+test("what comes from outside is shown in the bar and in words above it, and one line stays one", () => {
+  const { sink, bar } = recorded(true, { columns: 100 });
+  bar.advance({ stage: "drawing \x1b[2J", done: 1, total: 2, detail: "a\n\x9bb" });
+  bar.say("warning: \x1b]0;title\x07");
+  expect(sink.text.replaceAll("\r\x1b[2K", "")).toMatch(
+    /^drawing \\x1b\[2J {2}.* 50 % {2}a\\n\\x9bbwarning: \\x1b\]0;title\\x07\n$/,
+  );
+});

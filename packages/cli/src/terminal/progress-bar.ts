@@ -1,4 +1,5 @@
-import { redraws } from "./terminal.js";
+import { redraws, shown } from "./terminal.js";
+import { visibleLine } from "./visible.js";
 
 export interface Advance {
   stage: string;
@@ -69,7 +70,7 @@ export class ProgressBar {
 
   /** A line of words, above the bar; also when progress is not wanted. */
   say(text: string): void {
-    this.#out.write(`${this.#redraws && this.#stage && !this.#quiet ? "\r\x1b[2K" : ""}${text}\n`);
+    this.#out.write(`${this.#redraws && this.#stage && !this.#quiet ? "\r\x1b[2K" : ""}${shown(text)}\n`);
     if (this.#stage) this.#stage.shown = Number.NEGATIVE_INFINITY;
   }
 
@@ -106,7 +107,7 @@ export class ProgressBar {
     const time = share >= 1 ? clock(spent) : left === undefined ? "" : `${clock(left)} left`;
     const bar = this.#redraws ? `${barOf(share)} ` : "";
     const words = [`${bar}${String(Math.floor(100 * share)).padStart(3)} %`, time, last.detail];
-    return `${name}  ${words.filter(Boolean).join("  ")}`;
+    return visibleLine(`${name}  ${words.filter(Boolean).join("  ")}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { hasColour, painter } from "./terminal.js";
+import { hasColour, painter, shown } from "./terminal.js";
 
 test.each([
   [true, {}, true],
@@ -12,5 +12,12 @@ test.each([
   [true, { CI: "true" }, false],
 ])("a terminal (%s) under %j has colour: %s", (isTTY, env, expected) => {
   expect(hasColour({ isTTY }, env)).toBe(expected);
-  expect(painter({ isTTY }, env)("red", "x")).toBe(expected ? "\x1b[31mx\x1b[0m" : "x");
+  expect(shown(painter({ isTTY }, env)("red", "x"))).toBe(expected ? "\x1b[31mx\x1b[0m" : "x");
+});
+
+test("a colour of ours is one, another's is shown", () => {
+  const paint = painter({ isTTY: true }, {});
+  expect(shown(`${paint("red", "bad \x1b[32mgood")}: \x1b[2J`)).toBe(
+    "\x1b[31mbad \\x1b[32mgood\x1b[0m: \\x1b[2J",
+  );
 });

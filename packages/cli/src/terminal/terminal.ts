@@ -1,4 +1,6 @@
-// Words for people go to stderr; stdout is for data.
+// Words for people go to stderr; stdout is for data. Whatever comes from outside is shown and never acted on: all goes through here.
+import { randomBytes } from "node:crypto";
+import { visible, visibleJson } from "./visible.js";
 
 /** Whether a stream may be coloured: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal that can. */
 export function hasColour(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env): boolean {
@@ -13,20 +15,34 @@ export const redraws = (stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = pr
 
 const CODES = { green: 32, red: 31, yellow: 33, dim: 2, bold: 1 } as const;
 
-/** Painters for one stream; without colour they give the text back. */
+// A colour of ours is a mark until it is written, drawn at random so that no text from outside can have one.
+const MARK = randomBytes(8).toString("hex");
+const MARKS = new RegExp(`${MARK}\\[(\\d+)m`, "g");
+const mark = (code: number): string => `${MARK}[${code}m`;
+
+/** A text as a terminal may have it: what it would act on is written out, the colours of `painter` are real. */
+export const shown = (text: string): string => visible(text).replace(MARKS, "\x1b[$1m");
+
+/** Painters for one stream, of texts that `say`, `put` or `shown` write; without colour they give the text back. */
 export function painter(
   stream: { isTTY?: boolean },
   env: NodeJS.ProcessEnv = process.env,
 ): (colour: keyof typeof CODES, text: string) => string {
   const on = hasColour(stream, env);
-  return (colour, text) => (on ? `\x1b[${CODES[colour]}m${text}\x1b[0m` : text);
+  return (colour, text) => (on ? `${mark(CODES[colour])}${text}${mark(0)}` : text);
 }
 
-export const say = (text: string): void => void process.stderr.write(`${text}\n`);
+/** A line of words. */
+export const say = (text: string): void => void process.stderr.write(`${shown(text)}\n`);
 
 /** Columns of a help: those of the terminal, as far as lines are still read easily. */
 export const helpWidth = (): number => Math.min(120, process.stdout.columns ?? 80);
 
-/** One line of data. */
-export const put = (text: string): void => void process.stdout.write(`${text}\n`);
-export const putJson = (value: unknown): void => put(JSON.stringify(value));
+/** A line of a table, for people. */
+export const put = (text: string): void => void process.stdout.write(`${shown(text)}\n`);
+/** A path, for programs: on a terminal shown, elsewhere as it is. */
+export const putPath = (path: string): void =>
+  process.stdout.isTTY ? put(path) : void process.stdout.write(`${path}\n`);
+/** space: of the indentation; 0: in one line. */
+export const putJson = (value: unknown, space = 0): void =>
+  void process.stdout.write(`${visibleJson(JSON.stringify(value, null, space))}\n`);
