@@ -1,4 +1,5 @@
 import { UserError } from "@spo/torch/files";
+import { onWarning } from "@spo/torch/warnings";
 import { CommanderError } from "commander";
 import { buildProgram } from "./program.js";
 import { faultOf } from "./terminal/exit-codes.js";
@@ -13,6 +14,11 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
     throw error;
   });
   const words = argv.slice(2);
+  const warned = new Set<string>(); // a model that is loaded twice is told of once
+  onWarning((message) => {
+    if (!warned.has(message)) say(painter(process.stderr)("yellow", `warning: ${message}`));
+    warned.add(message);
+  });
   try {
     refuseNpmBanner(words);
     const program = await buildProgram(words);
