@@ -6,9 +6,25 @@ import { isTorchFile, openTorchFile, type TorchFile } from "./torch-load.js";
 /** A mapped file of weights, whatever its form. */
 export type WeightsFile = SafetensorsFile | TorchFile;
 
-/** Opens a file of weights. Its form is told from its first bytes: safetensors, or what torch.save writes. Throws a UserError (`DATA`). */
+/** What wrappers of a model put before all of its names: data-parallel training, and `torch.compile`. */
+const WRAPPERS = ["module.", "_orig_mod."];
+
+/**
+ * Opens a file of weights. Its form is told from its first bytes: safetensors, or what torch.save writes. What a wrapper put before every name
+ * is left out. Throws a UserError (`DATA`).
+ */
 export function openWeights(path: string): WeightsFile {
-  return isTorchFile(firstBytes(path)) ? openTorchFile(path) : openSafetensors(path);
+  let file: WeightsFile = isTorchFile(firstBytes(path)) ? openTorchFile(path) : openSafetensors(path);
+  for (let prefix = sharedWrapper(file); prefix !== undefined; prefix = sharedWrapper(file))
+    file = file.withoutPrefix(prefix);
+  return file;
+}
+
+function sharedWrapper(file: WeightsFile): string | undefined {
+  const names = file.keys();
+  return names.length === 0
+    ? undefined
+    : WRAPPERS.find((wrapper) => names.every((name) => name.startsWith(wrapper)));
 }
 
 function firstBytes(path: string): Uint8Array {

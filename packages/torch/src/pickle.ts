@@ -16,6 +16,8 @@ export type PickleValue =
 export abstract class PickleObject {
   /** For a class or function: what calling it with these arguments gives. Absent: it cannot be called. */
   call?(args: readonly PickleValue[]): PickleValue;
+  /** Whether what a pickle puts into it, as into a list or a dict, is dropped. */
+  readonly dropsContents?: boolean;
 }
 
 export interface PickleHost {
@@ -97,11 +99,15 @@ export function readPickle(
       return host.bad("its pickle calls what cannot be called");
     return callee.call(args);
   };
+  const drops = (value: PickleValue): boolean =>
+    value instanceof PickleObject && value.dropsContents === true;
   const append = (list: PickleValue, values: readonly PickleValue[]): void => {
+    if (drops(list)) return;
     if (!Array.isArray(list) || Object.isFrozen(list)) host.bad("its pickle appends to what is no list");
     for (const value of values) (list as PickleValue[]).push(value);
   };
   const setItems = (dict: PickleValue, pairs: readonly PickleValue[]): void => {
+    if (drops(dict)) return;
     if (!(dict instanceof Map) || pairs.length % 2 !== 0) host.bad("its pickle is damaged");
     else
       for (let i = 0; i < pairs.length; i += 2)
@@ -175,6 +181,10 @@ export function readPickle(
         break;
       case "B": // BINBYTES
         make(raw(uint32()));
+        break;
+      case "\x8e": // BINBYTES8
+      case "\x96": // BYTEARRAY8
+        make(raw(uint64()));
         break;
 
       case "]": // EMPTY_LIST
@@ -296,6 +306,13 @@ export function readPickle(
       case "R": // REDUCE
       case "\x81": {
         // NEWOBJ
+        const args = pop();
+        make(call(pop(), args));
+        break;
+      }
+      case "\x92": {
+        // NEWOBJ_EX: with arguments by name, which only objects have that nothing looks into
+        pop();
         const args = pop();
         make(call(pop(), args));
         break;

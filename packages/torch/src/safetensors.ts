@@ -2,7 +2,9 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { native } from "@spo/native";
 import { type DType, elementSize } from "./dtype.js";
 import { requireSpace, UserError, writeFileAtomic } from "./files.js";
+import { decodeFloat8, type Float8 } from "./float8.js";
 import { MappedFile } from "./mapped-file.js";
+import { scope } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
 const NAMES: Record<string, DType> = {
@@ -22,6 +24,15 @@ const CODES = Object.fromEntries(Object.entries(NAMES).map(([code, dtype]) => [d
   string
 >;
 
+/** Types of eight bits that a file may have; they are read as bfloat16, and never written. */
+const FLOAT8: Readonly<Record<string, Float8>> = {
+  F8_E4M3: "float8_e4m3fn",
+  F8_E5M2: "float8_e5m2",
+  F8_E4M3FNUZ: "float8_e4m3fnuz",
+  F8_E5M2FNUZ: "float8_e5m2fnuz",
+  F8_E8M0: "float8_e8m0fnu",
+};
+
 const MAX_HEADER = 100_000_000;
 
 /** Names and values that a header may have at all depths, which keeps the time to refuse one under a second: some 50,000 tensors. */
@@ -29,7 +40,10 @@ const MAX_NAMES = 200_000;
 const MAX_VALUES = 2_000_000;
 
 export interface TensorInfo {
+  /** Of the tensor that is read: bfloat16 where the file has eight bits a number. */
   dtype: DType;
+  /** What the file has, where it is of eight bits. */
+  float8?: Float8;
   shape: readonly number[];
   /** First byte in the file. */
   offset: number;
@@ -44,7 +58,11 @@ export class SafetensorsFile {
   readonly #infos: ReadonlyMap<string, TensorInfo>;
 
   /** @internal Use `openSafetensors`. */
-  constructor(file: MappedFile, metadata: Record<string, string>, infos: ReadonlyMap<string, TensorInfo>) {
+  constructor(
+    file: MappedFile,
+    metadata: Readonly<Record<string, string>>,
+    infos: ReadonlyMap<string, TensorInfo>,
+  ) {
     this.path = file.path;
     this.metadata = metadata;
     this.#file = file;
@@ -65,15 +83,23 @@ export class SafetensorsFile {
     return info;
   }
 
-  /** The tensor over the file's memory. Copy it before writing to it, if the file is read again. */
+  /** The tensor over the file's memory; of eight bits a number, a copy. Copy it before writing to it, if the file is read again. */
   get(name: string): Tensor {
-    const { offset, dtype, shape } = this.info(name);
-    return this.#file.tensor(offset, dtype, shape);
+    const { offset, dtype, float8, shape } = this.info(name);
+    return float8
+      ? scope(() => decodeFloat8(this.#file.tensor(offset, "uint8", shape), float8))
+      : this.#file.tensor(offset, dtype, shape);
   }
 
   /** All tensors by name. */
   tensors(): Map<string, Tensor> {
     return new Map(this.keys().map((name) => [name, this.get(name)]));
+  }
+
+  /** @internal The same file with `prefix` left out of every name; this object is not used any more. */
+  withoutPrefix(prefix: string): SafetensorsFile {
+    const infos = [...this.#infos].map(([name, info]) => [name.slice(prefix.length), info] as const);
+    return new SafetensorsFile(this.#file, this.metadata, new Map(infos));
   }
 
   /** No more tensors can be taken; those that exist stay valid. */
@@ -92,8 +118,13 @@ export class SafetensorsFile {
  * Throws a UserError (`DATA`) that says what is wrong with the file. Source: the format's README and reference implementation.
  */
 export function openSafetensors(path: string): SafetensorsFile {
-  const bad: Bad = (why, hint = "Copy or download it again; a cut transfer is the usual cause.") => {
-    throw new UserError(`${path}: not a whole safetensors file: ${why}.`, { code: "DATA", hint });
+  const bad: Bad = (
+    why,
+    hint = "Copy or download it again; a cut transfer is the usual cause.",
+    whole = false,
+  ) => {
+    const fault = whole ? "" : "not a whole safetensors file: ";
+    throw new UserError(`${path}: ${fault}${why}.`, { code: "DATA", hint });
   };
   const file = new MappedFile(path);
   const { size } = file;
@@ -108,6 +139,7 @@ export function openSafetensors(path: string): SafetensorsFile {
     const infos = new Map<string, TensorInfo>();
     for (const [name, entry] of header) {
       if (name === "__metadata__") {
+        if (entry === null) continue; // as the reference implementation: no metadata
         if (!isRecord(entry)) bad("its metadata is no object");
         for (const [key, value] of Object.entries(entry as object)) {
           if (typeof value !== "string") bad(`metadata ${key} is no string`);
@@ -224,7 +256,8 @@ function headerOf(path: string, length: number): Uint8Array {
   return bytes;
 }
 
-type Bad = (why: string, hint?: string) => never;
+/** whole: nothing is missing of the file, it is only not understood. */
+type Bad = (why: string, hint?: string, whole?: boolean) => never;
 
 function parseHeader(bytes: Uint8Array, bad: Bad): [string, unknown][] {
   if (bytes[0] !== 0x7b) bad("its header does not start with {");
@@ -283,9 +316,16 @@ function countHeader(bytes: Uint8Array): { topNames: number; names: number; comm
 
 function readInfo(name: string, entry: unknown, start: number, bad: Bad): TensorInfo {
   if (!isRecord(entry)) return bad(`${name} is no object`);
-  const dtype =
-    typeof entry.dtype === "string" && Object.hasOwn(NAMES, entry.dtype) ? NAMES[entry.dtype] : undefined;
-  if (!dtype) return bad(`${name} has the dtype ${String(entry.dtype)}, which is not supported`);
+  const found = (types: Readonly<Record<string, string>>): string | undefined =>
+    typeof entry.dtype === "string" && Object.hasOwn(types, entry.dtype) ? types[entry.dtype] : undefined;
+  const float8 = found(FLOAT8) as Float8 | undefined;
+  const dtype = float8 ? "bfloat16" : (found(NAMES) as DType | undefined);
+  if (!dtype)
+    return bad(
+      `${name} has the dtype ${String(entry.dtype)}, which is not supported`,
+      `Supported: ${[...Object.keys(NAMES), ...Object.keys(FLOAT8)].join(", ")}. Ask for the weights in one of these.`,
+      true,
+    );
   const shape = entry.shape;
   const offsets = entry.data_offsets;
   const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
@@ -294,11 +334,11 @@ function readInfo(name: string, entry: unknown, start: number, bad: Bad): Tensor
     return bad(`${name} has no proper data_offsets`);
   const [begin, end] = offsets as [number, number];
   // Also where a zero makes the whole product zero: the engine multiplies from the left.
-  let nbytes = elementSize(dtype);
+  let nbytes = float8 ? 1 : elementSize(dtype);
   for (const size of shape) {
     nbytes *= size;
     if (!Number.isSafeInteger(nbytes)) return bad(`${name} has a shape that is too large`);
   }
   if (end - begin !== nbytes) return bad(`${name} needs ${nbytes} bytes and has ${end - begin}`);
-  return { dtype, shape, offset: start + begin, nbytes };
+  return { dtype, ...(float8 && { float8 }), shape, offset: start + begin, nbytes };
 }

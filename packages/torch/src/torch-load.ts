@@ -1,11 +1,12 @@
 // Weights that torch.save wrote (.bin, .ckpt, .pt, .pth), read without unpickling: see pickle.ts.
 import { type DType, elementSize } from "./dtype.js";
 import { UserError } from "./files.js";
+import { decodeFloat8, isFloat8 } from "./float8.js";
 import { MappedFile } from "./mapped-file.js";
 import { type PickleValue, readPickle } from "./pickle.js";
-import { keep } from "./scope.js";
+import { keep, scope } from "./scope.js";
 import type { Tensor } from "./tensor.js";
-import { type StoredTensor, TorchHost, tensorsOf } from "./torch-objects.js";
+import { type StoredTensor, TorchHost, tensorsOf, widthOf } from "./torch-objects.js";
 import { readZipDirectory } from "./zip.js";
 
 const MAX_PICKLE = 32 << 20;
@@ -44,12 +45,16 @@ export class TorchFile {
 
   info(name: string): { dtype: DType; shape: readonly number[] } {
     const { dtype, shape } = this.#stored(name);
-    return { dtype, shape };
+    return { dtype: isFloat8(dtype) ? "bfloat16" : dtype, shape };
   }
 
-  /** The tensor over the file's memory, with the strides that it was saved with; tensors that shared a storage share it again. */
+  /**
+   * The tensor over the file's memory, with the strides that it was saved with; tensors that shared a storage share it again. Of eight bits a
+   * number it is a copy, in bfloat16.
+   */
   get(name: string): Tensor {
-    const { storage, dtype, shape, strides, offset } = this.#stored(name);
+    const { storage, dtype: saved, shape, strides, offset } = this.#stored(name);
+    const dtype = isFloat8(saved) ? "uint8" : saved;
     const key = `${storage.key} ${dtype}`;
     let whole = this.#storages.get(key);
     if (!whole) {
@@ -58,11 +63,20 @@ export class TorchFile {
       whole = keep(this.#file.tensor(place.offset, dtype, [count]));
       this.#storages.set(key, whole);
     }
-    return whole.asStrided(shape, strides, offset);
+    const all = whole;
+    return isFloat8(saved)
+      ? scope(() => decodeFloat8(all.asStrided(shape, strides, offset), saved))
+      : all.asStrided(shape, strides, offset);
   }
 
   tensors(): Map<string, Tensor> {
     return new Map(this.keys().map((name) => [name, this.get(name)]));
+  }
+
+  /** @internal The same file with `prefix` left out of every name; this object is not used any more. */
+  withoutPrefix(prefix: string): TorchFile {
+    const tensors = [...this.#tensors].map(([name, stored]) => [name.slice(prefix.length), stored] as const);
+    return new TorchFile(this.#file, new Map(tensors), this.#places);
   }
 
   /** No more tensors can be taken; those that exist stay valid. */
@@ -98,9 +112,10 @@ const latin1 = (bytes: Uint8Array, length: number): string =>
   Buffer.from(bytes.subarray(0, length)).toString("latin1");
 
 /**
- * Opens a file of torch.save. Its tensors are those of the dict that it holds, or of that dict's `state_dict`.
+ * Opens a file of torch.save. Its tensors are those of the dict that it holds, or of that dict's `state_dict` or `model`.
  *
- * Nothing in the file is run: a global that is not known to make tensors, dicts or numbers is refused by name. Throws a UserError (`DATA`).
+ * Nothing in the file is run. Objects of training states are passed over; a function that is not known to make tensors, dicts or numbers is
+ * refused by name. Throws a UserError (`DATA`), also for a weight that is no tensor.
  */
 export function openTorchFile(path: string): TorchFile {
   const file = new MappedFile(path);
@@ -217,7 +232,7 @@ function checkBounds(
   let claimed = 0;
   for (const [name, { storage, dtype, shape, strides, offset }] of tensors) {
     if (!places.has(storage.key)) bad(`storage ${storage.key} is missing`);
-    const count = Math.floor(storage.nbytes / elementSize(dtype));
+    const count = Math.floor(storage.nbytes / widthOf(dtype));
     const numel = shape.reduce((a, b) => a * b, 1);
     const last = shape.reduce((sum, size, i) => sum + (size - 1) * (strides[i] as number), offset);
     if (numel === 0 ? offset > count : !(last < count))
@@ -225,7 +240,7 @@ function checkBounds(
     // A shape with a 0 may have sizes beyond what the engine takes.
     if (shape.some((size) => size > 2 ** 40) || strides.some((stride) => stride > 2 ** 50))
       bad(`${name} is too large`);
-    claimed += numel * elementSize(dtype);
+    claimed += numel * widthOf(dtype);
   }
   if (!(claimed <= fileSize + MAX_REPEATED))
     bad(`its tensors claim ${claimed} bytes, the file has ${fileSize}`);

@@ -1,7 +1,9 @@
 // What the pickles of torch.save are made of: storages, tensors, and the globals that make them.
 import { type DType, elementSize } from "./dtype.js";
 import { UserError } from "./files.js";
+import { FLOAT8_TYPES, type Float8, isFloat8 } from "./float8.js";
 import { PickleObject, type PickleValue } from "./pickle.js";
+import { isPassedOver } from "./pickle-globals.js";
 
 /** The class of a storage, which gives the dtype. */
 class StorageType extends PickleObject {
@@ -27,15 +29,21 @@ class Storage extends PickleObject {
   }
 }
 
+/** What a tensor's elements may be in a file. */
+export type StoredType = DType | Float8;
+
+/** Bytes of one element. */
+export const widthOf = (type: StoredType): number => (isFloat8(type) ? 1 : elementSize(type));
+
 export class StoredTensor extends PickleObject {
   readonly storage: Storage;
-  readonly dtype: DType;
+  readonly dtype: StoredType;
   readonly offset: number;
   readonly shape: readonly number[];
   readonly strides: readonly number[];
   constructor(
     storage: Storage,
-    dtype: DType,
+    dtype: StoredType,
     { offset, shape, strides }: { offset: number; shape: readonly number[]; strides: readonly number[] },
   ) {
     super();
@@ -48,18 +56,28 @@ export class StoredTensor extends PickleObject {
 }
 
 class DTypeObject extends PickleObject {
-  readonly dtype: DType;
-  constructor(dtype: DType) {
+  readonly dtype: StoredType;
+  constructor(dtype: StoredType) {
     super();
     this.dtype = dtype;
   }
 }
 
-/** Something that checkpoints carry beside weights and that nothing here looks into. */
-class Inert extends PickleObject {
+/**
+ * An object that nothing here looks into: an array of numpy, a callback, a setting. Calling it, or what it was made by, gives another one.
+ * What a pickle puts into it is dropped.
+ */
+class Opaque extends PickleObject {
+  /** Its class, for messages. */
+  readonly what: string;
+  constructor(what: string) {
+    super();
+    this.what = what;
+  }
   override call(): PickleValue {
     return this;
   }
+  override readonly dropsContents = true;
 }
 
 class Callable extends PickleObject {
@@ -82,17 +100,7 @@ const STORAGE_TYPES: Readonly<Record<string, DType>> = {
   ByteStorage: "uint8",
   BoolStorage: "bool",
 };
-const DTYPES: readonly DType[] = [...Object.values(STORAGE_TYPES)];
-
-/** What published checkpoints have beside weights: counters as numpy scalars, and the names of callbacks. */
-const INERT = new Set([
-  "numpy.core.multiarray.scalar",
-  "numpy._core.multiarray.scalar",
-  "numpy.dtype",
-  "_codecs.encode",
-  "torch.device",
-  "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-]);
+const DTYPES: readonly StoredType[] = [...Object.values(STORAGE_TYPES), ...FLOAT8_TYPES];
 
 /** The meaning of the globals and storages of torch.save. */
 export class TorchHost {
@@ -111,7 +119,11 @@ export class TorchHost {
       ["torch._utils._rebuild_parameter", new Callable(([data]) => this.#tensor(data))],
       ["torch._utils._rebuild_parameter_with_state", new Callable(([data]) => this.#tensor(data))],
       ["torch.Size", new Callable(([sizes]) => Object.freeze([...this.#array(sizes)]))],
+      ["torch._tensor._rebuild_from_type_v2", new Callable(([make, , args]) => this.#made(make, args))],
+      ["torch.nn.parameter.Parameter", new Callable(([data]) => this.#tensor(data))],
       ["collections.OrderedDict", new Callable(([pairs]) => this.#dict(pairs))],
+      ["collections.defaultdict", new Callable(([, pairs]) => this.#dict(pairs))],
+      ["collections.Counter", new Callable(([pairs]) => this.#dict(pairs))],
       ["builtins.set", new Callable(([values]) => Object.freeze([...this.#array(values ?? [])]))],
       ["__builtin__.set", new Callable(([values]) => Object.freeze([...this.#array(values ?? [])]))],
       ["torch.storage.UntypedStorage", new StorageType("uint8")],
@@ -121,15 +133,15 @@ export class TorchHost {
       known.set(`torch.${name}`, new StorageType(dtype));
       known.set(`torch.cuda.${name}`, new StorageType(dtype)); // saved on a GPU by an old version
     }
-    for (const name of INERT) known.set(name, new Inert());
     this.#known = known;
   }
 
   global(module: string, name: string): PickleValue {
-    const found = this.#known.get(`${module}.${name}`);
+    const path = `${module}.${name}`;
+    const found = this.#known.get(path) ?? (isPassedOver(path) ? new Opaque(path) : undefined);
     if (found === undefined) {
       throw new UserError(
-        `${this.#path} asks for ${JSON.stringify(`${module}.${name}`)}, which weights do not need. It was not read, and nothing in it was run.`,
+        `${this.#path} asks for ${JSON.stringify(path)}, which weights do not need. It was not read, and nothing in it was run.`,
         {
           code: "DATA",
           hint: "A pickle may hold code. Do not open this file with another program unless you trust its source; ask for the weights as safetensors.",
@@ -174,8 +186,15 @@ export class TorchHost {
     return Array.isArray(value) ? value : this.bad("its pickle is damaged");
   }
 
+  #made(make: PickleValue | undefined, args: PickleValue | undefined): PickleValue {
+    return make instanceof PickleObject && make.call
+      ? make.call(this.#array(args))
+      : this.bad("a tensor of a class of its own is not described as torch.save does it");
+  }
+
   #dict(pairs: PickleValue | undefined): Map<PickleValue, PickleValue> {
-    const dict = new Map<PickleValue, PickleValue>();
+    const dict = new Map<PickleValue, PickleValue>(pairs instanceof Map ? pairs : undefined);
+    if (pairs instanceof Map) return dict;
     for (const pair of this.#array(pairs ?? [])) {
       const [key, value] = this.#array(pair);
       dict.set(key as PickleValue, value as PickleValue);
@@ -184,14 +203,27 @@ export class TorchHost {
   }
 }
 
-/** The tensors of a dict, or of its `state_dict`. Plain values beside them are no weights. */
+/** Under which names trainers keep the weights in what they save, the commonest first. */
+const STATE_DICTS = ["state_dict", "model", "module", "model_state_dict", "params"];
+
+/**
+ * The tensors of a dict, or of the dict under the first of `STATE_DICTS` that it has. Plain values beside them are no weights.
+ *
+ * Throws a UserError (`DATA`) where there are none, and for an entry of a dotted name that is another object: a weight that is no tensor.
+ */
 export function tensorsOf(value: PickleValue, path: string): Map<string, StoredTensor> {
-  const inner = value instanceof Map ? value.get("state_dict") : undefined;
-  const dict = inner instanceof Map ? inner : value;
+  const dict = stateDict(value);
   const tensors = new Map<string, StoredTensor>();
   if (dict instanceof Map) {
-    for (const [name, entry] of dict)
-      if (typeof name === "string" && entry instanceof StoredTensor) tensors.set(name, entry);
+    for (const [name, entry] of dict) {
+      if (typeof name !== "string") continue;
+      if (entry instanceof StoredTensor) tensors.set(name, entry);
+      else if (entry instanceof Opaque && name.includes(".") && dict !== value)
+        throw new UserError(`${path}: the weight ${name} is an object of ${entry.what}, not a tensor.`, {
+          code: "DATA",
+          hint: "Ask for the weights as safetensors.",
+        });
+    }
   }
   if (tensors.size === 0) {
     const names =
@@ -202,6 +234,13 @@ export function tensorsOf(value: PickleValue, path: string): Map<string, StoredT
     );
   }
   return tensors;
+}
+
+/** Three levels at most: a trainer's record, its state dict, and one that wraps that. */
+function stateDict(value: PickleValue, depth = 3): PickleValue {
+  if (!(value instanceof Map) || depth === 0) return value;
+  const inner = STATE_DICTS.map((name) => value.get(name)).find((entry) => entry instanceof Map);
+  return inner === undefined ? value : stateDict(inner, depth - 1);
 }
 
 const isCount = (value: PickleValue | undefined): value is number =>
