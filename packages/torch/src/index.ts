@@ -43,3 +43,5 @@ export { keep, liveTensors, Scope, scope } from "./scope.js";
 export { SimulatedProcess } from "./simulated-heap.js";
 export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
 export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./torch-load.js";
+export { warnOfUnused } from "./unused-entries.js";
+export { onWarning, warn } from "./warnings.js";

@@ -4,7 +4,7 @@ import type { AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import type { CLIPTextConfig } from "../models/clip-text.js";
 import type { UNet2DConditionConfig } from "../models/unet-2d-condition.js";
 import { ldmUnetNames, renamed } from "./ldm-unet-names.js";
-import { ldmVaeNames } from "./ldm-vae-names.js";
+import { ldmVaeNames, originalVaeName } from "./ldm-vae-names.js";
 
 type Weights = ReadonlyMap<string, Tensor>;
 
@@ -19,14 +19,15 @@ export function ldmUnet(config: UNet2DConditionConfig): LdmModel {
   return { fromOriginal: byPrefix(inverse(names)), toOriginal: byPrefix(names) };
 }
 
-/** The original's attention has 1×1 convolutions for linear maps. */
+/** The original's attention has 1×1 convolutions for linear maps. Its names are read in every spelling, and written in the original's. */
 export function ldmVae(config: AutoencoderKLConfig): LdmModel {
   const names = ldmVaeNames(config);
   const isMap = (name: string): boolean => /attentions\.0\.to_.*weight$/.test(name);
   return {
     fromOriginal: (weights) =>
-      mapped(byPrefix(inverse(names))(weights), (name, x) =>
-        isMap(name) && x.ndim === 4 ? x.flatten(1) : x,
+      mapped(
+        byPrefix(inverse(names))(new Map([...weights].map(([name, x]) => [originalVaeName(name), x]))),
+        (name, x) => (isMap(name) && x.ndim === 4 ? x.flatten(1) : x),
       ),
     toOriginal: (weights) =>
       byPrefix(names)(mapped(weights, (name, x) => (isMap(name) ? x.unsqueeze(-1).unsqueeze(-1) : x))),
@@ -35,11 +36,10 @@ export function ldmVae(config: AutoencoderKLConfig): LdmModel {
 
 /** transformers' own names; published files have them with the prefix `text_model.`, some old ones without. */
 export function ldmText(): LdmModel {
+  const bare = /^(embeddings|encoder|final_layer_norm)\./;
   return {
     fromOriginal: (weights) =>
-      new Map(
-        [...weights].map(([name, x]) => [name.startsWith("text_model.") ? name : `text_model.${name}`, x]),
-      ),
+      new Map([...weights].map(([name, x]) => [bare.test(name) ? `text_model.${name}` : name, x])),
     toOriginal: (weights) => new Map(weights),
   };
 }

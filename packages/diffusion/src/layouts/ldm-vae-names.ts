@@ -16,6 +16,21 @@ const ATTENTION: readonly [string, string][] = [
   ["to_out.0", "proj_out"],
 ];
 
+/** Attention's names that files have beside the original's: diffusers' of today and from before 0.13. */
+const OTHER_ATTENTION: readonly [RegExp, string][] = [
+  [/\.(to_q|query)\./, ".q."],
+  [/\.(to_k|key)\./, ".k."],
+  [/\.(to_v|value)\./, ".v."],
+  [/\.(to_out\.0|proj_attn)\./, ".proj_out."],
+  [/\.group_norm\./, ".norm."],
+];
+
+/** A name of the VAE in one file, its attention's part in the original's spelling. */
+export const originalVaeName = (name: string): string =>
+  name.includes(".attn_1.")
+    ? OTHER_ATTENTION.reduce((text, [other, original]) => text.replace(other, original), name)
+    : name;
+
 /** Prefixes of module names, [ours, original]. The original counts the decoder's levels from the finest. */
 export function ldmVaeNames(config: AutoencoderKLConfig): [string, string][] {
   const sizes = AutoencoderKLConfig.parse(config);

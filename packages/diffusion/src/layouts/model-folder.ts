@@ -5,6 +5,7 @@ import {
   type Device,
   type DType,
   keep,
+  type LoadOptions,
   loadWeights,
   type Module,
   openWeights,
@@ -21,6 +22,7 @@ import { AutoencoderKL, type AutoencoderKLConfig } from "../models/autoencoder-k
 import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
+import { scaledFloat8 } from "./scaled-float8.js";
 
 /** How a model's weights are placed: element type and device. */
 export interface PlaceOptions {
@@ -116,12 +118,13 @@ function readShards(folder: string, index: string): Map<string, Tensor> {
   return weights;
 }
 
-/** The names that published VAEs before diffusers 0.13 have for their attention. */
+/** The names that published VAEs before diffusers 0.13 have for their attention, and those of the original code. */
 const OLD_ATTENTION: readonly [RegExp, string][] = [
-  [/(attentions\.\d+)\.query\./, "$1.to_q."],
-  [/(attentions\.\d+)\.key\./, "$1.to_k."],
-  [/(attentions\.\d+)\.value\./, "$1.to_v."],
-  [/(attentions\.\d+)\.proj_attn\./, "$1.to_out.0."],
+  [/(attentions\.\d+)\.(?:query|q)\./, "$1.to_q."],
+  [/(attentions\.\d+)\.(?:key|k)\./, "$1.to_k."],
+  [/(attentions\.\d+)\.(?:value|v)\./, "$1.to_v."],
+  [/(attentions\.\d+)\.(?:proj_attn|proj_out)\./, "$1.to_out.0."],
+  [/(attentions\.\d+)\.norm\./, "$1.group_norm."],
 ];
 
 /** Renames old attention names and turns 1×1 convolutions of attention into linear maps. */
@@ -139,10 +142,7 @@ function renewTextNames(weights: ReadonlyMap<string, Tensor>): Map<string, Tenso
   const renewed = new Map<string, Tensor>();
   for (const [name, value] of weights) {
     if (name.endsWith("position_ids")) continue;
-    renewed.set(
-      name.startsWith("text_model.") || name.startsWith("text_projection.") ? name : `text_model.${name}`,
-      value,
-    );
+    renewed.set(/^(embeddings|encoder|final_layer_norm)\./.test(name) ? `text_model.${name}` : name, value);
   }
   return renewed;
 }
@@ -152,11 +152,11 @@ export function place<M extends Module>(
   model: M,
   weights: ReadonlyMap<string, Tensor>,
   source: string,
-  { dtype = "float32", device }: KeepingOptions,
+  { dtype = "float32", device, onUnused }: KeepingOptions & Pick<LoadOptions, "onUnused">,
 ): M {
   try {
     const kept = dtype === "stored" ? undefined : dtype;
-    loadWeights(model, weights, { source, dtype: kept, device, consume: true });
+    loadWeights(model, weights, { source, dtype: kept, device, consume: true, onUnused });
   } finally {
     for (const tensor of weights.values()) tensor.dispose();
   }
@@ -179,7 +179,7 @@ function filled<M extends Module>(
 ): M {
   scope(() => {
     const { source, weights } = readWeights(folder, names, options);
-    place(model, renamed(weights), source, options);
+    place(model, renamed(scaledFloat8(weights)), source, options);
   });
   return model;
 }

@@ -5,6 +5,7 @@ import {
   Generator,
   liveTensors,
   type Module,
+  onWarning,
   openSafetensors,
   scope,
   type Tensor,
@@ -97,6 +98,85 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
     expect(text).toMatch(/control_model\.weight +belongs to no model/);
     expect(text).toMatch(/first_stage_model\.… +missing: the file has no vae/);
   });
+
+  test("with entries of other tools is read, with one warning that names them as the file does", () => {
+    const text = family === "sd15" ? "cond_stage_model.transformer." : "conditioner.embedders.0.transformer.";
+    const others = [
+      `${text}text_projection.weight`,
+      "embedding_manager.string_to_param_dict.*",
+      "first_stage_model.decoder.extra.weight",
+      "model.diffusion_model.input_blocks.0.0.extra",
+    ];
+    const heard: string[] = [];
+    const stop = onWarning((message) => heard.push(message));
+    const target = changed(path, Object.fromEntries(others.map((name) => [name, zeros([3])])));
+    const read = loadSingleFile(target, { configs: CONFIGS[family] });
+    stop();
+    for (const part of Object.keys(models) as (keyof PipelineModels)[])
+      expect(values(read.models[part]!)).toEqual(values(models[part]!));
+    expect(heard).toHaveLength(1);
+    expect(heard[0]).toMatch(/changed\.safetensors: 4 entries are not used and passed over: /);
+    for (const name of others) expect(heard[0]).toContain(name);
+  });
+
+  const spellings: readonly (readonly string[])[] = [
+    ["to_q", "to_k", "to_v", "to_out.0", "group_norm"],
+    ["query", "key", "value", "proj_attn", "norm"],
+    ["q", "k", "v", "proj_out", "norm"],
+  ];
+  for (const names of spellings) {
+    for (const form of ["1×1 convolutions", "linear maps"]) {
+      test(`may name its VAE's attention ${names.join(", ")}, as ${form}`, () => {
+        scope(() => {
+          using file = openSafetensors(path);
+          const renamed = [...file.tensors()].map(([name, x]): [string, Tensor] => {
+            const [, before, own, kind] = /^(first_stage_model\..*attn_1\.)(\w+)\.(\w+)$/.exec(name) ?? [];
+            if (!own) return [name, x];
+            const at = ["q", "k", "v", "proj_out", "norm"].indexOf(own);
+            return [
+              `${before}${names[at]}.${kind}`,
+              form === "linear maps" && x.ndim === 4 ? x.flatten(1) : x,
+            ];
+          });
+          const target = join(folder, "attention.safetensors");
+          writeSafetensors(target, new Map(renamed));
+          const read = loadSingleFile(target, { configs: CONFIGS[family] }).models.vae;
+          expect(values(read)).toEqual(values(models.vae));
+          read.dispose();
+        });
+      });
+    }
+  }
+
+  test("marks v-prediction and zero terminal signal, written and read", () => {
+    for (const [prediction_type, rescale_betas_zero_snr] of [
+      ["v_prediction", true],
+      ["v_prediction", false],
+      ["epsilon", true],
+      ["epsilon", false],
+    ] as const) {
+      const target = join(folder, "marked.safetensors");
+      saveSingleFile(target, models, { scheduler: { prediction_type, rescale_betas_zero_snr } });
+      using file = openSafetensors(target);
+      expect([file.has("v_pred"), file.has("ztsnr")]).toEqual([
+        prediction_type === "v_prediction",
+        rescale_betas_zero_snr,
+      ]);
+      const read = loadSingleFile(target, { configs: CONFIGS[family] });
+      expect(read.scheduler.prediction_type ?? "epsilon").toBe(prediction_type);
+      expect(read.scheduler.rescale_betas_zero_snr ?? false).toBe(rescale_betas_zero_snr);
+      for (const model of Object.values(read.models)) model.dispose();
+    }
+  });
+
+  test.each(["edm_mean", "edm_vpred.sigma_max"])(
+    "with the mark %s of other noise levels is refused",
+    (mark) => {
+      expect(
+        refusal(() => loadSingleFile(changed(path, { [mark]: zeros([1]) }), { configs: CONFIGS[family] })),
+      ).toContain(mark);
+    },
+  );
 
   test("with a missing weight is refused with the weight's name", () => {
     const name = "model.diffusion_model.middle_block.1.proj_in.weight";

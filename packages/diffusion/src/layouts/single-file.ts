@@ -10,6 +10,7 @@ import {
   type Tensor,
   UserError,
   type WeightsFile,
+  warnOfUnused,
   writeSafetensors,
   zeros,
 } from "@spo/torch";
@@ -23,6 +24,7 @@ import type { SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { place } from "./model-folder.js";
+import { scaledFloat8 } from "./scaled-float8.js";
 
 /** The models of a pipeline, under the names of diffusers' folders. */
 export interface PipelineModels {
@@ -73,16 +75,24 @@ export function loadSingleFile(
 ): { family: "sd15" | "sdxl"; models: PipelineModels; scheduler: SchedulerConfig } {
   using file = openWeights(path);
   const family = file.keys().some((name) => name.startsWith("conditioner.")) ? "sdxl" : "sd15";
+  refuseOtherFormulations(file, path);
   const found =
     typeof configs === "string" ? readConfigs(configs, family) : (configs ?? publishedConfigs(file, path));
-  const parts = partNames(file, family, path);
+  const { parts, unused } = partNames(file, family, path);
   const load = <M extends Module>(part: Part, model: M, { fromOriginal }: LdmModel): M => {
     const prefix = PREFIXES[family][part] as string;
     noGrad(() =>
       scope(() => {
         const names = parts.get(part) ?? [];
-        const original = new Map(names.map((name) => [name.slice(prefix.length), file.get(name)]));
-        place(model, fromOriginal(original), path, part === "unet" ? placing : besideUnet(placing));
+        const stored = new Map(names.map((name) => [name.slice(prefix.length), file.get(name)]));
+        const original = scaledFloat8(stored);
+        const converted = fromOriginal(original);
+        const nameInFile = (name: string): string =>
+          prefix + ([...original].find(([, x]) => x === converted.get(name))?.[0] ?? name);
+        place(model, converted, path, {
+          ...(part === "unet" ? placing : besideUnet(placing)),
+          onUnused: (names) => void unused.push(...names.map(nameInFile)),
+        });
       }),
     );
     return model;
@@ -104,6 +114,7 @@ export function loadSingleFile(
       openClipText(config),
     );
   }
+  warnOfUnused(path, unused);
   // Fine-tuners mark a change of the prediction by an empty entry.
   const scheduler: SchedulerConfig = {
     ...found.scheduler,
@@ -113,25 +124,56 @@ export function loadSingleFile(
   return { family, models, scheduler };
 }
 
-/** Names of each model's weights. Throws a UserError for a part that is missing and with every name that is of none. */
-function partNames(file: WeightsFile, family: "sd15" | "sdxl", path: string): Map<Part, string[]> {
+/** Entries that mark a denoiser which is asked in another way, and what that is. A file with one loads, and its images would be wrong. */
+const OTHER_FORMULATIONS: Readonly<Record<string, string>> = {
+  edm_mean: "EDM's scaling of latents, as Playground v2.5 has it",
+  edm_std: "EDM's scaling of latents, as Playground v2.5 has it",
+  "edm_vpred.sigma_max": "EDM's noise levels with v-prediction, as CosXL has them",
+  "edm_vpred.sigma_min": "EDM's noise levels with v-prediction, as CosXL has them",
+};
+
+function refuseOtherFormulations(file: WeightsFile, path: string): void {
+  const mark = Object.keys(OTHER_FORMULATIONS).find((name) => file.has(name));
+  if (mark === undefined) return;
+  throw new UserError(
+    `${path} was trained with ${OTHER_FORMULATIONS[mark]} (${mark}), which is not supported.`,
+    {
+      code: "DATA",
+      hint: "Supported are models that predict noise or v in Stable Diffusion's own noise levels.",
+    },
+  );
+}
+
+/**
+ * Names of each model's weights, and those of none.
+ *
+ * Throws a UserError that names each part of which there is nothing, and then the names of none too.
+ */
+function partNames(
+  file: WeightsFile,
+  family: "sd15" | "sdxl",
+  path: string,
+): { parts: Map<Part, string[]>; unused: string[] } {
   const prefixes = Object.entries(PREFIXES[family]) as [Part, string][];
   const parts = new Map<Part, string[]>();
+  const unused: string[] = [];
   const faults: Misfit[] = [];
   for (const name of file.keys()) {
     if (NOT_WEIGHTS.some((pattern) => pattern.test(name))) continue;
     const part = prefixes.find(([, prefix]) => name.startsWith(prefix))?.[0];
     if (part) parts.set(part, [...(parts.get(part) ?? []), name]);
-    else faults.push([name, "belongs to no model of this family"]);
+    else unused.push(name);
   }
   for (const [part, prefix] of prefixes)
     if (!parts.has(part)) faults.push([`${prefix}…`, `missing: the file has no ${part}`]);
+  if (faults.length > 0)
+    faults.push(...unused.map((name): Misfit => [name, "belongs to no model of this family"]));
   refuseMisfits(
     `${path} is not a whole ${family === "sdxl" ? "SDXL" : "Stable Diffusion 1.5"} checkpoint`,
     faults,
     "Give a full checkpoint of Stable Diffusion 1.5 or SDXL; one without VAE or text encoder must be put together first.",
   );
-  return parts;
+  return { parts, unused };
 }
 
 function publishedConfigs(file: WeightsFile, path: string): PipelineConfigs {
@@ -181,8 +223,8 @@ function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
 /**
  * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
  *
- * dtype: of the file, default the models' own. scheduler: one that predicts v is marked by the empty entry that fine-tuners use. Throws a
- * UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say.
+ * dtype: of the file, default the models' own. scheduler: one that predicts v, or whose last timestep is noise alone, is marked by the
+ * empty entries that fine-tuners use. Throws a UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say.
  */
 export function saveSingleFile(
   path: string,
@@ -219,6 +261,7 @@ export function saveSingleFile(
       if (second) add("text_encoder_2", openClipText(second.config));
       const predictsV = scheduler?.prediction_type === "v_prediction";
       if (predictsV) tensors.set("v_pred", zeros([0]));
+      if (scheduler?.rescale_betas_zero_snr) tensors.set("ztsnr", zeros([0]));
       const family = second ? "stable-diffusion-xl-v1-base" : "stable-diffusion-v1";
       writeSafetensors(path, tensors, {
         format: "pt",

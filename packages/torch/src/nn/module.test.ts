@@ -13,6 +13,7 @@ import {
   loadWeights,
   Module,
   ones,
+  onWarning,
   parameter,
   randn,
   scope,
@@ -274,6 +275,68 @@ describe("loadWeights", () => {
       expect(layer.weight.device).toBe("meta");
       layer.dispose();
       expect(liveTensors() - before).toBe(3);
+    }));
+
+  const withOthers = (names: readonly string[]): Map<string, Tensor> =>
+    new Map([
+      ["weight", ones([1, 1])],
+      ["bias", ones([1])],
+      ...names.map((name) => [name, ones([1])] as const),
+    ]);
+
+  test("warns once of what else is in the file, with the first names and their number", () =>
+    scope(() => {
+      using layer = new Linear(1, 1);
+      const heard: string[] = [];
+      const stop = onWarning((message) => heard.push(message));
+      try {
+        loadWeights(layer, withOthers(["known"]), {
+          source: "a.safetensors",
+          ignore: (name) => name === "known",
+        });
+        expect(heard).toEqual([]);
+        loadWeights(layer, withOthers(["other"]), { source: "a.safetensors" });
+        loadWeights(layer, withOthers(Array.from({ length: 7 }, (_, i) => `w${i}`)), {
+          source: "b.safetensors",
+        });
+      } finally {
+        stop();
+      }
+      expect(heard).toEqual([
+        "a.safetensors: an entry is not used and passed over: other.",
+        "b.safetensors: 7 entries are not used and passed over: w0, w1, w2, w3, w4, and 2 more.",
+      ]);
+      expect(layer.weight.toNumbers()).toEqual([1]);
+    }));
+
+  test("gives the unused names to whoever takes them, and warns of nothing", () =>
+    scope(() => {
+      using layer = new Linear(1, 1);
+      const heard: string[] = [];
+      const stop = onWarning((message) => heard.push(message));
+      const taken: string[] = [];
+      loadWeights(layer, withOthers(["other"]), { onUnused: (names) => void taken.push(...names) });
+      stop();
+      expect([taken, heard]).toEqual([["other"], []]);
+    }));
+
+  test.each(["weight.absmax", "scale_weight", "weight_scale", "weight.quant_state.bitsandbytes__nf4"])(
+    "refuses weights with the entry %s, without which they are other numbers",
+    (name) =>
+      scope(() => {
+        using layer = new Linear(1, 1);
+        expect(() => loadWeights(layer, withOthers([name]))).toThrow(`${name}  belongs to quantized weights`);
+      }),
+  );
+
+  test("refuses whole numbers for weights", () =>
+    scope(() => {
+      using layer = new Linear(1, 1);
+      const weights = new Map([
+        ["weight", tensor([[1]], { dtype: "int8" })],
+        ["bias", ones([1])],
+      ]);
+      expect(() => loadWeights(layer, weights)).toThrow("weight  int8 in the file: quantized weights");
     }));
 
   test("says how many more there are when there are too many to read", () =>

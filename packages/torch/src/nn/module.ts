@@ -5,6 +5,7 @@ import { noGrad } from "../modes.js";
 import { zeros } from "../ops.gen.js";
 import { scope } from "../scope.js";
 import { Tensor, type TensorOptions } from "../tensor.js";
+import { isOfQuantization, warnOfUnused } from "../unused-entries.js";
 import { reorder, reorderForCpu, reorderLater } from "./kernel-order.js";
 import { replace } from "./parameter.js";
 
@@ -96,8 +97,10 @@ function set(parameter: Tensor, value: Tensor): void {
 export interface LoadOptions {
   /** Name of the file for messages. */
   source?: string;
-  /** Names in the file that are no weights of this module. */
+  /** Names in the file that are known to be no weights of this module; of others that it does not have there is one warning. */
   ignore?: (name: string) => boolean;
+  /** Takes the names that are passed over, in place of the warning. */
+  onUnused?: (names: readonly string[]) => void;
   /** Default: the file's own. */
   dtype?: DType;
   device?: Device;
@@ -114,16 +117,23 @@ function placed(value: Tensor, { dtype = value.dtype, device = value.device }: T
 }
 
 /**
- * Gives a module the values of a file. Names and shapes must agree exactly.
+ * Gives a module the values of a file, which must have each of its weights in its shape. What else is in the file is passed over, with one warning.
  *
  * Tensors are taken over without a copy where dtype and device fit: a mapped file is then read when a weight is first used. A CPU's
  * convolution kernels are then copied into channels-last order.
- * Throws a UserError that lists every missing, unknown and misshapen weight.
+ * Throws a UserError that lists every weight that is missing, misshapen or of whole numbers, and then the unused names too.
  */
 export function loadWeights(
   module: Module,
   weights: ReadonlyMap<string, Tensor>,
-  { source = "the weights", ignore = () => false, dtype, device, consume = false }: LoadOptions = {},
+  {
+    source = "the weights",
+    ignore = () => false,
+    onUnused = (names) => warnOfUnused(source, names),
+    dtype,
+    device,
+    consume = false,
+  }: LoadOptions = {},
 ): void {
   const wanted = module.namedParameters();
   const faults: [name: string, what: string][] = [];
@@ -133,11 +143,17 @@ export function loadWeights(
     if (!found) faults.push([name, `missing in the file, ${shape} in the model`]);
     else if (`[${found.shape.join(", ")}]` !== shape)
       faults.push([name, `file [${found.shape.join(", ")}], model ${shape}`]);
+    else if (isFloating(parameter.dtype) && !isFloating(found.dtype))
+      faults.push([name, `${found.dtype} in the file: quantized weights are not supported`]);
   }
-  for (const name of weights.keys()) {
-    if (!wanted.has(name) && !ignore(name)) faults.push([name, "in the file, not in the model"]);
-  }
-  if (faults.length > 0) {
+  const unused = [...weights.keys()].filter((name) => !wanted.has(name) && !ignore(name));
+  const quantized = unused.filter(isOfQuantization);
+  if (faults.length > 0 || quantized.length > 0) {
+    const what = (name: string): string =>
+      isOfQuantization(name)
+        ? "belongs to quantized weights, which are not supported"
+        : "in the file, not in the model";
+    faults.push(...unused.map((name): [string, string] => [name, what(name)]));
     const shown = faults.slice(0, 40);
     const width = Math.max(...shown.map(([name]) => name.length));
     const rest = faults.length > shown.length ? `\n  … and ${faults.length - shown.length} more` : "";
@@ -148,6 +164,7 @@ export function loadWeights(
       { code: "DATA", hint: "Load it with the config.json that came with it." },
     );
   }
+  if (unused.length > 0) onUnused(unused);
   noGrad(() => {
     for (const [name, parameter] of wanted) {
       const found = weights.get(name) as Tensor;
