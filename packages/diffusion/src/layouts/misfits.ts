@@ -6,12 +6,12 @@ export type Misfit = readonly [name: string, what: string];
 
 const SHOWN = 40;
 
-/** Throws a UserError (`DATA`) that lists the faults; none: does nothing. headline: one line, without a full stop. */
-export function refuseMisfits(headline: string, faults: readonly Misfit[], hint: string): void {
+/** Throws a UserError (`DATA`) that lists the faults, of which `most` are shown; none: does nothing. headline: one line, without a full stop. */
+export function refuseMisfits(headline: string, faults: readonly Misfit[], hint: string, most = SHOWN): void {
   if (faults.length === 0) return;
-  const shown = faults.slice(0, SHOWN);
+  const shown = faults.slice(0, most);
   const width = Math.max(...shown.map(([name]) => name.length));
-  const rest = faults.length > SHOWN ? `\n  … and ${faults.length - SHOWN} more` : "";
+  const rest = faults.length > most ? `\n  … and ${faults.length - most} more` : "";
   throw new UserError(
     `${headline}:\n${shown.map(([name, what]) => `  ${name.padEnd(width)}  ${what}`).join("\n")}${rest}`,
     { code: "DATA", hint },

@@ -26,6 +26,9 @@ export interface LoraParts {
 
 export const LORA_PARTS = ["unet", "text_encoder", "text_encoder_2"] as const;
 
+/** Layers that a refusal names; a file for another model has hundreds. */
+const SHOWN = 5;
+
 /** `unet.a.b` → [`unet`, `a.b`]. */
 export function splitPart(layer: string): [part: string, module: string] {
   const dot = layer.indexOf(".");
@@ -84,6 +87,7 @@ export function applyAdapter(
     `${source} does not fit this model: ${faults.length} of ${adapter.size} layers`,
     faults,
     "An adapter fits only the family that it was trained on: SD1.5 or SDXL.",
+    SHOWN,
   );
   const loras: Partial<Record<keyof LoraParts, Lora>> = {};
   for (const part of LORA_PARTS) {

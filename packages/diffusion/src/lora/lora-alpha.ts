@@ -1,17 +1,22 @@
 // Alpha in layouts that have no tensor for it: the metadata that diffusers writes since 0.35 and reads back into peft's LoraConfig.
 import { UserError } from "@spo/torch";
+import { z } from "zod";
+import { checkConfig } from "../config.js";
 import { LORA_PARTS, type LoraAdapter, splitPart } from "./lora-adapter.js";
+import { patternMatcher } from "./lora-patterns.js";
 
 const KEY = "lora_adapter_metadata";
 
+const Numbers = z.record(z.string(), z.number()).nullish();
+
 /** Fields of peft's LoraConfig that say rank and alpha. */
-interface PeftConfig {
-  r?: number;
-  lora_alpha?: number;
-  rank_pattern?: Readonly<Record<string, number>>;
-  alpha_pattern?: Readonly<Record<string, number>>;
-  use_rslora?: boolean;
-}
+const PeftConfig = z.looseObject({
+  r: z.number().nullish(),
+  lora_alpha: z.number().nullish(),
+  rank_pattern: Numbers,
+  alpha_pattern: Numbers,
+  use_rslora: z.boolean().nullish(),
+});
 
 /** Metadata that says each layer's alpha; none where every alpha is its rank, as readers then assume. */
 export function alphaMetadata(adapter: LoraAdapter): Record<string, string> {
@@ -43,48 +48,64 @@ export function alphaMetadata(adapter: LoraAdapter): Record<string, string> {
   return { [KEY]: JSON.stringify(packed) };
 }
 
+/** What a file says of a layer's rank and alpha; undefined where it says nothing. */
+export interface SaidOfLayer {
+  rank?: number;
+  alpha?: number;
+}
+
 /**
- * Alpha of a layer from the metadata of a file, or from the adapter_config.json beside it; undefined where neither says one.
+ * Rank and alpha of a layer from the metadata of a file, or from the adapter_config.json beside it. rank: of its matrices.
  *
- * Throws a UserError (`DATA`) for metadata that is no JSON.
+ * source: the file, for messages. Throws a UserError (`DATA`) for metadata that is no JSON and for an expression that is not understood.
  */
 export function alphaFrom(
   metadata: Readonly<Record<string, string>>,
-  adapterConfig?: unknown,
-): (layer: string, rank: number) => number | undefined {
+  adapterConfig: unknown,
+  source: string,
+): (layer: string, rank: number) => SaidOfLayer {
   const packed = parsed(metadata[KEY]);
+  const ofPart = new Map<string, (module: string, rank: number) => SaidOfLayer>();
   return (layer, rank) => {
     const [part, module] = splitPart(layer);
-    const config = (
-      packed
-        ? Object.fromEntries(
-            Object.entries(packed)
-              .filter(([key]) => key.startsWith(`${part}.`))
-              .map(([key, value]) => [key.slice(part.length + 1), value]),
-          )
-        : adapterConfig
-    ) as PeftConfig | undefined;
-    if (!config) return undefined;
-    const alpha = matching(config.alpha_pattern, module) ?? config.lora_alpha;
-    // Rank-stabilised LoRA divides alpha by √rank.
-    return alpha !== undefined && config.use_rslora ? alpha * Math.sqrt(rank) : alpha;
+    let said = ofPart.get(part);
+    if (!said) {
+      const fields = packed && Object.entries(packed).filter(([key]) => key.startsWith(`${part}.`));
+      const config = fields?.map(([key, value]) => [key.slice(part.length + 1), value] as const);
+      said = saidBy(config ? Object.fromEntries(config) : packed ? undefined : adapterConfig, source);
+      ofPart.set(part, said);
+    }
+    return said(module, rank);
+  };
+}
+
+/** Source: peft `LoraModel._create_and_replace`. */
+function saidBy(config: unknown, source: string): (module: string, rank: number) => SaidOfLayer {
+  if (config === undefined) return () => ({});
+  const { r, lora_alpha, rank_pattern, alpha_pattern, use_rslora } = checkConfig(PeftConfig, config, source);
+  const rankOf = patternMatcher(rank_pattern ?? {}, `${source}: rank_pattern`);
+  const alphaOf = patternMatcher(alpha_pattern ?? {}, `${source}: alpha_pattern`);
+  return (module, rank) => {
+    const alpha = alphaOf(module) ?? lora_alpha ?? undefined;
+    return {
+      rank: rankOf(module) ?? r ?? undefined,
+      // Rank-stabilised LoRA divides alpha by √rank.
+      alpha: alpha !== undefined && use_rslora ? alpha * Math.sqrt(rank) : alpha,
+    };
   };
 }
 
 function parsed(text: string | undefined): Record<string, unknown> | undefined {
   if (text === undefined) return undefined;
+  let value: unknown;
   try {
-    return JSON.parse(text) as Record<string, unknown>;
+    value = JSON.parse(text);
   } catch (error) {
     throw new UserError(`The file's metadata entry ${KEY} is not JSON.`, { code: "DATA", cause: error });
   }
-}
-
-/** A pattern holds for the whole name or its end. Source: peft `get_pattern_key`; expressions other than names are not published. */
-function matching(pattern: Readonly<Record<string, number>> | undefined, module: string): number | undefined {
-  for (const [name, value] of Object.entries(pattern ?? {}))
-    if (module === name || module.endsWith(`.${name}`)) return value;
-  return undefined;
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new UserError(`The file's metadata entry ${KEY} is no object.`, { code: "DATA" });
+  return value as Record<string, unknown>;
 }
 
 function mostCommon(values: readonly number[]): number {

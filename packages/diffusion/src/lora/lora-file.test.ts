@@ -9,6 +9,7 @@ import {
   Linear,
   liveTensors,
   noGrad,
+  onWarning,
   openSafetensors,
   randn,
   scope,
@@ -18,6 +19,7 @@ import {
 } from "@spo/torch";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
 import { type TinyFamily, tinyModels } from "../models/tiny-models.fixture.js";
 import { refusal } from "../refusal.fixture.js";
 import { addLora } from "./lora.js";
@@ -271,7 +273,9 @@ describe("several adapters", () => {
       lora.remove();
       const base = output(parts);
       const text = refusal(() => new LoraStack(parts, [files[0]!, { path: wrong }]));
-      expect(text).toMatch(/does not fit this model/);
+      expect(text).toMatch(
+        /is a LoRA for a model whose text is 20 wide; this one is a model whose text is 12 wide/,
+      );
       expect(distance(output(parts), base)).toBe(0);
     });
   });
@@ -360,6 +364,34 @@ describe("names of published files", () => {
     });
   });
 
+  test("peft's rank_pattern and alpha_pattern are expressions, and a rank that disagrees is a fault", () => {
+    scope(() => {
+      const path = write({
+        [`base_model.model.${module}.to_q.lora_A.weight`]: zeros([4, 8]),
+        [`base_model.model.${module}.to_q.lora_B.weight`]: zeros([8, 4]),
+        [`base_model.model.${module}.to_v.lora_A.weight`]: zeros([2, 8]),
+        [`base_model.model.${module}.to_v.lora_B.weight`]: zeros([8, 2]),
+      });
+      const config = join(folder, "adapter_config.json");
+      const settings = { r: 2, lora_alpha: 6, rank_pattern: { "down_blocks\\.\\d\\..*to_q": 4 } };
+      const read = (more: object) => {
+        writeFileSync(config, JSON.stringify({ ...settings, ...more }));
+        try {
+          return readLora(path, parts).adapter;
+        } finally {
+          rmSync(config);
+        }
+      };
+      const patterns = { alpha_pattern: { "^down_blocks\\..*to_(q|k)": 32 } };
+      expect([...read(patterns).values()].map(({ alpha }) => alpha).sort()).toEqual([32, 6]);
+      expect([...read({ ...patterns, use_rslora: true }).values()].map(({ alpha }) => alpha).sort()).toEqual([
+        32 * Math.sqrt(4),
+        6 * Math.sqrt(2),
+      ]);
+      expect(refusal(() => read({ rank_pattern: {} }))).toMatch(/rank 4, but 2 by the file's settings/);
+    });
+  });
+
   test("the alpha of peft's adapter_config.json is honoured", () => {
     scope(() => {
       const path = write({
@@ -386,19 +418,25 @@ describe("LoRA files that are refused", () => {
     return refusal(() => loadLora(parts.unet, path));
   };
 
-  test("name every entry that is not understood, with the method that it belongs to", () => {
+  test.each([
+    [`${q}.dora_scale`, /DoRA .*1 entries, such as/],
+    [`${q}.hada_w1_a`, /LoHa/],
+    [`${q}.lokr_w1`, /LoKr/],
+    [`${q}.lora_mid.weight`, /third matrix/],
+    [`${q}.diff`, /whole differences/],
+    [`${q}.oft_blocks`, /OFT/],
+    ["base_model.model.conv_in.weight", /whole weights beside LoRA/],
+    ["base_model.model.mid_block.attentions.0.proj_in.lora_B.bias", /biases/],
+    ["unet.mid_block.attentions.0.proj_in.lora_magnitude_vector", /DoRA/],
+  ])("have %s of another method, which one sentence names", (name, method) => {
     scope(() => {
       const text = refusalOf({
         [`${q}.lora_down.weight`]: zeros([2, 8]),
         [`${q}.lora_up.weight`]: zeros([8, 2]),
-        [`${q}.dora_scale`]: zeros([8, 1]),
-        "lora_unet_mid_block_attentions_0_proj_in.hada_w1_a": zeros([2, 2]),
-        "lora_unet_no_such_layer.lora_down.weight": zeros([2, 2]),
+        [name]: zeros([8, 1]),
       });
-      expect(text).toMatch(/3 of 5 entries are not understood \(kohya layout\)/);
-      expect(text).toMatch(/dora_scale +DoRA/);
-      expect(text).toMatch(/hada_w1_a +LoHa/);
-      expect(text).toMatch(/lora_unet_no_such_layer\.lora_down\.weight +no layer of this model/);
+      expect(text).toMatch(method);
+      expect(text.split("\n")[0]).toMatch(/is not plain LoRA/);
     });
   });
 
@@ -429,14 +467,199 @@ describe("LoRA files that are refused", () => {
     scope(() => expect(refusalOf({ "model.diffusion_model.out.2.bias": zeros([4]) })).toMatch(/is no LoRA/));
   });
 
-  test("are of the other family", () => {
+  test("are of another family, which one sentence says, whatever the layout", () => {
     scope(() => {
-      const path = join(folder, "other.safetensors");
-      const lora = addLora(MODELS.sdxl.unet, { rank: 2 }, new Generator(1));
-      saveLora(path, lora, MODELS.sdxl.unet);
-      lora.remove();
-      expect(refusal(() => loadLora(parts.unet, path))).toMatch(/entries are not understood/);
+      for (const [own, other] of [
+        ["sd15", "sdxl"],
+        ["sdxl", "sd15"],
+      ] as const) {
+        for (const layout of LAYOUTS) {
+          const path = join(folder, "other.safetensors");
+          const lora = addLora(MODELS[other].unet, { rank: 2 }, new Generator(1));
+          saveLora(path, lora, MODELS[other].unet, { layout });
+          lora.remove();
+          const text = refusal(() => loadLora(MODELS[own].unet, path));
+          expect(text).toMatch(
+            /other\.safetensors is a LoRA for a model whose text is \d+ wide; this one is/,
+          );
+          expect(text.split("\n").length).toBeLessThanOrEqual(2);
+        }
+      }
     });
+  });
+
+  test.each([
+    ["FLUX", "lora_unet_double_blocks_0_img_attn_proj", /FLUX/],
+    ["Stable Diffusion 3", "transformer.transformer_blocks.0.attn.to_q", /Stable Diffusion 3/],
+    [
+      "Stable Diffusion 2",
+      "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k",
+      /Stable Diffusion 2\.x/,
+    ],
+    ["SDXL", "lora_te2_text_model_encoder_layers_0_mlp_fc1", /SDXL/],
+    ["a model that is not known", "lora_unet_something_0_else", /another model \(its metadata says sd_v9\)/],
+  ])("are of %s, which one sentence says though some layers fit", (_, layer, message) => {
+    scope(() => {
+      const path = join(folder, "origin.safetensors");
+      const te = "lora_te1_text_model_encoder_layers_1_self_attn_q_proj";
+      writeSafetensors(
+        path,
+        {
+          [`${layer}.lora_down.weight`]: zeros([2, 1024]),
+          [`${layer}.lora_up.weight`]: zeros([8, 2]),
+          [`${te}.lora_down.weight`]: zeros([2, 12]),
+          [`${te}.lora_up.weight`]: zeros([12, 2]),
+        },
+        { ss_base_model_version: "sd_v9" },
+      );
+      expect(refusal(() => readLora(path, parts))).toMatch(message);
+    });
+  });
+
+  test("say an alpha that is no number", () => {
+    scope(() => {
+      const pair = { [`${q}.lora_down.weight`]: zeros([2, 8]), [`${q}.lora_up.weight`]: zeros([8, 2]) };
+      expect(refusalOf({ ...pair, [`${q}.alpha`]: zeros([]).fill_(Number.NaN) })).toMatch(/alpha is NaN/);
+      expect(refusalOf({ ...pair, [`${q}.alpha`]: zeros([2]) })).toMatch(/alpha is one number/);
+    });
+  });
+});
+
+describe("a LoRA of the same matrices under other names", () => {
+  /** Every spelling: prefixes of the UNet and the text encoders, the parts' names, and the ends of the matrices' names. */
+  const SPELLINGS: readonly { name: string; rename: (layer: string, piece: "down" | "up") => string }[] = [
+    ...(["lora_te_", "lora_te1_"] as const).map((te) => ({
+      name: `kohya with ${te}`,
+      rename: (layer: string, piece: "down" | "up") =>
+        `${layer
+          .replace(/^unet\./, "lora_unet_")
+          .replace(/^text_encoder\./, te)
+          .replace(/^text_encoder_2\./, "lora_te2_")
+          .replaceAll(".", "_")}.lora_${piece}.weight`,
+    })),
+    ...[
+      ["", "text_encoder."],
+      ["unet.", "text_encoder."],
+      ["diffusion_model.", "text_encoders.clip_l.transformer."],
+      ["model.diffusion_model.", "clip_l.transformer."],
+      ["diffusion_model.", "clip_l."],
+      ["base_model.model.unet.", "base_model.model.text_encoder."],
+    ].flatMap(([unet, text]) =>
+      [
+        (piece: string) => `.lora_${piece}.weight`,
+        (piece: string) => `.lora.${piece}.weight`,
+        (piece: string) => `.lora_linear_layer.${piece}.weight`,
+        (piece: string) => `.lora_${piece === "down" ? "A" : "B"}.weight`,
+        (piece: string) => `.lora_${piece === "down" ? "A" : "B"}.default.weight`,
+      ].map((end) => ({
+        name: `${unet || "no prefix"}, ${text}, ${end("down")}`,
+        rename: (layer: string, piece: "down" | "up") =>
+          layer
+            .replace(/^unet\./, unet as string)
+            .replace(/^text_encoder\./, text as string)
+            .replace(
+              /^text_encoder_2\./,
+              (text as string).replace("clip_l", "clip_g").replace("encoder.", "encoder_2."),
+            ) + end(piece),
+      })),
+    ),
+  ];
+
+  for (const family of FAMILIES) {
+    const parts = MODELS[family];
+    const original = new Map(ldmUnetNames(parts.unet.config));
+    test.each(SPELLINGS)(`of ${family} gives the same adapter: $name`, ({ rename }) => {
+      scope(() => {
+        const chosen = adaptable(parts)
+          .filter(([layer]) => layer !== "text_encoder_2.text_projection")
+          .map(([layer, shape]) => ({ layer, shape, rank: 2, alpha: 2 }));
+        const made = adapter(chosen);
+        const inLdm = (layer: string): string =>
+          layer.startsWith("unet.") ? `unet.${renamed(layer.slice(5), original) ?? layer.slice(5)}` : layer;
+        const bare = (layer: string): string => layer.replace(".text_model.", ".");
+        const path = join(folder, "spelling.safetensors");
+        for (const spelled of [(layer: string) => layer, inLdm, bare]) {
+          // With `_` for dots text_model. is part of every published name.
+          if (spelled === bare && rename("unet.a", "down").startsWith("lora_unet")) continue;
+          const tensors = [...made].flatMap(([layer, { down, up }]): [string, Tensor][] => [
+            [rename(spelled(layer), "down"), down],
+            [rename(spelled(layer), "up"), up],
+          ]);
+          writeSafetensors(path, new Map(tensors));
+          expect(bits(readLora(path, parts).adapter)).toEqual(bits(made));
+        }
+      });
+    });
+  }
+
+  test("before diffusers 0.22 has attention processors with to_out for to_out.0", () => {
+    scope(() => {
+      const { unet } = MODELS.sd15;
+      const chosen = adaptable({ unet })
+        .filter(([layer]) => /attn\d\.to_(q|k|v|out\.0)$/.test(layer))
+        .map(([layer, shape]) => ({ layer, shape, rank: 2, alpha: 2 }));
+      const made = adapter(chosen);
+      const path = join(folder, "processor.safetensors");
+      for (const prefix of ["unet.", ""]) {
+        const old = (layer: string): string =>
+          layer.replace("unet.", prefix).replace(/(attn\d)\.(to_\w+)(\.0)?$/, "$1.processor.$2_lora");
+        const tensors = [...made].flatMap(([layer, { down, up }]): [string, Tensor][] => [
+          [`${old(layer)}.down.weight`, down],
+          [`${old(layer)}.up.weight`, up],
+        ]);
+        writeSafetensors(path, new Map(tensors));
+        expect(bits(readLora(path, { unet }).adapter)).toEqual(bits(made));
+      }
+    });
+  });
+});
+
+describe("what a LoRA file has besides", () => {
+  const parts = MODELS.sd15;
+  const pair = (layer: string): [string, Tensor][] => [
+    [`${layer}.lora_down.weight`, zeros([2, 8])],
+    [`${layer}.lora_up.weight`, zeros([8, 2])],
+  ];
+  const q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
+  const heardOf = (more: readonly [string, Tensor][]): { layers: string[]; heard: string[] } => {
+    const path = join(folder, "besides.safetensors");
+    writeSafetensors(path, new Map([...pair(q), ...more]));
+    const heard: string[] = [];
+    const stop = onWarning((message) => heard.push(message));
+    try {
+      return { layers: [...readLora(path, parts).adapter.keys()], heard };
+    } finally {
+      stop();
+    }
+  };
+  const layers = ["unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"];
+
+  test("layers that the model lacks and entries that are none are named in one warning", () => {
+    scope(() => {
+      const found = heardOf([...pair("lora_unet_no_such_layer"), ["something.else", zeros([1])]]);
+      expect(found.layers).toEqual(layers);
+      expect(found.heard).toHaveLength(1);
+      expect(found.heard[0]).toMatch(
+        /3 entries are not used.*lora_unet_no_such_layer\.lora_down.*something\.else/,
+      );
+    });
+  });
+
+  test("an embedding is named in a warning, and the LoRA is read", () => {
+    scope(() => {
+      const found = heardOf([
+        ["bundle_emb.my.word.string_to_param.*", zeros([2, 12])],
+        ["bundle_emb.other.clip_l", zeros([2, 12])],
+      ]);
+      expect(found.layers).toEqual(layers);
+      expect(found.heard).toEqual([
+        expect.stringMatching(/embedding my\.word, other, which is not supported/),
+      ]);
+    });
+  });
+
+  test("nothing besides is no warning", () => {
+    scope(() => expect(heardOf([])).toEqual({ layers, heard: [] }));
   });
 });
 

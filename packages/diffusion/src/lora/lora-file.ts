@@ -10,6 +10,9 @@ import {
   tensor,
   tensorBytes,
   UserError,
+  type WeightsFile,
+  warn,
+  warnOfUnused,
   writeSafetensors,
 } from "@spo/torch";
 import { readJson } from "../config.js";
@@ -24,11 +27,13 @@ import {
   type LoraParts,
   type LoraWeights,
 } from "./lora-adapter.js";
-import { alphaFrom, alphaMetadata } from "./lora-alpha.js";
+import { alphaFrom, alphaMetadata, type SaidOfLayer } from "./lora-alpha.js";
 import { diffusersLayout } from "./lora-diffusers.js";
 import { kohyaLayout } from "./lora-kohya.js";
 import type { LoraLayoutOf } from "./lora-layout.js";
 import { type LoraDescription, loraMetadata } from "./lora-metadata.js";
+import { isOfAdapter, type LoraPiece, loraNames } from "./lora-names.js";
+import { fitsOrigin, loraOrigin, modelName } from "./lora-origin.js";
 import { peftLayout } from "./lora-peft.js";
 
 const LAYOUTS = { kohya: kohyaLayout, peft: peftLayout, diffusers: diffusersLayout } satisfies Record<
@@ -38,16 +43,6 @@ const LAYOUTS = { kohya: kohyaLayout, peft: peftLayout, diffusers: diffusersLayo
 
 /** The published layouts of LoRA files. */
 export type LoraLayoutName = keyof typeof LAYOUTS;
-
-/** What other methods call their tensors: kinds of adapter that are not LoRA. */
-const OTHER_METHODS: readonly [RegExp, string][] = [
-  [/dora_scale|lora_magnitude_vector/, "DoRA's magnitude; only plain LoRA is supported"],
-  [/hada_w/, "LoHa; only LoRA is supported"],
-  [/lokr_w/, "LoKr; only LoRA is supported"],
-  [/lora_mid/, "a third factor (CP decomposition); only LoRA of two factors is supported"],
-  [/\.diff(_b)?$|\.w_norm$|\.b_norm$/, "a full difference of weights, not LoRA"],
-  [/\.(a1|b1|a2|b2)\.weight$|on_input/, "IA3 or another method; only LoRA is supported"],
-];
 
 /** Names under which diffusers, peft and their trainers save an adapter in a folder. */
 const USUAL_NAMES = ["pytorch_lora_weights", "adapter_model"].flatMap((name) => [
@@ -73,11 +68,15 @@ export function isLora(path: string): boolean {
   return layoutAmong(file.keys()) !== undefined;
 }
 
+/** Entries that a refusal names: a file for another model has hundreds. */
+const SHOWN = 5;
+
 /**
- * Reads an adapter in any layout, told from its names; a folder has it under one of the usual names. The tensors lie over the file.
+ * Reads an adapter in any layout; a folder has it under one of the usual names. The tensors lie over the file.
  *
- * `parts`: the models that it is meant for, which may be without values: their configs give the original block names of kohya's files.
- * metadata: the file's own. Throws a UserError that lists every name that is not understood and every layer that lacks a tensor.
+ * `parts`: the models that it is meant for, which may be without values: their configs give the original block names. layout: the one that the
+ * names are most like. metadata: the file's own. Layers that the models do not have and entries of other kinds are passed over with one
+ * warning. Throws a UserError for a LoRA of another family, for another method than LoRA, and for a layer that lacks a matrix.
  */
 export function readLora(
   place: string,
@@ -85,64 +84,143 @@ export function readLora(
 ): { adapter: LoraAdapter; layout: LoraLayoutName; metadata: Readonly<Record<string, string>> } {
   const path = loraFileAt(place);
   using file = openWeights(path);
-  const names = file.keys();
-  const layout = layoutOf(names, path);
-  const { parse } = LAYOUTS[layout](parts);
+  const layout = layoutOf(file.keys(), path);
+  const { pieces, unused, unetLayers } = sorted(file, parts, path);
+  refuseOtherModels(file, parts, path, pieces.size, unetLayers);
   const config = join(dirname(path), "adapter_config.json");
-  const alphas = alphaFrom(
+  const said = alphaFrom(
     file.metadata,
     layout === "peft" && existsSync(config) ? readJson(config) : undefined,
+    path,
   );
-  const faults: Misfit[] = [];
-  const found = new Map<string, { down?: string; up?: string; alpha?: string }>();
-  for (const name of names) {
-    const parsed = parse(name);
-    if (!parsed) {
-      const method = OTHER_METHODS.find(([pattern]) => pattern.test(name))?.[1];
-      faults.push([name, method ?? "no layer of this model that can have an adapter"]);
-      continue;
-    }
-    const pieces = found.get(parsed.layer) ?? {};
-    if (pieces[parsed.piece] !== undefined) faults.push([name, `the same layer as ${pieces[parsed.piece]}`]);
-    pieces[parsed.piece] = name;
-    found.set(parsed.layer, pieces);
-  }
-  for (const [layer, { down, up, alpha }] of found) {
-    if (down === undefined || up === undefined)
-      faults.push([down ?? up ?? alpha ?? layer, `without its ${down === undefined ? "down" : "up"} matrix`]);
-    else {
-      const [r, r2] = [file.info(down).shape[0], file.info(up).shape[1]];
-      if (r !== r2) faults.push([down, `rank ${r}, but its up matrix has ${r2}`]);
-      if (
-        file
-          .info(up)
-          .shape.slice(2)
-          .some((size) => size !== 1)
-      )
-        faults.push([up, `its up matrix is [${file.info(up).shape}]; only 1×1 is supported`]);
-    }
-  }
+  const faults = [...pieces].flatMap(([layer, found]) => faultsOf(layer, found, file, said));
   refuseMisfits(
-    `${path}: ${faults.length} of ${names.length} entries are not understood (${layout} layout)`,
+    `${path}: ${faults.length} faults in a LoRA of ${pieces.size} layers`,
     faults,
-    "Is it a LoRA of this family (SD1.5 or SDXL), and are all models given that it changes?",
+    "Get the file again, or ask whoever made it.",
+    SHOWN,
   );
+  warnOfUnused(path, unused);
   const adapter: LoraAdapter = new Map();
-  for (const [layer, { down, up, alpha }] of found) {
+  for (const [layer, { down, up, alpha }] of pieces) {
     const weights = { down: file.get(down as string), up: file.get(up as string) };
     const rank = weights.down.shape[0] as number;
     const stored = alpha === undefined ? undefined : numberOf(file.get(alpha));
-    adapter.set(layer, { ...weights, alpha: stored ?? alphas(layer, rank) ?? rank });
+    if (stored !== undefined && !Number.isFinite(stored)) throw notFinite(path, alpha as string, stored);
+    adapter.set(layer, { ...weights, alpha: stored ?? said(layer, rank).alpha ?? rank });
   }
   return { adapter, layout, metadata: file.metadata };
 }
 
+type Pieces = Partial<Record<LoraPiece, string>>;
+
+/**
+ * A file's entries: those of the models' layers, and those that are passed over. unetLayers: how many of the UNet's kind there are, known or not.
+ *
+ * Throws a UserError for entries of another method.
+ */
+function sorted(
+  file: WeightsFile,
+  parts: LoraParts,
+  path: string,
+): { pieces: Map<string, Pieces>; unused: string[]; unetLayers: { known: number; others: number } } {
+  const pieces = new Map<string, Pieces>();
+  const unused: string[] = [];
+  const embeddings = new Set<string>();
+  const methods = new Map<string, string[]>();
+  const unetLayers = { known: 0, others: 0 };
+  const entryOf = loraNames(parts);
+  for (const name of file.keys()) {
+    const entry = entryOf(name);
+    if (entry.kind === "embedding") embeddings.add(entry.name);
+    else if (entry.kind === "other method")
+      methods.set(entry.method, [...(methods.get(entry.method) ?? []), name]);
+    else if (entry.kind === "piece") {
+      const found = pieces.get(entry.layer) ?? {};
+      if (found[entry.piece] !== undefined)
+        throw new UserError(`${path}: ${name} and ${found[entry.piece]} are the same matrix of a layer.`, {
+          code: "DATA",
+        });
+      pieces.set(entry.layer, { ...found, [entry.piece]: name });
+      if (entry.layer.startsWith("unet.")) unetLayers.known++;
+    } else {
+      unused.push(name);
+      if (entry.kind === "other layer" && entry.ofUnet) unetLayers.others++;
+    }
+  }
+  if (methods.size > 0) {
+    const found = [...methods].map(
+      ([method, names]) => `${method} (${names.length} entries, such as ${names[0]})`,
+    );
+    throw new UserError(`${path} is not plain LoRA: it has ${found.join(" and ")}.`, {
+      code: "DATA",
+      hint: "Supported is LoRA of two matrices a layer, of linear maps and convolutions. Merge another kind into a model with the tool that made it.",
+    });
+  }
+  if (embeddings.size > 0)
+    warn(
+      `${path} also has the embedding ${[...embeddings].slice(0, SHOWN).join(", ")}, which is not supported: its word in a prompt means nothing, the LoRA is used.`,
+    );
+  return { pieces, unused, unetLayers };
+}
+
+/** One sentence for a LoRA of another model, whatever the number of its layers. */
+function refuseOtherModels(
+  file: WeightsFile,
+  parts: LoraParts,
+  path: string,
+  known: number,
+  unetLayers: { known: number; others: number },
+): void {
+  const { config } = parts.unet;
+  const origin = loraOrigin(file);
+  const isOther = origin !== undefined && !fitsOrigin(origin, config);
+  if (known > 0 && !isOther && !(unetLayers.known === 0 && unetLayers.others > 0)) return;
+  const base = file.metadata.ss_base_model_version;
+  const from = isOther
+    ? origin.name
+    : base === undefined
+      ? "another model"
+      : `another model (its metadata says ${base})`;
+  throw new UserError(`${path} is a LoRA for ${from}; this one is ${modelName(config)}.`, {
+    code: "DATA",
+    hint: "An adapter fits only the family that it was trained on, and the models that are given: SD1.5 or SDXL.",
+  });
+}
+
+/** What is wrong with a layer's matrices. */
+function faultsOf(
+  layer: string,
+  { down, up, alpha }: Pieces,
+  file: WeightsFile,
+  said: (layer: string, rank: number) => SaidOfLayer,
+): Misfit[] {
+  if (down === undefined || up === undefined)
+    return [[down ?? up ?? alpha ?? layer, `without its ${down === undefined ? "down" : "up"} matrix`]];
+  const [{ shape: downShape }, { shape: upShape }] = [file.info(down), file.info(up)];
+  const [rank, upRank] = [downShape[0], upShape[1]];
+  if (rank === undefined || rank !== upRank) return [[down, `rank ${rank}, but its up matrix has ${upRank}`]];
+  if (upShape.slice(2).some((size) => size !== 1))
+    return [[up, `its up matrix is [${upShape}]; only 1×1 is supported`]];
+  if (alpha !== undefined && file.info(alpha).shape.some((size) => size !== 1))
+    return [[alpha, `alpha is one number, not [${file.info(alpha).shape}]`]];
+  const told = alpha === undefined ? said(layer, rank).rank : undefined;
+  return told === undefined || told === rank
+    ? []
+    : [[down, `rank ${rank}, but ${told} by the file's settings`]];
+}
+
+const notFinite = (path: string, name: string, value: number): UserError =>
+  new UserError(`${path}: ${name} is ${value}, which is no strength.`, {
+    code: "DATA",
+    hint: "The file is damaged, or its training was: get another one.",
+  });
+
 /** No model is needed to tell a layout. */
 function layoutAmong(names: readonly string[]): LoraLayoutName | undefined {
-  if (names.some((name) => /^lora_(unet|te[12]?)_/.test(name))) return "kohya";
-  if (names.some(peftLayout().recognises)) return "peft";
-  if (names.some(diffusersLayout().recognises)) return "diffusers";
-  return undefined;
+  if (!names.some(isOfAdapter)) return undefined;
+  if (names.some((name) => /^lora_(unet|te\d?)_|\.lora_(down|up)\.weight$/.test(name))) return "kohya";
+  return names.some((name) => /\.lora_[AB]\b/.test(name)) ? "peft" : "diffusers";
 }
 
 function layoutOf(names: readonly string[], path: string): LoraLayoutName {
