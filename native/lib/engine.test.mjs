@@ -46,6 +46,24 @@ test.each([1, 2])(
   250_000,
 );
 
+test("survives 5,000 calls whose arguments take away memory, free handles, call again and throw, and reads no foreign memory", () => {
+  const hostile = fileURLToPath(new URL("./engine-hostile.mjs", import.meta.url));
+  const log = join(folder, "hostile-calls");
+  const { status, signal, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--expose-gc", hostile, "1", "5000", log],
+    { encoding: "utf8", timeout: 600_000 },
+  );
+  expect({ status, signal }, `${readFileSync(log, "utf8").trim()}\n${stderr}`).toEqual({
+    status: 0,
+    signal: null,
+  });
+  const { threw, checked, foreign } = JSON.parse(stdout);
+  expect(foreign).toBe(0);
+  expect(checked).toBeGreaterThan(1000); // values were read back
+  expect(threw).toBeGreaterThan(1000); // and many calls were refused
+}, 250_000);
+
 describe("an error", () => {
   test("of an operator carries its name and the types and shapes of its tensors", () => {
     expect(() => native.call(add, floats(1, 2), floats(1, 2, 3))).toThrow(
@@ -110,6 +128,27 @@ describe("an error", () => {
   });
 });
 
+test("a tensor whose new size finds no memory keeps its old one", () => {
+  const tensor = floats(1, 2, 3, 4);
+  expect(() => native.call(native.op("aten::resize_", ""), tensor, [2 ** 45])).toThrow();
+  expect(native.sizes(tensor)).toEqual([4]);
+  expect(numbers(tensor)).toEqual([1, 2, 3, 4]);
+});
+
+test("a conjugate's parts are read as they are, and zeros that are only told are refused", () => {
+  const complex = native.call(native.op("aten::complex", ""), floats(1, 2), floats(3, 4));
+  const parts = native.call(
+    native.op("aten::view_as_real", ""),
+    native.call(native.op("aten::resolve_conj", ""), native.call(native.op("aten::conj", ""), complex)),
+  );
+  expect(numbers(/** @type {number} */ (parts))).toEqual([1, -3, 2, -4]);
+  const negative = /** @type {number} */ (native.call(native.op("aten::_neg_view", ""), floats(1, 2)));
+  expect(numbers(negative)).toEqual([-1, -2]);
+  expect(() => native.view(negative)).toThrow("only a contiguous tensor can be viewed");
+  const told = /** @type {number} */ (native.call(native.op("aten::_efficientzerotensor", ""), [3], FLOAT32));
+  expect(() => native.view(told)).toThrow("the tensor has no memory of its own");
+});
+
 describe("an array buffer", () => {
   test("that was detached is refused", () => {
     const array = new Float32Array(4);
@@ -119,6 +158,99 @@ describe("an array buffer", () => {
         "has 0 bytes (0 if its buffer was detached)",
       );
     }
+  });
+
+  const count = 1 << 14;
+  const sevens = () => new Float32Array(count).fill(7);
+  const detach = (/** @type {Float32Array} */ { buffer }) =>
+    structuredClone(buffer, { transfer: [/** @type {ArrayBuffer} */ (buffer)] });
+  /** [count], and reading it runs `act`. @param {() => void} act */
+  const shapeThat = (act) =>
+    Object.defineProperty([0], 0, {
+      get() {
+        act();
+        return count;
+      },
+    });
+
+  test("that the shape's getter detaches is refused, and nothing is read from where it was", () => {
+    for (const copy of [true, false]) {
+      const array = sevens();
+      const shape = shapeThat(() => detach(array));
+      expect(() => native.fromBuffer(array, FLOAT32, shape, copy)).toThrow(
+        "has 0 bytes (0 if its buffer was detached)",
+      );
+    }
+  });
+
+  test("that the shape's getter makes smaller is refused", () => {
+    /** @type {new (size: number, options: { maxByteLength: number }) => ArrayBuffer & { resize(size: number): void }} */
+    const Resizable = /** @type {any} */ (ArrayBuffer);
+    for (const fixed of [true, false]) {
+      const buffer = new Resizable(4 * count, { maxByteLength: 8 * count });
+      const array = fixed ? new Float32Array(buffer, 0, count) : new Float32Array(buffer);
+      const shape = shapeThat(() => buffer.resize(4));
+      expect(() => native.fromBuffer(array, FLOAT32, shape, true)).toThrow(
+        `has ${fixed ? 0 : 4} bytes (0 if its buffer was detached)`,
+      );
+    }
+  });
+
+  test("that was detached under a tensor is refused by every call that would read it", () => {
+    const array = sevens();
+    const tensor = native.fromBuffer(array, FLOAT32, [count], false);
+    const part = /** @type {number} */ (native.call(native.op("aten::view", ""), tensor, [2, count / 2]));
+    const leaf = floats(1);
+    native.setRequiresGrad(leaf, true);
+    const product = native.call(native.op("aten::mul", "Tensor"), leaf, tensor);
+    const sum = /** @type {number} */ (native.call(native.op("aten::sum", ""), product));
+    detach(array);
+    const gone = "the array under this tensor was detached or resized";
+    expect(() => native.call(add, floats(1), tensor)).toThrow(gone);
+    expect(() => native.call(native.op("aten::cat", ""), [floats(1), tensor])).toThrow(gone);
+    expect(() => native.copyOut(part)).toThrow(gone);
+    expect(() => native.item(tensor)).toThrow(gone);
+    expect(() => native.backward([sum], null, false, false)).toThrow(
+      "the array under a tensor was detached or resized: dispose of that tensor before backward",
+    );
+    native.releaseOne(tensor);
+    native.releaseOne(part);
+    expect(native.sizes(leaf)).toEqual([1]);
+  });
+
+  test("over a tensor's memory keeps it from being replaced", () => {
+    const tensor = floats(1, 2, 3, 4);
+    const view = new Float32Array(native.view(tensor));
+    const shares = "an ArrayBuffer or a file shares its memory";
+    const large = floats(...Array.from({ length: 40 }, () => 0));
+    const call = (
+      /** @type {string} */ name,
+      /** @type {string} */ overload,
+      /** @type {unknown[]} */ ...args
+    ) => native.call(native.op(`aten::${name}`, overload), ...args);
+    expect(() => call("resize_", "", tensor, [1000])).toThrow(shares);
+    expect(() => call("resize_as_", "", tensor, large)).toThrow(shares);
+    expect(() => call("add", "out", large, large, 1, tensor)).toThrow(shares);
+    const replaced = "its memory is shared with an ArrayBuffer or a file, and cannot be replaced";
+    expect(() => call("set_", "", tensor)).toThrow(replaced);
+    expect(() => call("set_", "source_Tensor", tensor, large)).toThrow(replaced);
+    expect(() => call("set_data", "", tensor, large)).toThrow(replaced);
+    expect(native.sizes(tensor)).toEqual([4]); // as before the calls that failed
+    call("add_", "Scalar", tensor, 1);
+    expect([...view]).toEqual([2, 3, 4, 5]);
+  });
+
+  test("over a tensor's memory keeps that memory, whatever becomes of the tensor", () => {
+    const tensor = floats(1, 2, 3, 4);
+    const copy = /** @type {number} */ (native.call(native.op("aten::_lazy_clone", ""), tensor));
+    const view = new Float32Array(native.view(tensor));
+    native.call(native.op("aten::mul_", "Scalar"), tensor, 2);
+    expect([...view]).toEqual([2, 4, 6, 8]);
+    expect(numbers(copy)).toEqual([1, 2, 3, 4]);
+    native.releaseOne(tensor);
+    native.releaseOne(copy);
+    for (let i = 0; i < 100; i++) native.releaseOne(floats(9, 9, 9, 9));
+    expect([...view]).toEqual([2, 4, 6, 8]);
   });
 
   test("is shared by a tensor over it, in both directions, from any offset", () => {
@@ -305,7 +437,7 @@ describe("a process ends with code 0", () => {
     native.setRequiresGrad(held, true);
     const graph = native.call(native.op("aten::exp", ""), held);
     const generator = native.generator(1, "cpu");
-    const view = native.view(held);
+    const view = native.view(graph);
     const file = native.fromMapping(native.map(process.argv[1])[0], 0, 0, [8]);
     native.pushInferenceMode(true);
     const registry = new FinalizationRegistry(() => {});

@@ -1,8 +1,9 @@
 // libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files, signals.
 //
-// Nothing here knows a model, a layer or a single operator by name. JavaScript holds tensors as small integers ("handles"): an index
-// into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an integer can never be taken for a tensor.
-// Every entry point is wrapped by `guarded`, which turns C++ exceptions into JavaScript errors; nothing may abort the process.
+// Nothing here knows a model, a layer or an operator by name, but for the two that give a tensor other memory. JavaScript holds tensors
+// as small integers ("handles"): an index into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an
+// integer can never be taken for a tensor. Every entry point is wrapped by `guarded`, which turns C++ exceptions into JavaScript errors;
+// nothing may abort the process. JavaScript may run while arguments are read (a getter in an array): pointers are taken after the last.
 
 #include "autograd.h"
 #include "generators.h"

@@ -18,7 +18,9 @@ void backward(Call& call) {
   const auto roots = to_tensors(call, call.values[0]);
   const auto gradients = optional_tensors(call, call.values[1]);
   const bool retain = to_bool(call.env, call.values[2]);
-  through_engine(call, to_bool(call.env, call.values[3]), [&] { torch::autograd::backward(roots, gradients, retain, false); });
+  const bool away = to_bool(call.env, call.values[3]);
+  BorrowedArray::check_all(call.context);
+  through_engine(call, away, [&] { torch::autograd::backward(roots, gradients, retain, false); });
 }
 
 /** grad(outputs, inputs, gradients | null, retainGraph, createGraph) → handles, null where an input has no part in the outputs. */
@@ -29,6 +31,7 @@ napi_value grad(Call& call) {
   const bool retain = to_bool(call.env, call.values[3]);
   const bool create = to_bool(call.env, call.values[4]);
   std::vector<at::Tensor> gradients;
+  BorrowedArray::check_all(call.context);
   through_engine(call, false, [&] { gradients = torch::autograd::grad(outputs, inputs, given, retain, create, true); });
   return from_list(call.env, gradients, [&](const at::Tensor& t) { return from_tensor(call, t); });
 }

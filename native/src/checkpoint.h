@@ -26,7 +26,7 @@ struct AllFound : std::runtime_error {
 /** Autocast's dtypes, which libtorch's thread-local state leaves out. */
 class AutocastTypes {
  public:
-  void set() const {
+  void set() const noexcept {
     for (size_t i = 0; i < std::size(devices); i++) at::autocast::set_autocast_dtype(devices[i], types_[i]);
     at::autocast::clear_cache();  // a weight that was cast in one graph is no part of another
   }
@@ -36,6 +36,28 @@ class AutocastTypes {
   at::ScalarType types_[2] = {at::autocast::get_autocast_dtype(devices[0]), at::autocast::get_autocast_dtype(devices[1])};
 };
 
+/** Autocast's dtypes for the length of a block. */
+class AutocastTypesGuard {
+ public:
+  explicit AutocastTypesGuard(const AutocastTypes& now) { now.set(); }
+  ~AutocastTypesGuard() { before_.set(); }
+
+ private:
+  const AutocastTypes before_;
+};
+
+/** A scope of JavaScript handles for the length of a block. */
+class HandleScope {
+ public:
+  explicit HandleScope(napi_env env) : env_(env) { check(env, napi_open_handle_scope(env, &scope_)); }
+  HandleScope(const HandleScope&) = delete;
+  ~HandleScope() { napi_close_handle_scope(env_, scope_); }
+
+ private:
+  napi_env env_;
+  napi_handle_scope scope_;
+};
+
 /** One call of a checkpointed function. It lives as long as a node of the graph has saved something through it. */
 class Frame {
  public:
@@ -43,6 +65,7 @@ class Frame {
 
   Frame(Context& context, napi_value again, std::vector<at::Tensor> inputs) : context_(context), released_(context.released) {
     for (const at::Tensor& input : inputs) inputs_.push_back(input.detach().requires_grad_(input.requires_grad()));
+    released_->expect();
     check(context.env, napi_create_reference(context.env, again, 1, &again_));
     alive++;
   }
@@ -171,29 +194,26 @@ class Engine final : public torch::autograd::Engine {
 void Frame::compute() {
   napi_env env = context_.env;
   Call call{context_, env, 0, {}};
-  napi_handle_scope handles;
-  check(env, napi_open_handle_scope(env, &handles));
   {
     const std::lock_guard lock(mutex_);
     found_.clear();
     found_.reserve(saved_.size());
   }
-  const AutocastTypes before;
   bool whole = false;
   {
+    const HandleScope handles(env);
     const at::ThreadLocalStateGuard state(state_);
-    autocast_.set();
+    const AutocastTypesGuard autocast(autocast_);
     Recording again{std::shared_ptr<Frame>(this, [](Frame*) {}), true};  // a node of the graph holds the frame meanwhile
     const RecordingGuard guard(again);
     napi_value function, result;
-    napi_get_reference_value(env, again_, &function);
+    check(env, napi_get_reference_value(env, again_, &function));
     napi_value inputs = from_list(env, inputs_, [&](const at::Tensor& t) { return from_tensor(call, t); });
     const auto status = napi_call_function(env, undefined(env), function, 1, &inputs, &result);
     if (status == napi_ok) napi_get_value_bool(env, result, &whole);
     else if (status == napi_pending_exception) napi_get_and_clear_last_exception(env, &result);
   }
-  before.set();
-  napi_close_handle_scope(env, handles);
+  BorrowedArray::check_all(context_);  // JavaScript has run in the middle of backward
   const std::lock_guard lock(mutex_);
   if (found_.size() == saved_.size()) return;
   found_.clear();

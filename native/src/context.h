@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -58,6 +59,8 @@ struct Operator {
   std::string name;
   std::vector<Argument> arguments;
   bool in_place;  // gives back its first argument: JavaScript already holds that handle
+  bool replaces_memory;  // gives its first argument other memory
+  uint32_t written;      // bit i: it writes to argument i
 };
 
 /** Values by number. 0 is never one, and a number that was released is given again. */
@@ -102,6 +105,13 @@ class Table {
 /** References to JavaScript values that nothing here needs any more, perhaps since a moment on another thread; given back at the next call. */
 class Released {
  public:
+  /** Makes room for one reference, so that `add`, which destructors call, cannot fail. */
+  void expect() {
+    const std::lock_guard lock(mutex_);
+    if (references_.capacity() <= expected_) references_.reserve(2 * expected_ + 1);
+    expected_++;
+  }
+
   void add(napi_ref reference) {
     const std::lock_guard lock(mutex_);
     references_.push_back(reference);
@@ -110,19 +120,50 @@ class Released {
 
   void drain(napi_env env) {
     if (!any_) return;
+    const std::lock_guard lock(mutex_);
     any_ = false;
-    std::vector<napi_ref> references;
-    {
-      const std::lock_guard lock(mutex_);
-      references.swap(references_);
-    }
-    for (napi_ref reference : references) napi_delete_reference(env, reference);
+    for (napi_ref reference : references_) napi_delete_reference(env, reference);
+    expected_ -= references_.size();
+    references_.clear();
   }
 
  private:
   std::atomic<bool> any_ = false;
   std::mutex mutex_;
   std::vector<napi_ref> references_;
+  size_t expected_ = 0;  // those that are here and those that will come
+};
+
+class BorrowedArray;
+
+/** The arrays of JavaScript that tensors lie over. */
+class BorrowedArrays {
+ public:
+  bool none() const { return count_ == 0; }
+
+  void add(const BorrowedArray* array) {
+    const std::lock_guard lock(mutex_);
+    arrays_.insert(array);
+    count_ = arrays_.size();
+  }
+
+  /** On any thread. */
+  void remove(const BorrowedArray* array) {
+    const std::lock_guard lock(mutex_);
+    arrays_.erase(array);
+    count_ = arrays_.size();
+  }
+
+  template <class Visit>
+  void each(const Visit& visit) {
+    const std::lock_guard lock(mutex_);
+    for (const BorrowedArray* array : arrays_) visit(array);
+  }
+
+ private:
+  std::atomic<size_t> count_ = 0;
+  std::mutex mutex_;
+  std::unordered_set<const BorrowedArray*> arrays_;
 };
 
 class Mapping;
@@ -139,7 +180,9 @@ struct Context {
   std::vector<std::unique_ptr<c10::InferenceMode>> inference;
   std::vector<c10::IValue> stack;
   JavaScriptThread thread;
-  std::shared_ptr<Released> released = std::make_shared<Released>();  // what outlives the environment may still add to it
+  // What outlives the environment may still reach these two.
+  std::shared_ptr<Released> released = std::make_shared<Released>();
+  std::shared_ptr<BorrowedArrays> borrowed = std::make_shared<BorrowedArrays>();
 };
 
 }  // namespace

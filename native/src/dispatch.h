@@ -3,7 +3,7 @@
 
 #include <sstream>
 
-#include "values.h"
+#include "shared-memory.h"
 
 namespace {
 
@@ -89,9 +89,12 @@ napi_value op(Call& call) {
   const auto handle = c10::Dispatcher::singleton().findSchema({name, overload});
   if (!handle) fail("libtorch has no operator " + key);
   const auto& schema = handle->schema();
-  Operator entry{*handle, overload.empty() ? name : key, {}, false};
-  for (const auto& argument : schema.arguments()) entry.arguments.push_back(describe(argument));
-  if (entry.arguments.size() >= kMaxArguments) fail(key + " has too many arguments");
+  Operator entry{*handle, overload.empty() ? name : key, {}, false, name == "aten::set_" || name == "aten::set_data", 0};
+  if (schema.arguments().size() >= kMaxArguments) fail(key + " has too many arguments");
+  for (const auto& argument : schema.arguments()) {
+    if (argument.alias_info() && argument.alias_info()->isWrite()) entry.written |= 1u << entry.arguments.size();
+    entry.arguments.push_back(describe(argument));
+  }
   const auto& returns = schema.returns();
   entry.in_place = returns.size() == 1 && returns[0].alias_info() && returns[0].alias_info()->isWrite() && !schema.arguments().empty() &&
                    schema.arguments()[0].alias_info() && schema.arguments()[0].alias_info()->isWrite();
@@ -100,6 +103,43 @@ napi_value op(Call& call) {
   context.operator_index.emplace(key, index);
   return from_handle(call.env, index);
 }
+
+/**
+ * Shapes of the tensors that a call writes to, to be given back when it fails. libtorch sets a tensor's new size before it looks for the
+ * memory: where there is none, or it cannot be replaced, the tensor would reach beyond what it has.
+ */
+class WrittenShapes {
+ public:
+  WrittenShapes(const Operator& entry, const std::vector<c10::IValue>& arguments) {
+    for (size_t i = 0; entry.written >> i; i++) {
+      if (!(entry.written >> i & 1)) continue;
+      if (arguments[i].isTensor()) add(arguments[i].toTensor());
+      else if (arguments[i].isTensorList()) for (const at::Tensor& each : arguments[i].toTensorVector()) add(each);
+    }
+  }
+
+  void restore() {
+    for (const auto& [tensor, sizes, strides, offset] : shapes_) {
+      if (tensor.sizes() != sizes || tensor.strides() != strides || tensor.storage_offset() != offset) {
+        tensor.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, offset);
+      }
+    }
+  }
+
+ private:
+  struct Shape {
+    at::Tensor tensor;
+    at::DimVector sizes, strides;
+    int64_t offset;
+  };
+
+  void add(const at::Tensor& tensor) {
+    if (!tensor.defined() || !tensor.has_storage() || tensor.layout() != at::kStrided || tensor.is_nested()) return;
+    shapes_.push_back({tensor, at::DimVector(tensor.sizes()), at::DimVector(tensor.strides()), tensor.storage_offset()});
+  }
+
+  c10::SmallVector<Shape, 1> shapes_;
+};
 
 /** call(index, ...arguments) → handle, array of handles, number, or undefined for an operator that works in place. */
 napi_value call_operator(Call& call) {
@@ -130,11 +170,18 @@ napi_value call_operator(Call& call) {
       fail(entry.name + ": argument '" + declared.name() + "': " + reason(error));
     }
   }
+  // From here to the operator's end no JavaScript runs.
+  WrittenShapes shapes_before(entry, stack);
   try {
+    BorrowedArray::check(call.context, stack);
+    if (entry.replaces_memory) check_replaceable(stack[0].toTensor());
     entry.handle.callBoxed(stack);
   } catch (const std::exception& error) {
+    shapes_before.restore();
     const std::string shapes = arguments_text(stack);
-    fail(entry.name + (shapes.empty() ? "" : "(" + shapes + ")") + ": " + reason(error));
+    std::string text = reason(error);
+    if (text.find("storage that is not resizable") != std::string::npos) text += ": an ArrayBuffer or a file shares its memory";
+    fail(entry.name + (shapes.empty() ? "" : "(" + shapes + ")") + ": " + text);
   }
   napi_value result;
   if (entry.in_place || stack.empty()) result = undefined(env);

@@ -32,8 +32,10 @@ napi_value generator_state(Call& call) {
 
 void set_generator_state(Call& call) {
   auto& entry = call.context.generators.get(to_handle(call.env, call.values[0]));
+  const auto& state = tensor_argument(call, 1);
+  BorrowedArray::check(call.env, state);
   const std::lock_guard<std::mutex> lock(entry.mutex());
-  entry.set_state(tensor_argument(call, 1));
+  entry.set_state(state);
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#ifdef __GLIBC__  // mremap is Linux's, and only glibc's malloc needs this beside it
+
 /**
  * Memory of the CPU's large tensors. Each has a mapping of its own, and a freed one is kept for the next, for the system clears every new
  * page. Small tensors are left to libtorch's allocator.
@@ -66,7 +68,14 @@ class LargeBlocks final : public c10::Allocator {
       data = map(size);
     }
     if (!data) return nullptr;
-    sizes_.emplace(data, size);
+    try {
+      // Room for each block in use among the kept ones: a tensor's end must not ask for memory.
+      if (kept_.capacity() <= kept_.size() + sizes_.size()) kept_.reserve(2 * (kept_.size() + sizes_.size() + 1));
+      sizes_.emplace(data, size);
+    } catch (const std::bad_alloc&) {
+      munmap(data, size);
+      return nullptr;
+    }
     used_ += size;
     most_ = std::max(most_, used_);
     keep_at_most(std::max(most_, kAlways) - used_);
@@ -126,3 +135,5 @@ class LargeBlocks final : public c10::Allocator {
   std::vector<Block> kept_;                  // in the order in which they were freed
   size_t used_ = 0, kept_bytes_ = 0, most_ = 0;
 };
+
+#endif  // __GLIBC__

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -17,17 +18,19 @@ class MetaBook final : public c10::Allocator {
   static void open() {
     const std::lock_guard lock(mutex);
     entries.clear();
+    whole = true;
     recording = true;
     owner = std::this_thread::get_id();
   }
 
   /**
    * Ends the writing → what happened, in order, two numbers each: the block, negative where another thread than the one that opened the
-   * book did it; and its bytes, negative where it was freed.
+   * book did it; and its bytes, negative where it was freed. Throws where there was no memory for all of it.
    */
   static std::vector<double> close() {
     const std::lock_guard lock(mutex);
     recording = false;
+    if (!whole) throw std::bad_alloc();
     return std::move(entries);
   }
 
@@ -54,12 +57,17 @@ class MetaBook final : public c10::Allocator {
     const std::lock_guard lock(mutex);
     if (!recording || block.bytes == 0) return;
     const auto number = static_cast<double>(block.number);
-    entries.push_back(std::this_thread::get_id() == owner ? number : -number);
-    entries.push_back(sign * static_cast<double>(block.bytes));
+    try {
+      entries.push_back(std::this_thread::get_id() == owner ? number : -number);
+      entries.push_back(sign * static_cast<double>(block.bytes));
+    } catch (const std::bad_alloc&) {
+      whole = recording = false;  // a tensor's end must not throw
+    }
   }
 
   inline static std::mutex mutex;
   inline static bool recording = false;
+  inline static bool whole = true;
   inline static std::thread::id owner;
   inline static std::atomic<uint64_t> blocks = 0;
   inline static std::vector<double> entries;

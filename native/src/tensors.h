@@ -3,21 +3,17 @@
 
 #include <cstring>
 
-#include "values.h"
+#include "shared-memory.h"
 
 namespace {
 
 /** release(Uint32Array handles, count): drops the first `count` handles. */
 void release(Call& call) {
-  napi_typedarray_type type;
-  size_t length = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(call.env, call.values[0], &type, &length, &data, nullptr, nullptr) != napi_ok || type != napi_uint32_array) {
-    fail("expected a Uint32Array");
-  }
   const auto count = to_int(call.env, call.values[1]);
-  if (count < 0 || static_cast<size_t>(count) > length) fail("count is out of range");
-  const auto* handles = static_cast<const uint32_t*>(data);
+  const auto bytes = bytes_of(call.env, call.values[0]);
+  if (bytes.kind != napi_uint32_array) fail("expected a Uint32Array");
+  if (count < 0 || static_cast<size_t>(count) > bytes.size / sizeof(uint32_t)) fail("count is out of range");
+  const auto* handles = static_cast<const uint32_t*>(bytes.data);
   for (int64_t i = 0; i < count; i++) call.context.tensors.release(handles[i]);
 }
 
@@ -40,11 +36,13 @@ void replace(Call& call) {
 }
 
 napi_value sizes(Call& call) {
-  return from_numbers(call.env, tensor_argument(call).sizes());
+  const auto numbers = tensor_argument(call).sizes().vec();  // a copy: a setter of Array.prototype could dispose of the tensor
+  return from_numbers(call.env, numbers);
 }
 
 napi_value strides(Call& call) {
-  return from_numbers(call.env, tensor_argument(call).strides());
+  const auto numbers = tensor_argument(call).strides().vec();
+  return from_numbers(call.env, numbers);
 }
 
 napi_value dtype(Call& call) { return from_number(call.env, static_cast<int>(tensor_argument(call).scalar_type())); }
@@ -59,6 +57,7 @@ void set_requires_grad(Call& call) {
 /** item(handle) → the only element as a number. */
 napi_value item(Call& call) {
   const auto& tensor = tensor_argument(call);
+  BorrowedArray::check(call.env, tensor);
   const c10::Scalar scalar = tensor.item();
   if (scalar.isIntegral(true)) return from_number(call.env, static_cast<double>(scalar.toLong()));
   return from_number(call.env, scalar.toDouble());
@@ -73,66 +72,67 @@ size_t byte_size(at::IntArrayRef shape, at::ScalarType type) {
   return bytes;
 }
 
-/** fromBuffer(view, dtype, shape, copy) → tensor over the bytes of an ArrayBuffer view (which stays alive), or over a copy. */
+/** fromBuffer(array, dtype, shape, copy) → tensor over the bytes of a typed array (which stays alive), or over a copy. */
 napi_value from_buffer(Call& call) {
   napi_env env = call.env;
-  napi_value view = call.values[0];
-  napi_typedarray_type kind;
-  size_t length = 0;
-  size_t offset = 0;
-  void* data = nullptr;
-  napi_value buffer;
-  if (napi_get_typedarray_info(env, view, &kind, &length, &data, &buffer, &offset) != napi_ok) fail("expected a typed array");
-  static constexpr size_t widths[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
-  if (static_cast<size_t>(kind) >= std::size(widths)) fail("this typed array is not supported");
-  const size_t available = length * widths[kind];
   const auto type = to_dtype(env, call.values[1]);
   const auto shape = to_ints(env, call.values[2]);
-  const size_t bytes = byte_size(shape, type);
-  if (bytes != available) {
-    fail("the array has " + std::to_string(available) + " bytes (0 if its buffer was detached), the shape needs " + std::to_string(bytes));
+  const bool copy = to_bool(env, call.values[3]);
+  const size_t wanted = byte_size(shape, type);
+  const auto bytes = bytes_of(env, call.values[0]);  // last: reading the shape may have run JavaScript
+  if (bytes.size != wanted) {
+    fail("the array has " + std::to_string(bytes.size) + " bytes (0 if its buffer was detached), the shape needs " + std::to_string(wanted));
   }
   const auto options = at::TensorOptions().dtype(type);
-  if (to_bool(env, call.values[3]) || bytes == 0) {
+  if (copy || wanted == 0) {
     at::Tensor tensor = at::empty(shape, options);
-    if (bytes) std::memcpy(tensor.data_ptr(), data, bytes);
+    if (wanted) std::memcpy(tensor.data_ptr(), bytes.data, wanted);
     return from_tensor(call, tensor);
   }
-  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) != 0) fail("the array is not aligned to its dtype");
-  napi_ref reference;
-  check(env, napi_create_reference(env, buffer, 1, &reference));
-  return from_tensor(call, at::from_blob(data, shape, [released = call.context.released, reference](void*) { released->add(reference); }, options));
+  if (reinterpret_cast<uintptr_t>(bytes.data) % c10::elementSize(type) != 0) fail("the array is not aligned to its dtype");
+  return from_tensor(call, BorrowedArray::tensor(call.context, bytes, shape, options));
 }
 
-at::Tensor plain(const at::Tensor& tensor) {
+at::Tensor plain(napi_env env, const at::Tensor& tensor) {
   if (tensor.device().type() != at::kCPU) fail("the tensor is on " + tensor.device().str() + ", not on cpu");
-  return tensor.detach().contiguous();
+  BorrowedArray::check(env, tensor);
+  return tensor.detach().resolve_conj().resolve_neg().contiguous();
+}
+
+/** Where the elements of a contiguous tensor begin. Throws where there is no such memory, as of zeros that are only told. */
+void* elements(const at::Tensor& tensor) {
+  const size_t end = tensor.storage_offset() * tensor.itemsize() + tensor.nbytes();
+  void* data = tensor.storage().nbytes() < end ? nullptr : tensor.mutable_data_ptr();
+  if (!data) fail("the tensor has no memory of its own");
+  return data;
 }
 
 /** copyOut(handle) → ArrayBuffer with a copy of the elements in order, in memory that a garbage collection frees at once. */
 napi_value copy_out(Call& call) {
-  const at::Tensor tensor = plain(tensor_argument(call));
+  const at::Tensor tensor = plain(call.env, tensor_argument(call));
   const size_t bytes = tensor.nbytes();
   // V8 ends the process when it has no memory for a buffer. This throws, and what it took is free again for V8.
   at::empty({static_cast<int64_t>(bytes)}, at::kByte);
   napi_value buffer;
   void* data = nullptr;
   check(call.env, napi_create_arraybuffer(call.env, bytes, &data, &buffer));
-  if (bytes) std::memcpy(data, tensor.data_ptr(), bytes);
+  if (bytes) std::memcpy(data, elements(tensor), bytes);
   return buffer;
 }
 
-/** view(handle) → ArrayBuffer over the tensor's own memory (contiguous, cpu); writes go both ways; keeps the storage alive. */
+/** view(handle) → ArrayBuffer over the tensor's own memory (contiguous, cpu); writes go both ways; keeps the memory alive. */
 napi_value view(Call& call) {
   const auto& tensor = tensor_argument(call);
-  if (!tensor.is_contiguous()) fail("only a contiguous tensor can be viewed");
+  if (!tensor.is_contiguous() || tensor.is_conj() || tensor.is_neg()) fail("only a contiguous tensor can be viewed");
   if (tensor.nbytes() == 0) return copy_out(call);  // from no memory Node makes a buffer that counts as detached
-  auto* holder = new at::Tensor(plain(tensor));
+  if (BorrowedArray::under(tensor)) fail("this tensor lies over an array: use that array");
+  const at::Tensor whole = plain(call.env, tensor);
+  void* data = elements(whole);
+  auto owner = std::make_unique<std::shared_ptr<at::DataPtr>>(LentMemory::of(whole));
   napi_value buffer;
-  const auto status = napi_create_external_arraybuffer(
-      call.env, holder->data_ptr(), holder->nbytes(), [](napi_env, void*, void* hint) { delete static_cast<at::Tensor*>(hint); }, holder, &buffer);
-  if (status != napi_ok) delete holder;
-  check(call.env, status);
+  const auto let_go = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<at::DataPtr>*>(hint); };
+  check(call.env, napi_create_external_arraybuffer(call.env, data, whole.nbytes(), let_go, owner.get(), &buffer));
+  owner.release();
   return buffer;
 }
 
