@@ -33,6 +33,8 @@ export interface PickleHost {
 const MAX_STEPS = 4_000_000;
 const MAX_OBJECTS = 500_000;
 const MAX_INTEGER_BYTES = 1024;
+/** Elements that a call reads for nothing. More count as objects each time: a long list costs two bytes to give again. */
+const MAX_FREE_ELEMENTS = 64;
 
 const NOTHING: readonly PickleValue[] = Object.freeze([]);
 
@@ -77,8 +79,12 @@ export function readPickle(
     if (mark === undefined) return host.bad("its pickle is damaged");
     return stack.splice(mark);
   };
+  const charge = (count: number): void => {
+    objects += count;
+    if (objects > MAX_OBJECTS) host.bad(`its pickle makes more than ${MAX_OBJECTS} objects`);
+  };
   const make = <T extends PickleValue>(value: T): void => {
-    if (++objects > MAX_OBJECTS) host.bad(`its pickle makes more than ${MAX_OBJECTS} objects`);
+    charge(1);
     stack.push(value);
   };
   const line = (): string => {
@@ -97,6 +103,8 @@ export function readPickle(
   const call = (callee: PickleValue, args: PickleValue): PickleValue => {
     if (!(callee instanceof PickleObject) || !callee.call || !Array.isArray(args))
       return host.bad("its pickle calls what cannot be called");
+    for (const given of [args, ...args.slice(0, MAX_FREE_ELEMENTS)])
+      if (Array.isArray(given) && given.length > MAX_FREE_ELEMENTS) charge(given.length);
     return callee.call(args);
   };
   const drops = (value: PickleValue): boolean =>

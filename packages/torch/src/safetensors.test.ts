@@ -189,7 +189,11 @@ describe("a file that is not whole is refused:", () => {
         Buffer.concat([Buffer.from([5, 0, 0, 0, 0, 0, 0, 0]), Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d])]),
       /not UTF-8/,
     ],
-    ["brackets nested without end", () => file(`{"a":${"[".repeat(100_000)}`, bytes(8)), /not JSON/],
+    [
+      "brackets nested without end",
+      () => file(`{"a":${"[".repeat(100_000)}`, bytes(8)),
+      /nested more than 16 deep/,
+    ],
     [
       "a name that stands twice",
       () =>
@@ -304,6 +308,16 @@ describe("a file that is not whole is refused:", () => {
       "more numbers than a checkpoint has",
       () => file(`{"a":[${"1,".repeat(2_000_001)}1]}`),
       /more than a ch/,
+    ],
+    [
+      "brackets within brackets, before they fill the memory",
+      () => file(`{"a":${"[".repeat(1 << 20)}`),
+      /nested more than 16 deep/,
+    ],
+    [
+      "the same in braces that close",
+      () => file(`{"a":${'{"b":'.repeat(99)}1${"}".repeat(100)}`),
+      /nested more than 16/,
     ],
     ["a string without end", () => file(`{"a\\`), /not JSON/],
     ["metadata that is no text", () => file({ __metadata__: { n: 1 } }), /metadata n is no string/],

@@ -38,6 +38,8 @@ const MAX_HEADER = 100_000_000;
 /** Names and values that a header may have at all depths, which keeps the time to refuse one under a second: some 50,000 tensors. */
 const MAX_NAMES = 200_000;
 const MAX_VALUES = 2_000_000;
+/** Brackets within brackets. The format has three; `JSON.parse` spends some 70 bytes on each. */
+const MAX_DEPTH = 16;
 
 export interface TensorInfo {
   /** Of the tensor that is read: bfloat16 where the file has eight bits a number. */
@@ -262,6 +264,7 @@ type Bad = (why: string, hint?: string, whole?: boolean) => never;
 function parseHeader(bytes: Uint8Array, bad: Bad): [string, unknown][] {
   if (bytes[0] !== 0x7b) bad("its header does not start with {");
   const counted = countHeader(bytes);
+  if (counted.depth > MAX_DEPTH) bad(`its header is nested more than ${MAX_DEPTH} deep`);
   if (counted.names > MAX_NAMES || counted.commas > MAX_VALUES)
     bad(
       `its header lists ${counted.topNames} tensors and ${counted.names} names, more than a checkpoint has`,
@@ -286,15 +289,15 @@ function parseHeader(bytes: Uint8Array, bad: Bad): [string, unknown][] {
   return entries;
 }
 
-/** Names at the first level and at all levels, and the commas, of an object in JSON. Of what is no JSON any numbers. */
-function countHeader(bytes: Uint8Array): { topNames: number; names: number; commas: number } {
-  const counts = { topNames: 0, names: 0, commas: 0 };
+/** Names at the first level and at all levels, the commas, and the greatest depth of an object in JSON. Of what is no JSON any numbers. */
+function countHeader(bytes: Uint8Array): { topNames: number; names: number; commas: number; depth: number } {
+  const counts = { topNames: 0, names: 0, commas: 0, depth: 0 };
   let depth = 0;
   for (let at = 0; at < bytes.length; at++) {
     switch (bytes[at]) {
       case 0x7b: // {
       case 0x5b: // [
-        depth++;
+        counts.depth = Math.max(counts.depth, ++depth);
         break;
       case 0x7d: // }
       case 0x5d: // ]

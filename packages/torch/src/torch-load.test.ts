@@ -190,6 +190,28 @@ describe("what is refused", () => {
     const pickle = Uint8Array.from([...opcodes.proto, ...new Array(1_000_000).fill(0x7d), ...opcodes.stop]);
     expect(refusal(zipFile(pickle, {}))).toMatch(/more than 500000 objects/);
   });
+
+  test("a pickle that makes a long list a dict again and again is refused as if it had written it out", () => {
+    const pair = [...opcodes.text("a"), ...opcodes.int(1), 0x86]; // TUPLE2
+    const list = [0x5d, ...opcodes.mark, ...Array.from({ length: 10_000 }, () => pair).flat(), 0x65, 0x71, 0];
+    const asDict = [...opcodes.global("collections", "OrderedDict"), 0x68, 0, 0x85, ...opcodes.reduce];
+    const pickle = Uint8Array.from([
+      ...[...opcodes.proto, ...list, ...Array.from({ length: 60 }, () => asDict).flat()],
+      ...opcodes.stop,
+    ]);
+    expect(refusal(zipFile(pickle, {}))).toMatch(/more than 500000 objects/);
+  });
+
+  test("a directory of more entries than a checkpoint has is refused before it is read", () => {
+    const file = Buffer.from(zipFile(pickleDict({}), {}));
+    const end = Buffer.alloc(56 + 20 + 22); // the end records of files above 4 GB, which count in 64 bits
+    end.writeUInt32LE(0x06064b50, 0);
+    end.writeBigUInt64LE(100_001n, 32);
+    end.writeUInt32LE(0x07064b50, 56);
+    end.writeBigUInt64LE(BigInt(file.length), 64);
+    end.writeUInt32LE(0x06054b50, 76);
+    expect(refusal(Buffer.concat([file, end]))).toMatch(/its directory claims 100001 entries/);
+  });
 });
 
 /** A seeded generator of integers below n. Source: Marsaglia 2003, xorshift32. */

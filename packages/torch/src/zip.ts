@@ -13,6 +13,8 @@ const END_64 = 0x06064b50;
 const CENTRAL = 0x02014b50;
 const LOCAL = 0x04034b50;
 const MAX_DIRECTORY = 32 << 20;
+/** Far above a checkpoint of 50,000 tensors, each of which is an entry. */
+const MAX_ENTRIES = 100_000;
 
 /**
  * Entries by name, from the central directory alone. Source: PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3.
@@ -22,10 +24,12 @@ const MAX_DIRECTORY = 32 << 20;
 export function readZipDirectory(file: MappedFile, bad: (why: string) => never): Map<string, ZipEntry> {
   const { offset, size, count } = findDirectory(file, bad);
   if (size > MAX_DIRECTORY) bad(`its directory claims ${size} bytes`);
+  if (count > MAX_ENTRIES) bad(`its directory claims ${count} entries`);
   if (offset + size > file.size) bad("its directory lies outside the file");
   const bytes = file.bytes(offset, size);
   const view = viewOf(bytes);
   const entries = new Map<string, ZipEntry>();
+  const decoder = new TextDecoder();
   let at = 0;
   for (let i = 0; i < count; i++) {
     if (at + 46 > size || view.getUint32(at, true) !== CENTRAL) bad("its directory is damaged");
@@ -35,7 +39,7 @@ export function readZipDirectory(file: MappedFile, bad: (why: string) => never):
     const extraLength = view.getUint16(at + 30, true);
     const end = at + 46 + nameLength + extraLength + view.getUint16(at + 32, true);
     if (end > size) bad("its directory is damaged");
-    const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
+    const name = decoder.decode(bytes.subarray(at + 46, at + 46 + nameLength));
     if (method !== 0) bad(`${name} in it is compressed; torch.save stores it plain`);
     if (flags & 1) bad(`${name} in it is encrypted`);
     if (entries.has(name)) bad(`${name} is in it twice`);
