@@ -57,6 +57,9 @@ export function isPartOfLock(name: string): (entry: string) => boolean;
 /** What this process writes into its locks. */
 export function thisProcess(): ProcessIdentity;
 
+/** Whether the very process that is named, one of this place, still runs. */
+export function isRunning(process: ProcessIdentity): boolean;
+
 /** This process in the name of a file. */
 export function processTag(): string;
 

@@ -20,6 +20,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -38,7 +39,7 @@ import {
   thisProcess,
 } from "./process-identity.js";
 
-export { isTagRunning, PROCESS_TAG, processTag, thisProcess };
+export { isRunning, isTagRunning, PROCESS_TAG, processTag, thisProcess };
 
 /** @typedef {import("./process-identity.js").ProcessIdentity} ProcessIdentity */
 
@@ -423,6 +424,10 @@ const HEART = `
 /** The thread that gives signs of life, one a process. @param {number} beatMs */
 function heart(beatMs) {
   if (worker !== undefined) return worker;
+  if (!hasRoomForThread()) {
+    beatHere();
+    return null;
+  }
   try {
     worker = new Worker(HEART, {
       eval: true,
@@ -443,6 +448,20 @@ function heart(beatMs) {
     beatHere();
   }
   return worker;
+}
+
+/** Node ends the whole process, without a fault that could be caught, when a limit of the address space refuses its thread. */
+const THREAD_BYTES = 1 << 30;
+
+function hasRoomForThread() {
+  try {
+    const most = /^Max address space\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    if (most === undefined) return true; // unlimited
+    const used = /^VmSize:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+    return Number(most) - 1024 * Number(used) > THREAD_BYTES;
+  } catch {
+    return true; // a system that does not tell
+  }
 }
 
 /** Where no thread can be had, this one gives the signs between its own work. */

@@ -2,7 +2,7 @@
 // @ts-check
 // Starts the command. In a clone that is not set up, as after `git clone` or `npm ci`, it sets the clone up first.
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import module from "node:module";
 import { fileURLToPath } from "node:url";
 
@@ -10,14 +10,18 @@ const main = new URL("../dist/index.js", import.meta.url);
 const setup = fileURLToPath(new URL("../../../scripts/setup.mjs", import.meta.url));
 const words = process.argv.slice(2);
 
-/** Ends with the words of a fault, in JSON too where that is asked for. @param {string} message @param {string} hint */
-function fail(message, hint) {
+/**
+ * Ends with the words of a fault, in JSON too where that is asked for.
+ *
+ * @param {string} message
+ * @param {string} hint
+ * @param {"ENVIRONMENT" | "RESOURCE"} [code]
+ */
+function fail(message, hint, code = "ENVIRONMENT") {
   process.stderr.write(`spo: ${message}\n${hint}\n`);
   if (words.includes("--json"))
-    process.stdout.write(
-      `${JSON.stringify({ schema: "spo.error/1", code: "ENVIRONMENT", message, hint })}\n`,
-    );
-  process.exit(7);
+    process.stdout.write(`${JSON.stringify({ schema: "spo.error/1", code, message, hint })}\n`);
+  process.exit(code === "RESOURCE" ? 5 : 7);
 }
 
 // Help, version and the search for what is wrong need no engine. npm starts the command rarely enough to look each time whether sources
@@ -35,5 +39,35 @@ if (existsSync(setup) && (!existsSync(main) || (byNpm && !light))) {
 }
 if (!existsSync(main)) fail("The TypeScript is not built.", "Run `npm run setup` in the root of the clone.");
 module.enableCompileCache?.(); // Node 22 and later: starts a third faster
-const { run } = await import(main.href);
+const { run } = await import(main.href).catch(refuseShortage);
 await run();
+
+/** Modules that do not load for want of open files or memory are no bug. @param {Error & { code?: string }} error @returns {never} */
+function refuseShortage(error) {
+  // With few files Node calls a module not found whose package.json it could not open.
+  if (
+    ["EMFILE", "ENFILE"].includes(error.code ?? "") ||
+    (error.code === "ERR_MODULE_NOT_FOUND" && mayOpenFew()) ||
+    /too many open files/i.test(error.message)
+  )
+    fail(
+      "Too many files are open: this process may open no more.",
+      "`ulimit -n 1024` raises what this shell allows.",
+      "RESOURCE",
+    );
+  if (error.code === "ENOMEM" || /cannot allocate|out of memory|failed to map segment/i.test(error.message))
+    fail(
+      "Not enough memory to start.",
+      "`ulimit -v` tells whether this shell limits the address space.",
+      "RESOURCE",
+    );
+  throw error;
+}
+
+function mayOpenFew() {
+  try {
+    return Number(/^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1]) < 256;
+  } catch {
+    return existsSync("/proc/self"); // it is there, and cannot be opened either
+  }
+}

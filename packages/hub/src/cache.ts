@@ -13,7 +13,7 @@ import {
   symlinkSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { makeFolder, writeFileAtomic } from "@spo/torch/files";
+import { makeFolder, removeLeftovers, temporaryOf, writeFileAtomic } from "@spo/torch/files";
 
 /** The places of one repository. */
 export interface RepoCache {
@@ -77,7 +77,8 @@ export function sizeOf(path: string): number | undefined {
 /** Makes a snapshot's file a link to its blob; a copy where the system has no links. */
 export function linkBlob(blob: string, pointer: string): void {
   makeFolder(dirname(pointer));
-  const made = `${pointer}.${process.pid}.tmp`;
+  removeLeftovers(pointer);
+  const made = temporaryOf(pointer);
   rmSync(made, { force: true });
   try {
     symlinkSync(relative(dirname(pointer), blob), made);

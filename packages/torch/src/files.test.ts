@@ -8,20 +8,24 @@ import fs, {
   readFileSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
+  amount,
   appendLine,
   asUserError,
   makeFolder,
   makeFolderToFill,
+  placeFolder,
   removeLeftovers,
   renameDurably,
   requirePlace,
+  shortageOf,
   syncFile,
   temporaryOf,
   UserError,
@@ -222,7 +226,112 @@ test("removeLeftovers takes away what dead processes left of this path, and noth
 });
 
 test("a folder is made beside its place, also where that ends in a slash", () => {
-  expect(temporaryOf(`${folder}/out/`)).toBe(join(folder, `out.${process.pid}.tmp`));
+  expect(temporaryOf(`${folder}/out/`)).toBe(temporaryOf(join(folder, "out")));
+  expect(temporaryOf(join(folder, "out"))).toMatch(/\/out\.\d+-\d+-[0-9a-f]{8}\.tmp$/);
+});
+
+test("a name as long as the system allows can be written", () => {
+  for (const letter of ["x", "ü", "猫"]) {
+    const long = join(folder, letter.repeat(255 / Buffer.byteLength(letter)));
+    writeFileAtomic(long, "whole");
+    expect(readFileSync(long, "utf8")).toBe("whole");
+  }
+});
+
+describe("what a killed process left in a folder", () => {
+  /** A temporary as the process of that number makes it. */
+  const left = (name: string, pid: number): string =>
+    basename(temporaryOf(name)).replace(`.${process.pid}-`, `.${pid}-`);
+  const dead = (): number => spawnSync("true").pid;
+
+  test("is taken away by the first write there, whatever it was to be; files of living processes and of users stay", () => {
+    const gone = [left("model.safetensors", dead()), left("00001-5.png", dead())];
+    const kept = [
+      left("mine.bin", process.pid),
+      left("another.bin", 1).replace(/-\d+-/, `-${startOf(1)}-`),
+      "x.bin.1234.tmp",
+      "notes.tmp",
+      "draft.12-34-zz.tmp",
+      `report.${dead()}-1-0123456x.tmp`,
+    ];
+    for (const name of [...gone, ...kept]) writeFileSync(join(folder, name), "");
+    mkdirSync(join(folder, left("set", dead()), "within"), { recursive: true });
+    writeFileAtomic(join(folder, "x.bin"), "new");
+    expect(readdirSync(folder).sort()).toEqual(["x.bin", ...kept].sort());
+  });
+
+  test("of another machine is left alone while it may be at work, and taken away after a week", () => {
+    const foreign = `x.bin.${dead()}-1-0123abcd.tmp`;
+    writeFileSync(join(folder, foreign), "");
+    removeLeftovers(join(folder, "y.bin"));
+    expect(readdirSync(folder)).toEqual([foreign]);
+    const old = new Date(Date.now() - 8 * 24 * 3600 * 1000);
+    utimesSync(join(folder, foreign), old, old);
+    removeLeftovers(join(folder, "y.bin"));
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  const startOf = (pid: number): string =>
+    readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[19] ?? "0";
+});
+
+describe("placeFolder", () => {
+  const fill = (name: string, text = "1"): string => {
+    mkdirSync(join(folder, name, "within"), { recursive: true });
+    writeFileSync(join(folder, name, "within", "x"), text);
+    return join(folder, name);
+  };
+
+  test("gives a whole folder its name, also where an empty one stands", () => {
+    mkdirSync(join(folder, "out"));
+    placeFolder(fill("made"), join(folder, "out"));
+    expect(readFileSync(join(folder, "out", "within", "x"), "utf8")).toBe("1");
+  });
+
+  test("takes what an earlier call has written to the end for its own, and refuses all else", () => {
+    fill("out");
+    placeFolder(fill("made"), join(folder, "out"));
+    expect(readdirSync(folder)).toEqual(["out"]);
+    expect(() => placeFolder(fill("made", "2"), join(folder, "out"))).toThrow(/is not empty/);
+    expect(() => placeFolder(fill("made", "22"), join(folder, "out"))).toThrow(/is not empty/);
+    rmSync(join(folder, "made", "within", "x"));
+    expect(() => placeFolder(join(folder, "made"), join(folder, "out"))).toThrow(/is not empty/);
+    expect(readFileSync(join(folder, "out", "within", "x"), "utf8")).toBe("1");
+  });
+});
+
+test.each([
+  [0, "0 bytes"],
+  [1, "1 byte"],
+  [999, "999 bytes"],
+  [12_345, "12.3 kB"],
+  [999_999, "1 MB"],
+  [1_234_567, "1.23 MB"],
+  [5_132_000_000, "5.13 GB"],
+  [2e15, "2000 TB"],
+])("%i bytes are %s", (bytes, text) => expect(amount(bytes)).toBe(text));
+
+describe("shortageOf", () => {
+  const fault = (message: string, code?: string): Error => Object.assign(new Error(message), { code });
+  test.each([
+    ["EMFILE: too many open files, open 'x'", "EMFILE"],
+    ["libgomp.so.1: cannot open shared object file: Too many open files", "ERR_DLOPEN_FAILED"],
+    ["libtorch_cpu.so: failed to map segment from shared object", "ERR_DLOPEN_FAILED"],
+    ["WebAssembly.Instance(): Out of memory: Cannot allocate Wasm memory for new instance", undefined],
+    ["Worker terminated due to reaching memory limit", "ERR_WORKER_OUT_OF_MEMORY"],
+    ["Array buffer allocation failed", undefined],
+    ["[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", undefined],
+  ])("%s is the machine's, also as the cause of another fault", (message, code) => {
+    for (const error of [fault(message, code), new Error("sharp", { cause: fault(message, code) })])
+      expect(shortageOf(error)).toMatchObject({ code: "RESOURCE", hint: expect.stringContaining("ulimit") });
+  });
+
+  test("anything else is not", () => {
+    expect(shortageOf(fault("x is undefined"))).toBeUndefined();
+    expect(shortageOf(fault("ENOENT: no such file", "ENOENT"))).toBeUndefined();
+    expect(shortageOf(fault("Cannot find module 'x'", "ERR_MODULE_NOT_FOUND"))).toBeUndefined();
+    expect(shortageOf("a word")).toBeUndefined();
+  });
 });
 
 describe("asUserError", () => {

@@ -5,9 +5,11 @@ import {
   constants,
   existsSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -16,6 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { isRunning, isTagRunning, PROCESS_TAG, processTag } from "@spo/native/lock";
 
 export {
   isPartOfLock,
@@ -57,6 +60,7 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
   const temporary = temporaryOf(path);
   try {
     makeMissing(dirname(path));
+    sweepOnce(dirname(resolve(path)));
     const file = openSync(temporary, "w");
     try {
       const chunks =
@@ -74,27 +78,88 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
   }
 }
 
-/** Where a file or folder is made until it is whole and gets its name. */
-export const temporaryOf = (path: string): string => `${path.replace(/[/\\]+$/, "")}.${process.pid}.tmp`;
+/**
+ * Where a file or folder is made until it is whole and gets its name. The name tells which process makes it, so that what a killed one left
+ * can be told from what a living one is at.
+ */
+export function temporaryOf(path: string): string {
+  const whole = path.replace(/(?<=[^/\\])[/\\]+$/, "");
+  const ending = `.${processTag()}.tmp`;
+  const name = Buffer.from(basename(whole));
+  const most = LONGEST_NAME - ending.length;
+  return name.length <= most ? `${whole}${ending}` : join(dirname(whole), `${cut(name, most)}${ending}`);
+}
 
-/** Takes away what processes that were killed have left of making this file or folder. */
-export function removeLeftovers(path: string): void {
-  const folder = dirname(resolve(path));
-  if (!isFolder(folder)) return;
+/** Of a file's name, in bytes. */
+const LONGEST_NAME = 255;
+
+/** The first bytes of a text, without a half character. */
+const cut = (text: Buffer, bytes: number): string => text.toString("utf8", 0, bytes).replace(/\ufffd+$/, "");
+
+const OWN_TEMPORARY = new RegExp(`\\.(${PROCESS_TAG})(-[0-9a-f]{8,9})?\\.tmp$`);
+/** One that another machine, another container or an earlier boot left is taken away when it is this old: what writes there cannot be seen. */
+const FOREIGN_MS = 7 * 24 * 3600 * 1000;
+
+const swept = new Set<string>();
+
+/** Takes away, once a process and folder, what killed processes left half-written there, of whatever command. */
+function sweepOnce(folder: string): void {
+  if (swept.has(folder)) return;
+  swept.add(folder);
+  sweep(folder);
+}
+
+function sweep(folder: string): void {
   for (const name of readdirSync(folder)) {
-    const pid = name.startsWith(`${basename(path)}.`) && /\.(\d+)\.tmp$/.exec(name)?.[1];
-    if (pid && name === `${basename(path)}.${pid}.tmp` && !isAlive(Number(pid)))
+    const tag = OWN_TEMPORARY.exec(name)?.[1];
+    if (tag !== undefined && isLeft(tag, join(folder, name)))
       rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0); // sends nothing
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM"; // somebody else's
+function isLeft(tag: string, path: string): boolean {
+  const runs = isTagRunning(tag);
+  if (runs !== undefined) return !runs;
+  const { mtimeMs = Date.now() } = lstatSync(path, { throwIfNoEntry: false }) ?? {};
+  return Date.now() - mtimeMs > FOREIGN_MS;
+}
+
+/** Takes away what killed processes left beside a file or folder that is about to be made, also by earlier versions. */
+export function removeLeftovers(path: string): void {
+  const folder = dirname(resolve(path));
+  if (!isFolder(folder)) return;
+  sweep(folder);
+  for (const name of readdirSync(folder)) {
+    const pid = name.startsWith(`${basename(path)}.`) && /\.(\d+)\.tmp$/.exec(name)?.[1];
+    if (pid && name === `${basename(path)}.${pid}.tmp` && !isRunning({ pid: Number(pid) }))
+      rmSync(join(folder, name), { recursive: true, force: true });
   }
+}
+
+/**
+ * Gives a whole folder its name. Throws a UserError (`DATA`) where another stands there; the very same one, of a process that was ended just
+ * after it had written it, is taken for this one.
+ */
+export function placeFolder(temporary: string, folder: string): void {
+  if (isFolder(folder) && readdirSync(folder).length > 0) {
+    if (!isSameFolder(temporary, folder))
+      throw new UserError(`${folder} is not empty.`, { code: "DATA", hint: "Give another folder." });
+    rmSync(temporary, { recursive: true, force: true });
+    return;
+  }
+  rmSync(folder, { recursive: true, force: true });
+  renameDurably(temporary, folder);
+}
+
+function isSameFolder(a: string, b: string): boolean {
+  const names = readdirSync(a).sort();
+  if (names.join("/") !== readdirSync(b).sort().join("/")) return false;
+  return names.every((name) => {
+    const [one, other] = [join(a, name), join(b, name)];
+    const [of, to] = [lstatSync(one), lstatSync(other)];
+    if (of.isDirectory()) return to.isDirectory() && isSameFolder(one, other);
+    return to.isFile() && of.size === to.size && readFileSync(one).equals(readFileSync(other));
+  });
 }
 
 /** Throws a UserError (`RESOURCE`) where a file of so many bytes would not fit: before the first is written, not after gigabytes. */
@@ -109,11 +174,17 @@ export function requireSpace(path: string, bytes: number): void {
     return; // writing will say what is wrong
   }
   if (bytes <= free) return;
-  const megabytes = (count: number): string => `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
   throw new UserError(
-    `The disk is full: ${path} needs ${megabytes(bytes)}, and ${megabytes(free)} are free. Nothing was written.`,
+    `The disk is full: ${path} needs ${amount(bytes)}, and ${amount(free)} are free. Nothing was written.`,
     { code: "RESOURCE", hint: FREE_SPACE },
   );
+}
+
+/** A number of bytes in the unit that it is read in: `512 bytes`, `3.2 kB`, `1.5 MB`, `5.13 GB`. */
+export function amount(bytes: number): string {
+  if (bytes < 1000) return `${bytes} byte${bytes === 1 ? "" : "s"}`;
+  const unit = Math.min(4, Math.floor(Math.log10(Number(bytes.toPrecision(3))) / 3));
+  return `${Number((bytes / 1000 ** unit).toPrecision(3))} ${["", "kB", "MB", "GB", "TB"][unit]}`;
 }
 
 /** Appends one line. A crash leaves at most a half line at the end; a power cut what came since `syncFile`. */
@@ -258,6 +329,8 @@ export function asUserError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
+  const shortage = syscall && shortageOf(error as Error);
+  if (shortage) return shortage;
   if (syscall) {
     return new UserError(`${path} was not written: ${WORDS[code ?? ""] ?? (error as Error).message}.`, {
       code: "RESOURCE",
@@ -267,6 +340,53 @@ export function asUserError(error: unknown, path: string): unknown {
   }
   return error;
 }
+
+/**
+ * What the machine lacked, as a UserError (`RESOURCE`), if that is why something failed: open files, memory, address space.
+ *
+ * error: of the system, the engine, a worker or a module that did not load; its causes are looked at too.
+ */
+export function shortageOf(error: unknown): UserError | undefined {
+  for (let at = error, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
+    if (at instanceof UserError && at.code === "RESOURCE") return at;
+    const { code = "", message } = at as NodeJS.ErrnoException;
+    if (["EMFILE", "ENFILE"].includes(code) || /too many open files/i.test(message) || isUnread(code)) {
+      return new UserError("Too many files are open: this process may open no more.", {
+        code: "RESOURCE",
+        hint: "`ulimit -n` tells how many it may; `ulimit -n 1024` raises it for this shell.",
+        cause: error,
+      });
+    }
+    if (
+      ["ENOMEM", "ERR_MEMORY_ALLOCATION_FAILED", "ERR_WORKER_OUT_OF_MEMORY"].includes(code) ||
+      NO_MEMORY.test(message)
+    ) {
+      return new UserError(`Not enough memory: ${message.split("\n", 1)[0]}`, {
+        code: "RESOURCE",
+        hint: "Take a smaller batch or a smaller image, or close other programs. `ulimit -v` tells whether this shell limits the address space.",
+        cause: error,
+      });
+    }
+  }
+  return undefined;
+}
+
+/** Node calls a module not found whose package.json it could not open. */
+function isUnread(code: string): boolean {
+  if (code !== "ERR_MODULE_NOT_FOUND" && code !== "MODULE_NOT_FOUND") return false;
+  try {
+    const most = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return most !== undefined && Number(most) < ENOUGH_FILES;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EMFILE";
+  }
+}
+
+/** Open files with which all modules load; Linux allows 1024 and more. */
+const ENOUGH_FILES = 256;
+
+const NO_MEMORY =
+  /(can't|cannot|could not|failed to) allocate|out of memory|allocation failed|storage size calculation overflowed|failed to map segment|std::bad_alloc/i;
 
 const WORDS: Record<string, string> = {
   EACCES: "you may not write there",

@@ -12,7 +12,7 @@ import {
   saveSingleFile,
   writeLora,
 } from "@spo/diffusion";
-import { removeLeftovers, renameDurably, temporaryOf, UserError } from "@spo/torch/files";
+import { placeFolder, removeLeftovers, temporaryOf, UserError } from "@spo/torch/files";
 import { pipelineConfigs } from "spo/plan";
 import type { ConvertOptions } from "../commands/convert.js";
 import { resolveLoras } from "../options/lora-option.js";
@@ -121,7 +121,7 @@ function wholeFolder(folder: string, write: (temporary: string) => void): void {
   const temporary = temporaryOf(folder);
   try {
     write(temporary);
-    renameDurably(temporary, folder);
+    placeFolder(temporary, folder);
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     throw error;

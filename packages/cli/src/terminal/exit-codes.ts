@@ -1,5 +1,5 @@
 // What a fault means for the caller: its exit code, and its words.
-import { asUserError, UserError, type UserErrorCode } from "@spo/torch/files";
+import { asUserError, shortageOf, UserError, type UserErrorCode } from "@spo/torch/files";
 import { Interruption } from "./interruption.js";
 
 /** Exit code, and what it says, in the order of the codes. */
@@ -53,14 +53,5 @@ function mendable(thrown: unknown): unknown {
   if (!(thrown instanceof Error) || thrown instanceof UserError) return thrown;
   const { code, path } = thrown as NodeJS.ErrnoException;
   if (code && ["ENOSPC", "EDQUOT", "EROFS"].includes(code)) return asUserError(thrown, path ?? "a file");
-  if (/can't allocate memory|out of memory|Storage size calculation overflowed/i.test(thrown.message)) {
-    return new UserError(`Not enough memory: ${firstLine(thrown.message)}`, {
-      code: "RESOURCE",
-      hint: "Take a smaller batch or a smaller image, or close other programs.",
-      cause: thrown,
-    });
-  }
-  return thrown;
+  return shortageOf(thrown) ?? thrown;
 }
-
-const firstLine = (text: string): string => text.split("\n", 1)[0] as string;

@@ -3,8 +3,8 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import {
   makeFolder,
+  placeFolder,
   removeLeftovers,
-  renameDurably,
   temporaryOf,
   UserError,
   writeFileAtomic,
@@ -30,8 +30,7 @@ export async function writeFolderPairs(
   pairs: AsyncIterable<PreferencePair>,
   { harden = false } = {},
 ): Promise<number> {
-  if (existsSync(folder) && readdirSync(folder).length > 0)
-    throw new UserError(`${folder} is not empty.`, { code: "DATA", hint: "Give another folder." });
+  refuseOther(layout, folder);
   const temporary = temporaryOf(folder);
   removeLeftovers(folder);
   const faults = new FaultList();
@@ -41,14 +40,25 @@ export async function writeFolderPairs(
       ? writeNamed(temporary, folder, pairs, harden, faults)
       : writeListed(layout, temporary, pairs, faults));
     faults.throwIfAny(folder);
-    rmSync(folder, { recursive: true, force: true });
-    renameDurably(temporary, folder);
+    placeFolder(temporary, folder);
     return count;
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     throw error;
   }
 }
+
+/** A folder with such pairs may be what an earlier call has written before it was ended; then it is compared at the end. */
+function refuseOther(layout: FolderLayout, folder: string): void {
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  const isOurs =
+    layout === "kohya" ? names.some((name) => name.endsWith("_w.txt")) : names.includes(listName(layout));
+  if (names.length > 0 && !isOurs)
+    throw new UserError(`${folder} is not empty.`, { code: "DATA", hint: "Give another folder." });
+}
+
+const listName = (layout: Exclude<FolderLayout, "kohya">): string =>
+  layout === "hpd" ? "pairs.json" : `pairs.${layout}`;
 
 const numbered = (index: number): string => String(index).padStart(7, "0");
 
@@ -84,7 +94,7 @@ async function writeListed(
     count++;
   }
   const text = layout === "hpd" ? `[\n${lines.join(",\n")}\n]\n` : lines.map((line) => `${line}\n`).join("");
-  writeFileAtomic(join(folder, layout === "hpd" ? "pairs.json" : `pairs.${layout}`), text);
+  writeFileAtomic(join(folder, listName(layout)), text);
   return count;
 }
 
