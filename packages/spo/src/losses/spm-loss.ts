@@ -1,4 +1,4 @@
-import { type Tensor, tensor } from "@spo/torch";
+import { scope, type Tensor, tensor } from "@spo/torch";
 
 /** A batch of pairs, one entry each. Over all processes: features are gathered first. */
 export interface SpmLossInput {
@@ -73,6 +73,14 @@ export function pairAccuracy(
   }
   return right / scores0.length;
 }
+
+/** Σ 1/n over a whole batch, what the weights of its parts are of. examples: of each of its pairs. */
+export const inverseSumOf = (examples: readonly number[], device = "cpu"): Tensor =>
+  scope(() =>
+    tensor([...examples], { device })
+      .reciprocal()
+      .sum(),
+  );
 
 /** [n] float32 tensors of a batch's labels and example counts, where `spmLoss` wants them. */
 export function labelTensors(

@@ -47,11 +47,11 @@ export function spoLoss(
 
 /** What a batch's log ratios say about the training. */
 export interface RatioFigures {
+  /** Share of pairs whose clamped winner is likelier, relative to the reference, than the loser; a tie counts one half. */
+  accuracy: number;
   /** Mean likelihood ratio p_θ/p_ref. */
   ratioWin: number;
   ratioLose: number;
-  /** Share of pairs whose clamped winner is likelier, relative to the reference, than the loser; a tie counts one half. */
-  accuracy: number;
   /** Share of sides outside the clamp. */
   clipped: number;
   /** Share of pairs with both sides outside: they have no gradient. */
@@ -70,9 +70,9 @@ export function ratioFigures(
   const mean = (of: (win: number, lose: number) => number): number =>
     logRatioWin.reduce((sum, win, i) => sum + of(win, logRatioLose[i] as number), 0) / logRatioWin.length;
   return {
+    accuracy: mean((win, lose) => (Math.sign(clamped(win) - clamped(lose)) + 1) / 2),
     ratioWin: mean((win) => Math.exp(win)),
     ratioLose: mean((_, lose) => Math.exp(lose)),
-    accuracy: mean((win, lose) => (Math.sign(clamped(win) - clamped(lose)) + 1) / 2),
     clipped: mean((win, lose) => (outside(win) + outside(lose)) / 2),
     withoutGradient: mean((win, lose) => outside(win) * outside(lose)),
   };

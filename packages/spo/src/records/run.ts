@@ -256,10 +256,6 @@ export class Run {
     return this.#log.isThere() ? parseEvents(readLog(this.folder), this.#log.path) : [];
   }
 
-  isDue(step: number, every: number, total: number): boolean {
-    return step % every === 0 || step === total;
-  }
-
   /** Writes a checkpoint, whole or not at all: `write` fills a folder with files that it has synced, as `writeFileAtomic` does. */
   save(step: number, write: (folder: string) => void): Event[] {
     this.#requireLock();

@@ -1,6 +1,6 @@
-// Learning-rate factors as functions of the step (0 for the first), as in diffusers' `get_scheduler`.
+// Learning-rate factors as functions of the step (0 for the first), as in diffusers' `get_scheduler`. Steps may be fractions.
 
-const ramp = (step: number, warmup: number): number => (step < warmup ? step / Math.max(1, warmup) : 1);
+const ramp = (step: number, warmup: number): number => (step < warmup ? step / warmup : 1);
 
 /** Rises to 1 over `warmup` steps and stays. */
 export const warmupConstant = (step: number, { warmup }: { warmup: number }): number => ramp(step, warmup);

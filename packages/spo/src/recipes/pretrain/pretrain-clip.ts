@@ -3,7 +3,6 @@ import { loadTokenizer, loadVae } from "@spo/diffusion";
 import {
   AdamW,
   cat,
-  clipGradNorm,
   initialize,
   keep,
   noGrad,
@@ -14,7 +13,6 @@ import {
   scope,
   type Tensor,
   tensor,
-  warmupCosine,
   where,
 } from "@spo/torch";
 import { readArtwork } from "../../data/artwork.js";
@@ -25,7 +23,10 @@ import { generatorAt } from "../../randomness.js";
 import { clipProcessor, trainPixels } from "../../spm/preprocess.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm, unit } from "../../spm/spm.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
+import { checkpointIsDue } from "../training/due.js";
+import { learningRateAt } from "../training/learning-rate.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { Update } from "../training/update.js";
 import type { PretrainClipConfig } from "./pretrain-clip-config.js";
 
 /** Image-text contrastive training (Radford et al. 2021) over the captions of each batch. Yields a step event each step. */
@@ -74,7 +75,10 @@ export async function* pretrainClip(
   const optimizer = new AdamW(parameters, { lr: config.lr, betas: [0.9, 0.98], weightDecay: 0.05 });
   const state = { modules: { spm }, optimizer };
 
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
+  const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
+  const total = config.steps;
+
+  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
       const drawn = randint(0, rows.length, [config.batch], { generator });
@@ -103,19 +107,25 @@ export async function* pretrainClip(
       const toImage = contrastToImages(logits, target);
       toText.add(toImage.mul(0.5)).backward();
       const accuracy = logits.argmax(-1).eq(target).to({ dtype: "float32" }).mean().item();
-      return { loss: toText.item(), accuracy, gradNorm: clipGradNorm(parameters, 1) };
+      return { loss: toText.item(), accuracy };
     });
-    optimizer.lr =
-      config.lr * warmupCosine(step, { warmup: Math.round(0.05 * config.steps), total: config.steps });
-    optimizer.step();
-    optimizer.zeroGrad();
+    const schedule = {
+      lr: config.lr,
+      warmup: Math.round(0.05 * total),
+      decay: "cosine",
+      total,
+    } as const;
+    const rate = learningRateAt(step, schedule);
+    const updated = update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
+    for (const message of updated.warnings) yield* run.warn(message);
     noGrad(() => spm.logit_scale.clamp_(null, Math.log(config.maxScale)));
-    yield* run.step(step + 1, config.steps, metrics);
-    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
+    const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+    if (checkpointIsDue(step + 1, save))
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-    }
     signal.throwIfAborted();
   }
+  update.requireSound(`step ${total}`);
   saveSpm(config.output, spm, processor, { dtype: "float16" });
   yield* run.done({ output: config.output });
 }

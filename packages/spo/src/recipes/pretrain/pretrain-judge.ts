@@ -5,7 +5,6 @@ import {
   AdamW,
   binaryCrossEntropyWithLogits,
   cat,
-  clipGradNorm,
   type Generator,
   initialize,
   keep,
@@ -16,7 +15,6 @@ import {
   scope,
   type Tensor,
   tensor,
-  warmupCosine,
 } from "@spo/torch";
 import { readArtwork } from "../../data/artwork.js";
 import { augment, degrade } from "../../data/augmentation.js";
@@ -27,7 +25,10 @@ import { roundTrip, sampleImages } from "../../evaluation/samples.js";
 import { generatorAt } from "../../randomness.js";
 import { ArtworkJudge, saveArtworkJudge } from "../../rewards/artwork-judge.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
+import { checkpointIsDue } from "../training/due.js";
+import { learningRateAt } from "../training/learning-rate.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { Update } from "../training/update.js";
 import type { PretrainJudgeConfig } from "./pretrain-judge-config.js";
 
 /** Yields a step event each step; resumes from the run's newest checkpoint. */
@@ -108,7 +109,10 @@ export async function* pretrainJudge(
   const optimizer = new AdamW(parameters, { lr: config.lr, weightDecay: 0.02 });
   const state = { modules: { judge }, optimizer };
 
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
+  const update = new Update({ parameters, optimizer, maxGradNorm: null });
+  const total = config.steps;
+
+  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
       const batch = noGrad(() =>
@@ -125,19 +129,28 @@ export async function* pretrainJudge(
         conceptLoss: conceptLoss.item(),
         realismLoss: realismLoss.item(),
         realismAccuracy,
-        gradNorm: clipGradNorm(parameters, Number.POSITIVE_INFINITY),
       };
     });
-    optimizer.lr =
-      config.lr * warmupCosine(step, { warmup: Math.round(0.03 * config.steps), total: config.steps });
-    optimizer.step();
-    optimizer.zeroGrad();
-    yield* run.step(step + 1, config.steps, metrics);
-    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+    const schedule = {
+      lr: config.lr,
+      warmup: Math.round(0.03 * total),
+      decay: "cosine",
+      total,
+    } as const;
+    const rate = learningRateAt(step, schedule);
+    const updated = update.apply({
+      loss: metrics.conceptLoss + metrics.realismLoss,
+      lr: rate,
+      where: `step ${step + 1}`,
+    });
+    for (const message of updated.warnings) yield* run.warn(message);
+    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
+    const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+    if (checkpointIsDue(step + 1, save))
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-    }
     signal.throwIfAborted();
   }
+  update.requireSound(`step ${total}`);
   saveArtworkJudge(config.output, judge);
   yield* run.done({ output: config.output });
 }

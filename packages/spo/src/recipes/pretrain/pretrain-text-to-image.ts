@@ -15,7 +15,6 @@ import {
 import {
   AdamW,
   cat,
-  clipGradNorm,
   constantDecay,
   copyWeights,
   type Device,
@@ -32,12 +31,14 @@ import {
   scope,
   type Tensor,
   tensor,
-  warmupCosine,
 } from "@spo/torch";
 import { readArtwork } from "../../data/artwork.js";
 import { generatorAt } from "../../randomness.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
+import { checkpointIsDue } from "../training/due.js";
+import { learningRateAt } from "../training/learning-rate.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { Update } from "../training/update.js";
 import type { PretrainTextToImageConfig } from "./pretrain-text-to-image-config.js";
 import { encodeMeans } from "./pretrain-vae.js";
 
@@ -143,7 +144,10 @@ export async function* pretrainTextToImage(
     ema.swap();
   };
 
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
+  const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
+  const total = config.steps;
+
+  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
       const rows = randint(0, count, [config.batch], { generator });
@@ -163,20 +167,26 @@ export async function* pretrainTextToImage(
       const snr = alphaBar.div(alphaBar.neg().add(1)).flatten();
       const loss = mse.mul(snr.clamp(null, config.snrClip).div(snr)).mean();
       loss.backward();
-      return { loss: loss.item(), mse: mse.mean().item(), gradNorm: clipGradNorm(parameters, 1) };
+      return { loss: loss.item(), mse: mse.mean().item() };
     });
-    optimizer.lr =
-      config.lr * warmupCosine(step, { warmup: config.warmup, total: config.cosineSteps ?? config.steps });
-    optimizer.step();
-    optimizer.zeroGrad();
+    const scheduleOfRate = {
+      lr: config.lr,
+      warmup: config.warmup,
+      decay: "cosine",
+      total: config.cosineSteps ?? total,
+    } as const;
+    const rate = learningRateAt(step, scheduleOfRate);
+    const updated = update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
+    for (const message of updated.warnings) yield* run.warn(message);
     ema.update(step);
-    yield* run.step(step + 1, config.steps, metrics);
-    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
+    const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+    if (checkpointIsDue(step + 1, save))
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-    }
     if ((step + 1) % config.exportEvery === 0) exportModel();
     signal.throwIfAborted();
   }
+  update.requireSound(`step ${total}`);
   exportModel();
   yield* run.done({ output: config.output });
 }

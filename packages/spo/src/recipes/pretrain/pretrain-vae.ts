@@ -3,7 +3,6 @@ import { AutoencoderKL, type AutoencoderKLConfig, saveModel } from "@spo/diffusi
 import {
   AdamW,
   cat,
-  clipGradNorm,
   constantDecay,
   Ema,
   initialize,
@@ -14,12 +13,14 @@ import {
   resolveDevice,
   scope,
   type Tensor,
-  warmupCosine,
 } from "@spo/torch";
 import { readArtwork } from "../../data/artwork.js";
 import { generatorAt } from "../../randomness.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
+import { checkpointIsDue } from "../training/due.js";
+import { learningRateAt } from "../training/learning-rate.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { Update } from "../training/update.js";
 import type { PretrainVaeConfig } from "./pretrain-vae-config.js";
 
 /** Config of a VAE without attention that shrinks by 2^(channels − 1). */
@@ -71,7 +72,10 @@ export async function* pretrainVae(
   const ema = new Ema(parameters, constantDecay(config.ema));
   const state = { modules: { vae }, optimizer, ema };
 
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < config.steps; step++) {
+  const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
+  const total = config.steps;
+
+  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
     const metrics = scope(() => {
       const generator = generatorAt(config.seed, "step", step);
       const x = randomCrops(pixels, config, generator);
@@ -86,18 +90,20 @@ export async function* pretrainVae(
         .add(edges(error).mul(config.edgeWeight))
         .add(kl.mul(config.klWeight));
       loss.backward();
-      return { loss: loss.item(), l1: l1.item(), kl: kl.item(), gradNorm: clipGradNorm(parameters, 1) };
+      return { loss: loss.item(), l1: l1.item(), kl: kl.item() };
     });
-    optimizer.lr = config.lr * warmupCosine(step, { warmup: config.warmup, total: config.steps });
-    optimizer.step();
-    optimizer.zeroGrad();
+    const schedule = { lr: config.lr, warmup: config.warmup, decay: "cosine", total: total } as const;
+    const rate = learningRateAt(step, schedule);
+    const updated = update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
+    for (const message of updated.warnings) yield* run.warn(message);
     ema.update(step);
-    yield* run.step(step + 1, config.steps, metrics);
-    if (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted) {
+    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
+    const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+    if (checkpointIsDue(step + 1, save))
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-    }
     signal.throwIfAborted();
   }
+  update.requireSound(`step ${total}`);
 
   ema.swap();
   noGrad(() => whiten(vae, pixels));

@@ -3,21 +3,15 @@ import { loadTextToImage, StableDiffusion } from "@spo/diffusion";
 import {
   AdamW,
   cat,
-  clipGradNorm,
-  type Device,
   type Generator,
   keep,
   noGrad,
-  rand,
   randint,
-  randn,
   resolveDevice,
   scope,
   type Tensor,
   tensor,
-  warmupLinear,
 } from "@spo/torch";
-import { move, recolour } from "../../data/augmentation.js";
 import {
   batchOf,
   openPairSet,
@@ -26,16 +20,21 @@ import {
   type PairSet,
   readRows,
 } from "../../data/index.js";
-import { labelTensors, pairAccuracy, spmLoss } from "../../losses/spm-loss.js";
+import { inverseSumOf, labelTensors, pairAccuracy, spmLoss } from "../../losses/spm-loss.js";
 import { generatorAt } from "../../randomness.js";
 import { loadReward } from "../../rewards/index.js";
-import { type ScoreProcessor, trainPixels } from "../../spm/preprocess.js";
-import { type StepAwarePreferenceModel, saveSpm, startSpm } from "../../spm/spm.js";
+import { trainPixels } from "../../spm/preprocess.js";
+import { saveSpm, startSpm } from "../../spm/spm.js";
 import { WorkMeter } from "../../work.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
-import { MOST_SKIPPED, notFinite } from "../training/not-finite.js";
+import { checkpointIsDue, isDue } from "../training/due.js";
+import { learningRateAt } from "../training/learning-rate.js";
+import { microBatches } from "../training/micro-batches.js";
 import { trainingSide } from "../training/training-side.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { Update } from "../training/update.js";
+import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
+import { augmentBoth, plainScores } from "./pair-scores.js";
 import { relabelPairs } from "./relabel-pairs.js";
 import {
   drawTimesteps,
@@ -97,7 +96,8 @@ export async function* trainSpm(
     const optimizer = new AdamW(parameters, { lr, ...rest });
     const state = { modules: { spm }, optimizer };
     const microBatch = Math.min(config.batch, config.microBatch ?? config.batch);
-    let skipped = 0;
+    const { maxGradNorm } = config;
+    const update = new Update({ parameters, optimizer, maxGradNorm, meter });
     let measured: Record<string, number> | undefined;
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
@@ -115,58 +115,44 @@ export async function* trainSpm(
       const first = step * config.batch;
       const places = bank.length > 0 ? drawPlaces(bank, generatorAt(config.seed, "step", step)) : undefined;
       const examples = places ? examplesOf(bank, places) : loader.examples(first, config.batch);
-      const metrics = { loss: 0, accuracy: 0, scale: 0, gradNorm: 0 };
-      for (let start = 0; start < config.batch; start += microBatch) {
-        const count = Math.min(microBatch, config.batch - start);
-        const read = places ? undefined : await labelled(await loader.read(first + start, count), meter);
+      let [loss, accuracy] = [0, 0];
+      for (const { start, size, share } of microBatches(config.batch, microBatch)) {
+        const read = places ? undefined : await labelled(await loader.read(first + start, size), meter);
         scope(() => {
           const seen = read
             ? see(read, first + start)
-            : fromBank(bank, (places as number[]).slice(start, start + count));
+            : fromBank(bank, (places as number[]).slice(start, start + size));
           const [score0, score1] = score(seen, start === 0 ? [step] : [step, start]);
-          const { loss } = spmLoss({
+          const part = spmLoss({
             score0,
             score1,
             ...labelTensors(seen.label0, seen.examples, device),
-            inverseSum: tensor([...examples], { device })
-              .reciprocal()
-              .sum(),
+            inverseSum: inverseSumOf(examples, device),
           });
-          loss.backward();
+          part.loss.backward();
           // In one piece: each reading waits for the device.
-          const figures = cat([loss.reshape([1]), score0, score1]).toNumbers();
-          const [of0, of1] = [figures.slice(1, 1 + count), figures.slice(1 + count)];
-          metrics.loss += figures[0] as number;
-          metrics.accuracy += (count / config.batch) * pairAccuracy(of0, of1, seen.label0);
+          const figures = cat([part.loss.reshape([1]), score0, score1]).toNumbers();
+          const [of0, of1] = [figures.slice(1, 1 + size), figures.slice(1 + size)];
+          loss += figures[0] as number;
+          accuracy += share * pairAccuracy(of0, of1, seen.label0);
         });
       }
-      metrics.scale = scope(() => spm.logit_scale.exp().item());
-      metrics.gradNorm = clipGradNorm(parameters, config.maxGradNorm);
-      if (Number.isFinite(metrics.loss) && Number.isFinite(metrics.gradNorm)) {
-        optimizer.lr = lr * warmupLinear(step, { warmup: config.warmup, total: config.steps });
-        optimizer.step();
-        skipped = 0;
-      } else if (++skipped === MOST_SKIPPED) {
-        throw notFinite(skipped, `step ${step + 1}`);
-      } else {
-        const { loss, gradNorm } = metrics;
-        yield* run.warn(
-          `step ${step + 1}: loss ${loss}, gradient norm ${gradNorm}: update skipped, ${skipped} in a row`,
-        );
-      }
-      optimizer.zeroGrad();
-      yield* run.step(step + 1, config.steps, metrics, meter.take());
-      if (heldSet && run.isDue(step + 1, config.evalEvery, config.steps)) {
+      const scale = scope(() => spm.logit_scale.exp().item());
+      const { warmup, steps: total } = config;
+      const rate = learningRateAt(step, { lr, warmup, decay: "linear", total });
+      const { metrics, warnings } = update.apply({ loss, lr: rate, where: `step ${step + 1}` });
+      for (const message of warnings) yield* run.warn(message);
+      yield* run.step(step + 1, total, { loss, accuracy, scale, ...metrics, lr: rate }, meter.take());
+      if (heldSet && isDue(step + 1, config.evalEvery, total)) {
         measured = await evaluate(heldSet, held);
         yield* run.eval(step + 1, measured);
       }
-      // After a step that was not finite the weights are in doubt: the checkpoints before it are kept.
-      if (skipped === 0 && (run.isDue(step + 1, config.saveEvery, config.steps) || signal.aborted)) {
+      const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+      if (checkpointIsDue(step + 1, save))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-      }
       signal.throwIfAborted();
     }
-    if (skipped > 0) throw notFinite(skipped, `step ${config.steps}`);
+    update.requireSound(`step ${config.steps}`);
     saveSpm(config.output, spm, processor);
     // Measured after the last step, unless that was another process's.
     yield* run.done({
@@ -270,27 +256,16 @@ export async function* trainSpm(
     from: PairSet,
     seen: readonly { t: number; seen: SeenPairs }[] | undefined,
   ): Promise<Record<string, number>> {
-    const found = new Map<number, { score0: number[]; score1: number[]; label0: number[] }>();
+    // Ties that relabelling made are left out. Source: algorithm 3c, evaluation.
+    const found = new AccuracyByTimestep(config.evalTimesteps, { withoutTies: labeller !== undefined });
     for await (const { t, seen: pairs } of seen ?? noiseHeld(from)) {
-      const of = found.get(t) ?? { score0: [], score1: [], label0: [] };
       const [score0, score1] = scope(() =>
         plainScores(spm, processor, pairs, pipe.tokenize(pairs.prompts)[0] as Tensor),
       );
-      of.score0.push(...score0);
-      of.score1.push(...score1);
-      of.label0.push(...pairs.label0);
-      found.set(t, of);
+      found.add(t, { score0, score1, label0: pairs.label0 });
       if (!seen) for (const tensor of [pairs.image0, pairs.image1, pairs.timesteps]) tensor.dispose();
     }
-    return Object.fromEntries(
-      config.evalTimesteps.map((t) => {
-        const { score0, score1, label0 } = found.get(t) as NonNullable<ReturnType<typeof found.get>>;
-        // A tie counts one half; those that relabelling made are left out. Source: algorithm 3c, evaluation.
-        const counted = <T>(values: readonly T[]): T[] =>
-          values.filter((_, i) => !labeller || label0[i] !== 0.5);
-        return [`accuracy/t=${t}`, pairAccuracy(counted(score0), counted(score1), counted(label0))];
-      }),
-    );
+    return found.metrics();
   }
 }
 
@@ -298,53 +273,4 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
   const found: T[] = [];
   for await (const value of values) found.push(value);
   return found;
-}
-
-const fromBytes = (bytes: Tensor, device: Device): Tensor =>
-  scope(() => bytes.to({ device }).to({ dtype: "float32" }).div(127.5).sub(1));
-
-/**
- * The same random place and size for both images of a pair; colours and noise of their own, so that neither being paler nor being
- * stronger is a reason to be preferred.
- */
-function augmentBoth(
-  { image0, image1 }: SeenPairs,
-  { augmentation, pixelNoise, seed }: TrainSpmConfig,
-  place: readonly number[],
-  device: Device,
-): Tensor[] {
-  return scope(() => {
-    const generator = generatorAt(seed, "noise", ...place);
-    return [image0, image1].map((bytes, side) => {
-      let x = fromBytes(bytes, device);
-      if (augmentation) {
-        x = move(x, generatorAt(seed, "move", ...place), augmentation); // alike for either side
-        x = recolour(x, generatorAt(seed, "recolour", ...place, side), augmentation.colour);
-      }
-      if (pixelNoise === 0) return x;
-      const spread = rand([x.shape[0] as number, 1, 1, 1], { generator, device }).mul(pixelNoise);
-      return x.add(randn(x.shape, { generator, device }).mul(spread));
-    });
-  });
-}
-
-/** Scores of both sides of every pair, of the images as they are. ids: one row a pair. */
-function plainScores(
-  spm: StepAwarePreferenceModel,
-  processor: ScoreProcessor,
-  seen: SeenPairs,
-  ids: Tensor,
-): [number[], number[]] {
-  return noGrad(() =>
-    scope(() => {
-      const { device } = spm.logit_scale;
-      const timesteps = seen.timesteps.to({ device });
-      const text = spm.textFeatures(ids);
-      const score = (bytes: Tensor): number[] =>
-        spm
-          .scores(spm.imageFeatures(trainPixels(fromBytes(bytes, device), processor), timesteps), text)
-          .toNumbers();
-      return [score(seen.image0), score(seen.image1)] as [number[], number[]];
-    }),
-  );
 }

@@ -34,7 +34,7 @@ test("a judge that gives all candidates one score is told that it cannot tell th
   expect(new PairWatch(settings).see([comparison([[1], [1]])])[0]).toContain("cannot tell them apart");
 });
 
-test("only timesteps without one finite score make a silent row, across rounds", () => {
+test("ten timesteps in a row without one finite score end a training, across rounds, and one that has some begins the count anew", () => {
   const watch = new PairWatch(settings);
   const silent = comparison([
     [Number.NaN, 1],
@@ -45,10 +45,14 @@ test("only timesteps without one finite score make a silent row, across rounds",
     [0, 0],
   ]);
   expect(watch.see([silent, silent])[0]).toContain("in 4 of 4 comparisons, at timestep 301 first");
-  watch.see([silent]);
-  expect(watch.silent).toBe(3);
+  for (let i = 0; i < 7; i++) watch.see([silent]);
   watch.see([half, silent]);
-  expect(watch.silent).toBe(3);
+  for (let i = 0; i < 4; i++) watch.see([silent, silent]);
+  watch.requireScores("round 13");
+  watch.see([silent, half]);
+  expect(() => watch.requireScores("round 14")).toThrow(
+    expect.objectContaining({ code: "NUMERIC", message: expect.stringMatching(/10 judged .* round 14/) }),
+  );
 });
 
 test("what is not finite has no part in the figures of a timestep", () => {

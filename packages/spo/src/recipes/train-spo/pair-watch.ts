@@ -1,9 +1,13 @@
 // Looks on while pairs are made, and says when they are not.
+import { UserError } from "@spo/torch";
 import type { StepComparison } from "../../resampler/resampler.js";
 import { mean } from "../../statistics.js";
 
 /** Rounds in a row without a pair after which it is said again: often at first, then ever more seldom. */
 const SAID_AFTER = [1, 3, 10, 30, 100, 300, 1000, 3000];
+
+/** A training stops after so many judged timesteps in a row without one finite score. */
+const MOST_SILENT = 10;
 
 /** Share of comparisons that a threshold is proposed for. */
 const WANTED_YIELD = 0.25;
@@ -20,9 +24,16 @@ export class PairWatch {
     this.#candidates = candidates;
   }
 
-  /** The longest row of judged timesteps without one finite score. */
-  get silent(): number {
-    return this.#longest;
+  /** Throws a UserError (`NUMERIC`) once the judge has given no finite score at ten judged timesteps in a row. */
+  requireScores(where: string): void {
+    if (this.#longest < MOST_SILENT) return;
+    throw new UserError(
+      `No score of the judge was finite at ${this.#longest} judged timesteps in a row, up to ${where}.`,
+      {
+        code: "NUMERIC",
+        hint: "If the model has run away, lower optimizer.lr; else the judge is broken. Checkpoints from before are kept.",
+      },
+    );
   }
 
   /** The comparisons of a round → what a user should be told of them. */

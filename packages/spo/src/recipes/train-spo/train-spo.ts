@@ -1,41 +1,35 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { basename, join } from "node:path";
 import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffusion";
-import {
-  AdamW,
-  cat,
-  keep,
-  noGrad,
-  randn,
-  randperm,
-  resolveDevice,
-  scope,
-  type Tensor,
-  writeFileAtomic,
-  zerosLike,
-} from "@spo/torch";
+import { AdamW, keep, noGrad, randn, resolveDevice, scope, type Tensor, writeFileAtomic } from "@spo/torch";
 import type { z } from "zod";
 import { checkConfig } from "../../config/index.js";
 import { encodePng, rgbFromPixels } from "../../data/pixels.js";
 import { readPrompts } from "../../data/prompts.js";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { RandomJudge } from "../../judges/random-judge.js";
-import { backward, ratioFigures, spoBatchLoss } from "../../losses/spo-loss.js";
+import { ratioFigures } from "../../losses/spo-loss.js";
 import { generatorAt } from "../../randomness.js";
 import { stripFileName } from "../../report/index.js";
-import { type StepPairs, selectPairs } from "../../resampler/pairs.js";
+import type { StepPairs } from "../../resampler/pairs.js";
 import { type CandidateStrip, drawn, resample } from "../../resampler/resampler.js";
 import { WorkMeter } from "../../work.js";
 import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "../recipe.js";
-import { MOST_SKIPPED, notFinite, scoresNotFinite } from "../training/not-finite.js";
+import { checkpointIsDue, isDue, stripIsDue } from "../training/due.js";
+import { learningRateAt } from "../training/learning-rate.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
 import { trainingSide } from "../training/training-side.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { Update } from "../training/update.js";
 import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-samples.js";
 import { openJudge } from "./open-judge.js";
+import { pairBatches } from "./pair-batches.js";
+import { pairGradients } from "./pair-gradients.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
+import { promptsAt } from "./prompt-order.js";
+import { judgeOfRound } from "./round-judge.js";
 import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
 /** What a library's caller may give beside the config. */
@@ -87,13 +81,14 @@ async function* rounds(
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
   const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
+  const { maxGradNorm } = config;
+  const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
   const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
   const stripEvery = config.stripEvery ?? epoch;
   const sampleEvery = config.sampleEvery ?? stripEvery;
   const watch = new PairWatch(config);
   const heldOut = (config.heldOut === null ? prompts : readPrompts(config.heldOut)).slice(0, config.samples);
   const standing = heldOut.length > 0 ? heldOutSamples(heldOutInput()) : undefined;
-  let skipped = 0;
   let round = run.resume((folder) => restoreTrainingState(folder, state));
   if (round > 0) meter.take(); // the text features have been counted when the run began
   if (round === 0 && standing) yield* showSamples(0, standing("reference"));
@@ -103,7 +98,7 @@ async function* rounds(
     const chosen = promptsAt(round, prompts.length, config);
     const conditions = keep(conditionsOf(chosen));
     const denoisers = policy.denoisers(conditions, config.guidanceScale);
-    const withStrip = round % stripEvery === 0 || round === config.rounds - 1;
+    const withStrip = stripIsDue(round, stripEvery, config.rounds);
     judge.beginRound?.(round);
 
     const { pairs, comparisons, strips } = policy.sampling(() =>
@@ -113,7 +108,7 @@ async function* rounds(
             denoiser: denoisers.policy,
             schedule: pipe.schedule,
             decode,
-            judge: ofPrompts(judge, chosen),
+            judge: judgeOfRound(judge, chosen),
             prepared,
             initialLatents: randn([chosen.length, ...latentShape], { generator, device }),
             randomness: drawn(generator, { device, noiseBlock: config.noiseBlock }),
@@ -134,86 +129,60 @@ async function* rounds(
     for (const strip of strips) strip.images.dispose();
     yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
     for (const message of watch.see(comparisons)) yield* run.warn(message);
-    if (watch.silent >= MOST_SKIPPED) throw scoresNotFinite(watch.silent, `round ${round + 1}`);
+    watch.requireScores(`round ${round + 1}`);
 
-    const order = scope(() => randperm(pairs.size, { generator }).toNumbers());
-    const updates = Math.ceil(order.length / config.batch);
-    if (updates === 0) {
+    const batches = pairBatches(pairs.size, config.batch, generator);
+    if (batches.length === 0) {
       const metrics = { pairs: 0, progress: (round + 1) / config.rounds };
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
-    for (let update = 0; update < updates; update++) {
-      const places = order.slice(update * config.batch, (update + 1) * config.batch);
-      const ratios: { win: number[]; lose: number[] } = { win: [], lose: [] };
-      let loss = 0;
-      for (let start = 0; start < places.length; start += config.microBatch) {
-        scope(() => {
-          const part = selectPairs(pairs, places.slice(start, start + config.microBatch));
-          const batch = {
-            ...denoisers,
-            pairs: part,
-            schedule: pipe.schedule,
-            meter,
-            ...config,
-          };
-          const result = spoBatchLoss(batch);
-          const share = result.loss.mul(part.size / places.length);
-          // In one piece: each reading waits for the device.
-          const read = cat([share.reshape([1]), result.logRatioWin, result.logRatioLose]).toNumbers();
-          const [win, lose] = [read.slice(1, 1 + part.size), read.slice(1 + part.size)];
-          loss += read[0] as number;
-          ratios.win.push(...win);
-          ratios.lose.push(...lose);
-          // Pairs with both sides outside the clip have no gradient at all: nothing to go back for.
-          if (ratioFigures(win, lose, config.clip).withoutGradient < 1)
-            backward(precision.scale(share), batch);
-        });
-      }
-      // A gradient of zero is still a step: its moments fade.
-      scope(() => {
-        for (const parameter of policy.trained) parameter.grad ??= zerosLike(parameter);
+    for (const [i, places] of batches.entries()) {
+      const { loss, logRatioWin, logRatioLose } = pairGradients({
+        ...{ ...denoisers, pairs, places, meter },
+        schedule: pipe.schedule,
+        parameters: policy.trained,
+        scale: (part) => update.scale(part),
+        microBatch: config.microBatch,
+        steps: config.steps,
+        eta: config.eta,
+        beta: config.beta,
+        clip: config.clip,
       });
-      const gradNorm = precision.clipGradNorm(policy.trained, config.maxGradNorm ?? Number.POSITIVE_INFINITY);
-      if (Number.isFinite(loss) && Number.isFinite(gradNorm)) {
-        const done = round + (update + 1) / updates;
-        optimizer.lr = lr * (config.warmupRounds > 0 ? Math.min(1, done / config.warmupRounds) : 1);
-        meter.phase("optimizer", () => optimizer.step());
-        skipped = 0;
-      } else if (precision.overflowed(loss, gradNorm)) {
-        // Left out; `finish` lowers the scale and tells of it.
-      } else if (++skipped === MOST_SKIPPED) {
-        throw notFinite(skipped, `round ${round + 1}`);
-      } else {
-        yield* run.warn(`loss ${loss}, gradient norm ${gradNorm}: update skipped`);
-      }
-      optimizer.zeroGrad();
-      const figures = ratioFigures(ratios.win, ratios.lose, config.clip);
-      const metrics = {
+      const done = round + (i + 1) / batches.length; // in rounds, this update among them
+      const rate = learningRateAt(done, {
+        lr,
+        warmup: config.warmupRounds,
+        decay: "constant",
+        total: config.rounds,
+      });
+      const { metrics, warnings } = update.apply({ loss, lr: rate, where: `round ${round + 1}` });
+      for (const message of warnings) yield* run.warn(message);
+      const figures = {
         loss,
-        gradNorm,
+        ...ratioFigures(logRatioWin, logRatioLose, config.clip),
         pairs: places.length,
-        ...figures,
-        ...precision.finish(loss, gradNorm),
-        progress: (round + (update + 1) / updates) / config.rounds,
+        ...metrics,
+        lr: rate,
+        progress: done / config.rounds,
       };
-      yield* run.step(round + 1, config.rounds, metrics, meter.take());
+      yield* run.step(round + 1, config.rounds, figures, meter.take());
     }
     policy.average(round);
     disposePairs(pairs);
     disposeConditions(conditions);
-    if (standing && run.isDue(round + 1, sampleEvery, config.rounds))
+    if (standing && isDue(round + 1, sampleEvery, config.rounds))
       yield* showSamples(
         round + 1,
         policy.asResult(() => policy.sampling(() => standing("policy"))),
       );
-    // After a step that was not finite, or a round without one score that is, the weights are in doubt: the checkpoints before it are kept.
-    const sound = skipped === 0 && comparisons.some(({ finite }) => finite.includes(true));
-    if (sound && (run.isDue(round + 1, config.saveEvery, config.rounds) || signal.aborted)) {
+    // A round without one finite score, too, leaves weights in doubt.
+    const isSound = update.isSound && comparisons.some(({ finite }) => finite.includes(true));
+    const save = { every: config.saveEvery, total: config.rounds, isSound, isStopping: signal.aborted };
+    if (checkpointIsDue(round + 1, save))
       yield* run.save(round + 1, (folder) => saveTrainingState(folder, state));
-    }
     signal.throwIfAborted();
   }
-  if (skipped > 0) throw notFinite(skipped, `round ${config.rounds}`);
+  update.requireSound(`round ${config.rounds}`);
   policy.save(config.output, {
     layout: config.loraLayout,
     description: { title: "SPO", resolution: [imageSize[1], imageSize[0]] },
@@ -249,32 +218,6 @@ async function* rounds(
     yield run.record({ type: "sample", step, images: shown });
     yield* run.eval(step, metrics);
   }
-}
-
-/** The judge of all prompts as one of those of a round. */
-function ofPrompts(judge: StepAwareJudge, chosen: readonly number[]): StepAwareJudge {
-  return {
-    prepare: (prompts, meter) => judge.prepare(prompts, meter),
-    score: (candidates, prepared, rows, meter) =>
-      judge.score(
-        candidates,
-        prepared,
-        rows.map((row) => chosen[row] as number),
-        meter,
-      ),
-  };
-}
-
-/** Row numbers of a round's prompts: epoch by epoch in a new order, as a function of the seed and the round alone. */
-function promptsAt(round: number, count: number, { seed, promptsPerRound }: TrainSpoConfig): number[] {
-  return scope(() =>
-    Array.from({ length: promptsPerRound }, (_, i) => {
-      const place = round * promptsPerRound + i;
-      const epoch = Math.floor(place / count);
-      const order = randperm(count, { generator: generatorAt(seed, "epoch", epoch) }).toNumbers();
-      return order[place % count] as number;
-    }),
-  );
 }
 
 /** Height and width of the latents. Throws a UserError (`CONFIG`) for a size or a model that cannot be. */

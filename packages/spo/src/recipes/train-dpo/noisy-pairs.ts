@@ -1,0 +1,113 @@
+// Pairs as Diffusion-DPO's loss needs them: latents of both images, noised alike. Source: algorithm 6.
+import type { Conditions, TextToImage } from "@spo/diffusion";
+import {
+  cat,
+  type Device,
+  type Generator,
+  rand,
+  randint,
+  randn,
+  scope,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
+import type { PairBatch } from "../../data/index.js";
+import { pixelsFromBytes } from "../../data/pixels.js";
+import type { WorkMeter } from "../../work.js";
+
+/** n pairs, winners in the first half. */
+export interface NoisyPairs {
+  /** [2n, c, h, w] */
+  noisy: Tensor;
+  /** The same for both sides of a pair, as are the timesteps. */
+  noise: Tensor;
+  /** int64 [2n] */
+  timesteps: Tensor;
+  /** What the UNet is told of the n pairs' prompts. */
+  conditions: Conditions;
+}
+
+/** What is drawn for one pair. */
+export interface PairDraw {
+  /** int64 [1] in [0, 1000). */
+  timestep: Tensor;
+  /** The pair's own, or the empty one. */
+  prompt: string;
+  /** [1, c, h, w] of latents: to reach the timestep, and each image's own for its posterior sample. */
+  noise: Tensor;
+  posteriorWin: Tensor;
+  posteriorLose: Tensor;
+}
+
+/**
+ * Draws for one pair, all from one generator.
+ *
+ * channels, size: of square latents. emptyPrompts: probability of leaving the prompt empty, which changes no other draw.
+ */
+export function drawPair(
+  prompt: string,
+  {
+    generator,
+    channels,
+    size,
+    emptyPrompts,
+  }: { generator: Generator; channels: number; size: number; emptyPrompts: number },
+): PairDraw {
+  const shape = [1, channels, size, size];
+  return {
+    timestep: randint(0, 1000, [1], { generator }),
+    prompt: rand([1], { generator }).item() < emptyPrompts ? "" : prompt,
+    noise: randn(shape, { generator }),
+    posteriorWin: randn(shape, { generator }),
+    posteriorLose: randn(shape, { generator }),
+  };
+}
+
+/** The pairs of a batch, noised by what was drawn for each of them. */
+export function noisyPairs(
+  pipe: TextToImage,
+  batch: PairBatch,
+  draws: readonly PairDraw[],
+  meter: WorkMeter,
+): NoisyPairs {
+  return scope(() => {
+    const { side } = batch;
+    const { device } = pipe.unet.conv_in.weight;
+    const gather = (of: (draw: PairDraw) => Tensor): Tensor => cat(draws.map(of)).to({ device });
+    const [win, lose] = sidesOf(batch, device);
+    meter.count("vaeEncode", 2 * draws.length);
+    const latents = meter.phase("encode", () =>
+      pipe.vae.toLatents(
+        cat([win, lose]),
+        cat([gather((draw) => draw.posteriorWin), gather((draw) => draw.posteriorLose)]),
+      ),
+    );
+    const [one, time] = [gather((draw) => draw.noise), gather((draw) => draw.timestep)];
+    const [noise, timesteps] = [cat([one, one]), cat([time, time])];
+    return {
+      noise,
+      timesteps,
+      noisy: pipe.schedule.addNoise(latents, noise, timesteps),
+      conditions: meter.phase("text", () => {
+        const prompts = draws.map(({ prompt }) => prompt);
+        return pipe.encode(prompts, { size: [side, side] }).conditional;
+      }),
+    };
+  });
+}
+
+/** Pixels of winners and of losers, [n, 3, side, side] in [−1, 1] each. */
+export function sidesOf(
+  { image0, image1, label0, label1, side }: PairBatch,
+  device?: Device,
+): [Tensor, Tensor] {
+  const [first, second] = [
+    pixelsFromBytes(image0, side, { device }),
+    pixelsFromBytes(image1, side, { device }),
+  ];
+  const firstWins = tensor(
+    label0.map((label, i) => Number(label > (label1[i] as number))),
+    { shape: [label0.length, 1, 1, 1], device },
+  );
+  return [second.lerp(first, firstWins), first.lerp(second, firstWins)];
+}

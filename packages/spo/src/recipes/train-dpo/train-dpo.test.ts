@@ -1,0 +1,85 @@
+// What the loop itself decides.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readSafetensors } from "@spo/torch";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
+import { trainDpo } from "./train-dpo.js";
+import { TrainDpoConfig } from "./train-dpo-config.js";
+
+let folder: string;
+let world: TinyWorld;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "spo-dpo-loop-"));
+  world = await makeTinyWorld(join(folder, "world"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let runs = 0;
+async function train(settings: object) {
+  const at = join(folder, `run-${runs++}`);
+  const config = TrainDpoConfig.parse({
+    ...{ model: world.model, pairs: [world.pairs], output: join(at, "model"), adapter: "lora", rank: 2 },
+    ...{ steps: 3, batch: 5, microBatch: 5, warmup: 0, optimizer: { lr: 1e-2 }, beta: 100, ...settings },
+  });
+  const events = await eventsOfRun(at, "train dpo", config, trainDpo);
+  const file = join(at, "model", "pytorch_lora_weights.safetensors");
+  const weights = new Map([...readSafetensors(file)].map(([key, value]) => [key, value.toNumbers()]));
+  const evals = events.flatMap((event) => (event.type === "eval" ? [event] : []));
+  return { metrics: stepMetrics(events), weights, evals };
+}
+
+test("in parts an update has the loss and the gradient of the whole batch", async () => {
+  const [parts, whole] = [await train({ microBatch: 2 }), await train({})];
+  expect(whole.metrics[0]?.loss).toBeCloseTo(Math.LN2, 5);
+  for (const [i, { loss, gradNorm, accuracy }] of parts.metrics.entries()) {
+    expect(loss).toBeCloseTo(whole.metrics[i]?.loss as number, 3);
+    expect((gradNorm as number) / (whole.metrics[i]?.gradNorm as number)).toBeCloseTo(1, 2);
+    expect(accuracy).toBeCloseTo(whole.metrics[i]?.accuracy as number, 6);
+  }
+});
+
+test("the rate rises from 0 over the warm-up's steps, so that the first update moves nothing, and then stays", async () => {
+  const { metrics } = await train({ warmup: 2, steps: 4 });
+  expect(metrics.map(({ lr }) => lr)).toEqual([0, 0.005, 0.01, 0.01]);
+  const { weights: once } = await train({ warmup: 2, steps: 1 });
+  for (const [name, values] of once)
+    if (/lora_B|lora\.up/.test(name)) expect(values.every((x) => x === 0)).toBe(true);
+});
+
+test("each step learns from other pairs or other noise, by the seed", async () => {
+  const still = { optimizer: { lr: 1e-12 }, objective: "sft", steps: 2 };
+  const [one, again, other] = [await train(still), await train(still), await train({ ...still, seed: 1 })];
+  const losses = ({ metrics }: typeof one): unknown[] => metrics.map(({ loss }) => loss);
+  expect(losses(again)).toEqual(losses(one));
+  const all = [...losses(one), ...losses(other)] as number[];
+  for (const [i, a] of all.entries())
+    for (const b of all.slice(i + 1)) expect(Math.abs(a - b)).toBeGreaterThan(1e-4);
+});
+
+test("prompts are left empty in training as the setting says", async () => {
+  const still = { optimizer: { lr: 1e-12 }, objective: "sft", steps: 1 };
+  const [kept, empty] = [
+    await train({ ...still, emptyPrompts: 0 }),
+    await train({ ...still, emptyPrompts: 1 }),
+  ];
+  const apart = Math.abs((kept.metrics[0]?.loss as number) - (empty.metrics[0]?.loss as number));
+  expect(apart).toBeGreaterThan(1e-6);
+});
+
+test("held-out pairs are measured at the start, when due and at the end, with the same noise and their own prompts", async () => {
+  const settings = { evalPairs: 3, evalEvery: 2, steps: 5 };
+  const learning = await train(settings);
+  expect(learning.evals.map(({ step }) => step)).toEqual([0, 2, 4, 5]);
+  expect(learning.evals[0]?.metrics.loss).toBeCloseTo(Math.LN2, 5);
+  expect(learning.evals.at(-1)?.metrics.loss).not.toBeCloseTo(Math.LN2, 3);
+  const still = { ...settings, optimizer: { lr: 1e-12 }, objective: "sft", steps: 2 };
+  const measured = async (more: object): Promise<unknown[]> =>
+    (await train({ ...still, ...more })).evals.map(({ metrics }) => metrics.loss);
+  const [first, second] = await measured({ emptyPrompts: 0 });
+  expect(first).toBe(second);
+  expect(await measured({ emptyPrompts: 1 })).toEqual([first, first]); // empty in training alone
+  expect((await measured({ evalPairs: 2 }))[0]).not.toBe(first);
+  expect((await measured({ evalPairs: 4 }))[0]).toBe((await measured({ evalPairs: 99 }))[0]);
+});

@@ -1,0 +1,125 @@
+// What the loop itself decides, seen by a judge of the test's own.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readSafetensors, scope, type Tensor } from "@spo/torch";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { StepAwareJudge } from "../../judges/judge.js";
+import { eventsOfRun, makeTinyWorld, PROMPTS, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
+import { trainSpo } from "./train-spo.js";
+import { TrainSpoConfig } from "./train-spo-config.js";
+
+let folder: string;
+let world: TinyWorld;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "spo-loop-"));
+  world = await makeTinyWorld(join(folder, "world"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What the judge was shown at one timestep of one round. */
+interface Shown {
+  round: number;
+  timestep: number;
+  /** Of all candidates, row by row. */
+  xt: number[];
+  prompts: string[];
+}
+
+let runs = 0;
+/** A training by a judge that likes large values, and what that judge saw. */
+async function train(settings: object) {
+  const shown: Shown[] = [];
+  let round = -1;
+  const judge: StepAwareJudge<readonly string[]> = {
+    prepare: (prompts) => [...prompts],
+    beginRound: (begun) => {
+      round = begun;
+    },
+    score: ({ xt, x0, timestep }, prompts, rows) => {
+      shown.push({ round, timestep, xt: xt.toNumbers(), prompts: rows.map((row) => prompts[row] as string) });
+      return scope(() => x0.mean([1, 2, 3]).mul(30));
+    },
+  };
+  const at = join(folder, `run-${runs++}`);
+  const config = TrainSpoConfig.parse({
+    ...{ model: world.model, prompts: world.prompts, output: join(at, "model"), samples: 0 },
+    ...{
+      rounds: 3,
+      promptsPerRound: 2,
+      steps: 3,
+      firstBranch: 0,
+      candidates: 2,
+      threshold: 0,
+      batch: 4,
+      microBatch: 2,
+    },
+    ...{ optimizer: { lr: 1e-2 }, guidanceScale: 2, stripEvery: 100, ...settings },
+  });
+  const events = await eventsOfRun(at, "train spo", config, (of, context) =>
+    trainSpo(of, { ...context, judge: judge as StepAwareJudge }),
+  );
+  const weights: Map<string, Tensor> = readSafetensors(join(at, "model", "pytorch_lora_weights.safetensors"));
+  return { events, metrics: stepMetrics(events), shown, weights };
+}
+
+test("rounds draw other noise, by the seed and their number; what was learned is what the next round samples with", async () => {
+  const [learning, still, other] = [
+    await train({}),
+    await train({ optimizer: { lr: 1e-12 } }),
+    await train({ seed: 1, rounds: 1 }),
+  ];
+  const first = ({ shown }: typeof learning, round: number): number[] =>
+    shown.find((seen) => seen.round === round)?.xt as number[];
+  // The first round has learned nothing yet; the later ones sample with the LoRA.
+  expect(first(learning, 0)).toEqual(first(still, 0));
+  expect(first(learning, 1)).not.toEqual(first(still, 1));
+  // Without learning, too, no round repeats another's noise.
+  const apart = (a: number[], b: number[]): number =>
+    Math.max(...a.map((x, i) => Math.abs(x - (b[i] as number))));
+  expect(apart(first(still, 0), first(still, 1))).toBeGreaterThan(1);
+  expect(apart(first(still, 1), first(still, 2))).toBeGreaterThan(1);
+  expect(apart(first(still, 0), first(other, 0))).toBeGreaterThan(1);
+});
+
+test("the judge is asked of the prompts that the round samples, each in turn, and told the timestep it has come to", async () => {
+  const { shown } = await train({ rounds: 5, steps: 2, optimizer: { lr: 1e-12 } });
+  const byRound = [0, 1, 2, 3, 4].map((round) => shown.filter((seen) => seen.round === round));
+  const epochs = byRound.flatMap(([seen]) => (seen as Shown).prompts.slice(0, 2));
+  for (const epoch of [epochs.slice(0, 5), epochs.slice(5)])
+    expect([...epoch].sort()).toEqual([...PROMPTS].sort());
+  // Two steps, t = 501 and 1, are two comparisons: at the second step, and of the finished candidates.
+  for (const seen of byRound) expect(seen.map(({ timestep }) => timestep)).toEqual([1, 0]);
+});
+
+test("the learning rate rises update by update over the warm-up's rounds, and then stays", async () => {
+  const { metrics } = await train({ warmupRounds: 2, batch: 3, optimizer: { lr: 0.01 } });
+  // Three comparisons of two prompts: six pairs a round, two updates.
+  expect(metrics.map(({ pairs }) => pairs)).toEqual([3, 3, 3, 3, 3, 3]);
+  for (const [i, rate] of [0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01].entries())
+    expect(metrics[i]?.lr).toBeCloseTo(rate, 12);
+});
+
+test("in parts an update has the loss and the gradient of the whole batch", async () => {
+  const settings = { rounds: 2, batch: 5, steps: 4 };
+  const [parts, whole] = [
+    await train({ ...settings, microBatch: 2 }),
+    await train({ ...settings, microBatch: 5 }),
+  ];
+  expect(whole.metrics.map(({ pairs }) => pairs)).toEqual([5, 3, 5, 3]);
+  for (const [i, { loss, gradNorm, accuracy }] of parts.metrics.entries()) {
+    expect(loss).toBeCloseTo(whole.metrics[i]?.loss as number, 4);
+    expect((gradNorm as number) / (whole.metrics[i]?.gradNorm as number)).toBeCloseTo(1, 2);
+    expect(accuracy).toBeCloseTo(whole.metrics[i]?.accuracy as number, 6);
+  }
+});
+
+test("training makes winners likelier against the base, and the saved LoRA is what was trained", async () => {
+  const { metrics, weights } = await train({ rounds: 6, optimizer: { lr: 3e-3 } });
+  expect(metrics[0]?.loss).toBeCloseTo(Math.LN2, 4);
+  const late = metrics.slice(2).map(({ loss }) => loss as number);
+  expect(late.reduce((sum, loss) => sum + loss, 0) / late.length).toBeLessThan(Math.LN2);
+  const up = [...weights].filter(([name]) => name.endsWith("lora_up.weight"));
+  expect(up.length).toBeGreaterThan(4);
+  for (const [name, value] of up) expect(value.abs().max().item(), name).toBeGreaterThan(0);
+});

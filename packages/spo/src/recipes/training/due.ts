@@ -1,0 +1,23 @@
+/** Whether something that is done every so many steps is to be done after this one: at each multiple, and at the end. step: 1 for the first. */
+export const isDue = (step: number, every: number, total: number): boolean =>
+  step % every === 0 || step === total;
+
+/** Whether a round's candidates are kept as images: every so many rounds from the first, and in the last. round: 0 for the first. */
+export const stripIsDue = (round: number, every: number, rounds: number): boolean =>
+  round % every === 0 || round === rounds - 1;
+
+/**
+ * Whether a checkpoint is to be written after a step, 1 for the first.
+ *
+ * isSound: whether the weights are to be trusted; else the checkpoints before this step are kept. isStopping: the training is about to end
+ * before its time.
+ */
+export const checkpointIsDue = (
+  step: number,
+  {
+    every,
+    total,
+    isSound,
+    isStopping,
+  }: { every: number; total: number; isSound: boolean; isStopping: boolean },
+): boolean => isSound && (isStopping || isDue(step, every, total));
