@@ -6,7 +6,7 @@ import { type Device, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { rgbFromPixels } from "../data/pixels.js";
 import { loadArtworkJudge } from "../rewards/artwork-judge.js";
-import { checkedScores, loadReward } from "../rewards/index.js";
+import { checkedScores, loadReward, requireFiniteScores } from "../rewards/index.js";
 
 /** What a judge says of one image. */
 export interface ImageVerdict {
@@ -68,11 +68,14 @@ function artworkJudge(folder: string, choices: readonly string[], device: Device
           const logProbs = among.toNumbers();
           const likeliest = among.argmax(-1).toNumbers();
           const realism = judge.realism(images).toNumbers();
-          return prompts.map((prompt, i) => {
+          const verdicts = prompts.map((prompt, i) => {
             const right = choices.indexOf(prompt);
             const score = (logProbs[i * choices.length + right] as number) + (realism[i] as number);
             return { score, onPrompt: likeliest[i] === right };
           });
+          const scores = verdicts.map(({ score }) => score);
+          requireFiniteScores(`The judge ${folder}`, scores, prompts);
+          return verdicts;
         }),
       ),
   };

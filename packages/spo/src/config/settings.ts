@@ -118,10 +118,14 @@ function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind" | "range"> {
   }
 }
 
+/** An upper bound from here on is not told in help. */
+const FAR = 1e6;
+
 function rangeOf(schema: z.ZodType): string | undefined {
   const checks = (defOf(schema).checks ?? []).map(({ _zod }) => _zod.def);
   const least = checks.find(({ check }) => check === "greater_than");
-  const most = checks.find(({ check }) => check === "less_than");
+  // A bound that only keeps a slip of the hand from taking all memory says nothing to a reader.
+  const most = checks.find(({ check, value }) => check === "less_than" && Number(value) < FAR);
   if (least?.inclusive && most?.inclusive) return `${least.value} to ${most.value}`;
   return (
     [

@@ -55,9 +55,27 @@ export async function pixelsOf(images: readonly Uint8Array[], name = "images"): 
   return scope(() => cat(decoded.map(pixelsFromRgb)));
 }
 
-/** Pixels in [−1, 1] [3, h, w] or [1, 3, h, w] → RGB bytes. Values beyond are clamped; rounding as diffusers does. */
-export function rgbFromPixels(pixels: Tensor): { data: Uint8Array; width: number; height: number } {
+/** Throws a UserError (`NUMERIC`) where pixels are not finite: as bytes NaN would be black and infinity white. name: what they are. */
+export function requireFinitePixels(pixels: Tensor, name = "an image"): void {
+  const bad = scope(() => pixels.isfinite().logicalNot().sum().item());
+  if (bad === 0) return;
+  throw new UserError(`${name} is not finite: ${bad} of ${pixels.numel} values are NaN or infinity.`, {
+    code: "NUMERIC",
+    hint: "The model that made it is damaged or has run away; in float16 a computation may have overflowed.",
+  });
+}
+
+/**
+ * Pixels in [−1, 1] [3, h, w] or [1, 3, h, w] → RGB bytes. Values beyond are clamped; rounding as diffusers does.
+ *
+ * Throws a UserError (`NUMERIC`) for pixels that are not finite. name: of the image, for that.
+ */
+export function rgbFromPixels(
+  pixels: Tensor,
+  name?: string,
+): { data: Uint8Array; width: number; height: number } {
   return scope(() => {
+    requireFinitePixels(pixels, name);
     const image = pixels.ndim === 4 ? pixels.select(0, 0) : pixels;
     const [, height, width] = image.shape as [number, number, number];
     const bytes = image

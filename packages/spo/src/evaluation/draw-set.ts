@@ -1,7 +1,7 @@
 // A model's images of fixed prompts and seeds, as a folder that can be taken up again and read by others.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { requireFinite, type TextToImage } from "@spo/diffusion";
+import type { TextToImage } from "@spo/diffusion";
 import { scope } from "@spo/torch";
 import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
@@ -46,9 +46,6 @@ export async function* drawSet(
   for (const seed of seeds) {
     const skip = (prompt: number, image: number): boolean => has(fileName(prompt, seed, image));
     for (const chunk of sampleImages(pipe, prompts, { ...settings, seed, skip })) {
-      const nameOf = (i: number): string =>
-        `for ${JSON.stringify(prompts[chunk.prompts[i] as number])}, seed ${seed}`;
-      requireFinite(chunk.images, pipe, nameOf);
       const rgb = chunk.prompts.map((_, i) => scope(() => rgbFromPixels(chunk.images.narrow(0, i, 1))));
       chunk.images.dispose();
       for (const [i, { data, width, height }] of rgb.entries()) {

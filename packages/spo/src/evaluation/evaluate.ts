@@ -5,6 +5,7 @@ import type { Artwork } from "../data/artwork.js";
 import { rgbFromPixels } from "../data/pixels.js";
 import type { SpmJudge } from "../judges/judge.js";
 import type { ArtworkJudge } from "../rewards/artwork-judge.js";
+import { requireFiniteScores } from "../rewards/checked-scores.js";
 import type { WorkMeter } from "../work.js";
 import type { GroupedFeatures } from "./kernel-distance.js";
 import { roundTrip, type SampleSettings, sampleImages } from "./samples.js";
@@ -89,6 +90,9 @@ function measure(
       const scores = spm
         .score({ xt: images, x0: images, timestep: 0, image: () => images }, prepared, shown)
         .toNumbers();
+      const texts = shown.map((prompt) => prompts[prompt] as string);
+      requireFiniteScores("The preference model", scores, texts);
+      requireFiniteScores("The judge", realism, texts);
       return shown.map((prompt, i) => {
         const text = prompts[prompt] as string;
         const right = choices.indexOf(text);

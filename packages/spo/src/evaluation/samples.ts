@@ -1,5 +1,6 @@
-import { isGuided, type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
+import { isGuided, requireFinite, type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
+import { requireFinitePixels } from "../data/pixels.js";
 import { generatorAt } from "../randomness.js";
 import type { WorkMeter } from "../work.js";
 
@@ -31,7 +32,7 @@ export interface SampleChunk {
 
 /**
  * Images of every prompt, prompt by prompt. Image j of a prompt depends on the seed, the prompt's text and j alone: two models given the
- * same settings start from, and are fed, the same noise.
+ * same settings start from, and are fed, the same noise. Throws a UserError (`NUMERIC`) for an image that is not finite.
  */
 export function* sampleImages(
   pipe: TextToImage,
@@ -60,7 +61,12 @@ export function* sampleImages(
             part.length * settings.steps * (isGuided(pipe.unet, settings.guidanceScale) ? 2 : 1),
           );
           meter?.count("vaeDecode", part.length);
-          return quantised(pipe.vae.decodeLatents(latents));
+          const pixels = pipe.vae.decodeLatents(latents);
+          requireFinite(pixels, pipe, (i) => {
+            const { prompt } = part[i] as (typeof part)[number];
+            return `for ${JSON.stringify(prompts[prompt])}, seed ${seed}`;
+          });
+          return quantised(pixels);
         }),
       ),
     );
@@ -72,8 +78,9 @@ export function* sampleImages(
   }
 }
 
-/** Clamps to [−1, 1] and rounds to the 256 levels of a file. */
+/** Clamps to [−1, 1] and rounds to the 256 levels of a file. Throws a UserError (`NUMERIC`) for pixels that are not finite. */
 export function quantised(pixels: Tensor): Tensor {
+  requireFinitePixels(pixels);
   return scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1));
 }
 

@@ -7,7 +7,7 @@ import type { StepAwareJudge } from "./judge.js";
 /**
  * A scorer of finished images as a judge: it sees the decoded predictions of noisy steps as if they were finished, and knows no time.
  *
- * Throws a UserError (`DATA`), at the first score, for a reward that answers later: a step waits for no other program.
+ * An image that is not finite gets the score NaN. Throws a UserError (`DATA`), at the first score, for a reward that answers later: a step waits for no other program.
  */
 export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
   return {
@@ -16,13 +16,20 @@ export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
       noGrad(() =>
         scope(() => {
           const pixels = image();
-          const images = rows.map((_, i) => rgbFromPixels(pixels.narrow(0, i, 1)));
-          meter?.count("judgeImage", rows.length);
+          const finite = pixels.isfinite().flatten(1).all(1).toNumbers();
+          const shown = rows.flatMap((row, i) => (finite[i] ? [{ row, i }] : []));
+          if (shown.length === 0) return tensor(rows.map(() => Number.NaN));
+          meter?.count("judgeImage", shown.length);
           const scores: unknown = reward.score(
-            images,
-            rows.map((row) => prompts[row] as string),
+            shown.map(({ i }) => rgbFromPixels(pixels.narrow(0, i, 1))),
+            shown.map(({ row }) => prompts[row] as string),
           );
-          if (Array.isArray(scores)) return tensor(scores as number[], { dtype: "float32" });
+          // An image that is not finite has no score, which the rollout counts: the others keep theirs.
+          if (Array.isArray(scores)) {
+            const all = [...(scores as number[])];
+            for (const [i, whole] of finite.entries()) if (!whole) all.splice(i, 0, Number.NaN);
+            return tensor(all, { dtype: "float32" });
+          }
           throw new UserError(
             `${reward.name} gave ${scores instanceof Promise ? "a promise" : `a ${typeof scores}`}, not an array of scores.`,
             {

@@ -65,7 +65,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
       trained: config.adapter === "lora" ? bytesOf(trained) : 0,
       // Adafactor keeps a number for each row and each column: next to nothing.
       optimizer: ((kind === "adamw" ? 2 : 0) + (config.average > 0 ? 1 : 0)) * bytesOf(trained),
-      data: (config.readAhead << 20) + STORED,
+      data: config.readAhead * 2 ** 20 + STORED,
     },
     phases: [
       { name: "text", runs: parts, passes: {}, body: () => encodeBlank(pairs, models) },

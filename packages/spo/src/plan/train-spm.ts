@@ -76,7 +76,8 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
       trained: 0,
       optimizer: 2 * bytesOf(trained),
       // A bank of decoded pairs; or the stored pairs that are mixed, and what is read ahead.
-      data: bank > 0 ? Math.max(bank, batch) * pixels : (48 << 20) + (readAhead << 20) + microBatch * pixels,
+      data:
+        bank > 0 ? Math.max(bank, batch) * pixels : (48 << 20) + readAhead * 2 ** 20 + microBatch * pixels,
     },
     phases: [
       { name: "text", runs: noisings, passes: {}, body: () => encodeBlank(noised, models) },

@@ -23,15 +23,20 @@ export async function checkedScores(
       hint: "score(images, prompts) gives an array with one number an image.",
     });
   }
-  const odd = scores.findIndex((score) => !Number.isFinite(score));
-  if (odd >= 0) {
-    throw new UserError(
-      `${reward.name} gave ${scores[odd]} for an image of ${JSON.stringify(prompts[odd])}.`,
-      {
-        code: "NUMERIC",
-        hint: "A score that is no finite number cannot be compared. In half precision, try float32.",
-      },
-    );
-  }
+  requireFiniteScores(reward.name, scores as number[], prompts);
   return scores as number[];
+}
+
+/** Throws a UserError (`NUMERIC`) for the first score that is NaN or infinite. name: of what gave them; prompts: of the images. */
+export function requireFiniteScores(
+  name: string,
+  scores: readonly number[],
+  prompts: readonly string[],
+): void {
+  const odd = scores.findIndex((score) => !Number.isFinite(score));
+  if (odd < 0) return;
+  throw new UserError(`${name} gave ${scores[odd]} for an image of ${JSON.stringify(prompts[odd])}.`, {
+    code: "NUMERIC",
+    hint: "A score that is no finite number cannot be compared. In half precision, try float32.",
+  });
 }

@@ -1,5 +1,5 @@
 // Scorers of finished images, each from its published checkpoint's own layout.
-export { checkedScores } from "./checked-scores.js";
+export { checkedScores, requireFiniteScores } from "./checked-scores.js";
 export {
   type LabelOptions,
   type LabelSummary,

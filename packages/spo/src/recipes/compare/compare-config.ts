@@ -1,5 +1,14 @@
 // Settings of the comparison of base, Diffusion-DPO and SPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import {
+  MOST_GUIDANCE,
+  MOST_PROCESSES,
+  MOST_PROMPTS,
+  MOST_SAMPLES,
+  MOST_SAMPLING_STEPS,
+  MOST_SECONDS,
+  MOST_SEED,
+} from "../bounds.js";
 import { deviceSettings } from "../training/precision-config.js";
 
 /** Settings of a recipe; that recipe's own schema checks them. */
@@ -8,8 +17,17 @@ const Settings = z.record(z.string(), z.unknown());
 const images = (seeds: number[], perPrompt: number) =>
   z
     .strictObject({
-      seeds: z.array(z.int().min(0)).min(1).default(seeds).describe("of the noise; the same for all models"),
-      perPrompt: z.int().positive().default(perPrompt).describe("images of each prompt and seed"),
+      seeds: z
+        .array(z.int().min(0).max(MOST_SEED))
+        .min(1)
+        .default(seeds)
+        .describe("of the noise; the same for all models"),
+      perPrompt: z
+        .int()
+        .positive()
+        .max(MOST_SAMPLES)
+        .default(perPrompt)
+        .describe("images of each prompt and seed"),
     })
     .prefault({});
 
@@ -38,13 +56,23 @@ export const CompareConfig = z.strictObject({
   seconds: z
     .number()
     .positive()
+    .max(MOST_SECONDS)
     .describe("of training in each final run; SPO's include those of its preference model"),
   clock: z
     .enum(["wall", "cpu"])
     .default("wall")
     .describe("which seconds: elapsed, or of all threads, where other work disturbs"),
-  seeds: z.array(z.int().min(0)).min(1).default([0, 1, 2]).describe("of the final runs of each method"),
-  checkpoints: z.int().positive().default(6).describe("of each final run that are measured, evenly in time"),
+  seeds: z
+    .array(z.int().min(0).max(MOST_SEED))
+    .min(1)
+    .default([0, 1, 2])
+    .describe("of the final runs of each method"),
+  checkpoints: z
+    .int()
+    .positive()
+    .max(MOST_PROMPTS)
+    .default(6)
+    .describe("of each final run that are measured, evenly in time"),
   search: z
     .strictObject({
       spo: z.array(Settings).min(1).describe("settings to try, over those in spo"),
@@ -52,10 +80,16 @@ export const CompareConfig = z.strictObject({
       seconds: z
         .number()
         .positive()
+        .max(MOST_SECONDS)
         .describe("of training in each run of a trial; the preference model not counted"),
-      checkpoints: z.int().positive().default(3).describe("of each run of a trial that are measured"),
+      checkpoints: z
+        .int()
+        .positive()
+        .max(MOST_PROMPTS)
+        .default(3)
+        .describe("of each run of a trial that are measured"),
       seeds: z
-        .array(z.int().min(0))
+        .array(z.int().min(0).max(MOST_SEED))
         .min(1)
         .default([100])
         .describe(
@@ -69,8 +103,18 @@ export const CompareConfig = z.strictObject({
     .describe("the same number of trials, of the same time, for each method"),
   sampling: z
     .strictObject({
-      steps: z.int().positive().default(20).describe("sampling steps of every image that is judged"),
-      guidanceScale: z.number().default(5).describe("classifier-free guidance"),
+      steps: z
+        .int()
+        .positive()
+        .max(MOST_SAMPLING_STEPS)
+        .default(20)
+        .describe("sampling steps of every image that is judged"),
+      guidanceScale: z
+        .number()
+        .min(-MOST_GUIDANCE)
+        .max(MOST_GUIDANCE)
+        .default(5)
+        .describe("classifier-free guidance"),
       eta: z.number().min(0).max(1).default(1).describe("η of DDIM: 0 without noise, 1 as much as DDPM"),
     })
     .prefault({}),
@@ -80,8 +124,18 @@ export const CompareConfig = z.strictObject({
     "images of held-out prompts of the checkpoint that was chosen",
   ),
   ...deviceSettings,
-  jobs: z.int().positive().default(1).describe("processes at a time; alike for all methods"),
-  threads: z.int().positive().optional().describe("of each process; absent: as the machine has it"),
+  jobs: z
+    .int()
+    .positive()
+    .max(MOST_PROCESSES)
+    .default(1)
+    .describe("processes at a time; alike for all methods"),
+  threads: z
+    .int()
+    .positive()
+    .max(MOST_PROCESSES)
+    .optional()
+    .describe("of each process; absent: as the machine has it"),
 });
 export type CompareConfig = z.output<typeof CompareConfig>;
 

@@ -3,6 +3,7 @@ import { cat, type Generator, keep, randint, randperm, scope, type Tensor } from
 import { degrade, fade } from "../../data/augmentation.js";
 import { quantised } from "../../evaluation/samples.js";
 import type { loadArtworkJudge } from "../../rewards/artwork-judge.js";
+import { requireFiniteScores } from "../../rewards/checked-scores.js";
 
 /** win and lose: pixels [1, 3, h, w] in [-1, 1], of no scope. */
 export interface Pair {
@@ -169,7 +170,10 @@ function verdicts(
   const realism: number[] = [];
   scope(() => {
     for (const part of images.split(64)) {
-      realism.push(...judge.realism(part).toNumbers());
+      const judged = captions.slice(realism.length, realism.length + (part.shape[0] as number));
+      const logits = judge.realism(part).toNumbers();
+      requireFiniteScores("The labeller", logits, judged);
+      realism.push(...logits);
       const width = judge.config.captions.length;
       const all = scope(() => judge.logProbs(judge.features(part))).toNumbers();
       for (let i = 0; i < (part.shape[0] as number); i++) {
@@ -179,6 +183,7 @@ function verdicts(
       }
     }
   });
+  requireFiniteScores("The labeller", logProb, captions);
   return { logProb, realism };
 }
 

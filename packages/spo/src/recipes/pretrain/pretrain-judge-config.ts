@@ -1,5 +1,6 @@
 // Settings of the recipe that trains a judge of artwork. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { MOST_CHANNELS, MOST_FACTOR, MOST_GUIDANCE, MOST_SAMPLES, MOST_SEED, MOST_STEPS } from "../bounds.js";
 import { deviceSettings } from "../training/precision-config.js";
 
 /** Settings of `spo pretrain judge`. */
@@ -8,20 +9,33 @@ export const PretrainJudgeConfig = z.strictObject({
   half: z.union([z.literal(0), z.literal(1)]).describe("which half of the renderings it may see"),
   model: z.string().describe("diffusers folder of the base whose samples are not real"),
   prompts: z.array(z.string()).min(1).describe("text files with prompts of the samples, one a line"),
-  samplesPerPrompt: z.int().positive().default(4).describe("samples of the base for each prompt"),
-  guidanceScale: z.number().default(3).describe("classifier-free guidance of the samples"),
+  samplesPerPrompt: z
+    .int()
+    .positive()
+    .max(MOST_SAMPLES)
+    .default(4)
+    .describe("samples of the base for each prompt"),
+  guidanceScale: z
+    .number()
+    .min(-MOST_GUIDANCE)
+    .max(MOST_GUIDANCE)
+    .default(3)
+    .describe("classifier-free guidance of the samples"),
   output: z.string().describe("folder for the trained judge"),
-  widths: z.array(z.int().positive()).default([32, 64, 96, 128]).describe("channels of its stages"),
+  widths: z
+    .array(z.int().positive().max(MOST_CHANNELS))
+    .default([32, 64, 96, 128])
+    .describe("channels of its stages"),
   patchWidths: z
-    .array(z.int().positive())
+    .array(z.int().positive().max(MOST_CHANNELS))
     .default([24, 48])
     .describe("the same of the network that tells real from drawn, by patches"),
-  steps: z.int().positive().default(500).describe("updates"),
-  batch: z.int().positive().default(64).describe("images of one step"),
-  lr: z.number().positive().default(2e-3).describe("learning rate"),
-  colour: z.number().min(0).default(0.15).describe("strength of the colour augmentation"),
-  saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  steps: z.int().positive().max(MOST_STEPS).default(500).describe("updates"),
+  batch: z.int().positive().max(MOST_SAMPLES).default(64).describe("images of one step"),
+  lr: z.number().positive().max(MOST_FACTOR).default(2e-3).describe("learning rate"),
+  colour: z.number().min(0).max(MOST_FACTOR).default(0.15).describe("strength of the colour augmentation"),
+  saveEvery: z.int().positive().max(MOST_STEPS).default(100).describe("steps between checkpoints"),
   ...deviceSettings,
-  seed: z.int().min(0).default(101).describe("of all that is drawn"),
+  seed: z.int().min(0).max(MOST_SEED).default(101).describe("of all that is drawn"),
 });
 export type PretrainJudgeConfig = z.output<typeof PretrainJudgeConfig>;

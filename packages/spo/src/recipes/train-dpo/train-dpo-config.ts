@@ -1,7 +1,19 @@
 // Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import {
+  MOST_CHANNELS,
+  MOST_FACTOR,
+  MOST_MEGABYTES,
+  MOST_PIXELS,
+  MOST_SAMPLES,
+  MOST_SEED,
+  MOST_STEPS,
+} from "../bounds.js";
 import { averageSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
+
+/** Of a moment of AdamW: what it keeps in each step. */
+const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train dpo`. */
 export const TrainDpoConfig = z.strictObject({
@@ -20,16 +32,18 @@ export const TrainDpoConfig = z.strictObject({
     .enum(["dpo", "sft"])
     .default("dpo")
     .describe("sft: plain noise prediction on the winners, for comparison"),
-  steps: z.int().positive().default(2000).describe("updates"),
-  batch: z.int().positive().default(2048).describe("pairs of one update"),
+  steps: z.int().positive().max(MOST_STEPS).default(2000).describe("updates"),
+  batch: z.int().positive().max(MOST_SAMPLES).default(2048).describe("pairs of one update"),
   microBatch: z
     .int()
     .positive()
+    .max(MOST_SAMPLES)
     .default(1)
     .describe("pairs of one backward pass; their gradients add up to the batch's"),
   resolution: z
     .int()
     .positive()
+    .max(MOST_PIXELS)
     .nullable()
     .default(null)
     .describe("short side of the images, then a centre crop; null: the model's own"),
@@ -38,42 +52,56 @@ export const TrainDpoConfig = z.strictObject({
   beta: z
     .number()
     .positive()
+    .max(MOST_FACTOR)
     .default(5000)
     .describe("the larger, the nearer the policy stays to the base; published for latents of 4×64×64"),
   adapter: z
     .enum(["lora", "full"])
     .default("full")
     .describe("what learns: a LoRA on the attention, or the whole UNet"),
-  rank: z.int().positive().default(8).describe("of the LoRA"),
+  rank: z.int().positive().max(MOST_CHANNELS).default(8).describe("of the LoRA"),
   optimizer: z
     .strictObject({
       kind: z.enum(["adamw", "adafactor"]).default("adamw").describe("adafactor keeps far less state"),
       lr: z
         .number()
         .positive()
+        .max(MOST_FACTOR)
         .default(2.048e-5)
         .describe("as published: 1e-8 for each pair of the batch; a LoRA wants more, about 1e-5 at batch 32"),
-      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("of adamw"),
-      weightDecay: z.number().min(0).default(1e-2).describe("of the weights themselves"),
+      betas: z.tuple([decay, decay]).default([0.9, 0.999]).describe("of adamw"),
+      weightDecay: z.number().min(0).max(MOST_FACTOR).default(1e-2).describe("of the weights themselves"),
     })
     .prefault({}),
-  warmup: z.int().min(0).default(500).describe("steps until the full learning rate, which then stays"),
-  maxGradNorm: z.number().positive().default(1).describe("longer gradients are made as long as this"),
+  warmup: z
+    .int()
+    .min(0)
+    .max(MOST_STEPS)
+    .default(500)
+    .describe("steps until the full learning rate, which then stays"),
+  maxGradNorm: z
+    .number()
+    .positive()
+    .max(MOST_FACTOR)
+    .default(1)
+    .describe("longer gradients are made as long as this"),
   ...averageSettings,
   ...precisionSettings,
   evalPairs: z
     .int()
     .min(0)
+    .max(MOST_SAMPLES)
     .default(0)
     .describe("pairs of evalSplit that loss and implicit accuracy are measured on, at fixed noise"),
   evalSplit: z.string().default("test").describe("split whose pairs are measured"),
-  evalEvery: z.int().positive().default(100).describe("steps between measurements"),
-  saveEvery: z.int().positive().default(100).describe("steps between checkpoints"),
+  evalEvery: z.int().positive().max(MOST_STEPS).default(100).describe("steps between measurements"),
+  saveEvery: z.int().positive().max(MOST_STEPS).default(100).describe("steps between checkpoints"),
   readAhead: z
     .int()
     .positive()
+    .max(MOST_MEGABYTES)
     .default(32)
     .describe("MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed"),
-  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+  seed: z.int().min(0).max(MOST_SEED).default(0).describe("of all that is drawn"),
 });
 export type TrainDpoConfig = z.output<typeof TrainDpoConfig>;

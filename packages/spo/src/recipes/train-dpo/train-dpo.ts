@@ -41,7 +41,7 @@ export async function* trainDpo(
   const { maxGradNorm } = config;
   const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
 
-  const reading = { side, kernel: "bilinear", aheadBytes: config.readAhead << 20 } as const;
+  const reading = { side, kernel: "bilinear", aheadBytes: config.readAhead * 2 ** 20 } as const;
   const opening = { dropTies: true, allowOutside: config.allowOutside } as const;
   const set = await openPairSet(config.pairs, { ...opening, split: config.split });
   const loader = new PairLoader(set, { seed: config.seed, mirror: config.mirror, ...reading });

@@ -10,7 +10,7 @@ import { Generator, initialize, noGrad, randint, scope, type Tensor } from "@spo
 import { expect, test } from "vitest";
 import { TINY } from "../../tiny-models.fixture.js";
 import { WorkMeter } from "../../work.js";
-import { PairNoiser } from "./seen-pairs.js";
+import { drawTimesteps, PairNoiser } from "./seen-pairs.js";
 
 const SIDE = 16;
 const tokenizer = loadTokenizer(
@@ -66,3 +66,48 @@ test("a pair at timestep 0 is seen as it is and costs nothing, and the others ar
       }
     }),
   ));
+
+test("timesteps are drawn evenly from 0 to the largest, and a share of them is 0", () => {
+  const draw = (settings: { maxTimestep: number; cleanShare: number }): number[] =>
+    drawTimesteps(4000, settings, new Generator(8));
+  const times = draw({ maxTimestep: 9, cleanShare: 0 });
+  const counts = Array.from({ length: 10 }, (_, t) => times.filter((found) => found === t).length);
+  // Each is binomial with p = 1/10: five standard deviations.
+  for (const count of counts) expect(Math.abs(count - 400)).toBeLessThan(5 * Math.sqrt(4000 * 0.1 * 0.9));
+  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(4000);
+  const clean = draw({ maxTimestep: 999, cleanShare: 0.3 }).filter((t) => t === 0).length;
+  expect(Math.abs(clean / 4000 - 0.3)).toBeLessThan(5 * Math.sqrt((0.3 * 0.7) / 4000) + 1 / 1000);
+  expect(draw({ maxTimestep: 999, cleanShare: 1 }).every((t) => t === 0)).toBe(true);
+});
+
+test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+  "a prediction that %s has spoilt is refused by its pair, and a clean image needs none",
+  (value) =>
+    noGrad(() =>
+      scope(() => {
+        const image = new Uint8Array(2 * SIDE * SIDE * 3).fill(120);
+        const batch = {
+          ...{
+            image0: image,
+            image1: image,
+            side: SIDE,
+            prompts: ["bear", "boat"],
+            where: ["row 3", "row 4"],
+          },
+          ...{ label0: [1, 0], label1: [0, 1], examples: [1, 1] },
+        };
+        const bias = models.vae.decoder.conv_out.bias as Tensor;
+        const before = bias.clone();
+        bias.fill_(value);
+        const see = (timesteps: number[]): object => noiser.see(batch, noiser.draw(2, timesteps, generator));
+        expect(() => see([0, 700])).toThrow(
+          expect.objectContaining({
+            code: "NUMERIC",
+            message: expect.stringMatching(/pair row 4.*timestep 700/),
+          }),
+        );
+        expect(() => see([0, 0])).not.toThrow();
+        bias.copy_(before);
+      }),
+    ),
+);

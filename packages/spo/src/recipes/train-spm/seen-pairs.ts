@@ -1,5 +1,5 @@
 // Pairs as the preference model sees them: noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c, steps 1 and 2.
-import type { Conditions, TextToImage } from "@spo/diffusion";
+import { type Conditions, requireFinite, type TextToImage } from "@spo/diffusion";
 import {
   cat,
   type Device,
@@ -93,7 +93,10 @@ export class PairNoiser {
     return { timesteps, posteriorNoise0: noise(), posteriorNoise1: noise(), noise: noise() };
   }
 
-  /** At timestep 0 the images themselves are seen, and nothing is computed. */
+  /**
+   * At timestep 0 the images themselves are seen, and nothing is computed. Throws a UserError (`NUMERIC`) that names the pair where a
+   * prediction is not finite: as bytes it would be black, and a model would learn from it.
+   */
   see(batch: PairBatch, draws: PairDraws, meter?: WorkMeter): SeenPairs {
     return noGrad(() =>
       scope(() => {
@@ -105,6 +108,12 @@ export class PairNoiser {
         const noised = timesteps.flatMap((t, i) => (t === 0 ? [] : [i]));
         const [image0, image1] =
           noised.length > 0 ? this.#predicted(batch, images, draws, noised, meter) : images;
+        for (const image of [image0, image1])
+          requireFinite(
+            image,
+            this.#pipe,
+            (i) => `of the pair ${batch.where[i]}, as the base predicts it at timestep ${timesteps[i]}`,
+          );
         return {
           image0: toBytes(image0),
           image1: toBytes(image1),
@@ -263,7 +272,7 @@ export function joinDraws(draws: readonly PairDraws[]): PairDraws {
   };
 }
 
-/** Pixels in [−1, 1] as bytes. */
+/** Finite pixels in [−1, 1] as bytes. */
 const toBytes = (pixels: Tensor): Tensor =>
   scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
 

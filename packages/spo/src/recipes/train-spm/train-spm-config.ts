@@ -1,6 +1,18 @@
 // Settings of the recipe that trains a step-aware preference model. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import {
+  MOST_FACTOR,
+  MOST_GUIDANCE,
+  MOST_MEGABYTES,
+  MOST_PIXELS,
+  MOST_SAMPLES,
+  MOST_SEED,
+  MOST_STEPS,
+} from "../bounds.js";
 import { checkpointingSettings, deviceSettings } from "../training/precision-config.js";
+
+/** Of a moment of AdamW: what it keeps in each step. */
+const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spm`. */
 export const TrainSpmConfig = z.strictObject({
@@ -37,11 +49,17 @@ export const TrainSpmConfig = z.strictObject({
     .boolean()
     .default(false)
     .describe("images of lists may lie outside of the list's folder; only for lists that you trust"),
-  steps: z.int().positive().default(8000).describe("updates"),
-  batch: z.int().positive().default(16).describe("pairs of one step; each prompt among them counts alike"),
+  steps: z.int().positive().max(MOST_STEPS).default(8000).describe("updates"),
+  batch: z
+    .int()
+    .positive()
+    .max(MOST_SAMPLES)
+    .default(16)
+    .describe("pairs of one step; each prompt among them counts alike"),
   microBatch: z
     .int()
     .positive()
+    .max(MOST_SAMPLES)
     .nullable()
     .default(null)
     .describe(
@@ -50,6 +68,7 @@ export const TrainSpmConfig = z.strictObject({
   resolution: z
     .int()
     .positive()
+    .max(MOST_PIXELS)
     .nullable()
     .default(null)
     .describe("short side of the images, then a centre crop; null: the base's own"),
@@ -58,21 +77,40 @@ export const TrainSpmConfig = z.strictObject({
       lr: z
         .number()
         .positive()
+        .max(MOST_FACTOR)
         .default(3e-6)
         .describe("learning rate after the warm-up; from there it falls to 0 at the last step"),
-      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
-      weightDecay: z.number().min(0).default(0.3).describe("AdamW's, of the weights themselves"),
+      betas: z.tuple([decay, decay]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
+      weightDecay: z
+        .number()
+        .min(0)
+        .max(MOST_FACTOR)
+        .default(0.3)
+        .describe("AdamW's, of the weights themselves"),
     })
     .prefault({}),
-  warmup: z.int().min(0).default(500).describe("steps in which the learning rate rises to its value"),
-  maxGradNorm: z.number().positive().default(1).describe("longer gradients are made as long as this"),
+  warmup: z
+    .int()
+    .min(0)
+    .max(MOST_STEPS)
+    .default(500)
+    .describe("steps in which the learning rate rises to its value"),
+  maxGradNorm: z
+    .number()
+    .positive()
+    .max(MOST_FACTOR)
+    .default(1)
+    .describe("longer gradients are made as long as this"),
   guidanceScale: z
     .number()
+    .min(-MOST_GUIDANCE)
+    .max(MOST_GUIDANCE)
     .default(5)
     .describe("classifier-free guidance of the base's predictions that are judged"),
   bank: z
     .int()
     .min(0)
+    .max(MOST_SAMPLES)
     .default(0)
     .describe(
       "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets; 0: new ones each step, as published",
@@ -92,6 +130,7 @@ export const TrainSpmConfig = z.strictObject({
   pixelNoise: z
     .number()
     .min(0)
+    .max(MOST_FACTOR)
     .default(0)
     .describe("largest spread of noise on the pixels, against reading fine traces"),
   augmentation: z
@@ -112,22 +151,29 @@ export const TrainSpmConfig = z.strictObject({
   evalPairs: z
     .int()
     .min(0)
+    .max(MOST_SAMPLES)
     .default(500)
     .describe("pairs of evalSplit that the accuracy is measured on, spread over it; 0: none"),
   evalSplit: z.string().default("test").describe("split whose pairs the accuracy is measured on"),
-  evalEvery: z.int().positive().default(500).describe("steps between measurements of the accuracy"),
+  evalEvery: z
+    .int()
+    .positive()
+    .max(MOST_STEPS)
+    .default(500)
+    .describe("steps between measurements of the accuracy"),
   evalTimesteps: z
     .array(z.int().min(0).max(999))
     .default([0, 251, 501, 701, 951])
     .describe("0: the clean image, without VAE"),
   ...deviceSettings,
   ...checkpointingSettings,
-  saveEvery: z.int().positive().default(500).describe("steps between checkpoints"),
+  saveEvery: z.int().positive().max(MOST_STEPS).default(500).describe("steps between checkpoints"),
   readAhead: z
     .int()
     .positive()
+    .max(MOST_MEGABYTES)
     .default(32)
     .describe("MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed"),
-  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+  seed: z.int().min(0).max(MOST_SEED).default(0).describe("of all that is drawn"),
 });
 export type TrainSpmConfig = z.output<typeof TrainSpmConfig>;

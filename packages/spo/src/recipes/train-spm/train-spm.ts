@@ -79,7 +79,7 @@ export async function* trainSpm(
   const labelled = async (batch: PairBatch, counted?: WorkMeter): Promise<PairBatch> =>
     labeller ? relabelPairs(batch, labeller, counted) : batch;
   const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
-  const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead << 20 } as const;
+  const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead * 2 ** 20 } as const;
   const { allowOutside } = config;
   const set = await openPairSet(config.pairs, { allowOutside, split: config.split });
   const loader = new PairLoader(set, { seed: config.seed, ...reading });
@@ -146,6 +146,11 @@ export async function* trainSpm(
       if (heldSet && isDue(step + 1, config.evalEvery, total)) {
         measured = await evaluate(heldSet, held);
         yield* run.eval(step + 1, measured);
+        const unknown = Object.keys(measured).filter((name) => Number.isNaN(measured?.[name]));
+        if (unknown.length > 0)
+          yield* run.warn(
+            `step ${step + 1}: no ${unknown.join(", ")}: its scores are not finite, or all of its pairs are ties`,
+          );
       }
       const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
       if (checkpointIsDue(step + 1, save))

@@ -1,8 +1,23 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
+import {
+  MOST_CANDIDATES,
+  MOST_CHANNELS,
+  MOST_FACTOR,
+  MOST_GUIDANCE,
+  MOST_PIXELS,
+  MOST_PROMPTS,
+  MOST_SAMPLES,
+  MOST_SAMPLING_STEPS,
+  MOST_SEED,
+  MOST_STEPS,
+} from "../bounds.js";
 import { averageSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
+
+/** Of a moment of AdamW: what it keeps in each step. */
+const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spo`. */
 export const TrainSpoConfig = z.strictObject({
@@ -24,33 +39,46 @@ export const TrainSpoConfig = z.strictObject({
   resolution: z
     .int()
     .positive()
+    .max(MOST_PIXELS)
     .nullable()
     .default(null)
     .describe("side of the images in pixels; null: the model's own"),
-  rounds: z.int().positive().default(4000).describe("rollouts of promptsPerRound prompts"),
+  rounds: z.int().positive().max(MOST_STEPS).default(4000).describe("rollouts of promptsPerRound prompts"),
   promptsPerRound: z
     .int()
     .positive()
+    .max(MOST_PROMPTS)
     .default(10)
     .describe("prompts of one rollout, whose pairs are learned from at once"),
-  steps: z.int().positive().default(20).describe("sampling steps"),
-  guidanceScale: z.number().default(5).describe("classifier-free guidance, in sampling and in the loss"),
+  steps: z.int().positive().max(MOST_SAMPLING_STEPS).default(20).describe("sampling steps"),
+  guidanceScale: z
+    .number()
+    .min(-MOST_GUIDANCE)
+    .max(MOST_GUIDANCE)
+    .default(5)
+    .describe("classifier-free guidance, in sampling and in the loss"),
   eta: z
     .number()
     .min(0)
     .max(1)
     .default(1)
     .describe("η of DDIM: noise of a step; 0 would leave nothing to choose between"),
-  candidates: z.int().min(2).default(4).describe("x_{t-1} drawn from one x_t"),
+  candidates: z.int().min(2).max(MOST_CANDIDATES).default(4).describe("x_{t-1} drawn from one x_t"),
   noiseBlock: z
     .int()
     .positive()
+    .max(MOST_PIXELS)
     .default(1)
     .describe(
       "candidates differ only in the mean noise of blocks of so many latent pixels a side; 1: in every pixel, as published",
     ),
-  firstBranch: z.int().min(0).default(4).describe("first step that branches"),
-  innerSteps: z.int().min(0).default(0).describe("steps that each candidate makes alone before it is judged"),
+  firstBranch: z.int().min(0).max(MOST_SAMPLING_STEPS).default(4).describe("first step that branches"),
+  innerSteps: z
+    .int()
+    .min(0)
+    .max(MOST_SAMPLING_STEPS)
+    .default(0)
+    .describe("steps that each candidate makes alone before it is judged"),
   threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
   judge: z
     .string()
@@ -71,7 +99,7 @@ export const TrainSpoConfig = z.strictObject({
     .enum(["lora", "full"])
     .default("lora")
     .describe("what learns: a LoRA on the attention, or the whole UNet"),
-  rank: z.int().positive().default(4).describe("of the LoRA"),
+  rank: z.int().positive().max(MOST_CHANNELS).default(4).describe("of the LoRA"),
   loraLayout: z
     .enum(["kohya", "peft", "diffusers"])
     .default("kohya")
@@ -79,41 +107,51 @@ export const TrainSpoConfig = z.strictObject({
   beta: z
     .number()
     .positive()
+    .max(MOST_FACTOR)
     .default(10)
     .describe("how strongly the likelihood ratios of winner and loser are told apart"),
-  clip: z.number().positive().default(0.1).describe("bound of the likelihood ratios around 1"),
-  batch: z.int().positive().default(10).describe("pairs of one update"),
+  clip: z.number().positive().max(1).default(0.1).describe("bound of the likelihood ratios around 1"),
+  batch: z.int().positive().max(MOST_SAMPLES).default(10).describe("pairs of one update"),
   microBatch: z
     .int()
     .positive()
+    .max(MOST_SAMPLES)
     .default(10)
     .describe("pairs of one backward pass; their gradients add up to the batch's"),
   maxGradNorm: z
     .number()
     .positive()
+    .max(MOST_FACTOR)
     .nullable()
     .default(null)
     .describe("null: no clipping, as the published run in effect had it"),
   optimizer: z
     .strictObject({
-      lr: z.number().positive().default(6e-5).describe("learning rate, the same to the end"),
-      betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
-      weightDecay: z.number().min(0).default(1e-4).describe("AdamW's, of the weights themselves"),
+      lr: z.number().positive().max(MOST_FACTOR).default(6e-5).describe("learning rate, the same to the end"),
+      betas: z.tuple([decay, decay]).default([0.9, 0.999]).describe("decay of AdamW's two moments"),
+      weightDecay: z
+        .number()
+        .min(0)
+        .max(MOST_FACTOR)
+        .default(1e-4)
+        .describe("AdamW's, of the weights themselves"),
     })
     .prefault({}),
   warmupRounds: z
     .number()
     .min(0)
+    .max(MOST_STEPS)
     .default(0)
     .describe(
       "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
     ),
   ...averageSettings,
   ...precisionSettings,
-  saveEvery: z.int().positive().default(50).describe("rounds between checkpoints"),
+  saveEvery: z.int().positive().max(MOST_STEPS).default(50).describe("rounds between checkpoints"),
   stripEvery: z
     .int()
     .positive()
+    .max(MOST_STEPS)
     .nullable()
     .default(null)
     .describe("rounds between candidate strips that are kept as images; null: one an epoch of the prompts"),
@@ -125,15 +163,17 @@ export const TrainSpoConfig = z.strictObject({
   samples: z
     .int()
     .min(0)
+    .max(MOST_PROMPTS)
     .default(4)
     .describe("prompts that are sampled again and again from the same noise, and measured for drift"),
   sampleEvery: z
     .int()
     .positive()
+    .max(MOST_STEPS)
     .nullable()
     .default(null)
     .describe("rounds between those samples; null: as the strips"),
-  seed: z.int().min(0).default(0).describe("of all that is drawn"),
+  seed: z.int().min(0).max(MOST_SEED).default(0).describe("of all that is drawn"),
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
 

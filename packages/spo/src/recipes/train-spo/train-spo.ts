@@ -120,12 +120,16 @@ async function* rounds(
         }),
       ),
     );
-    if (withStrip)
-      await saveStrips(
-        join(run.folder, "strips", stripFileName(round)),
-        strips,
-        chosen.map((row) => prompts[row] as string),
-      );
+    if (withStrip) {
+      const shown = strips.filter(({ images }) => scope(() => images.isfinite().all().item()) !== 0);
+      const path = join(run.folder, "strips", stripFileName(round));
+      const texts = chosen.map((row) => prompts[row] as string);
+      await saveStrips(path, shown, texts);
+      if (shown.length < strips.length)
+        yield* run.warn(
+          `round ${round + 1}: candidates that are not finite are not kept as images, at ${strips.length - shown.length} of ${strips.length} comparisons`,
+        );
+    }
     for (const strip of strips) strip.images.dispose();
     yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
     for (const message of watch.see(comparisons)) yield* run.warn(message);
@@ -209,7 +213,8 @@ async function* rounds(
     const folder = `samples/round-${String(step).padStart(6, "0")}`;
     const shown = [];
     for (const [i, prompt] of heldOut.entries()) {
-      const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, i, 1)));
+      const name = `The held-out sample for ${JSON.stringify(prompt)} after round ${step}`;
+      const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, i, 1), name));
       const file = `${folder}/${i}.png`;
       writeFileAtomic(join(run.folder, file), await encodePng(data, width, height));
       shown.push({ file, prompt, seed: config.seed });

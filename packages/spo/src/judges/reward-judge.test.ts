@@ -1,0 +1,32 @@
+import { full, scope, tensor } from "@spo/torch";
+import { expect, test } from "vitest";
+import type { RgbImage } from "../rewards/index.js";
+import { rewardJudge } from "./reward-judge.js";
+
+test("an image that is not finite gets no score, is not shown to the reward, and the others keep theirs", () => {
+  const asked: [number | undefined, string][] = [];
+  const judge = rewardJudge({
+    name: "brightness",
+    score: (images: readonly RgbImage[], prompts: readonly string[]) => {
+      asked.push(
+        ...images.map(({ data }, i): [number | undefined, string] => [data[0], prompts[i] as string]),
+      );
+      return images.map(({ data }) => data[0] as number);
+    },
+  });
+  scope(() => {
+    const images = full([4, 3, 2, 2], 1);
+    images.select(0, 1).fill_(Number.NaN);
+    images.select(0, 3).fill_(Number.NEGATIVE_INFINITY);
+    images.select(0, 2).fill_(-1);
+    const candidates = { xt: tensor([0]), x0: tensor([0]), timestep: 1, image: () => images };
+    const scores = judge.score(candidates, ["a", "b"], [0, 1, 1, 0]).toNumbers();
+    expect(scores).toEqual([255, Number.NaN, 0, Number.NaN]);
+    expect(asked).toEqual([
+      [255, "a"],
+      [0, "b"],
+    ]);
+    images.fill_(Number.NaN);
+    expect(judge.score(candidates, ["a", "b"], [0, 1, 1, 0]).toNumbers()).toEqual(Array(4).fill(Number.NaN));
+  });
+});
