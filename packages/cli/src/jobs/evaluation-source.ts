@@ -5,7 +5,7 @@ import { basename, join, resolve } from "node:path";
 import { LoraStack, loadTextToImage, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
 import type { Device, DType } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
-import { readRun } from "spo/records";
+import { pathOfRun, readRun } from "spo/records";
 import { type LoraChoice, resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 
@@ -67,18 +67,24 @@ const TRAININGS = ["train spo", "train dpo"];
 function runOf(folder: string): { path: string; configs?: string; loras: LoraChoice[] } | undefined {
   if (!existsSync(join(folder, "events.jsonl")) || existsSync(join(folder, "model_index.json")))
     return undefined;
-  const { kind, config, result } = readRun(folder);
+  const run = readRun(folder);
+  const { kind, config, result } = run;
   if (!TRAININGS.includes(kind) || !result) {
     throw new UserError(
       `${folder} is ${TRAININGS.includes(kind) ? "not finished" : `a run of ${kind}, which makes no model to evaluate`}.`,
       { code: "DATA", hint: `Give a model, or a finished run of ${TRAININGS.join(" or ")}.` },
     );
   }
-  const output = String(result.output);
+  const output = pathOfRun(run, String(result.output), { what: "result", made: true });
   const adapter = join(output, "pytorch_lora_weights.safetensors");
   if (!existsSync(adapter)) return { path: output, loras: [] };
-  const configs = typeof config.configs === "string" ? config.configs : undefined;
-  return { path: String(config.model), configs, loras: [{ file: adapter, weight: 1 }] };
+  const configs =
+    typeof config.configs === "string" ? pathOfRun(run, config.configs, { what: "configs" }) : undefined;
+  return {
+    path: pathOfRun(run, String(config.model), { what: "model" }),
+    configs,
+    loras: [{ file: adapter, weight: 1 }],
+  };
 }
 
 const stem = (path: string): string => basename(path).replace(/\.[^.]*$/, "");

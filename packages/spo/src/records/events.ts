@@ -35,6 +35,8 @@ export const Event = z.discriminatedUnion("type", [
     kind: z.string(),
     time: Time,
     engine: z.record(z.string(), z.string()).optional(),
+    /** The folder that the config's paths are counted from, relative to the run's. */
+    from: z.string().optional(),
   }),
   z.object({ type: z.literal("resume"), step: z.int(), time: Time }),
   z.object({ type: z.literal("phase"), name: z.string(), done: z.number(), total: z.number(), time: Time }),

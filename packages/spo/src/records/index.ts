@@ -1,4 +1,5 @@
 // The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
+
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
 export {
@@ -10,3 +11,4 @@ export {
   type RunSettings,
   readRun,
 } from "./run.js";
+export { pathOfRun } from "./run-paths.js";

@@ -92,21 +92,27 @@ export class Run {
     {
       engine,
       onDoubt,
+      silenceMs,
       ...settings
-    }: RunSettings & { engine?: Record<string, string>; onDoubt?: (words: string) => void },
+    }: RunSettings & {
+      engine?: Record<string, string>;
+      onDoubt?: (words: string) => void;
+      /** Default: a minute. */
+      silenceMs?: number;
+    },
   ): Run {
     const { kind, mayChange } = settings;
     const wanted = asWritten(settings);
     changeOf(folder, wanted, mayChange); // before the lock, which is a change to the folder
     makeFolder(folder);
-    const lock = lockFolder(folder, onDoubt);
+    const lock = lockFolder(folder, { onDoubt, silenceMs });
     try {
       // Again: another process may just have made a run of it, or gone on with it.
       const change = changeOf(folder, wanted, mayChange);
       const run = new Run(folder, lock);
       run.#change = change;
       run.#config = wanted;
-      run.#start = { type: "start", kind, engine };
+      run.#start = { type: "start", kind, engine, from: relativeTo(folder, process.cwd()) };
       removeLeftovers(configPath(folder));
       if (!existsSync(configPath(folder))) run.#writeConfig();
       if (!run.#log.isThere()) run.#append(run.#start);
@@ -280,7 +286,7 @@ export class Run {
     return this.record({
       type: "checkpoint",
       step,
-      folder: relative(this.folder, folder).replaceAll(sep, "/"),
+      folder: relativeTo(this.folder, folder),
     });
   }
 
@@ -459,9 +465,13 @@ const lockPath = (folder: string): string => join(folder, LOCK);
 const isOfAStart = (name: string): boolean =>
   isPartOfLock(LOCK)(name) || (name.startsWith("config.json.") && name.endsWith(".tmp"));
 
-function lockFolder(folder: string, onDoubt?: (words: string) => void): Lock {
+function lockFolder(
+  folder: string,
+  { onDoubt, silenceMs }: { onDoubt?: (words: string) => void; silenceMs?: number },
+): Lock {
   try {
     return takeLock(lockPath(folder), {
+      silenceMs,
       onDoubt: (owner) =>
         onDoubt?.(`waiting up to a minute to see whether ${nameOf(owner)} still writes ${folder}`),
     });
@@ -496,6 +506,8 @@ function lostTo(folder: string): string {
   const owner = lockOwner(lockPath(folder));
   return owner ? `${nameOf(owner)} writes it now` : `its ${LOCK} was taken away`;
 }
+
+const relativeTo = (folder: string, path: string): string => relative(folder, path).replaceAll(sep, "/");
 
 /** In what a run is opened otherwise than it was. */
 interface Change {
