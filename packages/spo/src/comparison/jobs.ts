@@ -1,8 +1,10 @@
 // What a comparison hands to processes of their own: each job leaves its result in files, and is not done again when they are there.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { z } from "zod";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import type { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import { readRecord } from "../records/index.js";
 import type { ImageVerdict } from "./image-judge.js";
 import type { PolicyShape } from "./snapshot.js";
 
@@ -49,21 +51,30 @@ export interface Evaluation {
 
 export type Job = SpmTraining | PolicyTraining | Evaluation;
 
-export interface Evaluated {
+const Evaluated = z.object({
   /** The job that it answers; another one is done again. */
-  key: string;
-  judge: string;
-  images: ImageVerdict[];
+  key: z.string(),
+  judge: z.string(),
+  images: z.array(
+    z.object({
+      prompt: z.string(),
+      seed: z.int(),
+      score: z.number(),
+      onPrompt: z.boolean().optional(),
+    } satisfies Record<keyof ImageVerdict, z.ZodType>),
+  ),
   /** Encoded, by prompt and place: the first ones of each prompt. */
-  pictures: { prompt: string; seed: number; png: string }[];
-}
+  pictures: z.array(z.object({ prompt: z.string(), seed: z.int(), png: z.string() })),
+});
+/** What an evaluation came to. */
+export type Evaluated = z.output<typeof Evaluated>;
 
 export const keyOf = ({ file: _, ...job }: Evaluation): string => JSON.stringify(job);
 
-/** What an evaluation found, when it has been done with these settings. */
+/** What an evaluation found, when it has been done with these settings. Throws a UserError (`DATA`) for a damaged file. */
 export function readEvaluated(job: Evaluation): Evaluated | undefined {
   if (!existsSync(job.file)) return undefined;
-  const found = JSON.parse(readFileSync(job.file, "utf8")) as Evaluated;
+  const found = readRecord(job.file, Evaluated);
   return found.key === keyOf(job) ? found : undefined;
 }
 

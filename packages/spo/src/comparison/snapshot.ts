@@ -1,5 +1,5 @@
 // A policy's weights at one moment of its training, without the optimizer's state.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { addLora, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
 import {
@@ -13,6 +13,8 @@ import {
   writeSafetensors,
 } from "@spo/torch";
 import { makeFolder } from "@spo/torch/files";
+import { z } from "zod";
+import { Passes, readRecord } from "../records/index.js";
 import type { Spent } from "./spent.js";
 
 /** What learns, as trainings of policies name it. */
@@ -32,6 +34,11 @@ export interface Snapshot {
 const weightsAt = (folder: string): string => join(folder, "policy.safetensors");
 const factsAt = (folder: string): string => join(folder, "snapshot.json");
 
+const Facts = z.object({
+  step: z.int(),
+  spent: z.object({ wall: z.number(), cpu: z.number(), passes: Passes }),
+});
+
 /** Takes the policy out of a checkpoint. The facts are written last: when they are there, all is there. */
 export function takeSnapshot(folder: string, checkpoint: string, snapshot: Snapshot): void {
   makeFolder(folder);
@@ -50,7 +57,8 @@ export function takeSnapshot(folder: string, checkpoint: string, snapshot: Snaps
 
 export function readSnapshot(folder: string): Snapshot | undefined {
   if (!existsSync(factsAt(folder))) return undefined;
-  return JSON.parse(readFileSync(factsAt(folder), "utf8")) as Snapshot;
+  const { step, spent } = readRecord(factsAt(folder), Facts);
+  return { step, spent: spent as Spent };
 }
 
 /** The base with a snapshot's weights. Throws a UserError (`DATA`) where they do not fit. */

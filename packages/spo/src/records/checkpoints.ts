@@ -1,10 +1,11 @@
 // Checkpoints are whole or not there: a folder gets its name when all its files and their hashes are on the disk.
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readSync, rmSync } from "node:fs";
 import { join, sep } from "node:path";
 import { asUserError, makeFolder, renameDurably, syncFile, writeFileAtomic } from "@spo/torch/files";
 import { z } from "zod";
 import type { LogMark } from "./event-log.js";
+import { readRecord } from "./read-record.js";
 
 const MANIFEST = "manifest.json";
 
@@ -63,7 +64,7 @@ export function listCheckpoints(checkpoints: string): Checkpoint[] {
 /** The checkpoint with its `fault`, if it has one: each file is read and compared with its hash. */
 export function checkCheckpoint(checkpoint: Checkpoint): Checkpoint {
   try {
-    const manifest = Manifest.parse(JSON.parse(readFileSync(join(checkpoint.folder, MANIFEST), "utf8")));
+    const manifest = manifestOf(checkpoint);
     if (manifest.step !== checkpoint.step) throw new Error(`its manifest says step ${manifest.step}`);
     const present = filesOf(checkpoint.folder);
     for (const [file, hash] of Object.entries(manifest.files)) {
@@ -72,11 +73,17 @@ export function checkCheckpoint(checkpoint: Checkpoint): Checkpoint {
     }
     return { ...checkpoint, log: manifest.log };
   } catch (error) {
-    const fault =
-      error instanceof z.ZodError || error instanceof SyntaxError
-        ? "its manifest is damaged"
-        : (error as Error).message;
-    return { ...checkpoint, fault };
+    return { ...checkpoint, fault: (error as Error).message };
+  }
+}
+
+function manifestOf({ folder }: Checkpoint): z.output<typeof Manifest> {
+  try {
+    return readRecord(join(folder, MANIFEST), Manifest);
+  } catch (error) {
+    throw new Error(existsSync(join(folder, MANIFEST)) ? "its manifest is damaged" : "it has no manifest", {
+      cause: error,
+    });
   }
 }
 

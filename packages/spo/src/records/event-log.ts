@@ -1,8 +1,9 @@
 // A run's log on the disk: appended only, and known again by its bytes, so that what was lost of it can be told.
 import { createHash, type Hash } from "node:crypto";
-import { existsSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
+import { existsSync, rmSync, statSync, truncateSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { appendLine, asUserError, renameDurably } from "@spo/torch/files";
+import { appendLine, renameDurably } from "@spo/torch/files";
+import { readOrdinary } from "./read-record.js";
 
 /** What a log was at one moment. */
 export interface LogMark {
@@ -87,11 +88,7 @@ export class EventLog {
   }
 
   #read(): Buffer {
-    try {
-      return readFileSync(this.path);
-    } catch (error) {
-      throw asUserError(error, this.path);
-    }
+    return readOrdinary(this.path);
   }
 
   #know(bytes: Buffer): void {

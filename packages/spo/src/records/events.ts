@@ -1,6 +1,7 @@
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
 import { PASSES } from "./passes.js";
+import { parseRecord } from "./read-record.js";
 
 /** Sample passes by kind: how many images or latents went through which network. The unit of counted work. */
 export const Passes = z.partialRecord(z.enum(PASSES), z.int().min(0));
@@ -125,9 +126,9 @@ export type EventBody = WithoutTime<Event> & { phases?: Record<string, { wall: n
 export function parseEvents(text: string, name = "the event log"): Event[] {
   return wholeLines(text).map((line, i) => {
     try {
-      return Event.parse(JSON.parse(line));
+      return parseRecord(line, Event);
     } catch (error) {
-      throw new UserError(`${name}: line ${i + 1} is damaged: ${briefly(error)}`, {
+      throw new UserError(`${name}: line ${i + 1} is damaged: ${(error as Error).message}`, {
         code: "DATA",
         cause: error,
       });
@@ -141,9 +142,9 @@ export function salvageEvents(text: string): { events: Event[]; faults: string[]
   const faults: string[] = [];
   for (const [i, line] of wholeLines(text).entries()) {
     try {
-      events.push(Event.parse(JSON.parse(line)));
+      events.push(parseRecord(line, Event));
     } catch (error) {
-      faults.push(`line ${i + 1}: ${briefly(error)}`);
+      faults.push(`line ${i + 1}: ${(error as Error).message}`);
     }
   }
   return { events, faults };
@@ -163,13 +164,3 @@ export function computedPart(events: readonly Event[]): EventBody[] {
 
 /** Lines that were written to their end. What stands behind the last line end is nothing, or a half line. */
 const wholeLines = (text: string): string[] => text.split("\n").slice(0, -1);
-
-const MOST_ISSUES = 3;
-
-const briefly = (error: unknown): string =>
-  error instanceof z.ZodError
-    ? error.issues
-        .slice(0, MOST_ISSUES)
-        .map(({ path, message }) => `${path.join(".") || "event"}: ${message}`)
-        .join("; ")
-    : (error as Error).message;

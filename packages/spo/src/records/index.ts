@@ -2,6 +2,7 @@
 
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
+export { fileOfRun, readOrdinary, readRecord } from "./read-record.js";
 export {
   type DataFacts,
   differingKeys,

@@ -93,6 +93,26 @@ describe("a run's folder", () => {
     Run.open(folder, settings).close();
   });
 
+  test("one that another process makes between two looks is a run", () => {
+    train(1);
+    const other = readFileSync(join(folder, "config.json"));
+    rmSync(join(folder, "config.json"));
+    const { readdirSync: original } = fs;
+    const patch = (readdir: typeof original): void => {
+      Object.assign(fs, { readdirSync: readdir });
+      syncBuiltinESMExports();
+    };
+    patch(((...args: Parameters<typeof original>) => {
+      writeFileSync(join(folder, "config.json"), other);
+      return original(...args);
+    }) as typeof original);
+    try {
+      Run.open(folder, settings).close();
+    } finally {
+      patch(original);
+    }
+  });
+
   test("who lost it to another process, or whose folder is gone, writes nothing more and says so", () => {
     const run = Run.open(folder, settings);
     const before = readFileSync(log(), "utf8");
@@ -374,7 +394,7 @@ describe("a run that exists", () => {
 
   test("and has ended is told of without a write", () => {
     go(6).close();
-    const heal = sabotage(() => true, "EROFS");
+    const heal = sabotage(() => true, "EROFS", { reads: false });
     try {
       expect(Run.ended(folder, { kind: "spo", config, mayChange })).toMatchObject({
         type: "done",
@@ -427,13 +447,15 @@ function flip(path: string): void {
 }
 
 /** Makes the calls that write fail where `isDue` says so. */
-function sabotage(isDue: () => boolean, code: string): () => void {
+function sabotage(isDue: () => boolean, code: string, { reads = true } = {}): () => void {
   const names = ["openSync", "writeSync", "fsyncSync", "renameSync", "mkdirSync"] as const;
   const originals = names.map((name) => [name, fs[name]] as const);
   for (const [name, original] of originals) {
     Object.assign(fs, {
       [name]: (...args: unknown[]) => {
-        if (isDue()) throw Object.assign(new Error(`${code}: no luck, ${name}`), { code, syscall: name });
+        const isRead = name === "openSync" && (args[1] ?? "r") === "r";
+        if ((reads || !isRead) && isDue())
+          throw Object.assign(new Error(`${code}: no luck, ${name}`), { code, syscall: name });
         return (original as (...args: unknown[]) => unknown)(...args);
       },
     });

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import {
   asUserError,
@@ -15,6 +15,7 @@ import {
   UserError,
   writeFileAtomic,
 } from "@spo/torch/files";
+import { z } from "zod";
 import {
   type Checkpoint,
   checkCheckpoint,
@@ -25,6 +26,7 @@ import {
 } from "./checkpoints.js";
 import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
+import { readOrdinary, readRecord } from "./read-record.js";
 
 /** This many newest checkpoints are kept: one to go on from, one for when that is damaged. */
 const KEPT = 2;
@@ -446,16 +448,7 @@ export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
 
 const logPath = (folder: string): string => join(folder, "events.jsonl");
 
-function readLog(folder: string): string {
-  try {
-    return readFileSync(logPath(folder), "utf8");
-  } catch (error) {
-    throw new UserError(`${logPath(folder)} cannot be read: ${(error as Error).message}.`, {
-      code: "DATA",
-      cause: error,
-    });
-  }
-}
+const readLog = (folder: string): string => readOrdinary(logPath(folder)).toString("utf8");
 
 const configPath = (folder: string): string => join(folder, "config.json");
 const LOCK = "writer.json";
@@ -526,9 +519,11 @@ function changeOf(
   // A run may go on elsewhere: its state is the same on every device.
   { settings, length }: MayChange = { settings: ["device"] },
 ): Change {
-  const found = readConfig(folder);
+  const isNew = (): boolean => !existsSync(folder) || readdirSync(folder).every(isOfAStart);
+  // Asked twice: another process may make a run of it between the two looks.
+  const found = readConfig(folder) ?? (isNew() ? undefined : readConfig(folder));
   if (!found) {
-    if (!existsSync(folder) || readdirSync(folder).every(isOfAStart)) return { keys: [], goesOn: false };
+    if (isNew()) return { keys: [], goesOn: false };
     throw new UserError(`${folder} is not empty and holds no run.`, {
       code: "CONFIG",
       hint: "Give another output folder.",
@@ -564,13 +559,7 @@ function changeOf(
 function readConfig(folder: string): Record<string, unknown> | undefined {
   const path = configPath(folder);
   if (!existsSync(path)) return undefined;
-  try {
-    const config: unknown = JSON.parse(readFileSync(path, "utf8"));
-    if (isRecord(config)) return config;
-  } catch (error) {
-    throw new UserError(`${path} is damaged: ${(error as Error).message}`, { code: "DATA", cause: error });
-  }
-  throw new UserError(`${path} is damaged: it holds no object.`, { code: "DATA" });
+  return readRecord(path, z.record(z.string(), z.unknown(), { error: "it holds no object" }));
 }
 
 function noRun(folder: string): never {

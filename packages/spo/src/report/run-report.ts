@@ -1,8 +1,7 @@
 // A training's run, finished or not, as a report. No tensor code.
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "@spo/torch/files";
-import type { Event, RunRecord } from "../records/index.js";
+import { type Event, fileOfRun, type RunRecord } from "../records/index.js";
 import type { ChartGroup, ImagePair, ReportData, SampleRow, Strip } from "./data.js";
 import { duration } from "./numbers.js";
 import { readStripFile, shownStrips, stripRounds } from "./strip-files.js";
@@ -122,8 +121,10 @@ function chartsOf({ kind, events, config }: RunRecord): ChartGroup[] {
 
 type SampleEvent = Extract<Event, { type: "sample" }>;
 
+/** A page holds some dozens of them. */
+const MOST_IMAGE_BYTES = 20e6;
 const imageOf = (folder: string, file: string): Uint8Array | undefined =>
-  existsSync(join(folder, file)) ? new Uint8Array(readFileSync(join(folder, file))) : undefined;
+  fileOfRun(folder, file, MOST_IMAGE_BYTES);
 
 /** The first samples, which are the base's, beside the last. */
 function beforeAndAfter(folder: string, samples: readonly SampleEvent[]): ImagePair[] {

@@ -1,22 +1,28 @@
 // The candidates of some rounds, as a training keeps them for those who look.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
+import { readRecord } from "../records/index.js";
 import type { Strip } from "./data.js";
 
 /** One file, of one round: all comparisons of the prompts that are shown. */
-export type StripFile = {
-  prompt: string;
-  comparison: number;
-  timestep: number;
-  /** Null where it was not finite. */
-  scores: (number | null)[];
-  win: number;
-  lose: number;
-  valid: boolean;
-  next?: number;
-  /** PNGs in base64. */
-  images: string[];
-}[];
+export const StripFile = z.array(
+  z.object({
+    prompt: z.string(),
+    comparison: z.number(),
+    timestep: z.number(),
+    /** Null where it was not finite. */
+    scores: z.array(z.number().nullable()),
+    win: z.number(),
+    lose: z.number(),
+    valid: z.boolean(),
+    next: z.number().optional(),
+    /** PNGs in base64. */
+    images: z.array(z.string()),
+  }),
+);
+/** What a strip file holds. */
+export type StripFile = z.output<typeof StripFile>;
 
 /** Steps of a strip that are shown: more would say the same again. */
 const ROWS = 5;
@@ -35,8 +41,8 @@ export function stripRounds(folder: string): { round: number; file: string }[] {
     .sort((a, b) => a.round - b.round);
 }
 
-/** Reads a strip file of a run. */
-export const readStripFile = (file: string): StripFile => JSON.parse(readFileSync(file, "utf8")) as StripFile;
+/** Reads a strip file of a run. Throws a UserError (`DATA`) for one that is damaged. */
+export const readStripFile = (file: string): StripFile => readRecord(file, StripFile);
 
 /** Of each prompt a few comparisons, from the noisiest to the finished image. */
 export function shownStrips(file: StripFile): Strip[] {

@@ -1,5 +1,5 @@
 // The product's main job on the embedded default: train a preference model, post-train the base with SPO, measure, report.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { StableDiffusion } from "@spo/diffusion";
@@ -17,7 +17,7 @@ import {
 } from "../../evaluation/evaluate.js";
 import type { GroupedFeatures } from "../../evaluation/kernel-distance.js";
 import { SpmJudge } from "../../judges/judge.js";
-import { type Event, Run } from "../../records/index.js";
+import { type Event, Run, readRecord } from "../../records/index.js";
 import { readStripFile, type StripFile, stripFileName } from "../../report/index.js";
 import { loadArtworkJudge } from "../../rewards/artwork-judge.js";
 import { loadSpm } from "../../spm/spm.js";
@@ -207,12 +207,26 @@ export async function* quickstart(
   };
 }
 
+const SavedImages = z.object({
+  key: z.string(),
+  images: z.array(
+    z.object({
+      prompt: z.string(),
+      seed: z.int(),
+      rgb: z.base64(),
+      side: z.int().positive(),
+      spm: z.number(),
+      logProb: z.number(),
+      realism: z.number(),
+      onPrompt: z.boolean(),
+      features: z.array(z.number()),
+    } satisfies Record<keyof ImageFigures, z.ZodType>),
+  ),
+});
+
 function readImages(path: string, key: string): ImageFigures[] | undefined {
   if (!existsSync(path)) return undefined;
-  const saved = JSON.parse(readFileSync(path, "utf8")) as {
-    key: string;
-    images: (Omit<ImageFigures, "rgb"> & { rgb: string })[];
-  };
+  const saved = readRecord(path, SavedImages);
   if (saved.key !== key) return undefined;
   return saved.images.map((image) => ({ ...image, rgb: new Uint8Array(Buffer.from(image.rgb, "base64")) }));
 }
@@ -242,7 +256,7 @@ const ControlResult = z.object({
 export type ControlResult = z.output<typeof ControlResult>;
 
 function readControl(path: string): ControlResult | undefined {
-  return existsSync(path) ? ControlResult.parse(JSON.parse(readFileSync(path, "utf8"))) : undefined;
+  return existsSync(path) ? readRecord(path, ControlResult) : undefined;
 }
 
 /** The strip of the first round: there the policy still is the base. */
