@@ -60,6 +60,8 @@ function show(bar: ProgressBar, event: ComparisonEvent): void {
   if (event.type === "progress") {
     const { done, total, job, detail } = event;
     bar.advance({ stage: "compare", done, total, detail: [job, detail].filter(Boolean).join(", ") });
+  } else if (event.type === "warn") {
+    bar.say(`warning: ${event.job}: ${event.message}`);
   } else if (event.type === "validated") {
     bar.say(`${event.name}, step ${event.step}: validator ${short(event.quality)}`);
   } else if (event.type === "chosen") {

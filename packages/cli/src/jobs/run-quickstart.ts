@@ -79,7 +79,8 @@ async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<Q
       if (!existsSync(join(folder, CALL)) && existsSync(folder))
         writeFileAtomic(join(folder, CALL), `${JSON.stringify(call, null, 2)}\n`);
       if (done) return value;
-      bar.advance(value);
+      if (value.warning === undefined) bar.advance(value);
+      else bar.say(`warning: ${value.warning}`);
     }
   } catch (error) {
     bar.end();

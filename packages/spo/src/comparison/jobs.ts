@@ -83,4 +83,6 @@ export interface JobProgress {
   done: number;
   total: number;
   detail?: string;
+  /** What a training warned of. */
+  warning?: string;
 }

@@ -19,6 +19,7 @@ export async function* trainPreferenceModel(
   if (run.result()) return;
   for await (const event of trainSpm(config, { run, signal })) {
     await setImmediate(); // messages have their turn
+    if (event.type === "warn") yield { done: 0, total: 0, warning: event.message };
     if (event.type === "step") yield { done: event.step, total: event.total, detail: detailOf(event) };
   }
 }
@@ -47,6 +48,7 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
         if (isFirst) meter = new SpentMeter(eventsUpTo(event, run));
         else meter.add(event);
         isFirst = false;
+        if (event.type === "warn") yield { done: 0, total: 0, warning: event.message };
         if (event.type === "step")
           yield { done: Math.min(meter.spent[clock], seconds), total: seconds, detail: detailOf(event) };
         await setImmediate();

@@ -31,6 +31,8 @@ import { type CompareConfig, METHODS, type Method } from "./compare-config.js";
 export type ComparisonEvent =
   /** Seconds of training that are done, and images as such. */
   | { type: "progress"; job: string; done: number; total: number; detail?: string }
+  /** Of a training. */
+  | { type: "warn"; job: string; message: string }
   /** What the validator says of a checkpoint, or of the base. */
   | { type: "validated"; name: string; step: number; spent: Spent; quality: number }
   | { type: "chosen"; method: Method; settings: Record<string, unknown>; trials: number }
@@ -262,8 +264,11 @@ export async function* compareMethods(
       });
     if (!isDone) {
       await pool.run(job, (state) => {
-        progress.report(name, weight, state);
-        tell(state.detail);
+        if (state.warning !== undefined) events.push({ type: "warn", job: name, message: state.warning });
+        else {
+          progress.report(name, weight, state);
+          tell(state.detail);
+        }
       });
     }
     progress.finish(name, weight);

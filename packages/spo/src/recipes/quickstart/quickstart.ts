@@ -67,6 +67,8 @@ export interface Progress {
   total: number;
   /** Short, for the progress line. */
   detail?: string;
+  /** What a training warned of, in place of how far it is. */
+  warning?: string;
 }
 
 /** What the quickstart measured, with everything that a report needs. */
@@ -128,6 +130,8 @@ export async function* quickstart(
   if (!spmRun.result()) {
     for await (const event of trainSpm(spmConfig, { run: spmRun, signal })) {
       await setImmediate(); // signals and timers have their turn
+      if (event.type === "warn")
+        yield { stage: "preference model", done: 0, total: 1, warning: event.message };
       if (event.type === "phase")
         yield { stage: "preference model: noised pairs", done: event.done, total: event.total };
       if (event.type === "step")
@@ -147,6 +151,7 @@ export async function* quickstart(
   if (!spoRun.result()) {
     for await (const event of trainSpo(spoConfig, { run: spoRun, signal })) {
       await setImmediate();
+      if (event.type === "warn") yield { stage: "SPO", done: 0, total: 1, warning: event.message };
       if (event.type === "step") {
         const { progress, loss, accuracy } = event.metrics;
         yield {
