@@ -11,12 +11,7 @@ import { zeros } from "./ops.gen.js";
  * this machine has no such device.
  */
 export function resolveDevice(name: string): Device {
-  if (!/^(cpu|meta|mps|cuda(:\d+)?)$/.test(name)) {
-    throw new UserError(`There is no device ${JSON.stringify(name)}.`, {
-      code: "CONFIG",
-      hint: "A device is cpu, cuda, cuda:N (N counts the GPUs from 0) or mps.",
-    });
-  }
+  requireDeviceName(name);
   if (name === "cpu" || name === "meta") return name;
   const indexed = name === "cuda" ? "cuda:0" : name;
   try {
@@ -36,6 +31,15 @@ export function resolveDevice(name: string): Device {
       cause: error,
     });
   }
+}
+
+/** Throws a UserError (`CONFIG`) for a name that no device has, whatever this machine offers. */
+export function requireDeviceName(name: string): void {
+  if (/^(cpu|meta|mps|cuda(:\d+)?)$/.test(name)) return;
+  throw new UserError(`There is no device ${JSON.stringify(name)}.`, {
+    code: "CONFIG",
+    hint: "A device is cpu, cuda or cuda:N (N counts the GPUs from 0).",
+  });
 }
 
 const firstSentence = (text: string): string =>

@@ -1,5 +1,5 @@
 export { checkpoint } from "./checkpoint.js";
-export { resolveDevice } from "./device.js";
+export { requireDeviceName, resolveDevice } from "./device.js";
 export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
 export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";

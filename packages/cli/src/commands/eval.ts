@@ -74,7 +74,7 @@ export default function (command: Command): void {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
-    .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
+    .option("--device <name>", "cpu, cuda or cuda:N; the noise is the same on each", "cpu")
     .option("--batch <number>", "images drawn at once, where not each is computed by itself", positive, 4)
     .addOption(batchInvariantOption())
     .option("--score-batch <number>", "images scored at once", positive, 8)

@@ -46,7 +46,7 @@ export default function (command: Command): void {
     .option("--hard", "wins are 1 and 0, not probabilities")
     .option("--scores <file>", "the scores too, as JSONL")
     .option("--batch <n>", "pairs scored together", positive, 16)
-    .option("--device <name>", "where the scorer computes: cpu, cuda, cuda:N or mps", "cpu")
+    .option("--device <name>", "where the scorer computes: cpu, cuda or cuda:N", "cpu")
     .option("--seed <n>", "of the pairs and splits that are drawn", wholeNumber, 0)
     .option("--skip-broken", "leave out pairs with images that do not decode")
     .addHelpText(

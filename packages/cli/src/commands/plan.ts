@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { number, positive } from "../options/option-values.js";
+import { memorySize, number, positive } from "../options/option-values.js";
 import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
 import type { CommonOptions } from "../program.js";
 
@@ -8,6 +8,8 @@ export interface PlanOptions extends CommonOptions {
   measure?: boolean;
   pricePerHour?: number;
   threads?: number;
+  /** Bytes to fit into. */
+  memory?: number;
 }
 
 export interface PlanSampleOptions extends PlanOptions, VaeOptions {
@@ -47,7 +49,7 @@ export default function (command: Command): void {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
-    .option("--device <name>", "where --measure runs: cpu, cuda, cuda:N or mps", "cpu");
+    .option("--device <name>", "where --measure runs: cpu, cuda or cuda:N", "cpu");
   vaeOptions(sample);
   common(sample, "npx spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {
     await loadEngine();
@@ -78,6 +80,11 @@ export default function (command: Command): void {
 const common = (command: Command, example: string): Command =>
   command
     .option("--measure", "run three steps of each phase with random weights, and tell time and real memory")
+    .option(
+      "--memory <size>",
+      "say whether it fits in so much, as 12GB or 12GiB, and with which settings; exits with 1 where it does not",
+      memorySize,
+    )
     .option("--price-per-hour <amount>", "of the machine, in any currency; with --measure", price)
     .option("--threads <number>", "threads within one operation", positive)
     .addHelpText("after", `\nExample:\n  ${example}`);

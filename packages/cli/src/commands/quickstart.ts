@@ -22,7 +22,7 @@ export default function (command: Command): void {
     .option("--out <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
     .option("--example <folder>", "model, data and settings (examples/emoji of this repository)")
     .option("--seed <number>", "seed of the SPO training", wholeNumber)
-    .option("--device <name>", "where everything is computed: cpu, cuda, cuda:N or mps (cpu)")
+    .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
     .option("--control", "random scores in place of the preference model's, everything else equal")
     .addHelpText(
       "after",

@@ -72,7 +72,7 @@ export default function (command: Command): void {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
-    .option("--device <name>", "cpu, cuda, cuda:N or mps; the noise is the same on each", "cpu")
+    .option("--device <name>", "cpu, cuda or cuda:N; the noise is the same on each", "cpu")
     .option("--threads <number>", "threads within one operation", positive)
     .option("--batch <number>", "images at once, where not each is computed by itself", positive, 4)
     .addOption(batchInvariantOption());

@@ -1,9 +1,13 @@
 // Plans of jobs, as tables or JSON.
-import { resolveDevice, setThreads } from "@spo/torch";
+import { AutoencoderKL, type PipelineConfigs, UNet2DConditionModel } from "@spo/diffusion";
+import { requireDeviceName, resolveDevice, scope, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { resolveConfig } from "spo/config";
 import {
   dpoJob,
+  dpoSavings,
+  type Fit,
+  fitInto,
   giveValues,
   type Job,
   type Measurement,
@@ -14,9 +18,15 @@ import {
   planJob,
   planModels,
   preferenceConfig,
+  type Saved,
+  type Saving,
+  type Side,
+  sampleSavings,
   samplingJob,
   spmJob,
+  spmSavings,
   spoJob,
+  spoSavings,
   weightsDtype,
 } from "spo/plan";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
@@ -28,27 +38,28 @@ import { put, putJson, say } from "../terminal/terminal.js";
 
 export async function planSample(options: PlanSampleOptions): Promise<void> {
   const configs = pipelineConfigs(await configsOf(options.model, options));
+  const [height, width] = sideOf(configs);
+  const asked = { ...options, width: options.width ?? width, height: options.height ?? height };
+  const { factor } = new AutoencoderKL(configs.vae);
+  if ([asked.width, asked.height].some((n) => n === 0 || n % factor !== 0)) {
+    throw new UserError(`${asked.width}×${asked.height}: width and height must be multiples of ${factor}.`, {
+      code: "USAGE",
+    });
+  }
   tell(options, {
     device: options.device,
-    models: () => planModels(configs, { dtype: options.dtype }),
-    job: (models) => {
-      const { factor } = models.vae;
-      const [height, width] = models.latentSize.map((n) => n * factor) as [number, number];
-      const size = [options.height ?? height, options.width ?? width] as const;
-      if (size.some((n) => n === 0 || n % factor !== 0)) {
-        throw new UserError(`${size[1]}×${size[0]}: width and height must be multiples of ${factor}.`, {
-          code: "USAGE",
-        });
-      }
-      return samplingJob(models, {
-        images: options.count,
-        batch: Math.min(options.batch, options.count),
-        steps: options.steps,
-        guidanceScale: options.guidance,
-        latentSize: [size[0] / factor, size[1] / factor],
-        decode: decodeOptions(options, size[1], size[0]),
-      });
-    },
+    settings: asked,
+    models: ({ dtype }) => planModels(configs, { dtype }),
+    job: (models, settings) =>
+      samplingJob(models, {
+        images: settings.count,
+        batch: Math.min(settings.batch, settings.count),
+        steps: settings.steps,
+        guidanceScale: settings.guidance,
+        latentSize: [settings.height / factor, settings.width / factor],
+        decode: decodeOptions(settings, settings.width, settings.height),
+      }),
+    savings: sampleSavings<typeof asked>(),
   });
 }
 
@@ -65,8 +76,10 @@ export async function planTraining(
     const spm = preferenceConfig(await configsOf(config.spm ?? "vit-h", options));
     tell(options, {
       device: config.device,
-      models: () => planModels(configs, { spm, dtype: weightsDtype(config) }),
-      job: (models) => spoJob(models, config, configs.scheduler),
+      settings: config,
+      models: (config) => planModels(configs, { spm, dtype: weightsDtype(config) }),
+      job: (models, config) => spoJob(models, config, configs.scheduler),
+      savings: spoSavings(sidesOf(configs)),
     });
   } else if (method === "dpo") {
     const defaults = { ...common, pairs: ["-"] };
@@ -74,8 +87,10 @@ export async function planTraining(
     const configs = pipelineConfigs(await configsOf(config.model, options));
     tell(options, {
       device: config.device,
-      models: () => planModels(configs, { dtype: weightsDtype(config) }),
-      job: (models) => dpoJob(models, config),
+      settings: config,
+      models: (config) => planModels(configs, { dtype: weightsDtype(config) }),
+      job: dpoJob,
+      savings: dpoSavings(sidesOf(configs)),
     });
   } else {
     const defaults = { ...common, init: "vit-h", pairs: ["-"] };
@@ -84,8 +99,10 @@ export async function planTraining(
     const spm = preferenceConfig(await configsOf(config.init, options));
     tell(options, {
       device: config.device,
-      models: () => planModels(configs, { spm, relabels: config.relabel !== undefined }),
-      job: (models) => spmJob(models, config),
+      settings: config,
+      models: (config) => planModels(configs, { spm, relabels: config.relabel !== undefined }),
+      job: spmJob,
+      savings: spmSavings(sidesOf(configs)),
     });
   }
 }
@@ -93,30 +110,109 @@ export async function planTraining(
 const configsOf = (model: string, { quiet }: PlanOptions): Promise<string> =>
   resolveModel(model, { quiet, configsOnly: true });
 
-function tell(
-  { measure, pricePerHour, threads, json, quiet }: PlanOptions,
-  {
-    device,
-    models,
-    job,
-  }: { device: string; models: () => PlannedModels; job: (models: PlannedModels) => Job },
+/** Height and width of the images that a model was made for. */
+function sideOf({ unet, vae }: PipelineConfigs): [number, number] {
+  const size = new UNet2DConditionModel(unet).config.sample_size ?? 64;
+  const { factor } = new AutoencoderKL(vae);
+  const [height, width] = typeof size === "number" ? [size, size] : (size as [number, number]);
+  return [height * factor, width * factor];
+}
+
+const sidesOf = (configs: PipelineConfigs): Side => ({
+  own: Math.min(...sideOf(configs)),
+  multiple: new AutoencoderKL(configs.vae).factor,
+});
+
+interface Planned<S> {
+  device: string;
+  settings: S;
+  models: (settings: S) => PlannedModels;
+  job: (models: PlannedModels, settings: S) => Job;
+  savings: readonly Saving<S>[];
+}
+
+function tell<S>(
+  { measure, pricePerHour, threads, json, quiet, memory }: PlanOptions,
+  { device, settings, models, job, savings }: Planned<S>,
 ): void {
   if (pricePerHour !== undefined && !measure) {
     throw new UserError("--price-per-hour needs the time, which --measure finds.", { code: "USAGE" });
   }
-  const where = resolveDevice(device);
+  // A plan needs no device; only what is measured runs on one.
+  requireDeviceName(device);
+  const where = measure ? resolveDevice(device) : undefined;
   if (threads !== undefined) setThreads(threads);
-  const plan = planJob(job(models()));
+  const planOf = (settings: S): Plan => scope(() => planJob(job(models(settings), settings)));
+  const plan = planOf(settings);
+  const fit =
+    memory === undefined
+      ? undefined
+      : fitInto(memory, settings, plan, savings, (settings) => {
+          if (!quiet && !json) say("trying smaller settings …");
+          return planOf(settings);
+        });
   let measured: Measurement | undefined;
-  if (measure) {
+  if (where !== undefined) {
     const before = process.memoryUsage.rss();
-    measured = measureJob(job(giveValues(models(), where)), before, (name) => {
+    measured = measureJob(job(giveValues(models(settings), where), settings), before, (name) => {
       if (!quiet) say(`measuring ${name} …`);
     });
   }
   const cost = measured && pricePerHour !== undefined ? measured.hours * pricePerHour : undefined;
-  if (json) putJson({ schema: "spo.plan/1", ...plan, measured, cost });
-  else for (const line of lines(plan, measured, cost)) put(line);
+  const verdict = fit && verdictOf(fit, plan);
+  if (json) putJson({ schema: "spo.plan/1", ...plan, measured, cost, fit: verdict });
+  else for (const line of [...lines(plan, measured, cost), ...(verdict ? fitLines(verdict) : [])]) put(line);
+  if (!quiet && !json && device !== "cpu") say(NOT_MEASURED);
+  if (fit && !fit.fits) process.exitCode = 1; // a check that failed
+}
+
+/** What is told of a fit. */
+interface Verdict {
+  memory: number;
+  fits: boolean;
+  /** With the settings that were found. */
+  fitsWith: boolean;
+  peak: number;
+  savings: readonly Saved[];
+  /** The savings as words of a command line. */
+  settings: string;
+}
+
+/** Said of a plan for another device: the allocators that are played through are a CPU's. */
+const NOT_MEASURED =
+  "Reckoned as on a CPU. A GPU's driver and allocator take more, some hundred MB and up; none has been measured.";
+
+const verdictOf = <S>({ memory, fits, fitsWith, savings }: Fit<S>, { memory: { peak } }: Plan): Verdict => ({
+  memory,
+  fits,
+  fitsWith,
+  peak,
+  savings,
+  settings: savings
+    .map(({ setting, value }) => (setting === "vae-slicing" ? `--${setting}` : `--${setting} ${value}`))
+    .join(" "),
+});
+
+function fitLines({ memory, fits, fitsWith, peak, savings, settings }: Verdict): string[] {
+  const room = bytes(memory);
+  if (fits) return ["", `It fits in ${room}: ${bytes(memory - peak)} are to spare.`];
+  const rows = savings.map(({ setting, value, cost, peak, peakIn }) => [
+    `${setting} ${value}`,
+    `${bytes(peak)}, in ${peakIn}`,
+    cost,
+  ]);
+  return [
+    "",
+    `It does not fit in ${room}: ${bytes(peak - memory)} are missing.`,
+    ...(savings.length > 0
+      ? ["", ...table([["with, one after the other", "peak", "what it costs"], ...rows]), ""]
+      : []),
+    fitsWith
+      ? `It fits with these settings: ${settings}`
+      : savings.length > 0
+        ? `Nor does it fit with all of them: ${settings}`
+        : "No setting makes it smaller.",
+  ];
 }
 
 function lines(

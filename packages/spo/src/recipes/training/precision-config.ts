@@ -5,9 +5,9 @@ import { z } from "zod";
 export const deviceSettings = {
   device: z
     .string()
-    .regex(/^(cpu|cuda(:\d+)?|mps|meta)$/, "cpu, cuda, cuda:N or mps")
+    .regex(/^(cpu|cuda(:\d+)?|mps|meta)$/, "cpu, cuda or cuda:N")
     .default("cpu")
-    .describe("where everything is computed: cpu, cuda, cuda:N or mps; random numbers are the same on each"),
+    .describe("where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each"),
 };
 
 /** For the schema of a recipe that may keep no activations. */

@@ -1,0 +1,132 @@
+// What each training and sampling can do without, what costs nothing first. The sizes in a plan decide, nothing is known here of any model.
+import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
+import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
+import type { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import { halved, type Saving } from "./fit.js";
+
+/** Smallest side of images that is proposed, pixels. */
+const SMALLEST = 256;
+
+const whole = <S>(
+  setting: keyof S & string,
+  {
+    cost,
+    helps,
+    of,
+    least = 1,
+  }: { cost: string; helps: RegExp; of: (settings: S) => number; least?: number },
+): Saving<S> => ({
+  key: setting,
+  setting,
+  cost,
+  helps: (peakIn) => helps.test(peakIn),
+  next: (settings) => {
+    const value = halved(of(settings), least);
+    return value === undefined
+      ? undefined
+      : { settings: { ...settings, [setting]: value }, value: `${value}` };
+  },
+});
+
+const once = <S, V>(
+  setting: keyof S & string,
+  value: V,
+  { cost, helps }: { cost: string; helps: RegExp },
+): Saving<S> => ({
+  key: setting,
+  setting,
+  cost,
+  helps: (peakIn) => helps.test(peakIn),
+  next: (settings) =>
+    settings[setting] === value
+      ? undefined
+      : { settings: { ...settings, [setting]: value }, value: `${value}` },
+});
+
+const ANY = /./;
+const checkpointing = { cost: "more time for the updates, the same result", helps: /update/ };
+const half = { cost: "rounding: what learns stays float32", helps: ANY };
+
+/** Images of a smaller side; `own`: the model's, pixels. */
+const resolution = <S extends { resolution: number | null }>(own: number, step: number): Saving<S> => ({
+  key: "resolution",
+  setting: "resolution",
+  cost: "smaller images than the model was made for",
+  helps: () => true,
+  next: (settings) => {
+    const side = (settings.resolution ?? own) - Math.max(step, 64);
+    if (side < SMALLEST || side % step !== 0) return undefined;
+    return { settings: { ...settings, resolution: side }, value: `${side}` };
+  },
+});
+
+/** The side that a model was made for, and what sides must be a multiple of, pixels. */
+export interface Side {
+  own: number;
+  multiple: number;
+}
+
+export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] => [
+  whole("microBatch", { cost: "nothing but a little time", helps: /update/, of: (c) => c.microBatch }),
+  once("gradientCheckpointing", true, checkpointing),
+  once("dtype", "bfloat16", half),
+  whole("promptsPerRound", {
+    cost: "fewer prompts a round",
+    helps: /text|sampling|decode|judge/,
+    of: (c) => c.promptsPerRound,
+  }),
+  whole("candidates", {
+    cost: "fewer images to choose between",
+    helps: /sampling|decode|judge/,
+    of: (c) => c.candidates,
+    least: 2,
+  }),
+  resolution(own, multiple),
+];
+
+export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] => [
+  whole("microBatch", {
+    cost: "nothing but a little time",
+    helps: /text|encode|update/,
+    of: (c) => Math.min(c.microBatch, c.batch),
+  }),
+  once("gradientCheckpointing", true, checkpointing),
+  once("dtype", "bfloat16", half),
+  once("adapter", "lora", { cost: "a LoRA learns in place of the whole UNet", helps: ANY }),
+  resolution(own, multiple),
+];
+
+export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] => [
+  whole("microBatch", {
+    cost: "nothing but a little time",
+    helps: /text|relabelling|noising|update/,
+    of: (c) => Math.min(c.microBatch ?? c.batch, c.batch),
+  }),
+  once("gradientCheckpointing", true, checkpointing),
+  whole("batch", { cost: "fewer pairs a step", helps: /noising/, of: (c) => c.batch }),
+  resolution(own, multiple),
+];
+
+/** What of `npx spo sample` decides on memory. */
+export interface SampleSizes {
+  batch: number;
+  dtype: string;
+  vaeSlicing?: boolean;
+  vaeTiling: string;
+  /** Pixels. */
+  width: number;
+  height: number;
+}
+
+export const sampleSavings = <S extends SampleSizes>(): Saving<S>[] => [
+  {
+    ...once<S, boolean>("vaeSlicing", true, { cost: "nothing but a little time", helps: /decode/ }),
+    setting: "vae-slicing",
+  },
+  whole<S>("batch", { cost: "fewer images at once", helps: ANY, of: (s) => s.batch }),
+  {
+    ...once<S, string>("vaeTiling", "on", { cost: "slightly other pixels", helps: /decode/ }),
+    setting: "vae-tiling",
+  },
+  once<S, string>("dtype", "bfloat16", { cost: "rounding", helps: ANY }),
+];
