@@ -2,7 +2,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Command } from "commander";
+import { SAMPLERS } from "@spo/diffusion";
+import type { Command, Option } from "commander";
 import { parseOverrides } from "spo/config";
 import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import { describe, expect, test } from "vitest";
@@ -116,6 +117,19 @@ describe("every call of spo", () => {
     ]);
   });
 });
+
+test.each(["README.md", "docs/sample.md", "packages/diffusion/README.md"])(
+  "%s names every sampler that the command takes",
+  async (path) => {
+    const text = readFileSync(join(root, path), "utf8");
+    for (const name of ["sample", "eval"]) {
+      const command = (await buildProgram([name])).commands.find((each) => each.name() === name) as Command;
+      const { argChoices } = command.options.find(({ long }) => long === "--sampler") as Option;
+      expect(argChoices).toEqual(expect.arrayContaining(Object.keys(SAMPLERS)));
+      for (const sampler of argChoices ?? []) expect(text, sampler).toContain(`\`${sampler}\``);
+    }
+  },
+);
 
 test("every message that the page on troubleshooting is about is one that the code has", () => {
   const code = ["packages", "native"]

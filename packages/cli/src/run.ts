@@ -1,6 +1,6 @@
 import { UserError } from "@spo/torch/files";
 import { onWarning } from "@spo/torch/warnings";
-import { CommanderError } from "commander";
+import { type Command, CommanderError } from "commander";
 import { buildProgram } from "./program.js";
 import { faultOf } from "./terminal/exit-codes.js";
 import { refuseNpmBanner } from "./terminal/npm-banner.js";
@@ -9,22 +9,20 @@ import { painter, putJson, say } from "./terminal/terminal.js";
 /** Runs the command line and sets the exit code. argv: as `process.argv`. */
 export async function run(argv: readonly string[] = process.argv): Promise<void> {
   // A reader that has had enough, as `head` does, is no fault.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
-  });
-  const words = argv.slice(2);
+  if (!process.stdout.listeners("error").includes(onClosed)) process.stdout.on("error", onClosed);
+  const words = withoutHelpCommand(argv.slice(2));
   const warned = new Set<string>(); // a model that is loaded twice is told of once
   onWarning((message) => {
     if (!warned.has(message)) say(painter(process.stderr)("yellow", `warning: ${message}`));
     warned.add(message);
   });
+  let program: Command | undefined;
   try {
     refuseNpmBanner(words);
-    const program = await buildProgram(words);
+    program = await buildProgram(words);
     await program.parseAsync(words, { from: "user" });
   } catch (thrown) {
-    const error = thrown instanceof CommanderError ? usageFault(thrown) : thrown;
+    const error = thrown instanceof CommanderError ? await usageFault(thrown, program, words) : thrown;
     if (error === undefined) return;
     const { exitCode, stack, ...fault } = faultOf(error);
     process.exitCode = exitCode;
@@ -37,13 +35,68 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
   }
 }
 
+function onClosed(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+}
+
+/** `help train spo` is `train spo --help`. */
+function withoutHelpCommand(words: readonly string[]): string[] {
+  return words[0] === "help" ? [...words.slice(1), "--help"] : [...words];
+}
+
 /** Help and version are no faults: undefined. */
-function usageFault({ code, message, exitCode }: CommanderError): UserError | undefined {
+async function usageFault(
+  { code, message, exitCode }: CommanderError,
+  program: Command | undefined,
+  words: readonly string[],
+): Promise<UserError | undefined> {
   if (exitCode === 0 || code === "commander.helpDisplayed" || code === "commander.version") return undefined;
+  const command = program && calledCommand(program, words);
+  const path = command?.name() === program?.name() ? "" : `${pathOf(command)} `;
+  const help = `npx spo ${path}--help lists what there is.`;
+  const inner = command?.commands.map((each) => each.name()) ?? [];
+  const listed =
+    inner.length > 0 ? `${path ? `${path}has` : "There are"} ${inner.join(", ")}. ${help}` : help;
   if (code === "commander.help")
-    return new UserError("A command is missing.", { code: "USAGE", hint: "npx spo --help lists them." });
-  return new UserError(message.replace(/^error: /, ""), {
+    return new UserError("A command is missing.", { code: "USAGE", hint: listed });
+  const [first = ""] = message.replace(/^error: /, "").split("\n", 1);
+  return new UserError(`${first}${await suggestion(code, first, command, inner)}`, {
     code: "USAGE",
-    hint: "--help lists what there is.",
+    hint: listed,
   });
+}
+
+/** "; did you mean …?" for an option or command that there is not. */
+async function suggestion(
+  code: string,
+  message: string,
+  command: Command | undefined,
+  inner: readonly string[],
+): Promise<string> {
+  const { meant } = await import("spo/config"); // only a fault needs it
+  const word = /'(-{0,2})([^'=]+)[^']*'/.exec(message)?.[2] ?? "";
+  if (code === "commander.unknownCommand") {
+    const name = meant(word, inner);
+    return name ? `; did you mean ${name}?` : "";
+  }
+  if (code !== "commander.unknownOption") return "";
+  const options = [command, command?.parent, command?.parent?.parent].flatMap((each) => each?.options ?? []);
+  const flags = new Map(options.map((option) => [option.attributeName(), option.long ?? option.flags]));
+  const name = meant(word, [...flags.keys()]);
+  return name ? `; did you mean ${flags.get(name)}?` : "";
+}
+
+/** The innermost command that the words name. */
+function calledCommand(program: Command, words: readonly string[]): Command {
+  let command = program;
+  for (const word of words) command = command.commands.find((each) => each.name() === word) ?? command;
+  return command;
+}
+
+/** `train spo`. */
+function pathOf(command: Command | undefined): string {
+  const names: string[] = [];
+  for (let at = command; at?.parent; at = at.parent) names.unshift(at.name());
+  return names.join(" ");
 }

@@ -9,6 +9,9 @@ import { resolveModels } from "../options/resolve-model.js";
 import type { CommonOptions } from "../program.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
 
+/** The command's own, for "did you mean". */
+const OPTIONS = ["run", "dry-run", "json", "quiet"];
+
 /** What is compared when nothing is said. */
 const DEFAULT = "emoji";
 
@@ -38,7 +41,7 @@ export default function (command: Command): void {
     )
     .action(async () => {
       const { run = join("runs", "compare"), dryRun, json, quiet } = command.optsWithGlobals<Options>();
-      const { words } = parseOverrides(CompareConfig, command.args);
+      const { words } = parseOverrides(CompareConfig, command.args, OPTIONS);
       const config = await resolveConfig(CompareConfig, {
         presets: comparePresets(),
         args: words.length > 0 ? command.args : [DEFAULT, ...command.args],

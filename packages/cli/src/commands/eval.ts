@@ -3,7 +3,16 @@ import { requirePlace } from "@spo/torch/files";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
-import { number, positive, wholeNumber } from "../options/option-values.js";
+import {
+  amount,
+  batch,
+  guidance,
+  pixels,
+  samplingSteps,
+  seed,
+  share,
+  threads,
+} from "../options/option-values.js";
 import { allowOutsideOption } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 
@@ -57,28 +66,28 @@ export default function (command: Command): void {
       "evaluation",
     )
     .option("--seeds <list>", "of the noise, with commas between", seeds, [0, 1, 2])
-    .option("--per-prompt <number>", "images of each prompt and seed", positive, 1)
-    .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", number, 7.5)
+    .option("--per-prompt <number>", "images of each prompt and seed", amount, 1)
+    .option("--steps <number>", "sampling steps", samplingSteps, 20)
+    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .addOption(
       new Option("--sampler <name>", "the same for all models")
         .choices(["ddim", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "pndm", "lcm"])
         .default("ddim"),
     )
-    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)
-    .option("--width <pixels>", "default: the model's size", positive)
-    .option("--height <pixels>", "default: the model's size", positive)
+    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
+    .option("--width <pixels>", "default: the model's size", pixels)
+    .option("--height <pixels>", "default: the model's size", pixels)
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
     .option("--device <name>", "cpu, cuda or cuda:N; the noise is the same on each", "cpu")
-    .option("--batch <number>", "images drawn at once, where not each is computed by itself", positive, 4)
+    .option("--batch <number>", "images drawn at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption())
-    .option("--score-batch <number>", "images scored at once", positive, 8)
-    .option("--threads <number>", "threads within one operation", positive)
+    .option("--score-batch <number>", "images scored at once", batch, 8)
+    .option("--threads <number>", "threads within one operation", threads)
     .addHelpText(
       "after",
       [
@@ -112,7 +121,7 @@ export default function (command: Command): void {
 const collect = (text: string, before: string[] = []): string[] => [...before, text];
 
 function seeds(text: string): number[] {
-  const list = text.split(",").map(wholeNumber);
+  const list = text.split(",").map(seed);
   if (new Set(list).size < list.length) throw new InvalidArgumentError("A seed stands in it twice.");
   return list;
 }

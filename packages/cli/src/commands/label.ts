@@ -2,7 +2,7 @@ import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
 import { loadEngine } from "../engine.js";
-import { number, positive, wholeNumber } from "../options/option-values.js";
+import { amount, batch, numberFrom, seed, share } from "../options/option-values.js";
 import { addSetOptions, placeOf, type SetOptions } from "../options/pair-options.js";
 import type { CommonOptions } from "../program.js";
 
@@ -34,20 +34,20 @@ export default function (command: Command): void {
       new Option("--to <layout>", "what is written").choices([...LAYOUTS, "votes"]).default("parquet"),
     )
     .option("--images", "paths are images with prompts: each two of a prompt become a pair")
-    .option("--per-prompt <n>", "with --images: at most so many pairs of a prompt, drawn at random", positive)
-    .option("--test-share <share>", "with --images: share of the prompts for the split test", number)
+    .option("--per-prompt <n>", "with --images: at most so many pairs of a prompt, drawn at random", amount)
+    .option("--test-share <share>", "with --images: share of the prompts for the split test", share)
     .option(
       "--temperature <t>",
       "label 0 = σ((score 0 − score 1)/t); above 1 softer, below 1 harder",
-      number,
+      numberFrom(0.001, 1000),
       1,
     )
-    .option("--tie <gap>", "probabilities at most so far apart are a tie, ½ and ½", number, 0)
+    .option("--tie <gap>", "probabilities at most so far apart are a tie, ½ and ½", share, 0)
     .option("--hard", "wins are 1 and 0, not probabilities")
     .option("--scores <file>", "the scores too, as JSONL")
-    .option("--batch <n>", "pairs scored together", positive, 16)
+    .option("--batch <n>", "pairs scored together", batch, 16)
     .option("--device <name>", "where the scorer computes: cpu, cuda or cuda:N", "cpu")
-    .option("--seed <n>", "of the pairs and splits that are drawn", wholeNumber, 0)
+    .option("--seed <n>", "of the pairs and splits that are drawn", seed, 0)
     .option("--skip-broken", "leave out pairs with images that do not decode")
     .addHelpText(
       "after",

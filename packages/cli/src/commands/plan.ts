@@ -1,6 +1,15 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
-import { memorySize, number, positive } from "../options/option-values.js";
+import {
+  amount,
+  batch,
+  guidance,
+  memorySize,
+  numberFrom,
+  pixels,
+  samplingSteps,
+  threads,
+} from "../options/option-values.js";
 import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
 import type { CommonOptions } from "../program.js";
 
@@ -33,17 +42,17 @@ export default function (command: Command): void {
     .summary("images from prompts")
     .description("Tells memory and work of making images, from the model's configs alone.")
     .option("--model <model>", "sd15, sdxl, a folder, or org/name[@revision] of a hub", "sd15")
-    .option("--count <number>", "images", positive, 1)
+    .option("--count <number>", "images", amount, 1)
     .option(
       "--batch <number>",
       "images at once; on a CPU npx spo sample makes one at a time unless told otherwise",
-      positive,
+      batch,
       1,
     )
-    .option("--width <pixels>", "default: the model's size", positive)
-    .option("--height <pixels>", "default: the model's size", positive)
-    .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", number, 7.5)
+    .option("--width <pixels>", "default: the model's size", pixels)
+    .option("--height <pixels>", "default: the model's size", pixels)
+    .option("--steps <number>", "sampling steps", samplingSteps, 20)
+    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
         .choices(["float32", "bfloat16", "float16"])
@@ -85,12 +94,10 @@ const common = (command: Command, example: string): Command =>
       "say whether it fits in so much, as 12GB or 12GiB, and with which settings; exits with 1 where it does not",
       memorySize,
     )
-    .option("--price-per-hour <amount>", "of the machine, in any currency; with --measure", price)
-    .option("--threads <number>", "threads within one operation", positive)
+    .option(
+      "--price-per-hour <amount>",
+      "of the machine, in any currency; with --measure",
+      numberFrom(0, 1e9),
+    )
+    .option("--threads <number>", "threads within one operation", threads)
     .addHelpText("after", `\nExample:\n  ${example}`);
-
-function price(text: string): number {
-  if (text.trim() === "" || !(Number(text) >= 0) || !Number.isFinite(Number(text)))
-    throw new InvalidArgumentError("It is a number, 0 or more.");
-  return Number(text);
-}

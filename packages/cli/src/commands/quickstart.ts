@@ -1,7 +1,7 @@
 import { requirePlace } from "@spo/torch/files";
 import type { Command } from "commander";
 import { loadEngine } from "../engine.js";
-import { wholeNumber } from "../options/option-values.js";
+import { seed } from "../options/option-values.js";
 import type { CommonOptions } from "../program.js";
 
 export interface QuickstartCommandOptions extends CommonOptions {
@@ -21,7 +21,7 @@ export default function (command: Command): void {
     .option("--fast", "less training and fewer images: shows that it works, not what it reaches")
     .option("--out <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
     .option("--example <folder>", "model, data and settings (examples/emoji of this repository)")
-    .option("--seed <number>", "seed of the SPO training", wholeNumber)
+    .option("--seed <number>", "seed of the SPO training", seed)
     .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
     .option("--control", "random scores in place of the preference model's, everything else equal")
     .addHelpText(

@@ -42,7 +42,11 @@ export function recipeCommand<K extends RecipeKind>(command: Command, recipe: Re
       [
         "",
         "Settings (as `--optimizer.lr 3e-5` or `optimizer.lr=3e-5`):",
-        settingsHelp(SCHEMAS[recipe.kind], { width: helpWidth() }),
+        settingsHelp(SCHEMAS[recipe.kind], {
+          width: helpWidth(),
+          given: { output: `${recipe.output} in the run's folder` },
+          groups: recipe.kind.startsWith("train "),
+        }),
         "",
         "Examples:",
         `  npx spo ${recipe.kind} ${recipe.example}`,
@@ -64,6 +68,7 @@ async function start<K extends RecipeKind>(
     defaults: { output: join(folder ?? "runs", output) },
     presets,
     args: words,
+    options: ["run", "dry-run", "json", "quiet", "cwd"],
   });
   if (dryRun) return putJson(config, json ? 0 : 2);
   if (folder === undefined) {

@@ -3,7 +3,16 @@ import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
 import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
-import { number, positive, wholeNumber } from "../options/option-values.js";
+import {
+  amount,
+  batch,
+  guidance,
+  pixels,
+  samplingSteps,
+  seed,
+  share,
+  threads,
+} from "../options/option-values.js";
 import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
 import type { CommonOptions } from "../program.js";
 
@@ -42,14 +51,14 @@ export default function (command: Command): void {
     )
     .option("--from <file>", "prompts from a text file, one a line; - reads stdin")
     .option("--out <folder>", "where the images go; those that are there stay", "samples")
-    .option("--seed <number>", "of the first image of each prompt; the next ones count on", wholeNumber, 0)
-    .option("--count <number>", "images of each prompt", positive, 1)
+    .option("--seed <number>", "of the first image of each prompt; the next ones count on", seed, 0)
+    .option("--count <number>", "images of each prompt", amount, 1)
     .option("--grid", "one more image that shows all")
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
-    .option("--width <pixels>", "default: the model's size", positive)
-    .option("--height <pixels>", "default: the model's size", positive)
-    .option("--steps <number>", "sampling steps", positive, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", number, 7.5)
+    .option("--width <pixels>", "default: the model's size", pixels)
+    .option("--height <pixels>", "default: the model's size", pixels)
+    .option("--steps <number>", "sampling steps", samplingSteps, 20)
+    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
     .addOption(
       new Option("--sampler <name>", "default: the one that the model names").choices([
         "ddim",
@@ -61,7 +70,7 @@ export default function (command: Command): void {
         "lcm",
       ]),
     )
-    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", number, 0)
+    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
     .addOption(
       new Option("--lora <file[:weight]>", "an adapter and its strength; may be given several times")
         .argParser(collect)
@@ -73,8 +82,8 @@ export default function (command: Command): void {
         .default("float32"),
     )
     .option("--device <name>", "cpu, cuda or cuda:N; the noise is the same on each", "cpu")
-    .option("--threads <number>", "threads within one operation", positive)
-    .option("--batch <number>", "images at once, where not each is computed by itself", positive, 4)
+    .option("--threads <number>", "threads within one operation", threads)
+    .option("--batch <number>", "images at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption());
   vaeOptions(command)
     .addHelpText(

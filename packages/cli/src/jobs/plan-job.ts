@@ -63,6 +63,9 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
   });
 }
 
+/** The command's own, for "did you mean". */
+const OPTIONS = ["memory", "measure", "price-per-hour", "threads", "json", "quiet"];
+
 export async function planTraining(
   method: "spo" | "spm" | "dpo",
   words: readonly string[],
@@ -71,9 +74,14 @@ export async function planTraining(
   const common = { model: words.includes("sdxl") ? "sdxl" : "sd15", output: "-" };
   if (method === "spo") {
     const defaults = { ...common, spm: "vit-h", prompts: "-" };
-    const config = await resolveConfig(TrainSpoConfig, { defaults, presets: spoPresets, args: words });
+    const config = await resolveConfig(TrainSpoConfig, {
+      defaults,
+      presets: spoPresets,
+      args: words,
+      options: OPTIONS,
+    });
     const configs = pipelineConfigs(await configsOf(config.model, options));
-    const spm = preferenceConfig(await configsOf(config.spm ?? "vit-h", options));
+    const spm = preferenceConfig(await scorerOf(config.spm ?? "vit-h", options));
     tell(options, {
       device: config.device,
       settings: config,
@@ -83,7 +91,12 @@ export async function planTraining(
     });
   } else if (method === "dpo") {
     const defaults = { ...common, pairs: ["-"] };
-    const config = await resolveConfig(TrainDpoConfig, { defaults, presets: dpoPresets, args: words });
+    const config = await resolveConfig(TrainDpoConfig, {
+      defaults,
+      presets: dpoPresets,
+      args: words,
+      options: OPTIONS,
+    });
     const configs = pipelineConfigs(await configsOf(config.model, options));
     tell(options, {
       device: config.device,
@@ -94,9 +107,14 @@ export async function planTraining(
     });
   } else {
     const defaults = { ...common, init: "vit-h", pairs: ["-"] };
-    const config = await resolveConfig(TrainSpmConfig, { defaults, presets: spmPresets, args: words });
+    const config = await resolveConfig(TrainSpmConfig, {
+      defaults,
+      presets: spmPresets,
+      args: words,
+      options: OPTIONS,
+    });
     const configs = pipelineConfigs(await configsOf(config.model, options));
-    const spm = preferenceConfig(await configsOf(config.init, options));
+    const spm = preferenceConfig(await scorerOf(config.init, options));
     tell(options, {
       device: config.device,
       settings: config,
@@ -109,6 +127,10 @@ export async function planTraining(
 
 const configsOf = (model: string, { quiet }: PlanOptions): Promise<string> =>
   resolveModel(model, { quiet, configsOnly: true });
+
+/** A preference model that is one file brings no config: it counts as one of the published size, and is not fetched. */
+const scorerOf = async (model: string, options: PlanOptions): Promise<string> =>
+  /\.(bin|pt|pth|ckpt|safetensors)(@.*)?$/i.test(model) ? "vit-h" : configsOf(model, options);
 
 /** Height and width of the images that a model was made for. */
 function sideOf({ unet, vae }: PipelineConfigs): [number, number] {

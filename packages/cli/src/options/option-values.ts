@@ -1,17 +1,42 @@
 // What options of a command line may hold.
 import { InvalidArgumentError } from "commander";
 
-export function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
-    throw new InvalidArgumentError("It is a whole number, 0 or more.");
-  return Number(text);
+/** A whole number between two bounds, both allowed. */
+export function wholeFrom(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !(value >= least && value <= most))
+      throw new InvalidArgumentError(`It is a whole number from ${least} to ${most}.`);
+    return value;
+  };
 }
 
-export function positive(text: string): number {
-  if (!/^\d+$/.test(text) || Number(text) === 0 || !Number.isSafeInteger(Number(text)))
-    throw new InvalidArgumentError("It is a whole number, 1 or more.");
-  return Number(text);
+/** A number between two bounds, both allowed. */
+export function numberFrom(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !(value >= least && value <= most))
+      throw new InvalidArgumentError(`It is a number from ${least} to ${most}.`);
+    return value;
+  };
 }
+
+/** Seeds of a generator: whole numbers that JavaScript holds exactly. */
+export const seed = wholeFrom(0, Number.MAX_SAFE_INTEGER);
+/** Sides of an image, pixels. */
+export const pixels = wholeFrom(1, 16384);
+/** Steps of a sampler: a model is trained on a thousand timesteps. */
+export const samplingSteps = wholeFrom(1, 1000);
+/** Of classifier-free guidance. */
+export const guidance = numberFrom(-1000, 1000);
+/** Images or pairs that are asked for. */
+export const amount = wholeFrom(1, 1_000_000);
+/** Things that are computed at once. */
+export const batch = wholeFrom(1, 4096);
+/** Threads within one operation. */
+export const threads = wholeFrom(1, 1024);
+/** A part of one. */
+export const share = numberFrom(0, 1);
 
 /** Bytes: `12GB`, `12 GiB`, `800MB`; GB are 10⁹, GiB 2³⁰. */
 export function memorySize(text: string): number {
@@ -24,9 +49,4 @@ export function memorySize(text: string): number {
   if (!(bytes > 0) || bytes > Number.MAX_SAFE_INTEGER)
     throw new InvalidArgumentError("It is an amount of memory, as 12GB, 11.5GiB or 800MB.");
   return Math.floor(bytes);
-}
-
-export function number(text: string): number {
-  if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("It is a number.");
-  return Number(text);
 }

@@ -53,6 +53,12 @@ export async function resolveModels<C extends object>(
     if (typeof value === "string") places[key] = await resolveModel(value, { quiet });
   }
   const { relabel } = places as { relabel?: { by?: string } };
+  for (const key of ["judge", "validator"]) {
+    const value = places[key];
+    if (typeof value !== "string" || !/^[a-z-]+:./.test(value)) continue; // spm, random, a module or a folder
+    const { resolveRewardWords } = await import("./resolve-reward.js");
+    places[key] = await resolveRewardWords(value, { quiet });
+  }
   if (relabel?.by !== undefined) {
     const { resolveRewardWords } = await import("./resolve-reward.js");
     places.relabel = { ...relabel, by: await resolveRewardWords(relabel.by, { quiet }) };

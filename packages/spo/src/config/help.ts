@@ -1,14 +1,39 @@
 import type { z } from "zod";
-import { settingsOf } from "./settings.js";
+import { grouped } from "./groups.js";
+import { type Setting, settingsOf } from "./settings.js";
 
-/** The settings of a schema as lines of help: flag, what it is, its default. */
-export function settingsHelp(schema: z.ZodType, { width = 80 } = {}): string {
-  const rows = settingsOf(schema).map(({ path, type, description, required, default: fallback }) => {
-    const note = required ? "(required)" : fallback === undefined ? "" : `(${shown(fallback)})`;
-    return { flag: `--${path} <${type}>`, text: [description, note].filter(Boolean).join(" ") };
-  });
-  const column = Math.min(40, Math.max(0, ...rows.map(({ flag }) => flag.length)) + 4);
-  return rows
+/**
+ * The settings of a schema as lines of help: flag, what it is, its default. given: what the command itself fills in, by path, in words.
+ * groups: under headings, by what they are about.
+ */
+export function settingsHelp(
+  schema: z.ZodType,
+  {
+    width = 80,
+    given = {},
+    groups = false,
+  }: { width?: number; given?: Readonly<Record<string, string>>; groups?: boolean } = {},
+): string {
+  const settings = settingsOf(schema);
+  const column = Math.min(40, Math.max(0, ...settings.map((setting) => flagOf(setting).length)) + 4);
+  if (!groups) return rowsOf(settings, { width, given, column });
+  return grouped(settings)
+    .map(({ heading, settings }) => `  ${heading}\n${rowsOf(settings, { width, given, column })}`)
+    .join("\n\n");
+}
+
+const flagOf = ({ path, type }: Setting): string => `--${path} <${type}>`;
+
+function rowsOf(
+  settings: readonly Setting[],
+  { width, given, column }: { width: number; given: Readonly<Record<string, string>>; column: number },
+): string {
+  return settings
+    .map((setting) => {
+      const { path, description, required, default: fallback } = setting;
+      const value = given[path] ?? (required ? "required" : fallback === undefined ? "" : shown(fallback));
+      return { flag: flagOf(setting), text: [description, value && `(${value})`].filter(Boolean).join(" ") };
+    })
     .flatMap(({ flag, text }) => {
       const lines = wrap(text, Math.max(24, width - column));
       const first = `  ${flag}`;

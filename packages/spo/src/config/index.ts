@@ -1,5 +1,7 @@
 // From schema, presets, files and the command line to one checked config. No tensor code.
+export { grouped } from "./groups.js";
 export { settingsHelp } from "./help.js";
+export { meant } from "./meant.js";
 export { editDistance, nearest } from "./nearest.js";
 export { type Overrides, parseOverrides } from "./overrides.js";
 export { type ConfigSources, checkConfig, readConfigFile, resolveConfig } from "./resolve.js";

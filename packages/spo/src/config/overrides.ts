@@ -1,6 +1,6 @@
 import { UserError } from "@spo/torch/files";
 import type { z } from "zod";
-import { nearest } from "./nearest.js";
+import { meant } from "./meant.js";
 import { type Setting, settingsOf } from "./settings.js";
 
 /** Settings as they stand on a command line, and the words between them. */
@@ -12,10 +12,14 @@ export interface Overrides {
 /**
  * Reads `optimizer.lr=3e-5`, `--optimizer.lr 3e-5`, `--optimizer.lr=3e-5`, `--flag` and `--no-flag`; the schema says what is a number.
  *
- * A list is JSON or has commas between its items. A key may be written with dashes (`--save-every`).
- * Throws a UserError (`CONFIG`) that lists all faults.
+ * A list is JSON or has commas between its items. A key may be written with dashes or underscores (`--save-every`, `--save_every`).
+ * options: names of the command's own, for suggestions. Throws a UserError (`CONFIG`) that lists all faults.
  */
-export function parseOverrides(schema: z.ZodType, args: readonly string[]): Overrides {
+export function parseOverrides(
+  schema: z.ZodType,
+  args: readonly string[],
+  options: readonly string[] = [],
+): Overrides {
   const known = new Map(settingsOf(schema).map((setting) => [setting.path, setting]));
   const found: Overrides = { settings: {}, words: [] };
   const faults: string[] = [];
@@ -37,8 +41,9 @@ export function parseOverrides(schema: z.ZodType, args: readonly string[]): Over
       continue;
     }
     if (!setting) {
-      const meant = nearest(key, [...known.keys()]) ?? lastPartOf(key, [...known.keys()]);
-      faults.push(`${key} is no setting${meant ? `; did you mean ${meant}?` : ""}`);
+      const name = meant(key, [...known.keys(), ...options]);
+      const shown = name !== undefined && options.includes(name) ? `--${name}` : name;
+      faults.push(`${key} is no setting${shown ? `; did you mean ${shown}?` : ""}`);
       if (isFlag && equals < 0 && i + 1 < args.length && !args[i + 1]?.startsWith("--")) i++; // its value
       continue;
     }
@@ -106,7 +111,7 @@ function setAt(target: Record<string, unknown>, path: string, value: unknown): v
 }
 
 const camelCase = (key: string): string =>
-  key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  key.replace(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /** `lr` for `optimizer.lr`. */
 export const lastPartOf = (key: string, paths: readonly string[]): string | undefined =>

@@ -4,8 +4,9 @@ import { UserError } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
 import type { z } from "zod";
 import { importOwn, isModulePath } from "../judges/own-module.js";
+import { meant } from "./meant.js";
 import { nearest } from "./nearest.js";
-import { lastPartOf, parseOverrides } from "./overrides.js";
+import { parseOverrides } from "./overrides.js";
 import { keysAt, settingsOf } from "./settings.js";
 
 /** Where values come from, the later ones stronger: defaults, presets, words of the command line. */
@@ -16,6 +17,8 @@ export interface ConfigSources {
   presets?: Readonly<Record<string, object>>;
   /** Words of the command line: presets and config files, in order, and settings, which win over both. */
   args?: readonly string[];
+  /** Names of the command's own options, without dashes: for "did you mean". */
+  options?: readonly string[];
 }
 
 /**
@@ -25,9 +28,9 @@ export interface ConfigSources {
  */
 export async function resolveConfig<S extends z.ZodType>(
   schema: S,
-  { defaults = {}, presets = {}, args = [] }: ConfigSources,
+  { defaults = {}, presets = {}, args = [], options }: ConfigSources,
 ): Promise<z.output<S>> {
-  const { settings, words } = parseOverrides(schema, args);
+  const { settings, words } = parseOverrides(schema, args, options);
   const layers: unknown[] = [];
   for (const word of words)
     layers.push(
@@ -99,13 +102,13 @@ function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, config: unknown): 
     return issue.keys.map((key) => {
       const full = path ? `${path}.${key}` : key;
       const near = nearest(key, keysAt(schema, issue.path) ?? []);
-      const meant = near
+      const name = near
         ? [...issue.path, near].join(".")
-        : lastPartOf(
+        : meant(
             key,
             settingsOf(schema).map((setting) => setting.path),
           );
-      return [full, `is no setting${meant ? `; did you mean ${meant}?` : ""}`];
+      return [full, `is no setting${name ? `; did you mean ${name}?` : ""}`];
     });
   }
   const value = issue.path.reduce<unknown>(

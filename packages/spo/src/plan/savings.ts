@@ -66,6 +66,7 @@ export interface Side {
   multiple: number;
 }
 
+/** Of SPO: candidates and prompts a round come after what costs time or digits alone. */
 export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] => [
   whole("microBatch", { cost: "nothing but a little time", helps: /update/, of: (c) => c.microBatch }),
   once("gradientCheckpointing", true, checkpointing),
@@ -84,6 +85,7 @@ export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] =>
   resolution(own, multiple),
 ];
 
+/** Of Diffusion-DPO; a LoRA in place of the whole UNet comes late, since it changes what is learnt. */
 export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] => [
   whole("microBatch", {
     cost: "nothing but a little time",
@@ -96,6 +98,7 @@ export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] =>
   resolution(own, multiple),
 ];
 
+/** Of a preference model. */
 export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] => [
   whole("microBatch", {
     cost: "nothing but a little time",
@@ -118,6 +121,7 @@ export interface SampleSizes {
   height: number;
 }
 
+/** Of sampling. */
 export const sampleSavings = <S extends SampleSizes>(): Saving<S>[] => [
   {
     ...once<S, boolean>("vaeSlicing", true, { cost: "nothing but a little time", helps: /decode/ }),

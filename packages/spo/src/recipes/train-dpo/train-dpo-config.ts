@@ -17,7 +17,14 @@ const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train dpo`. */
 export const TrainDpoConfig = z.strictObject({
-  model: z.string().describe("folder in diffusers layout"),
+  model: z
+    .string()
+    .describe("folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub"),
+  configs: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
   pairs: z
     .array(z.string())
     .min(1)

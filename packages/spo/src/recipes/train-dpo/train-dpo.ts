@@ -27,7 +27,11 @@ export async function* trainDpo(
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
   const device = resolveDevice(config.device);
-  const pipe = loadTextToImage(config.model, { device, dtype: weightsDtype(config) });
+  const pipe = loadTextToImage(config.model, {
+    configs: config.configs ?? undefined,
+    device,
+    dtype: weightsDtype(config),
+  });
   const side = trainingSide(pipe, config.resolution);
   const precision = new Precision(config, pipe);
   const policy = makePolicy(pipe, config, precision);

@@ -16,7 +16,16 @@ const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spm`. */
 export const TrainSpmConfig = z.strictObject({
-  model: z.string().describe("diffusers folder of the base, which stays as it is"),
+  model: z
+    .string()
+    .describe(
+      "the base, which stays as it is: folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub",
+    ),
+  configs: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
   init: z
     .string()
     .describe(

@@ -65,7 +65,7 @@ export async function* trainSpm(
   { run, signal }: RecipeContext,
 ): AsyncGenerator<RecipeEvent> {
   const device = resolveDevice(config.device);
-  const pipe = loadTextToImage(config.model, { device });
+  const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined, device });
   const side = trainingSide(pipe, config.resolution);
   const { spm, processor } = startSpm(config.init, generatorAt(config.seed, "init"), { device });
   const meter = new WorkMeter();

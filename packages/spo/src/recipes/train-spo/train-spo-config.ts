@@ -34,7 +34,7 @@ export const TrainSpoConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe("folder of the step-aware preference model, for the judge spm"),
-  prompts: z.string().describe("text file, one prompt a line"),
+  prompts: z.string().describe("text file, one prompt a line, or a JSON list"),
   output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   resolution: z
     .int()

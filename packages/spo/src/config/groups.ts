@@ -1,0 +1,62 @@
+// The settings of trainings by what they are about, for a help that is read from top to bottom.
+
+const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] = [
+  [
+    "Models and data",
+    [
+      "model",
+      "configs",
+      "init",
+      "spm",
+      "judge",
+      "pairs",
+      "prompts",
+      "split",
+      "relabel",
+      "output",
+      "resolution",
+    ],
+  ],
+  ["Length", ["rounds", "steps", "promptsPerRound", "batch", "microBatch", "seed"]],
+  [
+    "Candidates and pairs",
+    [
+      ...["guidanceScale", "eta", "candidates", "noiseBlock", "firstBranch", "innerSteps", "threshold"],
+      ...["judgedAt", "judgeTimestep", "marginAmong", "marginSoftmax", "goesOn", "continueFrom"],
+    ],
+  ],
+  [
+    "What is shown to the preference model",
+    ["bank", "maxTimestep", "cleanShare", "pixelNoise", "augmentation", "mirror", "emptyPrompts"],
+  ],
+  ["What learns", ["objective", "adapter", "rank", "loraLayout", "average", "ema"]],
+  ["Loss and optimizer", ["beta", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],
+  ["Computing", ["device", "dtype", "gradientCheckpointing", "memoryFormat", "readAhead"]],
+  [
+    "Measurements and what is kept",
+    [
+      ...[
+        "heldOut",
+        "samples",
+        "sampleEvery",
+        "stripEvery",
+        "evalPairs",
+        "evalSplit",
+        "evalEvery",
+        "evalTimesteps",
+      ],
+      "saveEvery",
+    ],
+  ],
+];
+
+/** Paths of settings under headings, each once; what has no heading stands last, under "Others". Groups without a setting are left out. */
+export function grouped<T extends { path: string }>(
+  settings: readonly T[],
+): { heading: string; settings: T[] }[] {
+  const headingOf = ({ path }: T): string =>
+    GROUPS.find(([, names]) => names.includes(path.split(".", 1)[0] as string))?.[0] ?? "Others";
+  return [...GROUPS.map(([heading]) => heading), "Others"]
+    .map((heading) => ({ heading, settings: settings.filter((setting) => headingOf(setting) === heading) }))
+    .filter(({ settings }) => settings.length > 0);
+}

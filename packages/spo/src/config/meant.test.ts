@@ -1,0 +1,76 @@
+import { describe, expect, test } from "vitest";
+import { SCHEMAS } from "../recipes/schemas.js";
+import { grouped } from "./groups.js";
+import { settingsHelp } from "./help.js";
+import { meant } from "./meant.js";
+import { parseOverrides } from "./overrides.js";
+import { settingsOf } from "./settings.js";
+
+describe("a name that there is not", () => {
+  const sample = ["count", "guidance", "negative", "steps", "sampler", "out", "dtype", "model"];
+  const training = settingsOf(SCHEMAS["train spo"]).map(({ path }) => path);
+
+  test.each([
+    ["num-images", "count"],
+    ["num_images_per_prompt", "count"],
+    ["n", "count"],
+    ["cfg", "guidance"],
+    ["cfg-scale", "guidance"],
+    ["guidanceScale", "guidance"],
+    ["negative_prompt", "negative"],
+    ["num-inference-steps", "steps"],
+    ["scheduler", "sampler"],
+    ["sampelr", "sampler"],
+  ])("%s was meant to be %s in sampling", (word, name) => {
+    expect(meant(word, sample)).toBe(name);
+  });
+
+  test.each([
+    ["learning_rate", "optimizer.lr"],
+    ["lr", "optimizer.lr"],
+    ["cfg", "guidanceScale"],
+    ["micro-batch", "microBatch"],
+    ["gradient_accumulation_steps", "microBatch"],
+    ["lora-rank", "rank"],
+    ["treshold", "threshold"],
+  ])("%s was meant to be %s in a training", (word, name) => {
+    expect(meant(word, training)).toBe(name);
+  });
+
+  test.each(["zzz", "foo", "x", "somethingelse"])("%s was meant to be nothing", (word) => {
+    expect(meant(word, sample)).toBeUndefined();
+  });
+
+  test("is compared with the command's own options too", () => {
+    expect(() => parseOverrides(SCHEMAS["train spo"], ["--rund", "x"], ["run"])).toThrow(
+      "did you mean --run?",
+    );
+  });
+
+  test("may be written with underscores where it is a setting's", () => {
+    expect(parseOverrides(SCHEMAS["train spo"], ["--micro_batch", "2"]).settings).toEqual({ microBatch: 2 });
+  });
+});
+
+describe("the help of a training", () => {
+  test.each(["train spo", "train spm", "train dpo"] as const)(
+    "%s has each setting once, under a heading",
+    (kind) => {
+      const settings = settingsOf(SCHEMAS[kind]);
+      const groups = grouped(settings);
+      expect(groups.flatMap(({ settings }) => settings.map(({ path }) => path)).toSorted()).toEqual(
+        settings.map(({ path }) => path).toSorted(),
+      );
+      expect(groups.map(({ heading }) => heading)).not.toContain("Others");
+    },
+  );
+
+  test("says what the command fills in", () => {
+    const help = settingsHelp(SCHEMAS["train spo"], {
+      width: 200,
+      given: { output: "model in the run's folder" },
+    });
+    expect(help).toMatch(/--output <text> .*\(model in the run's folder\)/);
+    expect(help).toMatch(/--prompts <text> .*\(required\)/);
+  });
+});

@@ -1,0 +1,74 @@
+// What a name that there is not was meant to be: another spelling, the word of another tool, or a slip of the finger.
+import { editDistance, nearest } from "./nearest.js";
+import { lastPartOf } from "./overrides.js";
+
+/** Names by which other tools know a setting or an option, small and without separators, and ours, the likeliest first. */
+const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
+  cfg: ["guidance", "guidanceScale"],
+  cfgscale: ["guidance", "guidanceScale"],
+  guidancescale: ["guidance", "guidanceScale"],
+  n: ["count", "perPrompt"],
+  num: ["count", "perPrompt"],
+  numimages: ["count", "perPrompt"],
+  numimagesperprompt: ["count", "perPrompt"],
+  numsamples: ["count", "samples"],
+  images: ["count"],
+  batchsize: ["batch"],
+  trainbatchsize: ["batch"],
+  gradientaccumulationsteps: ["microBatch"],
+  negativeprompt: ["negative"],
+  numinferencesteps: ["steps"],
+  numsteps: ["steps"],
+  maxtrainsteps: ["steps", "rounds"],
+  maxsteps: ["steps", "rounds"],
+  epochs: ["steps", "rounds"],
+  numtrainepochs: ["steps", "rounds"],
+  scheduler: ["sampler"],
+  samplername: ["sampler"],
+  output: ["out", "output", "run"],
+  outputdir: ["run", "out", "output"],
+  out: ["output", "run"],
+  o: ["out", "output"],
+  prompt: ["prompts", "from"],
+  promptfile: ["prompts", "from"],
+  precision: ["dtype"],
+  mixedprecision: ["dtype"],
+  fp16: ["dtype"],
+  bf16: ["dtype"],
+  learningrate: ["optimizer.lr", "learningRate"],
+  lr: ["optimizer.lr", "learningRate"],
+  pretrainedmodelnameorpath: ["model"],
+  checkpoint: ["model"],
+  networkdim: ["rank"],
+  lorarank: ["rank"],
+  lrwarmupsteps: ["warmup", "warmupRounds"],
+  warmupsteps: ["warmup", "warmupRounds"],
+  betadpo: ["beta"],
+  checkpointingsteps: ["saveEvery"],
+  savesteps: ["saveEvery"],
+  evalsteps: ["evalEvery"],
+  size: ["resolution", "width"],
+  res: ["resolution", "width"],
+  vram: ["memory"],
+};
+
+const bare = (name: string): string => name.replaceAll(/[-_]/g, "").toLowerCase();
+
+/** The name among `names` that a word was meant to be, if any. word and names: without leading dashes, in camelCase, with dashes or as a path. */
+export function meant(word: string, names: readonly string[]): string | undefined {
+  const find = (spelling: string): string | undefined => names.find((name) => bare(name) === bare(spelling));
+  return (
+    find(word) ??
+    SYNONYMS[bare(word)]?.map(find).find((name) => name !== undefined) ??
+    near(word, names) ??
+    lastPartOf(word, names)
+  );
+}
+
+/** The nearest name; of a word of few letters only one that differs by one, since any two short words are near. */
+function near(word: string, names: readonly string[]): string | undefined {
+  const name = nearest(word, names);
+  return name !== undefined && (word.length > 3 || editDistance(word, name) === 1) && word.length > 1
+    ? name
+    : undefined;
+}
