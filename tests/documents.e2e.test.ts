@@ -138,8 +138,8 @@ test("the tutorial for a preference model runs by its commands, from images to a
   ];
   const said = await done("bash", ["-c", program.join("\n")]);
   expect(said).toContain("48 in parquet; ");
-  expect(readRun(at("runs/own-spm")).result).toMatchObject({ output: "runs/own-spm/model" });
-  expect(existsSync(at("runs/own-spm/report/report.html"))).toBe(true);
+  expect(readRun(at("runs/own/spm")).result).toMatchObject({ output: "runs/own/spm/model" });
+  expect(existsSync(at("runs/own/spm/report/report.html"))).toBe(true);
 });
 
 describe.each([

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseHubId } from "@spo/hub/id";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { FakeHub } from "../../../hub/src/fake-hub.fixture.js";
-import { resolveModels } from "./resolve-model.js";
+import { resolveModels } from "../packages/cli/src/options/resolve-model.js";
+import { FakeHub } from "../packages/hub/src/fake-hub.fixture.js";
 
-const root = fileURLToPath(new URL("../../../..", import.meta.url));
+const root = fileURLToPath(new URL("..", import.meta.url));
 const PIPELINE = {
   "model_index.json": "{}",
   "unet/config.json": "{}",
