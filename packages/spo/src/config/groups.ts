@@ -12,6 +12,7 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
       "pairs",
       "prompts",
       "split",
+      "allowOutside",
       "relabel",
       "output",
       "resolution",
