@@ -11,9 +11,10 @@ export function chartSection({ title, about, charts }: ChartGroup): Html | undef
 }
 
 function chartFigure(chart: Chart): Html {
+  const names = chart.series.length > 1 || chart.reference ? chart.series : [];
   const legend =
-    chart.series.length > 1 &&
-    html`<ul class="legend">${chart.series.map(({ name, tone }) => html`<li class="${tone}">${name}</li>`)}</ul>`;
+    names.length > 0 &&
+    html`<ul class="legend">${names.map(({ name, tone }) => html`<li class="${tone}">${name}</li>`)}${chart.reference && html`<li class="dashed">${chart.reference.label}</li>`}</ul>`;
   return html`<figure class="chart card"><h3>${chart.title}</h3><figcaption>${chart.caption}</figcaption>${legend}${chartSvg(chart)}${chartTable(chart)}</figure>`;
 }
 

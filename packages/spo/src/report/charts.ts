@@ -42,13 +42,15 @@ export interface Chart {
   x: Axis;
   y: Axis;
   series: readonly Series[];
-  /** A dashed line to compare with. */
+  /** A dashed line to compare with; its name stands in the legend, where no curve crosses it. */
   reference?: { y: number; label: string };
 }
 
 const WIDTH = 520;
 const HEIGHT = 270;
+/** Least room for the labels of the y axis, and of each of their letters at the size that a phone shows. */
 const LEFT = 52;
+const LETTER = 8.5;
 const RIGHT = 16;
 const TOP = 14;
 const BOTTOM = 44;
@@ -74,16 +76,18 @@ export function chartSvg(chart: Chart): Html {
     Math.min(yTicks[0] as number, ...wantedY),
     Math.max(yTicks.at(-1) as number, ...wantedY),
   ];
+  const label = (axis: Axis, value: number): string =>
+    axis.share ? `${short(100 * value)} %` : tickText(value);
+  const longest = Math.max(...yTicks.map((y) => label(chart.y, y).length));
+  const left = Math.max(LEFT, Math.ceil(12 + LETTER * longest));
   const slots = [...new Set(points.map(({ x }) => x))].sort((a, b) => a - b);
-  const slot = (WIDTH - LEFT - RIGHT) / Math.max(1, slots.length);
+  const slot = (WIDTH - left - RIGHT) / Math.max(1, slots.length);
   const along = (x: number): number =>
     bars ? (slots.indexOf(x) + 0.5) / slots.length : (x - xDomain[0]) / (xDomain[1] - xDomain[0] || 1);
   const px = (x: number): number =>
-    LEFT + (chart.x.reversed ? 1 - along(x) : along(x)) * (WIDTH - LEFT - RIGHT);
+    left + (chart.x.reversed ? 1 - along(x) : along(x)) * (WIDTH - left - RIGHT);
   const py = (y: number): number =>
     TOP + (1 - (y - yDomain[0]) / (yDomain[1] - yDomain[0] || 1)) * (HEIGHT - TOP - BOTTOM);
-  const label = (axis: Axis, value: number): string =>
-    axis.share ? `${short(100 * value)} %` : tickText(value);
   const whole = points.every(({ x }) => Number.isInteger(x)); // there is no update 1.5
   const xTicks = bars
     ? every(slots, Math.ceil(slots.length / 12))
@@ -93,7 +97,7 @@ export function chartSvg(chart: Chart): Html {
     .filter((y) => y >= yDomain[0] && y <= yDomain[1])
     .map(
       (y) =>
-        html`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${fixed(py(y))}" y2="${fixed(py(y))}"/><text class="tick" x="${LEFT - 8}" y="${fixed(py(y) + 4)}" text-anchor="end">${label(chart.y, y)}</text>`,
+        html`<line class="grid" x1="${left}" x2="${WIDTH - RIGHT}" y1="${fixed(py(y))}" y2="${fixed(py(y))}"/><text class="tick" x="${left - 8}" y="${fixed(py(y) + 4)}" text-anchor="end">${label(chart.y, y)}</text>`,
     );
   const feet = xTicks.map(
     (x) =>
@@ -101,7 +105,7 @@ export function chartSvg(chart: Chart): Html {
   );
   const reference =
     chart.reference &&
-    html`<line class="reference" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${fixed(py(chart.reference.y))}" y2="${fixed(py(chart.reference.y))}"/><text class="tick" x="${LEFT + 6}" y="${fixed(py(chart.reference.y) + 14)}">${chart.reference.label}</text>`;
+    html`<line class="reference" x1="${left}" x2="${WIDTH - RIGHT}" y1="${fixed(py(chart.reference.y))}" y2="${fixed(py(chart.reference.y))}"/>`;
   const marks = chart.series.map((series, i) => {
     const kept = series.points.filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y));
     if (chart.kind === "line") return lines(series, kept, px, py);
@@ -111,7 +115,7 @@ export function chartSvg(chart: Chart): Html {
         html`<circle class="dot ${series.tone}" cx="${fixed(px(x))}" cy="${fixed(py(y))}" r="3"/>`,
     );
   });
-  return html`<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${`${chart.title}. ${chart.caption}`}">${grid}${feet}<text class="axis" x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 6}" text-anchor="middle">${chart.x.label}</text>${reference}${marks}</svg>`;
+  return html`<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${`${chart.title}. ${chart.caption}`}">${grid}${feet}<text class="axis" x="${(left + WIDTH - RIGHT) / 2}" y="${HEIGHT - 6}" text-anchor="middle">${chart.x.label}</text>${reference}${marks}</svg>`;
 }
 
 function lines(

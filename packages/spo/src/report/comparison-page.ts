@@ -30,18 +30,36 @@ const GRID_STYLE = `
 export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures): string {
   const { images, prompts, seeds } = facts.counts;
   const content = html`<header><h1>Base, Diffusion-DPO and SPO</h1>
+<p class="verdict">${comparisonVerdict(facts)}</p>
 <p class="lead">The same model, preference pairs, prompts, engine and machine, and the same time for each method. A judge that took no part in it saw ${images} images of ${prompts} held-out prompts of each model, from the same noise; ${seeds} training runs of each method.</p>
 ${summary(facts)}</header>
+${grid(pictures)}
 ${numbers(facts)}
 ${leadTable(facts)}
 ${chartSection(curves(facts))}
-${grid(pictures)}
 ${equal(facts)}
 ${search(facts)}
 ${work(facts)}
 ${settings(facts)}`;
   return htmlDocument("Base, Diffusion-DPO and SPO", content, GRID_STYLE);
 }
+
+/** What came out, in a sentence: the judge's mean of each model, and who was preferred to whom. */
+export function comparisonVerdict({ rows, spoOverDpo }: ComparisonFacts): string {
+  const base = rows.find(({ name }) => name === "base");
+  const gains = rows.flatMap(({ name, score }) =>
+    name !== "base" && base ? [`${signed(score.value - base.score.value)} with ${METHOD_NAMES[name]}`] : [],
+  );
+  const preferred =
+    Math.round(100 * spoOverDpo.low) > 50
+      ? "SPO is preferred to Diffusion-DPO"
+      : Math.round(100 * spoOverDpo.high) < 50
+        ? "Diffusion-DPO is preferred to SPO"
+        : "neither is clearly preferred to the other";
+  return `In the same time the judge's mean on held-out prompts changes by ${gains.join(" and by ")}; ${preferred} (SPO in ${written(spoOverDpo.value, "share")} of same-noise pairs, ${writtenInterval(spoOverDpo, "share")}).`;
+}
+
+const signed = (value: number): string => (value > 0 ? `+${short(value)}` : short(value));
 
 /** The essence in a few lines of text, for the terminal. */
 export function comparisonEssence(facts: ComparisonFacts): string[] {
@@ -63,10 +81,11 @@ export function comparisonEssence(facts: ComparisonFacts): string[] {
 const probability = (p: number): string => (p < 1e-4 ? "< 0.0001" : String(Number(p.toPrecision(2))));
 
 function summary({ rows, spoOverDpo, leads, counts, clock }: ComparisonFacts): Html {
-  const cards = rows.flatMap(({ name, wins, signTest }) =>
+  const base = rows.find(({ name }) => name === "base");
+  const cards = rows.flatMap(({ name, score, wins, signTest }) =>
     wins
       ? [
-          html`<li class="card"><div class="big">${written(wins.value, "share")}</div><p class="what">of same-noise pairs: <b>${METHOD_NAMES[name]}</b> preferred to the base</p><span class="range">95 % interval ${writtenInterval(wins, "share")}; sign test p ${probability(signTest?.byImage ?? 1)} over ${counts.images} images</span></li>`,
+          html`<li class="card"><div class="big">${base ? signed(score.value - base.score.value) : "–"}</div><p class="what">the judge's mean: <b>${METHOD_NAMES[name]}</b> less the base</p><span class="range">preferred to the base in ${written(wins.value, "share")} of same-noise pairs;</span><span class="range">95 % interval ${writtenInterval(wins, "share")}; sign test p ${probability(signTest?.byImage ?? 1)} over ${counts.images} images</span></li>`,
         ]
       : [],
   );
@@ -100,21 +119,26 @@ function numbers({ rows, counts }: ComparisonFacts): Html {
   );
   return html`<section><h2>The numbers</h2>
 <p class="about">Each with its 95 % bootstrap interval over prompts. Of each run the checkpoint that another judge likes best on the training prompts. The sign test takes each image's mean over the ${counts.seeds} runs (${counts.images} images), and each prompt's (${counts.prompts}).</p>
-<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Model</th><th scope="col">Judge</th><th scope="col">Better than<br>the base</th><th scope="col">Sign test, p</th><th scope="col">On prompt</th><th scope="col">Change of it</th></tr></thead><tbody>${lines}</tbody></table></div></section>`;
+<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Model</th><th scope="col">Judge</th><th scope="col">Better than<br>the base</th><th scope="col">Sign test, p</th><th scope="col">On prompt</th><th scope="col">On prompt,<br>less the base</th></tr></thead><tbody>${lines}</tbody></table></div></section>`;
 }
 
-function leadTable({ leads }: ComparisonFacts): Html {
+function leadTable({ leads, clock }: ComparisonFacts): Html {
   const ratio = (value: number | null | undefined): string =>
     value === undefined ? "–" : value === null ? "never" : `×${short(value)}`;
-  const rows = leads.map((found) => {
+  const row = (found: Lead): Html => {
     const { method, over, spending, withPreference, lead, bySeed } = found;
     const what = `${METHOD_NAMES[method]} as good as ${METHOD_NAMES[over]} at its best`;
     const pref = withPreference ? "with the preference model" : "without it";
     return html`<tr><th scope="row">${what}<small>${UNITS[spending]}, ${pref}</small></th><td>${lead ? short(lead.other) : "–"}</td><td>${lead ? (lead.own === undefined ? "never" : short(lead.own)) : "–"}</td><td>${lead ? ratio(lead.ratio ?? null) : "–"}</td><td>${bySeed.map(ratio).join(" · ")}</td></tr>`;
-  });
-  return html`<section><h2>Who is sooner as good</h2>
+  };
+  // Two rows answer the question; the other clocks and the variant without the preference model are for those who ask.
+  const isMain = ({ spending, withPreference }: Lead): boolean => spending === clock && withPreference;
+  const table = (shown: readonly Lead[]): Html =>
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Who</th><th scope="col">The other<br>spent</th><th scope="col">It spent</th><th scope="col">Ratio</th><th scope="col">By seed</th></tr></thead><tbody>${shown.map(row)}</tbody></table></div>`;
+  const others = leads.filter((lead) => !isMain(lead));
+  return html`<section><h2>Which method gets there first</h2>
 <p class="about">What one method spends until it is as good, by the mean of its runs, as the other ever is; and the ratio of both. Above 1, it is sooner. “Never”: not within its time. A method that is never better than the base gives nothing to compare with. Seconds are of training alone, elapsed or of all threads: measuring and saving do not count.</p>
-<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Who</th><th scope="col">The other<br>spent</th><th scope="col">It spent</th><th scope="col">Ratio</th><th scope="col">By seed</th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
+${table(leads.filter(isMain))}${others.length > 0 && html`<details><summary>By other clocks, and without the preference model</summary>${table(others)}</details>`}</section>`;
 }
 
 function curves({ curves: all, rows, runs, clock }: ComparisonFacts): Parameters<typeof chartSection>[0] {

@@ -7,6 +7,10 @@ export interface ReportData {
   title: string;
   /** What was done, in a sentence or two. */
   summary: string;
+  /** What came out, in one sentence; it stands first. */
+  verdict?: string;
+  /** Key numbers of a training, which has no measures: as written, and what they are. */
+  figures?: readonly { value: string; what: string }[];
   measures: readonly Measure[];
   /** Number of same-noise pairs behind the measures. */
   pairCount: number;

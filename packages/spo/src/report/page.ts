@@ -18,7 +18,7 @@ import { PASS_NAMES } from "./pass-names.js";
 
 /** A training's or the quickstart's report as one self-contained HTML page. */
 export function reportPage(data: ReportData): string {
-  const content = html`<header><h1>${data.title}</h1><p class="lead">${data.summary}</p>${headlines(data)}</header>
+  const content = html`<header><h1>${data.title}</h1>${data.verdict && html`<p class="verdict">${data.verdict}</p>`}<p class="lead">${data.summary}</p>${headlines(data)}</header>
 ${pictures(data)}
 ${sampleRows(data.samples ?? [])}
 ${numbers(data)}
@@ -49,7 +49,8 @@ const chip = (measure: Measure): Html => {
   return html`<span class="chip ${found}">${sign} ${WORDS[found]}</span>`;
 };
 
-function headlines({ measures, pairCount, notes = [] }: ReportData): Html {
+function headlines(data: ReportData): Html {
+  const { measures, pairCount, notes = [] } = data;
   const cards = measures
     .filter(({ headline }) => headline)
     .map((measure) => {
@@ -59,7 +60,12 @@ function headlines({ measures, pairCount, notes = [] }: ReportData): Html {
       }
       return html`<li class="card"><div class="big"><span class="from">${written(base.value, unit)} →</span> ${written(spo.value, unit)}</div><p class="what"><b>${name}</b>, base → SPO; ${measure.better} is better</p><div>${chip(measure)} <span class="range">95 % intervals: base ${writtenInterval(base, unit)}, SPO ${writtenInterval(spo, unit)}</span></div></li>`;
     });
-  return html`<ul class="headlines">${cards}</ul>${notes.length > 0 && html`<ul class="notes card">${notes.map((note) => html`<li>${note}</li>`)}</ul>`}`;
+  const figures = (data.figures ?? []).map(
+    ({ value, what }) =>
+      html`<li class="card"><div class="big">${value}</div><p class="what">${what}</p></li>`,
+  );
+  const all = [...cards, ...figures];
+  return html`${all.length > 0 && html`<ul class="headlines${figures.length > 0 && " figures"}">${all}</ul>`}${notes.length > 0 && html`<ul class="notes card">${notes.map((note) => html`<li>${note}</li>`)}</ul>`}`;
 }
 
 const VIEWS = [

@@ -1,11 +1,18 @@
 // A training's run, finished or not, as a report. No tensor code.
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
 import { type Event, fileOfRun, type RunRecord } from "../records/index.js";
 import type { ChartGroup, ImagePair, ReportData, SampleRow, Strip } from "./data.js";
-import { duration } from "./numbers.js";
+import { duration, short, type Unit, written } from "./numbers.js";
 import { readStripFile, shownStrips, stripRounds } from "./strip-files.js";
-import { accuracyCharts, spoCharts, stageWork, standingCharts, updateChart } from "./training-charts.js";
+import {
+  accuracyCharts,
+  heldOutCharts,
+  spoCharts,
+  stageWork,
+  standingCharts,
+  updateChart,
+} from "./training-charts.js";
 
 const TITLES: Record<string, string> = {
   "train spo": "SPO training",
@@ -28,8 +35,10 @@ export function runReport(run: RunRecord): ReportData {
   const samples = run.events.filter((event) => event.type === "sample");
   const engine = run.events.find((event) => event.type === "start");
   return {
-    title,
-    summary: summaryOf(run),
+    title: `${title}: ${basename(resolve(run.folder))}`,
+    summary: `${summaryOf(run)}${dateOf(run)}`,
+    verdict: verdictOf(run),
+    figures: figuresOf(run),
     measures: [],
     pairCount: 0,
     pairs: beforeAndAfter(run.folder, samples),
@@ -47,6 +56,78 @@ export function runReport(run: RunRecord): ReportData {
     },
     notes: notesOf(run),
   };
+}
+
+/** ` Begun on 2026-11-30.` by the machine's clock. */
+function dateOf({ events }: RunRecord): string {
+  const began = events[0]?.time.at.slice(0, 10);
+  return began ? ` Begun on ${began}.` : "";
+}
+
+type Evaluation = Extract<Event, { type: "eval" }>;
+
+/** First and last value of a metric among the measurements, and the steps of both. */
+function change(evals: readonly Evaluation[], key: string) {
+  const known = evals.filter(({ metrics }) => typeof metrics[key] === "number");
+  const [first, last] = [known[0], known.at(-1)];
+  if (!first || !last || first === last) return undefined;
+  return { from: first.metrics[key] as number, to: last.metrics[key] as number, step: last.step };
+}
+
+/** What came out so far, in a sentence; undefined where nothing was measured twice. */
+function verdictOf({ kind, events, result }: RunRecord): string | undefined {
+  const evals = events.filter((event) => event.type === "eval");
+  const so = result ? "" : " so far";
+  if (kind === "train spo") {
+    const score = change(evals, "score");
+    if (!score) return undefined;
+    if (short(score.from) === short(score.to))
+      return `The judge's score of the sampled prompts has not changed${so}: ${short(score.to)}.`;
+    const moved = score.to > score.from ? "risen" : "fallen";
+    return `The judge's score of the sampled prompts has ${moved} from ${short(score.from)} to ${short(score.to)}${so}: look whether the pictures are better, too.`;
+  }
+  if (kind === "train dpo") {
+    const loss = change(evals, "loss");
+    if (!loss)
+      return "Nothing was measured on held-out pairs: the curves are of the training's own pairs, which it learns by heart. --evalPairs measures others.";
+    const better = loss.to < Math.LN2;
+    const accuracy = evals.at(-1)?.metrics.accuracy;
+    const told =
+      typeof accuracy === "number" ? `, and ${written(accuracy, "share")} of them are told apart` : "";
+    return `On held-out pairs the loss went from ${short(loss.from)} to ${short(loss.to)}${so}, ${better ? "below" : "not below"} ln 2 = 0.693${told}: ${better ? "it has learned more than its own pairs" : "no gain beyond its own pairs"}.`;
+  }
+  const clean = change(evals, "accuracy/t=0") ?? change(evals, Object.keys(evals[0]?.metrics ?? {})[0] ?? "");
+  if (!clean) return undefined;
+  return `On held-out pairs the accuracy went from ${written(clean.from, "share")} to ${written(clean.to, "share")}${so}${clean.to <= 0.5 ? ", which is no better than chance: SPO has nothing to learn from it" : ""}.`;
+}
+
+/** Key numbers: how far, how long, and the last of what is measured. */
+function figuresOf({ kind, events }: RunRecord): { value: string; what: string }[] {
+  const steps = events.filter((event) => event.type === "step");
+  const last = steps.at(-1);
+  if (!last) return [];
+  const evals = events.filter((event) => event.type === "eval");
+  const measured = (key: string, what: string, unit: Unit) => {
+    const at = evals.findLast(({ metrics }) => typeof metrics[key] === "number");
+    return at ? [{ value: written(at.metrics[key] as number, unit), what: `${what}, at ${at.step}` }] : [];
+  };
+  return [
+    { value: `${last.step} of ${last.total}`, what: kind === "train spo" ? "rounds" : "updates" },
+    { value: duration(secondsOf(events)), what: "elapsed" },
+    ...(kind === "train spo"
+      ? [
+          ...measured("score", "judge's score of the samples", "number"),
+          ...measured("drift", "drift", "number"),
+        ]
+      : []),
+    ...(kind === "train dpo"
+      ? [
+          ...measured("loss", "loss on held-out pairs", "number"),
+          ...measured("accuracy", "accuracy on held-out pairs", "share"),
+        ]
+      : []),
+    ...(kind === "train spm" ? measured("accuracy/t=0", "accuracy on held-out clean pairs", "share") : []),
+  ];
 }
 
 function summaryOf({ events, result, writer }: RunRecord): string {
@@ -107,6 +188,16 @@ function chartsOf({ kind, events, config }: RunRecord): ChartGroup[] {
   });
   return [
     { title: "Update by update", about: "", charts: [loss, accuracy] },
+    ...(kind === "train dpo"
+      ? [
+          {
+            title: "On held-out pairs",
+            about:
+              "Pairs of prompts that were not trained on, always with the same timesteps and noise. These figures count, not those of the training's own pairs, which it learns by heart.",
+            charts: heldOutCharts(events),
+          },
+        ]
+      : []),
     ...(kind === "train spm"
       ? [
           {

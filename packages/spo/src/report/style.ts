@@ -3,13 +3,13 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --paper: #faf9f6; --card: #ffffff; --ink: #1c1b18; --soft: #5f5c54; --line: #e3dfd5; --grid: #ece9e1;
-  --base: #8b8576; --spo: #0b7a75; --third: #b4541a; --win: #1a7f4b; --lose: #b3372f; --wash: #e3f1ef;
+  --base: #8b8576; --spo: #0b7a75; --third: #b4541a; --win: #1a7f4b; --lose: #b3372f; --wash: #e3f1ef; --edge: rgb(40 35 20 / .28);
   --shadow: 0 1px 2px rgb(40 35 20 / .05), 0 4px 16px rgb(40 35 20 / .05);
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #131419; --card: #1b1d24; --ink: #ecebe6; --soft: #a5a197; --line: #2f323b; --grid: #272a32;
-    --base: #938e82; --spo: #3fc1b5; --third: #e59a60; --win: #4cc38a; --lose: #f08379; --wash: #15302f;
+    --base: #938e82; --spo: #3fc1b5; --third: #e59a60; --win: #4cc38a; --lose: #f08379; --wash: #15302f; --edge: rgb(0 0 0 / .8);
     --shadow: none;
   }
 }
@@ -20,12 +20,14 @@ h1 { font-size: clamp(1.9rem, 4.5vw, 2.9rem); line-height: 1.1; letter-spacing: 
 h2 { font-size: 1.4rem; letter-spacing: -.015em; margin: 72px 0 6px; }
 h3 { font-size: 1rem; margin: 0 0 4px; }
 p { margin: 0 0 12px; }
+.verdict { font-size: 1.3rem; line-height: 1.35; max-width: 40em; margin-bottom: 10px; text-wrap: pretty; }
 .lead { font-size: 1.1rem; color: var(--soft); max-width: 46em; margin-bottom: 32px; }
 .about { color: var(--soft); max-width: 46em; margin-bottom: 20px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 14px; box-shadow: var(--shadow); }
 figure { margin: 0; }
 :focus-visible { outline: 2px solid var(--spo); outline-offset: 2px; border-radius: 4px; }
 
+.figures .big { font-size: 1.7rem; }
 .headlines { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 16px; margin: 0; padding: 0; list-style: none; }
 .headlines li { padding: 20px 22px 18px; }
 .big { font-size: 2.4rem; font-weight: 650; letter-spacing: -.035em; line-height: 1.1; white-space: nowrap; }
@@ -64,7 +66,15 @@ figure { margin: 0; }
 .hint { display: none; font-size: .9rem; color: var(--soft); }
 #pictures:has([value=blind]:checked) .hint.blind, #pictures:has([value=flicker]:checked) .hint.flicker { display: block; }
 
-.scroll { overflow-x: auto; }
+/* What is wider than its card shows a shadow at the side to which it goes on: covers move with the table, shadows stay. */
+.scroll {
+  overflow-x: auto; scrollbar-width: thin;
+  background:
+    linear-gradient(to right, var(--card) 40%, transparent) left / 40px 100% no-repeat local,
+    linear-gradient(to left, var(--card) 40%, transparent) right / 40px 100% no-repeat local,
+    linear-gradient(to right, var(--edge), transparent) left / 16px 100% no-repeat scroll,
+    linear-gradient(to left, var(--edge), transparent) right / 16px 100% no-repeat scroll, var(--card);
+}
 table { border-collapse: collapse; width: 100%; font-size: .94rem; }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding: 0 0 10px; }
 th, td { text-align: right; padding: 10px 14px; border-top: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
@@ -80,11 +90,13 @@ tbody th small, td small { display: block; font-weight: 400; color: var(--soft);
 .chart figcaption { color: var(--soft); font-size: .9rem; margin-bottom: 8px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: .84rem; margin: 0 0 6px; padding: 0; list-style: none; }
 .legend li::before { content: ""; display: inline-block; width: 14px; height: 3px; border-radius: 2px; margin-right: 6px; vertical-align: middle; background: var(--tone); }
+.legend li.dashed::before { height: 0; border-radius: 0; border-top: 2px dashed var(--soft); background: none; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
+@media (max-width: 600px) { svg text { font-size: 16px; } th, td { padding: 8px 9px; } tbody th { min-width: 140px; } }
 svg .grid { stroke: var(--grid); } svg .reference { stroke: var(--soft); stroke-dasharray: 4 4; }
 svg .line { fill: none; stroke: var(--tone); stroke-width: 2.4; stroke-linejoin: round; stroke-linecap: round; }
-svg .faint { fill: none; stroke: var(--tone); opacity: .28; } svg .band { fill: var(--tone); opacity: .16; }
+svg .faint { fill: none; stroke: var(--tone); opacity: .45; } svg .band { fill: var(--tone); opacity: .16; }
 svg .dot, svg .bar { fill: var(--tone); }
 .base { --tone: var(--base); } .spo { --tone: var(--spo); } .third { --tone: var(--third); } .win { --tone: var(--win); } .lose { --tone: var(--lose); }
 details { margin-top: 6px; font-size: .88rem; } summary { cursor: pointer; color: var(--soft); }

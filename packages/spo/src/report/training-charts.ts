@@ -117,6 +117,37 @@ export function standingCharts(events: readonly Event[]): Chart[] {
   ];
 }
 
+/** Loss and implicit accuracy of Diffusion-DPO on held-out pairs, at fixed noise. */
+export function heldOutCharts(events: readonly Event[]): Chart[] {
+  const evals = events.filter((event) => event.type === "eval");
+  const chart = (
+    key: "loss" | "accuracy",
+    rest: Pick<Chart, "title" | "caption" | "y" | "reference">,
+  ): Chart[] => {
+    const points = evals.flatMap(({ step, metrics }) =>
+      typeof metrics[key] === "number" ? [{ x: step, y: metrics[key] }] : [],
+    );
+    if (points.length === 0) return [];
+    const x = { label: "update" };
+    return [{ ...rest, kind: "line", x, series: [{ name: key, tone: "third", points }] }];
+  };
+  return [
+    ...chart("loss", {
+      title: "Loss on held-out pairs",
+      caption: "Below ln 2 the policy has moved to the winners of pairs that it never saw.",
+      y: { label: "loss" },
+      reference: { y: Math.LN2, label: "ln 2" },
+    }),
+    ...chart("accuracy", {
+      title: "Implicit accuracy on held-out pairs",
+      caption:
+        "Share of pairs whose winner has gained more than its loser. Before the first update nothing has.",
+      y: { label: "accuracy", share: true },
+      reference: { y: 0.5, label: "chance" },
+    }),
+  ];
+}
+
 /** A preference model's accuracy on held-out pairs. */
 export function accuracyCharts(events: readonly Event[]): Chart[] {
   const evals = events.filter((event) => event.type === "eval");
@@ -137,8 +168,15 @@ export function accuracyCharts(events: readonly Event[]): Chart[] {
       x: { label: "timestep", reversed: true },
       y: share,
       series: [
-        { name: "untrained", tone: "base", points: byTimestep(first) },
-        { name: "trained", tone: "spo", points: byTimestep(last) },
+        {
+          name: first.step === 0 ? "untrained" : `step ${first.step}`,
+          tone: "base",
+          points: byTimestep(first),
+        },
+        // The first measurement alone is of no training.
+        ...(last.step > first.step
+          ? [{ name: `step ${last.step}`, tone: "spo", points: byTimestep(last) } as const]
+          : []),
       ],
       reference: chance,
     },
