@@ -1,5 +1,6 @@
 // @ts-check
 // Base, Diffusion-DPO and SPO side by side, from the comparison.json of `spo compare`.
+import { HELD_OUT } from "./held-out.mjs";
 import { markdownTable } from "./marked.mjs";
 
 /** @typedef {{ value: number, low: number, high: number }} Estimate */
@@ -58,7 +59,7 @@ export function comparisonTable(facts) {
   const unit = clock === "cpuSeconds" ? "CPU seconds" : "s";
   const told =
     `SPO preferred to Diffusion-DPO in ${share(facts.spoOverDpo)} of same-noise pairs. ${counts.images} images of each run, of ` +
-    `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. Each run of Diffusion-DPO trained for ` +
+    `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. ${HELD_OUT} Each run of Diffusion-DPO trained for ` +
     `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
     `Made by \`npx spo compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
   return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;

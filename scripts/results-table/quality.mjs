@@ -1,5 +1,6 @@
 // @ts-check
 // What SPO reached on the emoji example: base, each seed, and the control with random labels, from the quickstart's report.json files.
+import { HELD_OUT } from "./held-out.mjs";
 import { markdownTable } from "./marked.mjs";
 
 /** @typedef {{ value: number, low: number, high: number }} Estimate */
@@ -49,7 +50,7 @@ export function qualityTable(results) {
   const head = ["", "base", ...ordered.map(([name]) => titled(name))];
   const { cpu, date } = first[1].provenance;
   const told =
-    `${first[1].pairCount} images of each model, of held-out prompts, from the same noise; 95 % bootstrap intervals. ` +
+    `${first[1].pairCount} images of each model, of held-out prompts, from the same noise; 95 % bootstrap intervals. ${HELD_OUT} ` +
     `Made by \`npm run quickstart -- --seed N\`; random labels: the same with \`--control\`. ` +
     `Files: \`examples/emoji/results/\`${cpu ? `; ${cpu}` : ""}${date ? `, ${date}` : ""}.`;
   return `${markdownTable(head, rows)}\n\n${told}`;

@@ -230,7 +230,7 @@ function grid(pictures: ComparedPictures): Html | undefined {
     };
     return html`<figure class="card"><div class="row">${side("base")}${side("dpo")}${side("spo")}</div><figcaption>${prompt}</figcaption></figure>`;
   });
-  return html`<section id="pictures"><h2>The same noise</h2><p class="about">Held-out prompts; each row starts from the same noise. Of the trained models the chosen checkpoint of the first seed. The first images of each prompt, none left out.</p><div class="compared">${figures}</div></section>`;
+  return html`<section id="pictures"><h2>The same noise</h2><p class="about">Held-out prompts: of no pair that is trained on and of no training; the base may know them, and so may the scorer that the preference model begins as. Each row starts from the same noise. Of the trained models the chosen checkpoint of the first seed. The first images of each prompt, none left out.</p><div class="compared">${figures}</div></section>`;
 }
 
 function equal({ atEqual, clock }: ComparisonFacts): Html {

@@ -29,16 +29,30 @@ ${settings(data)}`;
   return htmlDocument(data.title, content);
 }
 
-/** The essence in a few lines of text, for the terminal. */
+/** The essence as a small table, for a terminal of 80 columns; none where nothing is measured. */
 export function essence(data: ReportData): string[] {
-  return data.measures.map((measure) => {
+  const rows = data.measures.map((measure) => {
     const { name, unit, base, spo, wins } = measure;
-    const change = `${written(base.value, unit)} → ${written(spo.value, unit)} (${writtenInterval(base, unit)} → ${writtenInterval(spo, unit)})`;
-    const won =
-      wins &&
-      `SPO better in ${written(wins.value, "share")} of ${data.pairCount} pairs (${writtenInterval(wins, "share")})`;
-    return `${name}: ${[change, won].filter(Boolean).join("; ")}; ${WORDS[verdict(measure)]}`;
+    const won = wins ? `${written(wins.value, "share")} (${writtenInterval(wins, "share")})` : "";
+    return [name, written(base.value, unit), written(spo.value, unit), won, WORDS[verdict(measure)]];
   });
+  if (rows.length === 0) return [];
+  const head = ["", "base", "SPO", "SPO better", ""];
+  const widths = head.map((cell, i) =>
+    Math.max(...[head, ...rows].map((row) => (row[i] as string).length), cell.length),
+  );
+  const aligned = [head, ...rows].map((row) =>
+    row
+      .map((cell, i) =>
+        i === 1 || i === 2 ? cell.padStart(widths[i] as number) : cell.padEnd(widths[i] as number),
+      )
+      .join("  ")
+      .trimEnd(),
+  );
+  return [
+    ...aligned,
+    `${data.pairCount} pairs from the same noise; 95 % intervals, all of them in the report`,
+  ];
 }
 
 const WORDS = { better: "better", worse: "worse", unclear: "no clear change" } as const;
@@ -77,7 +91,7 @@ const VIEWS = [
 ] as const;
 
 const NOT_TRAINED =
-  "Prompts that were not trained on. The two images of a pair start from the same noise; only the weights differ.";
+  "Prompts of no preference pair and no round of SPO; the base knows them, and so does the CLIP that the preference model begins as. The two images of a pair start from the same noise; only the weights differ.";
 
 function pictures({ pairs, pairsAbout = NOT_TRAINED }: ReportData): Html | undefined {
   if (pairs.length === 0) return undefined;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Event, RunRecord } from "../records/index.js";
 import { chartSvg } from "./charts.js";
-import { reportPage } from "./page.js";
+import { essence, reportPage } from "./page.js";
 import { runReport } from "./run-report.js";
 
 const time = { at: "2026-11-30T01:02:03.000Z", wall: 1, cpu: 1 };
@@ -117,4 +117,29 @@ test("the labels of the y axis have room, however long they are", () => {
     // Half a letter's height is the least that a letter is wide.
     for (const [, right, text] of labels) expect(Number(right)).toBeGreaterThan((text as string).length * 8);
   }
+});
+
+test("the essence of a quickstart is a table that fits into 80 columns", () => {
+  const estimate = { value: -0.741, low: -1.23, high: -0.285 };
+  const wins = { value: 0.71, low: 0.59, high: 0.82 };
+  const about = { about: "", unit: "number", better: "higher", base: estimate, spo: estimate } as const;
+  const data = {
+    ...runReport(run("train spo", [])),
+    pairCount: 240,
+    measures: [
+      { ...about, name: "preference model's score", wins },
+      {
+        ...about,
+        name: "distance to real artwork",
+        better: "lower",
+        difference: { value: 0, low: -1, high: 1 },
+      },
+    ] as const,
+  };
+  const lines = essence(data);
+  expect(lines).toHaveLength(4);
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  const ends = lines.slice(1, 3).map((line) => line.indexOf("−0.741") + 6);
+  expect(ends[0]).toBe(ends[1]);
+  expect(lines[1]).toMatch(/71.% \(59–82.%\) +better$/);
 });

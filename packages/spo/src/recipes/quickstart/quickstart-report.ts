@@ -108,7 +108,8 @@ function measures({ base, spo, real, control }: QuickstartResult): Measure[] {
     },
     {
       name: "distance to real artwork",
-      about: "Kernel distance of the independent judge's features to real renderings of the same prompts.",
+      about:
+        "Kernel distance of the independent judge's features to real renderings of the same prompts; 0: no difference. The estimate has no bias, so its interval may reach below 0.",
       unit: "number",
       better: "lower",
       base: kernelDistance(real, featuresOf(base)),
@@ -167,7 +168,7 @@ function charts({ spmEvents, spoEvents, settings }: QuickstartResult): ChartGrou
   return [
     {
       title: "The preference model",
-      about: `It judges clean and noisy images alike. Pairs of ${settings.spm.evalTimesteps.length} timesteps were held out, with prompts of no training pair.`,
+      about: `It judges clean and noisy images alike. Pairs of ${settings.spm.evalTimesteps.length} timesteps were held out, with prompts of no training pair; the CLIP that it begins as was trained on captioned artwork of them, too.`,
       charts: accuracyCharts(spmEvents),
     },
     {
