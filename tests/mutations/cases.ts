@@ -35,7 +35,7 @@ export class Cases {
   /** Sets up case N, −1 being the sound files. Gives the bytes of what is there. */
   set(index: number): number {
     this.#restore();
-    if (index < 0) return this.#size();
+    if (index < 0 || this.#kind.count !== undefined) return this.#size();
     const changes = this.#changesOf(index);
     for (const [path, entry] of changes) {
       const at = join(this.folder, path);

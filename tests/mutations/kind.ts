@@ -11,6 +11,7 @@ export const GROUPS = [
   "images",
   "runs",
   "others",
+  "commands",
 ] as const;
 export type Group = (typeof GROUPS)[number];
 
@@ -31,6 +32,8 @@ export interface Kind {
   read(folder: string, index: number): unknown;
   /** It also writes: the whole folder is made anew for each case. */
   writes?: boolean;
+  /** So many cases and no more, in place of changes drawn: `read` itself knows what to do of case N. */
+  count?: number;
   /** Share of the group's cases beside the others'; default 1. */
   share?: number;
 }

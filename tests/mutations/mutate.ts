@@ -88,7 +88,14 @@ function tasks(): ReturnType<typeof tasksOf> {
     return values.kind.map((kind) => ({ kind, from: Number(values.case), to: Number(values.case) + 1 }));
   const count = values.release ? 100_000 : Number(values.count ?? 2000);
   const from = Number(values.from);
-  if (values.kind.length > 0) return values.kind.map((kind) => ({ kind, from, to: from + count }));
+  if (values.kind.length > 0)
+    return KINDS.filter(({ name }) => values.kind.includes(name)).map(
+      ({ name, count: all = Number.POSITIVE_INFINITY }) => ({
+        kind: name,
+        from,
+        to: Math.min(all, from + count),
+      }),
+    );
   const wanted = KINDS.filter(({ group }: Kind) => values.group.length === 0 || values.group.includes(group));
   return tasksOf(wanted, count);
 }

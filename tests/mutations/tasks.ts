@@ -6,7 +6,8 @@ const LONGEST = 20_000;
 
 /** `count` cases of each group, shared among its kinds, in pieces that a process reads. */
 export function tasksOf(kinds: readonly Kind[], count: number): Task[] {
-  return kinds.flatMap(({ name, group, share = 1 }) => {
+  return kinds.flatMap(({ name, group, count: all, share = 1 }) => {
+    if (all !== undefined) return [{ kind: name, from: 0, to: all }];
     const shares = kinds
       .filter((kind) => kind.group === group)
       .reduce((sum, kind) => sum + (kind.share ?? 1), 0);
