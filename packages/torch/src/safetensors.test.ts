@@ -257,6 +257,12 @@ describe("a file that is not whole is refused:", () => {
       () => file({ a: f32([3], 0, 8) }, bytes(8)),
       /needs 12 bytes and has 8/,
     ],
+    [
+      "a dtype that is no text",
+      () => file({ a: { dtype: [["F32"]], shape: [1], data_offsets: [0, 4] } }, bytes(4)),
+      /a has no dtype/,
+    ],
+    ["no dtype", () => file({ a: { shape: [1], data_offsets: [0, 4] } }, bytes(4)), /a has no dtype/],
     ["a size below zero", () => file({ a: f32([-1], 0, 4) }, bytes(4)), /no proper shape/],
     [
       "sizes whose product overflows",

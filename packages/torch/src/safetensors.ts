@@ -325,7 +325,9 @@ function readInfo(name: string, entry: unknown, start: number, bad: Bad): Tensor
   const dtype = float8 ? "bfloat16" : (found(NAMES) as DType | undefined);
   if (!dtype)
     return bad(
-      `${name} has the dtype ${String(entry.dtype)}, which is not supported`,
+      typeof entry.dtype === "string"
+        ? `${name} has the dtype ${entry.dtype.slice(0, 40)}, which is not supported`
+        : `${name} has no dtype`,
       `Supported: ${[...Object.keys(NAMES), ...Object.keys(FLOAT8)].join(", ")}. Ask for the weights in one of these.`,
       true,
     );

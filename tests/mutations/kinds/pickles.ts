@@ -226,7 +226,7 @@ export const pickleKinds: readonly Kind[] = [
     changed: /\.bin$/,
     words: PICKLE,
     make(folder) {
-      copy(folder, "tiny-sd15/unet:unet");
+      copy(folder, "tiny-sd15/unet/config.json:unet/config.json");
       const { items, storages: all } = pickledWeights(
         join(GOLDEN, "tiny-sd15/unet/diffusion_pytorch_model.safetensors"),
       );

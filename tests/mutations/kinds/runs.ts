@@ -5,7 +5,7 @@ import { openSafetensors, scope, tensor, writeSafetensors } from "@spo/torch";
 import sharp from "sharp";
 import { checkConfig } from "spo/config";
 import { checkCheckpoint, type EventBody, listCheckpoints, Run, readRun } from "spo/records";
-import { comparisonPage, reportPage, runReport, type StripFile, stripFileName } from "spo/report";
+import { reportPage, runReport, type StripFile, stripFileName, writeReport } from "spo/report";
 import { TrainSpoConfig } from "spo/schemas";
 import { type Evaluation, keyOf, readEvaluated } from "../../../packages/spo/src/comparison/jobs.js";
 import type { Kind } from "../kind.js";
@@ -165,10 +165,11 @@ export const runKinds: readonly Kind[] = [
       await makeRun(folder);
       writeFileSync(join(folder, "run", "writer.json"), '{"pid":1,"started":"0"}\n');
     },
-    read(folder) {
+    async read(folder, index) {
       const run = readRun(join(folder, "run"));
       for (const checkpoint of run.checkpoints) checkCheckpoint(checkpoint);
-      reportPage(runReport(run));
+      if (index % 8 === 0) await writeReport(join(folder, "report"), runReport(run));
+      else reportPage(runReport(run));
     },
   },
   {
@@ -250,4 +251,3 @@ export const runKinds: readonly Kind[] = [
     read: (folder) => void readEvaluated({ ...CHOICES, file: join(folder, "evaluation.json") }),
   },
 ];
-void comparisonPage;

@@ -11,6 +11,7 @@ import {
   type PreferencePair,
   writeParquetPairs,
 } from "./index.js";
+import { secondsFor } from "./parquet-reader.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-parquet-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -106,6 +107,9 @@ test("300 damaged files each end as rows or as an error that names them", async 
         expect(error).toBeInstanceOf(UserError);
         expect((error as UserError).code).toBe("DATA");
         expect((error as UserError).message).toContain(file);
+        expect((error as UserError).message).not.toMatch(
+          /Cannot read|is not a function|undefined|Invalid array/,
+        );
         refused++;
       });
       rmSync(file);
@@ -113,6 +117,10 @@ test("300 damaged files each end as rows or as an error that names them", async 
     expect(refused).toBeGreaterThan(100);
   });
 }, 300_000);
+
+test("a small file has seconds to be read in, a large one what its size can need", () => {
+  expect([0, 1000, 1e8, 1e11].map(secondsFor)).toEqual([3, 4, 13, 60]);
+});
 
 test("a file with other columns is told what it lacks", async () => {
   const file = join(folder, "other.parquet");

@@ -7,7 +7,7 @@ import { workerFile } from "./worker-file.js";
 
 /** Limits of the thread that parses parquet, because a damaged file can make a parser spin. */
 export interface ParquetReaderOptions {
-  /** Seconds of its own processor time that one row group may take. */
+  /** Seconds of its own processor time that one row group may take. Default: what a file of that size can need, `secondsFor`. */
   seconds?: number;
   /** Seconds without an answer after which the computer is said to be too busy, whatever the file is. */
   patience?: number;
@@ -22,7 +22,7 @@ export interface ParquetReaderOptions {
  * computer has too little memory or time, which says nothing against the file.
  */
 export class ParquetReader {
-  readonly #seconds: number;
+  readonly #seconds: number | undefined;
   readonly #patience: number;
   readonly #memory: number;
   #worker: Worker | undefined;
@@ -30,7 +30,7 @@ export class ParquetReader {
   #thread: string | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor({ seconds = 60, patience = 3600, memory = 1 << 30 }: ParquetReaderOptions = {}) {
+  constructor({ seconds, patience = 3600, memory = 1 << 30 }: ParquetReaderOptions = {}) {
     this.#seconds = seconds;
     this.#patience = patience;
     this.#memory = memory;
@@ -65,6 +65,7 @@ export class ParquetReader {
   async #answer(request: ParquetRequest): Promise<ParquetFile | ParquetRows> {
     const worker = this.#started();
     const { path } = request;
+    const seconds = this.#seconds ?? secondsFor(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
     const fault = (why: string): UserError =>
       new UserError(`${path} is not a whole parquet file: ${why}.`, {
         code: "DATA",
@@ -94,7 +95,7 @@ export class ParquetReader {
           const [began, before] = [performance.now(), processorSeconds(this.#thread)];
           const look = async (): Promise<void> => {
             const spent = (processorSeconds(this.#thread) ?? Number.NaN) - (before ?? Number.NaN);
-            const isSpinning = spent > this.#seconds;
+            const isSpinning = spent > seconds;
             const isLate = performance.now() - began > 1000 * this.#patience;
             // A training step may have held this thread all the while: an answer that came in time is still in the queue.
             if (isSpinning || isLate) await setImmediate();
@@ -106,12 +107,12 @@ export class ParquetReader {
             this.#forget(worker);
             reject(
               isSpinning
-                ? tooLarge(`its reader has computed for ${this.#seconds} s on one row group without an end`)
+                ? tooLarge(`its reader has computed for ${seconds} s on one row group without an end`)
                 : shortage(`no answer came within ${this.#patience} s`),
             );
             await worker.terminate();
           };
-          timer = setTimeout(look, Math.min(LOOK, 1000 * Math.min(this.#seconds, this.#patience)));
+          timer = setTimeout(look, Math.min(LOOK, 1000 * Math.min(seconds, this.#patience)));
           worker.postMessage(request);
         };
         on("message", (answer: ParquetAnswer) => {
@@ -156,6 +157,12 @@ export class ParquetReader {
     if (this.#worker === worker) [this.#worker, this.#isReady, this.#thread] = [undefined, false, undefined];
   }
 }
+
+/**
+ * Processor seconds that a row group of a file of so many bytes may take: three, in which a small one is read a hundred times, and one for
+ * each 10 MB, which is a tenth of the speed that it is unpacked with; a minute at most.
+ */
+export const secondsFor = (bytes: number): number => Math.min(60, 3 + Math.ceil(bytes / 1e7));
 
 /** Milliseconds between two looks at a thread that has not answered. */
 const LOOK = 1000;

@@ -252,12 +252,23 @@ parentPort?.on("message", async (request: ParquetRequest) => {
   try {
     answer = { result: request.kind === "open" ? await open(request.path) : await read(request) };
   } catch (error) {
-    const { message } = error as Error;
-    answer = { fault: message, isShortage: SHORTAGE.test(message) };
+    answer = { fault: wordsOf(error), isShortage: SHORTAGE.test((error as Error).message) };
   }
   const moved = "result" in answer && "pack" in answer.result ? [answer.result.pack] : [];
   parentPort?.postMessage(answer, moved);
 });
+
+/**
+ * The parser reads what a damaged file claims and stumbles over it: a fault of the language, or a kind that its tables lack. Such words are no
+ * help to who has the file.
+ */
+function wordsOf(error: unknown): string {
+  const { message } = error as Error;
+  if (/allocat|memory/i.test(message)) return message;
+  if (error instanceof TypeError || error instanceof RangeError || /\bundefined\b/.test(message))
+    return "its metadata or a page is damaged";
+  return message;
+}
 
 /** By which the thread's own processor time can be read from outside. */
 function threadFile(): string | undefined {

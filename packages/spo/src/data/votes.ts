@@ -2,6 +2,7 @@
 import { writeFileAtomic } from "@spo/torch/files";
 import { readText } from "@spo/torch/text-files";
 import { z } from "zod";
+import { schemaFaults } from "../schema-faults.js";
 import { FaultList } from "./fault-list.js";
 import { hashOfImage } from "./image-bytes.js";
 import type { PairSource, PreferencePair } from "./preference.js";
@@ -38,10 +39,7 @@ export function readVotes(path: string): Vote[] {
       try {
         return [Vote.parse(JSON.parse(line))];
       } catch (error) {
-        const why =
-          error instanceof z.ZodError
-            ? error.issues.map(({ path: at, message }) => `${at.join(".")}: ${message}`).join("; ")
-            : (error as Error).message;
+        const why = error instanceof z.ZodError ? schemaFaults(error) : (error as Error).message;
         faults.add(`${path}, line ${i + 1}`, why);
         return [];
       }

@@ -1,16 +1,14 @@
 // Files of a run are input like any other: a run may be a stranger's, copied from another machine or cut by a crash.
 import { readFileSync, statSync } from "node:fs";
-import { isAbsolute, join, relative, resolve } from "node:path";
+import { isAbsolute, relative, resolve } from "node:path";
 import { shortageOf, UserError } from "@spo/torch/files";
 import type { z } from "zod";
+import { schemaFaults } from "../schema-faults.js";
 
 /** A longer file cannot be one text. */
 const MOST_BYTES = 500_000_000;
 /** Levels of arrays and objects in each other: ours have less than ten. */
 const MOST_LEVELS = 100;
-/** Only a text of some length can be nested so deep that reading it costs much. */
-const LONG = 100_000;
-const MOST_ISSUES = 3;
 
 /** Contents of an ordinary file. Throws a UserError (`DATA`) for one that is none, such as a device or a pipe, is too large, or cannot be read. */
 export function readOrdinary(path: string, mostBytes = MOST_BYTES): Buffer {
@@ -29,15 +27,11 @@ export function readOrdinary(path: string, mostBytes = MOST_BYTES): Buffer {
 
 /** The value of a JSON text, of the schema. Throws an Error that says in a line what is wrong. */
 export function parseRecord<T>(text: string, schema: z.ZodType<T>): T {
-  if (text.length > LONG && isDeep(text)) throw new Error(`it is nested more than ${MOST_LEVELS} deep`);
+  if (text.length > MOST_LEVELS && isDeep(text))
+    throw new Error(`it is nested more than ${MOST_LEVELS} deep`);
   const { success, data, error } = schema.safeParse(JSON.parse(text));
   if (success) return data;
-  throw new Error(
-    error.issues
-      .slice(0, MOST_ISSUES)
-      .map(({ path, message }) => (path.length > 0 ? `${path.join(".")}: ${message}` : message))
-      .join("; "),
-  );
+  throw new Error(schemaFaults(error));
 }
 
 /** As `parseRecord`, of a file. Throws a UserError (`DATA`) that names it. */
@@ -55,7 +49,11 @@ export function fileOfRun(folder: string, file: string, mostBytes?: number): Uin
   const path = resolve(folder, file);
   const inside = relative(resolve(folder), path);
   if (inside === "" || inside.startsWith("..") || isAbsolute(inside)) return undefined;
-  if (!statSync(join(folder, inside), { throwIfNoEntry: false })?.isFile()) return undefined;
+  try {
+    if (!statSync(path).isFile()) return undefined;
+  } catch {
+    return undefined; // absent, a link in a circle, or a name that no file can have
+  }
   return new Uint8Array(readOrdinary(path, mostBytes));
 }
 

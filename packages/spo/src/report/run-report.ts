@@ -34,6 +34,7 @@ export function runReport(run: RunRecord): ReportData {
   }
   const samples = run.events.filter((event) => event.type === "sample");
   const engine = run.events.find((event) => event.type === "start");
+  const { strips, faults } = stripsOf(run.folder);
   return {
     title: `${title}: ${basename(resolve(run.folder))}`,
     summary: `${summaryOf(run)}${dateOf(run)}`,
@@ -46,7 +47,7 @@ export function runReport(run: RunRecord): ReportData {
       ? "Prompts that were not trained on, by deterministic sampling: the two images of a pair start from the same noise; only the weights differ."
       : "The first of the prompts that are trained on: give others by heldOut. The two images of a pair start from the same noise; only the weights differ.",
     samples: sampleRows(run.folder, samples),
-    strips: stripsOf(run.folder),
+    strips,
     charts: chartsOf(run),
     work: [stageWork(run.kind, run.events)],
     settings: { [run.kind]: run.config },
@@ -54,7 +55,7 @@ export function runReport(run: RunRecord): ReportData {
       ...(engine?.type === "start" ? engine.engine : {}),
       checkpoints: run.checkpoints.map(({ step }) => step).join(", ") || "none",
     },
-    notes: notesOf(run),
+    notes: [...faults, ...notesOf(run)],
   };
 }
 
@@ -249,17 +250,23 @@ function sampleRows(folder: string, samples: readonly SampleEvent[]): SampleRow[
   }));
 }
 
-/** Candidates of the first round, where the policy is the base, and of the last that was kept. */
-function stripsOf(folder: string): Strip[] {
+/** Candidates of the first round, where the policy is the base, and of the last that was kept; a damaged file is passed over and told of. */
+function stripsOf(folder: string): { strips: Strip[]; faults: string[] } {
   const rounds = stripRounds(join(folder, "strips"));
-  const [first, last] = [rounds[0], rounds.at(-1)];
-  return [...new Set([first, last])].flatMap((kept) =>
-    kept
-      ? shownStrips(readStripFile(kept.file)).map(({ prompt, rows }) => ({
-          prompt,
-          note: `round ${kept.round + 1}`,
-          rows,
-        }))
-      : [],
-  );
+  const faults: string[] = [];
+  const strips = [...new Set([rounds[0], rounds.at(-1)])].flatMap((kept) => {
+    if (!kept) return [];
+    try {
+      return shownStrips(readStripFile(kept.file)).map(({ prompt, rows }) => ({
+        prompt,
+        note: `round ${kept.round + 1}`,
+        rows,
+      }));
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      faults.push(error.message);
+      return [];
+    }
+  });
+  return { strips, faults };
 }
