@@ -155,7 +155,12 @@ export async function withLock(
  * @returns {ProcessIdentity | undefined}
  */
 export function lockOwner(path) {
-  const found = read(path);
+  let found;
+  try {
+    found = read(path);
+  } catch {
+    return undefined; // a folder, a link that leads nowhere: no process has written it
+  }
   const owner = found && parse(found.text);
   if (!found || !owner) return undefined;
   if (isOfThisPlace(owner)) return isRunning(owner) ? owner : undefined;

@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import fs, {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -320,3 +321,14 @@ function patch(name, replacement) {
   Object.assign(fs, { [name]: replacement });
   syncBuiltinESMExports();
 }
+
+test("what has a lock's name and is none has no owner", () => {
+  mkdirSync(path);
+  expect(lockOwner(path)).toBeUndefined();
+  rmSync(path, { recursive: true });
+  symlinkSync("nowhere", path);
+  expect(lockOwner(path)).toBeUndefined();
+  rmSync(path);
+  symlinkSync("writer.json", path);
+  expect(lockOwner(path)).toBeUndefined();
+});

@@ -10,6 +10,7 @@ import {
   scope,
   setThreads,
   tensor,
+  UserError,
 } from "./index.js";
 
 function leaf(...values: number[]) {
@@ -94,4 +95,9 @@ test("threads are set and told, within what the machine has", () => {
 
 test("engineFacts tells libtorch's version", () => {
   expect(engineFacts().libtorch).toMatch(/^2\.\d+\.\d+/);
+});
+
+test("threads that this machine cannot use are refused in words", () => {
+  for (const count of [0, 1_000_000]) expect(() => setThreads(count)).toThrow(UserError);
+  expect(() => setThreads(0)).toThrow(/^0 threads: threads must be from 1 to \d+\.$/);
 });

@@ -2,6 +2,7 @@
 import { native } from "@spo/native";
 import { throughEngine } from "./checkpoint.js";
 import { type Device, type DType, dtypeCode } from "./dtype.js";
+import { UserError } from "./files.js";
 import { wrap } from "./handle.js";
 import type { Tensor } from "./tensor.js";
 
@@ -69,8 +70,20 @@ export function grad(
   return found.map((handle) => (handle === null ? undefined : wrap(handle)));
 }
 
-/** Threads within one operator. Two threads on two busy cores are slower than one: measure. */
-export const setThreads = (count: number): void => void native.threads(count);
+/**
+ * Threads within one operator. Two threads on two busy cores are slower than one: measure.
+ *
+ * Throws a UserError (`USAGE`) for a number that this machine cannot use.
+ */
+export function setThreads(count: number): void {
+  try {
+    native.threads(count);
+  } catch (error) {
+    const { message } = error as Error;
+    if (!/^threads must be/.test(message)) throw error;
+    throw new UserError(`${count} threads: ${message}.`, { code: "USAGE", cause: error });
+  }
+}
 
 /** Threads within one operator. */
 export const getThreads = (): number => native.threads();

@@ -115,10 +115,10 @@ const lora = (layout: "kohya" | "peft" | "diffusers"): Kind => ({
         join(folder, "adapter_config.json"),
         JSON.stringify({
           peft_type: "LORA",
-          r: 4,
+          r: 2,
           lora_alpha: 4,
           alpha_pattern: { "to_q|to_k": 2 },
-          rank_pattern: { "attn1.*": 4 },
+          rank_pattern: { "attn1.*": 2 },
           target_modules: ["to_q"],
         }),
       );

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
+import { variantName } from "../options/variant-name.js";
 import type { CommonOptions } from "../program.js";
 
 export interface ConvertOptions extends CommonOptions {
@@ -48,7 +49,7 @@ export default function (command: Command): void {
         "float16",
       ]),
     )
-    .option("--variant <name>", "part of the files' names in a folder, as in ….fp16.safetensors")
+    .option("--variant <name>", "part of the files' names in a folder, as in ….fp16.safetensors", variantName)
     .option(
       "--configs <model>",
       "folder in diffusers layout, for one file or a LoRA of a model that has other sizes than the published ones",

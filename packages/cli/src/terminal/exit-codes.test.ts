@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { UserError, type UserErrorCode } from "@spo/torch/files";
 import { expect, test } from "vitest";
 import { EXIT_CODES, faultOf } from "./exit-codes.js";
@@ -35,6 +36,30 @@ test("a full disk and a full memory are resources, wherever they are met", () =>
     exitCode: 5,
     code: "RESOURCE",
   });
+});
+
+test("a path that cannot be read is told of, whoever met it", () => {
+  const met = (act: () => unknown): ReturnType<typeof faultOf> => {
+    try {
+      act();
+    } catch (error) {
+      return faultOf(error);
+    }
+    throw new Error("nothing was thrown");
+  };
+  expect(met(() => statSync("x".repeat(5000)))).toMatchObject({
+    exitCode: 4,
+    message: `${"x".repeat(200)}… cannot be read: the name is too long.`,
+  });
+  expect(met(() => readdirSync("/dev/null"))).toMatchObject({
+    exitCode: 4,
+    message: "/dev/null cannot be read: it or a part of its path is no folder.",
+  });
+  expect(met(() => readFileSync("a\0b"))).toMatchObject({
+    exitCode: 4,
+    message: expect.stringContaining("zero byte"),
+  });
+  expect(met(() => statSync("not here"))).toMatchObject({ code: "BUG" });
 });
 
 test("anything else is a bug and keeps its stack", () => {

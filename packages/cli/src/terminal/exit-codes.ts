@@ -53,5 +53,34 @@ function mendable(thrown: unknown): unknown {
   if (!(thrown instanceof Error) || thrown instanceof UserError) return thrown;
   const { code, path } = thrown as NodeJS.ErrnoException;
   if (code && ["ENOSPC", "EDQUOT", "EROFS"].includes(code)) return asUserError(thrown, path ?? "a file");
-  return shortageOf(thrown) ?? thrown;
+  return shortageOf(thrown) ?? unreadable(thrown) ?? thrown;
+}
+
+/** Why a path that somebody gave cannot be looked at or read. That it is absent is not among them: whoever reads asks for that first. */
+const UNREADABLE: Record<string, string> = {
+  ELOOP: "a link in it leads to itself",
+  ENAMETOOLONG: "the name is too long",
+  ENOTDIR: "it or a part of its path is no folder",
+  EISDIR: "it is a folder",
+  EACCES: "you may not read it",
+  EPERM: "you may not read it",
+  EIO: "the disk reported an error",
+  ENXIO: "there is no such device",
+};
+const READS = ["open", "stat", "lstat", "scandir", "access", "readlink", "realpath"];
+
+/** A path that cannot be read as a UserError (`DATA`); undefined for anything else. */
+function unreadable(thrown: NodeJS.ErrnoException): UserError | undefined {
+  const { code = "", path, syscall = "", message } = thrown;
+  const shown = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}…` : text);
+  if (code === "ERR_INVALID_ARG_VALUE" && /without null bytes/.test(message))
+    return new UserError("A path holds a zero byte, which no file's name can.", {
+      code: "DATA",
+      cause: thrown,
+    });
+  if (!path || !READS.includes(syscall) || !Object.hasOwn(UNREADABLE, code)) return undefined;
+  return new UserError(`${shown(path)} cannot be read: ${UNREADABLE[code]}.`, {
+    code: "DATA",
+    cause: thrown,
+  });
 }
