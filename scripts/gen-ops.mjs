@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { native } from "../native/lib/index.js";
+import { NOTES, SENTENCES } from "./operator-docs.mjs";
 
 /**
  * The operators offered: `name overload overload …` (no overload: the plain one). Several overloads become one function; the first
@@ -113,9 +114,27 @@ function parse(aten, overload) {
   };
 }
 
+/** Words of integers that stand for a choice, by the parameter's name: the type and what turns a word into the integer. */
+const CHOICES = new Map([
+  ["reduction", ["Reduction", "reductionCode"]],
+  ["interpolation_mode", ["GridInterpolation", "gridInterpolationCode"]],
+  ["padding_mode", ["GridPadding", "gridPaddingCode"]],
+]);
+
+/** Words that an operator takes as text. */
+const WORDS = new Map([
+  ["approximate", '"none" | "tanh"'],
+  ["interpolation", '"linear" | "lower" | "higher" | "midpoint" | "nearest"'],
+  ["mode", '"constant" | "reflect" | "replicate" | "circular"'],
+]);
+
 /** @param {Parameter} parameter */
 function typeOf({ type, name }) {
   if (name === "dtype") return "DType";
+  const choice = CHOICES.get(name);
+  if (type === "int" && choice) return choice[0] ?? "";
+  const words = WORDS.get(name);
+  if (type === "str" && words) return words;
   if (type === "Tensor") return "Tensor";
   if (type === "Tensor[]") return "readonly Tensor[]";
   if (/^(Sym)?Int\[\d+\]$|^int\[\d+\]$|^float\[\d+\]$/.test(type)) return "number | readonly number[]";
@@ -135,20 +154,29 @@ const FACTORIES = new Set(["linspace", "arange", "zeros", "ones", "full", "empty
 const RESERVED = new Set(["var"]); // a method may be called so, a function may not
 const INTEGER_FACTORIES = new Set(["randint", "randperm"]);
 
-/** Expression that turns a TypeScript value into what the addon takes. @param {Parameter} parameter @param {string} value */
-function convert(parameter, value) {
-  const nullable = parameter.optional ? "?" : "";
-  switch (typeOf(parameter)) {
+/**
+ * Expression that turns a TypeScript value into what the addon takes.
+ *
+ * where: of the function, for its errors; wanted: what the argument may be besides.
+ * @param {Parameter} parameter @param {string} value @param {string} where @param {string} [wanted]
+ */
+function convert(parameter, value, where, wanted) {
+  const names = `"${where}", "${camel(parameter.name)}"`;
+  const type = typeOf(parameter);
+  const choice = CHOICES.get(parameter.name);
+  if (choice?.[0] === type) return `${choice[1]}(${value})`;
+  switch (type) {
     case "Tensor":
-      return parameter.optional ? `${value}?.handle` : `${value}.handle`;
+      if (parameter.optional) return `handleIfAny(${value}, ${names})`;
+      return `handleOf(${value}, ${names}${wanted ? `, "${wanted}"` : ""})`;
     case "readonly Tensor[]":
-      return `${value}${nullable}.map(handleOf)`;
+      return `${parameter.optional ? `${value} && ` : ""}handlesOf(${value}, ${names})`;
     case "DType":
       return parameter.optional ? `${value} && dtypeCode(${value})` : `dtypeCode(${value})`;
     case "MemoryFormat":
       return `${value} && memoryFormatCode(${value})`;
     case "Generator":
-      return `${value}?.handle ?? null`;
+      return `generatorHandle(${value}, "${where}")`;
     default:
       return value;
   }
@@ -239,10 +267,10 @@ function generate(line) {
             : differs && typeOf(p) !== "Tensor"
               ? `(${value} as ${typeOf(p)})`
               : value;
-        return convert(p, cast);
+        return convert(p, cast, name, differs ? "a Tensor or a number" : undefined);
       }
       if (factory && p.name === "dtype") return `dtypeCode(options.dtype ?? ${factory})`;
-      return convert(p, `options.${camel(p.name)}`);
+      return convert(p, `options.${camel(p.name)}`, name);
     });
     while (values.length > 0 && values.at(-1) === "undefined") values.pop();
     return resultOf(overload).wrap(`native.call(${[overload.constant, ...values].join(", ")})`);
@@ -266,21 +294,27 @@ function generate(line) {
     const [then, otherwise] = !inA ? [a, b] : !inB ? [b, a] : typeOf(inA) === "number" ? [a, b] : [b, a];
     body = `${test} ? ${callOf(then)} : ${callOf(otherwise)}`;
   }
-  const docs = `  /** ${overloads.map((o) => `\`${schemas.get(o.overload ? `${o.aten}.${o.overload}` : o.aten)?.replaceAll("*/", "* /")}\``).join("<br>")} */`;
+  const sentence = SENTENCES[aten];
+  if (!sentence) throw new Error(`scripts/operator-docs.mjs has no sentence for ${aten}`);
+  const notes = positional
+    .filter((p) => CHOICES.get(p.name)?.[0] === typeOf(p))
+    .map((p) => `${camel(p.name)}: ${NOTES[p.name]}`);
+  const docs = `  /** ${[sentence, ...notes].join(" ")}<br>${overloads.map((o) => `\`${schemas.get(o.overload ? `${o.aten}.${o.overload}` : o.aten)?.replaceAll("*/", "* /")}\``).join("<br>")} */`;
   const constants = overloads.map(
     (o) => `const ${o.constant} = native.op("aten::${o.aten}", "${o.overload}");`,
   );
   const list = parametersText.join(", ");
+  const checked = keywords.length > 0 ? `checkOptions("${name}", options);\n` : "";
   if (isMethod) {
     const self = first.inPlace;
     const method = self
-      ? `${docs}\n  ${name}(${list}): this {\n    ${body};\n    return this;\n  }`
-      : `${docs}\n  ${name}(${list}): ${result.type} {\n    return ${body};\n  }`;
+      ? `${docs}\n  ${name}(${list}): this {\n    ${checked && `${checked}    `}${body};\n    return this;\n  }`
+      : `${docs}\n  ${name}(${list}): ${result.type} {\n    ${checked && `${checked}    `}return ${body};\n  }`;
     const names = [...signature.map((p) => p.name), ...(keywords.length > 0 ? ["options"] : [])];
-    const free = `export const ${name} = (self: Tensor${list ? `, ${list}` : ""}): ${self ? "Tensor" : result.type} => self.${name}(${names.join(", ")});`;
+    const free = `${docs.slice(2)}\nexport const ${name} = (self: Tensor${list ? `, ${list}` : ""}): ${self ? "Tensor" : result.type} => tensorOf(self, "${name}").${name}(${names.join(", ")});`;
     return { constants, method, free: RESERVED.has(name) ? undefined : free };
   }
-  const free = `${docs.slice(2)}\nexport function ${name}(${list}): ${result.type} {\n  ${result.type === "void" ? "" : "return "}${body};\n}`;
+  const free = `${docs.slice(2)}\nexport function ${name}(${list}): ${result.type} {\n  ${checked && `${checked}  `}${result.type === "void" ? "" : "return "}${body};\n}`;
   return { constants, method: undefined, free };
 }
 
@@ -291,9 +325,18 @@ const generated = OPERATORS.split(/[;\n]/)
 
 const source = `// Generated by scripts/gen-ops.mjs from libtorch's schemas. Do not edit; run \`npm run gen\`.
 import { native } from "@spo/native";
+import { checkOptions } from "./arguments.js";
+import {
+  type GridInterpolation,
+  type GridPadding,
+  gridInterpolationCode,
+  gridPaddingCode,
+  type Reduction,
+  reductionCode,
+} from "./choices.js";
 import { type DType, dtypeCode, type MemoryFormat, memoryFormatCode } from "./dtype.js";
-import { handleOf, wrap, wrapAll } from "./handle.js";
-import type { Generator } from "./generator.js";
+import { type Generator, generatorHandle } from "./generator.js";
+import { handleIfAny, handleOf, handlesOf, tensorOf, wrap, wrapAll } from "./handle.js";
 import type { Tensor } from "./tensor.js";
 
 ${generated.flatMap((g) => g.constants).join("\n")}

@@ -73,7 +73,15 @@ describe("an error", () => {
 
   test("of an argument carries its name", () => {
     expect(() => native.call(add, floats(1), "x")).toThrow(
-      "aten::add.Tensor: argument 'other': expected a tensor",
+      "aten::add.Tensor: argument 'other': expected a tensor, not a string",
+    );
+    const mean = native.op("aten::mean", "dim");
+    expect(() => native.call(mean, floats(1), [0.5])).toThrow("argument 'dim': expected an integer, not 0.5");
+    expect(() => native.call(mean, floats(1), [[]])).toThrow("expected an integer, not a list");
+    expect(() => native.call(mean, floats(1), {})).toThrow("expected an array, not an object");
+    expect(() => native.call(mean, floats(1), [0], "yes")).toThrow("expected a boolean, not a string");
+    expect(() => native.call(native.op("aten::add", "Scalar"), floats(1), null)).toThrow(
+      "expected a number, not null",
     );
     expect(() => native.call(add, floats(1))).toThrow("aten::add.Tensor: argument 'other' is missing");
     const zeros = native.op("aten::zeros", "");

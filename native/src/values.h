@@ -2,6 +2,7 @@
 // JavaScript values to C++ and back.
 
 #include <cmath>
+#include <cstdio>
 
 #include "context.h"
 
@@ -23,6 +24,33 @@ napi_valuetype type_of(napi_env env, napi_value value) {
   return type;
 }
 
+/** A value in words: `a string`, `null`, `0.5`. */
+std::string in_words(napi_env env, napi_value value) {
+  double number;
+  if (napi_get_value_double(env, value, &number) == napi_ok) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", number);
+    return text;
+  }
+  bool is_array = false;
+  check(env, napi_is_array(env, value, &is_array));
+  if (is_array) return "a list";
+  switch (type_of(env, value)) {
+    case napi_undefined: return "undefined";
+    case napi_null: return "null";
+    case napi_boolean: return "a boolean";
+    case napi_string: return "a string";
+    case napi_symbol: return "a symbol";
+    case napi_function: return "a function";
+    case napi_bigint: return "a bigint";
+    default: return "an object";
+  }
+}
+
+[[noreturn]] void wrong(napi_env env, napi_value value, const char* expected) {
+  fail(std::string("expected ") + expected + ", not " + in_words(env, value));
+}
+
 bool is_nullish(napi_env env, napi_value value) {
   const auto type = type_of(env, value);
   return type == napi_undefined || type == napi_null;
@@ -33,7 +61,7 @@ bool is_integer(double number) { return number == std::trunc(number) && std::fab
 
 double to_double(napi_env env, napi_value value) {
   double number;
-  if (napi_get_value_double(env, value, &number) != napi_ok) fail("expected a number");
+  if (napi_get_value_double(env, value, &number) != napi_ok) wrong(env, value, "a number");
   return number;
 }
 
@@ -42,30 +70,30 @@ int64_t to_int(napi_env env, napi_value value) {
   if (napi_get_value_double(env, value, &number) != napi_ok) {
     int64_t big;
     bool lossless;
-    if (napi_get_value_bigint_int64(env, value, &big, &lossless) != napi_ok || !lossless) fail("expected an integer");
+    if (napi_get_value_bigint_int64(env, value, &big, &lossless) != napi_ok || !lossless) wrong(env, value, "an integer");
     return big;
   }
-  if (!is_integer(number)) fail("expected an integer");
+  if (!is_integer(number)) wrong(env, value, "an integer");
   return static_cast<int64_t>(number);
 }
 
 uint32_t to_handle(napi_env env, napi_value value) {
   double number;
   if (napi_get_value_double(env, value, &number) != napi_ok || !is_integer(number) || number < 0 || number > UINT32_MAX) {
-    fail("expected a tensor");
+    wrong(env, value, "a tensor");
   }
   return static_cast<uint32_t>(number);
 }
 
 bool to_bool(napi_env env, napi_value value) {
   bool flag;
-  if (napi_get_value_bool(env, value, &flag) != napi_ok) fail("expected a boolean");
+  if (napi_get_value_bool(env, value, &flag) != napi_ok) wrong(env, value, "a boolean");
   return flag;
 }
 
 std::string to_string(napi_env env, napi_value value) {
   size_t length;
-  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) fail("expected a string");
+  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) wrong(env, value, "a string");
   std::string text(length, '\0');
   check(env, napi_get_value_string_utf8(env, value, text.data(), length + 1, &length));
   if (text.find('\0') != std::string::npos) fail("expected a string without a NUL character");
@@ -76,7 +104,7 @@ template <class Visit>
 void each(napi_env env, napi_value array, const Visit& visit) {
   bool is_array = false;
   check(env, napi_is_array(env, array, &is_array));
-  if (!is_array) fail("expected an array");
+  if (!is_array) wrong(env, array, "an array");
   uint32_t length;
   check(env, napi_get_array_length(env, array, &length));
   if (length > kMaxElements) fail("the array is too long");
@@ -123,6 +151,7 @@ c10::Scalar to_scalar(napi_env env, napi_value value) {
     return integer ? c10::Scalar(static_cast<int64_t>(number)) : c10::Scalar(number);
   }
   if (type_of(env, value) == napi_boolean) return c10::Scalar(to_bool(env, value));
+  if (type_of(env, value) != napi_bigint) wrong(env, value, "a number");
   return c10::Scalar(to_int(env, value));
 }
 

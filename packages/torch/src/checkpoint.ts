@@ -1,8 +1,8 @@
 // Gradient checkpointing: memory for time.
 import { type Handle, native } from "@spo/native";
 import type { Generator } from "./generator.js";
-import { wrap } from "./handle.js";
-import { type Sync, scope } from "./scope.js";
+import { handlesOf, wrap } from "./handle.js";
+import { notAPromise, type Sync, scope } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
 let again = false;
@@ -49,13 +49,9 @@ export function checkpoint<T>(
       }
     };
     let result: T | undefined;
-    native.checkpoint(
-      [...inputs, ...states].map(({ handle }) => handle),
-      rerun,
-      () => {
-        result = fn(...inputs) as T;
-      },
-    );
+    native.checkpoint(handlesOf([...inputs, ...states], "checkpoint", "inputs"), rerun, () => {
+      result = notAPromise(fn(...inputs), "checkpoint") as T;
+    });
     return result as Sync<T>;
   });
 }

@@ -62,9 +62,30 @@ export function dtypeCode(dtype: DType): number {
 
 export function dtypeName(code: number): DType {
   const name = NAMES.get(code);
-  if (!name) throw new TypeError(`dtype ${code} has no name here`);
+  if (!name) throw new TypeError(`dtype ${anyDtypeName(code)} has no name here`);
   return name;
 }
 
-export const memoryFormatCode = (format: MemoryFormat): number =>
-  ({ contiguous: 0, preserve: 1, channels_last: 2 })[format];
+// Those that only the engine's own operators make.
+const FOREIGN = new Map([
+  [8, "complex32"],
+  [9, "complex64"],
+  [10, "complex128"],
+]);
+
+/** Bytes of one element of any dtype that the engine may give; of an unknown one as many as the widest has. */
+export function elementSizeOfCode(code: number): number {
+  const name = NAMES.get(code);
+  return name ? WIDTHS[name] : ({ 8: 4, 9: 8 }[code] ?? 16);
+}
+
+/** A name for messages and shows, also of a dtype that the rest here does not know. */
+export const anyDtypeName = (code: number): string => NAMES.get(code) ?? FOREIGN.get(code) ?? `dtype ${code}`;
+
+const FORMATS: Record<MemoryFormat, number> = { contiguous: 0, preserve: 1, channels_last: 2 };
+
+export function memoryFormatCode(format: MemoryFormat): number {
+  const code = FORMATS[format];
+  if (code === undefined) throw new TypeError(`unknown memory format ${String(format)}`);
+  return code;
+}

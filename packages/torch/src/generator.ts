@@ -1,4 +1,5 @@
 import { native } from "@spo/native";
+import { wrongArgument } from "./arguments.js";
 import type { Device } from "./dtype.js";
 import { wrap } from "./handle.js";
 import type { Tensor } from "./tensor.js";
@@ -34,4 +35,11 @@ export class Generator {
     native.setGeneratorState(this.handle, state.handle);
     return this;
   }
+}
+
+/** @internal The engine's number of a random operator's generator, or null for none. Throws a TypeError for anything else, a seed among it. */
+export function generatorHandle(value: Generator | null | undefined, operator: string): number | null {
+  if (value === null || value === undefined) return null;
+  if (value instanceof Generator) return value.handle;
+  throw wrongArgument(operator, "generator", "a Generator", value);
 }

@@ -1,4 +1,5 @@
 export { checkpoint } from "./checkpoint.js";
+export type { GridInterpolation, GridPadding, Reduction } from "./choices.js";
 export { requireDeviceName, resolveDevice } from "./device.js";
 export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
 export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";

@@ -3,19 +3,20 @@ import { native } from "@spo/native";
 import { throughEngine } from "./checkpoint.js";
 import { type Device, type DType, dtypeCode } from "./dtype.js";
 import { UserError } from "./files.js";
-import { wrap } from "./handle.js";
+import { handlesOf, wrap } from "./handle.js";
+import { notAPromise } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
 /** Runs `fn` without recording a graph. */
-export const noGrad = <T>(fn: () => T): T => withGradMode(false, fn);
+export const noGrad = <T>(fn: () => T): T => withGradMode(false, fn, "noGrad");
 
 /** Runs `fn` with recording, inside `noGrad`. */
-export const enableGrad = <T>(fn: () => T): T => withGradMode(true, fn);
+export const enableGrad = <T>(fn: () => T): T => withGradMode(true, fn, "enableGrad");
 
-function withGradMode<T>(on: boolean, fn: () => T): T {
+function withGradMode<T>(on: boolean, fn: () => T, where: string): T {
   const before = native.setGradMode(on);
   try {
-    return fn();
+    return notAPromise(fn(), where);
   } finally {
     native.setGradMode(before);
   }
@@ -32,7 +33,7 @@ export const outsideInferenceMode = <T>(fn: () => T): T => withInferenceMode(fal
 function withInferenceMode<T>(on: boolean, fn: () => T): T {
   native.pushInferenceMode(on);
   try {
-    return fn();
+    return notAPromise(fn(), "inferenceMode");
   } finally {
     native.popInferenceMode();
   }
@@ -42,7 +43,7 @@ function withInferenceMode<T>(on: boolean, fn: () => T): T {
 export function autocast<T>({ device = "cpu", dtype }: { device?: Device; dtype: DType }, fn: () => T): T {
   const [enabled, code] = native.setAutocast(device, true, dtypeCode(dtype));
   try {
-    return fn();
+    return notAPromise(fn(), "autocast");
   } finally {
     native.setAutocast(device, enabled === 1, code);
   }
@@ -60,9 +61,9 @@ export function grad(
 ): (Tensor | undefined)[] {
   const found = throughEngine(() =>
     native.grad(
-      outputs.map((t) => t.handle),
-      inputs.map((t) => t.handle),
-      gradients?.map((t) => t.handle) ?? null,
+      handlesOf(outputs, "grad", "outputs"),
+      handlesOf(inputs, "grad", "inputs"),
+      gradients ? handlesOf(gradients, "grad", "gradients") : null,
       retainGraph || createGraph,
       createGraph,
     ),

@@ -1,6 +1,19 @@
 import { setTimeout as after } from "node:timers/promises";
 import { beforeEach, describe, expect, test } from "vitest";
-import { keep, liveTensors, ones, Scope, scope, type Tensor, tensor } from "./index.js";
+import {
+  autocast,
+  checkpoint,
+  enableGrad,
+  inferenceMode,
+  keep,
+  liveTensors,
+  noGrad,
+  ones,
+  Scope,
+  scope,
+  type Tensor,
+  tensor,
+} from "./index.js";
 
 let before = 0;
 beforeEach(() => {
@@ -149,4 +162,59 @@ describe("Scope", () => {
     }
     expect(alive()).toBe(0);
   });
+});
+
+describe("an async function", () => {
+  // biome-ignore lint/suspicious/noExplicitAny: what the type refuses
+  type Untyped = any;
+  const works: [name: string, run: (fn: Untyped) => unknown][] = [
+    ["scope", (fn) => scope(fn)],
+    ["noGrad", (fn) => noGrad(fn)],
+    ["enableGrad", (fn) => enableGrad(fn)],
+    ["inferenceMode", (fn) => inferenceMode(fn)],
+    ["autocast", (fn) => autocast({ dtype: "bfloat16" }, fn)],
+    ["checkpoint", (fn) => checkpoint(fn, [])],
+  ];
+  test.each(works)("is refused by %s, and so is anything else that will come later", (name, run) => {
+    const refused = `${name} was given an async function, or one that gives a promise`;
+    expect(() => run(async () => 1)).toThrow(refused);
+    // biome-ignore lint/suspicious/noThenProperty: a thenable of the user's own
+    expect(() => run(() => ({ then: () => {} }))).toThrow(refused);
+  });
+
+  test("leaves no tensor of its first part, and its own failure after that is silent", async () => {
+    const unhandled: unknown[] = [];
+    const listen = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", listen);
+    expect(() =>
+      scope((async () => {
+        const x = ones([2]);
+        await after(1);
+        return x.add(1); // x is gone
+      }) as Untyped),
+    ).toThrow(TypeError);
+    expect(alive()).toBe(0);
+    await after(20);
+    process.off("unhandledRejection", listen);
+    expect(unhandled).toEqual([]);
+  });
+});
+
+test("ten thousand tensors of no scope are warned of once; those that are kept, in a scope or disposed of do not count", async () => {
+  const warnings: Error[] = [];
+  const listen = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", listen);
+  const kept = Array.from({ length: 6000 }, () => keep(ones([1])));
+  for (let i = 0; i < 6000; i++) ones([1]).dispose();
+  scope(() => Array.from({ length: 6000 }, () => ones([1])).length);
+  const stray = Array.from({ length: 9000 }, () => ones([1]));
+  await after(1);
+  expect(warnings).toEqual([]);
+  stray.push(...Array.from({ length: 3000 }, () => ones([1])));
+  await after(1);
+  process.off("warning", listen);
+  expect(warnings.map(({ message }) => message)).toEqual([
+    expect.stringMatching(/^10000 tensors are alive that belong to no scope.*scope\(.*keep\(/),
+  ]);
+  for (const each of [...kept, ...stray]) each.dispose();
 });

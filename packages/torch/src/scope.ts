@@ -1,4 +1,6 @@
 import { native } from "@spo/native";
+import { elementSizeOfCode } from "./dtype.js";
+import { isTensor } from "./handle.js";
 import type { Tensor } from "./tensor.js";
 
 /** `never` for a promise: a scope may not be open while other code runs. */
@@ -9,11 +11,26 @@ let current: Scope | undefined;
 // Handles on their way out, so that a whole scope is freed by one native call.
 let dying = new Uint32Array(256);
 
+/** A tensor of no scope, as the garbage collector knows it. */
+export interface Unowned {
+  handle: number;
+  /** Reported to the garbage collector. */
+  bytes: number;
+  /** Nobody has said that it is to live on, by `keep`. */
+  stray: boolean;
+}
+
 // The safety net for tensors of no scope. Frees the handle when the garbage collector finds the Tensor unreachable.
-const registry = new FinalizationRegistry<{ handle: number; bytes: number }>(({ handle, bytes }) => {
-  native.releaseOne(handle);
-  native.adjustMemory(-bytes);
+const registry = new FinalizationRegistry<Unowned>((unowned) => {
+  native.releaseOne(unowned.handle);
+  native.adjustMemory(-unowned.bytes);
+  claim(unowned);
 });
+
+/** So many stray tensors at once are warned of: far above what a program holds on purpose. */
+export const MOST_STRAY = 10_000;
+let strays = 0;
+let warned = false;
 
 /**
  * Owns the tensors made while it is open, and frees them when it closes.
@@ -78,18 +95,37 @@ export class Scope {
 export function scope<T>(fn: () => Sync<T>): T {
   const memory = new Scope();
   try {
-    return memory.keep(fn()) as T;
+    return memory.keep(notAPromise(fn(), "scope")) as T;
   } finally {
     memory.close();
   }
+}
+
+/**
+ * @internal What a function gave, unless it is a promise: the rest of an async function would run when what `where` sets up is over.
+ */
+export function notAPromise<T>(result: T, where: string): T {
+  if (typeof (result as { then?: unknown } | null | undefined)?.then !== "function") return result;
+  // Its failure, of a tensor that is gone say, comes of this one and would end the process.
+  (result as unknown as PromiseLike<unknown>).then(undefined, () => {});
+  throw new TypeError(
+    `${where} was given an async function, or one that gives a promise. It lasts only until its function returns: do the waiting before it or after it.`,
+  );
 }
 
 /** Takes tensors out of every scope: they live until disposed of or collected. For weights, optimizer states and caches. */
 export function keep<T>(value: T): T {
   forEachTensor(value, (tensor) => {
     if (tensor.owner) own(tensor, undefined);
+    if (tensor.unowned) claim(tensor.unowned);
   });
   return value;
+}
+
+/** It is not stray any more. */
+function claim(unowned: Unowned): void {
+  if (unowned.stray) strays--;
+  unowned.stray = false;
 }
 
 /** Number of tensors that are alive. A training step leaves it as it was. */
@@ -98,15 +134,25 @@ export const liveTensors = (): number => native.liveHandles();
 /** @internal Gives a new tensor to the open scope, or to the garbage collector. */
 export function adopt(tensor: Tensor): void {
   own(tensor, current);
+  if (!tensor.unowned) return;
+  tensor.unowned.stray = true;
+  if (++strays < MOST_STRAY || warned) return;
+  warned = true;
+  process.emitWarning(
+    `${MOST_STRAY} tensors are alive that belong to no scope, and only the garbage collector frees them, late. Put the work that makes them into scope(() => …); give those that are to live on to keep(…).`,
+    { code: "SPO_STRAY_TENSORS" },
+  );
 }
 
 /** @internal The tensor was disposed of by hand. */
 export function disown(tensor: Tensor): void {
-  if (!tensor.owner && tensor.netted) {
+  const { unowned } = tensor;
+  if (unowned) {
     registry.unregister(tensor);
-    native.adjustMemory(-tensor.netted);
-    tensor.netted = 0;
+    native.adjustMemory(-unowned.bytes);
+    claim(unowned);
   }
+  tensor.unowned = undefined;
   tensor.owner = undefined;
 }
 
@@ -114,11 +160,13 @@ function own(tensor: Tensor, scope: Scope | undefined): void {
   tensor.owner = scope;
   if (scope) {
     scope.add(tensor);
-  } else {
-    tensor.netted = tensor.device === "meta" ? 1 : Math.max(1, tensor.nbytes); // shapes alone press on no memory
-    native.adjustMemory(tensor.netted);
-    registry.register(tensor, { handle: tensor.handle, bytes: tensor.netted }, tensor);
+    return;
   }
+  const bytes =
+    tensor.device === "meta" ? 1 : Math.max(1, tensor.numel * elementSizeOfCode(native.dtype(tensor.handle))); // shapes alone press on no memory
+  native.adjustMemory(bytes);
+  tensor.unowned = { handle: tensor.handle, bytes, stray: false };
+  registry.register(tensor, tensor.unowned, tensor);
 }
 
 function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
@@ -130,5 +178,3 @@ function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
     for (const element of Object.values(value)) forEachTensor(element, visit);
   }
 }
-
-const isTensor = (value: object): value is Tensor => "handle" in value && "owner" in value;

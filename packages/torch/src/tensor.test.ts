@@ -6,7 +6,7 @@ import {
   noGrad,
   ones,
   scope,
-  Tensor,
+  type Tensor,
   type TypedArray,
   tensor,
   tensorOver,
@@ -192,17 +192,6 @@ test("a disposed tensor throws at any use, says so, and may be disposed of again
   expect(() => x.shape).toThrow("this tensor was disposed");
   expect(() => x.add(1)).toThrow("aten::add.Scalar: argument 'self': this tensor was disposed");
   expect(inspect(x)).toBe("Tensor (disposed)");
-});
-
-inScope("inspect shows shape, dtype, device and whether gradients are wanted", () => {
-  const x = zeros([2, 3], { dtype: "float16" });
-  expect(inspect(x)).toBe("Tensor [2, 3] float16 cpu");
-  const y = zeros([], { device: "meta" });
-  expect(inspect({ y })).toBe("{ y: Tensor [] float32 meta }");
-  const w = zeros([4]);
-  w.requiresGrad = true;
-  expect(inspect(w)).toBe("Tensor [4] float32 cpu requiresGrad");
-  expect(w).toBeInstanceOf(Tensor);
 });
 
 inScope("an error carries the operator and the types and shapes of its tensors", () => {

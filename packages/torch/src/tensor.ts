@@ -1,10 +1,12 @@
 import { markAsUntransferable } from "node:worker_threads";
 import { native } from "@spo/native";
+import { checkOptions, kindOf } from "./arguments.js";
 import { throughEngine } from "./checkpoint.js";
 import { type Device, type DType, dtypeCode, dtypeName, elementSize } from "./dtype.js";
-import { setTensorConstructor, wrap } from "./handle.js";
+import { handleIfAny, handleOf, setTensorConstructor, wrap } from "./handle.js";
 import { _toCopy, TensorMethods } from "./ops.gen.js";
-import { adopt, disown, type Scope } from "./scope.js";
+import { adopt, disown, type Scope, type Unowned } from "./scope.js";
+import { type NestedValues, nestedValues, tensorText } from "./tensor-text.js";
 
 /** The typed arrays that tensors are made from and read into. */
 export type TypedArray =
@@ -18,6 +20,9 @@ export type TypedArray =
   | Uint16Array
   | BigInt64Array;
 
+/** More elements than this are no JSON: they belong into a file. */
+const MOST_IN_JSON = 1_000_000;
+
 /**
  * A handle on a libtorch tensor.
  *
@@ -29,8 +34,8 @@ export class Tensor extends TensorMethods {
   handle: number;
   /** @internal The scope that frees this tensor. */
   owner: Scope | undefined = undefined;
-  /** @internal Bytes reported to the garbage collector, while no scope owns the tensor. */
-  netted = 0;
+  /** @internal What the garbage collector is told, while no scope owns the tensor. */
+  unowned: Unowned | undefined = undefined;
 
   /** @internal Tensors come from operators, `tensor(…)` and files. */
   constructor(handle: number) {
@@ -91,18 +96,25 @@ export class Tensor extends TensorMethods {
   }
 
   set grad(gradient: Tensor | undefined) {
-    native.setGrad(this.handle, gradient?.handle ?? null);
+    native.setGrad(this.handle, handleIfAny(gradient, "grad", "gradient") ?? null);
   }
 
   /** Adds d(this)/d(leaf) to each leaf's `grad`. Without `gradient` this must have one element. */
   backward(gradient?: Tensor, { retainGraph = false } = {}): void {
     throughEngine(() =>
-      native.backward([this.handle], gradient ? [gradient.handle] : null, retainGraph, false),
+      native.backward(
+        [this.handle],
+        gradient === undefined ? null : [handleOf(gradient, "backward", "gradient")],
+        retainGraph,
+        false,
+      ),
     );
   }
 
   /** The same numbers in another dtype or on another device; differentiable. Gives a second handle when nothing changes. */
-  to({ dtype, device }: { dtype?: DType; device?: Device }): Tensor {
+  to(options: { dtype?: DType; device?: Device }): Tensor {
+    checkOptions("to", options);
+    const { dtype, device } = options;
     if ((dtype === undefined || dtype === this.dtype) && (device === undefined || device === this.device)) {
       return wrap(native.alias(this.handle));
     }
@@ -145,7 +157,7 @@ export class Tensor extends TensorMethods {
 
   /** Makes this handle mean `source`'s tensor. Layers keep their Tensor objects while weights are loaded into them. */
   assign(source: Tensor): this {
-    native.replace(this.handle, source.handle);
+    native.replace(this.handle, handleOf(source, "assign", "source"));
     return this;
   }
 
@@ -160,13 +172,39 @@ export class Tensor extends TensorMethods {
     this.dispose();
   }
 
+  /** Shape, dtype, device and values, of large tensors the first and last ones: for people. */
+  override toString(): string {
+    return tensorText(this);
+  }
+
   [Symbol.for("nodejs.util.inspect.custom")](): string {
-    if (this.isDisposed) return "Tensor (disposed)";
-    return `Tensor [${this.shape.join(", ")}] ${this.dtype} ${this.device}${this.requiresGrad ? " requiresGrad" : ""}`;
+    return tensorText(this);
+  }
+
+  /**
+   * What `JSON.stringify` writes: shape, dtype, and the values in lists as the shape has them, null on the device meta. What JSON has no number
+   * for is text: `"NaN"`, `"-Infinity"`, an int64 beyond 2^53.
+   *
+   * Throws when it was disposed of, and for more than a million elements, which belong into a file: `writeSafetensors`.
+   */
+  toJSON(): { shape: readonly number[]; dtype: string; values: NestedValues | null } {
+    const { shape, numel, dtype, device } = this;
+    if (numel > MOST_IN_JSON)
+      throw new RangeError(
+        `a tensor of ${numel} elements is too large for JSON: write it with writeSafetensors, or what you want of it with toNumbers`,
+      );
+    return { shape, dtype, values: device === "meta" ? null : forJson(nestedValues(this)) };
   }
 }
 
-setTensorConstructor((handle) => new Tensor(handle));
+/** JSON would write null for what is not finite, and throws for a bigint. */
+function forJson(value: NestedValues): NestedValues {
+  if (Array.isArray(value)) return value.map(forJson);
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}
+
+setTensorConstructor(Tensor);
 
 type Nested = number | boolean | readonly Nested[];
 
@@ -183,13 +221,19 @@ export interface TensorOptions {
  *
  * Default dtype: float32 for numbers (integers too), the array's own for typed arrays. Throws for ragged arrays and wrong shapes.
  */
-export function tensor(data: Nested | TypedArray, { dtype, device, shape }: TensorOptions = {}): Tensor {
+export function tensor(data: Nested | TypedArray, options: TensorOptions = {}): Tensor {
+  checkOptions("tensor", options);
+  const { dtype, device, shape } = options;
   if (ArrayBuffer.isView(data))
     return place(wrap(native.fromBuffer(data, dtypeCode(dtypeOf(data)), shape ?? [data.length], true)));
   const found: number[] = [];
   const flat: number[] = [];
   const walk = (value: Nested, depth: number): void => {
-    if (typeof value !== "object") {
+    if (!Array.isArray(value)) {
+      if (typeof value !== "number" && typeof value !== "boolean")
+        throw new TypeError(
+          `tensor: the data must be numbers, in lists or a typed array, not ${kindOf(value)}`,
+        );
       if (depth !== found.length) throw new TypeError("nested arrays of different depths");
       flat.push(Number(value));
       return;

@@ -1,3 +1,4 @@
+import { checkSize } from "../arguments.js";
 import type { Generator } from "../generator.js";
 import { conv2d, embedding, groupNorm, layerNorm, linear } from "../ops.gen.js";
 import type { Tensor } from "../tensor.js";
@@ -19,6 +20,8 @@ export class Linear extends Module {
 
   constructor(inFeatures: number, outFeatures: number, { bias = true } = {}) {
     super();
+    checkSize("Linear", "inFeatures", inFeatures);
+    checkSize("Linear", "outFeatures", outFeatures);
     this.weight = parameter([outFeatures, inFeatures]);
     if (bias) this.bias = parameter([outFeatures]);
   }
@@ -46,6 +49,8 @@ export class Conv2d extends Module {
     { stride = 1, padding = 0, bias = true } = {},
   ) {
     super();
+    for (const [name, value] of Object.entries({ inChannels, outChannels, kernelSize, stride, padding }))
+      checkSize("Conv2d", name, value, name === "padding" ? 0 : 1);
     this.weight = parameter([outChannels, inChannels, kernelSize, kernelSize]);
     if (bias) this.bias = parameter([outChannels]);
     this.#stride = stride;
@@ -79,6 +84,8 @@ export class GroupNorm extends Module {
 
   constructor(groups: number, channels: number, { eps = 1e-5 } = {}) {
     super();
+    checkSize("GroupNorm", "groups", groups, 1);
+    checkSize("GroupNorm", "channels", channels, 1);
     this.weight = parameter([channels]);
     this.bias = parameter([channels]);
     this.#groups = groups;
@@ -104,6 +111,7 @@ export class LayerNorm extends Module {
 
   constructor(width: number, { eps = 1e-5 } = {}) {
     super();
+    checkSize("LayerNorm", "width", width, 1);
     this.weight = parameter([width]);
     this.bias = parameter([width]);
     this.#shape = [width];
@@ -126,6 +134,8 @@ export class Embedding extends Module {
 
   constructor(count: number, width: number) {
     super();
+    checkSize("Embedding", "count", count);
+    checkSize("Embedding", "width", width);
     this.weight = parameter([count, width]);
   }
 

@@ -1,6 +1,7 @@
+import { checkOptions, wrongArgument } from "../arguments.js";
 import { type Device, type DType, isFloating } from "../dtype.js";
 import { UserError } from "../files.js";
-import type { Generator } from "../generator.js";
+import { Generator } from "../generator.js";
 import { noGrad } from "../modes.js";
 import { zeros } from "../ops.gen.js";
 import { scope } from "../scope.js";
@@ -57,7 +58,9 @@ export abstract class Module {
   }
 
   /** Moves and converts all parameters below, in place. */
-  to({ dtype, device }: { dtype?: DType; device?: Device }): this {
+  to(options: { dtype?: DType; device?: Device }): this {
+    checkOptions(`${this.constructor.name}.to`, options);
+    const { dtype, device } = options;
     for (const parameter of this.parameters()) {
       const changed = noGrad(() =>
         scope(() =>
@@ -135,6 +138,9 @@ export function loadWeights(
     consume = false,
   }: LoadOptions = {},
 ): void {
+  if (!(module instanceof Module)) throw wrongArgument("loadWeights", "module", "a Module", module);
+  if (!(weights instanceof Map))
+    throw wrongArgument("loadWeights", "weights", "a Map of Tensors by name", weights);
   const wanted = module.namedParameters();
   const faults: [name: string, what: string][] = [];
   for (const [name, parameter] of wanted) {
@@ -182,6 +188,9 @@ export function initialize(
   generator: Generator,
   { dtype = "float32", device = "cpu" }: { dtype?: DType; device?: Device } = {},
 ): void {
+  if (!(module instanceof Module)) throw wrongArgument("initialize", "module", "a Module", module);
+  if (!(generator instanceof Generator))
+    throw wrongArgument("initialize", "generator", "a Generator", generator);
   noGrad(() => {
     for (const part of module.modules().values()) {
       for (const value of Object.values(part)) {
@@ -201,6 +210,8 @@ export function initialize(
 
 /** Copies every parameter's value from a module of the same tree: a frozen reference, an average. */
 export function copyWeights(from: Module, to: Module): void {
+  if (!(from instanceof Module)) throw wrongArgument("copyWeights", "from", "a Module", from);
+  if (!(to instanceof Module)) throw wrongArgument("copyWeights", "to", "a Module", to);
   noGrad(() => {
     const source = from.namedParameters();
     for (const [name, parameter] of to.namedParameters()) {

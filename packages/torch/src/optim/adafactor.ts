@@ -1,8 +1,10 @@
+import { checkNumber, checkOptions } from "../arguments.js";
 import { noGrad } from "../modes.js";
 import { zeros } from "../ops.gen.js";
 import { keep, scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
 import type { Optimizer } from "./optimizer.js";
+import { checkParameters } from "./optimizer.js";
 
 /** Means of squared gradients: of rows and columns, or of each element. */
 interface Moments {
@@ -39,10 +41,12 @@ export class Adafactor implements Optimizer {
   readonly #options: Required<Omit<AdafactorOptions, "lr">>;
   readonly #moments: Moments[];
 
-  constructor(
-    parameters: readonly Tensor[],
-    { lr, weightDecay = 0, decayRate = -0.8, eps = 1e-30, clipThreshold = 1 }: AdafactorOptions,
-  ) {
+  constructor(parameters: readonly Tensor[], options: AdafactorOptions) {
+    checkParameters("Adafactor", parameters);
+    checkOptions("Adafactor", options);
+    const { lr, weightDecay = 0, decayRate = -0.8, eps = 1e-30, clipThreshold = 1 } = options;
+    for (const [name, value] of Object.entries({ lr, weightDecay, decayRate, eps, clipThreshold }))
+      checkNumber("Adafactor", name, value);
     if (parameters.length === 0) throw new Error("Adafactor: there is no parameter to train");
     this.lr = lr;
     this.#parameters = parameters;

@@ -1,8 +1,10 @@
+import { checkNumber, checkOptions } from "../arguments.js";
 import { noGrad } from "../modes.js";
 import { inOrder } from "../nn/kernel-order.js";
 import { _foreachAdd_, _fusedAdamw_, zeros, zerosLike } from "../ops.gen.js";
 import { keep, scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
+import { checkParameters } from "./optimizer.js";
 
 /** Settings of AdamW, with PyTorch's defaults. */
 export interface AdamWOptions {
@@ -27,10 +29,18 @@ export class AdamW {
   readonly #squares: Tensor[];
   readonly #steps: Tensor[];
 
-  constructor(
-    parameters: readonly Tensor[],
-    { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions,
-  ) {
+  constructor(parameters: readonly Tensor[], options: AdamWOptions) {
+    checkParameters("AdamW", parameters);
+    checkOptions("AdamW", options);
+    const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = options;
+    for (const [name, value] of Object.entries({
+      lr,
+      "betas[0]": betas[0],
+      "betas[1]": betas[1],
+      eps,
+      weightDecay,
+    }))
+      checkNumber("AdamW", name, value);
     if (parameters.length === 0) throw new Error("AdamW: there is no parameter to train");
     this.lr = lr;
     this.#parameters = parameters;

@@ -1,7 +1,9 @@
+import { checkNumber } from "../arguments.js";
 import { noGrad } from "../modes.js";
 import { _foreachMul_, _foreachNorm, stack } from "../ops.gen.js";
 import { scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
+import { checkParameters } from "./optimizer.js";
 
 /**
  * Scales all gradients by min(1, maxNorm / (‖g‖₂ + 1e-6)), the norm over all parameters together; gives the norm before that.
@@ -9,6 +11,8 @@ import type { Tensor } from "../tensor.js";
  * `Infinity` only measures. A norm that is not finite leaves the gradients alone, for the caller to decide.
  */
 export function clipGradNorm(parameters: readonly Tensor[], maxNorm: number): number {
+  checkParameters("clipGradNorm", parameters);
+  checkNumber("clipGradNorm", "maxNorm", maxNorm);
   return noGrad(() =>
     scope(() => {
       const gradients = parameters.map((p) => p.grad).filter((g) => g !== undefined);

@@ -1,7 +1,9 @@
+import { checkFunction } from "../arguments.js";
 import { noGrad } from "../modes.js";
 import { _foreachLerp_ } from "../ops.gen.js";
 import { keep } from "../scope.js";
 import type { Tensor } from "../tensor.js";
+import { checkParameters } from "./optimizer.js";
 
 /** Decay of an average at a step, 0 for the first. */
 export type DecayAt = (step: number) => number;
@@ -42,6 +44,8 @@ export class Ema {
   readonly #decayAt: DecayAt;
 
   constructor(parameters: readonly Tensor[], decayAt: DecayAt) {
+    checkParameters("Ema", parameters);
+    checkFunction("Ema", "decayAt", decayAt);
     this.#parameters = parameters;
     this.#averages = parameters.map((p) => keep(noGrad(() => p.detach().clone())));
     this.#decayAt = decayAt;

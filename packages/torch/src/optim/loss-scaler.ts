@@ -1,7 +1,10 @@
+import { checkNumber, checkOptions } from "../arguments.js";
+import { handleOf } from "../handle.js";
 import { noGrad } from "../modes.js";
 import { _ampForeachNonFiniteCheckAndUnscale_, full, zeros } from "../ops.gen.js";
 import { keep, scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
+import { checkParameters } from "./optimizer.js";
 
 /** Settings of a `LossScaler`, with PyTorch's defaults. */
 export interface LossScalerOptions {
@@ -32,7 +35,11 @@ export class LossScaler {
   readonly #tracker: Tensor;
   readonly #overflow: Tensor;
 
-  constructor({ initial = 65536, growth = 2, backoff = 0.5, interval = 2000 }: LossScalerOptions = {}) {
+  constructor(options: LossScalerOptions = {}) {
+    checkOptions("LossScaler", options);
+    const { initial = 65536, growth = 2, backoff = 0.5, interval = 2000 } = options;
+    for (const [name, value] of Object.entries({ initial, growth, backoff, interval }))
+      checkNumber("LossScaler", name, value);
     this.#options = { growth, backoff, interval };
     this.#scale = keep(full([1], initial));
     this.#tracker = keep(zeros([1], { dtype: "int32" }));
@@ -46,11 +53,13 @@ export class LossScaler {
 
   /** loss·scale, as its shape is. */
   scale(loss: Tensor): Tensor {
+    handleOf(loss, "LossScaler.scale", "loss");
     return loss.mul(this.value);
   }
 
   /** Divides the gradients by the scale, in place. Gives whether all are finite; where not, they are of no use. */
   unscale(parameters: readonly Tensor[]): boolean {
+    checkParameters("LossScaler.unscale", parameters);
     return noGrad(() =>
       scope(() => {
         const gradients = parameters.map((p) => p.grad).filter((g) => g !== undefined);
