@@ -1,7 +1,12 @@
 // config.json of a model: read, checked, and every value that no class here implements refused by name.
 import { existsSync } from "node:fs";
 import { UserError } from "@spo/torch";
-import { readJson as readJsonFile } from "@spo/torch/text-files";
+import {
+  MAX_CONFIG_BYTES,
+  MAX_TABLE_BYTES,
+  readJson as readJsonFile,
+  requireObject,
+} from "@spo/torch/text-files";
 import { z } from "zod";
 
 /**
@@ -12,28 +17,49 @@ import { z } from "zod";
 export function checkConfig<S extends z.ZodType>(schema: S, value: unknown, source: string): z.output<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const faults = result.error.issues.map(
-    (issue) => `  ${issue.path.join(".") || "(whole file)"}  ${wordsOf(issue.message)}`,
-  );
+  const { issues } = result.error;
+  const faults = issues
+    .slice(0, MOST_FAULTS)
+    .map((issue) => `  ${issue.path.join(".") || "(whole file)"}  ${wordsOf(issue.message)}`);
+  if (issues.length > MOST_FAULTS) faults.push(`  … and ${issues.length - MOST_FAULTS} more`);
   throw new UserError(`${source} asks for what is not supported here:\n${faults.join("\n")}`, {
     code: "CONFIG",
   });
+}
+
+/** Faults of a config that are listed. */
+const MOST_FAULTS = 30;
+
+/** A value of a config as a message shows it. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
 /** zod's words, for who reads a config.json and not a schema. */
 const wordsOf = (message: string): string =>
   message
     .replace(/^Invalid input: expected (.*), received undefined$/, "is missing, expected $1")
+    .replace(/^Invalid input$/, "is nothing that can stand here")
     .replace(/^(Invalid input|Invalid option|Too small|Too big): /, "");
 
-/** Parses a JSON file. Throws a UserError (`DATA`) when it is absent or no JSON. */
-export function readJson(path: string): unknown {
-  if (existsSync(path)) return readJsonFile(path, { parse: parseJson });
+/**
+ * Parses a JSON file of a model's folder. large: a table of names, as a vocabulary is, and no config.
+ *
+ * Throws a UserError (`DATA`) when it is absent, no JSON, or larger or deeper than such files are.
+ */
+export function readJson(path: string, { large = false } = {}): unknown {
+  const maxBytes = large ? MAX_TABLE_BYTES : MAX_CONFIG_BYTES;
+  if (existsSync(path)) return readJsonFile(path, { parse: parseJson, maxBytes });
   throw new UserError(`${path} does not exist.`, {
     code: "DATA",
     hint: "A part of the folder is missing: copy or download the whole folder again.",
   });
 }
+
+/** As `readJson`, of what must be an object. */
+export const readJsonObject = (path: string, options?: { large?: boolean }): Record<string, unknown> =>
+  requireObject(readJson(path, options), path);
 
 /** JSON, also as Python writes it: with `Infinity`, `-Infinity` and `NaN` (which comes as null). Throws a SyntaxError. */
 export function parseJson(text: string): unknown {
@@ -66,7 +92,7 @@ export function refuseUnknown(
   for (const [name, given] of Object.entries(value)) {
     if (given === null || given === false || name.startsWith("_")) continue;
     if (Object.hasOwn(known, name) || OF_AVERAGES.has(name)) continue;
-    const message = `is not known here, the file has ${JSON.stringify(given)}`;
+    const message = `is not known here, the file has ${shown(given)}`;
     issues.push({ code: "custom", path: [name], message, input: value });
   }
 }
@@ -76,7 +102,6 @@ export const only = <T extends string | number | boolean | null>(value: T) =>
   z
     .unknown()
     .refine((given) => given === undefined || given === null || given === value, {
-      error: (issue) =>
-        `only ${JSON.stringify(value)} is supported, the file has ${JSON.stringify(issue.input)}`,
+      error: (issue) => `only ${JSON.stringify(value)} is supported, the file has ${shown(issue.input)}`,
     })
     .optional();

@@ -1,4 +1,4 @@
-export { checkConfig, only, readJson } from "./config.js";
+export { checkConfig, only, readJson, readJsonObject } from "./config.js";
 export {
   type FolderOptions,
   loadTextEncoder,

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { listFiles, modelInfo } from "@huggingface/hub";
 import { asUserError, UserError, withLock } from "@spo/torch/files";
+import { parseBoundedJson } from "@spo/torch/text-files";
 import {
   cachedCommit,
   cachedRevisions,
@@ -266,7 +267,7 @@ function fromCache(repo: RepoCache, id: HubId, { variant, configsOnly }: FetchOp
 function readIndex(path: string): unknown {
   if (sizeOf(path) === undefined) return undefined;
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
+    return parseBoundedJson(readFileSync(path, "utf8"));
   } catch {
     return undefined; // not whole: then the parts are missing too
   }

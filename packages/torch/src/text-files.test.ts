@@ -4,7 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { UserError } from "./files.js";
-import { decodeText, jsonFault, linesOf, readJson, readText } from "./text-files.js";
+import { decodeText, jsonFault, linesOf, readJson, readJsonObject, readText } from "./text-files.js";
 
 const folder = mkdtempSync(join(tmpdir(), "text-files-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -88,5 +88,37 @@ describe("JSON that does not parse is told with line and column:", () => {
       const path = put("cut.json", whole.slice(0, length));
       expect(() => readJson(path), whole.slice(0, length)).toThrow(UserError);
     }
+  });
+});
+
+describe("JSON that others wrote", () => {
+  test("is refused by what it holds where an object is expected", () => {
+    for (const [text, kind] of [
+      ["null", "null"],
+      ["[1]", "a list"],
+      ["7", "the number 7"],
+      ['"a"', 'the text "a"'],
+      ["true", "the value true"],
+    ] as const) {
+      const path = put("other.json", text);
+      expect(() => readJsonObject(path), text).toThrow(`${path} holds ${kind} where an object`);
+    }
+    expect(readJsonObject(put("object.json", '{"a": [1]}'))).toEqual({ a: [1] });
+  });
+
+  test("is refused before it is parsed where it is nested without end, and brackets in texts do not count", () => {
+    const path = put("deep.json", `{\n"a": ${"[".repeat(1e6)}`);
+    expect(() => readJson(path, { parse: () => expect.fail("it was parsed") })).toThrow(
+      `${path} is nested more than 100 levels deep, at line 2, column 105.`,
+    );
+    const text = JSON.stringify({ a: `\\"${"[{".repeat(500)}` });
+    expect(readJson(put("texts.json", text))).toEqual(JSON.parse(text));
+  });
+
+  test("is refused unread where it is larger than such a file can be, or no ordinary file", () => {
+    const path = put("large.json", "[1, 2]");
+    expect(() => readJson(path, { maxBytes: 5 })).toThrow(`${path} has 0 MB`);
+    expect(readJson(path, { maxBytes: 6 })).toEqual([1, 2]);
+    expect(() => readJson("/dev/zero", { maxBytes: 6 })).toThrow("/dev/zero is no ordinary file");
   });
 });

@@ -1,5 +1,5 @@
 // Text and JSON that a user wrote: what is wrong with it, and in which line. No tensor code.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { UserError, type UserErrorCode } from "./files.js";
 
 /**
@@ -59,24 +59,123 @@ function lineOfFault(bytes: Uint8Array): number {
 /** Lines of a text without their ends, whichever system's those are. */
 export const linesOf = (text: string): string[] => text.split(/\r\n?|\n/);
 
-/** A JSON file's value. Throws a UserError that says what is wrong and where: `DATA` unless `code` says otherwise. */
+/** How a JSON file is read. */
+export interface JsonOptions {
+  /** Of the UserError. Default `DATA`. */
+  code?: UserErrorCode;
+  /** For a dialect of JSON. */
+  parse?: (text: string) => unknown;
+  /** A larger file is refused unread, and one that is no ordinary file. Default: any size. */
+  maxBytes?: number;
+}
+
+/** Bytes of a config: published ones have a few kB, one that lists a β for each of 10,000 timesteps 220. */
+export const MAX_CONFIG_BYTES = 2 ** 20;
+
+/** Bytes of a tokenizer's file or an index of shards. The largest that are published, vocabularies with their merges, have 17 MB. */
+export const MAX_TABLE_BYTES = 64 * 2 ** 20;
+
+/**
+ * A JSON file's value. Throws a UserError that says what is wrong and where: `DATA` unless `code` says otherwise. What is nested deeper than
+ * people write it is refused before it is parsed.
+ */
 export function readJson(
   path: string,
-  {
-    code = "DATA",
-    parse = JSON.parse,
-  }: {
-    code?: UserErrorCode;
-    /** For a dialect of JSON. */
-    parse?: (text: string) => unknown;
-  } = {},
+  { code = "DATA", parse = JSON.parse, maxBytes }: JsonOptions = {},
 ): unknown {
-  const text = readText(path, "JSON file");
+  if (maxBytes !== undefined) requireSmall(path, maxBytes, code);
+  return parseJsonText(readText(path, "JSON file"), path, { code, parse });
+}
+
+/** As `readJson`, of what must be an object. Throws a UserError that names what is there in its place. */
+export function readJsonObject(path: string, options: JsonOptions = {}): Record<string, unknown> {
+  return requireObject(readJson(path, options), path, options.code);
+}
+
+/** As `readJson`, of a text that is there. name: for the message. */
+export function parseJsonText(
+  text: string,
+  name: string,
+  { code = "DATA", parse = JSON.parse }: Omit<JsonOptions, "maxBytes"> = {},
+): unknown {
+  const deep = tooDeep(text);
+  if (deep !== undefined) {
+    const { line, column } = placeIn(text, deep);
+    throw new UserError(
+      `${name} is nested more than ${MAX_DEPTH} levels deep, at line ${line}, column ${column}.`,
+      { code, hint: "It is damaged, or was made to do harm." },
+    );
+  }
   try {
     return parse(text);
   } catch (error) {
-    throw new UserError(`${path} is not JSON: ${jsonFault(text, error)}.`, { code, cause: error });
+    throw new UserError(`${name} is not JSON: ${jsonFault(text, error)}.`, { code, cause: error });
   }
+}
+
+/** `JSON.parse` of a text that others wrote. Throws a SyntaxError also where it is nested deeper than people write it. */
+export function parseBoundedJson(text: string): unknown {
+  if (tooDeep(text) !== undefined) throw new SyntaxError(`It is nested more than ${MAX_DEPTH} levels deep`);
+  return JSON.parse(text);
+}
+
+/** A value of JSON that must be an object. name: of the file. Throws a UserError that names what is there in its place. */
+export function requireObject(
+  value: unknown,
+  name: string,
+  code: UserErrorCode = "DATA",
+): Record<string, unknown> {
+  if (isObject(value)) return value;
+  throw new UserError(`${name} holds ${kindOf(value)} where an object ({"name": value, …}) is expected.`, {
+    code,
+  });
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** What a value of JSON is, in words. */
+function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  if (value === undefined) return "nothing";
+  const shown = JSON.stringify(value);
+  return `${typeof value === "string" ? "the text" : typeof value === "number" ? "the number" : "the value"} ${shown.length > 40 ? `${shown.slice(0, 40)}…` : shown}`;
+}
+
+function requireSmall(path: string, maxBytes: number, code: UserErrorCode): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) return; // reading it says so
+  if (!stat.isFile() && !stat.isDirectory()) throw new UserError(`${path} is no ordinary file.`, { code });
+  if (stat.size > maxBytes)
+    throw new UserError(
+      `${path} has ${(stat.size / 1e6).toFixed(0)} MB; the most that such a file may have is ${(maxBytes / 1e6).toFixed(0)} MB.`,
+      { code, hint: "It is damaged, or is another file than it is named for." },
+    );
+}
+
+/** Levels of lists and objects in one another. */
+const MAX_DEPTH = 100;
+
+/** Where a text of JSON is nested too deeply; undefined where it is not. Parsing millions of levels takes gigabytes. */
+function tooDeep(text: string): number | undefined {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x7b: // {
+      case 0x5b: // [
+        if (++depth > MAX_DEPTH) return at;
+        break;
+      case 0x7d: // }
+      case 0x5d: // ]
+        depth--;
+        break;
+      case 0x22: // a string, to its closing quote
+        for (at++; at < text.length && text.charCodeAt(at) !== 0x22; at++)
+          if (text.charCodeAt(at) === 0x5c) at++;
+    }
+  }
+  return undefined;
 }
 
 /**

@@ -17,7 +17,8 @@ import {
   writeSafetensors,
 } from "@spo/torch";
 import { makeFolder } from "@spo/torch/files";
-import { readJson } from "../config.js";
+import { requireObject } from "@spo/torch/text-files";
+import { readJsonObject } from "../config.js";
 import { AutoencoderKL, type AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
@@ -92,9 +93,8 @@ function withVariant(name: string, variant: string | undefined): string {
 }
 
 function readShards(folder: string, index: string): Map<string, Tensor> {
-  const { weight_map: places } = readJson(index) as { weight_map?: Record<string, string> };
-  if (typeof places !== "object" || places === null)
-    throw new UserError(`${index} has no weight_map.`, { code: "DATA" });
+  const { weight_map: map } = readJsonObject(index, { large: true });
+  const places = requireObject(map, `${index}: weight_map`) as Record<string, string>;
   const faults: Misfit[] = [];
   const shards = new Map<string, WeightsFile>();
   const weights = new Map<string, Tensor>();
@@ -192,8 +192,8 @@ const configOf = (folder: string, className?: string): unknown => {
       hint: "Give a model folder in diffusers layout.",
     });
   }
-  const config = readJson(join(folder, "config.json"));
-  const found = (config as { _class_name?: unknown } | null)?._class_name ?? className;
+  const config = readJsonObject(join(folder, "config.json"));
+  const found = config._class_name ?? className;
   if (className && found !== className)
     throw new UserError(`${folder} holds the class ${String(found)}; supported here: ${className}.`, {
       code: "CONFIG",

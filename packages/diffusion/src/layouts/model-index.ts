@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, readJson } from "../config.js";
+import { checkConfig, readJsonObject } from "../config.js";
 
 const ModelIndex = z.looseObject({
   _class_name: z.string().optional(),
@@ -48,7 +48,7 @@ export function readModelIndex(folder: string, families: readonly string[]): Mod
       hint: "Give the folder that holds unet/, vae/ and text_encoder/ with their model_index.json, or a checkpoint in one file.",
     });
   }
-  const index = checkConfig(ModelIndex, readJson(path), path);
+  const index = checkConfig(ModelIndex, readJsonObject(path), path);
   const found = index._class_name ?? "model without _class_name";
   const family = SAME_MODELS[found] ?? found;
   if (!families.includes(family)) {

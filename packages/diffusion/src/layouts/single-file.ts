@@ -14,7 +14,7 @@ import {
   writeSafetensors,
   zeros,
 } from "@spo/torch";
-import { readJson } from "../config.js";
+import { readJsonObject } from "../config.js";
 import { AutoencoderKL } from "../models/autoencoder-kl.js";
 import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
@@ -207,7 +207,7 @@ function publishedConfigs(file: WeightsFile, path: string): PipelineConfigs {
 }
 
 function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
-  const config = (part: string): unknown => readJson(join(folder, part, "config.json"));
+  const config = (part: string): unknown => readJsonObject(join(folder, part, "config.json"));
   const scheduler = join(folder, "scheduler", "scheduler_config.json");
   return {
     unet: config("unet") as PipelineConfigs["unet"],
@@ -216,7 +216,9 @@ function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
     ...(family === "sdxl" && {
       text_encoder_2: config("text_encoder_2") as PipelineConfigs["text_encoder"],
     }),
-    scheduler: existsSync(scheduler) ? (readJson(scheduler) as SchedulerConfig) : PUBLISHED[family].scheduler,
+    scheduler: existsSync(scheduler)
+      ? (readJsonObject(scheduler) as SchedulerConfig)
+      : PUBLISHED[family].scheduler,
   };
 }
 

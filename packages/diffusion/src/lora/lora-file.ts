@@ -15,7 +15,7 @@ import {
   warnOfUnused,
   writeSafetensors,
 } from "@spo/torch";
-import { readJson } from "../config.js";
+import { readJsonObject } from "../config.js";
 import { type Misfit, refuseMisfits } from "../layouts/misfits.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import type { Lora } from "./lora.js";
@@ -90,7 +90,7 @@ export function readLora(
   const config = join(dirname(path), "adapter_config.json");
   const said = alphaFrom(
     file.metadata,
-    layout === "peft" && existsSync(config) ? readJson(config) : undefined,
+    layout === "peft" && existsSync(config) ? readJsonObject(config) : undefined,
     path,
   );
   const faults = [...pieces].flatMap(([layer, found]) => faultsOf(layer, found, file, said));

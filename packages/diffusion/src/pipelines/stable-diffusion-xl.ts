@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { cat, scope, type Tensor, tensor, zerosLike } from "@spo/torch";
-import { readJson } from "../config.js";
+import { readJsonObject } from "../config.js";
 import {
   loadTextEncoder,
   loadTextEncoderWithProjection,
@@ -63,7 +63,7 @@ export class StableDiffusionXL implements TextToImage {
       textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), besideUnet(options)),
       unet: loadUnet(join(folder, "unet"), options),
       vae: loadVae(join(folder, "vae"), besideUnet(options)),
-      schedulerConfig: readJson(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+      schedulerConfig: readJsonObject(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
       forceZeros: index.force_zeros_for_empty_prompt ?? true,
     });
   }

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { scope, type Tensor } from "@spo/torch";
-import { readJson } from "../config.js";
+import { readJsonObject } from "../config.js";
 import { loadTextEncoder, loadUnet, loadVae } from "../layouts/model-folder.js";
 import { readModelIndex } from "../layouts/model-index.js";
 import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
@@ -55,7 +55,7 @@ export class StableDiffusion implements TextToImage {
       textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
       unet: loadUnet(join(folder, "unet"), options),
       vae: loadVae(join(folder, "vae"), besideUnet(options)),
-      schedulerConfig: readJson(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+      schedulerConfig: readJsonObject(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
     });
   }
 

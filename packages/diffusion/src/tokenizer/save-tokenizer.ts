@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeFileAtomic } from "@spo/torch";
-import { BYTE_CHARACTERS, ClipTokenizer, parseMerges } from "./clip-tokenizer.js";
+import { BYTE_CHARACTERS, ClipTokenizer, type ClipTokenizerOptions, parseMerges } from "./clip-tokenizer.js";
 
 const START = "<|startoftext|>";
 const END = "<|endoftext|>";
@@ -28,6 +28,7 @@ export function saveTokenizer(folder: string, { options, modelMaxLength }: ClipT
     ...Object.fromEntries(
       Object.entries(special).map(([role, token]) => [role, { __type: "AddedToken", ...token }]),
     ),
+    ...(options.addedTokens?.length && { added_tokens_decoder: decoderOf(options) }),
     do_lower_case: true,
     errors: "replace",
     model_max_length: modelMaxLength,
@@ -38,6 +39,18 @@ export function saveTokenizer(folder: string, { options, modelMaxLength }: ClipT
   put("merges.txt", `${["#version: 0.2", ...merges.map((pair) => pair.join(" "))].join("\n")}\n`);
   put("tokenizer_config.json", `${JSON.stringify(settings, null, 2)}\n`);
   put("special_tokens_map.json", `${JSON.stringify(special, null, 2)}\n`);
+}
+
+/** Words beside the vocabulary by their ids, as transformers writes them. */
+function decoderOf({ vocabulary, addedTokens = [] }: ClipTokenizerOptions): Record<string, object> {
+  let next = 1 + Object.values(vocabulary).reduce((most, id) => Math.max(most, id), -1);
+  const flags = { lstrip: false, rstrip: false, single_word: false, special: false };
+  return Object.fromEntries(
+    addedTokens.map(({ content, normalized }) => [
+      String(vocabulary[content] ?? next++),
+      { content, normalized, ...flags },
+    ]),
+  );
 }
 
 /**

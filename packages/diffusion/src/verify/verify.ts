@@ -48,7 +48,7 @@ function checkTokenizer(dir: string): Case[] {
   return collectCases((cases) => {
     const folder = join(dir, "clip-tokenizer");
     const first = loadTokenizer(folder);
-    const golden = readJson(join(folder, "cases.json")) as {
+    const golden = readJson(join(folder, "cases.json"), { large: true }) as {
       cases: { prompt: string; length: number; ids_sd15: number[]; ids_sdxl_2: number[] }[];
     };
     if (golden.cases.length === 0) return;

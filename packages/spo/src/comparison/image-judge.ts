@@ -1,7 +1,7 @@
 // Judges of finished images: what a comparison chooses and reports by.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { readJson, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { readJsonObject, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
 import { type Device, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { rgbFromPixels } from "../data/pixels.js";
@@ -42,7 +42,9 @@ export async function loadImageJudge(
 
 function isArtworkJudge(folder: string): boolean {
   const path = join(folder, "config.json");
-  return existsSync(path) && (readJson(path) as { model_type?: unknown }).model_type === "artwork_judge";
+  return (
+    existsSync(path) && (readJsonObject(path) as { model_type?: unknown }).model_type === "artwork_judge"
+  );
 }
 
 const deviceOf = ({ unet }: StableDiffusion | StableDiffusionXL): Device => unet.conv_in.weight.device;

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
-import { linesOf, readText } from "@spo/torch/text-files";
+import { linesOf, parseBoundedJson, readText } from "@spo/torch/text-files";
 import { FaultList } from "./fault-list.js";
 import { bytesOfImage, isOutside } from "./image-bytes.js";
 import { readPngText } from "./png-text.js";
@@ -53,7 +53,7 @@ function fromList(list: string, allowOutside: boolean): ImageOfSet[] {
     const where = `line ${i + 1}`;
     let entry: unknown;
     try {
-      entry = JSON.parse(line);
+      entry = parseBoundedJson(line);
     } catch (error) {
       faults.add(where, `no JSON: ${(error as Error).message}`);
       continue;
@@ -126,7 +126,7 @@ function ofPngText(bytes: Uint8Array): { prompt: string; seed?: number } | undef
   const { spo, parameters } = readPngText(bytes);
   if (spo !== undefined) {
     try {
-      const { prompt, seed } = entryOf(JSON.parse(spo));
+      const { prompt, seed } = entryOf(parseBoundedJson(spo));
       if (prompt !== undefined) return { prompt, seed };
     } catch {
       // Another program's entry of this name: the next kind may do.

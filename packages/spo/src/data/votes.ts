@@ -1,6 +1,6 @@
 // What people say of pairs, one vote a line, and what it makes of the labels.
 import { writeFileAtomic } from "@spo/torch/files";
-import { readText } from "@spo/torch/text-files";
+import { parseBoundedJson, readText } from "@spo/torch/text-files";
 import { z } from "zod";
 import { schemaFaults } from "../schema-faults.js";
 import { FaultList } from "./fault-list.js";
@@ -37,7 +37,7 @@ export function readVotes(path: string): Vote[] {
     .flatMap((line, i): Vote[] => {
       if (line.trim() === "") return [];
       try {
-        return [Vote.parse(JSON.parse(line))];
+        return [Vote.parse(parseBoundedJson(line))];
       } catch (error) {
         const why = error instanceof z.ZodError ? schemaFaults(error) : (error as Error).message;
         faults.add(`${path}, line ${i + 1}`, why);

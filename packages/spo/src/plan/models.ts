@@ -7,7 +7,7 @@ import {
   CLIPTextModelWithProjection,
   type PipelineConfigs,
   PUBLISHED,
-  readJson,
+  readJsonObject,
   UNet2DConditionModel,
 } from "@spo/diffusion";
 import {
@@ -44,7 +44,7 @@ export interface PlannedModels {
  */
 export function pipelineConfigs(model: string): PipelineConfigs {
   if (Object.hasOwn(PUBLISHED, model)) return PUBLISHED[model as keyof typeof PUBLISHED];
-  const part = (name: string): unknown => readJson(join(model, name, "config.json"));
+  const part = (name: string): unknown => readJsonObject(join(model, name, "config.json"));
   if (!existsSync(join(model, "unet", "config.json"))) {
     throw new UserError(`${model} is neither a folder with unet/config.json nor a known architecture.`, {
       code: "DATA",
@@ -58,7 +58,7 @@ export function pipelineConfigs(model: string): PipelineConfigs {
     text_encoder: part("text_encoder"),
     ...(second ? { text_encoder_2: part("text_encoder_2") } : {}),
     scheduler: existsSync(join(model, "scheduler", "scheduler_config.json"))
-      ? readJson(join(model, "scheduler", "scheduler_config.json"))
+      ? readJsonObject(join(model, "scheduler", "scheduler_config.json"))
       : PUBLISHED.sd15.scheduler,
   } as PipelineConfigs;
 }
@@ -73,7 +73,7 @@ export function preferenceConfig(model: string): SpmConfigInput {
       hint: "vit-h is the size of the published preference models.",
     });
   }
-  return readJson(path) as SpmConfigInput;
+  return readJsonObject(path) as SpmConfigInput;
 }
 
 /** Makes the models on `meta`. dtype: of the UNet, as when they are loaded. relabels: whether a plain scorer stands beside the preference model. */

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { checkConfig, type PlaceOptions, readJson } from "@spo/diffusion";
+import { checkConfig, type PlaceOptions, readJsonObject } from "@spo/diffusion";
 import {
   Conv2d,
   cat,
@@ -146,7 +146,7 @@ export function loadArtworkJudge(
   { device }: Pick<PlaceOptions, "device"> = {},
 ): ArtworkJudge {
   const path = join(folder, "config.json");
-  const judge = new ArtworkJudge(checkConfig(ArtworkJudgeConfig, readJson(path), path));
+  const judge = new ArtworkJudge(checkConfig(ArtworkJudgeConfig, readJsonObject(path), path));
   const source = join(folder, "model.safetensors");
   const weights = readSafetensors(source);
   loadWeights(judge, weights, { source, dtype: "float32", device });

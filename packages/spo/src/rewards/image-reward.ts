@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { checkConfig, type PlaceOptions, readJson } from "@spo/diffusion";
+import { checkConfig, type PlaceOptions, readJsonObject } from "@spo/diffusion";
 import {
   keep,
   loadWeights,
@@ -140,7 +140,7 @@ export function loadImageRewardModel(
 ): { model: ImageRewardModel; size: number } {
   const file = weightsFile(path);
   const config = join(dirname(file), "med_config.json");
-  const med = existsSync(config) ? checkConfig(MedConfig, readJson(config), config) : undefined;
+  const med = existsSync(config) ? checkConfig(MedConfig, readJsonObject(config), config) : undefined;
   return scope(() => {
     using opened = openWeights(file);
     const weights = opened.tensors();

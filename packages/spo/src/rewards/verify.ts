@@ -146,7 +146,7 @@ function checkImageReward(folder: string): Case[] {
 function checkBertTokenizer(folder: string): Case[] {
   const cases = new Cases();
   const tokenizer = loadBertTokenizer(join(folder, DIR, "image-reward"), ["[DEC]", "[ENC]"]);
-  const golden = readJson(join(folder, DIR, "bert-cases.json")) as {
+  const golden = readJson(join(folder, DIR, "bert-cases.json"), { large: true }) as {
     max_length: number;
     cases: { prompt: string; ids: number[]; length: number }[];
   };

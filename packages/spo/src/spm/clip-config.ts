@@ -1,7 +1,7 @@
 // Sizes of a CLIP model and how pixels become its input, from the files of its folder.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type ClipActivation, checkConfig, readJson } from "@spo/diffusion";
+import { type ClipActivation, checkConfig, readJsonObject } from "@spo/diffusion";
 import { UserError } from "@spo/torch";
 import { z } from "zod";
 import { clipProcessor, type ScoreProcessor } from "./preprocess.js";
@@ -63,7 +63,7 @@ export function readProcessor(folder: string, config: Pick<ClipConfig, "vision_c
   const standard = clipProcessor(config.vision_config.image_size);
   const path = join(folder, "preprocessor_config.json");
   if (!existsSync(path)) return standard;
-  const found = checkConfig(ProcessorSchema, readJson(path), path);
+  const found = checkConfig(ProcessorSchema, readJsonObject(path), path);
   const { crop_size = standard.size, image_mean = standard.mean, image_std = standard.std } = found;
   const { height, width } =
     typeof crop_size === "number" ? { height: crop_size, width: crop_size } : crop_size;

@@ -1,7 +1,7 @@
 // CLIP scorers in the layouts that they are published in, brought to one: the names and sizes of transformers' CLIPModel.
 import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { checkConfig, readJson, readWeights } from "@spo/diffusion";
+import { checkConfig, readJsonObject, readWeights } from "@spo/diffusion";
 import { openWeights, type Tensor, UserError } from "@spo/torch";
 import { type ClipConfig, ClipConfigSchema, readProcessor } from "./clip-config.js";
 import { fromOpenClip, isOpenClip, OpenClipConfig, openClipSizes } from "./open-clip-layout.js";
@@ -42,7 +42,7 @@ export function readClipFiles(path: string): ClipFiles {
     return { config, processor: readProcessor(folder, config), weights: named, source };
   }
   const beside = join(folder, "open_clip_config.json");
-  const own = existsSync(beside) ? checkConfig(OpenClipConfig, readJson(beside), beside) : undefined;
+  const own = existsSync(beside) ? checkConfig(OpenClipConfig, readJsonObject(beside), beside) : undefined;
   const config = checkConfig(ClipConfigSchema, openClipSizes(named, source, own), source);
   const processor = clipProcessor(config.vision_config.image_size);
   return { config, processor, weights: fromOpenClip(named), source };
@@ -81,8 +81,8 @@ function readFiles(path: string): { folder: string; source: string; weights: Map
 /** config.json of a folder with transformers' CLIPModel. Throws a UserError for one of another class. */
 function readClipConfig(folder: string): ClipConfig {
   const path = join(folder, "config.json");
-  const found = readJson(path);
-  const { model_type: type, _class_name: name, vision_config: vision } = found as Record<string, unknown>;
+  const found = readJsonObject(path);
+  const { model_type: type, _class_name: name, vision_config: vision } = found;
   const kind = type ?? name;
   if (kind === undefined ? vision === undefined : kind !== "clip") {
     throw new UserError(

@@ -5,7 +5,7 @@ import {
   checkConfig,
   endOfText,
   type PlaceOptions,
-  readJson,
+  readJsonObject,
   type Tap,
 } from "@spo/diffusion";
 import {
@@ -264,7 +264,7 @@ const PREFIX = "model.";
 /** `config.json` beside the weights; without it the published sizes, where the weights have them. */
 function spmConfig(folder: string, source: string, weights: ReadonlyMap<string, Tensor>): SpmConfigInput {
   const path = join(folder, "config.json");
-  if (existsSync(path)) return checkConfig(SpmConfigSchema, readJson(path), path);
+  if (existsSync(path)) return checkConfig(SpmConfigSchema, readJsonObject(path), path);
   const { vision_config: vision } = VIT_H;
   const [width, , patch] = weights.get("vision_model.embeddings.patch_embedding.weight")?.shape ?? [];
   if (width === vision?.hidden_size && patch === vision?.patch_size) return VIT_H;

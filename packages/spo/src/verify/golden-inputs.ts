@@ -3,7 +3,7 @@ import { join } from "node:path";
 import {
   type Conditions,
   NoiseSchedule,
-  readJson,
+  readJsonObject,
   type SchedulerConfig,
   type UNet2DConditionModel,
 } from "@spo/diffusion";
@@ -17,7 +17,7 @@ export type Family = (typeof FAMILIES)[number];
 /** The noise schedule of a family. */
 export const scheduleOf = (folder: string, family: Family): NoiseSchedule =>
   new NoiseSchedule(
-    readJson(join(folder, `tiny-${family}`, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+    readJsonObject(join(folder, `tiny-${family}`, "scheduler", "scheduler_config.json")) as SchedulerConfig,
   );
 
 /** Which rows of conditions a file holds, and SDXL's further ones where it has them. */
