@@ -7,6 +7,7 @@ A case has what differs from `tests/golden/small/tiny-FAMILY`: the folders of it
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from diffusers import AutoencoderKL, DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
@@ -86,6 +87,8 @@ def draw(name: str, case: dict, models: Path, out: Path) -> None:
     scheduler, options = case["scheduler"]
     pipe.scheduler = scheduler.from_config({**BETAS, **options})
     pipe.scheduler.save_pretrained(folder / "scheduler")
+    index = json.loads((models / f"tiny-{case['family']}" / "model_index.json").read_text())
+    write_json(folder / "model_index.json", {**index, "scheduler": ["diffusers", scheduler.__name__]})
     pipe.set_progress_bar_config(disable=True)
     factor = pipe.vae_scale_factor
     side = 8 * factor

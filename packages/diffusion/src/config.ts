@@ -97,6 +97,24 @@ export function refuseUnknown(
   }
 }
 
+/** A whole number of a config, from 1 to a bound that no published model comes near. */
+export const count = (most: number) => z.int().min(1).max(most);
+
+/** The most of each kind that a config may ask for: far beyond what is published, and far below what no memory holds. */
+export const MOST = {
+  /** Channels, widths, sizes of embeddings. */
+  width: 2 ** 16,
+  /** Levels, each of half the side. */
+  levels: 12,
+  /** Layers in a row. */
+  layers: 512,
+  heads: 1024,
+  /** Sides of images and latents. */
+  side: 2 ** 14,
+  /** Residual blocks and transformer blocks of one model, together. */
+  blocks: 4096,
+} as const;
+
 /** A field that only one value is supported for; absent means that value. */
 export const only = <T extends string | number | boolean | null>(value: T) =>
   z
@@ -105,3 +123,11 @@ export const only = <T extends string | number | boolean | null>(value: T) =>
       error: (issue) => `only ${JSON.stringify(value)} is supported, the file has ${shown(issue.input)}`,
     })
     .optional();
+
+/** The activation of all models here, by both of its names and in any case of letters, as diffusers takes it. */
+export const onlySilu = z
+  .unknown()
+  .refine((given) => given == null || (typeof given === "string" && /^(silu|swish)$/i.test(given)), {
+    error: (issue) => `only "silu" is supported, the file has ${shown(issue.input)}`,
+  })
+  .optional();

@@ -1,4 +1,4 @@
-export { checkConfig, only, readJson, readJsonObject } from "./config.js";
+export { checkConfig, count, MOST, only, readJson, readJsonObject } from "./config.js";
 export {
   type FolderOptions,
   loadTextEncoder,
@@ -10,6 +10,7 @@ export {
   saveModel,
 } from "./layouts/model-folder.js";
 export { type PipelineParts, type SaveOptions, savePipelineFolder } from "./layouts/pipeline-folder.js";
+export { readScheduler, repairedUnet, repairedVae, schedulerPart } from "./layouts/pipeline-repairs.js";
 export { loadSingleFile, type PipelineModels, saveSingleFile } from "./layouts/single-file.js";
 export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora/lora.js";
 export {
@@ -46,6 +47,7 @@ export {
   CLIPMLP,
   type ClipActivation,
   clipActivation,
+  headsDivide,
 } from "./models/clip-layers.js";
 export {
   CLIPTextConfig,
@@ -79,7 +81,8 @@ export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipeline
 export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
 export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
 export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
-export { boundX0, dynamicThreshold, thresholdX0 } from "./samplers/bound-x0.js";
+export { boundsX0, boundX0, dynamicThreshold, thresholdX0 } from "./samplers/bound-x0.js";
+export { CheckpointSchedule, type SchedulerSource } from "./samplers/checkpoint-schedule.js";
 export {
   ddimPrediction,
   ddimSampler,
@@ -104,11 +107,22 @@ export { lcmSampler, lcmStep, lcmTimesteps } from "./samplers/lcm.js";
 export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./samplers/noise-schedule.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./samplers/pndm.js";
 export type { Sampler, SamplerState } from "./samplers/sampler.js";
+export {
+  chooseSampler,
+  requireSchedule,
+  type SamplerChoice,
+  SCHEDULES,
+  type ScheduleName,
+  WEBUI_SAMPLERS,
+  WEBUI_SCHEDULES,
+} from "./samplers/sampler-names.js";
 export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/samplers.js";
 export {
   betaSigmas,
   exponentialSigmas,
   karrasSigmas,
+  type LevelSpacing,
+  levelSpacing,
   type SigmaPlan,
   sigmaAt,
   timestepOf,

@@ -86,7 +86,7 @@ export async function planTraining(
       device: config.device,
       settings: config,
       models: (config) => planModels(configs, { spm, dtype: weightsDtype(config) }),
-      job: (models, config) => spoJob(models, config, configs.scheduler),
+      job: (models, config) => spoJob(models, config, configs),
       savings: spoSavings(sidesOf(configs)),
     });
   } else if (method === "dpo") {

@@ -185,7 +185,7 @@ function filled<M extends Module>(
 }
 
 /** className: what diffusers calls the model; a folder of another class is refused before its fields are looked at. */
-const configOf = (folder: string, className?: string): unknown => {
+const configOf = (folder: string, className?: string): Record<string, unknown> => {
   if (!existsSync(folder)) {
     throw new UserError(`${folder} does not exist.`, {
       code: "DATA",
@@ -201,21 +201,43 @@ const configOf = (folder: string, className?: string): unknown => {
   return config;
 };
 
+/** @internal What is done to a config before a model is made of it; path: of the file. */
+export type Repair<C> = (config: C, path: string) => C;
+
 /** Folder of an AutoencoderKL. Throws UserErrors for what is missing, damaged, unsupported or does not fit. */
-export function loadVae(folder: string, options: FolderOptions = {}): AutoencoderKL {
-  const model = new AutoencoderKL(configOf(folder, "AutoencoderKL") as AutoencoderKLConfig);
+export function loadVae(
+  folder: string,
+  options: FolderOptions = {},
+  repair: Repair<AutoencoderKLConfig> = (config) => config,
+): AutoencoderKL {
+  const config = configOf(folder, "AutoencoderKL") as AutoencoderKLConfig;
+  const model = new AutoencoderKL(repair(config, join(folder, "config.json")));
   return filled(model, folder, DIFFUSERS_WEIGHTS, options, renewVaeNames);
 }
 
 /** Folder of a UNet2DConditionModel. */
-export function loadUnet(folder: string, options: FolderOptions = {}): UNet2DConditionModel {
-  const model = new UNet2DConditionModel(configOf(folder, "UNet2DConditionModel") as UNet2DConditionConfig);
+export function loadUnet(
+  folder: string,
+  options: FolderOptions = {},
+  repair: Repair<UNet2DConditionConfig> = (config) => config,
+): UNet2DConditionModel {
+  const config = configOf(folder, "UNet2DConditionModel") as UNet2DConditionConfig;
+  const model = new UNet2DConditionModel(repair(config, join(folder, "config.json")));
   return filled(model, folder, DIFFUSERS_WEIGHTS, options);
+}
+
+/** The config of a folder's text tower, which may be that of a whole CLIP. Source: transformers 5, CLIPTextConfig. */
+function textConfigOf(folder: string): CLIPTextConfig {
+  const whole = configOf(folder);
+  const nested = whole.text_config;
+  const text =
+    nested === undefined ? whole : requireObject(nested, `${join(folder, "config.json")}: text_config`);
+  return { eos_token_id: 49407, ...text } as CLIPTextConfig;
 }
 
 /** Folder of a CLIPTextModel. */
 export function loadTextEncoder(folder: string, options: FolderOptions = {}): CLIPTextModel {
-  const model = new CLIPTextModel(configOf(folder) as CLIPTextConfig);
+  const model = new CLIPTextModel(textConfigOf(folder));
   return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
 }
 
@@ -224,7 +246,7 @@ export function loadTextEncoderWithProjection(
   folder: string,
   options: FolderOptions = {},
 ): CLIPTextModelWithProjection {
-  const model = new CLIPTextModelWithProjection(configOf(folder) as CLIPTextConfig);
+  const model = new CLIPTextModelWithProjection(textConfigOf(folder));
   return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
 }
 

@@ -3,13 +3,34 @@ import { join } from "node:path";
 import { UserError } from "@spo/torch";
 import { z } from "zod";
 import { checkConfig, readJsonObject } from "../config.js";
+import { type Misfit, refuseMisfits } from "./misfits.js";
+
+/** Library and class of a part; nulls for one that the pipeline goes without. */
+const Part = z.tuple([z.string().nullable(), z.string().nullable()]);
 
 const ModelIndex = z.looseObject({
   _class_name: z.string().optional(),
+  scheduler: Part.optional(),
+  unet: Part.optional(),
+  vae: Part.optional(),
+  text_encoder: Part.optional(),
+  text_encoder_2: Part.optional(),
+  tokenizer: Part.optional(),
+  tokenizer_2: Part.optional(),
   /** SDXL: no negative prompt means zeros, not the encoding of the empty text. */
   force_zeros_for_empty_prompt: z.boolean().nullish(),
 });
 export type ModelIndex = z.output<typeof ModelIndex>;
+
+/** Classes that a part can have, in diffusers and transformers of any age. */
+const CLASSES: Readonly<Record<string, readonly string[]>> = {
+  unet: ["UNet2DConditionModel"],
+  vae: ["AutoencoderKL"],
+  text_encoder: ["CLIPTextModel"],
+  text_encoder_2: ["CLIPTextModelWithProjection"],
+  tokenizer: ["CLIPTokenizer", "CLIPTokenizerFast"],
+  tokenizer_2: ["CLIPTokenizer", "CLIPTokenizerFast"],
+};
 
 /** Pipelines whose models draw from a text alone, as the families here do. */
 const SAME_MODELS: Readonly<Record<string, string>> = {
@@ -33,8 +54,15 @@ const OTHERS: readonly [RegExp, string][] = [
   ],
 ];
 
-/** Reads model_index.json of a pipeline's folder. Throws a UserError (`DATA`) unless it is of one of the given families. */
-export function readModelIndex(folder: string, families: readonly string[]): ModelIndex {
+/**
+ * Reads model_index.json of a pipeline's folder. `_class_name` is the family, `pipeline` what the file says.
+ *
+ * Throws a UserError (`DATA`) unless it is of one of the given families and of parts that are here.
+ */
+export function readModelIndex(
+  folder: string,
+  families: readonly string[],
+): ModelIndex & { pipeline: string } {
   if (!existsSync(folder)) {
     throw new UserError(`There is no model folder ${folder}.`, {
       code: "DATA",
@@ -57,5 +85,17 @@ export function readModelIndex(folder: string, families: readonly string[]): Mod
       hint: OTHERS.find(([pattern]) => pattern.test(found))?.[1],
     });
   }
-  return { ...index, _class_name: family };
+  const faults: Misfit[] = [];
+  for (const [part, classes] of Object.entries(CLASSES)) {
+    const [, name] = (index[part] as z.output<typeof Part> | undefined) ?? [];
+    if (name === null) faults.push([part, "is left out, and is needed to draw from a text"]);
+    else if (name !== undefined && !classes.includes(name))
+      faults.push([part, `is a ${name}; supported here: ${classes.join(", ")}`]);
+  }
+  refuseMisfits(
+    `${path} names parts that are not here`,
+    faults,
+    "Give a checkpoint of Stable Diffusion or SDXL that draws from a text alone.",
+  );
+  return { ...index, _class_name: family, pipeline: found };
 }

@@ -24,6 +24,7 @@ import type { SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { place } from "./model-folder.js";
+import { readScheduler, repairedUnet, repairedVae, schedulerPart } from "./pipeline-repairs.js";
 import { scaledFloat8 } from "./scaled-float8.js";
 
 /** The models of a pipeline, under the names of diffusers' folders. */
@@ -207,17 +208,19 @@ function publishedConfigs(file: WeightsFile, path: string): PipelineConfigs {
 }
 
 function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
-  const config = (part: string): unknown => readJsonObject(join(folder, part, "config.json"));
+  const pipeline = family === "sdxl" ? "StableDiffusionXLPipeline" : "StableDiffusionPipeline";
+  const at = (part: string): string => join(folder, part, "config.json");
+  const config = (part: string): unknown => readJsonObject(at(part));
   const scheduler = join(folder, "scheduler", "scheduler_config.json");
   return {
-    unet: config("unet") as PipelineConfigs["unet"],
-    vae: config("vae") as PipelineConfigs["vae"],
+    unet: repairedUnet(config("unet") as PipelineConfigs["unet"], pipeline, at("unet")),
+    vae: repairedVae(config("vae") as PipelineConfigs["vae"], pipeline, at("vae")),
     text_encoder: config("text_encoder") as PipelineConfigs["text_encoder"],
     ...(family === "sdxl" && {
       text_encoder_2: config("text_encoder_2") as PipelineConfigs["text_encoder"],
     }),
     scheduler: existsSync(scheduler)
-      ? (readJsonObject(scheduler) as SchedulerConfig)
+      ? readScheduler(folder, schedulerPart(folder)).config
       : PUBLISHED[family].scheduler,
   };
 }

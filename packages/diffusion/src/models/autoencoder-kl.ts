@@ -11,29 +11,29 @@ import {
   tensor,
 } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, only, refuseUnknown } from "../config.js";
+import { checkConfig, count, MOST, only, onlySilu, refuseUnknown } from "../config.js";
 import { Attention } from "./attention.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 import { byTiles } from "./vae-tiling.js";
 
 const Fields = z.looseObject({
-  in_channels: z.int().positive().default(3),
-  out_channels: z.int().positive().default(3),
-  latent_channels: z.int().positive().default(4),
-  block_out_channels: z.array(z.int().positive()).min(1),
-  down_block_types: z.array(z.literal("DownEncoderBlock2D")),
-  up_block_types: z.array(z.literal("UpDecoderBlock2D")),
-  layers_per_block: z.int().positive().default(1),
-  norm_num_groups: z.int().positive().default(32),
-  sample_size: z.union([z.int(), z.array(z.int())]).nullish(),
+  in_channels: only(3).default(3).pipe(z.literal(3)),
+  out_channels: only(3).default(3).pipe(z.literal(3)),
+  latent_channels: count(MOST.width).default(4),
+  block_out_channels: z.array(count(MOST.width)).min(1).max(MOST.levels).default([64]),
+  down_block_types: z.array(z.literal("DownEncoderBlock2D")).default(["DownEncoderBlock2D"]),
+  up_block_types: z.array(z.literal("UpDecoderBlock2D")).default(["UpDecoderBlock2D"]),
+  layers_per_block: count(64).default(1),
+  norm_num_groups: count(MOST.width).default(32),
+  sample_size: z.union([count(MOST.side), z.array(count(MOST.side)).length(2)]).nullish(),
   mid_block_add_attention: z.boolean().default(true),
-  scaling_factor: z.number().default(0.18215),
+  scaling_factor: z.number().positive().max(1e6).default(0.18215),
   use_quant_conv: z.boolean().default(true),
   use_post_quant_conv: z.boolean().default(true),
-  act_fn: only("silu"),
+  act_fn: onlySilu,
   /** Of each latent channel, before the scaling; both or none. */
-  latents_mean: z.array(z.number()).nullish(),
-  latents_std: z.array(z.number().positive()).nullish(),
+  latents_mean: z.array(z.number().min(-1e6).max(1e6)).nullish(),
+  latents_std: z.array(z.number().positive().max(1e6)).nullish(),
   shift_factor: only(0),
   /** Of no effect: the VAE computes in float32. */
   force_upcast: z.boolean().nullish(),

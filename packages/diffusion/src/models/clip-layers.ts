@@ -1,8 +1,21 @@
 // The transformer of CLIP, shared by text and vision towers.
+
 import { gelu, LayerNorm, Linear, Module, scaledDotProductAttention, scope, type Tensor } from "@spo/torch";
+import type { z } from "zod";
 
 /** `hidden_act` of a CLIP config. */
 export type ClipActivation = "gelu" | "quick_gelu";
+
+/** A fault where the heads of a tower do not divide its width. For zod's `check`. */
+export function headsDivide({
+  value,
+  issues,
+}: z.core.ParsePayload<{ hidden_size: number; num_attention_heads: number }>): void {
+  const { hidden_size: width, num_attention_heads: heads } = value;
+  if (width % heads === 0) return;
+  const message = `${heads} heads do not divide the width ${width}`;
+  issues.push({ code: "custom", path: ["num_attention_heads"], message, input: value });
+}
 
 /** x·σ(1.702·x), or exact GELU. */
 export function clipActivation(x: Tensor, kind: ClipActivation): Tensor {

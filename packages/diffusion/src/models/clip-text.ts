@@ -1,21 +1,25 @@
 import { Embedding, type Generator, LayerNorm, Linear, Module, scope, type Tensor, tensor } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig } from "../config.js";
-import { CLIPEncoderLayer } from "./clip-layers.js";
+import { checkConfig, count, MOST, only } from "../config.js";
+import { CLIPEncoderLayer, headsDivide } from "./clip-layers.js";
 
 /** config.json of transformers' CLIPTextModel. */
-export const CLIPTextConfig = z.looseObject({
-  vocab_size: z.int().positive().default(49408),
-  hidden_size: z.int().positive(),
-  intermediate_size: z.int().positive(),
-  num_hidden_layers: z.int().positive(),
-  num_attention_heads: z.int().positive(),
-  max_position_embeddings: z.int().positive().default(77),
-  hidden_act: z.enum(["gelu", "quick_gelu"]).default("quick_gelu"),
-  layer_norm_eps: z.number().positive().default(1e-5),
-  projection_dim: z.int().positive().default(512),
-  eos_token_id: z.int().default(2),
-});
+export const CLIPTextConfig = z
+  .looseObject({
+    vocab_size: count(2 ** 24).default(49408),
+    hidden_size: count(MOST.width),
+    intermediate_size: count(MOST.width),
+    num_hidden_layers: count(MOST.layers),
+    num_attention_heads: count(MOST.heads),
+    max_position_embeddings: z.int().min(2).max(MOST.width).default(77),
+    hidden_act: z.enum(["gelu", "quick_gelu"]).default("quick_gelu"),
+    layer_norm_eps: z.number().positive().max(1).default(1e-5),
+    projection_dim: count(MOST.width).default(512),
+    eos_token_id: z.int().min(0).default(2),
+    /** Another family's: CLIP's text is seen with its padding. */
+    use_attention_mask: only(false),
+  })
+  .check(headsDivide);
 export type CLIPTextConfig = z.input<typeof CLIPTextConfig>;
 type Sizes = z.output<typeof CLIPTextConfig>;
 

@@ -12,43 +12,61 @@ import {
   tensor,
 } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, only, refuseUnknown } from "../config.js";
+import { checkConfig, count, MOST, only, onlySilu, refuseUnknown } from "../config.js";
 import { type Context, rowsOf } from "./attention.js";
 import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
 
-const perLevel = z.union([z.int().positive(), z.array(z.int().positive())]);
+const perLevel = (most: number) => z.union([count(most), z.array(count(most))]);
 
 /** One number for a level, or one for each of its layers. */
-const perLayer = z.union([z.int().min(0), z.array(z.int().positive())]);
+const perLayer = z.union([z.int().min(0).max(MOST.layers), z.array(count(MOST.layers))]);
+
+/** Block types as diffusers has always called them, and with the prefix that it takes off. */
+const blockType = <T extends string>(names: readonly [T, ...T[]]) =>
+  z
+    .string()
+    .transform((name) => name.replace(/^UNetRes/, ""))
+    .pipe(z.enum(names));
+
+/** A list of one `false` a level is none either. */
+const noneOf = only(false).or(z.array(z.literal(false)));
+
+/** Sides of latents that a model can be made for: images of 8192 pixels by the usual factor. */
+const MOST_LATENT = 1024;
 
 const Fields = z.looseObject({
-  sample_size: z.union([z.int(), z.array(z.int())]).nullish(),
-  in_channels: z.int().positive().default(4),
-  out_channels: z.int().positive().default(4),
-  block_out_channels: z.array(z.int().positive()).min(1),
-  layers_per_block: perLevel.default(2),
-  down_block_types: z.array(z.enum(["DownBlock2D", "CrossAttnDownBlock2D"])),
-  up_block_types: z.array(z.enum(["UpBlock2D", "CrossAttnUpBlock2D"])),
-  cross_attention_dim: perLevel.default(1280),
+  _diffusers_version: z.string().optional(),
+  sample_size: z.union([count(MOST_LATENT), z.array(count(MOST_LATENT)).length(2)]).nullish(),
+  in_channels: count(MOST.width).default(4),
+  out_channels: count(MOST.width).default(4),
+  block_out_channels: z.array(count(MOST.width)).min(1).max(MOST.levels).default([320, 640, 1280, 1280]),
+  layers_per_block: perLevel(MOST.layers).default(2),
+  down_block_types: z
+    .array(blockType(["DownBlock2D", "CrossAttnDownBlock2D"]))
+    .default(["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]),
+  up_block_types: z
+    .array(blockType(["UpBlock2D", "CrossAttnUpBlock2D"]))
+    .default(["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]),
+  cross_attention_dim: perLevel(MOST.width).default(1280),
   /** The number of heads, despite the name. */
-  attention_head_dim: perLevel.default(8),
+  attention_head_dim: perLevel(MOST.heads).default(8),
   /** By level; a list in the list counts each layer on the way down. */
-  transformer_layers_per_block: z.union([z.int().positive(), z.array(perLayer)]).default(1),
+  transformer_layers_per_block: z.union([count(MOST.layers), z.array(perLayer)]).default(1),
   /** The same on the way up, from the innermost level. Default: as on the way down. */
   reverse_transformer_layers_per_block: z.array(perLayer).nullish(),
   use_linear_projection: z.boolean().default(false),
-  norm_num_groups: z.int().positive().default(32),
-  norm_eps: z.number().positive().default(1e-5),
+  norm_num_groups: count(MOST.width).default(32),
+  norm_eps: z.number().positive().max(1).default(1e-5),
   flip_sin_to_cos: z.boolean().default(true),
-  freq_shift: z.number().default(0),
+  freq_shift: z.number().min(-100).max(100).default(0),
   addition_embed_type: z.enum(["text_time"]).nullish(),
   /** Of no effect without `addition_embed_type: "text"`. */
-  addition_embed_type_num_heads: z.int().nullish(),
-  addition_time_embed_dim: z.int().positive().nullish(),
-  projection_class_embeddings_input_dim: z.int().positive().nullish(),
-  act_fn: only("silu"),
+  addition_embed_type_num_heads: z.unknown().optional(),
+  addition_time_embed_dim: count(MOST.width).multipleOf(2).nullish(),
+  projection_class_embeddings_input_dim: count(MOST.width).nullish(),
+  act_fn: onlySilu,
   /** null: none, as in distilled models. */
   mid_block_type: z
     .enum(["UNetMidBlock2DCrossAttn", "UNetMidBlock2D"])
@@ -64,12 +82,12 @@ const Fields = z.looseObject({
   time_embedding_act_fn: only(null),
   timestep_post_act: only(null),
   /** Width of the embedded guidance scale, which models distilled from guided ones are told. */
-  time_cond_proj_dim: z.int().min(4).multipleOf(2).nullish(),
+  time_cond_proj_dim: z.int().min(4).max(MOST.width).multipleOf(2).nullish(),
   conv_in_kernel: only(3),
   conv_out_kernel: only(3),
   num_attention_heads: only(null),
   dual_cross_attention: only(false),
-  only_cross_attention: only(false),
+  only_cross_attention: noneOf,
   cross_attention_norm: only(null),
   attention_type: only("default"),
   class_embed_type: only(null),
@@ -105,6 +123,21 @@ export const UNet2DConditionConfig = Fields.check((payload) => {
     if (Array.isArray(list) && list.length !== levels)
       fault(name, `has ${list.length} entries for ${levels} levels of block_out_channels`);
   }
+  if ((value.block_out_channels[0] as number) % 2 !== 0)
+    fault("block_out_channels", "the first is halved into sines and cosines, and is odd");
+  const blocks = value.block_out_channels.reduce((sum, _, level) => {
+    const { transformer_layers_per_block: down, reverse_transformer_layers_per_block: up } = value;
+    const depths = [at(down, level), up?.[levels - 1 - level] ?? at(down, level)].map((depth) =>
+      Array.isArray(depth) ? depth.reduce((all, each) => all + each, 0) : (depth ?? 0),
+    );
+    const layers = at(value.layers_per_block, level) as number | undefined;
+    return sum + (2 * (layers ?? 0) + 1) * (1 + Math.max(...(depths as [number, number])));
+  }, 0);
+  if (blocks > MOST.blocks)
+    fault(
+      "layers_per_block",
+      `and the transformer layers make some ${blocks} blocks; the most is ${MOST.blocks}`,
+    );
   for (const [level, channels] of value.block_out_channels.entries()) {
     const { norm_num_groups: groups, attention_head_dim: heads } = value;
     if (channels % groups !== 0)

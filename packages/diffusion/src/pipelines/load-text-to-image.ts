@@ -2,6 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readModelIndex } from "../layouts/model-index.js";
 import { loadSingleFile } from "../layouts/single-file.js";
+import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { publishedTokenizer } from "../tokenizer/save-tokenizer.js";
 import { StableDiffusion } from "./stable-diffusion.js";
@@ -41,7 +42,12 @@ function fromSingleFile(
 ): StableDiffusion | StableDiffusionXL {
   const { models, scheduler } = loadSingleFile(path, { configs, ...options });
   const { unet, vae, text_encoder: textEncoder, text_encoder_2: textEncoder2 } = models;
-  const shared = { unet, vae, textEncoder, schedulerConfig: scheduler };
+  const pipeline = textEncoder2 ? "StableDiffusionXLPipeline" : "StableDiffusionPipeline";
+  const schedule = new CheckpointSchedule(scheduler, {
+    pipeline,
+    path: configs && join(configs, "scheduler", "scheduler_config.json"),
+  });
+  const shared = { unet, vae, textEncoder, schedulerConfig: scheduler, schedule };
   const tokenizer = (name: string, padToken?: string): ClipTokenizer => {
     const folder = configs === undefined ? undefined : join(configs, name);
     return folder !== undefined && existsSync(folder)

@@ -12,6 +12,8 @@ export interface PipelineConfigs {
   /** SDXL's second one. */
   text_encoder_2?: CLIPTextConfig;
   scheduler: SchedulerConfig;
+  /** As model_index.json calls the pipeline: it decides what of the scheduler is repaired. Default: nothing is. */
+  pipeline?: string;
 }
 
 /** OpenAI's CLIP ViT-L/14. */
@@ -59,10 +61,9 @@ const SCHEDULE: SchedulerConfig = {
   beta_start: 0.00085,
   beta_end: 0.012,
   beta_schedule: "scaled_linear",
-  prediction_type: "epsilon",
-  timestep_spacing: "leading",
   steps_offset: 1,
   set_alpha_to_one: false,
+  clip_sample: false,
 };
 
 /** Configs of the published models of each family: what a checkpoint in one file does not say of itself. */
@@ -110,7 +111,7 @@ export const PUBLISHED: Readonly<Record<"sd15" | "sdxl", PipelineConfigs>> = {
     vae: vae(0.13025, 1024),
     text_encoder: CLIP_L,
     text_encoder_2: CLIP_BIG_G,
-    scheduler: { _class_name: "EulerDiscreteScheduler", ...SCHEDULE },
+    scheduler: { _class_name: "EulerDiscreteScheduler", ...SCHEDULE, timestep_spacing: "leading" },
   },
 };
 

@@ -1,5 +1,6 @@
 import { cat, type Generator, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { SamplerState } from "../samplers/sampler.js";
+import type { ScheduleName } from "../samplers/sampler-names.js";
 import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.js";
 import { guidedOutput } from "./guidance.js";
 import type { TextToImage } from "./text-to-image.js";
@@ -17,6 +18,8 @@ export interface SampleOptions {
   guidanceScale?: number;
   /** Default: the one that the checkpoint names. */
   sampler?: SamplerName;
+  /** How the visited levels lie. Default: as the checkpoint's config says. */
+  schedule?: ScheduleName;
   /** DDIM only. 0: deterministic; 1: as much noise as DDPM. */
   eta?: number;
   /** Called after each call of the UNet, of which PNDM makes one more than steps. */
@@ -39,9 +42,8 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
     scope(() => cat(generators.map((generator) => randn(shape, { generator, device }))));
   const [height, width] = latentSize;
   const { factor } = pipe.vae;
-  const sampler = makeSampler(options.sampler ?? samplerOf(pipe.schedule.config), pipe.schedule, steps, {
-    eta,
-  });
+  const name = options.sampler ?? samplerOf(pipe.schedule.config);
+  const sampler = makeSampler(name, pipe.schedule.for(name, options.schedule), steps, { eta });
   return noGrad(() =>
     scope(() => {
       const conditions = pipe.encode(prompts, { negativePrompt, size: [height * factor, width * factor] });

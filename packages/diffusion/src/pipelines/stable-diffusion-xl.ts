@@ -1,6 +1,5 @@
 import { join } from "node:path";
-import { cat, scope, type Tensor, tensor, zerosLike } from "@spo/torch";
-import { readJsonObject } from "../config.js";
+import { cat, scope, type Tensor, tensor, UserError, zerosLike } from "@spo/torch";
 import {
   loadTextEncoder,
   loadTextEncoderWithProjection,
@@ -9,13 +8,16 @@ import {
 } from "../layouts/model-folder.js";
 import { readModelIndex } from "../layouts/model-index.js";
 import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
+import { readScheduler } from "../layouts/pipeline-repairs.js";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { Conditions, GuidedConditions } from "./guidance.js";
+import { requireKnownIds, requireTextFits } from "./text-fits.js";
 import { requireTextOnly } from "./text-only.js";
 import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
@@ -28,7 +30,10 @@ export interface StableDiffusionXLParts {
   textEncoder2: CLIPTextModelWithProjection;
   unet: UNet2DConditionModel;
   vae: AutoencoderKL;
+  /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
+  /** Default: that of `schedulerConfig`, taken as it is. */
+  schedule?: NoiseSchedule;
   /** No negative prompt means zeros (the published models), not the encoding of the empty text. */
   forceZeros?: boolean;
 }
@@ -43,10 +48,17 @@ export class StableDiffusionXL implements TextToImage {
   /** Throws a UserError for a UNet that wants more than noise, texts and sizes. */
   constructor(parts: StableDiffusionXLParts) {
     requireTextOnly(parts.unet, parts.vae, parts.textEncoder2.projectionDim);
+    requireTextFits(parts.tokenizer, parts.textEncoder, "tokenizer");
+    requireTextFits(parts.tokenizer2, parts.textEncoder2, "tokenizer_2");
+    if (parts.tokenizer.modelMaxLength !== parts.tokenizer2.modelMaxLength)
+      throw new UserError(
+        `tokenizer makes ${parts.tokenizer.modelMaxLength} tokens (model_max_length) and tokenizer_2 ${parts.tokenizer2.modelMaxLength}; their states stand side by side.`,
+        { code: "CONFIG", hint: "Give the tokenizers of one model." },
+      );
     this.#parts = parts;
     this.unet = parts.unet;
     this.vae = parts.vae;
-    this.schedule = new NoiseSchedule(parts.schedulerConfig);
+    this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
   }
 
   /**
@@ -56,6 +68,8 @@ export class StableDiffusionXL implements TextToImage {
    */
   static load(folder: string, options: LoadOptions = {}): StableDiffusionXL {
     const index = readModelIndex(folder, ["StableDiffusionXLPipeline"]);
+    const { pipeline } = index;
+    const { config: schedulerConfig, path } = readScheduler(folder, index);
     return new StableDiffusionXL({
       tokenizer: loadTokenizer(join(folder, "tokenizer")),
       tokenizer2: loadTokenizer(join(folder, "tokenizer_2")),
@@ -63,7 +77,8 @@ export class StableDiffusionXL implements TextToImage {
       textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), besideUnet(options)),
       unet: loadUnet(join(folder, "unet"), options),
       vae: loadVae(join(folder, "vae"), besideUnet(options)),
-      schedulerConfig: readJsonObject(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+      schedulerConfig,
+      schedule: new CheckpointSchedule(schedulerConfig, { pipeline, path }),
       forceZeros: index.force_zeros_for_empty_prompt ?? true,
     });
   }
@@ -96,11 +111,15 @@ export class StableDiffusionXL implements TextToImage {
 
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(schedulerConfig: SchedulerConfig): StableDiffusionXL {
-    return new StableDiffusionXL({ ...this.#parts, schedulerConfig });
+    return new StableDiffusionXL({ ...this.#parts, schedulerConfig, schedule: undefined });
   }
 
   tokenize(prompts: readonly string[]): Tensor[] {
-    return [this.#parts.tokenizer.encodeBatch(prompts), this.#parts.tokenizer2.encodeBatch(prompts)];
+    const { tokenizer, tokenizer2, textEncoder, textEncoder2 } = this.#parts;
+    return [
+      tokenizer.encodeBatch(prompts, (ids) => requireKnownIds(ids, prompts, textEncoder)),
+      tokenizer2.encodeBatch(prompts, (ids) => requireKnownIds(ids, prompts, textEncoder2)),
+    ];
   }
 
   /**

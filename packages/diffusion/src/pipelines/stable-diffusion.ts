@@ -1,16 +1,18 @@
 import { join } from "node:path";
 import { scope, type Tensor } from "@spo/torch";
-import { readJsonObject } from "../config.js";
 import { loadTextEncoder, loadUnet, loadVae } from "../layouts/model-folder.js";
 import { readModelIndex } from "../layouts/model-index.js";
 import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
+import { readScheduler, repairedUnet, repairedVae } from "../layouts/pipeline-repairs.js";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { CLIPTextModel } from "../models/clip-text.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GuidedConditions } from "./guidance.js";
+import { requireKnownIds, requireTextFits } from "./text-fits.js";
 import { requireTextOnly } from "./text-only.js";
 import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
@@ -20,7 +22,10 @@ export interface StableDiffusionParts {
   textEncoder: CLIPTextModel;
   unet: UNet2DConditionModel;
   vae: AutoencoderKL;
+  /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
+  /** Default: that of `schedulerConfig`, taken as it is. */
+  schedule?: NoiseSchedule;
 }
 
 /** A Stable Diffusion 1.x or 2.x model: text to context, context to latents, latents to pixels. */
@@ -35,12 +40,13 @@ export class StableDiffusion implements TextToImage {
   /** Throws a UserError for a UNet that wants more than noise and a text. */
   constructor(parts: StableDiffusionParts) {
     requireTextOnly(parts.unet, parts.vae);
+    requireTextFits(parts.tokenizer, parts.textEncoder, "tokenizer");
     this.#parts = parts;
     this.tokenizer = parts.tokenizer;
     this.textEncoder = parts.textEncoder;
     this.unet = parts.unet;
     this.vae = parts.vae;
-    this.schedule = new NoiseSchedule(parts.schedulerConfig);
+    this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
   }
 
   /**
@@ -49,13 +55,18 @@ export class StableDiffusion implements TextToImage {
    * Throws UserErrors for what is missing, damaged, or of a family that is not supported.
    */
   static load(folder: string, options: LoadOptions = {}): StableDiffusion {
-    readModelIndex(folder, ["StableDiffusionPipeline"]);
+    const index = readModelIndex(folder, ["StableDiffusionPipeline"]);
+    const { pipeline } = index;
+    const { config: schedulerConfig, path } = readScheduler(folder, index);
     return new StableDiffusion({
       tokenizer: loadTokenizer(join(folder, "tokenizer")),
       textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
-      unet: loadUnet(join(folder, "unet"), options),
-      vae: loadVae(join(folder, "vae"), besideUnet(options)),
-      schedulerConfig: readJsonObject(join(folder, "scheduler", "scheduler_config.json")) as SchedulerConfig,
+      unet: loadUnet(join(folder, "unet"), options, (config, at) => repairedUnet(config, pipeline, at)),
+      vae: loadVae(join(folder, "vae"), besideUnet(options), (config, at) =>
+        repairedVae(config, pipeline, at),
+      ),
+      schedulerConfig,
+      schedule: new CheckpointSchedule(schedulerConfig, { pipeline, path }),
     });
   }
 
@@ -72,11 +83,11 @@ export class StableDiffusion implements TextToImage {
 
   /** Prompts → context [n, L, d]. */
   encodePrompts(prompts: readonly string[]): Tensor {
-    return scope(() => this.textEncoder.forward(this.tokenizer.encodeBatch(prompts)).lastHiddenState);
+    return scope(() => this.textEncoder.forward(this.tokenize(prompts)[0] as Tensor).lastHiddenState);
   }
 
   tokenize(prompts: readonly string[]): Tensor[] {
-    return [this.tokenizer.encodeBatch(prompts)];
+    return [this.tokenizer.encodeBatch(prompts, (ids) => requireKnownIds(ids, prompts, this.textEncoder))];
   }
 
   encode(prompts: readonly string[], { negativePrompt = "" }: Partial<EncodeOptions> = {}): GuidedConditions {
@@ -87,6 +98,6 @@ export class StableDiffusion implements TextToImage {
 
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(schedulerConfig: SchedulerConfig): StableDiffusion {
-    return new StableDiffusion({ ...this.#parts, schedulerConfig });
+    return new StableDiffusion({ ...this.#parts, schedulerConfig, schedule: undefined });
   }
 }

@@ -13,6 +13,10 @@ export function dynamicThreshold(x0: Tensor, { ratio, max }: { ratio: number; ma
   });
 }
 
+/** Whether a config bounds x̂0 at all. */
+export const boundsX0 = ({ config }: Pick<NoiseSchedule, "config">): boolean =>
+  config.thresholding === true || config.clip_sample === true;
+
 /** x̂0 under the config's `thresholding`. */
 export function thresholdX0(x0: Tensor, { config }: Pick<NoiseSchedule, "config">): Tensor {
   const { thresholding, dynamic_thresholding_ratio: ratio, sample_max_value: max } = config;

@@ -103,6 +103,8 @@ export function dpmSolverPlan(schedule: NoiseSchedule, steps: number): SigmaPlan
     return { timesteps, sigmas: withFinal(schedule, levels) };
   }
   const last = visibleTimesteps(schedule);
+  if (last < 2)
+    throw unsupported(`has lambda_min_clipped ${config.lambda_min_clipped}: no timestep lies above it.`);
   const spaced = config.timestep_spacing ?? "linspace";
   schedule.stride(steps); // checks the number
   const timesteps =
@@ -132,12 +134,11 @@ const FEW_STEPS = 15;
 /** DPM-Solver++ over a checkpoint's schedule, of the config's order (2 where it has none); `sde`: its SDE. History: the last x̂0. */
 export function dpmSolverSampler(schedule: NoiseSchedule, steps: number, { sde = false } = {}): Sampler {
   const { config } = schedule;
-  const { algorithm_type: algorithm, final_sigmas_type } = config;
+  const { final_sigmas_type, variance_type: variance } = config;
   const order = config.solver_order ?? 2;
-  if (algorithm === "dpmsolver" || algorithm === "sde-dpmsolver")
+  if (variance?.startsWith("learned"))
     throw unsupported(
-      `asks for algorithm_type "${algorithm}", of which there is only the ++ form.`,
-      `Set "algorithm_type" to "${algorithm}++".`,
+      `has variance_type "${variance}": a model that predicts its own variance, of which there is none here.`,
     );
   // The reference's third-order SDE step does not tend to x as h does to 0, so there is nothing to compare with.
   if (order > (sde ? 2 : 3))

@@ -1,7 +1,12 @@
-import { cat, keep, linspace, scope, type Tensor, tensor } from "@spo/torch";
+import { cat, keep, linspace, scope, type Tensor, tensor, UserError } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, only } from "../config.js";
+import { checkConfig, count, only } from "../config.js";
 import { epsFromV, epsFromX0, predictX0, x0FromV } from "./ddim.js";
+import { LEVEL_FIELDS, SCHEDULES, type ScheduleName } from "./sampler-names.js";
+import type { SamplerName } from "./scheduler-classes.js";
+
+/** Timesteps of training. Published models have 1,000, and a few 4,000. */
+const MOST_TIMESTEPS = 100_000;
 
 /**
  * The part of a scheduler_config.json that says how images are noised and sampled.
@@ -12,9 +17,9 @@ import { epsFromV, epsFromX0, predictX0, x0FromV } from "./ddim.js";
 export const SchedulerConfig = z
   .looseObject({
     _class_name: z.string().optional(),
-    num_train_timesteps: z.int().positive().default(1000),
-    beta_start: z.number().positive().default(0.00085),
-    beta_end: z.number().positive().default(0.012),
+    num_train_timesteps: z.int().min(2).max(MOST_TIMESTEPS).default(1000),
+    beta_start: z.number().positive().lt(1).default(0.00085),
+    beta_end: z.number().positive().lt(1).default(0.012),
     beta_schedule: z.enum(["scaled_linear", "linear", "squaredcos_cap_v2"]).default("scaled_linear"),
     /** β of each timestep, in place of a `beta_schedule`. */
     trained_betas: z.array(z.number().positive().lt(1)).nullish(),
@@ -23,32 +28,33 @@ export const SchedulerConfig = z
     prediction_type: z.enum(["epsilon", "v_prediction", "sample"]).default("epsilon"),
     /** Absent: "leading" for DDIM and PNDM, "linspace" for the samplers over sigmas, as diffusers has it. */
     timestep_spacing: z.enum(["leading", "linspace", "trailing"]).optional(),
-    steps_offset: z.int().min(0).default(1),
+    steps_offset: z.int().min(0).max(MOST_TIMESTEPS).default(1),
     set_alpha_to_one: z.boolean().default(false),
     // Bounds of x̂0.
     clip_sample: z.boolean().nullish(),
-    clip_sample_range: z.number().positive().nullish(),
+    clip_sample_range: z.number().positive().max(1e6).nullish(),
     thresholding: z.boolean().nullish(),
     dynamic_thresholding_ratio: z.number().min(0).max(1).nullish(),
-    sample_max_value: z.number().positive().nullish(),
+    sample_max_value: z.number().min(1).max(1e6).nullish(),
     // Noise levels of the samplers over sigmas.
     use_karras_sigmas: z.boolean().nullish(),
     use_exponential_sigmas: z.boolean().nullish(),
     use_beta_sigmas: z.boolean().nullish(),
     use_lu_lambdas: z.boolean().nullish(),
     use_flow_sigmas: only(false),
-    sigma_min: z.number().positive().nullish(),
-    sigma_max: z.number().positive().nullish(),
+    sigma_min: z.number().positive().max(1e6).nullish(),
+    sigma_max: z.number().positive().max(1e6).nullish(),
     final_sigmas_type: z.enum(["zero", "sigma_min"]).nullish(),
     // Euler's.
     interpolation_type: z.enum(["linear", "log_linear"]).nullish(),
     timestep_type: z.enum(["discrete", "continuous"]).nullish(),
     // The multistep solvers'.
-    solver_order: z.int().min(1).nullish(),
+    solver_order: count(100).nullish(),
     solver_type: z.enum(["midpoint", "heun", "logrho", "bh1", "bh2"]).nullish(),
     algorithm_type: z
       .enum(["dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver", "deis"])
       .nullish(),
+    variance_type: z.string().nullish(),
     lower_order_final: z.boolean().nullish(),
     euler_at_final: z.boolean().nullish(),
     /** DPM-Solver starts no lower than here: λ = ln(√ᾱ/√(1−ᾱ)). */
@@ -56,14 +62,16 @@ export const SchedulerConfig = z
     // PNDM's.
     skip_prk_steps: z.boolean().nullish(),
     // LCM's.
-    original_inference_steps: z.int().positive().nullish(),
-    timestep_scaling: z.number().positive().nullish(),
+    original_inference_steps: count(MOST_TIMESTEPS).nullish(),
+    timestep_scaling: z.number().positive().max(1e6).nullish(),
   })
-  .superRefine(({ trained_betas: betas, num_train_timesteps: count }, context) => {
-    if (betas && betas.length !== count) {
-      const message = `has ${betas.length} values, num_train_timesteps is ${count}`;
-      context.addIssue({ code: "custom", path: ["trained_betas"], message });
-    }
+  .superRefine(({ trained_betas: betas, num_train_timesteps: timesteps, steps_offset: offset }, context) => {
+    const fault = (path: string, message: string): void =>
+      context.addIssue({ code: "custom", path: [path], message });
+    if (betas && betas.length !== timesteps)
+      fault("trained_betas", `has ${betas.length} values, num_train_timesteps is ${timesteps}`);
+    if (offset >= timesteps)
+      fault("steps_offset", `is ${offset}, and there are ${timesteps} timesteps, counted from 0`);
   });
 export type SchedulerConfig = z.input<typeof SchedulerConfig>;
 
@@ -92,12 +100,35 @@ export class NoiseSchedule {
       }),
     );
     this.#alphaBar = this.alphasCumprod.toNumbers();
+    const last = this.#alphaBar.findIndex(
+      (value, t) => !(value > 0) && !(this.config.rescale_betas_zero_snr && t === this.#alphaBar.length - 1),
+    );
+    if (last >= 0)
+      throw new UserError(
+        `scheduler_config.json: its betas leave nothing of an image at timestep ${last}: the share of signal is ${this.#alphaBar[last]}.`,
+        {
+          code: "CONFIG",
+          hint: "Smaller beta_start and beta_end, or fewer num_train_timesteps, leave some.",
+        },
+      );
+  }
+
+  /**
+   * The same noise as a sampler takes it: a checkpoint's config read as the sampler's class reads it (`CheckpointSchedule`), one that was given
+   * by hand as it is. spacing: how the visited levels lie, in place of the config's own way.
+   */
+  for(_sampler: SamplerName, spacing?: ScheduleName): NoiseSchedule {
+    return spacing === undefined ? this : new NoiseSchedule(spaced(this.config, spacing));
   }
 
   /** ᾱ_t, the float32 value. t in [0, num_train_timesteps). */
   alphaBar(t: number): number {
     const value = this.#alphaBar[t];
-    if (value === undefined) throw new RangeError(`timestep ${t} is not in [0, ${this.#alphaBar.length})`);
+    if (value === undefined)
+      throw new UserError(
+        `Timestep ${t} is not one of the ${this.#alphaBar.length} that the model was trained at, from 0; scheduler_config.json has steps_offset ${this.config.steps_offset}.`,
+        { code: "CONFIG", hint: "Take fewer steps, or a smaller steps_offset." },
+      );
     return value;
   }
 
@@ -112,7 +143,10 @@ export class NoiseSchedule {
   stride(steps: number): number {
     const count = this.config.num_train_timesteps;
     if (!Number.isInteger(steps) || steps < 1 || steps > count)
-      throw new RangeError(`steps must be an integer from 1 to ${count}`);
+      throw new UserError(
+        `${steps} steps cannot be taken: steps must be a whole number from 1 to the num_train_timesteps of scheduler_config.json, ${count}.`,
+        { code: "CONFIG" },
+      );
     return Math.floor(count / steps);
   }
 
@@ -163,6 +197,13 @@ export class NoiseSchedule {
     });
   }
 }
+
+/** A config with the visited levels where a schedule of that name has them. */
+export const spaced = (config: SchedulerConfig, spacing: ScheduleName): SchedulerConfig => ({
+  ...config,
+  ...LEVEL_FIELDS,
+  ...SCHEDULES[spacing],
+});
 
 /**
  * N whole timesteps out of [0, count), largest first; `last` of them are used, counted from 0.

@@ -191,7 +191,7 @@ test("settings that one sampler does not follow are refused by name, and by that
     ["pndm", { prediction_type: "sample" }, /prediction_type "sample"/],
     ["pndm", { rescale_betas_zero_snr: true }, /rescale_betas_zero_snr/],
     ["pndm", { skip_prk_steps: false }, /skip_prk_steps/], // of three steps
-    ["dpmpp-2m", { algorithm_type: "dpmsolver" }, /algorithm_type "dpmsolver"/],
+    ["dpmpp-2m", { variance_type: "learned_range" }, /variance_type "learned_range"/],
     ["dpmpp-2m", { solver_order: 4 }, /solver_order 4/],
     ["dpmpp-2m-sde", { solver_order: 3 }, /solver_order 3/],
     ["lcm", { original_inference_steps: 2 }, /2 original_inference_steps/], // of three
@@ -216,4 +216,10 @@ test("LCM asks at every so many of the timesteps that it was taught", () => {
 test("PNDM with Runge–Kutta asks the model four times in each of the first three steps", () => {
   const { timesteps } = makeSampler("pndm", new NoiseSchedule({ skip_prk_steps: false }), 5);
   expect(timesteps).toEqual([801, 701, 701, 601, 601, 501, 501, 401, 401, 301, 301, 201, 201, 1]);
+});
+
+test("the form of DPM-Solver without ++ is refused where a checkpoint asks for it, and not where another sampler is chosen", () => {
+  const config = { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "dpmsolver" } as const;
+  expect(() => samplerOf(config)).toThrow(/algorithm_type "dpmsolver"/);
+  expect(() => makeSampler("dpmpp-2m", new NoiseSchedule(config), 3)).not.toThrow();
 });

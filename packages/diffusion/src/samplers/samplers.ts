@@ -7,20 +7,9 @@ import { lcmSampler } from "./lcm.js";
 import type { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 import { pndmSampler } from "./pndm.js";
 import { type Sampler, unsupported } from "./sampler.js";
+import { SAMPLERS, type SamplerName } from "./scheduler-classes.js";
 
-/** Names of samplers, and how the others call them in a scheduler_config.json. */
-export const SAMPLERS = {
-  ddim: "DDIMScheduler",
-  euler: "EulerDiscreteScheduler",
-  "euler-ancestral": "EulerAncestralDiscreteScheduler",
-  "dpmpp-2m": "DPMSolverMultistepScheduler",
-  "dpmpp-2m-sde": "DPMSolverMultistepScheduler",
-  pndm: "PNDMScheduler",
-  lcm: "LCMScheduler",
-} as const;
-
-/** A sampler by its name on the command line. */
-export type SamplerName = keyof typeof SAMPLERS;
+export { SAMPLERS, type SamplerName };
 
 /** The sampler that a checkpoint names; DDIM where it names none. Throws a UserError (`CONFIG`) for one that is not here. */
 export function samplerOf({
@@ -28,6 +17,11 @@ export function samplerOf({
   algorithm_type: algorithm,
 }: SchedulerConfig): SamplerName {
   if (className === undefined) return "ddim";
+  if (className === SAMPLERS["dpmpp-2m"] && (algorithm === "dpmsolver" || algorithm === "sde-dpmsolver"))
+    throw unsupported(
+      `asks for algorithm_type "${algorithm}", of which there is only the ++ form.`,
+      `Set "algorithm_type" to "${algorithm}++", or choose --sampler ${algorithm === "dpmsolver" ? "dpmpp-2m" : "dpmpp-2m-sde"}.`,
+    );
   if (className === SAMPLERS["dpmpp-2m-sde"] && algorithm === "sde-dpmsolver++") return "dpmpp-2m-sde";
   const found = Object.entries(SAMPLERS).find(([, theirs]) => theirs === className);
   if (found) return found[0] as SamplerName;

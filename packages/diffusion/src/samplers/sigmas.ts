@@ -10,10 +10,11 @@ export interface SigmaPlan {
   sigmas: number[];
 }
 
-/** σ at a timestep between those of training, linearly. float32, as the references hold it. */
+/** σ at a timestep between those of training, linearly; beyond the last it is that one's. float32, as the references hold it. */
 export function sigmaAt(schedule: NoiseSchedule, t: number): number {
-  const below = Math.min(Math.floor(t), schedule.config.num_train_timesteps - 1);
-  const share = t - below;
+  const last = schedule.config.num_train_timesteps - 1;
+  const below = Math.min(Math.floor(t), last);
+  const share = below === last ? 0 : t - below;
   const sigma = schedule.sigma(below);
   return Math.fround(share === 0 ? sigma : sigma + share * (schedule.sigma(below + 1) - sigma));
 }

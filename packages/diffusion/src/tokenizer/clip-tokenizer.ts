@@ -136,12 +136,11 @@ export class ClipTokenizer {
     return [...ids, ...Array.from({ length: this.modelMaxLength - ids.length }, () => this.#pad)];
   }
 
-  /** int64 [texts, modelMaxLength]. */
-  encodeBatch(texts: readonly string[]): Tensor {
-    return tensor(
-      texts.flatMap((text) => this.encodePadded(text)),
-      { dtype: "int64", shape: [texts.length, this.modelMaxLength] },
-    );
+  /** int64 [texts, modelMaxLength]. known: throws for ids that the model does not know. */
+  encodeBatch(texts: readonly string[], known?: (ids: readonly number[]) => void): Tensor {
+    const ids = texts.flatMap((text) => this.encodePadded(text));
+    known?.(ids);
+    return tensor(ids, { dtype: "int64", shape: [texts.length, this.modelMaxLength] });
   }
 
   #encodeWord(word: string): readonly number[] {

@@ -22,7 +22,8 @@ export function redraw(
   { strength, steps, guidanceScale }: RedrawSettings,
   generator: Generator,
 ): Tensor {
-  const sampler = makeSampler("ddim", pipe.schedule, steps, { eta: 1 });
+  const schedule = pipe.schedule.for("ddim");
+  const sampler = makeSampler("ddim", schedule, steps, { eta: 1 });
   const first = Math.min(steps - 1, Math.round((1 - strength) * steps));
   const batch = 16;
   return keep(
@@ -38,7 +39,7 @@ export function redraw(
               texts.map(() => sampler.timesteps[first] as number),
               { dtype: "int64", device: x0.device },
             );
-            let x = pipe.schedule.addNoise(x0, draw(), start);
+            let x = schedule.addNoise(x0, draw(), start);
             for (const [i, t] of sampler.timesteps.entries()) {
               if (i < first) continue;
               x = scope(

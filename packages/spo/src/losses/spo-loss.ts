@@ -1,4 +1,4 @@
-import { ddimStd, type NoiseSchedule } from "@spo/diffusion";
+import { boundsX0, boundX0, ddimStd, type NoiseSchedule } from "@spo/diffusion";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import type { Denoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
@@ -89,7 +89,7 @@ export interface StepGaussians {
 /**
  * x_t, ε (guided) [n, c, h, w], one timestep a row → q(x_{t−1} | x_t) of each row.
  *
- * The row form of `ddimStep`, with x̂0 written out: μ = √(p/a)·x_t + (√(1−p−σ²) − √(p/a)·√(1−a))·ε. Source: algorithm 2.
+ * The row form of `ddimStep`, with x̂0 written out where nothing bounds it: μ = √(p/a)·x_t + (√(1−p−σ²) − √(p/a)·√(1−a))·ε. Source: algorithm 2.
  */
 function stepGaussians(
   xt: Tensor,
@@ -100,6 +100,16 @@ function stepGaussians(
   return scope(() => {
     const rows = timesteps.map((t) => stepCoefficients(schedule, t, steps, eta));
     const std = rows.map(ddimStd);
+    if (boundsX0(schedule)) {
+      const [ofX0, ofEps] = [
+        rows.map(({ alphaBarPrev: p }) => Math.sqrt(p)),
+        rows.map(({ alphaBarPrev: p }, i) => Math.sqrt(1 - p - (std[i] as number) ** 2)),
+      ];
+      const noise = rows.map(({ alphaBar: a }) => -Math.sqrt(1 - a));
+      const clean = rows.map(({ alphaBar: a }) => 1 / Math.sqrt(a));
+      const x0 = boundX0(xt.addcmul(eps, column(noise, xt)).mul(column(clean, xt)), schedule);
+      return { mean: x0.mul(column(ofX0, xt)).addcmul(eps, column(ofEps, xt)), std };
+    }
     const ofXt = rows.map(({ alphaBar: a, alphaBarPrev: p }) => Math.sqrt(p / a));
     const ofEps = rows.map(
       ({ alphaBar: a, alphaBarPrev: p }, i) =>

@@ -8,6 +8,10 @@ import {
   type PipelineConfigs,
   PUBLISHED,
   readJsonObject,
+  readScheduler,
+  repairedUnet,
+  repairedVae,
+  schedulerPart,
   UNet2DConditionModel,
 } from "@spo/diffusion";
 import {
@@ -52,14 +56,22 @@ export function pipelineConfigs(model: string): PipelineConfigs {
     });
   }
   const second = existsSync(join(model, "text_encoder_2", "config.json"));
+  const index = join(model, "model_index.json");
+  const pipeline = existsSync(index)
+    ? String(readJsonObject(index)._class_name)
+    : second
+      ? "StableDiffusionXLPipeline"
+      : "StableDiffusionPipeline";
+  const at = (name: string): string => join(model, name, "config.json");
   return {
-    unet: part("unet"),
-    vae: part("vae"),
+    unet: repairedUnet(part("unet") as PipelineConfigs["unet"], pipeline, at("unet")),
+    vae: repairedVae(part("vae") as PipelineConfigs["vae"], pipeline, at("vae")),
     text_encoder: part("text_encoder"),
     ...(second ? { text_encoder_2: part("text_encoder_2") } : {}),
     scheduler: existsSync(join(model, "scheduler", "scheduler_config.json"))
-      ? readJsonObject(join(model, "scheduler", "scheduler_config.json"))
-      : PUBLISHED.sd15.scheduler,
+      ? readScheduler(model, schedulerPart(model)).config
+      : PUBLISHED[second ? "sdxl" : "sd15"].scheduler,
+    pipeline,
   } as PipelineConfigs;
 }
 

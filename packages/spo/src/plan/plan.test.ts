@@ -42,16 +42,15 @@ const dpoConfig = (more: object = {}) =>
 
 const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => Job> = {
   sampling: (models) => samplingJob(models, sampling),
-  "SPO with a LoRA": (models, { scheduler }) => spoJob(models, spoConfig(), scheduler),
-  "SPO of the whole UNet": (models, { scheduler }) =>
-    spoJob(models, spoConfig({ adapter: "full" }), scheduler),
-  "SPO with inner steps": (models, { scheduler }) => spoJob(models, spoConfig({ innerSteps: 1 }), scheduler),
-  "SPO in bfloat16 with gradient checkpointing": (models, { scheduler }) => {
+  "SPO with a LoRA": (models, configs) => spoJob(models, spoConfig(), configs),
+  "SPO of the whole UNet": (models, configs) => spoJob(models, spoConfig({ adapter: "full" }), configs),
+  "SPO with inner steps": (models, configs) => spoJob(models, spoConfig({ innerSteps: 1 }), configs),
+  "SPO in bfloat16 with gradient checkpointing": (models, configs) => {
     models.unet.to({ dtype: "bfloat16" });
-    return spoJob(models, spoConfig({ dtype: "bfloat16", gradientCheckpointing: true }), scheduler);
+    return spoJob(models, spoConfig({ dtype: "bfloat16", gradientCheckpointing: true }), configs);
   },
-  "SPO of the whole UNet in float16": (models, { scheduler }) =>
-    spoJob(models, spoConfig({ dtype: "float16", adapter: "full" }), scheduler),
+  "SPO of the whole UNet in float16": (models, configs) =>
+    spoJob(models, spoConfig({ dtype: "float16", adapter: "full" }), configs),
   "a preference model": (models) => spmJob(models, spmConfig),
   "Diffusion-DPO with a LoRA": (models) => dpoJob(models, dpoConfig()),
   "Diffusion-DPO of the whole UNet": (models) => dpoJob(models, dpoConfig({ adapter: "full" })),
@@ -115,7 +114,7 @@ test("decoding by tiles, and one image at a time, takes less memory and is as ma
 
 test("a rollout in which no step branches is refused, as by the training", () => {
   const models = planModels(TINY.sd15, { spm: TINY_SPM });
-  expect(() => spoJob(models, spoConfig({ firstBranch: 6 }), TINY.sd15.scheduler)).toThrow(
+  expect(() => spoJob(models, spoConfig({ firstBranch: 6 }), TINY.sd15)).toThrow(
     expect.objectContaining({
       code: "CONFIG",
       message: expect.stringContaining("no step would branch") as string,
@@ -125,7 +124,7 @@ test("a rollout in which no step branches is refused, as by the training", () =>
 
 test("noise blocks that do not fit the latents are refused, as by the training", () => {
   const models = planModels(TINY.sd15, { spm: TINY_SPM });
-  expect(() => spoJob(models, spoConfig({ noiseBlock: 5 }), TINY.sd15.scheduler)).toThrow(
+  expect(() => spoJob(models, spoConfig({ noiseBlock: 5 }), TINY.sd15)).toThrow(
     expect.objectContaining({
       code: "CONFIG",
       message: expect.stringContaining("no whole number of such blocks") as string,
@@ -145,11 +144,7 @@ test("half precision halves the UNet's weights", () => {
 test("gradient checkpointing lowers an update's activations and computes more; nothing else changes", () => {
   const plan = (gradientCheckpointing: boolean) =>
     planJob(
-      spoJob(
-        planModels(TINY.sd15, { spm: TINY_SPM }),
-        spoConfig({ gradientCheckpointing }),
-        TINY.sd15.scheduler,
-      ),
+      spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ gradientCheckpointing }), TINY.sd15),
     );
   const [plain, checkpointed] = [plan(false), plan(true)];
   const update = ({ phases }: Plan) => phases.find(({ name }) => name === "update") as Plan["phases"][number];
@@ -171,7 +166,7 @@ test("gradient checkpointing lowers an update's activations and computes more; n
 
 test("a resolution below the model's lowers the memory of every step of SPO", () => {
   const plan = (resolution: number | null) =>
-    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ resolution }), TINY.sd15.scheduler));
+    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ resolution }), TINY.sd15));
   const [own, small] = [plan(null), plan(8)];
   for (const [i, { name, activationBytes }] of own.phases.entries()) {
     if (!["text", "optimizer"].includes(name))
@@ -217,8 +212,7 @@ test.each([0, 1, 3])(
   (innerSteps) => {
     const config = spoConfig({ innerSteps, threshold: 0 });
     const configs = TINY.sd15;
-    const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config, configs.scheduler)).work
-      .passes;
+    const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config, configs)).work.passes;
     const models = giveValues(planModels(configs, { spm: TINY_SPM }));
     if (!models.spm) throw new Error("no preference model");
     const judge = new SpmJudge(models.spm, clipProcessor(16), () => blankIds(2, models));

@@ -1,4 +1,10 @@
-import { addLora, isGuided, NoiseSchedule, type SchedulerConfig, UNet2DConditionModel } from "@spo/diffusion";
+import {
+  addLora,
+  CheckpointSchedule,
+  isGuided,
+  type PipelineConfigs,
+  UNet2DConditionModel,
+} from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
@@ -15,7 +21,11 @@ import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
  * SPO as `spo train spo` does it: rounds of sampling pools and updates on their pairs. Counts as if every comparison gave a pair, which is
  * the most that a run can cost; at the published thresholds about half of them do.
  */
-export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler: SchedulerConfig): Job {
+export function spoJob(
+  models: PlannedModels,
+  config: TrainSpoConfig,
+  { scheduler, pipeline = "" }: Pick<PipelineConfigs, "scheduler" | "pipeline">,
+): Job {
   const { spm, unet, vae } = models;
   const latentSize = latentSizeAt(models, config.resolution);
   requireRollout(config, latentSize);
@@ -25,7 +35,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig, scheduler:
   const { reference, trained, off, sampling } = policyOf(models, config, precision);
   const copy = reference === unet ? 0 : bytesOf(reference.parameters());
   const optimizer = new AdamW(trained, config.optimizer);
-  const schedule = new NoiseSchedule(scheduler);
+  const schedule = new CheckpointSchedule(scheduler, { pipeline }).for("ddim");
   const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
   const guided = isGuided(unet, config.guidanceScale) ? 2 : 1;
 

@@ -1,4 +1,11 @@
-import { ddimStep, type NoiseSchedule } from "@spo/diffusion";
+import {
+  boundsX0,
+  boundX0,
+  ddimStep,
+  type GaussianStep,
+  type NoiseSchedule,
+  predictX0,
+} from "@spo/diffusion";
 import {
   cat,
   type Generator,
@@ -195,7 +202,7 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
     meter?.count("unetSampling", (x.shape[0] as number) * denoiser.samplePasses);
     const { x0, mean, std } = timed(meter, "sampling", () => {
       const eps = (i <= firstBranch ? predictOne : predictAll)(x, t);
-      return ddimStep(x, eps, stepCoefficients(schedule, t, steps, eta));
+      return boundedStep(x, eps, schedule, { t, steps, eta });
     });
     if (i < firstBranch) {
       x = memory.keep(mean.add(randomness.noise(i, x.shape), { alpha: std }));
@@ -223,6 +230,24 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
     judgeSegment(0, x, memory);
   }
   return { pairs: concatPairs(parts), comparisons, strips, latents: x };
+}
+
+/** DDIM's step from x_t by ε, x̂0 bounded where the schedule's config bounds it. xt, eps [n, c, h, w]. Source: diffusers DDIMScheduler. */
+export function boundedStep(
+  xt: Tensor,
+  eps: Tensor,
+  schedule: NoiseSchedule,
+  { t, steps, eta }: { t: number; steps: number; eta: number },
+): GaussianStep {
+  const coefficients = stepCoefficients(schedule, t, steps, eta);
+  return scope(() =>
+    boundsX0(schedule)
+      ? ddimStep(xt, eps, {
+          ...coefficients,
+          x0: boundX0(predictX0(xt, eps, coefficients.alphaBar), schedule),
+        })
+      : ddimStep(xt, eps, coefficients),
+  );
 }
 
 /** ᾱ_t, ᾱ at the step's end, η: what `ddimStep` wants. The end is clamped to 0, which acts at t = 1 only. Source: algorithm 2. */

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { checkConfig, type PlaceOptions, readJsonObject } from "@spo/diffusion";
+import { checkConfig, count, MOST, type PlaceOptions, readJsonObject } from "@spo/diffusion";
 import {
   Conv2d,
   cat,
@@ -22,12 +22,12 @@ import { z } from "zod";
 const ArtworkJudgeConfig = z.strictObject({
   model_type: z.literal("artwork_judge").default("artwork_judge"),
   /** Things that it tells apart, in the order of its outputs. */
-  concepts: z.array(z.string()).min(2),
-  captions: z.array(z.string()).min(2),
+  concepts: z.array(z.string()).min(2).max(MOST.width),
+  captions: z.array(z.string()).min(2).max(MOST.width),
   /** Channels of its stages; each halves the side. */
-  widths: z.array(z.int().positive()).min(1),
+  widths: z.array(count(MOST.width).multipleOf(8)).min(1).max(MOST.levels),
   /** The same of the network that looks at patches. */
-  patchWidths: z.array(z.int().positive()).min(1),
+  patchWidths: z.array(count(MOST.width).multipleOf(8)).min(1).max(MOST.levels),
 });
 type ArtworkJudgeConfig = z.output<typeof ArtworkJudgeConfig>;
 

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { checkConfig, type PlaceOptions, readJsonObject } from "@spo/diffusion";
+import { checkConfig, count, MOST, type PlaceOptions, readJsonObject } from "@spo/diffusion";
 import {
   keep,
   loadWeights,
@@ -120,8 +120,8 @@ class ImageReward implements Reward {
 
 /** med_config.json, as far as shapes do not tell it. */
 const MedConfig = z.looseObject({
-  num_attention_heads: z.int().positive(),
-  layer_norm_eps: z.number().positive().default(1e-12),
+  num_attention_heads: count(MOST.heads),
+  layer_norm_eps: z.number().positive().max(1).default(1e-12),
   hidden_act: z.literal("gelu").default("gelu"),
 });
 

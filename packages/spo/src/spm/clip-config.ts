@@ -1,43 +1,60 @@
 // Sizes of a CLIP model and how pixels become its input, from the files of its folder.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type ClipActivation, checkConfig, readJsonObject } from "@spo/diffusion";
+import { type ClipActivation, checkConfig, count, headsDivide, MOST, readJsonObject } from "@spo/diffusion";
 import { UserError } from "@spo/torch";
 import { z } from "zod";
 import { clipProcessor, type ScoreProcessor } from "./preprocess.js";
 
-const size = (value: number) => z.int().positive().default(value);
+const size = (value: number, most: number = MOST.width) => count(most).default(value);
 const activation = z.enum(["gelu", "quick_gelu"] satisfies ClipActivation[]).default("quick_gelu");
+
+/** Patches that a picture is cut into, at most: each attends to all others. */
+const MOST_PATCHES = 2 ** 14;
+
+function patchesFit({
+  value,
+  issues,
+}: z.core.ParsePayload<{ image_size: number; patch_size: number }>): void {
+  const { image_size: side, patch_size: patch } = value;
+  const patches = Math.floor(side / patch) ** 2;
+  if (patches >= 1 && patches <= MOST_PATCHES) return;
+  const message = `patches of ${patch} pixels cut ${side} pixels into ${patches}; that must be from 1 to ${MOST_PATCHES}`;
+  issues.push({ code: "custom", path: ["patch_size"], message, input: value });
+}
 
 /** config.json of transformers' CLIPModel: its names, and its defaults, since the files leave out what equals them. */
 export const ClipConfigSchema = z.object({
   projection_dim: size(512),
-  logit_scale_init_value: z.number().default(2.6592),
+  logit_scale_init_value: z.number().min(-100).max(100).default(2.6592),
   text_config: z
     .object({
       hidden_size: size(512),
       intermediate_size: size(2048),
-      num_attention_heads: size(8),
-      num_hidden_layers: size(12),
-      vocab_size: size(49408),
+      num_attention_heads: size(8, MOST.heads),
+      num_hidden_layers: size(12, MOST.layers),
+      vocab_size: size(49408, 2 ** 24),
       max_position_embeddings: size(77),
       hidden_act: activation,
-      layer_norm_eps: z.number().positive().default(1e-5),
-      eos_token_id: z.int().default(2),
+      layer_norm_eps: z.number().positive().max(1).default(1e-5),
+      eos_token_id: z.int().min(0).default(2),
     })
+    .check(headsDivide)
     .prefault({}),
   vision_config: z
     .object({
       hidden_size: size(768),
       intermediate_size: size(3072),
-      num_attention_heads: size(12),
-      num_hidden_layers: size(12),
-      image_size: size(224),
-      patch_size: size(32),
-      num_channels: size(3),
+      num_attention_heads: size(12, MOST.heads),
+      num_hidden_layers: size(12, MOST.layers),
+      image_size: size(224, 4096),
+      patch_size: size(32, 4096),
+      num_channels: size(3, 64),
       hidden_act: activation,
-      layer_norm_eps: z.number().positive().default(1e-5),
+      layer_norm_eps: z.number().positive().max(1).default(1e-5),
     })
+    .check(headsDivide)
+    .check(patchesFit)
     .prefault({}),
 });
 
@@ -48,10 +65,10 @@ export type ClipConfigInput = z.input<typeof ClipConfigSchema>;
 
 const ProcessorSchema = z.object({
   crop_size: z
-    .union([z.int().positive(), z.object({ height: z.int().positive(), width: z.int().positive() })])
+    .union([count(MOST.side), z.object({ height: count(MOST.side), width: count(MOST.side) })])
     .optional(),
-  image_mean: z.array(z.number()).length(3).optional(),
-  image_std: z.array(z.number().positive()).length(3).optional(),
+  image_mean: z.array(z.number().min(-1e3).max(1e3)).length(3).optional(),
+  image_std: z.array(z.number().min(1e-6).max(1e3)).length(3).optional(),
 });
 
 /**

@@ -1,4 +1,6 @@
 // CLIP as open_clip names and sizes it: HPS v2, LAION's models.
+
+import { count, MOST } from "@spo/diffusion";
 import type { Tensor } from "@spo/torch";
 import { UserError } from "@spo/torch";
 import { z } from "zod";
@@ -10,8 +12,8 @@ type Weights = ReadonlyMap<string, Tensor>;
 export const OpenClipConfig = z.looseObject({
   model_cfg: z.looseObject({
     quick_gelu: z.boolean().default(false),
-    vision_cfg: z.looseObject({ head_width: z.int().positive().default(64) }),
-    text_cfg: z.looseObject({ heads: z.int().positive().default(8) }),
+    vision_cfg: z.looseObject({ head_width: count(MOST.width).default(64) }),
+    text_cfg: z.looseObject({ heads: count(MOST.heads).default(8) }),
   }),
 });
 export type OpenClipConfig = z.output<typeof OpenClipConfig>;

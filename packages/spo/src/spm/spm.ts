@@ -3,7 +3,9 @@ import { join } from "node:path";
 import {
   CLIPTextTransformer,
   checkConfig,
+  count,
   endOfText,
+  MOST,
   type PlaceOptions,
   readJsonObject,
   type Tap,
@@ -33,8 +35,8 @@ import type { ScoreProcessor } from "./preprocess.js";
 const SpmConfigSchema = ClipConfigSchema.extend({
   time_conditioning: z
     .object({
-      frequency_embedding_size: z.int().positive().default(256),
-      max_period: z.number().positive().default(10000),
+      frequency_embedding_size: count(MOST.width).multipleOf(2).default(256),
+      max_period: z.number().positive().max(1e9).default(10000),
     })
     .prefault({}),
 });

@@ -1,10 +1,10 @@
 // What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
-import { ddimStep, type NoiseSchedule } from "@spo/diffusion";
+import type { NoiseSchedule } from "@spo/diffusion";
 import { cat, type Device, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { generatorAt } from "../../randomness.js";
 import type { Denoiser } from "../../resampler/denoiser.js";
-import { stepCoefficients } from "../../resampler/resampler.js";
+import { boundedStep } from "../../resampler/resampler.js";
 
 /** Timesteps of the drift, evenly over those of sampling. */
 const DRIFT_STEPS = 5;
@@ -57,7 +57,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
     let x = draw("held-out sample");
     for (const t of schedule.timesteps(input.steps)) {
       const before = x;
-      x = scope(() => ddimStep(x, predict(x, t), stepCoefficients(schedule, t, input.steps, 0)).mean);
+      x = scope(() => boundedStep(x, predict(x, t), schedule, { t, steps: input.steps, eta: 0 }).mean);
       before.dispose();
     }
     return x;

@@ -66,6 +66,7 @@ async function* rounds(
     device,
     dtype: weightsDtype(config),
   });
+  const schedule = pipe.schedule.for("ddim");
   const latentSize = latentSizeOf(pipe, config);
   requireRollout(config, latentSize);
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
@@ -106,7 +107,7 @@ async function* rounds(
         scope(() => {
           const { latents: _, ...kept } = resample({
             denoiser: denoisers.policy,
-            schedule: pipe.schedule,
+            schedule,
             decode,
             judge: judgeOfRound(judge, chosen),
             prepared,
@@ -143,7 +144,7 @@ async function* rounds(
     for (const [i, places] of batches.entries()) {
       const { loss, logRatioWin, logRatioLose } = pairGradients({
         ...{ ...denoisers, pairs, places, meter },
-        schedule: pipe.schedule,
+        schedule,
         parameters: policy.trained,
         scale: (part) => update.scale(part),
         microBatch: config.microBatch,
@@ -202,7 +203,6 @@ async function* rounds(
         ? undefined
         : { judge, prepared: keep(noGrad(() => scope(() => judge.prepare(heldOut)))) };
     const conditions = keep(promptConditions(pipe, heldOut, imageSize)(heldOut.map((_, i) => i)));
-    const { schedule } = pipe;
     return {
       ...policy.denoisers(conditions, config.guidanceScale),
       ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed, device },

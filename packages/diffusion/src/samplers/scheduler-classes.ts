@@ -1,0 +1,136 @@
+// What diffusers' scheduler classes read of a scheduler_config.json, and what they take where it says nothing. Source: diffusers 0.42, `__init__`.
+import type { SchedulerConfig } from "./noise-schedule.js";
+
+const NOISE = {
+  num_train_timesteps: 1000,
+  beta_start: 0.0001,
+  beta_end: 0.02,
+  beta_schedule: "linear",
+  trained_betas: null,
+  prediction_type: "epsilon",
+  steps_offset: 0,
+} as const satisfies SchedulerConfig;
+
+const BOUNDS = {
+  thresholding: false,
+  dynamic_thresholding_ratio: 0.995,
+  sample_max_value: 1,
+} as const satisfies SchedulerConfig;
+
+const LEVELS = {
+  use_karras_sigmas: false,
+  use_exponential_sigmas: false,
+  use_beta_sigmas: false,
+  final_sigmas_type: "zero",
+  rescale_betas_zero_snr: false,
+  timestep_spacing: "linspace",
+} as const satisfies SchedulerConfig;
+
+/** By class: each field that it reads, with the value that it has where the file has none. */
+export const SCHEDULER_CLASSES = {
+  DDIMScheduler: {
+    ...NOISE,
+    ...BOUNDS,
+    clip_sample: true,
+    clip_sample_range: 1,
+    set_alpha_to_one: true,
+    timestep_spacing: "leading",
+    rescale_betas_zero_snr: false,
+  },
+  PNDMScheduler: {
+    ...NOISE,
+    skip_prk_steps: false,
+    set_alpha_to_one: false,
+    timestep_spacing: "leading",
+  },
+  LCMScheduler: {
+    ...NOISE,
+    ...BOUNDS,
+    beta_start: 0.00085,
+    beta_end: 0.012,
+    beta_schedule: "scaled_linear",
+    original_inference_steps: 50,
+    clip_sample: false,
+    clip_sample_range: 1,
+    set_alpha_to_one: true,
+    timestep_spacing: "leading",
+    timestep_scaling: 10,
+    rescale_betas_zero_snr: false,
+  },
+  EulerDiscreteScheduler: {
+    ...NOISE,
+    ...LEVELS,
+    interpolation_type: "linear",
+    sigma_min: null,
+    sigma_max: null,
+    timestep_type: "discrete",
+  },
+  EulerAncestralDiscreteScheduler: {
+    ...NOISE,
+    timestep_spacing: "linspace",
+    rescale_betas_zero_snr: false,
+  },
+  DPMSolverMultistepScheduler: {
+    ...NOISE,
+    ...BOUNDS,
+    ...LEVELS,
+    solver_order: 2,
+    algorithm_type: "dpmsolver++",
+    solver_type: "midpoint",
+    lower_order_final: true,
+    euler_at_final: false,
+    use_lu_lambdas: false,
+    use_flow_sigmas: false,
+    lambda_min_clipped: Number.NEGATIVE_INFINITY,
+    variance_type: null,
+  },
+} as const satisfies Readonly<Record<string, SchedulerConfig>>;
+
+/** A scheduler of diffusers that is here. */
+export type SchedulerClass = keyof typeof SCHEDULER_CLASSES;
+
+export const isSchedulerClass = (name: string): name is SchedulerClass =>
+  Object.hasOwn(SCHEDULER_CLASSES, name);
+
+/**
+ * A config as a class reads it, whichever class has written it: its own fields alone, and its own values where the file has none.
+ *
+ * Source: diffusers `ConfigMixin.from_config`.
+ */
+export function readAs(config: SchedulerConfig, name: SchedulerClass): SchedulerConfig {
+  const own = Object.entries(SCHEDULER_CLASSES[name]).map(([field, value]) => [
+    field,
+    config[field] === undefined ? value : config[field],
+  ]);
+  return { _class_name: name, ...Object.fromEntries(own) };
+}
+
+/** Fields that no class of diffusers for these models reads: it tells of them and passes over them. */
+export function unknownFields(config: SchedulerConfig): string[] {
+  return Object.keys(config).filter(
+    (field) =>
+      !field.startsWith("_") &&
+      !FURTHER_FIELDS.has(field) &&
+      !Object.values(SCHEDULER_CLASSES).some((fields) => Object.hasOwn(fields, field)),
+  );
+}
+
+/** Fields of classes that are not here: DDPM, Heun, LMS, UniPC, DEIS, the single-step DPM-Solver, EDM. */
+const FURTHER_FIELDS = new Set([
+  ...["disable_corrector", "predict_x0", "solver_p", "flow_shift", "use_dynamic_shifting", "time_shift_type"],
+  ...["noise_sampler_seed", "sigma_data", "sigma_schedule", "rho", "shift_terminal"],
+]);
+
+/** Names of samplers, and how diffusers calls them in a scheduler_config.json. */
+export const SAMPLERS = {
+  ddim: "DDIMScheduler",
+  euler: "EulerDiscreteScheduler",
+  "euler-ancestral": "EulerAncestralDiscreteScheduler",
+  "dpmpp-2m": "DPMSolverMultistepScheduler",
+  "dpmpp-2m-sde": "DPMSolverMultistepScheduler",
+  pndm: "PNDMScheduler",
+  lcm: "LCMScheduler",
+} as const satisfies Readonly<Record<string, SchedulerClass>>;
+
+/** A sampler by its name on the command line. */
+export type SamplerName = keyof typeof SAMPLERS;
