@@ -1,4 +1,3 @@
-import type { SamplerName } from "@spo/diffusion";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadEngine } from "../engine.js";
@@ -14,9 +13,10 @@ import {
   threads,
 } from "../options/option-values.js";
 import { allowOutsideOption } from "../options/pair-options.js";
+import { chosenSampler, type SamplerOptions, samplerOptions } from "../options/sampler-options.js";
 import type { CommonOptions } from "../program.js";
 
-export interface EvalCommandOptions extends CommonOptions, BatchOptions {
+export interface EvalCommandOptions extends CommonOptions, BatchOptions, SamplerOptions {
   metrics: string[];
   prompts?: string;
   features?: string;
@@ -28,7 +28,6 @@ export interface EvalCommandOptions extends CommonOptions, BatchOptions {
   guidance: number;
   negative: string;
   eta: number;
-  sampler: SamplerName;
   width?: number;
   height?: number;
   dtype: "float32" | "bfloat16" | "float16";
@@ -70,11 +69,6 @@ export default function (command: Command): void {
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
     .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
-    .addOption(
-      new Option("--sampler <name>", "the same for all models")
-        .choices(["ddim", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "pndm", "lcm"])
-        .default("ddim"),
-    )
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
     .option("--width <pixels>", "default: the model's size", pixels)
     .option("--height <pixels>", "default: the model's size", pixels)
@@ -87,7 +81,8 @@ export default function (command: Command): void {
     .option("--batch <number>", "images drawn at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption())
     .option("--score-batch <number>", "images scored at once", batch, 8)
-    .option("--threads <number>", "threads within one operation", threads)
+    .option("--threads <number>", "threads within one operation", threads);
+  samplerOptions(command, "ddim, the same for all models")
     .addHelpText(
       "after",
       [
@@ -111,6 +106,7 @@ export default function (command: Command): void {
     )
     .action(async (models: string[]) => {
       const options = command.optsWithGlobals<EvalCommandOptions>();
+      chosenSampler(options);
       requirePlace(options.out, "folder");
       await loadEngine();
       const { evaluateModels } = await import("../jobs/evaluate-models.js");

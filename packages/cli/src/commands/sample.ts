@@ -1,4 +1,3 @@
-import type { SamplerName } from "@spo/diffusion";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
@@ -13,10 +12,11 @@ import {
   share,
   threads,
 } from "../options/option-values.js";
+import { chosenSampler, type SamplerOptions, samplerOptions } from "../options/sampler-options.js";
 import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
 import type { CommonOptions } from "../program.js";
 
-export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions {
+export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions, SamplerOptions {
   model: string;
   configs?: string;
   from?: string;
@@ -30,7 +30,6 @@ export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOp
   steps: number;
   guidance: number;
   eta: number;
-  sampler?: SamplerName;
   lora: string[];
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
@@ -59,17 +58,6 @@ export default function (command: Command): void {
     .option("--height <pixels>", "default: the model's size", pixels)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
     .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
-    .addOption(
-      new Option("--sampler <name>", "default: the one that the model names").choices([
-        "ddim",
-        "euler",
-        "euler-ancestral",
-        "dpmpp-2m",
-        "dpmpp-2m-sde",
-        "pndm",
-        "lcm",
-      ]),
-    )
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
     .addOption(
       new Option("--lora <file[:weight]>", "an adapter and its strength; may be given several times")
@@ -85,6 +73,7 @@ export default function (command: Command): void {
     .option("--threads <number>", "threads within one operation", threads)
     .option("--batch <number>", "images at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption());
+  samplerOptions(command, "the one that the model names");
   vaeOptions(command)
     .addHelpText(
       "after",
@@ -96,11 +85,13 @@ export default function (command: Command): void {
         "",
         "Examples:",
         '  npx spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
+        '  npx spo sample "a red apple" --model ./sd15 --sampler "DPM++ 2M Karras" --steps 25',
         "  npx spo sample --from prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
       ].join("\n"),
     )
     .action(async (prompts: string[]) => {
       const options = command.optsWithGlobals<SampleCommandOptions>();
+      chosenSampler(options);
       requirePlace(options.out, "folder"); // what is wrong shows before anything is loaded
       await loadEngine();
       const { sampleToFiles } = await import("../jobs/sample-to-files.js");

@@ -2,7 +2,14 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { type ClipTokenizer, defaultLatentSize, type TextToImage } from "@spo/diffusion";
+import {
+  type ClipTokenizer,
+  defaultLatentSize,
+  requireSchedule,
+  type SamplerChoice,
+  type SamplerName,
+  type TextToImage,
+} from "@spo/diffusion";
 import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { type ImageOfSet, readImageSet } from "spo/data";
@@ -19,6 +26,7 @@ import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/
 import type { EvalCommandOptions } from "../commands/eval.js";
 import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveReward } from "../options/resolve-reward.js";
+import { chosenSampler } from "../options/sampler-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson, putPath, say } from "../terminal/terminal.js";
@@ -121,6 +129,7 @@ function checkModels(
   for (const source of sources) {
     const pipe = loadSource(source, options);
     latentSizeOf(pipe, options);
+    samplerFor(options);
     const most = pipe.schedule.config.num_train_timesteps;
     if (options.steps > most)
       throw new UserError(`--steps is from 1 to ${most}, not ${options.steps}.`, { code: "USAGE" });
@@ -173,11 +182,12 @@ async function draw(
   options: EvalCommandOptions,
   { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
 ): Promise<ImageOfSet[]> {
-  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, sampler, negative, dtype, device } = options;
+  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, negative, dtype, device } = options;
+  const { sampler, schedule } = samplerFor(options);
   const pipe = loadSource(source, options);
   const folder = join(options.out, "images", source.name.replace(/[^\w.+-]+/g, "-"));
   const settings = {
-    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler },
+    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler, schedule },
     batch: imagesAtOnce(options, device),
     latentSize: latentSizeOf(pipe, options),
     negativePrompt: negative === "" ? undefined : negative,
@@ -220,9 +230,15 @@ function latentSizeOf(pipe: TextToImage, { width, height }: EvalCommandOptions):
   return [height ? height / factor : ownHeight, width ? width / factor : ownWidth];
 }
 
+/** The same for all models: DDIM unless another is chosen. */
+function samplerFor(options: EvalCommandOptions): SamplerChoice & { sampler: SamplerName } {
+  const { sampler = "ddim", schedule } = chosenSampler(options);
+  if (schedule !== undefined) requireSchedule(sampler, schedule);
+  return { sampler, schedule };
+}
+
 function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
-  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, sampler, dtype, device, width, height } =
-    options;
+  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, dtype, device, width, height } = options;
   return drawn
     ? {
         prompts,
@@ -232,7 +248,7 @@ function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData
         guidance,
         negative,
         eta,
-        sampler,
+        ...samplerFor(options),
         dtype,
         device,
         width,

@@ -1,4 +1,9 @@
-import type { SamplerName } from "@spo/diffusion";
+import {
+  type SamplerName,
+  type ScheduleName,
+  WEBUI_SAMPLERS,
+  WEBUI_SCHEDULES,
+} from "@spo/diffusion/sampler-names";
 
 /** All that an image was made with. */
 export interface ImageParameters {
@@ -11,27 +16,19 @@ export interface ImageParameters {
   guidance: number;
   eta: number;
   sampler: SamplerName;
+  /** How the noise levels lie, where that is not as the sampler has them by itself. */
+  schedule?: ScheduleName;
   model: string;
   loras: readonly { file: string; weight: number }[];
   dtype: string;
 }
 
-/** What the web UI calls the samplers. */
-const SAMPLER_NAMES: Record<SamplerName, string> = {
-  ddim: "DDIM",
-  euler: "Euler",
-  "euler-ancestral": "Euler a",
-  "dpmpp-2m": "DPM++ 2M",
-  "dpmpp-2m-sde": "DPM++ 2M SDE",
-  pndm: "PLMS",
-  lcm: "LCM",
-};
-
 /** In the words that A1111's web UI writes, and other tools read, under the key `parameters`. */
 export function webuiParameters(image: ImageParameters, version: string): string {
   const settings = {
     Steps: image.steps,
-    Sampler: SAMPLER_NAMES[image.sampler],
+    Sampler: WEBUI_SAMPLERS[image.sampler],
+    ...(image.schedule && { "Schedule type": WEBUI_SCHEDULES[image.schedule] }),
     "CFG scale": image.guidance,
     Seed: image.seed,
     Size: `${image.width}x${image.height}`,

@@ -5,8 +5,10 @@ import { setImmediate } from "node:timers/promises";
 import {
   defaultLatentSize,
   LoraStack,
+  levelSpacing,
   loadTextToImage,
   requireFinite,
+  requireSchedule,
   sampleLatents,
   samplerOf,
   type TextToImage,
@@ -22,6 +24,7 @@ import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "../options/prompt-line.js";
 import { resolveModel } from "../options/resolve-model.js";
+import { chosenSampler } from "../options/sampler-options.js";
 import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -144,7 +147,10 @@ function imagesOf(
   if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
   const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidance } = line;
   const model = basename(resolve(options.model));
-  const sampler = options.sampler ?? samplerOf(pipe.schedule.config);
+  const chosen = chosenSampler(options);
+  const sampler = chosen.sampler ?? samplerOf(pipe.schedule.config);
+  if (chosen.schedule !== undefined) requireSchedule(sampler, chosen.schedule);
+  const schedule = chosen.schedule ?? levelSpacing(pipe.schedule.for(sampler));
   const common = {
     prompt,
     negative,
@@ -154,6 +160,7 @@ function imagesOf(
     guidance,
     eta: options.eta,
     sampler,
+    schedule,
     model,
     loras,
     dtype: options.dtype,
@@ -183,7 +190,7 @@ function sampleBatch(
   options: VaeOptions,
   onStep: () => void,
 ): Uint8Array {
-  const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
+  const { width, height, steps, guidance, eta, negative, sampler, schedule } = batch[0] as ImageParameters;
   return noGrad(() =>
     scope(() => {
       const latents = sampleLatents(pipe, {
@@ -195,6 +202,7 @@ function sampleBatch(
         guidanceScale: guidance,
         eta,
         sampler,
+        schedule,
         onStep,
       });
       const pixels = pipe.vae.decodeLatents(latents, decodeOptions(options, width, height));

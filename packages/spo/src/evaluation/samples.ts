@@ -1,4 +1,11 @@
-import { isGuided, requireFinite, type SamplerName, sampleLatents, type TextToImage } from "@spo/diffusion";
+import {
+  isGuided,
+  requireFinite,
+  type SamplerName,
+  type ScheduleName,
+  sampleLatents,
+  type TextToImage,
+} from "@spo/diffusion";
 import { keep, noGrad, scope, type Tensor } from "@spo/torch";
 import { requireFinitePixels } from "../data/pixels.js";
 import { generatorAt } from "../randomness.js";
@@ -12,6 +19,8 @@ export interface SampleSettings {
   eta: number;
   /** Default ddim. */
   sampler?: SamplerName;
+  /** How the noise levels lie. Default: as the model's config says. */
+  schedule?: ScheduleName;
   /** Default: the UNet's sample_size. */
   latentSize?: readonly [height: number, width: number];
   negativePrompt?: string;

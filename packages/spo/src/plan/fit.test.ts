@@ -97,7 +97,7 @@ describe("of real jobs, a memory of", () => {
   });
   const spm = TrainSpmConfig.parse({ model: "m", init: "i", pairs: ["p"], output: "o", steps: 3, batch: 8 });
   const sample = { batch: 4, dtype: "float32", vaeTiling: "auto", width: 16, height: 16 };
-  const spoPlan = (config: typeof spo) => planJob(spoJob(models(), config, scheduler));
+  const spoPlan = (config: typeof spo) => planJob(spoJob(models(), config, { scheduler }));
   const dpoPlan = (config: typeof dpo) => planJob(dpoJob(models(), config));
   const spmPlan = (config: typeof spm) => planJob(spmJob(models(), config));
   const samplePlan = ({ batch }: typeof sample) =>
