@@ -9,7 +9,7 @@ const LAYERS = ["@spo/native", "@spo/torch", "@spo/hub", "@spo/diffusion", "spo"
 /** Packages that compute nothing (one shows runs, one fetches files): they may import only what stands here, whatever their layer. */
 const ONLY = new Map([
   ["@spo/studio", ["spo/records"]],
-  ["@spo/hub", ["@spo/torch/files"]],
+  ["@spo/hub", ["@spo/torch/files", "@spo/torch/text-files"]],
 ]);
 
 /** Exports without tensor code, by package; and the command, whose start-up is to be quick. Each is followed through its static imports. */
