@@ -1,10 +1,11 @@
-import { addLora, type Lora, NoiseSchedule, UNet2DConditionModel } from "@spo/diffusion";
+import { addLora, gaussianLogProb, type Lora, NoiseSchedule, UNet2DConditionModel } from "@spo/diffusion";
 import { AdamW, Generator, initialize, liveTensors, noGrad, randn, scope, type Tensor } from "@spo/torch";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
+import { boundedStep, stepCoefficients } from "../resampler/resampler.js";
 import { WorkMeter } from "../work.js";
-import { backward, ratioFigures, type SpoBatch, spoBatchLoss } from "./spo-loss.js";
+import { backward, pairLogProbs, ratioFigures, type SpoBatch, spoBatchLoss } from "./spo-loss.js";
 
 const unet = new UNet2DConditionModel({
   block_out_channels: [8, 16],
@@ -145,4 +146,66 @@ test("training on a pair makes its winner likelier against its loser, and a step
   expect(liveTensors()).toBe(before);
   expect(last.margin).toBeGreaterThan(first.margin);
   optimizer.dispose();
+});
+
+describe("a schedule that bounds x̂0", () => {
+  const bounded = new NoiseSchedule({ clip_sample: true, clip_sample_range: 0.8 });
+  const thresholds = new NoiseSchedule({
+    thresholding: true,
+    dynamic_thresholding_ratio: 0.9,
+    sample_max_value: 1.5,
+  });
+
+  test.each([
+    ["clip_sample", bounded],
+    ["thresholding", thresholds],
+  ])(
+    "bounds it by %s in the steps that are sampled and in the densities of the loss alike",
+    (_, schedule) => {
+      scope(() => {
+        const generator = new Generator(3);
+        const draw = (): Tensor => randn([2, 4, 3, 3], { generator });
+        const [x, eps] = [draw().mul(3), draw()];
+        const [t, steps] = [701, 10];
+        const plain = boundedStep(x, eps, new NoiseSchedule(), { t, steps, eta: 1 });
+        const step = boundedStep(x, eps, schedule, { t, steps, eta: 1 });
+        expect(plain.x0.abs().max().item()).toBeGreaterThan(2);
+        expect(step.x0.abs().max().item()).toBeLessThanOrEqual(1.000001);
+        // As diffusers' DDIMScheduler: the bounded x̂0, and ε as it was predicted.
+        const { alphaBarPrev } = stepCoefficients(schedule, t, steps, 1);
+        const mean = step.x0
+          .mul(Math.sqrt(alphaBarPrev))
+          .add(eps, { alpha: Math.sqrt(1 - alphaBarPrev - step.std ** 2) });
+        expect(step.mean.sub(mean).abs().max().item()).toBeLessThan(1e-6);
+
+        const same = { samplePasses: 1, forRows: () => () => eps };
+        const next = step.mean.add(draw(), { alpha: step.std });
+        const { win } = pairLogProbs(
+          {
+            policy: same,
+            reference: same,
+            pairs: {
+              size: 2,
+              timesteps: [t, t],
+              prompts: [0, 1],
+              latentsWin: x,
+              latentsLose: x,
+              nextWin: next,
+              nextLose: next,
+              shared: [true, true],
+              margins: [1, 1],
+              comparisons: [0, 0],
+            },
+            schedule,
+            steps,
+            beta: 1,
+            clip: 0.1,
+          },
+          "policy",
+        );
+        const wanted = gaussianLogProb(next, step);
+        expect(win.sub(wanted).abs().max().item()).toBeLessThan(1e-5);
+      });
+    },
+  );
 });
