@@ -48,11 +48,11 @@ export function neededFiles(paths: readonly string[], variant?: string): Choice 
     const wantsWeights = pipeline ? WITH_WEIGHTS.includes(folder) : true;
     if (wantsWeights) {
       const { files, variant: found } = weightsOf(names, variant);
-      own.push(...files);
+      for (const file of files) own.push(file);
       if (files.length === 0) choice.withoutWeights.push(folder);
       else if (variant && found !== variant) choice.otherVariant.push(folder);
     }
-    choice.files.push(...own.map((name) => (folder ? `${folder}/${name}` : name)));
+    for (const name of own) choice.files.push(folder ? `${folder}/${name}` : name);
   }
   return choice;
 }
@@ -88,7 +88,7 @@ function weightsOf(
         `${best.stem}.${best.variant}.${best.kind}.index.json`,
       );
     const ofVariant = indices.filter((name) => names.includes(name));
-    files.push(...(best.variant ? ofVariant.filter((name) => name !== indices[0]) : ofVariant));
+    for (const name of ofVariant) if (!best.variant || name !== indices[0]) files.push(name);
   }
   return { files, variant: best.variant };
 }

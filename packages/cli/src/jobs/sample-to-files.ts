@@ -24,7 +24,7 @@ import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { type PromptLine, parsePromptFile, parsePromptLine } from "../options/prompt-line.js";
 import { resolveModel } from "../options/resolve-model.js";
-import { chosenSampler } from "../options/sampler-options.js";
+import { chosenSampler, type SamplerOptions } from "../options/sampler-options.js";
 import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -102,7 +102,7 @@ export async function sampleToFiles(
 function readLines(prompts: readonly string[], from: string | undefined): PromptLine[] {
   const lines = prompts.map((prompt) => parsePromptLine(prompt, `"${prompt}"`));
   if (from !== undefined) {
-    lines.push(...parsePromptFile(readPrompts(from), from === "-" ? "stdin" : from));
+    for (const line of parsePromptFile(readPrompts(from), from === "-" ? "stdin" : from)) lines.push(line);
   }
   if (lines.length === 0) {
     throw new UserError(
@@ -187,10 +187,10 @@ function batchesOf(images: readonly ImageParameters[], most: number): ImageParam
 function sampleBatch(
   pipe: TextToImage,
   batch: readonly ImageParameters[],
-  options: VaeOptions,
+  options: VaeOptions & SamplerOptions,
   onStep: () => void,
 ): Uint8Array {
-  const { width, height, steps, guidance, eta, negative, sampler, schedule } = batch[0] as ImageParameters;
+  const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
   return noGrad(() =>
     scope(() => {
       const latents = sampleLatents(pipe, {
@@ -202,7 +202,7 @@ function sampleBatch(
         guidanceScale: guidance,
         eta,
         sampler,
-        schedule,
+        schedule: chosenSampler(options).schedule, // and not that of the config, which is followed anyway
         onStep,
       });
       const pixels = pipe.vae.decodeLatents(latents, decodeOptions(options, width, height));
@@ -247,7 +247,7 @@ const MOST_SHOWN = 500;
 /** One more than the largest number in the folder: nothing is written over. */
 function nextNumber(folder: string): number {
   const numbers = readdirSync(folder).flatMap((name) => /^(\d{5,})-\d+\.png$/.exec(name)?.[1] ?? []);
-  return Math.max(-1, ...numbers.map(Number)) + 1;
+  return numbers.map(Number).reduce((most, number) => Math.max(most, number), -1) + 1;
 }
 
 async function writeGrid(
@@ -255,7 +255,7 @@ async function writeGrid(
   { out, count }: SampleCommandOptions,
 ): Promise<string> {
   const columns = count > 1 ? count : Math.ceil(Math.sqrt(images.length));
-  const side = Math.max(...images.flatMap(({ width, height }) => [width, height]));
+  const side = images.reduce((most, { width, height }) => Math.max(most, width, height), 0);
   const sheet = await contactSheet(
     images.map(({ file }) => readFileSync(file)),
     { columns, side },

@@ -75,7 +75,7 @@ function shownTimesteps({ config }: NoiseSchedule, timesteps: number[], sigmas: 
 
 /** Standard deviation of the first x: σ itself, or with the clean part's unit variance where the spacing stops short of the last timestep. */
 export function eulerInitialScale(schedule: NoiseSchedule, sigmas: readonly number[]): number {
-  const largest = Math.max(...sigmas);
+  const largest = sigmas.reduce((most, sigma) => Math.max(most, sigma), 0);
   return eulerSpacing(schedule) === "leading" ? Math.sqrt(largest ** 2 + 1) : largest;
 }
 

@@ -39,15 +39,20 @@ export async function resolveConfig<S extends z.ZodType>(
   return checkConfig(schema, [defaults, ...layers, settings].reduce(merged, {}));
 }
 
+/** Faults of a config that are listed. */
+const MOST_FAULTS = 50;
+
 /** A config checked and completed by its schema. Throws a UserError (`CONFIG`) that lists all faults. */
 export function checkConfig<S extends z.ZodType>(schema: S, config: unknown): z.output<S> {
   const { data, error } = schema.safeParse(config);
   if (!error) return data as z.output<S>;
   const faults = error.issues.flatMap((issue) => faultsOf(schema, issue, config));
-  const width = Math.max(...faults.map(([path]) => path.length));
-  const lines = faults.map(([path, text]) => `  ${path.padEnd(width)}  ${text}`);
+  const shown = faults.slice(0, MOST_FAULTS);
+  const width = Math.max(...shown.map(([path]) => path.length));
+  const lines = shown.map(([path, text]) => `  ${path.padEnd(width)}  ${text}`);
+  if (faults.length > shown.length) lines.push(`  … and ${faults.length - shown.length} more`);
   throw new UserError(
-    `${lines.length === 1 ? "A setting does" : `${lines.length} settings do`} not fit.\n${lines.join("\n")}`,
+    `${faults.length === 1 ? "A setting does" : `${faults.length} settings do`} not fit.\n${lines.join("\n")}`,
     {
       code: "CONFIG",
       hint: "--help lists all settings.",

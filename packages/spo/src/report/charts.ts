@@ -192,8 +192,8 @@ export function ticks([low, high]: readonly [number, number], count: number): nu
 /** A share stays in [0, 1]; what is never negative gets no axis below 0. */
 function yRange(values: readonly number[], { share }: Axis): [number, number] {
   const [low, high] = padded(values, 0.04);
-  const least = Math.min(...values) >= 0 ? Math.max(0, low) : low;
-  return share && Math.max(...values) <= 1 ? [least, Math.min(1, high)] : [least, high];
+  const least = values.every((value) => value >= 0) ? Math.max(0, low) : low;
+  return share && values.every((value) => value <= 1) ? [least, Math.min(1, high)] : [least, high];
 }
 
 function padded(values: readonly number[], share: number): [number, number] {
