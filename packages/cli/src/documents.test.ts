@@ -112,7 +112,7 @@ describe("every call of spo", () => {
     expect(await faultsOf(wrong)).toEqual([
       expect.stringContaining("--sede"),
       expect.stringContaining("did you mean threshold?"),
-      expect.stringContaining("'heun' is invalid"),
+      expect.stringContaining('The sampler "heun"'),
       expect.stringContaining("--out"),
     ]);
   });

@@ -12,28 +12,32 @@ export interface SamplerOptions {
 export const samplerOptions = (command: Command, own: string): Command =>
   command
     .addOption(
-      new Option(
-        "--sampler <name>",
-        `${SAMPLER_LIST.join(", ")}; also as the web UI, ComfyUI and diffusers call it ("DPM++ 2M Karras")`,
-      )
-        .argParser((sampler: string) => known({ sampler }, sampler))
-        .default(undefined, own),
+      withChoices(
+        new Option(
+          "--sampler <name>",
+          'also as the web UI, ComfyUI and diffusers call it ("DPM++ 2M Karras")',
+        ).default(undefined, own),
+        SAMPLER_LIST,
+        (sampler) => ({ sampler }),
+      ),
     )
     .addOption(
-      new Option(
-        "--schedule <name>",
-        `how the noise levels lie: ${Object.keys(SCHEDULES).join(", ")}; automatic is the model's own way`,
-      )
-        .argParser((schedule: string) => known({ schedule }, schedule))
-        .default(undefined, "automatic"),
+      withChoices(
+        new Option("--schedule <name>", "how the noise levels lie").default(undefined, "the model's own way"),
+        Object.keys(SCHEDULES),
+        (schedule) => ({ schedule }),
+      ),
     );
 
 /** Throws a UserError (`USAGE`) for names that mean nothing here. */
 export const chosenSampler = ({ sampler, schedule }: SamplerOptions): SamplerChoice =>
   chooseSampler({ sampler, schedule });
 
-/** A name that is known is kept as it was given. Throws as `chosenSampler`. */
-function known(options: SamplerOptions, name: string): string {
-  chosenSampler(options);
-  return name;
+/** The choices for the help; every other name that is known is taken too, and kept as it was given. */
+function withChoices(option: Option, names: readonly string[], of: (name: string) => SamplerOptions): Option {
+  option.argChoices = [...names];
+  return option.argParser((name: string) => {
+    chosenSampler(of(name));
+    return name;
+  });
 }
