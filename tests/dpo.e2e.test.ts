@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -70,6 +70,19 @@ describe("Diffusion-DPO", () => {
     await train("broken");
     expect(computed("broken")).toEqual(computed("whole"));
     expect(weightsOf("broken")).toEqual(weightsOf("whole"));
+  });
+
+  test("goes on when the pairs under its path were exchanged, and says so once", async () => {
+    const pairs = join(folder, "exchanged.parquet");
+    copyFileSync(world.pairs, pairs);
+    const settings = { pairs: [pairs], steps: 8, evalPairs: 0, saveEvery: 2 };
+    const warnings = (): string[] =>
+      eventsOf("exchanged").flatMap((event) => (event.type === "warn" ? [event.message] : []));
+    for (const step of [2, 4]) await expect(train("exchanged", settings, step)).rejects.toThrow("stopped");
+    expect(warnings()).toEqual([]);
+    await fewRealPairs(pairs, 7);
+    await train("exchanged", settings);
+    expect(warnings()).toEqual([expect.stringMatching(/data are not those .*pairs was \d+ and is 7/)]);
   });
 
   test("draws the same times, noise and pairs whatever the size of a backward pass", async () => {

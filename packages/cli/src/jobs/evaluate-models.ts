@@ -65,7 +65,9 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
       hint: "Only images that are there (images:PATH) have prompts of their own.",
     });
   }
-  const prompts = options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts))];
+  const onWarning = (text: string): void => say(painter(process.stderr)("yellow", text));
+  const prompts =
+    options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts, { onWarning }))];
   const bar = new ProgressBar({ quiet });
   const sets = new Map<string, ImageOfSet[]>();
   for (const source of sources) {

@@ -17,12 +17,11 @@ import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, typ
 import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
 import sharp from "sharp";
-import { withPngText } from "spo/data";
+import { type PromptLine, parsePromptFile, parsePromptLine, withPngText } from "spo/data";
 import { contactSheet } from "spo/report";
 import type { SampleCommandOptions } from "../commands/sample.js";
 import { imagesAtOnce } from "../options/batch-invariant.js";
 import { resolveLoras } from "../options/lora-option.js";
-import { type PromptLine, parsePromptFile, parsePromptLine } from "../options/prompt-line.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { chosenSampler, type SamplerOptions } from "../options/sampler-options.js";
 import { decodeOptions, type VaeOptions } from "../options/vae-options.js";

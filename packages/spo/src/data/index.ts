@@ -1,6 +1,7 @@
 // Preference data: readers and writers of all layouts, checks, votes, and the loader that trainings read through. No tensor code.
 export { checkPairs, type PairReport, type Spread } from "./check.js";
 export { type Converted, type ConvertOptions, convertPairs } from "./convert.js";
+export { dataFacts, type Fingerprint, fingerprintOfPrompts } from "./fingerprint.js";
 export { hashOfImage } from "./image-bytes.js";
 export { type Decoded, ImagePool } from "./image-pool.js";
 export { type ImageOfSet, readImageSet } from "./image-set.js";
@@ -27,6 +28,7 @@ export {
   type PairSource,
   type PreferencePair,
 } from "./preference.js";
-export { promptLines } from "./prompts.js";
+export { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
+export { promptLines, readPrompts } from "./prompts.js";
 export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
 export { Ballot, readVotes, Vote, votesOf, withVotes, writeVotes } from "./votes.js";

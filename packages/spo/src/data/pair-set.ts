@@ -1,5 +1,6 @@
 import { UserError } from "@spo/torch/files";
 import { FaultList } from "./fault-list.js";
+import { type Fingerprint, PairFingerprint } from "./fingerprint.js";
 import { type OpenOptions, openPairs } from "./layouts/open.js";
 import type { Place } from "./order.js";
 import {
@@ -32,12 +33,20 @@ export class PairSet {
   readonly size: number;
   /** The chosen pairs by block of the source. */
   readonly blocks: readonly PairBlock[];
+  /** Of all pairs of the source, also of those that are left out. */
+  readonly fingerprint: Fingerprint;
   readonly #source: PairSource;
   readonly #chosen: readonly Uint32Array[];
   readonly #examples: readonly Uint32Array[];
 
   /** @internal Use `openPairSet`. */
-  constructor(source: PairSource, chosen: readonly Uint32Array[], examples: readonly Uint32Array[]) {
+  constructor(
+    source: PairSource,
+    chosen: readonly Uint32Array[],
+    examples: readonly Uint32Array[],
+    fingerprint: Fingerprint,
+  ) {
+    this.fingerprint = fingerprint;
     this.#source = source;
     this.#chosen = chosen;
     this.#examples = examples;
@@ -83,8 +92,11 @@ export async function openPairSet(
     const counts = new Map<string, number>();
     const splits = new Map<string, number>();
     const faults = new FaultList();
+    const print = new PairFingerprint(source);
+    const isOnDisk = source.layout === "parquet"; // of the other layouts the images' names are in memory
     for (const block of source.blocks.keys()) {
-      const facts = await source.facts(block);
+      const facts = await (isOnDisk ? source.facts(block) : source.pairs(block));
+      print.add(source.blocks[block] as PairBlock, facts);
       const rows: number[] = [];
       for (const [row, pair] of facts.entries()) {
         for (const fault of faultsOfPair(pair)) faults.add(source.where(block, row), fault);
@@ -107,8 +119,8 @@ export async function openPairSet(
     );
     const kept = limit === undefined ? undefined : spread(chosen, limit);
     const set = kept
-      ? new PairSet(source, pick(chosen, kept), pick(examples, kept))
-      : new PairSet(source, chosen, examples);
+      ? new PairSet(source, pick(chosen, kept), pick(examples, kept), print.result())
+      : new PairSet(source, chosen, examples, print.result());
     if (set.size === 0) {
       const there = [...splits].map(([which, count]) => `${count} of ${which}`).join(", ") || "none at all";
       throw new UserError(

@@ -1,20 +1,51 @@
 import { UserError } from "@spo/torch/files";
 import { linesOf, readJson, readText } from "@spo/torch/text-files";
+import { parsePromptLine } from "./prompt-line.js";
 
 /** Letters of the longest line that is taken for a prompt: models read some 77 tokens. */
 const LONGEST = 10_000;
 
+/** How prompts are read where they have no settings of their own. */
+export interface PromptsOptions {
+  /** Told of settings (`--w 512`) that were left out. Without it a line that has some is refused. */
+  onWarning?: (message: string) => void;
+}
+
 /**
- * Prompts of text files, one a line, empty lines left out; or of `.json` files: a list of texts, or of objects with `prompt` or `caption`,
- * as SPO's published prompts have them. Throws a UserError (`DATA`) when a file is absent or none is left.
+ * Prompts of text files, one a line, as `promptLines` reads them, without the settings that kohya's prompt files have at their ends; or of
+ * `.json` files: a list of texts, or of objects with `prompt` or `caption`, as SPO's published prompts have them.
+ *
+ * Throws a UserError (`DATA`) when a file is absent, when none is left, and for a line that has settings and nothing else.
  */
-export function readPrompts(paths: string | readonly string[]): string[] {
+export function readPrompts(paths: string | readonly string[], { onWarning }: PromptsOptions = {}): string[] {
   const files = typeof paths === "string" ? [paths] : paths;
-  const prompts = files.flatMap((path) =>
-    /\.json$/i.test(path)
-      ? promptList(path)
-      : promptLines(readText(path, "prompt file"), path).map(({ prompt }) => prompt),
-  );
+  const prompts = files.flatMap((path) => {
+    if (/\.json$/i.test(path)) return promptList(path);
+    const stripped: { line: number; words: string }[] = [];
+    const found = promptLines(readText(path, "prompt file"), path).map(({ line, prompt: whole }) => {
+      const prompt = withoutSettings(whole);
+      if (prompt === whole) return whole;
+      const words = whole.slice(prompt.length).trim();
+      if (prompt === "") {
+        throw new UserError(`${path}, line ${line}: before ${words} there is no prompt.`, { code: "DATA" });
+      }
+      stripped.push({ line, words });
+      return prompt;
+    });
+    const [first] = stripped;
+    if (first) {
+      const lines = stripped.length === 1 ? "1 line has" : `${stripped.length} lines have`;
+      const what = `${path}: ${lines} settings of their own, first ${first.words} in line ${first.line}`;
+      if (!onWarning) {
+        throw new UserError(`${what}.`, {
+          code: "DATA",
+          hint: "Settings of one prompt are for spo sample --from: take them off here.",
+        });
+      }
+      onWarning(`${what}: they are left out, as they are for spo sample --from alone`);
+    }
+    return found;
+  });
   if (prompts.length === 0) {
     throw new UserError(`${files.join(", ")}: there is no prompt.`, {
       code: "DATA",
@@ -24,14 +55,27 @@ export function readPrompts(paths: string | readonly string[]): string[] {
   return prompts;
 }
 
+/** A prompt without kohya's settings behind it. What does not parse as such is words: other programs write `--v 5`. */
+function withoutSettings(line: string): string {
+  try {
+    const { prompt, ...settings } = parsePromptLine(line, "");
+    return Object.keys(settings).length > 0 ? prompt : line;
+  } catch (error) {
+    if (error instanceof UserError) return line;
+    throw error;
+  }
+}
+
 /**
- * Lines of a prompt file that are not empty, trimmed, each with its number from 1. name: of the file, for the message.
+ * Lines of a prompt file without blank ones and those that begin with `#`, trimmed, each with its number from 1. name: of the file, for the
+ * message.
  *
  * Throws a UserError (`DATA`) for a line that is far too long for a prompt: another kind of file, or one whose line ends were lost.
  */
 export function promptLines(text: string, name: string): { line: number; prompt: string }[] {
   return linesOf(text).flatMap((whole, i) => {
     const prompt = whole.trim();
+    if (prompt.startsWith("#")) return [];
     if (prompt.length > LONGEST) {
       throw new UserError(`${name}, line ${i + 1}: ${prompt.length} letters are no prompt.`, {
         code: "DATA",

@@ -2,7 +2,7 @@
 // Wallace et al. 2024, algorithm 1.
 import { loadTextToImage } from "@spo/diffusion";
 import { Adafactor, AdamW, noGrad, type Optimizer, resolveDevice, scope } from "@spo/torch";
-import { openPairSet, type PairBatch, PairLoader } from "../../data/index.js";
+import { dataFacts, openPairSet, type PairBatch, PairLoader } from "../../data/index.js";
 import { generatorAt } from "../../randomness.js";
 import { WorkMeter } from "../../work.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
@@ -53,6 +53,7 @@ export async function* trainDpo(
 
   try {
     let step = run.resume((folder) => restoreTrainingState(folder, state));
+    yield* run.data(dataFacts({ pairs: set.fingerprint }));
     if (step === 0 && held.length > 0) yield* run.eval(0, evaluate());
     for (; step < config.steps; step++) {
       let [loss, accuracy] = [0, 0];

@@ -14,6 +14,7 @@ import {
 } from "@spo/torch";
 import {
   batchOf,
+  dataFacts,
   openPairSet,
   type PairBatch,
   PairLoader,
@@ -101,6 +102,7 @@ export async function* trainSpm(
     let measured: Record<string, number> | undefined;
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
+    yield* run.data(dataFacts({ pairs: set.fingerprint }));
     const bank: SeenPairs[] = [];
     for await (const seen of drawBank()) {
       bank.push(seen);

@@ -4,6 +4,7 @@ import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffu
 import { AdamW, keep, noGrad, randn, resolveDevice, scope, type Tensor, writeFileAtomic } from "@spo/torch";
 import type { z } from "zod";
 import { checkConfig } from "../../config/index.js";
+import { dataFacts, fingerprintOfPrompts } from "../../data/fingerprint.js";
 import { encodePng, rgbFromPixels } from "../../data/pixels.js";
 import { readPrompts } from "../../data/prompts.js";
 import type { StepAwareJudge } from "../../judges/judge.js";
@@ -60,7 +61,9 @@ async function* rounds(
   givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
   const device = resolveDevice(config.device);
-  const prompts = readPrompts(config.prompts);
+  const leftOut: string[] = [];
+  const reading = { onWarning: (message: string) => void leftOut.push(message) };
+  const prompts = readPrompts(config.prompts, reading);
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
     device,
@@ -88,9 +91,16 @@ async function* rounds(
   const stripEvery = config.stripEvery ?? epoch;
   const sampleEvery = config.sampleEvery ?? stripEvery;
   const watch = new PairWatch(config);
-  const heldOut = (config.heldOut === null ? prompts : readPrompts(config.heldOut)).slice(0, config.samples);
+  const heldOut = (config.heldOut === null ? prompts : readPrompts(config.heldOut, reading)).slice(
+    0,
+    config.samples,
+  );
   const standing = heldOut.length > 0 ? heldOutSamples(heldOutInput()) : undefined;
   let round = run.resume((folder) => restoreTrainingState(folder, state));
+  for (const message of leftOut) yield* run.warn(message);
+  yield* run.data(
+    dataFacts({ prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) }),
+  );
   if (round > 0) meter.take(); // the text features have been counted when the run began
   if (round === 0 && standing) yield* showSamples(0, standing("reference"));
 

@@ -1,7 +1,8 @@
 // Prompts with settings of their own, in the syntax of kohya's prompt files.
 import { UserError } from "@spo/torch/files";
-import { promptLines } from "spo/data";
+import { promptLines } from "./prompts.js";
 
+/** A prompt and the settings that its line ends with. */
 export interface PromptLine {
   prompt: string;
   negative?: string;
@@ -59,9 +60,7 @@ export function parsePromptLine(line: string, where: string): PromptLine {
 
 /** Lines of a prompt file without empty ones and comments. Throws a UserError (`DATA`) where one does not parse. */
 export function parsePromptFile(text: string, name: string): PromptLine[] {
-  return promptLines(text, name).flatMap(({ line, prompt }) =>
-    prompt.startsWith("#") ? [] : [parsePromptLine(prompt, `${name}, line ${line}`)],
-  );
+  return promptLines(text, name).map(({ line, prompt }) => parsePromptLine(prompt, `${name}, line ${line}`));
 }
 
 const fault = (where: string, text: string): UserError =>
