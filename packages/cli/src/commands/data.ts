@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import check from "./data-check.js";
 import exportPairs from "./data-export.js";
 import importPairs from "./data-import.js";
+import unpack from "./data-unpack.js";
 import { recipeCommand } from "./recipe-command.js";
 
 export default function (command: Command): void {
@@ -9,6 +10,7 @@ export default function (command: Command): void {
   check(command.command("check").summary("look at every pair: labels, images, duplicates, leaks"));
   importPairs(command.command("import").summary("pairs of any layout into one parquet file"));
   exportPairs(command.command("export").summary("pairs in another layout, or as votes"));
+  unpack(command.command("unpack").summary("images and lists out of tar files, whole or in parts"));
   recipeCommand(command.command("pairs").summary("preference pairs from a judge and real artwork"), {
     kind: "data pairs",
     about:

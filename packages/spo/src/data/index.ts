@@ -31,4 +31,5 @@ export {
 export { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
 export { promptLines, readPrompts } from "./prompts.js";
 export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
+export { type Archive, archivesOf, type Unpacked, unpackArchive } from "./unpack-archive.js";
 export { Ballot, readVotes, Vote, votesOf, withVotes, writeVotes } from "./votes.js";
