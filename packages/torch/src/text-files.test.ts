@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -50,6 +51,23 @@ describe("a text file", () => {
 test("lines end as any system ends them", () => {
   expect(linesOf("a\nb\r\nc\rd")).toEqual(["a", "b", "c", "d"]);
 });
+
+test.skipIf(!existsSync("/dev/zero"))(
+  "a device or a pipe is refused and not waited for, but for what a shell hands over",
+  () => {
+    const fifo = join(folder, "fifo");
+    const link = join(folder, "link.txt");
+    spawnSync("mkfifo", [fifo]);
+    symlinkSync("/dev/zero", link);
+    for (const path of ["/dev/zero", "/dev/null", fifo, link])
+      expect(() => readText(path, "prompt file"), path).toThrow(
+        `${path} is a device or a pipe, not a prompt file.`,
+      );
+    const file = openSync(put("open.txt", "a cat"), "r");
+    expect(readText(`/dev/fd/${file}`)).toBe("a cat");
+    closeSync(file);
+  },
+);
 
 describe("JSON that does not parse is told with line and column:", () => {
   test.each([

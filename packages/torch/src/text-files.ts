@@ -5,13 +5,17 @@ import { UserError, type UserErrorCode } from "./files.js";
 /**
  * A file's text, which must be UTF-8; a byte order mark at its start is left out. kind: what it should be, for the message.
  *
- * Throws a UserError (`DATA`) when it is absent, a folder, or no such text.
+ * Throws a UserError (`DATA`) when it is absent, a folder, a device or a pipe, or no such text. Pipes that a shell hands over are read.
  */
 export function readText(path: string, kind = "text file"): string {
   let bytes: Uint8Array;
   try {
+    const found = statSync(path);
+    if (!found.isFile() && !found.isDirectory() && !HANDED_OVER.test(path))
+      throw new UserError(`${path} is a device or a pipe, not a ${kind}.`, { code: "DATA" });
     bytes = readFileSync(path);
   } catch (error) {
+    if (error instanceof UserError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     const why =
       code === "ENOENT"
@@ -23,6 +27,9 @@ export function readText(path: string, kind = "text file"): string {
   }
   return decodeText(bytes, path);
 }
+
+/** The process's own input, and what a shell puts in the place of `<(…)`: they end, where a device or a pipe of any name need not. */
+const HANDED_OVER = /^\/(dev\/(stdin|fd\/\d+)|proc\/self\/fd\/\d+)$/;
 
 /** As `readText`, of bytes that came from elsewhere. name: for the message. */
 export function decodeText(bytes: Uint8Array, name: string): string {
