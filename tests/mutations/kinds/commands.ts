@@ -74,7 +74,7 @@ const TRICKS: readonly Trick[] = [
     (lora): Trick => [`${SAMPLE} model --lora ${lora}:1`, 4],
   ),
   [`${SAMPLE} model --lora lora.safetensors:1e309`, 2],
-  [`${SAMPLE} model --lora deep-lora`, 4],
+  [`${SAMPLE} model --lora deep-lora`, 3, 4],
   // Places to write to.
   ["sample apple --model model --steps 1 --out prompts.txt", 5],
   ["sample apple --model model --steps 1 --out prompts.txt/x", 5],
@@ -83,7 +83,7 @@ const TRICKS: readonly Trick[] = [
   ["sample apple --model model --steps 1 --out loop", 5],
   [["sample", "apple", "--model", "model", "--steps", "1", "--out", ""], 2],
   [["sample", "apple", "--model", "model", "--steps", "1", "--out", "x".repeat(300)], 5],
-  [["sample", "apple", "--model", "model", "--steps", "1", "--out", "a\0b"], 2, 5],
+  [["sample", "apple", "--model", "model", "--steps", "1", "--out", "a\0b"], 2, 4, 5],
   ["-C /dev/null doctor", 2],
   ["-C loop doctor", 2],
   // Conversions.
@@ -137,8 +137,8 @@ const TRICKS: readonly Trick[] = [
   // Trainings and their configs.
   ["train spo nowhere.json", 3],
   ["train spo deep.json --run made", 3],
-  ["train spo zero.json --run made", 3],
-  ["train spo fifo.json --run made", 3],
+  ["train spo zero.json --run made", 3, 4],
+  ["train spo fifo.json --run made", 3, 4],
   ["train spo empty.json --run made", 3],
   ["train spo throws.mjs --run made", 3],
   ["train spo folder.json --run made", 3, 4],

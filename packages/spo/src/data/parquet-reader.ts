@@ -37,7 +37,15 @@ export class ParquetReader {
   }
 
   async open(path: string): Promise<ParquetFile> {
-    const found = statSync(path, { throwIfNoEntry: false });
+    let found: ReturnType<typeof statSync>;
+    try {
+      found = statSync(path, { throwIfNoEntry: false });
+    } catch (error) {
+      throw new UserError(`${path} cannot be read: ${(error as Error).message}.`, {
+        code: "DATA",
+        cause: error,
+      });
+    }
     if (!found) throw new UserError(`${path} does not exist.`, { code: "DATA" });
     if (!found.isFile()) throw new UserError(`${path} is no file.`, { code: "DATA" });
     return (await this.#ask({ kind: "open", path })) as ParquetFile;
