@@ -54,6 +54,9 @@ export function lockOwner(path: string): ProcessIdentity | undefined;
 /** Whether a name in a folder is that of the lock `name` or of what its making leaves. */
 export function isPartOfLock(name: string): (entry: string) => boolean;
 
+/** Whether this process may reserve the address space that a thread of Node takes; without it Node ends the whole process. */
+export function hasRoomForThread(): boolean;
+
 /** What this process writes into its locks. */
 export function thisProcess(): ProcessIdentity;
 

@@ -458,7 +458,8 @@ function heart(beatMs) {
 /** Node ends the whole process, without a fault that could be caught, when a limit of the address space refuses its thread. */
 const THREAD_BYTES = 1 << 30;
 
-function hasRoomForThread() {
+/** Whether this process may reserve what a thread of Node takes. */
+export function hasRoomForThread() {
   try {
     const most = /^Max address space\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
     if (most === undefined) return true; // unlimited

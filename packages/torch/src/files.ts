@@ -18,7 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { isRunning, isTagRunning, PROCESS_TAG, processTag } from "@spo/native/lock";
+import { hasRoomForThread, isRunning, isTagRunning, PROCESS_TAG, processTag } from "@spo/native/lock";
 
 export {
   isPartOfLock,
@@ -369,6 +369,18 @@ export function shortageOf(error: unknown): UserError | undefined {
     }
   }
   return undefined;
+}
+
+/** Throws a UserError (`RESOURCE`) where a limit of the address space leaves no room for a thread: Node would end without a word. */
+export function requireThread(): void {
+  if (hasRoomForThread()) return;
+  throw new UserError(
+    "Not enough memory: the address space that this shell allows leaves no room for a thread.",
+    {
+      code: "RESOURCE",
+      hint: "`ulimit -v` tells the limit; `ulimit -v unlimited` takes it away, where that is allowed.",
+    },
+  );
 }
 
 /** Node calls a module not found whose package.json it could not open. */

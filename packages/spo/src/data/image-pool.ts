@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import { UserError } from "@spo/torch/files";
+import { requireThread, UserError } from "@spo/torch/files";
 import type { ImageAnswer, ImageTask, Inspection, Pixels } from "./image-worker.js";
 import type { EncodedImage } from "./preference.js";
 import { workerFile } from "./worker-file.js";
@@ -72,6 +72,7 @@ export class ImagePool {
   #worker(index: number): Worker {
     const known = this.#workers[index];
     if (known) return known;
+    requireThread();
     // Image bytes lie outside of a thread's heap, which hardly grows: a small young generation makes the collector come in time.
     const worker = new Worker(workerFile("image-worker"), {
       workerData: this.#inFlight,

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { UserError } from "@spo/torch/files";
+import { requireThread, UserError } from "@spo/torch/files";
 import type { ParquetAnswer, ParquetFile, ParquetRequest, ParquetRows } from "./parquet-worker.js";
 import { workerFile } from "./worker-file.js";
 
@@ -150,6 +150,7 @@ export class ParquetReader {
 
   #started(): Worker {
     if (this.#worker) return this.#worker;
+    requireThread();
     const worker = new Worker(workerFile("parquet-worker"), {
       workerData: { bytes: this.#memory },
       resourceLimits: { maxOldGenerationSizeMb: Math.max(64, Math.ceil(this.#memory / 2 ** 21)) },
