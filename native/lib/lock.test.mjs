@@ -138,6 +138,10 @@ describe("a lock that is there", () => {
   test("that is a folder is no lock, and the fault says so", () => {
     fs.mkdirSync(path);
     expect(refusal(() => takeLock(path))).toMatchObject({ code: "EISDIR" });
+    expect(lockOwner(path)).toBeUndefined();
+    fs.rmdirSync(path);
+    symlinkSync(join(folder, "nowhere"), path);
+    expect(lockOwner(path)).toBeUndefined();
   });
 });
 

@@ -534,7 +534,9 @@ function changeOf(
   const keys = found.kind === wanted.kind ? differing.filter((key) => !may.includes(key)) : differing;
   if (keys.length > 0) {
     const what =
-      found.kind === wanted.kind ? "a run with other settings" : `a run of another kind (${found.kind})`;
+      found.kind === wanted.kind
+        ? "a run with other settings"
+        : `a run of another kind (${found.kind ?? "none is named"})`;
     const shown = keys.map((key) => `  ${key}: there ${show(at(found, key))}, now ${show(at(wanted, key))}`);
     throw new UserError(`${folder} holds ${what}.\n${shown.join("\n")}`, {
       code: "CONFIG",
