@@ -129,6 +129,18 @@ describe("a run's folder", () => {
     expect(() => spend(run.step(1, 6, { loss: 1 }))).toThrow(/the folder is gone/);
   });
 
+  test("settings that are called as what every object has are told of like others", () => {
+    Run.open(folder, settings).close();
+    const path = join(folder, "config.json");
+    const odd = { ...JSON.parse(readFileSync(path, "utf8")), toString: 1, hasOwnProperty: "x".repeat(1000) };
+    writeFileSync(path, JSON.stringify(odd));
+    expect(() => Run.open(folder, settings)).toThrow(
+      /toString: there 1, now nothing\n {2}hasOwnProperty: there "x{199}…, now nothing$/,
+    );
+    writeFileSync(path, "{}");
+    expect(() => readRun(folder)).toThrow(/it names no kind of run/);
+  });
+
   test("a loss that is not a number is recorded as null", () => {
     using run = Run.open(folder, settings);
     spend(run.step(1, 6, { loss: Number.NaN }));

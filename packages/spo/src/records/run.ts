@@ -423,11 +423,13 @@ export interface RunRecord {
 /** Reads a run to show it. Throws a UserError (`DATA`) when the folder holds none. */
 export function readRun(folder: string): RunRecord {
   const { kind, ...config } = readConfig(folder) ?? noRun(folder);
+  if (typeof kind !== "string")
+    throw new UserError(`${configPath(folder)} is damaged: it names no kind of run.`, { code: "DATA" });
   const { events, faults } = salvageEvents(existsSync(logPath(folder)) ? readLog(folder) : "");
   const last = events.at(-1);
   return {
     folder,
-    kind: String(kind),
+    kind,
     config,
     events,
     checkpoints: listCheckpoints(join(folder, "checkpoints")),
@@ -441,7 +443,7 @@ export function readRun(folder: string): RunRecord {
 export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
   if (isRecord(a) && isRecord(b)) {
     const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
-    return [...keys].flatMap((key) => differingKeys(a[key], b[key], path ? `${path}.${key}` : key));
+    return [...keys].flatMap((key) => differingKeys(own(a, key), own(b, key), path ? `${path}.${key}` : key));
   }
   return JSON.stringify(a) === JSON.stringify(b) ? [] : [path];
 }
@@ -572,9 +574,19 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 const at = (config: unknown, path: string): unknown =>
-  path.split(".").reduce<unknown>((value, key) => (isRecord(value) ? value[key] : undefined), config);
+  path.split(".").reduce<unknown>((value, key) => (isRecord(value) ? own(value, key) : undefined), config);
 
-const show = (value: unknown): string => (value === undefined ? "nothing" : JSON.stringify(value));
+/** A key may be called as what every object has. */
+const own = (record: Record<string, unknown>, key: string): unknown =>
+  Object.hasOwn(record, key) ? record[key] : undefined;
+
+const LONGEST_SHOWN = 200;
+
+function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  const text = JSON.stringify(value);
+  return text.length <= LONGEST_SHOWN ? text : `${text.slice(0, LONGEST_SHOWN)}…`;
+}
 
 const finite = (metrics: Record<string, number>): Record<string, number | null> =>
   Object.fromEntries(

@@ -7,19 +7,21 @@ import type { Strip } from "./data.js";
 
 /** One file, of one round: all comparisons of the prompts that are shown. */
 export const StripFile = z.array(
-  z.object({
-    prompt: z.string(),
-    comparison: z.number(),
-    timestep: z.number(),
-    /** Null where it was not finite. */
-    scores: z.array(z.number().nullable()),
-    win: z.number(),
-    lose: z.number(),
-    valid: z.boolean(),
-    next: z.number().optional(),
-    /** PNGs in base64. */
-    images: z.array(z.string()),
-  }),
+  z
+    .object({
+      prompt: z.string(),
+      comparison: z.number(),
+      timestep: z.number(),
+      /** Null where it was not finite. */
+      scores: z.array(z.number().nullable()),
+      win: z.number(),
+      lose: z.number(),
+      valid: z.boolean(),
+      next: z.number().optional(),
+      /** PNGs in base64. */
+      images: z.array(z.string()),
+    })
+    .refine(({ scores, images }) => scores.length === images.length, "it has not as many scores as images"),
 );
 /** What a strip file holds. */
 export type StripFile = z.output<typeof StripFile>;
