@@ -1,5 +1,6 @@
 // @ts-check
-// Writes docs/configuration.md from the schemas and presets of the recipes, so that the page cannot drift from what is checked.
+// Writes docs/configuration.md and the types of the settings from the schemas and presets of the recipes, so that they cannot drift from
+// what is checked.
 // `node scripts/gen-configuration.mjs` writes; with --check it only compares and exits 1 on a difference.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,6 +8,7 @@ import { settingsOf } from "spo/config";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { SCHEMAS } from "spo/schemas";
 import { say } from "../native/lib/say.js";
+import { settingsTypes } from "./settings-types.mjs";
 import { root } from "./setup/root.mjs";
 
 /** @typedef {import("spo/schemas").RecipeKind} RecipeKind */
@@ -102,13 +104,18 @@ function sectionOf(command) {
 }
 
 const recipes = /** @type {RecipeKind[]} */ (Object.keys(SCHEMAS));
-const target = join(root, "docs/configuration.md");
-const text = `${[INTRODUCTION, ...recipes.map(sectionOf)].join("\n\n")}\n`;
-const stale = !existsSync(target) || readFileSync(target, "utf8") !== text;
-if (stale && process.argv.includes("--check")) {
-  say("docs/configuration.md is not what the schemas say. Run `npm run gen`.");
-  process.exitCode = 1;
-} else if (stale) {
-  writeFileSync(target, text);
-  say("docs/configuration.md written");
+const written = {
+  "docs/configuration.md": `${[INTRODUCTION, ...recipes.map(sectionOf)].join("\n\n")}\n`,
+  "packages/spo/src/recipes/settings.gen.ts": settingsTypes(SCHEMAS),
+};
+for (const [path, text] of Object.entries(written)) {
+  const target = join(root, path);
+  if (existsSync(target) && readFileSync(target, "utf8") === text) continue;
+  if (process.argv.includes("--check")) {
+    say(`${path} is not what the schemas say. Run \`npm run gen\`.`);
+    process.exitCode = 1;
+  } else {
+    writeFileSync(target, text);
+    say(`${path} written`);
+  }
 }

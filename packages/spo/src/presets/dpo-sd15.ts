@@ -1,7 +1,6 @@
-import type { z } from "zod";
-import type { TrainDpoConfig } from "../recipes/schemas.js";
+import type { TrainDpoSettings } from "../recipes/schemas.js";
 
-export type DpoPreset = Partial<z.input<typeof TrainDpoConfig>>;
+export type DpoPreset = Partial<TrainDpoSettings>;
 
 /** The published Diffusion-DPO of Stable Diffusion 1.5: the whole UNet, 2048 pairs an update. Source: algorithm 6. */
 export default {

@@ -1,7 +1,6 @@
-import type { z } from "zod";
-import type { TrainSpmConfig } from "../recipes/schemas.js";
+import type { TrainSpmSettings } from "../recipes/schemas.js";
 
-export type SpmPreset = Partial<z.input<typeof TrainSpmConfig>>;
+export type SpmPreset = Partial<TrainSpmSettings>;
 
 /** The published step-aware preference model of Stable Diffusion 1.5. Source: algorithm 3c. */
 export default {

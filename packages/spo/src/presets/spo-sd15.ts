@@ -1,7 +1,6 @@
-import type { z } from "zod";
-import type { TrainSpoConfig } from "../recipes/schemas.js";
+import type { TrainSpoSettings } from "../recipes/schemas.js";
 
-export type SpoPreset = Partial<z.input<typeof TrainSpoConfig>>;
+export type SpoPreset = Partial<TrainSpoSettings>;
 
 /** The published SPO of Stable Diffusion 1.5: 10 epochs over 4000 prompts. Source: algorithm 4 and 5. */
 export default {

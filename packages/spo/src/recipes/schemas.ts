@@ -10,6 +10,7 @@ import { TrainSpmConfig } from "./train-spm/train-spm-config.js";
 import { TrainSpoConfig } from "./train-spo/train-spo-config.js";
 
 export { METHODS, type Method } from "./compare/compare-config.js";
+export type * from "./settings.gen.js";
 export {
   CompareConfig,
   MakePairsConfig,

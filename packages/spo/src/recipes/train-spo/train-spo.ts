@@ -2,7 +2,6 @@
 import { basename, join } from "node:path";
 import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { AdamW, keep, noGrad, randn, resolveDevice, scope, type Tensor, writeFileAtomic } from "@spo/torch";
-import type { z } from "zod";
 import { checkConfig } from "../../config/index.js";
 import { dataFacts, fingerprintOfPrompts } from "../../data/fingerprint.js";
 import { encodePng, rgbFromPixels } from "../../data/pixels.js";
@@ -16,6 +15,7 @@ import type { StepPairs } from "../../resampler/pairs.js";
 import { type CandidateStrip, drawn, resample } from "../../resampler/resampler.js";
 import { WorkMeter } from "../../work.js";
 import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "../recipe.js";
+import type { TrainSpoSettings } from "../settings.gen.js";
 import { checkpointIsDue, isDue, stripIsDue } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { makePolicy } from "../training/policy.js";
@@ -47,7 +47,7 @@ export interface SpoOptions extends RecipeOptions {
  * Throws UserErrors for a config, model, judge or prompts that will not do, and when numbers run away.
  */
 export async function* trainSpo(
-  config: z.input<typeof TrainSpoConfig>,
+  config: TrainSpoSettings,
   { judge, ...options }: SpoOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const checked = checkConfig(TrainSpoConfig, config);
