@@ -42,6 +42,7 @@ export {
 } from "./safetensors.js";
 export { keep, liveTensors, Scope, scope } from "./scope.js";
 export { SimulatedProcess } from "./simulated-heap.js";
+export { notFinite, requireStorable, storedWeights } from "./stored-weights.js";
 export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
 export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./torch-load.js";
 export { warnOfUnused } from "./unused-entries.js";

@@ -10,6 +10,7 @@ import {
   type Module,
   openWeights,
   scope,
+  storedWeights,
   type Tensor,
   UserError,
   type WeightsFile,
@@ -258,15 +259,18 @@ const withFractions = (json: string): string =>
  * Writes a model's folder: config.json and one safetensors file, each whole or not at all.
  *
  * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again. variant: a part of the file's name,
- * `fp16` by custom. Fuse adapters first.
+ * `fp16` by custom. Fuse adapters first. Throws a UserError (`NUMERIC`) that names weights which are not finite in the file, and writes nothing.
  */
 export function saveModel(
   folder: string,
   model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel,
   { dtype, variant }: { dtype?: DType; variant?: string } = {},
 ): void {
-  makeFolder(folder);
   const text = model instanceof CLIPTextModel;
+  const name = (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string;
+  const path = join(folder, withVariant(name, variant));
+  const tensors = storedWeights(model.namedParameters(), { dtype, place: path });
+  makeFolder(folder);
   const className = text
     ? { architectures: [model.constructor.name], model_type: "clip_text_model" }
     : { _class_name: model.constructor.name };
@@ -274,10 +278,6 @@ export function saveModel(
     join(folder, "config.json"),
     `${withFractions(JSON.stringify({ ...className, ...model.config }, null, 2))}\n`,
   );
-  const tensors = new Map(
-    [...model.namedParameters()].map(([name, value]) => [name, dtype ? value.detach().to({ dtype }) : value]),
-  );
-  const name = (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string;
-  writeSafetensors(join(folder, withVariant(name, variant)), tensors, { format: "pt" });
+  writeSafetensors(path, tensors, { format: "pt" });
   if (dtype) for (const tensor of tensors.values()) tensor.dispose();
 }

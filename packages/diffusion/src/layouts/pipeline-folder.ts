@@ -1,6 +1,6 @@
 // A whole pipeline as a folder in diffusers' layout.
 import { join } from "node:path";
-import { type DType, writeFileAtomic } from "@spo/torch";
+import { type DType, requireStorable, writeFileAtomic } from "@spo/torch";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { saveTokenizer } from "../tokenizer/save-tokenizer.js";
@@ -29,13 +29,17 @@ export interface SaveOptions {
 /**
  * Writes a pipeline as a folder that `loadTextToImage` reads, and diffusers' `from_pretrained` too. Fuse adapters first.
  *
- * model_index.json comes last, so a folder that has one is whole.
+ * model_index.json comes last, so a folder that has one is whole. Throws as `saveModel`, before anything is written.
  */
 export function savePipelineFolder(
   folder: string,
   { models, tokenizer, tokenizer2, scheduler, forceZeros = true }: PipelineParts,
   { dtype, variant }: SaveOptions = {},
 ): void {
+  // All are looked at before the first is written.
+  for (const [part, model] of Object.entries(models)) {
+    if (model) requireStorable(model.namedParameters(), { dtype, place: join(folder, part) });
+  }
   for (const [part, model] of Object.entries(models)) {
     if (model) saveModel(join(folder, part), model, { dtype, variant });
   }

@@ -7,6 +7,7 @@ import {
   noGrad,
   openWeights,
   scope,
+  storedWeights,
   type Tensor,
   UserError,
   type WeightsFile,
@@ -229,7 +230,7 @@ function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
  * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
  *
  * dtype: of the file, default the models' own. scheduler: one that predicts v, or whose last timestep is noise alone, is marked by the
- * empty entries that fine-tuners use. Throws a UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say.
+ * empty entries that fine-tuners use. Throws a UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say, and as `saveModel` for weights that are not finite.
  */
 export function saveSingleFile(
   path: string,
@@ -254,11 +255,11 @@ export function saveSingleFile(
     scope(() => {
       const tensors = new Map<string, Tensor>();
       const add = (part: Part, convert: LdmModel): void => {
-        const weights = [...(models[part]?.namedParameters() ?? [])].map(
-          ([name, value]): [string, Tensor] => [name, dtype ? value.detach().to({ dtype }) : value.detach()],
-        );
-        for (const [name, value] of convert.toOriginal(new Map(weights)))
-          tensors.set(prefixes[part] + name, value);
+        const weights = storedWeights(models[part]?.namedParameters() ?? new Map(), {
+          dtype,
+          place: `${path} (${part})`,
+        });
+        for (const [name, value] of convert.toOriginal(weights)) tensors.set(prefixes[part] + name, value);
       };
       add("unet", ldmUnet(models.unet.config));
       add("vae", ldmVae(models.vae.config));

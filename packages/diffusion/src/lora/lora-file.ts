@@ -6,6 +6,7 @@ import {
   noGrad,
   openWeights,
   scope,
+  storedWeights,
   type Tensor,
   tensor,
   tensorBytes,
@@ -106,7 +107,7 @@ export function readLora(
     const weights = { down: file.get(down as string), up: file.get(up as string) };
     const rank = weights.down.shape[0] as number;
     const stored = alpha === undefined ? undefined : numberOf(file.get(alpha));
-    if (stored !== undefined && !Number.isFinite(stored)) throw notFinite(path, alpha as string, stored);
+    if (stored !== undefined && !Number.isFinite(stored)) throw notFiniteAlpha(path, alpha as string, stored);
     adapter.set(layer, { ...weights, alpha: stored ?? said(layer, rank).alpha ?? rank });
   }
   return { adapter, layout, metadata: file.metadata };
@@ -210,7 +211,7 @@ function faultsOf(
     : [[down, `rank ${rank}, but ${told} by the file's settings`]];
 }
 
-const notFinite = (path: string, name: string, value: number): UserError =>
+const notFiniteAlpha = (path: string, name: string, value: number): UserError =>
   new UserError(`${path}: ${name} is ${value}, which is no strength.`, {
     code: "DATA",
     hint: "The file is damaged, or its training was: get another one.",
@@ -250,7 +251,10 @@ export interface WriteLoraOptions {
   metadata?: Readonly<Record<string, string>>;
 }
 
-/** Writes an adapter, whole or not at all. Reading it gives the same bits, in whatever layout. */
+/**
+ * Writes an adapter, whole or not at all. Reading it gives the same bits, in whatever layout. Throws a UserError (`NUMERIC`) that names matrices
+ * which are not finite in the file.
+ */
 export function writeLora(
   path: string,
   adapter: LoraAdapter,
@@ -260,13 +264,15 @@ export function writeLora(
   const { name, storesAlpha } = LAYOUTS[layout](parts);
   noGrad(() =>
     scope(() => {
-      const tensors = new Map<string, Tensor>();
+      const [matrices, alphas] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
       for (const [layer, { down, up, alpha }] of adapter) {
-        const kept = (matrix: Tensor): Tensor => (dtype ? matrix.detach().to({ dtype }) : matrix);
-        tensors.set(name(layer, "down"), kept(down));
-        tensors.set(name(layer, "up"), kept(up));
-        if (storesAlpha) tensors.set(name(layer, "alpha"), alphaTensor(alpha, dtype ?? down.dtype));
+        if (!Number.isFinite(alpha)) throw notFiniteAlpha(path, layer, alpha);
+        matrices.set(name(layer, "down"), down);
+        matrices.set(name(layer, "up"), up);
+        if (storesAlpha) alphas.set(name(layer, "alpha"), alphaTensor(alpha, dtype ?? down.dtype));
       }
+      const stored = storedWeights(matrices, { dtype, place: path });
+      const tensors = new Map([...stored, ...alphas]);
       const family = parts.unet.config.addition_embed_type === "text_time" ? "sdxl" : "sd15";
       const hash = createHash("sha256");
       for (const bytes of tensorBytes(tensors)) hash.update(bytes);

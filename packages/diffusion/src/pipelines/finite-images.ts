@@ -1,4 +1,4 @@
-import { type Module, noGrad, scope, type Tensor, UserError } from "@spo/torch";
+import { type Module, notFinite, scope, type Tensor, UserError } from "@spo/torch";
 import type { TextToImage } from "./text-to-image.js";
 
 /** Weights that are named at most. */
@@ -20,7 +20,9 @@ export function requireFinite(
   const [first] = bad;
   if (first === undefined) return;
   const images = `${bad.length === 1 ? "An image is" : `${bad.length} images are`} not finite, the first ${nameOf(first)}`;
-  const weights = Object.entries(pipe.models).flatMap(([part, model]) => notFinite(part, model));
+  const weights = Object.entries(pipe.models).flatMap(([part, model]: [string, Module]) =>
+    notFinite(model.namedParameters()).map((name) => `${part}  ${name}`),
+  );
   if (weights.length === 0) {
     throw new UserError(`${images}: the computation overflowed, all weights are finite.`, {
       code: "NUMERIC",
@@ -34,8 +36,3 @@ export function requireFinite(
     hint: "Copy or download the checkpoint again, or leave out the adapter that brought them in.",
   });
 }
-
-const notFinite = (part: string, model: Module): string[] =>
-  [...model.namedParameters()].flatMap(([name, value]) =>
-    noGrad(() => scope(() => value.isfinite().all().item())) ? [] : [`${part}  ${name}`],
-  );

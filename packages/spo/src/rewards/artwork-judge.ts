@@ -13,6 +13,7 @@ import {
   readSafetensors,
   scope,
   silu,
+  storedWeights,
   type Tensor,
   writeFileAtomic,
   writeSafetensors,
@@ -132,11 +133,10 @@ export class ArtworkJudge extends Module {
 
 /** Writes config.json and model.safetensors. */
 export function saveArtworkJudge(folder: string, judge: ArtworkJudge): void {
+  const path = join(folder, "model.safetensors");
+  const halves = storedWeights(judge.namedParameters(), { dtype: "float16", place: path });
   writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(judge.config, null, 2)}\n`);
-  const halves = new Map(
-    [...judge.namedParameters()].map(([name, value]) => [name, value.detach().to({ dtype: "float16" })]),
-  );
-  writeSafetensors(join(folder, "model.safetensors"), halves);
+  writeSafetensors(path, halves);
   for (const tensor of halves.values()) tensor.dispose();
 }
 

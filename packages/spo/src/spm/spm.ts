@@ -20,6 +20,7 @@ import {
   noGrad,
   parameter,
   scope,
+  storedWeights,
   type Tensor,
   UserError,
   writeFileAtomic,
@@ -242,13 +243,13 @@ export function saveSpm(
     image_mean: processor.mean,
     image_std: processor.std,
   };
-  const weights = new Map(
-    [...spm.namedParameters()].map(([name, value]) => [PREFIX + name, value.detach().to({ dtype })]),
-  );
+  const path = join(folder, WEIGHTS);
+  const stored = storedWeights(spm.namedParameters(), { dtype, place: path });
+  const weights = new Map([...stored].map(([name, value]) => [PREFIX + name, value]));
   writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
   writeFileAtomic(join(folder, "preprocessor_config.json"), `${JSON.stringify(preprocessor, null, 2)}\n`);
-  writeSafetensors(join(folder, WEIGHTS), weights, { format: "pt" });
-  for (const tensor of weights.values()) tensor.dispose();
+  writeSafetensors(path, weights, { format: "pt" });
+  if (dtype) for (const tensor of weights.values()) tensor.dispose();
 }
 
 function place(

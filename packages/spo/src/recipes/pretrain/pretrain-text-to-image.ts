@@ -37,6 +37,7 @@ import { generatorAt } from "../../randomness.js";
 import type { RecipeContext, RecipeEvent } from "../recipe.js";
 import { checkpointIsDue } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
+import { saveInHalf } from "../training/save-in-half.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
 import type { PretrainTextToImageConfig } from "./pretrain-text-to-image-config.js";
@@ -140,7 +141,7 @@ export async function* pretrainTextToImage(
       unet: model.unet,
       vae,
     });
-    pipe.save(config.output, { dtype: "float16" }); // half the size; what it rounds is far below the noise of training
+    saveInHalf(pipe, config.output); // half the size; what it rounds is far below the noise of training
     ema.swap();
   };
 

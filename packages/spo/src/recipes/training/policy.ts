@@ -13,6 +13,7 @@ import { copyWeights, Ema, keep, powerDecay, type Tensor } from "@spo/torch";
 import { generatorAt } from "../../randomness.js";
 import { type Denoiser, guidedDenoiser } from "../../resampler/denoiser.js";
 import type { Precision } from "./precision.js";
+import { saveInHalf } from "./save-in-half.js";
 
 /** Weights by name. */
 interface Weights {
@@ -35,7 +36,7 @@ export interface Policy {
   ) => { policy: Denoiser; reference: Denoiser };
   /** Samples with the policy as cheaply as may be. */
   sampling: <T>(fn: () => T) => T;
-  /** Writes the result: the adapter as options say, or the whole pipeline in half precision. */
+  /** Writes the result: the adapter as options say, or the whole pipeline in half precision where that holds it. */
   save: (folder: string, options: WriteLoraOptions) => void;
 }
 
@@ -94,7 +95,7 @@ export function makePolicy(
       };
     },
     sampling: (fn) => fn(),
-    save: (folder) => averaged.asResult(() => pipe.save(folder, { dtype: "float16" })),
+    save: (folder) => averaged.asResult(() => saveInHalf(pipe, folder)),
   };
 }
 

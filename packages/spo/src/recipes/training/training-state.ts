@@ -3,9 +3,9 @@ import {
   type Ema,
   type LossScaler,
   noGrad,
+  notFinite,
   type Optimizer,
   openSafetensors,
-  scope,
   type Tensor,
   UserError,
   writeSafetensors,
@@ -34,7 +34,7 @@ function tensorsOf({ modules, optimizer, ema, scaler }: TrainingState): Map<stri
 /** Writes `training-state.safetensors` into a checkpoint's folder. Throws a UserError (`NUMERIC`) where a value is not finite. */
 export function saveTrainingState(folder: string, state: TrainingState): void {
   const tensors = tensorsOf(state);
-  const bad = [...tensors].filter(([, value]) => !allFinite(value)).map(([name]) => name);
+  const bad = notFinite(tensors);
   if (bad.length > 0) {
     throw new UserError(`Not saved: ${bad.length} tensors are not finite, ${bad[0]} among them.`, {
       code: "NUMERIC",
@@ -43,8 +43,6 @@ export function saveTrainingState(folder: string, state: TrainingState): void {
   }
   writeSafetensors(join(folder, "training-state.safetensors"), tensors);
 }
-
-const allFinite = (value: Tensor): boolean => noGrad(() => scope(() => value.isfinite().all().item() !== 0));
 
 /** Copies a saved state into live modules, optimizer and average. Throws where names or shapes differ. */
 export function restoreTrainingState(folder: string, state: TrainingState): void {

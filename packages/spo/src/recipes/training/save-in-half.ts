@@ -1,0 +1,13 @@
+import type { StableDiffusion, StableDiffusionXL } from "@spo/diffusion";
+import { UserError, warn } from "@spo/torch";
+
+/** Half precision is half the size; a result that it does not hold is kept in float32. Throws a UserError (`NUMERIC`) for NaN and infinity. */
+export function saveInHalf(pipe: StableDiffusion | StableDiffusionXL, folder: string): void {
+  try {
+    pipe.save(folder, { dtype: "float16" });
+  } catch (error) {
+    if (!(error instanceof UserError && error.code === "NUMERIC")) throw error;
+    pipe.save(folder, { dtype: "float32" }); // nothing was written; what is not finite in float32 either throws again
+    warn(`${folder} is written in float32, twice the size: some of its weights are too large for float16.`);
+  }
+}
