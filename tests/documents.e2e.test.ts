@@ -243,6 +243,8 @@ describe("the pages on images and layouts", () => {
     mkdirSync(at("pages", "runs", "spo", "model"), { recursive: true });
     cpSync(at("world", "model"), at("pages", "sd15"), { recursive: true });
     cpSync(at("world", "lora.safetensors"), at("pages", "lora.safetensors"));
+    mkdirSync(at("pages", "loras"));
+    cpSync(at("world", "lora.safetensors"), at("pages", "loras", "watercolour.safetensors"));
     cpSync(
       at("world", "lora.safetensors"),
       at("pages", "runs", "spo", "model", "pytorch_lora_weights.safetensors"),

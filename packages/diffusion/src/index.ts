@@ -81,6 +81,17 @@ export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipeline
 export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
 export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
 export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
+export { type LoraTag, takeLoraTags } from "./prompts/lora-tags.js";
+export {
+  hasExplicitWeights,
+  hasPromptMarks,
+  type PromptSyntax,
+  parsePromptWeights,
+  unsupportedFeatures,
+  type WeightedPart,
+  type WeightedText,
+} from "./prompts/prompt-weights.js";
+export { weightedStates } from "./prompts/weighted-states.js";
 export { boundsX0, boundX0, dynamicThreshold, thresholdX0 } from "./samplers/bound-x0.js";
 export { CheckpointSchedule, type SchedulerSource } from "./samplers/checkpoint-schedule.js";
 export {

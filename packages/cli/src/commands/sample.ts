@@ -1,3 +1,4 @@
+import type { PromptSyntax } from "@spo/diffusion";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { loadEngine } from "../engine.js";
@@ -31,6 +32,8 @@ export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOp
   guidance: number;
   eta: number;
   lora: string[];
+  loraDir?: string;
+  promptSyntax: PromptSyntax;
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
   threads?: number;
@@ -63,6 +66,18 @@ export default function (command: Command): void {
       new Option("--lora <file[:weight]>", "an adapter and its strength; may be given several times")
         .argParser(collect)
         .default([], "none"),
+    )
+    .option(
+      "--lora-dir <folder>",
+      "where <lora:name:0.8> in a prompt finds its file, folders in it too; default: beside the files of --lora",
+    )
+    .addOption(
+      new Option(
+        "--prompt-syntax <kind>",
+        "a1111: weights like (cute:1.3), LoRAs, BREAK, and prompts beyond 75 tokens; plain: each letter is a letter; auto: a1111 where a prompt has its marks",
+      )
+        .choices(["auto", "a1111", "plain"])
+        .default("auto"),
     )
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")

@@ -19,7 +19,8 @@ export interface ImageParameters {
   /** How the noise levels lie, where that is not as the sampler has them by itself. */
   schedule?: ScheduleName;
   model: string;
-  loras: readonly { file: string; weight: number }[];
+  /** All that changed the models; those with `inPrompt` stand in the prompt themselves. */
+  loras: readonly { file: string; weight: number; textWeight?: number; inPrompt?: true }[];
   dtype: string;
 }
 
@@ -36,7 +37,9 @@ export function webuiParameters(image: ImageParameters, version: string): string
     ...(image.eta !== 0 && { Eta: image.eta }),
     Version: `spo ${version}`,
   };
-  const loras = image.loras.map(({ file, weight }) => `<lora:${stem(file)}:${weight}>`);
+  const loras = image.loras
+    .filter(({ inPrompt }) => !inPrompt)
+    .map(({ file, weight }) => `<lora:${stem(file)}:${weight}>`);
   return [
     [image.prompt, ...loras].join(" "),
     ...(image.negative ? [`Negative prompt: ${image.negative}`] : []),

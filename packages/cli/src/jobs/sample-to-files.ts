@@ -1,17 +1,19 @@
 // From prompts to PNG files, batch by batch.
 import { readdirSync, readFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import {
   defaultLatentSize,
   LoraStack,
   levelSpacing,
   loadTextToImage,
+  type PromptSyntax,
   requireFinite,
   requireSchedule,
   sampleLatents,
   samplerOf,
   type TextToImage,
+  takeLoraTags,
 } from "@spo/diffusion";
 import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
 import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
@@ -30,6 +32,8 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, putPath } from "../terminal/terminal.js";
 import { version } from "../version.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
+import { PromptLoras } from "./prompt-loras.js";
+import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } from "./prompt-words.js";
 
 /** Writes every image as soon as its batch is done; on Ctrl-C those of the batch at work, and no more. */
 export async function sampleToFiles(
@@ -41,6 +45,8 @@ export async function sampleToFiles(
   const { quiet } = options;
   const model = await resolveModel(options.model, { quiet });
   const loras = await resolveLoras(options.lora, { quiet });
+  const folders = options.loraDir === undefined ? loras.map(({ file }) => dirname(file)) : [options.loraDir];
+  const parted = lines.map(({ prompt }) => promptWords(prompt, options.promptSyntax, [...new Set(folders)]));
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
@@ -50,8 +56,15 @@ export async function sampleToFiles(
     pipe.models,
     loras.map(({ file, weight }) => ({ path: file, weight })),
   ).fuse();
-  const images = lines.flatMap((line) => imagesOf(line, pipe, options, loras));
-  for (const { prompt } of lines) warnOfCutWords(bar, pipe, prompt);
+  const images = lines.flatMap((line, i) =>
+    imagesOf(line, pipe, options, [...loras, ...(parted[i] as PromptWords).loras]),
+  );
+  for (const { words } of parted)
+    if (isCut(words, options.promptSyntax)) warnOfCutWords(bar, pipe, words, options.promptSyntax);
+  for (const warning of promptWarnings(images, options.promptSyntax)) bar.say(`warning: ${warning}`);
+  const promptLoras = new PromptLoras(pipe);
+  // One that does not fit shows before hours are spent.
+  for (const { loras: called } of parted) promptLoras.merged(called, () => {});
 
   using _ = makeFolderToFill(options.out); // what is wrong with it shows before hours are spent
   const signal = interruptible((text) => bar.say(text), answerSignals);
@@ -61,12 +74,15 @@ export async function sampleToFiles(
   let number = nextNumber(options.out);
   let done = 0;
   const rate = (): number => (1000 * done) / (performance.now() - began);
-  for (const batch of batchesOf(images, imagesAtOnce(options, device))) {
+  for (const batch of batchesOf(images, imagesAtOnce(options, device), options.promptSyntax)) {
     const [first] = batch as [ImageParameters];
-    const pixels = sampleBatch(pipe, batch, options, () => {
-      done += batch.length;
-      bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
-    });
+    const called = first.loras.filter(({ inPrompt }) => inPrompt);
+    const pixels = promptLoras.merged(called, () =>
+      sampleBatch(pipe, batch, options, () => {
+        done += batch.length;
+        bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
+      }),
+    );
     const { width, height } = first;
     for (const [i, image] of batch.entries()) {
       const bytes = pixels.subarray(i * width * height * 3, (i + 1) * width * height * 3);
@@ -170,9 +186,14 @@ function imagesOf(
 const nearest = (size: number, factor: number): number => Math.max(1, Math.round(size / factor)) * factor;
 
 /** Neighbours that one call can make. */
-function batchesOf(images: readonly ImageParameters[], most: number): ImageParameters[][] {
-  const alike = ({ width, height, steps, guidance, negative }: ImageParameters): string =>
-    JSON.stringify([width, height, steps, guidance, negative]);
+function batchesOf(
+  images: readonly ImageParameters[],
+  most: number,
+  syntax: PromptSyntax,
+): ImageParameters[][] {
+  const alike = ({ width, height, steps, guidance, negative, prompt, loras }: ImageParameters): string =>
+    // Weighted prompts may be of any number of contexts, so that only equal ones share a call.
+    JSON.stringify([width, height, steps, guidance, negative, loras, isCut(prompt, syntax) || prompt]);
   const batches: ImageParameters[][] = [];
   for (const image of images) {
     const last = batches.at(-1);
@@ -186,14 +207,17 @@ function batchesOf(images: readonly ImageParameters[], most: number): ImageParam
 function sampleBatch(
   pipe: TextToImage,
   batch: readonly ImageParameters[],
-  options: VaeOptions & SamplerOptions,
+  options: VaeOptions & SamplerOptions & { promptSyntax: PromptSyntax },
   onStep: () => void,
 ): Uint8Array {
-  const { width, height, steps, guidance, eta, negative, sampler } = batch[0] as ImageParameters;
+  const { width, height, steps, guidance, eta, sampler, ...first } = batch[0] as ImageParameters;
+  const syntax = options.promptSyntax;
+  const negative = negativeWords(first.negative, syntax);
   return noGrad(() =>
     scope(() => {
       const latents = sampleLatents(pipe, {
-        prompts: batch.map(({ prompt }) => prompt),
+        prompts: batch.map(({ prompt }) => (syntax === "plain" ? prompt : takeLoraTags(prompt).prompt)),
+        syntax,
         generators: batch.map(({ seed }) => new Generator(seed)),
         latentSize: [height / pipe.vae.factor, width / pipe.vae.factor],
         negativePrompt: negative === "" ? undefined : negative,
@@ -222,7 +246,7 @@ function bytesOf(pixels: Tensor): Uint8Array {
 }
 
 /** What does not fit into the model's context is told, word by word. */
-function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string): void {
+function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string, syntax: PromptSyntax): void {
   const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text])[0]?.toNumbers()));
   const words = prompt.split(/\s+/);
   const seen = idsOf(prompt);
@@ -238,6 +262,7 @@ function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string): vo
   const text = words.slice(kept).join(" ");
   const shown = text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
   bar.say(`warning: the prompt is longer than what the model reads; left out: ${shown}`);
+  if (syntax === "auto") bar.say("--prompt-syntax a1111 reads all of it, in contexts of 75 tokens");
 }
 
 /** Letters of the words that are told to be left out. */

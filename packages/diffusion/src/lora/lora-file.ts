@@ -298,16 +298,17 @@ export class LoraStack {
   readonly #layers: { path: string; loras: Partial<Record<keyof LoraParts, Lora>> }[] = [];
 
   /**
-   * Reads adapters and lays them over the models; weight: strength, 1 is as trained. Throws a UserError for the first file that does not fit,
+   * Reads adapters and lays them over the models; weight: strength, 1 is as trained; textWeight: in the text encoders, default the same. Throws a UserError for the first file that does not fit,
    * and the models are then as they were.
    */
-  constructor(parts: LoraParts, files: readonly { path: string; weight?: number }[]) {
+  constructor(parts: LoraParts, files: readonly { path: string; weight?: number; textWeight?: number }[]) {
     try {
-      for (const { path, weight = 1 } of files) {
+      for (const { path, weight = 1, textWeight = weight } of files) {
         const { adapter } = readLora(path, parts);
         try {
           const loras = applyAdapter(parts, adapter, path);
-          for (const lora of Object.values(loras)) lora.scale = weight;
+          for (const [part, lora] of Object.entries(loras))
+            lora.scale = part === "unet" ? weight : textWeight;
           this.#layers.push({ path, loras });
         } finally {
           disposeAdapter(adapter);

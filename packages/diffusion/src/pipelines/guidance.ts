@@ -48,6 +48,17 @@ export function guidedOutput(
   return scope(() => {
     const { dtype } = unet.conv_in.weight;
     const guided = isGuided(unet, guidanceScale);
+    // Texts of different lengths, as weighted prompts may have, cannot share a call.
+    if (guided && unconditional.context.shape[1] !== conditional.context.shape[1]) {
+      const outputOf = (side: Conditions): Tensor =>
+        unet
+          .forward(xt.to({ dtype }), timestep, side.context.to({ dtype }), {
+            added: joined([side], dtype),
+            guidanceScale,
+          })
+          .to({ dtype: "float32" });
+      return outputOf(unconditional).lerp(outputOf(conditional), guidanceScale);
+    }
     const sides = guided ? [unconditional, conditional] : [conditional];
     const context = cat(sides.map((side) => side.context)).to({ dtype });
     const added = joined(sides, dtype);

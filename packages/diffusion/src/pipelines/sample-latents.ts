@@ -1,4 +1,5 @@
 import { cat, type Generator, noGrad, randn, scope, type Tensor } from "@spo/torch";
+import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import type { ScheduleName } from "../samplers/sampler-names.js";
 import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.js";
@@ -14,6 +15,8 @@ export interface SampleOptions {
   latentSize?: readonly [height: number, width: number];
   /** Absent: the empty text, or for SDXL zeros. */
   negativePrompt?: string;
+  /** See `EncodeOptions`. Default plain. */
+  syntax?: PromptSyntax;
   steps?: number;
   guidanceScale?: number;
   /** Default: the one that the checkpoint names. */
@@ -32,7 +35,16 @@ export interface SampleOptions {
  * Throws a RangeError unless there is a generator for each prompt.
  */
 export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor {
-  const { prompts, generators, negativePrompt, steps = 20, guidanceScale = 7.5, eta = 0, onStep } = options;
+  const {
+    prompts,
+    generators,
+    negativePrompt,
+    syntax,
+    steps = 20,
+    guidanceScale = 7.5,
+    eta = 0,
+    onStep,
+  } = options;
   if (generators.length !== prompts.length)
     throw new RangeError(`${prompts.length} prompts need as many generators, not ${generators.length}`);
   const latentSize = options.latentSize ?? defaultLatentSize(pipe);
@@ -46,7 +58,11 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
   const sampler = makeSampler(name, pipe.schedule.for(name, options.schedule), steps, { eta });
   return noGrad(() =>
     scope(() => {
-      const conditions = pipe.encode(prompts, { negativePrompt, size: [height * factor, width * factor] });
+      const conditions = pipe.encode(prompts, {
+        negativePrompt,
+        syntax,
+        size: [height * factor, width * factor],
+      });
       let state: SamplerState = { x: scope(() => draw().mul(sampler.initialScale)), history: [] };
       for (const [i, t] of sampler.timesteps.entries()) {
         const before = state;

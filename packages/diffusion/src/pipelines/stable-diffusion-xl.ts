@@ -11,8 +11,11 @@ import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder
 import { readScheduler } from "../layouts/pipeline-repairs.js";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
-import type { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
+import { type CLIPTextModel, type CLIPTextModelWithProjection, idsTensor } from "../models/clip-text.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { type PromptChunk, PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
+import type { PromptSyntax } from "../prompts/prompt-weights.js";
+import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
@@ -44,6 +47,7 @@ export class StableDiffusionXL implements TextToImage {
   readonly vae: AutoencoderKL;
   readonly schedule: NoiseSchedule;
   readonly #parts: StableDiffusionXLParts;
+  readonly #chunkers: readonly [PromptChunker, PromptChunker];
 
   /** Throws a UserError for a UNet that wants more than noise, texts and sizes. */
   constructor(parts: StableDiffusionXLParts) {
@@ -59,6 +63,7 @@ export class StableDiffusionXL implements TextToImage {
     this.unet = parts.unet;
     this.vae = parts.vae;
     this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
+    this.#chunkers = [new PromptChunker(parts.tokenizer), new PromptChunker(parts.tokenizer2)];
   }
 
   /**
@@ -123,21 +128,46 @@ export class StableDiffusionXL implements TextToImage {
   }
 
   /**
-   * Prompts → context [n, L, d + d₂], the states before the last layer of both encoders, no final norm; and the second one's projected
-   * state at the end token [n, p].
+   * Prompts → context [n, L, d + d₂], or k contexts one after the other where the syntax makes them, the states before the last layer of both encoders, no final norm; and the second one's projected
+   * state at the end token of the first context [n, p].
    */
-  encodePrompts(prompts: readonly string[]): { context: Tensor; pooled: Tensor } {
+  encodePrompts(
+    prompts: readonly string[],
+    syntax: PromptSyntax = "plain",
+  ): { context: Tensor; pooled: Tensor } {
+    const { textEncoder, textEncoder2 } = this.#parts;
+    const encoded = (encoder: CLIPTextModel, rows: readonly PromptChunk[]) => {
+      requireKnownIds(
+        rows.flatMap(({ ids }) => ids),
+        prompts,
+        encoder,
+      );
+      const { hiddenStates, pooled } = encoder.forward(idsTensor(rows.map(({ ids }) => ids)));
+      const weights = rows.map((row) => row.weights);
+      return { states: weightedStates(hiddenStates.at(-2) as Tensor, weights), pooled };
+    };
     return scope(() => {
-      const [ids, ids2] = this.tokenize(prompts) as [Tensor, Tensor];
-      const { hiddenStates: first } = this.#parts.textEncoder.forward(ids);
-      const { hiddenStates: second, pooled } = this.#parts.textEncoder2.forward(ids2);
-      return { context: cat([first.at(-2) as Tensor, second.at(-2) as Tensor], -1), pooled };
+      const second = promptContexts(this.#chunkers[1], prompts, syntax);
+      const contexts = promptContexts(this.#chunkers[0], prompts, syntax).map((rows, i) => {
+        const one = encoded(textEncoder, rows);
+        const two = encoded(textEncoder2, second[i] as PromptChunk[]);
+        return { context: cat([one.states, two.states], -1), pooled: two.pooled };
+      });
+      const [first] = contexts as [{ context: Tensor; pooled: Tensor }];
+      if (contexts.length === 1) return first;
+      return {
+        context: cat(
+          contexts.map(({ context }) => context),
+          1,
+        ),
+        pooled: first.pooled,
+      };
     });
   }
 
-  encode(prompts: readonly string[], { negativePrompt, size }: EncodeOptions): GuidedConditions {
+  encode(prompts: readonly string[], { negativePrompt, size, syntax }: EncodeOptions): GuidedConditions {
     return scope(() => {
-      const { context, pooled } = this.encodePrompts(prompts);
+      const { context, pooled } = this.encodePrompts(prompts, syntax);
       const timeIds = sizeIds(size, prompts.length, pooled);
       const withSize = (side: { context: Tensor; pooled: Tensor }): Conditions => ({
         context: side.context,
@@ -146,7 +176,10 @@ export class StableDiffusionXL implements TextToImage {
       const zeros = negativePrompt === undefined && (this.#parts.forceZeros ?? true);
       const away = zeros
         ? { context: zerosLike(context), pooled: zerosLike(pooled) }
-        : this.encodePrompts(prompts.map(() => negativePrompt ?? ""));
+        : this.encodePrompts(
+            prompts.map(() => negativePrompt ?? ""),
+            syntax,
+          );
       return { conditional: withSize({ context, pooled }), unconditional: withSize(away) };
     });
   }

@@ -1,13 +1,16 @@
 import { join } from "node:path";
-import { scope, type Tensor } from "@spo/torch";
+import { cat, scope, type Tensor } from "@spo/torch";
 import { loadTextEncoder, loadUnet, loadVae } from "../layouts/model-folder.js";
 import { readModelIndex } from "../layouts/model-index.js";
 import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
 import { readScheduler, repairedUnet, repairedVae } from "../layouts/pipeline-repairs.js";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
-import type { CLIPTextModel } from "../models/clip-text.js";
+import { type CLIPTextModel, idsTensor } from "../models/clip-text.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import { PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
+import type { PromptSyntax } from "../prompts/prompt-weights.js";
+import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
@@ -36,6 +39,7 @@ export class StableDiffusion implements TextToImage {
   readonly vae: AutoencoderKL;
   readonly schedule: NoiseSchedule;
   readonly #parts: StableDiffusionParts;
+  readonly #chunker: PromptChunker;
 
   /** Throws a UserError for a UNet that wants more than noise and a text. */
   constructor(parts: StableDiffusionParts) {
@@ -47,6 +51,7 @@ export class StableDiffusion implements TextToImage {
     this.unet = parts.unet;
     this.vae = parts.vae;
     this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
+    this.#chunker = new PromptChunker(parts.tokenizer);
   }
 
   /**
@@ -81,18 +86,40 @@ export class StableDiffusion implements TextToImage {
     savePipelineFolder(folder, { models: this.models, tokenizer, scheduler }, options);
   }
 
-  /** Prompts → context [n, L, d]. */
-  encodePrompts(prompts: readonly string[]): Tensor {
-    return scope(() => this.textEncoder.forward(this.tokenize(prompts)[0] as Tensor).lastHiddenState);
+  /** Prompts → context [n, L, d], or [n, k·L, d] where the syntax makes k contexts of them. */
+  encodePrompts(prompts: readonly string[], syntax: PromptSyntax = "plain"): Tensor {
+    return scope(() => {
+      const contexts = promptContexts(this.#chunker, prompts, syntax).map((rows) => {
+        requireKnownIds(
+          rows.flatMap(({ ids }) => ids),
+          prompts,
+          this.textEncoder,
+        );
+        const { lastHiddenState } = this.textEncoder.forward(idsTensor(rows.map(({ ids }) => ids)));
+        return weightedStates(
+          lastHiddenState,
+          rows.map(({ weights }) => weights),
+        );
+      });
+      return contexts.length === 1 ? (contexts[0] as Tensor) : cat(contexts, 1);
+    });
   }
 
   tokenize(prompts: readonly string[]): Tensor[] {
     return [this.tokenizer.encodeBatch(prompts, (ids) => requireKnownIds(ids, prompts, this.textEncoder))];
   }
 
-  encode(prompts: readonly string[], { negativePrompt = "" }: Partial<EncodeOptions> = {}): GuidedConditions {
-    const conditional = { context: this.encodePrompts(prompts) };
-    const unconditional = { context: this.encodePrompts(prompts.map(() => negativePrompt)) };
+  encode(
+    prompts: readonly string[],
+    { negativePrompt = "", syntax }: Partial<EncodeOptions> = {},
+  ): GuidedConditions {
+    const conditional = { context: this.encodePrompts(prompts, syntax) };
+    const unconditional = {
+      context: this.encodePrompts(
+        prompts.map(() => negativePrompt),
+        syntax,
+      ),
+    };
     return { conditional, unconditional };
   }
 

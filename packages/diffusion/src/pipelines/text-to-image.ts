@@ -2,6 +2,7 @@ import type { Device, DType, Tensor } from "@spo/torch";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { NoiseSchedule } from "../samplers/noise-schedule.js";
 import type { GuidedConditions } from "./guidance.js";
 
@@ -9,6 +10,8 @@ import type { GuidedConditions } from "./guidance.js";
 export interface EncodeOptions {
   /** What guidance goes away from. Absent: the empty text, or for SDXL zeros. */
   negativePrompt?: string;
+  /** How prompts are read, the negative one too. Default plain: each letter is a letter, and what is beyond 75 tokens is cut off. */
+  syntax?: PromptSyntax;
   /** Height and width of the image in pixels: SDXL is told them. */
   size: readonly [height: number, width: number];
 }

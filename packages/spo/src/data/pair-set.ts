@@ -11,6 +11,7 @@ import {
   type PairSource,
   type PreferencePair,
 } from "./preference.js";
+import { warnOfPromptWeights } from "./warn-of-prompt-weights.js";
 
 /** Which pairs of a set take part. */
 export interface PairSetOptions extends OpenOptions {
@@ -114,6 +115,7 @@ export async function openPairSet(
       name,
       "npx spo data check tells more; npx spo data export leaves them out with --skip-broken.",
     );
+    warnOfPromptWeights(name, counts.keys());
     const examples = said.map((block, b) =>
       Uint32Array.from(block, (count, i) => count ?? counts.get(prompts[b]?.[i] as string) ?? 1),
     );

@@ -1,6 +1,7 @@
 import { UserError } from "@spo/torch/files";
 import { linesOf, readJson, readText } from "@spo/torch/text-files";
 import { parsePromptLine } from "./prompt-line.js";
+import { warnOfPromptWeights } from "./warn-of-prompt-weights.js";
 
 /** Letters of the longest line that is taken for a prompt: models read some 77 tokens. */
 const LONGEST = 10_000;
@@ -52,6 +53,7 @@ export function readPrompts(paths: string | readonly string[], { onWarning }: Pr
       hint: "Write one prompt a line.",
     });
   }
+  warnOfPromptWeights(files.join(", "), prompts);
   return prompts;
 }
 
