@@ -80,6 +80,7 @@ test("held-out pairs are measured at the start, when due and at the end, with th
   const [first, second] = await measured({ emptyPrompts: 0 });
   expect(first).toBe(second);
   expect(await measured({ emptyPrompts: 1 })).toEqual([first, first]); // empty in training alone
+  expect((await measured({ seed: 1 }))[0]).not.toBe(first); // the same pairs in the same order, with other noise
   expect((await measured({ evalPairs: 2 }))[0]).not.toBe(first);
   expect((await measured({ evalPairs: 4 }))[0]).toBe((await measured({ evalPairs: 99 }))[0]);
 });

@@ -25,6 +25,7 @@ async function train(settings: object) {
   const events = await eventsOfRun(at, "train spm", config, trainSpm);
   return {
     metrics: stepMetrics(events),
+    passes: events.flatMap((event) => (event.type === "step" ? [event.passes] : [])),
     evals: events.flatMap((event) => (event.type === "eval" ? [event] : [])),
   };
 }
@@ -62,4 +63,11 @@ test("the accuracy is measured at the start, when due and at the end, on so many
   for (const { metrics } of evals)
     for (const share of Object.values(metrics))
       expect([0, 1, 2, 3]).toContain(Math.round(3 * (share ?? -1) * 1e6) / 1e6);
+});
+
+test("what is drawn for a pair depends on its position in the training, not in its batch", async () => {
+  const { passes } = await train({ steps: 6, cleanShare: 0.5, optimizer: { lr: 1e-12 } });
+  // How many of a step's pairs are clean, which no encoder sees, is drawn anew in each.
+  const noised = passes.map((of) => of?.vaeEncode);
+  expect(new Set(noised).size).toBeGreaterThan(1);
 });

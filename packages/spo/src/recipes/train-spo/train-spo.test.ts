@@ -123,3 +123,27 @@ test("training makes winners likelier against the base, and the saved LoRA is wh
   expect(up.length).toBeGreaterThan(4);
   for (const [name, value] of up) expect(value.abs().max().item(), name).toBeGreaterThan(0);
 });
+
+test("with an average the held-out samples and the saved LoRA are the average's, which the first round is alone", async () => {
+  const settings = { samples: 2, sampleEvery: 2 };
+  const [averaged, last, one, oneLast] = [
+    await train({ ...settings, average: 0.2 }),
+    await train(settings),
+    await train({ ...settings, average: 0.2, rounds: 1 }),
+    await train({ ...settings, rounds: 1 }),
+  ];
+  const valuesOf = ({ weights }: typeof one): number[][] =>
+    [...weights.values()].map((value) => value.toNumbers());
+  const distances = ({ events }: typeof one): unknown[] =>
+    events.flatMap((event) => (event.type === "eval" ? [event.metrics.distance] : []));
+  // The same training: what is averaged does not change what is learned.
+  expect(averaged.metrics.map(({ loss }) => loss)).toEqual(last.metrics.map(({ loss }) => loss));
+  expect(valuesOf(one)).toEqual(valuesOf(oneLast));
+  expect(valuesOf(averaged)).not.toEqual(valuesOf(last));
+  expect(distances(last)).toHaveLength(3); // before, after round 2, at the end
+  expect(distances(averaged)[0]).toBe(0);
+  expect(distances(averaged)[2]).not.toBe(distances(last)[2]);
+  expect(distances(one)[1]).toBe(distances(oneLast)[1]);
+  const images = last.events.flatMap((event) => (event.type === "sample" ? [event.images] : []));
+  expect(images.map((of) => of.map(({ prompt }) => prompt))).toEqual(Array(3).fill(PROMPTS.slice(0, 2)));
+});
