@@ -18,6 +18,8 @@ export interface RecipeDescription<K extends RecipeKind> {
   kind: K;
   about: string;
   presets?: Readonly<Record<string, object>>;
+  /** Settings of its presets and defaults that become shorter with another one. */
+  scaled?: { length: string; others: readonly string[] };
   /** Where the result goes inside the run's folder, unless `output` says otherwise. */
   output: string;
   load: () => Promise<(config: Config<K>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
@@ -61,12 +63,13 @@ export function recipeCommand<K extends RecipeKind>(command: Command, recipe: Re
 async function start<K extends RecipeKind>(
   words: readonly string[],
   { run: folder, dryRun, json, quiet }: Options,
-  { kind, presets, output, load }: RecipeDescription<K>,
+  { kind, presets, scaled, output, load }: RecipeDescription<K>,
 ): Promise<void> {
   const config = await resolveConfig(SCHEMAS[kind], {
     // Without a folder there still is a config to look at.
     defaults: { output: join(folder ?? "runs", output) },
     presets,
+    scaled,
     args: words,
     options: ["run", "dry-run", "json", "quiet", "cwd"],
   });

@@ -2,6 +2,9 @@ import type { Command } from "commander";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { recipeCommand } from "./recipe-command.js";
 
+/** A run of 200 steps is to warm up and to measure within them, whatever the published 8000 do. */
+const SHORTER = { length: "steps", others: ["warmup", "evalEvery"] } as const;
+
 export default function (command: Command): void {
   command
     .description(
@@ -12,6 +15,7 @@ export default function (command: Command): void {
     kind: "train spm",
     about: "Trains a step-aware preference model on preference pairs.",
     presets: spmPresets,
+    scaled: SHORTER,
     output: "model",
     load: async () => (await import("spo/recipes")).trainSpm,
     example: "sd15 --model ./sd15 --init ./pickscore --pairs pairs.parquet --run runs/spm",
@@ -28,6 +32,7 @@ export default function (command: Command): void {
     kind: "train dpo",
     about: "Post-trains a diffusion model on preference pairs with Diffusion-DPO, the baseline.",
     presets: dpoPresets,
+    scaled: SHORTER,
     output: "model",
     load: async () => (await import("spo/recipes")).trainDpo,
     example: "sd15 --model ./sd15 --pairs pickapic/data --adapter lora --run runs/dpo",

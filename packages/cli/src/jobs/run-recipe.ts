@@ -11,6 +11,11 @@ import type { CommonOptions } from "../program.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
+import { metricWords, TrainingProgress } from "../terminal/training-progress.js";
+import { endWords, resultWords } from "./end-of-training.js";
+
+/** Between two phases of one name in the output of --json. */
+const JSON_PHASE_MS = 1000;
 
 export interface RecipeCall<Config extends object> extends CommonOptions {
   /** What the run's folder remembers it as, e.g. `train spo`. */
@@ -30,6 +35,7 @@ export async function runRecipe<Config extends object>({
   quiet,
 }: RecipeCall<Config>): Promise<void> {
   const bar = new ProgressBar({ quiet });
+  const progress = new TrainingProgress(bar, kind);
   const putEvent = (event: RecipeEvent): void => {
     if (json) putJson({ schema: "spo.event/1", ...event });
   };
@@ -50,11 +56,22 @@ export async function runRecipe<Config extends object>({
   if (!isNew) bar.say(`going on with ${folder}`);
   const tell = (event: RecipeEvent): void => {
     putEvent(event);
-    show(bar, kind, event);
+    show(bar, progress, event);
+  };
+  const told = { name: "", at: 0 };
+  // In the midst of the recipe's work. With --json now and then: a step of a large batch has thousands of parts.
+  const onPhase = (event: RecipeEvent): void => {
+    if (event.type !== "phase") return;
+    const now = performance.now();
+    if (told.name !== event.name || now - told.at > JSON_PHASE_MS) {
+      putEvent(event);
+      Object.assign(told, { name: event.name, at: now });
+    }
+    progress.phase(event);
   };
   const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
-    for await (const event of recipe(config, { run, signal })) {
+    for await (const event of recipe(config, { run, signal, onPhase })) {
       tell(event);
       await setImmediate(); // signals and timers have their turn
     }
@@ -66,17 +83,15 @@ export async function runRecipe<Config extends object>({
     throw error;
   }
   bar.end();
-  bar.say(`finished: ${resultWords(run.result())}`);
+  for (const line of endWords({ kind, config, folder, events: run.events() })) bar.say(line);
 }
 
-function show(bar: ProgressBar, kind: string, event: RecipeEvent): void {
+/** What is shown of an event that the run has recorded. */
+function show(bar: ProgressBar, progress: TrainingProgress, event: RecipeEvent): void {
   if (event.type === "phase") {
     bar.advance({ stage: event.name, done: event.done, total: event.total });
   } else if (event.type === "step") {
-    const { step, total, metrics } = event;
-    // A step of some recipes has several updates, each with an event.
-    const done = (metrics.progress ?? step / total) * total;
-    bar.advance({ stage: kind, done, total, detail: metricWords(metrics) });
+    progress.step(event);
   } else if (event.type === "warn") {
     bar.say(`warning: ${event.message}`);
   } else if (event.type === "settings") {
@@ -86,21 +101,6 @@ function show(bar: ProgressBar, kind: string, event: RecipeEvent): void {
     bar.say(`step ${event.step}: ${metricWords(event.metrics, 8)}`);
   }
 }
-
-const HIDDEN = ["progress", "gradNorm"];
-
-function metricWords(metrics: Readonly<Record<string, number | null>>, count = 3): string {
-  return Object.entries(metrics)
-    .filter(([name]) => !HIDDEN.includes(name))
-    .slice(0, count)
-    .map(([name, value]) => `${name} ${value === null ? "not finite" : Number(value.toPrecision(3))}`)
-    .join(", ");
-}
-
-const resultWords = (result: Readonly<Record<string, unknown>> = {}): string =>
-  Object.entries(result)
-    .map(([name, value]) => `${name} ${typeof value === "number" ? Number(value.toPrecision(4)) : value}`)
-    .join(", ");
 
 function stoppedWords(run: Run): string {
   const saved = run.events().findLast((event) => event.type === "checkpoint");

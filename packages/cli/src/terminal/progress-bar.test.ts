@@ -46,12 +46,12 @@ test("elsewhere plain lines come seldom, and the last one when the stage is over
   bar.end();
   expect(sink.text).not.toContain("\r");
   expect(sink.text.split("\n")).toEqual([
-    "training    1 %",
-    expect.stringMatching(/^training {3}\d\d % {2}0:\d\d left$/),
-    expect.stringMatching(/^training {3}\d\d % {2}0:\d\d left$/),
-    "training  100 %  0:50",
-    "measuring   50 %",
-    "measuring   50 %",
+    "training    1 %  1 of 100  0:00",
+    "training   41 %  41 of 100  0:20, 0:30 left",
+    "training   81 %  81 of 100  0:40, 0:10 left",
+    "training  100 %  100 of 100  0:50",
+    "measuring   50 %  1 of 2  0:00",
+    "measuring   50 %  1 of 2  0:00",
     "",
   ]);
 });
@@ -83,4 +83,31 @@ test("what comes from outside is shown in the bar and in words above it, and one
   expect(sink.text.replaceAll("\r\x1b[2K", "")).toMatch(
     /^drawing \\x1b\[2J {2}.* 50 % {2}a\\n\\x9bbwarning: \\x1b\]0;title\\x07\n$/,
   );
+});
+
+test("a stage that has nothing to count yet says what it does, from its first moment", () => {
+  for (const isTTY of [true, false]) {
+    const { sink, time, bar } = recorded(isTTY, { columns: 80 });
+    bar.advance({ stage: "train spo", done: 0, total: 0, doing: "loading the model" });
+    expect(sink.text).toMatch(
+      isTTY ? /train spo {2}loading the model$/ : /^train spo {2}0:00 {2}loading the model\n$/,
+    );
+    time.now = 30;
+    bar.advance({
+      stage: "train spo",
+      done: 2.4,
+      total: 10,
+      left: null,
+      detail: "loss 0.7",
+      doing: "sampling, step 7 of 20",
+    });
+    expect(sink.text).toMatch(
+      isTTY
+        ? / 24 % {2}sampling, step 7 of 20$/
+        : /train spo {3}24 % {2}2 of 10 {2}0:30 {2}sampling, step 7 of 20\n$/,
+    );
+    time.now = 60;
+    bar.advance({ stage: "train spo", done: 2.5, total: 10, left: 75, detail: "loss 0.7" });
+    expect(sink.text).toMatch(/ 25 % .*1:15 left {2}loss 0.7\n?$/);
+  }
 });

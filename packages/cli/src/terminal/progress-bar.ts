@@ -7,6 +7,10 @@ export interface Advance {
   total: number;
   /** Short, for the end of the line. */
   detail?: string;
+  /** What is being done just now, in place of the detail: `sampling, step 7 of 20`. */
+  doing?: string;
+  /** Seconds that are left; null: not known yet. Default: as the part done so far took its time. */
+  left?: number | null;
 }
 
 interface Stage {
@@ -63,7 +67,8 @@ export class ProgressBar {
     const stage = this.#stage as Stage;
     stage.last = advance;
     const wait = this.#redraws ? REDRAW_SECONDS : PLAIN_SECONDS;
-    if (this.#now() - stage.shown < wait || advance.done >= advance.total) return;
+    const isOver = advance.total > 0 && advance.done >= advance.total && advance.doing === undefined;
+    if (this.#now() - stage.shown < wait || isOver) return;
     stage.shown = this.#now();
     this.#write(this.#redraws ? `\r\x1b[2K${this.#cut(this.#line())}` : `${this.#line()}\n`);
   }
@@ -101,13 +106,25 @@ export class ProgressBar {
 
   #line(): string {
     const { name, began, first, last } = this.#stage as Stage;
-    const share = last.total > 0 ? Math.min(1, last.done / last.total) : 1;
+    const { done, total } = last;
     const spent = this.#now() - began;
-    const left = last.done > first ? ((last.total - last.done) * spent) / (last.done - first) : undefined;
-    const time = share >= 1 ? clock(spent) : left === undefined ? "" : `${clock(left)} left`;
-    const bar = this.#redraws ? `${barOf(share)} ` : "";
-    const words = [`${bar}${String(Math.floor(100 * share)).padStart(3)} %`, time, last.detail];
-    return visibleLine(`${name}  ${words.filter(Boolean).join("  ")}`);
+    const detail = last.doing ?? last.detail;
+    if (total === 0)
+      return visibleLine([name, this.#redraws ? "" : clock(spent), detail].filter(Boolean).join("  "));
+    const share = Math.min(1, done / total);
+    const steady = done > first ? ((total - done) * spent) / (done - first) : undefined;
+    const left = last.left === undefined ? steady : (last.left ?? undefined);
+    const still = left === undefined ? "" : `${clock(left)} left`;
+    const percent = `${String(Math.floor(100 * share)).padStart(3)} %`;
+    // A line that stays is read alone: it says how far, how long it took and how long it takes.
+    const words = this.#redraws
+      ? [`${barOf(share)} ${percent}`, share >= 1 ? clock(spent) : still]
+      : [
+          percent,
+          `${Math.floor(done)} of ${total}`,
+          [clock(spent), share >= 1 ? "" : still].filter(Boolean).join(", "),
+        ];
+    return visibleLine([name, ...words, detail].filter(Boolean).join("  "));
   }
 }
 

@@ -7,6 +7,7 @@ import { importOwn, isModulePath } from "../judges/own-module.js";
 import { meant } from "./meant.js";
 import { nearest } from "./nearest.js";
 import { parseOverrides } from "./overrides.js";
+import { type ScaledSettings, scaledSettings } from "./scale.js";
 import { keysAt, settingsOf } from "./settings.js";
 
 /** Where values come from, the later ones stronger: defaults, presets, words of the command line. */
@@ -19,6 +20,8 @@ export interface ConfigSources {
   args?: readonly string[];
   /** Names of the command's own options, without dashes: for "did you mean". */
   options?: readonly string[];
+  /** Settings of presets and defaults that become shorter with another one. */
+  scaled?: ScaledSettings;
 }
 
 /**
@@ -28,15 +31,31 @@ export interface ConfigSources {
  */
 export async function resolveConfig<S extends z.ZodType>(
   schema: S,
-  { defaults = {}, presets = {}, args = [], options }: ConfigSources,
+  { defaults = {}, presets = {}, args = [], options, scaled }: ConfigSources,
 ): Promise<z.output<S>> {
   const { settings, words } = parseOverrides(schema, args, options);
   const layers: unknown[] = [];
-  for (const word of words)
-    layers.push(
-      Object.hasOwn(presets, word) ? presets[word] : await readConfigFile(word, Object.keys(presets)),
-    );
-  return checkConfig(schema, [defaults, ...layers, settings].reduce(merged, {}));
+  const [named, own]: [unknown[], unknown[]] = [[], []];
+  for (const word of words) {
+    const isPreset = Object.hasOwn(presets, word);
+    const layer = isPreset ? presets[word] : await readConfigFile(word, Object.keys(presets));
+    layers.push(layer);
+    (isPreset ? named : own).push(layer);
+  }
+  const shorter = scaled ? scaledBy(scaled, schema, named, [...own, settings]) : {};
+  return checkConfig(schema, [defaults, ...layers, shorter, settings].reduce(merged, {}));
+}
+
+/** What presets and the schema's defaults have to become with the length that a user gives. */
+function scaledBy(
+  scaled: ScaledSettings,
+  schema: z.ZodType,
+  named: readonly unknown[],
+  own: readonly unknown[],
+): Record<string, number> {
+  const fallbacks = Object.fromEntries(settingsOf(schema).map(({ path, default: value }) => [path, value]));
+  const [base, given] = [[fallbacks, ...named], own].map((layers) => layers.reduce(merged, {}));
+  return isRecord(base) && isRecord(given) ? scaledSettings(given, base, scaled) : {};
 }
 
 /** Faults of a config that are listed. */

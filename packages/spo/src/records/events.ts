@@ -40,7 +40,16 @@ export const Event = z.discriminatedUnion("type", [
     from: z.string().optional(),
   }),
   z.object({ type: z.literal("resume"), step: z.int(), time: Time }),
-  z.object({ type: z.literal("phase"), name: z.string(), done: z.number(), total: z.number(), time: Time }),
+  z.object({
+    type: z.literal("phase"),
+    name: z.string(),
+    done: z.number(),
+    /** 0 where there is nothing to count. */
+    total: z.number(),
+    /** How many times more the phase comes in this training. */
+    left: z.int().min(0).optional(),
+    time: Time,
+  }),
   z.object({
     type: z.literal("step"),
     step: z.int(),

@@ -176,9 +176,16 @@ export class Run {
   }
 
   #append(body: EventBody): Event {
+    const event = this.stamped(body);
+    this.#log.append(JSON.stringify(event));
+    return event;
+  }
+
+  /** An event with its time that is not written: of what a run is at, for who looks on. */
+  stamped(body: EventBody): Event {
     const { phases, ...rest } = body;
     const { user, system } = process.cpuUsage(this.#cpu);
-    const event = {
+    return {
       ...rest,
       time: {
         at: new Date().toISOString(),
@@ -188,8 +195,6 @@ export class Run {
         rss: process.memoryUsage.rss(),
       },
     } as Event;
-    this.#log.append(JSON.stringify(event));
-    return event;
   }
 
   /** Records something that nobody waits for; it is given with what is recorded next. */

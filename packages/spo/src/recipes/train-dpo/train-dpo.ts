@@ -5,8 +5,9 @@ import { Adafactor, AdamW, noGrad, type Optimizer, resolveDevice, scope } from "
 import { dataFacts, openPairSet, type PairBatch, PairLoader } from "../../data/index.js";
 import { generatorAt } from "../../randomness.js";
 import { WorkMeter } from "../../work.js";
-import type { RecipeContext, RecipeEvent } from "../recipe.js";
-import { checkpointIsDue, isDue } from "../training/due.js";
+import { phaseTeller, type RecipeContext, type RecipeEvent } from "../recipe.js";
+import { doubtfulSettings } from "../training/doubtful-settings.js";
+import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
 import { makePolicy } from "../training/policy.js";
@@ -22,10 +23,10 @@ import type { TrainDpoConfig } from "./train-dpo-config.js";
  * Reads preference pairs as a stream, so that the set may be of any size; what stands at a position, and all that is drawn for it, depends
  * on the seed and the position alone. Resumes from the run's newest checkpoint.
  */
-export async function* trainDpo(
-  config: TrainDpoConfig,
-  { run, signal }: RecipeContext,
-): AsyncGenerator<RecipeEvent> {
+export async function* trainDpo(config: TrainDpoConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
+  const { run, signal } = context;
+  const tell = phaseTeller(context);
+  tell("loading the model");
   const device = resolveDevice(config.device);
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
@@ -46,6 +47,7 @@ export async function* trainDpo(
   const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
 
   const reading = { side, kernel: "bilinear", aheadBytes: config.readAhead * 2 ** 20 } as const;
+  tell("reading the pairs");
   const opening = { dropTies: true, allowOutside: config.allowOutside } as const;
   const set = await openPairSet(config.pairs, { ...opening, split: config.split });
   const loader = new PairLoader(set, { seed: config.seed, mirror: config.mirror, ...reading });
@@ -54,10 +56,12 @@ export async function* trainDpo(
   try {
     let step = run.resume((folder) => restoreTrainingState(folder, state));
     yield* run.data(dataFacts({ pairs: set.fingerprint }));
-    if (step === 0 && held.length > 0) yield* run.eval(0, evaluate());
+    if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
+    if (step === 0 && held.length > 0) yield* run.eval(0, evaluate(0));
     for (; step < config.steps; step++) {
       let [loss, accuracy] = [0, 0];
       for (const { start, size, share } of microBatches(config.batch, config.microBatch)) {
+        tell("updating", { done: start, total: config.batch });
         const first = step * config.batch + start;
         const batch = await loader.read(first, size);
         scope(() => {
@@ -81,7 +85,10 @@ export async function* trainDpo(
       const figures = { loss, ...(config.objective === "dpo" ? { accuracy } : {}), ...metrics, lr: rate };
       yield* run.step(step + 1, config.steps, figures, meter.take());
       if (held.length > 0 && isDue(step + 1, config.evalEvery, config.steps))
-        yield* run.eval(step + 1, policy.asResult(evaluate));
+        yield* run.eval(
+          step + 1,
+          policy.asResult(() => evaluate(step + 1)),
+        );
       const { saveEvery: every, steps: total } = config;
       if (checkpointIsDue(step + 1, { every, total, isSound: update.isSound, isStopping: signal.aborted }))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
@@ -140,8 +147,10 @@ export async function* trainDpo(
     }
   }
 
-  /** On held-out pairs, with the same noise each time. */
-  function evaluate(): Record<string, number> {
+  /** On held-out pairs, with the same noise each time. after: the step, 0 before the first. */
+  function evaluate(after: number): Record<string, number> {
+    const left = timesDueAfter(after, config.evalEvery, config.steps);
+    tell("measuring", { done: 0, total: held.length, left });
     let [loss, accuracy, count] = [0, 0, 0];
     for (const [b, batch] of held.entries()) {
       noGrad(() =>
@@ -153,6 +162,7 @@ export async function* trainDpo(
           count += pairs;
         }),
       );
+      tell("measuring", { done: b + 1, total: held.length, left });
     }
     meter.take(); // measuring is no part of the training's work
     return { loss: loss / count, ...(config.objective === "dpo" ? { accuracy: accuracy / count } : {}) };

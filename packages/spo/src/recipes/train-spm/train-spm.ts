@@ -27,14 +27,16 @@ import { loadReward } from "../../rewards/index.js";
 import { trainPixels } from "../../spm/preprocess.js";
 import { saveSpm, startSpm } from "../../spm/spm.js";
 import { WorkMeter } from "../../work.js";
-import type { RecipeContext, RecipeEvent } from "../recipe.js";
-import { checkpointIsDue, isDue } from "../training/due.js";
+import { phaseTeller, type RecipeContext, type RecipeEvent } from "../recipe.js";
+import { doubtfulJudge, doubtfulSettings } from "../training/doubtful-settings.js";
+import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
 import { trainingSide } from "../training/training-side.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
 import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
+import { saveAccuracy } from "./held-out-accuracy.js";
 import { augmentBoth, plainScores } from "./pair-scores.js";
 import { relabelPairs } from "./relabel-pairs.js";
 import {
@@ -61,13 +63,14 @@ const HELD_BYTES = 1 << 29;
  *
  * Yields step events, and eval events with the accuracy by timestep on held-out pairs. Resumes from the run's newest checkpoint.
  */
-export async function* trainSpm(
-  config: TrainSpmConfig,
-  { run, signal }: RecipeContext,
-): AsyncGenerator<RecipeEvent> {
+export async function* trainSpm(config: TrainSpmConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
+  const { run, signal } = context;
+  const tell = phaseTeller(context);
   const device = resolveDevice(config.device);
+  tell("loading the model");
   const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined, device });
   const side = trainingSide(pipe, config.resolution);
+  tell("loading the scorer");
   const { spm, processor } = startSpm(config.init, generatorAt(config.seed, "init"), { device });
   const meter = new WorkMeter();
   const labeller = config.relabel && {
@@ -82,6 +85,7 @@ export async function* trainSpm(
   const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead * 2 ** 20 } as const;
   const { allowOutside } = config;
+  tell("reading the pairs");
   const set = await openPairSet(config.pairs, { allowOutside, split: config.split });
   const loader = new PairLoader(set, { seed: config.seed, ...reading });
   const heldSet =
@@ -103,6 +107,7 @@ export async function* trainSpm(
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
     yield* run.data(dataFacts({ pairs: set.fingerprint }));
+    if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     const bank: SeenPairs[] = [];
     for await (const seen of drawBank()) {
       bank.push(seen);
@@ -112,13 +117,14 @@ export async function* trainSpm(
     const held = heldSet && holdsAll(heldSet) ? await all(noiseHeld(heldSet)) : undefined;
     if (step > 0)
       meter.take(); // what was computed before the first step has been counted when the run began
-    else if (heldSet) yield* run.eval(0, await evaluate(heldSet, held));
+    else if (heldSet) yield* run.eval(0, await evaluate(heldSet, held, 0));
     for (; step < config.steps; step++) {
       const first = step * config.batch;
       const places = bank.length > 0 ? drawPlaces(bank, generatorAt(config.seed, "step", step)) : undefined;
       const examples = places ? examplesOf(bank, places) : loader.examples(first, config.batch);
       let [loss, accuracy] = [0, 0];
       for (const { start, size, share } of microBatches(config.batch, microBatch)) {
+        tell("updating", { done: start, total: config.batch });
         const read = places ? undefined : await labelled(await loader.read(first + start, size), meter);
         scope(() => {
           const seen = read
@@ -146,7 +152,7 @@ export async function* trainSpm(
       for (const message of warnings) yield* run.warn(message);
       yield* run.step(step + 1, total, { loss, accuracy, scale, ...metrics, lr: rate }, meter.take());
       if (heldSet && isDue(step + 1, config.evalEvery, total)) {
-        measured = await evaluate(heldSet, held);
+        measured = await evaluate(heldSet, held, step + 1);
         yield* run.eval(step + 1, measured);
         const unknown = Object.keys(measured).filter((name) => Number.isNaN(measured?.[name]));
         if (unknown.length > 0)
@@ -162,10 +168,11 @@ export async function* trainSpm(
     update.requireSound(`step ${config.steps}`);
     saveSpm(config.output, spm, processor);
     // Measured after the last step, unless that was another process's.
-    yield* run.done({
-      output: config.output,
-      ...(heldSet ? (measured ?? (await evaluate(heldSet, held))) : {}),
-    });
+    const accuracy = heldSet ? (measured ?? (await evaluate(heldSet, held, config.steps))) : {};
+    if (heldSet) saveAccuracy(config.output, accuracy);
+    const doubt = doubtfulJudge(accuracy);
+    if (doubt) yield* run.warn(doubt);
+    yield* run.done({ output: config.output, ...accuracy });
   } finally {
     await loader.close();
     await set.close();
@@ -246,6 +253,7 @@ export async function* trainSpm(
           const generator = generatorAt(config.seed, "eval", t, start);
           const timesteps = Array<number>(n).fill(t);
           // Not counted: measuring is no part of the training's work.
+          tell("noising held-out pairs", { done: start, total: from.size });
           yield { t, seen: keep(scope(() => noiser.see(batch, noiser.draw(n, timesteps, generator)))) };
         }
       }
@@ -262,7 +270,12 @@ export async function* trainSpm(
   async function evaluate(
     from: PairSet,
     seen: readonly { t: number; seen: SeenPairs }[] | undefined,
+    after: number,
   ): Promise<Record<string, number>> {
+    const left = timesDueAfter(after, config.evalEvery, config.steps);
+    const total = from.size * config.evalTimesteps.length;
+    let done = 0;
+    tell("measuring", { done, total, left });
     // Ties that relabelling made are left out. Source: algorithm 3c, evaluation.
     const found = new AccuracyByTimestep(config.evalTimesteps, { withoutTies: labeller !== undefined });
     for await (const { t, seen: pairs } of seen ?? noiseHeld(from)) {
@@ -270,6 +283,8 @@ export async function* trainSpm(
         plainScores(spm, processor, pairs, pipe.tokenize(pairs.prompts)[0] as Tensor),
       );
       found.add(t, { score0, score1, label0: pairs.label0 });
+      done += pairs.label0.length;
+      tell("measuring", { done, total, left });
       if (!seen) for (const tensor of [pairs.image0, pairs.image1, pairs.timesteps]) tensor.dispose();
     }
     return found.metrics();

@@ -24,6 +24,8 @@ export interface HeldOutInput {
   steps: number;
   seed: number;
   device?: Device;
+  /** Called after each sampling step. */
+  onStep?: (done: number, steps: number) => void;
 }
 
 /** How the model stands to the base, at one moment of a training. */
@@ -55,10 +57,11 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
   const latentsOf = (which: "policy" | "reference"): Tensor => {
     const predict = input[which].forRows(rows);
     let x = draw("held-out sample");
-    for (const t of schedule.timesteps(input.steps)) {
+    for (const [i, t] of schedule.timesteps(input.steps).entries()) {
       const before = x;
       x = scope(() => boundedStep(x, predict(x, t), schedule, { t, steps: input.steps, eta: 0 }).mean);
       before.dispose();
+      input.onStep?.(i + 1, input.steps);
     }
     return x;
   };

@@ -14,9 +14,17 @@ import { stripFileName } from "../../report/index.js";
 import type { StepPairs } from "../../resampler/pairs.js";
 import { type CandidateStrip, drawn, resample } from "../../resampler/resampler.js";
 import { WorkMeter } from "../../work.js";
-import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "../recipe.js";
+import {
+  openContext,
+  phaseTeller,
+  type RecipeContext,
+  type RecipeEvent,
+  type RecipeOptions,
+} from "../recipe.js";
 import type { TrainSpoSettings } from "../settings.gen.js";
-import { checkpointIsDue, isDue, stripIsDue } from "../training/due.js";
+import { readAccuracy } from "../train-spm/held-out-accuracy.js";
+import { doubtfulJudge } from "../training/doubtful-settings.js";
+import { checkpointIsDue, isDue, stripIsDue, timesDueAfter } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
@@ -57,13 +65,16 @@ export async function* trainSpo(
 
 async function* rounds(
   config: TrainSpoConfig,
-  { run, signal }: RecipeContext,
+  context: RecipeContext,
   givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
+  const { run, signal } = context;
+  const tell = phaseTeller(context);
   const device = resolveDevice(config.device);
   const leftOut: string[] = [];
   const reading = { onWarning: (message: string) => void leftOut.push(message) };
   const prompts = readPrompts(config.prompts, reading);
+  tell("loading the model");
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
     device,
@@ -75,8 +86,10 @@ async function* rounds(
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
+  tell("loading the judge");
   const judge = await openJudge(config, pipe, latentSize, givenJudge);
   const meter = new WorkMeter();
+  tell("encoding the prompts");
   const prepared = keep(noGrad(() => scope(() => judge.prepare(prompts, meter))));
   const conditionsOf = promptConditions(pipe, prompts, imageSize);
   const precision = new Precision(config, pipe);
@@ -91,10 +104,9 @@ async function* rounds(
   const stripEvery = config.stripEvery ?? epoch;
   const sampleEvery = config.sampleEvery ?? stripEvery;
   const watch = new PairWatch(config);
-  const heldOut = (config.heldOut === null ? prompts : readPrompts(config.heldOut, reading)).slice(
-    0,
-    config.samples,
-  );
+  const asked = config.heldOut === null ? prompts : readPrompts(config.heldOut, reading);
+  const heldOut = asked.slice(0, config.samples);
+  let sampledAfter = 0; // rounds after which held-out samples have been drawn
   const standing = heldOut.length > 0 ? heldOutSamples(heldOutInput()) : undefined;
   let round = run.resume((folder) => restoreTrainingState(folder, state));
   for (const message of leftOut) yield* run.warn(message);
@@ -102,6 +114,10 @@ async function* rounds(
     dataFacts({ prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) }),
   );
   if (round > 0) meter.take(); // the text features have been counted when the run began
+  if (round === 0 && config.judge === "spm" && config.spm !== null && !givenJudge) {
+    const doubt = doubtfulJudge(readAccuracy(config.spm) ?? {});
+    if (doubt) yield* run.warn(doubt);
+  }
   if (round === 0 && standing) yield* showSamples(0, standing("reference"));
 
   for (; round < config.rounds; round++) {
@@ -126,6 +142,7 @@ async function* rounds(
             settings: config,
             stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
             meter,
+            onStep: (done, total) => tell("sampling", { done, total, left: config.rounds - round - 1 }),
           });
           return keep(kept);
         }),
@@ -152,6 +169,7 @@ async function* rounds(
       yield* run.step(round + 1, config.rounds, metrics, meter.take());
     }
     for (const [i, places] of batches.entries()) {
+      tell("updating", { done: i, total: batches.length });
       const { loss, logRatioWin, logRatioLose } = pairGradients({
         ...{ ...denoisers, pairs, places, meter },
         schedule,
@@ -185,6 +203,7 @@ async function* rounds(
     policy.average(round);
     disposePairs(pairs);
     disposeConditions(conditions);
+    sampledAfter = round + 1;
     if (standing && isDue(round + 1, sampleEvery, config.rounds))
       yield* showSamples(
         round + 1,
@@ -216,6 +235,11 @@ async function* rounds(
     return {
       ...policy.denoisers(conditions, config.guidanceScale),
       ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed, device },
+      onStep: (done, total) =>
+        tell("drawing held-out samples", {
+          ...{ done, total },
+          left: timesDueAfter(sampledAfter, sampleEvery, config.rounds),
+        }),
     };
   }
 

@@ -2,6 +2,10 @@
 export const isDue = (step: number, every: number, total: number): boolean =>
   step % every === 0 || step === total;
 
+/** How many times more it is to be done after this step. */
+export const timesDueAfter = (step: number, every: number, total: number): number =>
+  Math.floor(total / every) - Math.floor(step / every) + Number(total % every !== 0 && step < total);
+
 /** Whether a round's candidates are kept as images: every so many rounds from the first, and in the last. round: 0 for the first. */
 export const stripIsDue = (round: number, every: number, rounds: number): boolean =>
   round % every === 0 || round === rounds - 1;

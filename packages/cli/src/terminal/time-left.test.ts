@@ -1,0 +1,88 @@
+import type { RecipeEvent } from "spo/recipes";
+import { expect, test } from "vitest";
+import { TimeLeft } from "./time-left.js";
+
+const time = { at: "", wall: 0, cpu: 0 };
+const phase = (name: string, done = 0, total = 0, left = 0): RecipeEvent => ({
+  type: "phase",
+  name,
+  done,
+  total,
+  left,
+  time,
+});
+const step = (at: number, total: number, progress?: number): RecipeEvent => ({
+  type: "step",
+  step: at,
+  total,
+  metrics: progress === undefined ? {} : { progress },
+  time,
+});
+
+/** Plays SPO on a fake clock: a rollout of `sampling` s a round, `updates` of `update` s, held-out samples of `drawing` s every `every` rounds. */
+function play({ rounds = 10, from = 0, sampling = 20, updates = 4, update = 1, drawing = 6, every = 5 }) {
+  const left = new TimeLeft();
+  let now = 1000;
+  const told: { at: number; left: number | undefined }[] = [];
+  const see = (event: RecipeEvent): void => {
+    left.see(event, now);
+    told.push({ at: now, left: left.secondsLeft(now) });
+  };
+  const run = (name: string, seconds: number, more: number): void => {
+    for (let i = 0; i <= 10; i++) {
+      if (i > 0) now += seconds / 10;
+      see(phase(name, i, 10, more));
+    }
+  };
+  see(phase("loading the model"));
+  now += 300; // long, and never again
+  if (from === 0) run("drawing held-out samples", drawing, rounds / every);
+  for (let round = from; round < rounds; round++) {
+    run("sampling", sampling, rounds - round - 1);
+    for (let i = 0; i < updates; i++) {
+      see(phase("updating", i, updates));
+      now += update;
+      see(step(round + 1, rounds, (round + (i + 1) / updates) / rounds));
+    }
+    if ((round + 1) % every === 0) run("drawing held-out samples", drawing, (rounds - round - 1) / every);
+  }
+  return told.map(({ at, left: found }) => ({ left: found, truth: now - at }));
+}
+
+test("from the first update on, the rollouts, updates and held-out samples that are still to come are all counted", () => {
+  const told = play({});
+  const known = told.filter(({ left }) => left !== undefined);
+  expect(known.length).toBeGreaterThan(100);
+  for (const { left, truth } of known) expect(Math.abs((left as number) - truth)).toBeLessThan(1.5);
+  expect(told.at(-1)?.left).toBeCloseTo(0, 9);
+});
+
+test("before the first update nothing is claimed", () => {
+  const told = play({});
+  expect(told.slice(0, 24).every(({ left }) => left === undefined)).toBe(true);
+});
+
+test("a resumed training reckons from what it has done itself", () => {
+  for (const { left, truth } of play({ from: 7 })
+    .filter(({ left: found }) => found !== undefined)
+    .slice(0, 20))
+    expect(Math.abs((left as number) - truth)).toBeLessThan(8); // the held-out samples have not been seen yet
+});
+
+test("a training without rollouts counts its steps and its measurements", () => {
+  const left = new TimeLeft();
+  let now = 0;
+  const measure = (more: number): void => {
+    left.see(phase("measuring", 0, 2, more), now);
+    now += 8;
+    left.see(phase("measuring", 2, 2, more), now);
+  };
+  measure(2);
+  for (let at = 1; at <= 4; at++) {
+    now += 3;
+    left.see(step(at, 8), now);
+  }
+  expect(left.secondsLeft(now)).toBeCloseTo(4 * 3 + 2 * 8, 9);
+  measure(1);
+  expect(left.secondsLeft(now)).toBeCloseTo(4 * 3 + 8, 9);
+});
