@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { requireThread, UserError } from "@spo/torch/files";
+import "./image-loaders.js"; // before any thread is started
 import type { ImageAnswer, ImageTask, Inspection, Pixels } from "./image-worker.js";
 import type { EncodedImage } from "./preference.js";
 import { workerFile } from "./worker-file.js";

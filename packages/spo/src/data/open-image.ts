@@ -2,15 +2,12 @@
 import { UserError } from "@spo/torch/files";
 import sharp, { type Sharp, type SharpOptions } from "sharp";
 import { endingOf } from "./image-bytes.js";
+import "./image-loaders.js";
 
 /** No image of a preference set has more pixels; a file that says so wants to fill the memory. */
 const MOST_PIXELS = 100_000_000;
 /** Pixels that are decoded at the same time; an image of more waits until it is alone. */
 export const PIXELS_IN_FLIGHT = 50_000_000;
-
-// Whatever a file says that it is, libvips opens nothing but these.
-sharp.block({ operation: ["VipsForeignLoad"] });
-sharp.unblock({ operation: ["VipsForeignLoadJpeg", "VipsForeignLoadPng", "VipsForeignLoadWebp"] });
 
 /** An encoded image that was looked into but not decoded. */
 export interface OpenImage {
