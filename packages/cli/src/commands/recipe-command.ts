@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { resolveConfig, settingsHelp } from "spo/config";
+import { resolveConfig, type ScaledSettings, settingsHelp } from "spo/config";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import type { z } from "zod";
@@ -19,7 +19,7 @@ export interface RecipeDescription<K extends RecipeKind> {
   about: string;
   presets?: Readonly<Record<string, object>>;
   /** Settings of its presets and defaults that become shorter with another one. */
-  scaled?: { length: string; others: readonly string[] };
+  scaled?: ScaledSettings;
   /** Where the result goes inside the run's folder, unless `output` says otherwise. */
   output: string;
   load: () => Promise<(config: Config<K>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;

@@ -3,7 +3,7 @@ import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { recipeCommand } from "./recipe-command.js";
 
 /** A run of 200 steps is to warm up and to measure within them, whatever the published 8000 do. */
-const SHORTER = { length: "steps", others: ["warmup", "evalEvery"] } as const;
+const SHORTER = { length: "steps", parts: ["warmup"], intervals: ["evalEvery"] } as const;
 
 export default function (command: Command): void {
   command

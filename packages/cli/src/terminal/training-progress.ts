@@ -53,7 +53,10 @@ export class TrainingProgress {
   /** What the recipe is at. */
   phase(event: RecipeEvent & { type: "phase" }): void {
     this.#time.see(event, this.#now());
-    this.#show(phaseWords(event));
+    const { name, done, total } = event;
+    // The figures of the last update say more than that the next one begins, or that something is over.
+    const isWorthWords = total === 0 || (done < total && !(name === "updating" && done === 0));
+    this.#show(isWorthWords || this.#detail === "" ? phaseWords(event) : undefined);
   }
 
   #show(doing?: string): void {

@@ -5,4 +5,5 @@ export { meant } from "./meant.js";
 export { editDistance, nearest } from "./nearest.js";
 export { type Overrides, parseOverrides } from "./overrides.js";
 export { type ConfigSources, checkConfig, readConfigFile, resolveConfig } from "./resolve.js";
+export type { ScaledSettings } from "./scale.js";
 export { type Setting, settingsOf } from "./settings.js";

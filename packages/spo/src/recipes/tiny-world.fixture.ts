@@ -110,9 +110,10 @@ export async function eventsOfRun<Config extends object>(
   kind: string,
   config: Config,
   recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>,
+  onPhase?: (phase: RecipeEvent) => void,
 ): Promise<Event[]> {
   using run = Run.open(folder, { kind, config });
-  for await (const _ of recipe(config, { run, signal: new AbortController().signal }));
+  for await (const _ of recipe(config, { run, signal: new AbortController().signal, onPhase }));
   return run.events();
 }
 

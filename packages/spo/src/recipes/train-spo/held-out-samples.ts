@@ -24,7 +24,7 @@ export interface HeldOutInput {
   steps: number;
   seed: number;
   device?: Device;
-  /** Called after each sampling step. */
+  /** Called as sampling begins, and after each step. */
   onStep?: (done: number, steps: number) => void;
 }
 
@@ -56,6 +56,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
     );
   const latentsOf = (which: "policy" | "reference"): Tensor => {
     const predict = input[which].forRows(rows);
+    input.onStep?.(0, input.steps);
     let x = draw("held-out sample");
     for (const [i, t] of schedule.timesteps(input.steps).entries()) {
       const before = x;

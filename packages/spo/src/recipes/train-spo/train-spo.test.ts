@@ -56,11 +56,19 @@ async function train(settings: object) {
     },
     ...{ optimizer: { lr: 1e-2 }, guidanceScale: 2, stripEvery: 100, ...settings },
   });
-  const events = await eventsOfRun(at, "train spo", config, (of, context) =>
-    trainSpo(of, { ...context, judge: judge as StepAwareJudge }),
+  const phases: string[] = [];
+  const events = await eventsOfRun(
+    at,
+    "train spo",
+    config,
+    (of, context) => trainSpo(of, { ...context, judge: judge as StepAwareJudge }),
+    (event) => {
+      if (event.type === "phase")
+        phases.push([event.name, event.done, event.total, event.left].join(" ").trim());
+    },
   );
   const weights: Map<string, Tensor> = readSafetensors(join(at, "model", "pytorch_lora_weights.safetensors"));
-  return { events, metrics: stepMetrics(events), shown, weights };
+  return { events, phases, metrics: stepMetrics(events), shown, weights };
 }
 
 test("rounds draw other noise, by the seed and their number; what was learned is what the next round samples with", async () => {
@@ -146,4 +154,20 @@ test("with an average the held-out samples and the saved LoRA are the average's,
   expect(distances(one)[1]).toBe(distances(oneLast)[1]);
   const images = last.events.flatMap((event) => (event.type === "sample" ? [event.images] : []));
   expect(images.map((of) => of.map(({ prompt }) => prompt))).toEqual(Array(3).fill(PROMPTS.slice(0, 2)));
+});
+
+test("every phase is named as it begins, each sampling step counts, and none of it stands in the log", async () => {
+  const { phases, events } = await train({ rounds: 2, steps: 2, samples: 1, sampleEvery: 1, batch: 100 });
+  const drawing = (left: number): string[] =>
+    [0, 1, 2].map((done) => `drawing held-out samples ${done} 2 ${left}`);
+  const round = (left: number): string[] => [
+    ...[0, 1, 2].map((done) => `sampling ${done} 2 ${left}`),
+    "updating 0 1",
+    ...drawing(left),
+  ];
+  expect(phases).toEqual([
+    ...["loading the model 0 0", "loading the judge 0 0", "encoding the prompts 0 0"],
+    ...[...drawing(2), ...round(1), ...round(0)],
+  ]);
+  expect(events.filter(({ type }) => type === "phase")).toEqual([]);
 });

@@ -127,6 +127,9 @@ async function* rounds(
     const denoisers = policy.denoisers(conditions, config.guidanceScale);
     const withStrip = stripIsDue(round, stripEvery, config.rounds);
     judge.beginRound?.(round);
+    const onStep = (done: number, total: number): void =>
+      tell("sampling", { done, total, left: config.rounds - round - 1 });
+    onStep(0, config.steps);
 
     const { pairs, comparisons, strips } = policy.sampling(() =>
       noGrad(() =>
@@ -142,7 +145,7 @@ async function* rounds(
             settings: config,
             stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
             meter,
-            onStep: (done, total) => tell("sampling", { done, total, left: config.rounds - round - 1 }),
+            onStep,
           });
           return keep(kept);
         }),
