@@ -18,7 +18,7 @@ export function doubtfulSettings({ steps, warmup, evalPairs, evalEvery }: StepSe
       `warmup is ${warmup} and there are ${steps} steps: the learning rate gets to ${most} % of its value at most. Give a smaller warmup, or more steps.`,
     );
   }
-  if (evalPairs > 0 && evalEvery >= steps && steps > 1)
+  if (evalPairs > 0 && steps > 1 && evalEvery > steps)
     found.push(
       `evalEvery is ${evalEvery} and there are ${steps} steps: nothing is measured between the first and the last one. Give a smaller evalEvery.`,
     );
