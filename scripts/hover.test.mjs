@@ -107,10 +107,14 @@ test("of each setting of each recipe it is what the schema says", async () => {
   expect(settings.length).toBeGreaterThan(100);
 });
 
-test("of a setting in a call it is there too", async () => {
-  const lines = ['import { trainSpo } from "./index.js";', "trainSpo({ candidates", ": 4 });"];
-  const [shown] = await described("hover-call.ts", [...lines]);
-  expect(shown).toContain("x_{t-1} drawn from one x_t");
+test.each([
+  ["trainSpo", "candidates", "x_{t-1} drawn from one x_t"],
+  ["trainDpo", "emptyPrompts", "share of"],
+  ["trainSpm", "guidanceScale", "of the base"],
+])("of a setting in a call of %s it is there too", async (recipe, setting, words) => {
+  const lines = [`import { ${recipe} } from "./index.js";`, `${recipe}({ ${setting}`, ": 0 });"];
+  const [shown] = await described(`hover-${recipe}.ts`, lines);
+  expect(shown).toContain(words);
 });
 
 test("of each export of @spo/torch it is a sentence", async () => {

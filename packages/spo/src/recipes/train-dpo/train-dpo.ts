@@ -2,10 +2,18 @@
 // Wallace et al. 2024, algorithm 1.
 import { loadTextToImage } from "@spo/diffusion";
 import { Adafactor, AdamW, noGrad, type Optimizer, resolveDevice, scope } from "@spo/torch";
+import { checkConfig } from "../../config/index.js";
 import { dataFacts, openPairSet, type PairBatch, PairLoader } from "../../data/index.js";
 import { generatorAt } from "../../randomness.js";
 import { WorkMeter } from "../../work.js";
-import { phaseTeller, type RecipeContext, type RecipeEvent } from "../recipe.js";
+import {
+  openContext,
+  phaseTeller,
+  type RecipeContext,
+  type RecipeEvent,
+  type RecipeOptions,
+} from "../recipe.js";
+import type { TrainDpoSettings } from "../settings.gen.js";
 import { doubtfulSettings } from "../training/doubtful-settings.js";
 import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
@@ -17,13 +25,26 @@ import { restoreTrainingState, saveTrainingState } from "../training/training-st
 import { Update } from "../training/update.js";
 import { drawPair, type NoisyPairs, noisyPairs } from "./noisy-pairs.js";
 import { type PairLoss, pairLoss } from "./pair-loss.js";
-import type { TrainDpoConfig } from "./train-dpo-config.js";
+import { TrainDpoConfig } from "./train-dpo-config.js";
 
 /**
  * Reads preference pairs as a stream, so that the set may be of any size; what stands at a position, and all that is drawn for it, depends
- * on the seed and the position alone. Resumes from the run's newest checkpoint.
+ * on the seed and the position alone.
+ *
+ * Yields step events, and eval events with the loss and accuracy on held-out pairs. Resumes from the run's newest checkpoint. An aborted
+ * signal ends it after the update at work and a checkpoint, by throwing the signal's reason.
+ * Throws UserErrors for a config, model or pairs that will not do, and when numbers run away.
  */
-export async function* trainDpo(config: TrainDpoConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* trainDpo(
+  config: TrainDpoSettings,
+  options: RecipeOptions = {},
+): AsyncGenerator<RecipeEvent> {
+  const checked = checkConfig(TrainDpoConfig, config);
+  using context = openContext("train dpo", checked, options);
+  yield* updates(checked, context);
+}
+
+async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
   const { run, signal } = context;
   const tell = phaseTeller(context);
   tell("loading the model");

@@ -12,6 +12,7 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
+import { checkConfig } from "../../config/index.js";
 import {
   batchOf,
   dataFacts,
@@ -27,7 +28,14 @@ import { loadReward } from "../../rewards/index.js";
 import { trainPixels } from "../../spm/preprocess.js";
 import { saveSpm, startSpm } from "../../spm/spm.js";
 import { WorkMeter } from "../../work.js";
-import { phaseTeller, type RecipeContext, type RecipeEvent } from "../recipe.js";
+import {
+  openContext,
+  phaseTeller,
+  type RecipeContext,
+  type RecipeEvent,
+  type RecipeOptions,
+} from "../recipe.js";
+import type { TrainSpmSettings } from "../settings.gen.js";
 import { doubtfulJudge, doubtfulSettings } from "../training/doubtful-settings.js";
 import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { learningRateAt } from "../training/learning-rate.js";
@@ -48,7 +56,7 @@ import {
   PairNoiser,
   type SeenPairs,
 } from "./seen-pairs.js";
-import type { TrainSpmConfig } from "./train-spm-config.js";
+import { TrainSpmConfig } from "./train-spm-config.js";
 
 /** Held-out pairs that are noised together when `microBatch` does not say. */
 const EVAL_CHUNK = 32;
@@ -61,9 +69,20 @@ const HELD_BYTES = 1 << 29;
  * Reads the pairs as a stream, so that the set may be of any size: what stands at a position, and all that is drawn for it, depends on the
  * seed and the position alone. A bank instead holds pairs that were drawn and noised once.
  *
- * Yields step events, and eval events with the accuracy by timestep on held-out pairs. Resumes from the run's newest checkpoint.
+ * Yields step events, and eval events with the accuracy by timestep on held-out pairs. Resumes from the run's newest checkpoint. An aborted
+ * signal ends it after the update at work and a checkpoint, by throwing the signal's reason.
+ * Throws UserErrors for a config, model, scorer or pairs that will not do, and when numbers run away.
  */
-export async function* trainSpm(config: TrainSpmConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
+export async function* trainSpm(
+  config: TrainSpmSettings,
+  options: RecipeOptions = {},
+): AsyncGenerator<RecipeEvent> {
+  const checked = checkConfig(TrainSpmConfig, config);
+  using context = openContext("train spm", checked, options);
+  yield* updates(checked, context);
+}
+
+async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
   const { run, signal } = context;
   const tell = phaseTeller(context);
   const device = resolveDevice(config.device);
