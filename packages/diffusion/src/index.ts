@@ -80,6 +80,7 @@ export { type PipelineConfigs, PUBLISHED } from "./pipelines/published-configs.j
 export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";
 export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
 export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
+export { requireKnownIds, requireTextFits } from "./pipelines/text-fits.js";
 export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
 export { type LoraTag, takeLoraTags } from "./prompts/lora-tags.js";
 export {

@@ -1,5 +1,6 @@
 // Files as other tools write them, against what PyTorch reads of them: scripts/golden/foreign_files.py.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -116,4 +117,13 @@ test("a type that is not supported is called that, not a cut file", () => {
     expect(message).toMatch(/a has the dtype U32, which is not supported/);
     expect(`${message} ${hint}`).not.toMatch(/not a whole|cut transfer/);
   }
+});
+
+test("a file of weights that is a link to itself or a pipe is refused, and not waited for", () => {
+  const [circle, pipe] = [join(folder, "circle.bin"), join(folder, "pipe.bin")];
+  symlinkSync("circle.bin", circle);
+  spawnSync("mkfifo", [pipe]);
+  expect(() => openWeights(circle)).toThrow(UserError);
+  expect(() => openWeights(circle)).toThrow(/circle\.bin cannot be read: ELOOP/);
+  if (existsSync(pipe)) expect(() => openWeights(pipe)).toThrow(/pipe\.bin is no ordinary file/);
 });

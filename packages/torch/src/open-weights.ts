@@ -29,10 +29,10 @@ function sharedWrapper(file: WeightsFile): string | undefined {
 
 function firstBytes(path: string): Uint8Array {
   const bytes = new Uint8Array(24);
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found && !found.isFile() && !found.isDirectory())
-    throw new UserError(`${path} is no ordinary file: it cannot be mapped into memory.`, { code: "DATA" });
   try {
+    const found = statSync(path);
+    if (!found.isFile() && !found.isDirectory())
+      throw new UserError(`${path} is no ordinary file: it cannot be mapped into memory.`, { code: "DATA" });
     const file = openSync(path, "r");
     try {
       return bytes.subarray(0, readSync(file, bytes));
@@ -40,6 +40,7 @@ function firstBytes(path: string): Uint8Array {
       closeSync(file);
     }
   } catch (error) {
+    if (error instanceof UserError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     const why =
       code === "ENOENT"

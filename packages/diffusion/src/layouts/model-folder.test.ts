@@ -66,7 +66,16 @@ describe("shards with an index", () => {
     shard(`${NAME}.safetensors.index.json`);
     const index = { "conv_in.weight": "../part-0.safetensors" };
     writeFileSync(join(folder, `${NAME}.safetensors.index.json`), JSON.stringify({ weight_map: index }));
-    expect(refusal(() => loadUnet(folder))).toMatch(/\.\.\/part-0\.safetensors +lies outside the folder/);
+    expect(refusal(() => loadUnet(folder))).toMatch(/\.\.\/part-0\.safetensors"? +lies outside the folder/);
+  });
+
+  test("that are named by no text are refused by what stands there", () => {
+    shard(`${NAME}.safetensors.index.json`);
+    const index = { "conv_in.weight": { file: "part-0.safetensors" }, "conv_in.bias": null };
+    writeFileSync(join(folder, `${NAME}.safetensors.index.json`), JSON.stringify({ weight_map: index }));
+    const text = refusal(() => loadUnet(folder));
+    expect(text).toMatch(/\{"file":"part-0\.safetensors"\} +is no file name/);
+    expect(text).toMatch(/null +is no file name/);
   });
 });
 

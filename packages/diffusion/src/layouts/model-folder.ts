@@ -102,7 +102,10 @@ function readShards(folder: string, index: string): Map<string, Tensor> {
   try {
     for (const shard of new Set(Object.values(places))) {
       if (typeof shard !== "string" || basename(shard) !== shard || shard === "..")
-        faults.push([String(shard), "lies outside the folder"]);
+        faults.push([
+          typeof shard === "string" ? shard : JSON.stringify(shard).slice(0, 80),
+          typeof shard === "string" ? "lies outside the folder" : "is no file name",
+        ]);
       else if (!existsSync(join(folder, shard))) faults.push([shard, "this shard is missing"]);
       else shards.set(shard, openWeights(join(folder, shard)));
     }
@@ -196,9 +199,12 @@ const configOf = (folder: string, className?: string): Record<string, unknown> =
   const config = readJsonObject(join(folder, "config.json"));
   const found = config._class_name ?? className;
   if (className && found !== className)
-    throw new UserError(`${folder} holds the class ${String(found)}; supported here: ${className}.`, {
-      code: "CONFIG",
-    });
+    throw new UserError(
+      `${folder} holds the class ${typeof found === "string" ? found : JSON.stringify(found)}; supported here: ${className}.`,
+      {
+        code: "CONFIG",
+      },
+    );
   return config;
 };
 

@@ -1,14 +1,18 @@
 // Whether a tokenizer's ids and lengths are those of its text encoder.
 import { UserError } from "@spo/torch";
 import { warn } from "@spo/torch/warnings";
-import type { CLIPTextModel } from "../models/clip-text.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
+
+/** What of a text encoder is looked at. */
+interface ReadsText {
+  config: { vocab_size?: number; max_position_embeddings?: number };
+}
 
 /**
  * Throws a UserError (`CONFIG`) where a tokenizer makes more tokens than the text encoder has positions, or ends and fills up with ids that
  * it does not know; warns of words whose ids it does not know. part: the tokenizer's folder.
  */
-export function requireTextFits(tokenizer: ClipTokenizer, encoder: CLIPTextModel, part: string): void {
+export function requireTextFits(tokenizer: ClipTokenizer, encoder: ReadsText, part: string): void {
   const { vocab_size: vocabulary = 49408, max_position_embeddings: positions = 77 } = encoder.config;
   const refuse = (why: string): never => {
     throw new UserError(`The ${part} does not fit its text encoder: ${why}.`, {
@@ -29,11 +33,7 @@ export function requireTextFits(tokenizer: ClipTokenizer, encoder: CLIPTextModel
 }
 
 /** Throws a UserError (`DATA`) for ids that are no rows of an encoder's embeddings. texts: as they were encoded, n of them with L ids each. */
-export function requireKnownIds(
-  ids: readonly number[],
-  texts: readonly string[],
-  encoder: CLIPTextModel,
-): void {
+export function requireKnownIds(ids: readonly number[], texts: readonly string[], encoder: ReadsText): void {
   const { vocab_size: vocabulary = 49408 } = encoder.config;
   const at = ids.findIndex((id) => id >= vocabulary);
   if (at < 0) return;

@@ -63,11 +63,15 @@ export type ParquetAnswer =
 const MOST_ROWS = 1_000_000;
 const { bytes: limit } = workerData as ParquetLimits;
 let spent = 0;
+let allowed = limit;
+
+/** Bytes that a file of so many may be unpacked to: images hardly shrink, and text does not shrink a hundredfold. */
+const unpacked = (size: number): number => Math.min(limit, 2 ** 26 + 100 * size);
 
 function spend(bytes: number): void {
   spent += bytes;
-  if (!(bytes >= 0) || spent > limit)
-    throw new Error(`it asks for more than ${Math.round(limit / 2 ** 20)} MB at once`);
+  if (!(bytes >= 0) || spent > allowed)
+    throw new Error(`it asks for more than ${Math.round(allowed / 2 ** 20)} MB at once`);
 }
 
 const limited = Object.fromEntries(
@@ -250,6 +254,7 @@ parentPort?.on("message", async (request: ParquetRequest) => {
   spent = 0;
   let answer: ParquetAnswer;
   try {
+    allowed = unpacked(statSync(request.path).size);
     answer = { result: request.kind === "open" ? await open(request.path) : await read(request) };
   } catch (error) {
     answer = { fault: wordsOf(error), isShortage: SHORTAGE.test((error as Error).message) };

@@ -1,5 +1,5 @@
 // CLIP as a scorer: PickScore and CLIP score are the same sum on other weights.
-import type { ClipTokenizer, PlaceOptions } from "@spo/diffusion";
+import { type ClipTokenizer, type PlaceOptions, requireKnownIds, requireTextFits } from "@spo/diffusion";
 import { noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import type { ScoreProcessor } from "../spm/preprocess.js";
 import { type CLIPModel, loadClip } from "./clip-model.js";
@@ -33,6 +33,7 @@ class ClipReward implements Reward {
     this.#tokenizer = tokenizer;
     this.#toPixels = toPixels;
     this.#factor = factor;
+    requireTextFits(tokenizer, { config: model.config.text_config }, `tokenizer of ${name}`);
   }
 
   score(images: readonly RgbImage[], prompts: readonly string[]): number[] {
@@ -40,7 +41,8 @@ class ClipReward implements Reward {
       scope(() => {
         const texts = [...new Set(prompts)]; // the images of one prompt share its features
         const { device } = this.#model.logit_scale;
-        const ids = this.#tokenizer.encodeBatch(texts);
+        const encoder = { config: this.#model.config.text_config };
+        const ids = this.#tokenizer.encodeBatch(texts, (known) => requireKnownIds(known, texts, encoder));
         const text = this.#model.textFeatures(ids).to({ dtype: "float32" });
         const rows = tensor(
           prompts.map((prompt) => texts.indexOf(prompt)),

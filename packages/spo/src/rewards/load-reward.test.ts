@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -135,3 +135,25 @@ describe("a scorer is refused", () => {
     );
   });
 });
+
+test.each(["clip", "spm"])(
+  "%s with a tokenizer of more words than it reads is refused for such a word, and for such marks",
+  async (name) => {
+    const words = copy("clip");
+    const path = join(words, "vocab.json");
+    const vocabulary = JSON.parse(readFileSync(path, "utf8")) as Record<string, number>;
+    const spec =
+      name === "clip"
+        ? `clip:${at("clip")},tokenizer=${words}`
+        : `spm:${join(golden, "tiny-spm")},tokenizer=${words}`;
+    writeFileSync(path, JSON.stringify({ ...vocabulary, "q</w>": 100_000 }));
+    const reward = await loadReward(spec);
+    expect(await reward.score([stripes(8, 8)], ["a"])).toHaveLength(1);
+    await expect((async () => reward.score([stripes(8, 8)], ["q"]))()).rejects.toThrow(
+      /a word with the id 100000/,
+    );
+    reward.dispose?.();
+    writeFileSync(path, JSON.stringify({ ...vocabulary, "<|endoftext|>": 100_000 }));
+    await expect(loadReward(spec)).rejects.toThrow(/marks a text with the id 100000/);
+  },
+);

@@ -1,4 +1,4 @@
-import type { ClipTokenizer, PlaceOptions } from "@spo/diffusion";
+import { type ClipTokenizer, type PlaceOptions, requireKnownIds, requireTextFits } from "@spo/diffusion";
 import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import { pixelsFromRgb } from "../data/pixels.js";
 import { type ScoreProcessor, scorePixels } from "../spm/preprocess.js";
@@ -17,6 +17,7 @@ class SpmReward implements Reward {
     this.#spm = spm;
     this.#processor = processor;
     this.#tokenizer = tokenizer;
+    requireTextFits(tokenizer, { config: spm.config.text_config }, "tokenizer of spm");
   }
 
   score(images: readonly RgbImage[], prompts: readonly string[]): number[] {
@@ -24,7 +25,10 @@ class SpmReward implements Reward {
       scope(() => {
         const texts = [...new Set(prompts)]; // the images of one prompt share its features
         const { device } = this.#spm.logit_scale;
-        const text = this.#spm.textFeatures(this.#tokenizer.encodeBatch(texts));
+        const encoder = { config: this.#spm.config.text_config };
+        const text = this.#spm.textFeatures(
+          this.#tokenizer.encodeBatch(texts, (ids) => requireKnownIds(ids, texts, encoder)),
+        );
         const rows = tensor(
           prompts.map((prompt) => texts.indexOf(prompt)),
           { dtype: "int64", device },

@@ -1,5 +1,5 @@
 // Records of JSON and JSONL files, one by one: a file is never in memory as a whole.
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { UserError } from "@spo/torch/files";
 import { jsonFault } from "@spo/torch/text-files";
 
@@ -31,15 +31,28 @@ const isBlank = (byte: number): boolean => byte === 0x20 || byte === 9 || byte =
  * Throws a UserError (`DATA`) for what is neither, for a list that does not end, and for a record of more than 16 MB.
  */
 export function* jsonRecords(path: string): Generator<JsonRecord> {
-  const file = openSync(path, "r");
+  const file = openedFile(path);
   try {
-    if (!fstatSync(file).isFile()) throw new UserError(`${path} is no file.`, { code: "DATA" });
     const scanner = new Scanner(path, bytesOf(file));
     const first = scanner.skipBlanks();
     if (first === 0x5b) yield* scanner.list();
     else yield* scanner.lines();
   } finally {
     closeSync(file);
+  }
+}
+
+/** Throws a UserError (`DATA`) for what is no ordinary file, which opening might wait for without end, and for what cannot be opened. */
+function openedFile(path: string): number {
+  try {
+    if (!statSync(path).isFile()) throw new UserError(`${path} is no file.`, { code: "DATA" });
+    return openSync(path, "r");
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}.`, {
+      code: "DATA",
+      cause: error,
+    });
   }
 }
 

@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "@spo/torch/files";
@@ -300,6 +301,19 @@ test("conversion takes only the pairs of one model, or of some, and refuses to w
   const report = await checkPairs(await openPairs(at));
   expect(report.models).toEqual({ named: 3, same: 2, pairs: { "x / x": 1, "x / y": 1, "y / y": 1 } });
 });
+
+test.each(["jsonl", "json", "csv", "parquet"])(
+  "a .%s that is a link to itself or a pipe is refused, and not waited for",
+  async (ending) => {
+    const at = fresh();
+    mkdirSync(at, { recursive: true });
+    symlinkSync(`a.${ending}`, join(at, `a.${ending}`));
+    await expect(openPairs(at)).rejects.toThrow(UserError);
+    rmSync(join(at, `a.${ending}`));
+    if (spawnSync("mkfifo", [join(at, `a.${ending}`)]).status === 0)
+      await expect(openPairs(at)).rejects.toThrow(UserError);
+  },
+);
 
 function writeFolder(at: string, files: Record<string, string | Uint8Array>): void {
   mkdirSync(at, { recursive: true });
