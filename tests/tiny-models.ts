@@ -10,6 +10,7 @@ import {
   type ClipTokenizer,
   initializeClipEmbeddings,
   loadTokenizer,
+  PUBLISHED,
   StableDiffusion,
   StableDiffusionXL,
   saveLora,
@@ -118,7 +119,7 @@ function saveTinySdxl(folder: string, tokenizer: ClipTokenizer): UNet2DCondition
   const parts = { tokenizer, tokenizer2: tokenizer, textEncoder: first, textEncoder2: second, unet, vae };
   new StableDiffusionXL({
     ...parts,
-    schedulerConfig: { _class_name: "EulerDiscreteScheduler", timestep_spacing: "leading" },
+    schedulerConfig: PUBLISHED.sdxl.scheduler,
   }).save(folder);
   return unet;
 }

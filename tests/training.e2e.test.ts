@@ -167,18 +167,20 @@ test("Ctrl-C within a long step is answered at once, a second one ends it, and t
     ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at("twice")],
   ];
   const started = startCli(command);
-  let heard = "";
-  const told = new Promise<void>((resolve) => {
-    started.process.stderr?.on("data", (text: string) => {
-      heard += text;
-      if (heard.includes("once more ends at once")) resolve();
+  const told = (stream: "stdout" | "stderr", words: string): Promise<void> =>
+    new Promise((resolve) => {
+      let heard = "";
+      started.process[stream]?.on("data", (text: string) => {
+        heard += text;
+        if (heard.includes(words)) resolve();
+      });
     });
-  });
-  await eventsOf(started, 2); // a sample and its measure come before the first round
+  const answered = told("stderr", "once more ends at once");
+  await told("stdout", '"name":"sampling"'); // a sample and its measure come before the first round
   await setTimeout(1000);
   started.process.kill("SIGINT");
   const pressed = performance.now();
-  await Promise.race([told, started.ended]);
+  await Promise.race([answered, started.ended]);
   expect(performance.now() - pressed).toBeLessThan(20_000); // a few milliseconds, and not what the round takes
   await setTimeout(400); // a shorter pause counts as one press
   started.process.kill("SIGINT");

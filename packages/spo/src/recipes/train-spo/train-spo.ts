@@ -39,6 +39,7 @@ import { PairWatch, summarise } from "./pair-watch.js";
 import { disposeConditions, promptConditions } from "./prompt-conditions.js";
 import { promptsAt } from "./prompt-order.js";
 import { judgeOfRound } from "./round-judge.js";
+import { requireSpread } from "./step-spread.js";
 import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
 /** What a library's caller may give beside the config. */
@@ -83,6 +84,7 @@ async function* rounds(
   const schedule = pipe.schedule.for("ddim");
   const latentSize = latentSizeOf(pipe, config);
   requireRollout(config, latentSize);
+  requireSpread(pipe.schedule, config.steps);
   const latentShape = [pipe.unet.config.in_channels, ...latentSize];
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
