@@ -187,7 +187,7 @@ test("Ctrl-C within a long step is answered at once, a second one ends it, and t
   const ended = await started.ended;
   expect(ended.signal).toBe("SIGINT");
   const { events, checkpoints } = readRun(at("twice"));
-  expect(events.map(({ type }) => type)).toEqual(["start", "sample", "eval"]);
+  expect(events.map(({ type }) => type)).toEqual(["start", "data", "sample", "eval"]);
   expect(checkpoints).toEqual([]);
   const again = await cli(command, { signal: { name: "SIGKILL", afterLines: 1 } });
   expect(again.stdout).toContain("spo.event/1");
