@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileS
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ImagePool } from "./image-pool.js";
@@ -186,6 +187,24 @@ describe("what is no image is refused", () => {
     expect(await faultOf({ path: join(folder, "none.png") })).toMatch(/ENOENT/);
     truncateSync(path, 257 << 20); // no byte of it is on the disk
     expect(await faultOf({ path })).toMatch(/more than 256 MB/);
+  });
+
+  test("a PNG that claims more pixels than its bytes can become, before room is made for them", async () => {
+    const png = await sharp({ create: { width: 4, height: 4, channels: 3, background: "#f00" } })
+      .png()
+      .toBuffer();
+    const claims = (width: number): Buffer => {
+      const copy = Buffer.from(png);
+      copy.writeUInt32BE(width, 16);
+      copy.writeUInt32BE(crc32(copy.subarray(12, 29)), 29);
+      return copy;
+    };
+    expect(await faultOf(claims(4))).toBeUndefined();
+    expect(await faultOf(claims(20_000_000))).toBe("it is too short for its 20000000×4 pixels");
+    const plain = await sharp({ create: { width: 9000, height: 9000, channels: 3, background: "#f00" } })
+      .png({ palette: true, colours: 2, compressionLevel: 9 })
+      .toBuffer();
+    expect(await faultOf(plain)).toBeUndefined(); // as small as such an image can be
   });
 
   test("large images are decoded one after the other, whatever the number of threads", async () => {

@@ -6,6 +6,8 @@ import "./image-loaders.js";
 
 /** No image of a preference set has more pixels; a file that says so wants to fill the memory. */
 const MOST_PIXELS = 100_000_000;
+/** Bytes that one of deflate can become: a PNG of fewer than its pixels need, of one bit each, is cut or a lie. Source: zlib's technical details. */
+const MOST_DEFLATED = 1032;
 /** Pixels that are decoded at the same time; an image of more waits until it is alone. */
 export const PIXELS_IN_FLIGHT = 50_000_000;
 
@@ -34,6 +36,8 @@ export async function openImage(encoded: Uint8Array): Promise<OpenImage> {
   const { autoOrient, format, space } = await image.metadata();
   const { width, height } = autoOrient;
   if (!(width * height <= MOST_PIXELS)) throw new Error(`it has more than ${MOST_PIXELS} pixels`);
+  if (format === "png" && width * height > 8 * MOST_DEFLATED * encoded.byteLength)
+    throw new Error(`it is too short for its ${width}×${height} pixels`);
   return {
     ...{ width, height, format },
     decoded: async () =>

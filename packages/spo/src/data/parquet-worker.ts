@@ -10,6 +10,7 @@ import {
 } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { largeBytes } from "./large-bytes.js";
+import { requireBoundedThrift } from "./thrift-bounds.js";
 
 export interface ParquetLimits {
   /** Bytes that one request may read and unpack. */
@@ -111,11 +112,21 @@ function openFile(path: string): AsyncBuffer {
 
 const files = new Map<string, { file: AsyncBuffer; metadata: FileMetaData; written: number }>();
 
+/** The metadata: it stands before its length and the last four letters. */
+async function footerOf(file: AsyncBuffer): Promise<Uint8Array> {
+  const end = file.byteLength - 8;
+  if (end < 4) throw new Error("it is too short");
+  const length = new DataView(await file.slice(end, end + 4)).getUint32(0, true);
+  if (length > end - 4) throw new Error("its metadata is longer than the file");
+  return new Uint8Array(await file.slice(end - length, end));
+}
+
 async function opened(path: string): Promise<{ file: AsyncBuffer; metadata: FileMetaData }> {
   const { mtimeMs: written } = statSync(path);
   const known = files.get(path);
   if (known?.written === written) return known;
   const file = openFile(path);
+  requireBoundedThrift(await footerOf(file));
   const metadata = await parquetMetadataAsync(file, { geoparquet: false });
   for (const { num_rows: rows } of metadata.row_groups)
     if (!(rows >= 0n && rows <= MOST_ROWS)) throw new Error(`a row group claims ${rows} rows`);

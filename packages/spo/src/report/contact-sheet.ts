@@ -1,4 +1,5 @@
 import sharp from "sharp";
+import { openImage } from "../data/open-image.js";
 
 /**
  * Images on one sheet, row by row, on white with gaps.
@@ -15,11 +16,7 @@ export async function contactSheet(
     .toBuffer();
   const tiles = await Promise.all(
     images.map(async (image, i) => ({
-      input: await sharp(image)
-        .resize(side, side, { fit: "contain", background: "white", kernel: "cubic" })
-        .png()
-        .toBuffer()
-        .catch(() => grey),
+      input: await tile(image, side).catch(() => grey),
       left: gap + (i % columns) * cell,
       top: gap + Math.floor(i / columns) * cell,
     })),
@@ -27,6 +24,14 @@ export async function contactSheet(
   const size = { width: gap + columns * cell, height: gap + Math.ceil(images.length / columns) * cell };
   return sharp({ create: { ...size, channels: 3, background: "white" } })
     .composite(tiles)
+    .png()
+    .toBuffer();
+}
+
+async function tile(image: Uint8Array, side: number): Promise<Buffer> {
+  const decoded = await (await openImage(image)).decoded();
+  return decoded
+    .resize(side, side, { fit: "contain", background: "white", kernel: "cubic" })
     .png()
     .toBuffer();
 }
