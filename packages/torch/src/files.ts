@@ -274,7 +274,8 @@ function refuseNoFolder(path: string): void {
   if (!isFolder(path)) throw refusal("ENOTDIR", path);
 }
 
-const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+/** Whether a folder has this path; a link to itself and a name that is too long have none. */
+export const isFolder = (path: string): boolean => existsSync(path) && statSync(path).isDirectory();
 
 /** As the system would put it. */
 const refusal = (code: string, path: string): Error =>

@@ -257,6 +257,15 @@ describe("a file that is not whole is refused:", () => {
       () => file({ a: f32([3], 0, 8) }, bytes(8)),
       /needs 12 bytes and has 8/,
     ],
+    ...[
+      [0, 2 ** 40, 2 ** 40],
+      [2 ** 40, 0, 2 ** 40],
+      [2 ** 40, 2 ** 40, 0],
+    ].map((shape): [string, () => Uint8Array, RegExp] => [
+      `sizes whose product overflows beside a zero, [${shape}]`,
+      () => file({ a: f32(shape, 0, 0) }),
+      /too large/,
+    ]),
     [
       "a dtype that is no text",
       () => file({ a: { dtype: [["F32"]], shape: [1], data_offsets: [0, 4] } }, bytes(4)),

@@ -338,11 +338,13 @@ function readInfo(name: string, entry: unknown, start: number, bad: Bad): Tensor
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
     return bad(`${name} has no proper data_offsets`);
   const [begin, end] = offsets as [number, number];
-  // Also where a zero makes the whole product zero: the engine multiplies from the left.
+  // Also where a zero makes the whole product zero: the engine multiplies the other sizes for its strides.
   let nbytes = float8 ? 1 : elementSize(dtype);
+  let apart = nbytes;
   for (const size of shape) {
     nbytes *= size;
-    if (!Number.isSafeInteger(nbytes)) return bad(`${name} has a shape that is too large`);
+    apart *= Math.max(1, size);
+    if (!Number.isSafeInteger(apart)) return bad(`${name} has a shape that is too large`);
   }
   if (end - begin !== nbytes) return bad(`${name} needs ${nbytes} bytes and has ${end - begin}`);
   return { dtype, ...(float8 && { float8 }), shape, offset: start + begin, nbytes };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -24,7 +24,7 @@ import { type TinyFamily, tinyModels } from "../models/tiny-models.fixture.js";
 import { refusal } from "../refusal.fixture.js";
 import { addLora } from "./lora.js";
 import { applyAdapter, disposeAdapter, type LoraAdapter, type LoraParts } from "./lora-adapter.js";
-import { LoraStack, loadLora, readLora, saveLora, writeLora } from "./lora-file.js";
+import { isLora, LoraStack, loadLora, readLora, saveLora, writeLora } from "./lora-file.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lora-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -679,4 +679,11 @@ test("reading and applying an adapter leaves only its own tensors alive", () => 
   const { adapter: read } = readLora(path, { unet });
   disposeAdapter(read);
   expect(liveTensors()).toBe(before);
+});
+
+test("a path that is a link to itself is no LoRA, in words", () => {
+  const circle = join(folder, "circle.safetensors");
+  symlinkSync("circle.safetensors", circle);
+  expect(refusal(() => isLora(circle))).toMatch(/circle\.safetensors cannot be read/);
+  expect(refusal(() => readLora(circle, tinyModels("sd15")))).toMatch(/circle\.safetensors cannot be read/);
 });

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import {
   type DType,
@@ -16,6 +16,7 @@ import {
   warnOfUnused,
   writeSafetensors,
 } from "@spo/torch";
+import { isFolder } from "@spo/torch/files";
 import { readJsonObject } from "../config.js";
 import { type Misfit, refuseMisfits } from "../layouts/misfits.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
@@ -53,7 +54,7 @@ const USUAL_NAMES = ["pytorch_lora_weights", "adapter_model"].flatMap((name) => 
 
 /** The adapter's file: the path itself, or the usual name in a folder. Throws a UserError (`DATA`) for a folder without one. */
 export function loraFileAt(path: string): string {
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
+  if (!isFolder(path)) return path;
   const name = USUAL_NAMES.find((each) => existsSync(join(path, each)));
   if (name !== undefined) return join(path, name);
   throw new UserError(`The folder ${path} holds no LoRA: there is none of ${USUAL_NAMES.join(", ")}.`, {
@@ -63,8 +64,7 @@ export function loraFileAt(path: string): string {
 
 /** Whether a file of weights, or a folder, is an adapter rather than a model. Throws a UserError (`DATA`) for what cannot be read. */
 export function isLora(path: string): boolean {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    return USUAL_NAMES.some((name) => existsSync(join(path, name)));
+  if (isFolder(path)) return USUAL_NAMES.some((name) => existsSync(join(path, name)));
   using file = openWeights(path);
   return layoutAmong(file.keys()) !== undefined;
 }

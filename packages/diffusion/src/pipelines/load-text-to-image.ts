@@ -25,7 +25,7 @@ export function loadTextToImage(
   path: string,
   { configs, ...options }: LoadTextToImageOptions = {},
 ): StableDiffusion | StableDiffusionXL {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return fromSingleFile(path, configs, options);
+  if (existsSync(path) && statSync(path).isFile()) return fromSingleFile(path, configs, options);
   const { _class_name: family } = readModelIndex(path, [
     "StableDiffusionPipeline",
     "StableDiffusionXLPipeline",
