@@ -50,9 +50,9 @@ function copyOfModel(name: string): string {
 
 describe("wrong use", () => {
   test.each([
-    ["a command", "quickstrat", "Did you mean quickstart?"],
-    ["an option", "verify --jsn .", "Did you mean --json?"],
-    ["a recipe", "train spmm", "Did you mean spm?"],
+    ["a command", "quickstrat", "did you mean quickstart?"],
+    ["an option", "verify --jsn .", "did you mean --json?"],
+    ["a recipe", "train spmm", "did you mean spm?"],
   ])("of %s exits with 2 and says what was meant", async (_, line, meant) => {
     const ended = await cli(words(line));
     expect(ended).toMatchObject({ code: 2, stdout: "" });
@@ -232,11 +232,14 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
     [
       "for a scheduler that is not here",
       3,
-      (model) =>
+      (model) => {
+        const path = join(model, "model_index.json"); // which has the last word on the class
+        const index = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
         writeFileSync(
-          join(model, "scheduler", "scheduler_config.json"),
-          '{ "_class_name": "UniPCMultistepScheduler" }',
-        ),
+          path,
+          JSON.stringify({ ...index, scheduler: ["diffusers", "UniPCMultistepScheduler"] }),
+        );
+      },
       /UniPCMultistepScheduler, which is not supported/,
       /ddim, euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, pndm, lcm/,
     ],
@@ -274,7 +277,7 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
       "a LoRA with names of another model",
       4,
       ["--lora", "OTHER"],
-      /lora_unet_mid_block_9_to_q\.alpha +no layer/,
+      /other\.safetensors is a LoRA for another model; this one is a model whose text is 16 wide/,
     ],
   ])("for %s", async (_, code, args, what) => {
     writeSafetensors(at("other.safetensors"), {

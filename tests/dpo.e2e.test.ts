@@ -141,7 +141,7 @@ describe("Diffusion-DPO", () => {
     };
     await train("sft", { ...settings, optimizer: { lr: 3e-3 } });
     const metrics = metricsOf("sft");
-    expect(Object.keys(metrics[0] ?? {})).toEqual(["loss", "gradNorm"]);
+    expect(Object.keys(metrics[0] ?? {})).toEqual(["loss", "gradNorm", "lr"]);
     expect(mean(metrics.slice(-8).map(({ loss }) => loss))).toBeLessThan(
       mean(metrics.slice(0, 4).map(({ loss }) => loss)),
     );
