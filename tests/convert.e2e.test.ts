@@ -24,9 +24,11 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "spo-convert-"));
   world = await makeTinyWorld(at("world"));
   // A scheduler of its own, so that it shows when it gets lost.
-  const path = join(world.model, "scheduler", "scheduler_config.json");
-  const scheduler = { ...JSON.parse(readFileSync(path, "utf8")), _class_name: "EulerDiscreteScheduler" };
-  writeFileSync(path, JSON.stringify(scheduler));
+  const change = (path: string, values: object): void =>
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...values }));
+  const name = "EulerDiscreteScheduler";
+  change(join(world.model, "scheduler", "scheduler_config.json"), { _class_name: name });
+  change(join(world.model, "model_index.json"), { scheduler: ["diffusers", name] });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -92,7 +92,8 @@ function saveTinySd15(folder: string, tokenizer: ClipTokenizer): UNet2DCondition
   const vae = new AutoencoderKL(VAE);
   for (const module of [textEncoder, unet, vae]) initialize(module, generator);
   noGrad(() => initializeClipEmbeddings(textEncoder, generator));
-  new StableDiffusion({ tokenizer, textEncoder, unet, vae }).save(folder);
+  const schedulerConfig = { ...PUBLISHED.sd15.scheduler, _class_name: "DDIMScheduler" };
+  new StableDiffusion({ tokenizer, textEncoder, unet, vae, schedulerConfig }).save(folder);
   return unet;
 }
 

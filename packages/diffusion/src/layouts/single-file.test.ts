@@ -169,6 +169,18 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
     }
   });
 
+  test("keeps zero terminal signal where the configs' scheduler is PNDM, which has none: Euler takes its place", () => {
+    const target = join(folder, "marked.safetensors");
+    saveSingleFile(target, models, { scheduler: { rescale_betas_zero_snr: true } });
+    const configs = { ...CONFIGS[family], scheduler: { _class_name: "PNDMScheduler" } } as const;
+    const read = loadSingleFile(target, { configs });
+    expect(read.scheduler).toMatchObject({
+      _class_name: "EulerDiscreteScheduler",
+      rescale_betas_zero_snr: true,
+    });
+    for (const model of Object.values(read.models)) model.dispose();
+  });
+
   test.each(["edm_mean", "edm_vpred.sigma_max"])(
     "with the mark %s of other noise levels is refused",
     (mark) => {

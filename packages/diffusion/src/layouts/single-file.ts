@@ -22,6 +22,7 @@ import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type PipelineConfigs, PUBLISHED, publishedFamily } from "../pipelines/published-configs.js";
 import { besideUnet, type LoadOptions } from "../pipelines/text-to-image.js";
 import type { SchedulerConfig } from "../samplers/noise-schedule.js";
+import { lacksField } from "../samplers/scheduler-classes.js";
 import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { place } from "./model-folder.js";
@@ -121,10 +122,16 @@ export function loadSingleFile(
   const scheduler: SchedulerConfig = {
     ...found.scheduler,
     ...(file.has("v_pred") && { prediction_type: "v_prediction" as const }),
-    ...(file.has("ztsnr") && { rescale_betas_zero_snr: true }),
+    ...(file.has("ztsnr") && withZeroSnr(found.scheduler)),
   };
   return { family, models, scheduler };
 }
+
+/** A scheduler whose last timestep is noise alone: of a class that cannot have that, as PNDM, Euler takes the place. */
+const withZeroSnr = ({ _class_name: name }: SchedulerConfig): SchedulerConfig => ({
+  rescale_betas_zero_snr: true,
+  ...(lacksField(name, "rescale_betas_zero_snr") && { _class_name: "EulerDiscreteScheduler" }),
+});
 
 /** Entries that mark a denoiser which is asked in another way, and what that is. A file with one loads, and its images would be wrong. */
 const OTHER_FORMULATIONS: Readonly<Record<string, string>> = {

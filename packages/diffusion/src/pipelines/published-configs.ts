@@ -111,7 +111,12 @@ export const PUBLISHED: Readonly<Record<"sd15" | "sdxl", PipelineConfigs>> = {
     vae: vae(0.13025, 1024),
     text_encoder: CLIP_L,
     text_encoder_2: CLIP_BIG_G,
-    scheduler: { _class_name: "EulerDiscreteScheduler", ...SCHEDULE, timestep_spacing: "leading" },
+    scheduler: {
+      _class_name: "EulerDiscreteScheduler",
+      skip_prk_steps: true, // as published, though Euler has no such steps: for a change to PNDM
+      ...SCHEDULE,
+      timestep_spacing: "leading",
+    },
   },
 };
 

@@ -105,6 +105,10 @@ export function readAs(config: SchedulerConfig, name: SchedulerClass): Scheduler
   return { _class_name: name, ...Object.fromEntries(own) };
 }
 
+/** Whether a class does not read a field of its config; false for a class that is not here. */
+export const lacksField = (name: string | undefined, field: string): boolean =>
+  name !== undefined && isSchedulerClass(name) && !Object.hasOwn(SCHEDULER_CLASSES[name], field);
+
 /** Fields that no class of diffusers for these models reads: it tells of them and passes over them. */
 export function unknownFields(config: SchedulerConfig): string[] {
   return Object.keys(config).filter(
