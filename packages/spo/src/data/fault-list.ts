@@ -3,6 +3,9 @@ import { UserError } from "@spo/torch/files";
 /** How many places of one kind of fault are named. */
 const PLACES = 3;
 
+/** Letters of one fault: a value out of a file may have any number. */
+const MOST_LETTERS = 500;
+
 /** Collects faults of a data set, to tell all of them at once: each kind once, with the first places and the number of the others. */
 export class FaultList {
   readonly #limit: number;
@@ -34,7 +37,11 @@ export class FaultList {
   }
 
   /** tag: for `has`. Faults that differ in numbers and quoted words are of one kind. */
-  add(where: string, fault: string, tag?: string): void {
+  add(where: string, told: string, tag?: string): void {
+    const fault =
+      told.length > MOST_LETTERS
+        ? `${told.slice(0, MOST_LETTERS / 2)}…${told.slice(-MOST_LETTERS / 2)}`
+        : told;
     this.#count++;
     if (tag !== undefined) this.#tags.add(tag);
     const key = this.#isGrouped ? kindOf(fault) : String(this.#count);
