@@ -20,6 +20,7 @@ export { inOrder } from "./nn/kernel-order.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";
 export { parameter } from "./nn/parameter.js";
+export { notFiniteAt } from "./not-finite.js";
 export { onMeta } from "./on-meta.js";
 export { openWeights, type WeightsFile } from "./open-weights.js";
 export * from "./ops.gen.js";

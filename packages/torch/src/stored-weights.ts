@@ -2,6 +2,7 @@
 import { type DType, isFloating } from "./dtype.js";
 import { UserError } from "./files.js";
 import { noGrad } from "./modes.js";
+import { notFiniteAt } from "./not-finite.js";
 import { scope } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
@@ -11,7 +12,7 @@ const SHOWN = 5;
 /** Names of the tensors that hold NaN or infinity. */
 export const notFinite = (tensors: Iterable<readonly [string, Tensor]>): string[] =>
   [...tensors].flatMap(([name, x]) =>
-    isFloating(x.dtype) && !noGrad(() => scope(() => x.isfinite().all().item())) ? [name] : [],
+    isFloating(x.dtype) && scope(() => notFiniteAt(x).any().item()) ? [name] : [],
   );
 
 /**

@@ -1,4 +1,4 @@
-import { type Module, notFinite, scope, type Tensor, UserError } from "@spo/torch";
+import { type Module, notFinite, notFiniteAt, scope, type Tensor, UserError } from "@spo/torch";
 import type { TextToImage } from "./text-to-image.js";
 
 /** Weights that are named at most. */
@@ -14,8 +14,8 @@ export function requireFinite(
   pipe: Pick<TextToImage, "models">,
   nameOf: (place: number) => string,
 ): void {
-  const bad = scope(() => pixels.isfinite().flatten(1).all(1).toNumbers()).flatMap((finite, place) =>
-    finite ? [] : [place],
+  const bad = scope(() => notFiniteAt(pixels).flatten(1).any(1).toNumbers()).flatMap((odd, place) =>
+    odd ? [place] : [],
   );
   const [first] = bad;
   if (first === undefined) return;

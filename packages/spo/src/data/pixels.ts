@@ -1,4 +1,4 @@
-import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
+import { cat, type Device, notFiniteAt, scope, type Tensor, tensor } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import sharp from "sharp";
 import { decodeRgb } from "./open-image.js";
@@ -57,7 +57,7 @@ export async function pixelsOf(images: readonly Uint8Array[], name = "images"): 
 
 /** Throws a UserError (`NUMERIC`) where pixels are not finite: as bytes NaN would be black and infinity white. name: what they are. */
 export function requireFinitePixels(pixels: Tensor, name = "an image"): void {
-  const bad = scope(() => pixels.isfinite().logicalNot().sum().item());
+  const bad = scope(() => notFiniteAt(pixels).sum().item());
   if (bad === 0) return;
   throw new UserError(`${name} is not finite: ${bad} of ${pixels.numel} values are NaN or infinity.`, {
     code: "NUMERIC",

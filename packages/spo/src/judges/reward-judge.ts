@@ -1,5 +1,5 @@
 import type { ClipTokenizer } from "@spo/diffusion";
-import { type Device, noGrad, scope, tensor, UserError } from "@spo/torch";
+import { type Device, noGrad, notFiniteAt, scope, tensor, UserError } from "@spo/torch";
 import { rgbFromPixels } from "../data/pixels.js";
 import { loadReward, type Reward, type RewardSpec } from "../rewards/index.js";
 import type { StepAwareJudge } from "./judge.js";
@@ -16,8 +16,8 @@ export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
       noGrad(() =>
         scope(() => {
           const pixels = image();
-          const finite = pixels.isfinite().flatten(1).all(1).toNumbers();
-          const shown = rows.flatMap((row, i) => (finite[i] ? [{ row, i }] : []));
+          const odd = notFiniteAt(pixels).flatten(1).any(1).toNumbers();
+          const shown = rows.flatMap((row, i) => (odd[i] ? [] : [{ row, i }]));
           if (shown.length === 0) return tensor(rows.map(() => Number.NaN));
           meter?.count("judgeImage", shown.length);
           const scores: unknown = reward.score(
@@ -27,7 +27,7 @@ export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
           // An image that is not finite has no score, which the rollout counts: the others keep theirs.
           if (Array.isArray(scores)) {
             const all = [...(scores as number[])];
-            for (const [i, whole] of finite.entries()) if (!whole) all.splice(i, 0, Number.NaN);
+            for (const [i, bad] of odd.entries()) if (bad) all.splice(i, 0, Number.NaN);
             return tensor(all, { dtype: "float32" });
           }
           throw new UserError(

@@ -1,7 +1,17 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { basename, join } from "node:path";
 import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffusion";
-import { AdamW, keep, noGrad, randn, resolveDevice, scope, type Tensor, writeFileAtomic } from "@spo/torch";
+import {
+  AdamW,
+  keep,
+  noGrad,
+  notFiniteAt,
+  randn,
+  resolveDevice,
+  scope,
+  type Tensor,
+  writeFileAtomic,
+} from "@spo/torch";
 import { checkConfig } from "../../config/index.js";
 import { dataFacts, fingerprintOfPrompts } from "../../data/fingerprint.js";
 import { encodePng, rgbFromPixels } from "../../data/pixels.js";
@@ -154,7 +164,7 @@ async function* rounds(
       ),
     );
     if (withStrip) {
-      const shown = strips.filter(({ images }) => scope(() => images.isfinite().all().item()) !== 0);
+      const shown = strips.filter(({ images }) => !scope(() => notFiniteAt(images).any().item()));
       const path = join(run.folder, "strips", stripFileName(round));
       const texts = chosen.map((row) => prompts[row] as string);
       await saveStrips(path, shown, texts);
