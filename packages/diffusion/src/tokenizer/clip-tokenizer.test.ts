@@ -291,3 +291,11 @@ describe("pairs are joined", () => {
     expect(emoji.encode("a".repeat(200_000))).toHaveLength(emoji.modelMaxLength);
   });
 });
+
+test("a special token of a hundred thousand letters is refused in words", () => {
+  const token = "x".repeat(100_000);
+  const vocabulary = { "<|startoftext|>": 0, [token]: 1 };
+  expect(() => new ClipTokenizer({ vocabulary, merges: [], endToken: token })).toThrow(
+    /special token x{20}… of 100000 letters/,
+  );
+});

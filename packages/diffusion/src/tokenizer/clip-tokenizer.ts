@@ -155,8 +155,17 @@ export class ClipTokenizer {
   }
 }
 
-/** Splits a text at the given tokens and keeps them; nowhere where there are none. */
+/** Letters of a special or added token: published ones have some twenty. */
+const MOST_LETTERS = 1000;
+
+/** Splits a text at the given tokens and keeps them; nowhere where there are none. Throws a UserError (`DATA`) for a token of no sensible length. */
 function anyOf(tokens: readonly string[]): RegExp {
+  const long = tokens.find(({ length }) => length > MOST_LETTERS);
+  if (long !== undefined)
+    throw new UserError(
+      `The tokenizer has the special token ${long.slice(0, 20)}… of ${long.length} letters; the most is ${MOST_LETTERS}.`,
+      { code: "DATA", hint: "Copy or download the tokenizer's folder again." },
+    );
   const escaped = [...tokens]
     .sort((a, b) => b.length - a.length)
     .map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
