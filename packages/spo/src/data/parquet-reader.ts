@@ -168,13 +168,13 @@ export class ParquetReader {
 }
 
 /**
- * Processor seconds that a row group of a file of so many bytes may take: three, in which a small one is read a hundred times, and one for
+ * Processor seconds that a row group of a file of so many bytes may take: two, in which a small one is read a hundred times, and one for
  * each 10 MB, which is a tenth of the speed that it is unpacked with; a minute at most.
  */
-export const secondsFor = (bytes: number): number => Math.min(60, 3 + Math.ceil(bytes / 1e7));
+export const secondsFor = (bytes: number): number => Math.min(60, 2 + Math.ceil(bytes / 1e7));
 
 /** Milliseconds between two looks at a thread that has not answered. */
-const LOOK = 1000;
+const LOOK = 200;
 
 /** Linux counts a thread's time in hundredths of a second. */
 const TICKS = 100;
