@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseHubId } from "@spo/hub/id";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { resolveModels } from "../packages/cli/src/options/resolve-model.js";
+import { resolveModels } from "../packages/cli/src/options/resolve-config.js";
 import { FakeHub } from "../packages/hub/src/fake-hub.fixture.js";
+import { SCHEMAS } from "../packages/spo/src/recipes/schemas.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const PIPELINE = {
@@ -67,7 +68,7 @@ describe("a training's config", () => {
     ["stabilityai/stable-diffusion-xl-base-1.0", `${SPM}/sdxl_step-aware_preference_model.bin`, "xl"],
   ])("finds %s and %s by name, and needs the hub no more", async (model, spm, contents) => {
     const config = { model, spm, judge: "pickscore:yuvalkirstain/PickScore_v1" };
-    const places = await resolveModels(config, { quiet: true });
+    const places = await resolveModels(SCHEMAS["train spo"], config, { quiet: true });
     expect(existsSync(join(places.model, "unet", "config.json"))).toBe(true);
     expect(readFileSync(places.spm, "utf8")).toBe(contents);
     expect(places.judge).toMatch(/^pickscore:/);
@@ -76,19 +77,39 @@ describe("a training's config", () => {
     );
     vi.stubEnv("HF_HUB_OFFLINE", "1");
     const asked = hub.requests.length;
-    expect(await resolveModels(config, { quiet: true })).toEqual(places);
+    expect(await resolveModels(SCHEMAS["train spo"], config, { quiet: true })).toEqual(places);
     expect(hub.requests.length).toBe(asked);
   });
 
   test("keeps judges that are no names of a hub", async () => {
     for (const judge of ["spm", "random", "./my-judge.ts", "some/folder"])
-      expect(await resolveModels({ judge }, { quiet: true })).toEqual({ judge });
+      expect(await resolveModels(SCHEMAS["train spo"], { judge }, { quiet: true })).toEqual({ judge });
+  });
+
+  test("fetches the configs of a model that is one file without its weights", async () => {
+    const config = { model: "./model.safetensors", configs: "stable-diffusion-v1-5/stable-diffusion-v1-5" };
+    const { configs } = await resolveModels(SCHEMAS["train dpo"], config, { quiet: true });
+    expect(existsSync(join(configs, "unet", "config.json"))).toBe(true);
+    expect(existsSync(join(configs, "unet", "diffusion_pytorch_model.safetensors"))).toBe(false);
+  });
+
+  test("finds the scorer that labels anew, and what the preference model of a comparison starts from", async () => {
+    const relabel = { by: "pickscore:yuvalkirstain/PickScore_v1", threshold: 0.1 };
+    const spm = await resolveModels(SCHEMAS["train spm"], { relabel }, { quiet: true });
+    expect(spm.relabel.threshold).toBe(0.1);
+    const folder = spm.relabel.by.slice("pickscore:".length);
+    expect(readFileSync(join(folder, "model.safetensors"), "utf8")).toBe("m");
+    const compared = { spm: { init: "yuvalkirstain/PickScore_v1", steps: 3 }, judge: relabel.by };
+    expect(await resolveModels(SCHEMAS.compare, compared, { quiet: true })).toEqual({
+      spm: { init: folder, steps: 3 },
+      judge: `pickscore:${folder}`,
+    });
   });
 
   test("finds the validator of a comparison, with its tokenizer", async () => {
     const validator =
       "imagereward:THUDM/ImageReward/ImageReward.pt,tokenizer=google-bert/bert-base-uncased/vocab.txt";
-    const found = (await resolveModels({ validator }, { quiet: true })).validator;
+    const found = (await resolveModels(SCHEMAS.compare, { validator }, { quiet: true })).validator;
     const [, path, words] = /^imagereward:(.*),tokenizer=(.*)$/.exec(found) ?? [];
     expect([path, words].map((each) => readFileSync(each as string, "utf8"))).toEqual(["reward", "words"]);
   });

@@ -5,7 +5,7 @@ import { parseOverrides, resolveConfig, settingsHelp } from "spo/config";
 import { CompareConfig } from "spo/schemas";
 import { loadEngine } from "../engine.js";
 import { comparePresets } from "../options/compare-presets.js";
-import { resolveModels } from "../options/resolve-model.js";
+import { resolveModels } from "../options/resolve-config.js";
 import type { CommonOptions } from "../program.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
 
@@ -51,7 +51,7 @@ export default function (command: Command): void {
       await loadEngine();
       const { runComparison } = await import("../jobs/run-comparison.js");
       await runComparison({
-        config: await resolveModels(config, { quiet }),
+        config: await resolveModels(CompareConfig, config, { quiet }),
         folder: resolve(run),
         json,
         quiet,

@@ -8,7 +8,7 @@ import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import type { z } from "zod";
 import { loadEngine } from "../engine.js";
-import { resolveModels } from "../options/resolve-model.js";
+import { resolveModels } from "../options/resolve-config.js";
 import type { CommonOptions } from "../program.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
 
@@ -85,6 +85,6 @@ async function start<K extends RecipeKind>(
   await loadEngine();
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");
-  const inPlace = await resolveModels(config as Config<K> & object, { quiet });
+  const inPlace = await resolveModels(SCHEMAS[kind], config as Config<K> & object, { quiet });
   await runRecipe({ kind, recipe, config: inPlace, folder, json, quiet });
 }

@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "@spo/torch/files";
+import { mapPlaces } from "spo/config";
+import { CompareConfig } from "spo/schemas";
 
 const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.url));
 
@@ -10,14 +12,8 @@ const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.
 export function comparePresets(): Record<string, object> {
   const path = join(EXAMPLE, "compare.json");
   try {
-    const { search, spm, ...rest } = JSON.parse(readFileSync(path, "utf8"));
-    const at = (name: string): string => join(EXAMPLE, name);
-    const places = Object.fromEntries(
-      ["model", "prompts", "heldOut", "judge", "validator"].map((key) => [key, at(rest[key])]),
-    );
-    return {
-      emoji: { ...rest, ...places, pairs: rest.pairs.map(at), search, spm: { ...spm, init: at(spm.init) } },
-    };
+    const preset: object = JSON.parse(readFileSync(path, "utf8"));
+    return { emoji: mapPlaces(CompareConfig, preset, (text) => join(EXAMPLE, text)) };
   } catch (error) {
     throw new UserError(`${path} cannot be read: ${(error as Error).message}`, {
       code: "DATA",

@@ -41,27 +41,3 @@ export async function resolveModel(
     bar.end();
   }
 }
-
-/** A recipe's config with paths in place of the hub's names. */
-export async function resolveModels<C extends object>(
-  config: C,
-  { quiet }: { quiet?: boolean } = {},
-): Promise<C> {
-  const places = { ...config } as Record<string, unknown>;
-  for (const key of ["model", "configs", "spm", "init", "labeller", "vae"]) {
-    const value = places[key];
-    if (typeof value === "string") places[key] = await resolveModel(value, { quiet });
-  }
-  const { relabel } = places as { relabel?: { by?: string } };
-  for (const key of ["judge", "validator"]) {
-    const value = places[key];
-    if (typeof value !== "string" || !/^[a-z-]+:./.test(value)) continue; // spm, random, a module or a folder
-    const { resolveRewardWords } = await import("./resolve-reward.js");
-    places[key] = await resolveRewardWords(value, { quiet });
-  }
-  if (relabel?.by !== undefined) {
-    const { resolveRewardWords } = await import("./resolve-reward.js");
-    places.relabel = { ...relabel, by: await resolveRewardWords(relabel.by, { quiet }) };
-  }
-  return places as C;
-}

@@ -1,6 +1,8 @@
 // What a comparison's JSON file holds: all that its page shows but the pictures.
 import { cpus, totalmem } from "node:os";
-import { type CompareConfig, METHODS, type Method } from "../recipes/compare/compare-config.js";
+import { withoutPlaces } from "../config/index.js";
+import { CompareConfig, METHODS, type Method } from "../recipes/compare/compare-config.js";
+import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import type { Estimate } from "../statistics.js";
 import {
   atEqual,
@@ -135,7 +137,7 @@ export function comparisonFacts(
     settings: {
       "Diffusion-DPO": methods.dpo.settings,
       SPO: methods.spo.settings,
-      "preference model": withoutPlaces(config.spm),
+      "preference model": withoutPlaces(TrainSpmConfig, config.spm),
     },
     runs: each((method) =>
       methods[method].runs.map(({ seed, chosen, checkpoints }) => ({
@@ -174,7 +176,7 @@ export function comparisonFacts(
       prompts: new Set(base.report.map(({ prompt }) => prompt)).size,
       seeds: methods.spo.runs.length,
     },
-    config: withoutPlaces(config),
+    config: withoutPlaces(CompareConfig, config), // files and folders are of this machine, and a report is shown elsewhere
     provenance: {
       ...engine,
       processor: `${cpus()[0]?.model ?? "unknown"}, ${cpus().length} cores`,
@@ -203,15 +205,4 @@ function meanSpent(all: readonly (Spent | undefined)[]): Spent {
       Object.entries(sum.passes).map(([pass, count]) => [pass, Math.round(share(count))]),
     ) as Spent["passes"],
   };
-}
-
-/** Files and folders are of this machine, and a report is shown elsewhere. */
-const PLACES = ["model", "pairs", "prompts", "heldOut", "judge", "validator", "init"];
-
-function withoutPlaces(settings: object): object {
-  return Object.fromEntries(
-    Object.entries(settings)
-      .filter(([key]) => !PLACES.includes(key))
-      .map(([key, value]) => [key, key === "spm" ? withoutPlaces(value) : value]),
-  );
 }

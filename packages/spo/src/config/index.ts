@@ -4,6 +4,8 @@ export { settingsHelp } from "./help.js";
 export { meant } from "./meant.js";
 export { editDistance, nearest } from "./nearest.js";
 export { type Overrides, parseOverrides } from "./overrides.js";
+export { configsText, modelText, type Place, pathText, scorerText, someSettingsOf } from "./place.js";
+export { mapPlaces, placesIn, withoutPlaces } from "./places.js";
 export { type ConfigSources, checkConfig, readConfigFile, resolveConfig } from "./resolve.js";
 export type { ScaledSettings } from "./scale.js";
 export { type Setting, settingsOf } from "./settings.js";

@@ -1,5 +1,6 @@
 // What a zod schema says about its settings: for help, for overrides from the command line, for "did you mean".
 import type { z } from "zod";
+import { type Place, placeRegistry } from "./place.js";
 
 /** One setting of a schema, as help lists it. */
 export interface Setting {
@@ -11,12 +12,14 @@ export interface Setting {
   range?: string;
   kind: "number" | "boolean" | "string" | "list" | "other";
   description?: string;
+  /** What its text, or each of its list, names. */
+  place?: Place;
   required: boolean;
   default?: unknown;
 }
 
 /** The parts of a schema that are read here. zod's own classes have all of them, by kind. */
-interface Def {
+export interface Def {
   type: string;
   innerType?: z.ZodType;
   in?: z.ZodType;
@@ -30,15 +33,16 @@ interface Def {
   checks?: { _zod: { def: { format?: string; check?: string; value?: unknown; inclusive?: boolean } } }[];
 }
 
-const defOf = (schema: z.ZodType): Def => schema.def as unknown as Def;
+/** The parts of a schema's definition. */
+export const defOf = (schema: z.ZodType): Def => schema.def as unknown as Def;
 
 /** All settings of an object schema, in its order. Objects within are walked, anything else is one setting. */
 export function settingsOf(schema: z.ZodType, prefix = ""): Setting[] {
   const { inner } = unwrap(schema);
   return Object.entries(shapeOf(inner) ?? {}).flatMap(([key, member]) => {
     const path = prefix ? `${prefix}.${key}` : key;
-    const { inner: value, description, required, fallback } = unwrap(member);
-    if (!shapeOf(value)) return [{ path, ...typeOf(value), description, required, default: fallback }];
+    const { inner: value, description, place, required, fallback } = unwrap(member);
+    if (!shapeOf(value)) return [{ path, ...typeOf(value), description, place, required, default: fallback }];
     const given = (fallback ?? {}) as Record<string, unknown>; // what the object has when nothing is said
     return settingsOf(value, path).map((setting) => {
       const own = given[setting.path.slice(path.length + 1)];
@@ -59,17 +63,25 @@ export function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[
   return shape && Object.keys(shape);
 }
 
-function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
+/** The members of an object schema; undefined for any other. */
+export function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
   return defOf(schema).type === "object" ? defOf(schema).shape : undefined;
 }
 
-/** Takes off defaults, optionals and transforms. */
-function unwrap(schema: z.ZodType): {
+/** A schema without defaults, optionals and transforms, and what they said. */
+export interface Unwrapped {
   inner: z.ZodType;
   description?: string;
+  /** Of a text, or of the items of a list. */
+  place?: Place;
+  /** Whose settings an object holds. */
+  settingsOf?: z.ZodType;
   required: boolean;
   fallback?: unknown;
-} {
+}
+
+/** Takes off defaults, optionals and transforms. */
+export function unwrap(schema: z.ZodType): Unwrapped {
   let inner = schema;
   let description = inner.description;
   let required = true;
@@ -79,7 +91,17 @@ function unwrap(schema: z.ZodType): {
     if (def.type === "default" || def.type === "prefault") fallback ??= def.defaultValue;
     if (["default", "prefault", "optional"].includes(def.type)) required = false;
     const next = def.innerType ?? (def.type === "pipe" ? def.in : undefined);
-    if (!next) return { inner, description, required, fallback };
+    if (!next) {
+      const { place = def.element && unwrap(def.element).place, settingsOf } = placeRegistry.get(inner) ?? {};
+      return {
+        inner,
+        description,
+        place,
+        settingsOf: settingsOf as z.ZodType | undefined,
+        required,
+        fallback,
+      };
+    }
     inner = next;
     description ??= inner.description;
   }

@@ -1,5 +1,6 @@
 // Settings of the comparison of base, Diffusion-DPO and SPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { modelText, pathText, scorerText, someSettingsOf } from "../../config/place.js";
 import {
   MOST_GUIDANCE,
   MOST_PROCESSES,
@@ -9,10 +10,10 @@ import {
   MOST_SECONDS,
   MOST_SEED,
 } from "../bounds.js";
+import { TrainDpoConfig } from "../train-dpo/train-dpo-config.js";
+import { TrainSpmConfig } from "../train-spm/train-spm-config.js";
+import { TrainSpoConfig } from "../train-spo/train-spo-config.js";
 import { deviceSettings } from "../training/precision-config.js";
-
-/** Settings of a recipe; that recipe's own schema checks them. */
-const Settings = z.record(z.string(), z.unknown());
 
 const images = (seeds: number[], perPrompt: number) =>
   z
@@ -33,26 +34,24 @@ const images = (seeds: number[], perPrompt: number) =>
 
 /** Settings of `spo compare`. */
 export const CompareConfig = z.strictObject({
-  model: z.string().describe("the base: folder in diffusers layout"),
+  model: modelText().describe("the base: folder in diffusers layout"),
   pairs: z
-    .array(z.string())
+    .array(pathText())
     .min(1)
     .describe("preference pairs that both methods learn from, SPO by its preference model"),
-  prompts: z
-    .string()
-    .describe("text file, one prompt a line: SPO draws them, and settings are chosen on them"),
-  heldOut: z.string().describe("text file of prompts that take part in nothing but the report"),
-  judge: z
-    .string()
-    .describe(
-      "judge that reports and must take part in nothing else: folder of a judge of artwork, NAME:PATH of a scorer (pickscore:./PickScore_v1), or a module of your own",
-    ),
-  validator: z
-    .string()
-    .describe("judge by which settings and checkpoints are chosen, on the training prompts"),
-  spm: Settings.describe("settings of train spm, init among them"),
-  spo: Settings.describe("settings of train spo that all its trials share").default({}),
-  dpo: Settings.describe("settings of train dpo that all its trials share").default({}),
+  prompts: pathText().describe(
+    "text file, one prompt a line: SPO draws them, and settings are chosen on them",
+  ),
+  heldOut: pathText().describe("text file of prompts that take part in nothing but the report"),
+  judge: scorerText().describe(
+    "judge that reports and must take part in nothing else: folder of a judge of artwork, NAME:PATH of a scorer (pickscore:./PickScore_v1), or a module of your own",
+  ),
+  validator: scorerText().describe(
+    "judge by which settings and checkpoints are chosen, on the training prompts",
+  ),
+  spm: someSettingsOf(TrainSpmConfig).describe("settings of train spm, init among them"),
+  spo: someSettingsOf(TrainSpoConfig).describe("settings of train spo that all its trials share").default({}),
+  dpo: someSettingsOf(TrainDpoConfig).describe("settings of train dpo that all its trials share").default({}),
   seconds: z
     .number()
     .positive()
@@ -75,8 +74,11 @@ export const CompareConfig = z.strictObject({
     .describe("of each final run that are measured, evenly in time"),
   search: z
     .strictObject({
-      spo: z.array(Settings).min(1).describe("settings to try, over those in spo"),
-      dpo: z.array(Settings).min(1).describe("settings to try, over those in dpo; as many as of spo"),
+      spo: z.array(someSettingsOf(TrainSpoConfig)).min(1).describe("settings to try, over those in spo"),
+      dpo: z
+        .array(someSettingsOf(TrainDpoConfig))
+        .min(1)
+        .describe("settings to try, over those in dpo; as many as of spo"),
       seconds: z
         .number()
         .positive()

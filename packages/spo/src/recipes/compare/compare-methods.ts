@@ -18,7 +18,7 @@ import { type Evaluated, type Evaluation, type Job, readEvaluated } from "../../
 import { ComparisonProgress } from "../../comparison/progress.js";
 import { type PolicyShape, readSnapshot, type Snapshot } from "../../comparison/snapshot.js";
 import { type Spent, SpentMeter } from "../../comparison/spent.js";
-import { checkConfig } from "../../config/index.js";
+import { checkConfig, withoutPlaces } from "../../config/index.js";
 import { readPrompts } from "../../data/prompts.js";
 import { readRun } from "../../records/index.js";
 import type { RecipeContext } from "../recipe.js";
@@ -159,7 +159,7 @@ export async function* compareMethods(
       outcome: {
         trials,
         chosen,
-        settings: withoutPlaces(recipeOf(method, settings, config.seeds[0] as number, "").config),
+        settings: settingsOf(method, recipeOf(method, settings, config.seeds[0] as number, "").config),
         runs: runs.map(({ final }) => final),
       },
       pictures: runs[0]?.pictures ?? [],
@@ -369,11 +369,9 @@ function merged(common: Record<string, unknown>, settings: object): Record<strin
 }
 
 /** What a training was set to, without folders and without its endless end. */
-function withoutPlaces(config: TrainDpoConfig | TrainSpoConfig): object {
+function settingsOf(method: Method, config: TrainDpoConfig | TrainSpoConfig): object {
+  const settings = withoutPlaces(method === "spo" ? TrainSpoConfig : TrainDpoConfig, config, ["scorer"]);
   return Object.fromEntries(
-    Object.entries(config).filter(
-      ([key, value]) =>
-        !["model", "pairs", "prompts", "spm", "output", "seed"].includes(key) && value !== ENDLESS,
-    ),
+    Object.entries(settings).filter(([key, value]) => key !== "seed" && value !== ENDLESS),
   );
 }

@@ -1,5 +1,6 @@
 // Settings of the recipe that makes preference pairs. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { modelText, pathText } from "../../config/place.js";
 import { MOST_FACTOR, MOST_GUIDANCE, MOST_SAMPLES, MOST_SEED } from "../bounds.js";
 
 /** How many pairs of each kind. */
@@ -18,12 +19,12 @@ const Counts = z.strictObject({
 
 /** Settings of `spo data pairs`. */
 export const MakePairsConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
-  model: z.string().describe("diffusers folder of the base"),
-  labeller: z.string().describe("folder of the judge that gives the feedback"),
-  trainPrompts: z.string().describe("prompts whose pairs are for training"),
-  testPrompts: z.string().describe("held-out prompts, whose pairs are for measuring accuracy"),
-  output: z.string().describe("parquet file to write, Pick-a-Pic's columns"),
+  data: pathText().describe("parquet file with the columns image, caption, concept, set, core"),
+  model: modelText().describe("diffusers folder of the base"),
+  labeller: modelText().describe("folder of the judge that gives the feedback"),
+  trainPrompts: pathText().describe("prompts whose pairs are for training"),
+  testPrompts: pathText().describe("held-out prompts, whose pairs are for measuring accuracy"),
+  output: pathText().describe("parquet file to write, Pick-a-Pic's columns"),
   samplesPerPrompt: z
     .int()
     .positive()

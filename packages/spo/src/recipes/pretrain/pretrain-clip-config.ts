@@ -1,20 +1,21 @@
 // Settings of the recipe that trains the small CLIP. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { modelText, pathText } from "../../config/place.js";
 import { MOST_CHANNELS, MOST_FACTOR, MOST_PIXELS, MOST_SAMPLES, MOST_SEED, MOST_STEPS } from "../bounds.js";
 import { deviceSettings } from "../training/precision-config.js";
 
 /** Settings of `spo pretrain clip`. */
 export const PretrainClipConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
+  data: pathText().describe("parquet file with the columns image, caption, concept, set, core"),
   half: z
     .union([z.literal(0), z.literal(1)])
     .default(0)
     .describe("which half of the renderings it may see"),
-  vae: z.string().describe("folder of the base's VAE: most images are seen as it reproduces them"),
-  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
-  output: z
-    .string()
-    .describe("folder for the model, as a preference model that is not yet trained on timesteps"),
+  vae: modelText().describe("folder of the base's VAE: most images are seen as it reproduces them"),
+  tokenizer: pathText().describe("folder of a CLIP tokenizer"),
+  output: pathText().describe(
+    "folder for the model, as a preference model that is not yet trained on timesteps",
+  ),
   width: z.int().positive().max(MOST_CHANNELS).default(128).describe("of both towers"),
   visionLayers: z.int().positive().max(1000).default(4).describe("blocks of the image tower"),
   textLayers: z.int().positive().max(1000).default(2).describe("blocks of the text tower"),

@@ -1,14 +1,15 @@
 // Settings of the recipe that trains a judge of artwork. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { modelText, pathText } from "../../config/place.js";
 import { MOST_CHANNELS, MOST_FACTOR, MOST_GUIDANCE, MOST_SAMPLES, MOST_SEED, MOST_STEPS } from "../bounds.js";
 import { deviceSettings } from "../training/precision-config.js";
 
 /** Settings of `spo pretrain judge`. */
 export const PretrainJudgeConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
+  data: pathText().describe("parquet file with the columns image, caption, concept, set, core"),
   half: z.union([z.literal(0), z.literal(1)]).describe("which half of the renderings it may see"),
-  model: z.string().describe("diffusers folder of the base whose samples are not real"),
-  prompts: z.array(z.string()).min(1).describe("text files with prompts of the samples, one a line"),
+  model: modelText().describe("diffusers folder of the base whose samples are not real"),
+  prompts: z.array(pathText()).min(1).describe("text files with prompts of the samples, one a line"),
   samplesPerPrompt: z
     .int()
     .positive()
@@ -21,7 +22,7 @@ export const PretrainJudgeConfig = z.strictObject({
     .max(MOST_GUIDANCE)
     .default(3)
     .describe("classifier-free guidance of the samples"),
-  output: z.string().describe("folder for the trained judge"),
+  output: pathText().describe("folder for the trained judge"),
   widths: z
     .array(z.int().positive().max(MOST_CHANNELS))
     .default([32, 64, 96, 128])

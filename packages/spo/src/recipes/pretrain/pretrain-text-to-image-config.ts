@@ -1,20 +1,18 @@
 // Settings of the recipe that trains the small text-to-image model. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { modelText, pathText } from "../../config/place.js";
 import { MOST_CHANNELS, MOST_FACTOR, MOST_SAMPLES, MOST_SEED, MOST_STEPS } from "../bounds.js";
 import { deviceSettings } from "../training/precision-config.js";
 
 /** Settings of `spo pretrain text-to-image`. */
 export const PretrainTextToImageConfig = z.strictObject({
-  data: z
-    .string()
-    .describe(
-      "parquet file with the columns image, caption, concept, set, core; the rows with core are learned",
-    ),
-  vae: z.string().describe("folder of a trained VAE"),
-  tokenizer: z.string().describe("folder of a CLIP tokenizer"),
-  output: z.string().describe("folder for the model, diffusers layout"),
-  init: z
-    .string()
+  data: pathText().describe(
+    "parquet file with the columns image, caption, concept, set, core; the rows with core are learned",
+  ),
+  vae: modelText().describe("folder of a trained VAE"),
+  tokenizer: pathText().describe("folder of a CLIP tokenizer"),
+  output: pathText().describe("folder for the model, diffusers layout"),
+  init: modelText()
     .optional()
     .describe("model folder of the same sizes whose UNet and text encoder are trained further"),
   channels: z

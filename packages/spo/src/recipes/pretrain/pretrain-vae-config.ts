@@ -1,12 +1,13 @@
 // Settings of the recipe that trains the small VAE. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { pathText } from "../../config/place.js";
 import { MOST_CHANNELS, MOST_FACTOR, MOST_PIXELS, MOST_SAMPLES, MOST_SEED, MOST_STEPS } from "../bounds.js";
 import { deviceSettings } from "../training/precision-config.js";
 
 /** Settings of `spo pretrain vae`. */
 export const PretrainVaeConfig = z.strictObject({
-  data: z.string().describe("parquet file with the columns image, caption, concept, set, core"),
-  output: z.string().describe("folder for the trained VAE"),
+  data: pathText().describe("parquet file with the columns image, caption, concept, set, core"),
+  output: pathText().describe("folder for the trained VAE"),
   channels: z
     .array(z.int().positive().max(MOST_CHANNELS))
     .min(1)

@@ -1,5 +1,6 @@
 // Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { configsText, modelText, pathText } from "../../config/place.js";
 import {
   MOST_CHANNELS,
   MOST_FACTOR,
@@ -17,19 +18,18 @@ const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train dpo`. */
 export const TrainDpoConfig = z.strictObject({
-  model: z
-    .string()
-    .describe("folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub"),
-  configs: z
-    .string()
+  model: modelText().describe(
+    "folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub",
+  ),
+  configs: configsText()
     .nullable()
     .default(null)
     .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
   pairs: z
-    .array(z.string())
+    .array(pathText())
     .min(1)
     .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
-  output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
+  output: pathText().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   split: z.string().default("train").describe("pairs of this split; ties are left out"),
   allowOutside: z
     .boolean()

@@ -1,5 +1,6 @@
 // Settings of the recipe that trains a step-aware preference model. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { configsText, modelText, pathText, scorerText } from "../../config/place.js";
 import {
   MOST_FACTOR,
   MOST_GUIDANCE,
@@ -16,30 +17,24 @@ const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spm`. */
 export const TrainSpmConfig = z.strictObject({
-  model: z
-    .string()
-    .describe(
-      "the base, which stays as it is: folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub",
-    ),
-  configs: z
-    .string()
+  model: modelText().describe(
+    "the base, which stays as it is: folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub",
+  ),
+  configs: configsText()
     .nullable()
     .default(null)
     .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
-  init: z
-    .string()
-    .describe(
-      "scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with",
-    ),
+  init: modelText().describe(
+    "scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with",
+  ),
   pairs: z
-    .array(z.string())
+    .array(pathText())
     .min(1)
     .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
-  output: z.string().describe("folder for the trained preference model"),
+  output: pathText().describe("folder for the trained preference model"),
   relabel: z
     .strictObject({
-      by: z
-        .string()
+      by: scorerText()
         .optional()
         .describe(
           "reward that scores the clean images, as pickscore:FOLDER; absent: the plain scorer of init",

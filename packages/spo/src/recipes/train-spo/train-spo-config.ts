@@ -1,6 +1,7 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
+import { configsText, modelText, pathText, scorerText } from "../../config/place.js";
 import {
   MOST_CANDIDATES,
   MOST_CHANNELS,
@@ -21,21 +22,19 @@ const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spo`. */
 export const TrainSpoConfig = z.strictObject({
-  model: z
-    .string()
-    .describe("folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub"),
-  configs: z
-    .string()
+  model: modelText().describe(
+    "folder in diffusers layout, one file (.safetensors, .ckpt), or org/name of a hub",
+  ),
+  configs: configsText()
     .nullable()
     .default(null)
     .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
-  spm: z
-    .string()
+  spm: modelText()
     .nullable()
     .default(null)
     .describe("folder of the step-aware preference model, for the judge spm"),
-  prompts: z.string().describe("text file, one prompt a line, or a JSON list"),
-  output: z.string().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
+  prompts: pathText().describe("text file, one prompt a line, or a JSON list"),
+  output: pathText().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   resolution: z
     .int()
     .positive()
@@ -80,8 +79,7 @@ export const TrainSpoConfig = z.strictObject({
     .default(0)
     .describe("steps that each candidate makes alone before it is judged"),
   threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
-  judge: z
-    .string()
+  judge: scorerText()
     .default("spm")
     .describe(
       "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal",
@@ -155,8 +153,7 @@ export const TrainSpoConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe("rounds between candidate strips that are kept as images; null: one an epoch of the prompts"),
-  heldOut: z
-    .string()
+  heldOut: pathText()
     .nullable()
     .default(null)
     .describe("text file of prompts that are not trained on, for the samples; null: the first of prompts"),

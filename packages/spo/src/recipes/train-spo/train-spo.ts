@@ -12,7 +12,7 @@ import {
   type Tensor,
   writeFileAtomic,
 } from "@spo/torch";
-import { checkConfig } from "../../config/index.js";
+import { checkConfig, withoutPlaces } from "../../config/index.js";
 import { dataFacts, fingerprintOfPrompts } from "../../data/fingerprint.js";
 import { encodePng, rgbFromPixels } from "../../data/pixels.js";
 import { readPrompts } from "../../data/prompts.js";
@@ -287,9 +287,8 @@ const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, nu
 
 /** The settings without the places on this machine: a LoRA is given away. */
 function settingsOf(config: TrainSpoConfig): object {
-  const places = ["model", "configs", "spm", "prompts", "heldOut", "output", "device"];
-  const kept = Object.entries(config).filter(([key]) => !places.includes(key));
-  return { ...Object.fromEntries(kept), judge: basename(config.judge) };
+  const { device: _, ...settings } = config;
+  return { ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]), judge: basename(config.judge) };
 }
 
 function disposePairs({ latentsWin, latentsLose, nextWin, nextLose }: StepPairs): void {
