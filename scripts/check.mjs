@@ -49,7 +49,7 @@ const steps = [
     },
   ],
   ["page of settings", command(process.execPath, [join(root, "scripts/gen-configuration.mjs"), "--check"])],
-  ["tables in README", command(process.execPath, [join(root, "scripts/results-table.mjs"), "--check"])],
+  ["tables of results", command(process.execPath, [join(root, "scripts/results-table.mjs"), "--check"])],
   ["fast tests", command(binary("vitest"), ["run", "--project", "fast"])],
 ];
 

@@ -1,5 +1,5 @@
 // @ts-check
-// Writes the README's tables of measured results from committed result files, between their markers.
+// Writes the documents' tables of measured results from committed result files, between their markers.
 //
 //   npm run results            writes them
 //   npm run results -- --check fails when they are stale
@@ -7,30 +7,40 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { say } from "../native/lib/say.js";
-import { comparisonTable } from "./results-table/comparison.mjs";
+import { comparisonTable, headlineTable } from "./results-table/comparison.mjs";
 import { withTable } from "./results-table/marked.mjs";
 import { qualityTable } from "./results-table/quality.mjs";
 import { speedTable } from "./results-table/speed.mjs";
 import { root } from "./setup/root.mjs";
 
 const { values } = parseArgs({ options: { check: { type: "boolean", default: false } } });
-const path = join(root, "README.md");
-const before = readFileSync(path, "utf8");
-const after = [
-  /** @type {const} */ (["quality", qualityTable(resultsIn("examples/emoji/results"))]),
-  /** @type {const} */ ([
-    "comparison",
-    comparisonTable(resultsIn("examples/emoji/results").get("comparison")),
-  ]),
-  /** @type {const} */ (["speed", speedTable(resultsIn("bench/results"))]),
-].reduce((text, [name, table]) => withTable(text, name, table), before);
+const example = resultsIn("examples/emoji/results");
+const comparison = example.get("comparison");
 
-if (after !== before && values.check) {
-  say("README.md: its tables are not those of the committed result files. Run `npm run results`.");
-  process.exitCode = 1;
-} else if (after !== before) {
-  writeFileSync(path, after);
-  say("README.md: tables written");
+/** @type {[document: string, tables: [name: string, table: string][]][]} */
+const documents = [
+  ["README.md", [["headline", headlineTable(comparison)]]],
+  [
+    "docs/results.md",
+    [
+      ["comparison", comparisonTable(comparison)],
+      ["quality", qualityTable(example)],
+    ],
+  ],
+  ["docs/performance.md", [["speed", speedTable(resultsIn("bench/results"))]]],
+];
+for (const [document, tables] of documents) {
+  const path = join(root, document);
+  const before = readFileSync(path, "utf8");
+  const after = tables.reduce((text, [name, table]) => withTable(text, name, table), before);
+  if (after === before) continue;
+  if (values.check) {
+    say(`${document}: its tables are not those of the committed result files. Run \`npm run results\`.`);
+    process.exitCode = 1;
+  } else {
+    writeFileSync(path, after);
+    say(`${document}: tables written`);
+  }
 }
 
 /**

@@ -20,8 +20,11 @@ const MAKE =
   "`examples/emoji/results/`, then run `npm run results`.";
 
 const NAMES = /** @type {const} */ ({ base: "base", dpo: "Diffusion-DPO", spo: "SPO" });
+const UNITS = /** @type {const} */ ({ seconds: "seconds", cpuSeconds: "CPU seconds", teraFlops: "TFLOP" });
 
 /**
+ * The whole comparison.
+ *
  * @param {Facts | undefined} facts
  * @returns {string}
  */
@@ -41,9 +44,8 @@ export function comparisonTable(facts) {
     ],
     ["on-prompt accuracy ↑", ...of(({ onPrompt }) => share(onPrompt))],
     ...[clock, "teraFlops"].map((spending) => {
-      const unit = { seconds: "seconds", cpuSeconds: "CPU seconds" }[spending] ?? "TFLOP";
       return [
-        `${unit} until as good as the other at its best (the other's; ratio)`,
+        `${UNITS[/** @type {keyof typeof UNITS} */ (spending)]} until as good as the other at its best (the other's; ratio)`,
         "",
         ...["dpo", "spo"].map((method) => lead(facts, method, spending)),
       ];
@@ -62,6 +64,32 @@ export function comparisonTable(facts) {
     `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. ${HELD_OUT} Each run of Diffusion-DPO trained for ` +
     `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
     `Made by \`npx spo compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
+  return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
+}
+
+/**
+ * The four rows of the comparison that the README shows.
+ *
+ * @param {Facts | undefined} facts
+ * @returns {string}
+ */
+export function headlineTable(facts) {
+  if (!facts) return MAKE;
+  const { rows, counts, clock, provenance } = facts;
+  const of = (/** @type {(row: Row) => string} */ cell) => rows.map(cell);
+  const lines = [
+    ["judge's mean score ↑", ...of(({ score }) => estimate(score))],
+    ["images better than the base's, same noise ↑", ...of(({ wins }) => share(wins))],
+    ["on-prompt accuracy ↑", ...of(({ onPrompt }) => share(onPrompt))],
+    [
+      `${UNITS[clock]} until as good as the other at its best (the other's; ratio) ↓`,
+      "",
+      ...["dpo", "spo"].map((method) => lead(facts, method, clock)),
+    ],
+  ];
+  const told =
+    `${counts.images} images of each run, of ${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. ` +
+    `Made by \`npx spo compare\`; ${provenance.processor}, ${provenance.date}.`;
   return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
 }
 

@@ -12,7 +12,7 @@
 export function withTable(text, name, table) {
   const parts = text.split(new RegExp(`(<!-- ${name}:begin[^>]*-->|<!-- ${name}:end -->)`));
   if (parts.length !== 5 || !parts[1]?.includes(":begin") || !parts[3]?.includes(":end"))
-    throw new Error(`README.md needs the markers ${name}:begin and ${name}:end, once and in this order`);
+    throw new Error(`The document needs the markers ${name}:begin and ${name}:end, once and in this order`);
   return [parts[0], parts[1], `\n${table}\n`, parts[3], parts[4]].join("");
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 import { expect, test } from "vitest";
-import { comparisonTable } from "./comparison.mjs";
+import { comparisonTable, headlineTable } from "./comparison.mjs";
 import { withTable } from "./marked.mjs";
 import { qualityTable } from "./quality.mjs";
 import { speedTable } from "./speed.mjs";
@@ -109,7 +109,8 @@ test("a comparison shows each method's wins and who is sooner as good, and says 
         }),
   });
   const lead = { withPreference: true, bySeed: [] };
-  const table = comparisonTable({
+  /** @type {Parameters<typeof comparisonTable>[0]} */
+  const facts = {
     clock: "seconds",
     rows: [row("base"), row("dpo"), row("spo")],
     spoOverDpo: estimate(0.66),
@@ -121,7 +122,8 @@ test("a comparison shows each method's wins and who is sooner as good, and says 
     ],
     work: [{ stage: "SPO, one run", seconds: 300.4, cpuSeconds: 1, teraFlops: 1 }],
     provenance: { processor: "a machine", date: "2026-01-01" },
-  });
+  };
+  const table = comparisonTable(facts);
   const lines = table.split("\n");
   expect(lines[0]).toBe("|  | base | Diffusion-DPO | SPO |");
   expect(lines[3]).toBe("| better than the base, same noise |  | 70 % (60–80) | 70 % (60–80) |");
@@ -129,4 +131,13 @@ test("a comparison shows each method's wins and who is sooner as good, and says 
   expect(table).toContain("| never in 540 (500) | 200 (400; ×2) |");
   expect(table).toContain("of SPO for 300 after");
   expect(comparisonTable(undefined)).toMatch(/npx spo compare/);
+
+  const short = headlineTable(facts).split("\n");
+  expect(short.slice(2, 6).map((line) => line.split(" | ").slice(1).join(" | "))).toEqual([
+    "-1.5 (-1.6 to -1.4) | -1.5 (-1.6 to -1.4) | -1.5 (-1.6 to -1.4) |".replaceAll("-", "−"),
+    " | 70 % (60–80) | 70 % (60–80) |",
+    " |  |  |",
+    " | never in 540 (500) | 200 (400; ×2) |",
+  ]);
+  expect(headlineTable(undefined)).toBe(comparisonTable(undefined));
 });
