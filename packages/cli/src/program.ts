@@ -1,13 +1,7 @@
 import { UserError } from "@spo/torch/files";
 import { Command, Help, type Option } from "commander";
 import { EXIT_CODES } from "./terminal/exit-codes.js";
-import { version } from "./version.js";
-
-/** Options that every command takes. */
-export interface CommonOptions {
-  json?: boolean;
-  quiet?: boolean;
-}
+import { version } from "./terminal/version.js";
 
 interface CommandFile {
   /** Declares options and action; must load no engine before the action runs. */

@@ -3,11 +3,11 @@ import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import { parseOverrides, resolveConfig, settingsHelp } from "spo/config";
 import { CompareConfig } from "spo/schemas";
-import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { comparePresets } from "../options/compare-presets.js";
 import { resolveModels } from "../options/resolve-config.js";
-import type { CommonOptions } from "../program.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
+import { loadEngine } from "./load-engine.js";
 
 /** The command's own, for "did you mean". */
 const OPTIONS = ["run", "dry-run", "json", "quiet"];

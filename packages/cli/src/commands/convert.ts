@@ -1,24 +1,9 @@
 import { existsSync } from "node:fs";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { loadEngine } from "../engine.js";
+import type { ConvertOptions } from "../jobs/convert.js";
 import { variantName } from "../options/variant-name.js";
-import type { CommonOptions } from "../program.js";
-
-export interface ConvertOptions extends CommonOptions {
-  out: string;
-  to?: "diffusers" | "single-file" | "kohya" | "peft";
-  lora: string[];
-  dtype?: "float32" | "bfloat16" | "float16";
-  variant?: string;
-  configs?: string;
-  title?: string;
-  author?: string;
-  description?: string;
-  license?: string;
-  tags?: string;
-  trigger?: string;
-}
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

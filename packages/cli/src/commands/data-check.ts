@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { LAYOUTS, type PairReport } from "spo/data";
+import type { CommonOptions } from "../options/common-options.js";
 import { addSetOptions, openingOf, type SetOptions } from "../options/pair-options.js";
-import type { CommonOptions } from "../program.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson } from "../terminal/terminal.js";
 import { visibleLine } from "../terminal/visible.js";

@@ -1,12 +1,7 @@
 import { type Command, Option } from "commander";
 import { LAYOUTS, type Layout } from "spo/data";
-import {
-  addModelOptions,
-  addSetOptions,
-  type ConversionOptions,
-  convert,
-  openingOf,
-} from "../options/pair-options.js";
+import type { ConversionOptions } from "../jobs/convert-set.js";
+import { addModelOptions, addSetOptions, openingOf } from "../options/pair-options.js";
 import { putJson, say } from "../terminal/terminal.js";
 
 type Options = ConversionOptions & { to: Layout | "votes"; labeller: string };
@@ -36,7 +31,10 @@ export default function (command: Command): void {
     )
     .action(async (paths: string[]) => {
       const { to, labeller, ...options } = command.optsWithGlobals<Options>();
-      if (to !== "votes") return convert(paths, to, options);
+      if (to !== "votes") {
+        const { convertSet } = await import("../jobs/convert-set.js");
+        return convertSet(paths, to, options);
+      }
       const { openPairs, votesOf, writeVotes } = await import("spo/data");
       const source = await openPairs(paths, openingOf(options));
       try {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { LAYOUTS } from "spo/data";
-import { addModelOptions, addSetOptions, type ConversionOptions, convert } from "../options/pair-options.js";
+import type { ConversionOptions } from "../jobs/convert-set.js";
+import { addModelOptions, addSetOptions } from "../options/pair-options.js";
 
 export default function (command: Command): void {
   addModelOptions(addSetOptions(command))
@@ -19,5 +20,8 @@ export default function (command: Command): void {
         "  npx spo data import pairs.parquet --votes votes.jsonl --output labelled.parquet",
       ].join("\n"),
     )
-    .action((paths: string[]) => convert(paths, "parquet", command.optsWithGlobals<ConversionOptions>()));
+    .action(async (paths: string[]) => {
+      const { convertSet } = await import("../jobs/convert-set.js");
+      await convertSet(paths, "parquet", command.optsWithGlobals<ConversionOptions>());
+    });
 }

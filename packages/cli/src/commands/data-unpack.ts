@@ -1,6 +1,6 @@
 import { requirePlace } from "@spo/torch/files";
 import type { Command } from "commander";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";

@@ -1,8 +1,8 @@
 import { type Check, environmentChecks } from "@spo/native/libtorch";
 import type { Command } from "commander";
-import { loadEngine } from "../engine.js";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { painter, put, putJson } from "../terminal/terminal.js";
+import { loadEngine } from "./load-engine.js";
 
 type Finding = Omit<Check, "name"> & { name: string };
 

@@ -1,7 +1,7 @@
 import { requirePlace } from "@spo/torch/files";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { loadEngine } from "../engine.js";
-import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
+import type { EvalCommandOptions } from "../jobs/evaluate-models.js";
+import { batchInvariantOption } from "../options/batch-invariant.js";
 import {
   amount,
   batch,
@@ -13,28 +13,8 @@ import {
   threads,
 } from "../options/option-values.js";
 import { allowOutsideOption } from "../options/pair-options.js";
-import { chosenSampler, type SamplerOptions, samplerOptions } from "../options/sampler-options.js";
-import type { CommonOptions } from "../program.js";
-
-export interface EvalCommandOptions extends CommonOptions, BatchOptions, SamplerOptions {
-  metrics: string[];
-  prompts?: string;
-  features?: string;
-  allowOutside?: boolean;
-  out: string;
-  seeds: number[];
-  perPrompt: number;
-  steps: number;
-  guidance: number;
-  negative: string;
-  eta: number;
-  width?: number;
-  height?: number;
-  dtype: "float32" | "bfloat16" | "float16";
-  device: string;
-  scoreBatch: number;
-  threads?: number;
-}
+import { chosenSampler, samplerOptions } from "../options/sampler-options.js";
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

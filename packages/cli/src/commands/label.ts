@@ -1,28 +1,10 @@
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { LAYOUTS, type Layout } from "spo/data";
-import { loadEngine } from "../engine.js";
+import { LAYOUTS } from "spo/data";
+import type { LabelCommandOptions } from "../jobs/label-set.js";
 import { amount, batch, numberFrom, seed, share } from "../options/option-values.js";
-import { addSetOptions, placeOf, type SetOptions } from "../options/pair-options.js";
-import type { CommonOptions } from "../program.js";
-
-export type LabelCommandOptions = CommonOptions &
-  SetOptions & {
-    by: string;
-    to: Layout | "votes";
-    output: string;
-    images?: boolean;
-    temperature: number;
-    tie: number;
-    hard?: boolean;
-    perPrompt?: number;
-    testShare?: number;
-    seed: number;
-    batch: number;
-    device: string;
-    scores?: string;
-    skipBroken?: boolean;
-  };
+import { addSetOptions, placeOf } from "../options/pair-options.js";
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   addSetOptions(command)

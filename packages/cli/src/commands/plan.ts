@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { loadEngine } from "../engine.js";
+import type { PlanOptions, PlanSampleOptions } from "../jobs/plan-job.js";
 import {
   amount,
   batch,
@@ -10,28 +10,8 @@ import {
   samplingSteps,
   threads,
 } from "../options/option-values.js";
-import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
-import type { CommonOptions } from "../program.js";
-
-export interface PlanOptions extends CommonOptions {
-  measure?: boolean;
-  pricePerHour?: number;
-  threads?: number;
-  /** Bytes to fit into. */
-  memory?: number;
-}
-
-export interface PlanSampleOptions extends PlanOptions, VaeOptions {
-  model: string;
-  count: number;
-  batch: number;
-  width?: number;
-  height?: number;
-  steps: number;
-  guidance: number;
-  dtype: "float32" | "bfloat16" | "float16";
-  device: string;
-}
+import { vaeOptions } from "../options/vae-options.js";
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

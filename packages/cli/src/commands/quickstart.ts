@@ -1,17 +1,8 @@
 import { requirePlace } from "@spo/torch/files";
 import type { Command } from "commander";
-import { loadEngine } from "../engine.js";
+import type { QuickstartCommandOptions } from "../jobs/run-quickstart.js";
 import { seed } from "../options/option-values.js";
-import type { CommonOptions } from "../program.js";
-
-export interface QuickstartCommandOptions extends CommonOptions {
-  fast?: boolean;
-  out?: string;
-  example?: string;
-  seed?: number;
-  control?: boolean;
-  device?: string;
-}
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

@@ -7,10 +7,10 @@ import { resolveConfig, type ScaledSettings, settingsHelp } from "spo/config";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import type { z } from "zod";
-import { loadEngine } from "../engine.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { resolveModels } from "../options/resolve-config.js";
-import type { CommonOptions } from "../program.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
+import { loadEngine } from "./load-engine.js";
 
 type Config<K extends RecipeKind> = z.output<(typeof SCHEMAS)[K]>;
 

@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "@spo/torch/files";
 import type { Command } from "commander";
-import { loadEngine } from "../engine.js";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

@@ -1,8 +1,7 @@
-import type { PromptSyntax } from "@spo/diffusion";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { loadEngine } from "../engine.js";
-import { type BatchOptions, batchInvariantOption } from "../options/batch-invariant.js";
+import type { SampleCommandOptions } from "../jobs/sample-to-files.js";
+import { batchInvariantOption } from "../options/batch-invariant.js";
 import {
   amount,
   batch,
@@ -13,31 +12,9 @@ import {
   share,
   threads,
 } from "../options/option-values.js";
-import { chosenSampler, type SamplerOptions, samplerOptions } from "../options/sampler-options.js";
-import { type VaeOptions, vaeOptions } from "../options/vae-options.js";
-import type { CommonOptions } from "../program.js";
-
-export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions, SamplerOptions {
-  model: string;
-  configs?: string;
-  from?: string;
-  out: string;
-  seed: number;
-  count: number;
-  grid?: boolean;
-  negative: string;
-  width?: number;
-  height?: number;
-  steps: number;
-  guidance: number;
-  eta: number;
-  lora: string[];
-  loraDir?: string;
-  promptSyntax: PromptSyntax;
-  dtype: "float32" | "bfloat16" | "float16";
-  device: string;
-  threads?: number;
-}
+import { chosenSampler, samplerOptions } from "../options/sampler-options.js";
+import { vaeOptions } from "../options/vae-options.js";
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { loadEngine } from "../engine.js";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
+import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
   command

@@ -14,12 +14,28 @@ import {
 } from "@spo/diffusion";
 import { placeFolder, removeLeftovers, temporaryOf, UserError } from "@spo/torch/files";
 import { pipelineConfigs } from "spo/plan";
-import type { ConvertOptions } from "../commands/convert.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { removeWhenKilled } from "../terminal/remove-when-killed.js";
 import { putJson, putPath } from "../terminal/terminal.js";
+
+/** Of `spo convert`. */
+export interface ConvertOptions extends CommonOptions {
+  out: string;
+  to?: "diffusers" | "single-file" | "kohya" | "peft";
+  lora: string[];
+  dtype?: "float32" | "bfloat16" | "float16";
+  variant?: string;
+  configs?: string;
+  title?: string;
+  author?: string;
+  description?: string;
+  license?: string;
+  tags?: string;
+  trigger?: string;
+}
 
 /** What was written. */
 interface Converted {

@@ -23,16 +23,37 @@ import {
 } from "spo/evaluation";
 import { type EvaluationData, evaluationEssence, warningsOf } from "spo/report";
 import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
-import type { EvalCommandOptions } from "../commands/eval.js";
-import { imagesAtOnce } from "../options/batch-invariant.js";
+import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
-import { chosenSampler } from "../options/sampler-options.js";
+import { chosenSampler, type SamplerOptions } from "../options/sampler-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson, putPath, say } from "../terminal/terminal.js";
-import { version } from "../version.js";
+import { version } from "../terminal/version.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
 import { imageLines, picturesOf, writeEvaluation } from "./write-evaluation.js";
+
+/** Of `spo eval`. */
+export interface EvalCommandOptions extends CommonOptions, BatchOptions, SamplerOptions {
+  metrics: string[];
+  prompts?: string;
+  features?: string;
+  allowOutside?: boolean;
+  out: string;
+  seeds: number[];
+  perPrompt: number;
+  steps: number;
+  guidance: number;
+  negative: string;
+  eta: number;
+  width?: number;
+  height?: number;
+  dtype: "float32" | "bfloat16" | "float16";
+  device: string;
+  scoreBatch: number;
+  threads?: number;
+}
 
 interface Metric {
   name: string;

@@ -4,6 +4,7 @@ import { UserError, writeFileAtomic } from "@spo/torch/files";
 import {
   type Converted,
   convertPairs,
+  type Layout,
   openPairs,
   type PairSource,
   pairImages,
@@ -12,13 +13,32 @@ import {
   writeVotes,
 } from "spo/data";
 import { type LabelSummary, labelPairs, loadReward, type PairScores } from "spo/rewards";
-import type { LabelCommandOptions } from "../commands/label.js";
-import { openingOf } from "../options/pair-options.js";
+import type { CommonOptions } from "../options/common-options.js";
+import { openingOf, type SetOptions } from "../options/pair-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
 import { visibleLine } from "../terminal/visible.js";
+
+/** Of `spo label`. */
+export type LabelCommandOptions = CommonOptions &
+  SetOptions & {
+    by: string;
+    to: Layout | "votes";
+    output: string;
+    images?: boolean;
+    temperature: number;
+    tie: number;
+    hard?: boolean;
+    perPrompt?: number;
+    testShare?: number;
+    seed: number;
+    batch: number;
+    device: string;
+    scores?: string;
+    skipBroken?: boolean;
+  };
 
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
   const { by, to, output, temperature, tie, hard, batch, skipBroken, json, quiet } = options;

@@ -31,10 +31,32 @@ import {
 } from "spo/plan";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
-import type { PlanOptions, PlanSampleOptions } from "../commands/plan.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { resolveModel } from "../options/resolve-model.js";
-import { decodeOptions } from "../options/vae-options.js";
+import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
+
+/** Of every plan. */
+export interface PlanOptions extends CommonOptions {
+  measure?: boolean;
+  pricePerHour?: number;
+  threads?: number;
+  /** Bytes to fit into. */
+  memory?: number;
+}
+
+/** Of `spo plan sample`. */
+export interface PlanSampleOptions extends PlanOptions, VaeOptions {
+  model: string;
+  count: number;
+  batch: number;
+  width?: number;
+  height?: number;
+  steps: number;
+  guidance: number;
+  dtype: "float32" | "bfloat16" | "float16";
+  device: string;
+}
 
 export async function planSample(options: PlanSampleOptions): Promise<void> {
   const configs = pipelineConfigs(await configsOf(options.model, options));

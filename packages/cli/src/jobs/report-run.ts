@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { readRun } from "spo/records";
 import { runReport, writeReport } from "spo/report";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { putJson, putPath } from "../terminal/terminal.js";
 
 /** Writes `report/` into the run's folder. */

@@ -7,7 +7,7 @@ import { type ComparisonEvent, compareMethods, comparisonFacts } from "spo/recip
 import { Run } from "spo/records";
 import { comparisonEssence, short, writeComparison } from "spo/report";
 import type { CompareConfig } from "spo/schemas";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";

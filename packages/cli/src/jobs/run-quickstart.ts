@@ -9,13 +9,22 @@ import { type QuickstartOptions, type QuickstartResult, quickstart, quickstartRe
 import { readRun } from "spo/records";
 import { essence, verdict, writeReport } from "spo/report";
 import { z } from "zod";
-import type { QuickstartCommandOptions } from "../commands/quickstart.js";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
 
 const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.url));
+
+/** Of `spo quickstart`. */
+export interface QuickstartCommandOptions extends CommonOptions {
+  fast?: boolean;
+  out?: string;
+  example?: string;
+  seed?: number;
+  control?: boolean;
+  device?: string;
+}
 
 /** How a folder's quickstart was called, for `spo report`. */
 const CALL = "quickstart.json";

@@ -7,7 +7,7 @@ import { requirePlace } from "@spo/torch/files";
 import { mayChange, type RecipeContext, type RecipeEvent } from "spo/recipes";
 import { Run } from "spo/records";
 import type { RecipeKind } from "spo/schemas";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";

@@ -15,14 +15,14 @@ import {
   type TextToImage,
   takeLoraTags,
 } from "@spo/diffusion";
-import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
+import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads } from "@spo/torch";
 import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
-import sharp from "sharp";
 import { type PromptLine, parsePromptFile, parsePromptLine, withPngText } from "spo/data";
+import { encodePng, rgbFromPixels } from "spo/evaluation";
 import { contactSheet } from "spo/report";
-import type { SampleCommandOptions } from "../commands/sample.js";
-import { imagesAtOnce } from "../options/batch-invariant.js";
+import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { chosenSampler, type SamplerOptions } from "../options/sampler-options.js";
@@ -30,10 +30,33 @@ import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, putPath } from "../terminal/terminal.js";
-import { version } from "../version.js";
+import { version } from "../terminal/version.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 import { PromptLoras } from "./prompt-loras.js";
 import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } from "./prompt-words.js";
+
+/** Of `spo sample`. */
+export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions, SamplerOptions {
+  model: string;
+  configs?: string;
+  from?: string;
+  out: string;
+  seed: number;
+  count: number;
+  grid?: boolean;
+  negative: string;
+  width?: number;
+  height?: number;
+  steps: number;
+  guidance: number;
+  eta: number;
+  lora: string[];
+  loraDir?: string;
+  promptSyntax: PromptSyntax;
+  dtype: "float32" | "bfloat16" | "float16";
+  device: string;
+  threads?: number;
+}
 
 /** Writes every image as soon as its batch is done; on Ctrl-C those of the batch at work, and no more. */
 export async function sampleToFiles(
@@ -77,18 +100,15 @@ export async function sampleToFiles(
   for (const batch of batchesOf(images, imagesAtOnce(options, device), options.promptSyntax)) {
     const [first] = batch as [ImageParameters];
     const called = first.loras.filter(({ inPrompt }) => inPrompt);
-    const pixels = promptLoras.merged(called, () =>
+    const pictures = promptLoras.merged(called, () =>
       sampleBatch(pipe, batch, options, () => {
         done += batch.length;
         bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
       }),
     );
-    const { width, height } = first;
     for (const [i, image] of batch.entries()) {
-      const bytes = pixels.subarray(i * width * height * 3, (i + 1) * width * height * 3);
-      const png = await sharp(bytes, { raw: { width, height, channels: 3 } })
-        .png()
-        .toBuffer();
+      const { data, width, height } = pictures[i] as Rgb;
+      const png = await encodePng(data, width, height);
       const file = join(options.out, `${String(number++).padStart(5, "0")}-${image.seed}.png`);
       const text = {
         parameters: webuiParameters(image, version),
@@ -203,13 +223,15 @@ function batchesOf(
   return batches;
 }
 
-/** → RGB bytes, image by image. */
+type Rgb = ReturnType<typeof rgbFromPixels>;
+
+/** → RGB bytes of each image. */
 function sampleBatch(
   pipe: TextToImage,
   batch: readonly ImageParameters[],
   options: VaeOptions & SamplerOptions & { promptSyntax: PromptSyntax },
   onStep: () => void,
-): Uint8Array {
+): Rgb[] {
   const { width, height, steps, guidance, eta, sampler, ...first } = batch[0] as ImageParameters;
   const syntax = options.promptSyntax;
   const negative = negativeWords(first.negative, syntax);
@@ -234,15 +256,9 @@ function sampleBatch(
         return `for ${JSON.stringify(prompt)}, seed ${seed}`;
       };
       requireFinite(pixels, pipe, nameOf);
-      return bytesOf(pixels);
+      return batch.map((_, i) => rgbFromPixels(pixels.narrow(0, i, 1)));
     }),
   );
-}
-
-/** Pixels in [−1, 1] [n, 3, h, w] → bytes n·h·w·3, rounded as diffusers does. */
-function bytesOf(pixels: Tensor): Uint8Array {
-  const bytes = pixels.div(2).add(0.5).clamp(0, 1).mul(255).round().to({ dtype: "uint8" });
-  return bytes.permute([0, 2, 3, 1]).contiguous().toTypedArray() as Uint8Array;
 }
 
 /** What does not fit into the model's context is told, word by word. */

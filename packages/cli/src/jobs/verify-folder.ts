@@ -6,7 +6,7 @@ import { type Case, type Check, diffusionChecksOf } from "@spo/diffusion";
 import { setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { spoChecks } from "spo";
-import type { CommonOptions } from "../program.js";
+import type { CommonOptions } from "../options/common-options.js";
 import { painter, put, putJson, say } from "../terminal/terminal.js";
 
 interface Outcome {

@@ -1,7 +1,7 @@
 // What `spo eval` leaves in its folder.
 import { join } from "node:path";
 import { writeFileAtomic } from "@spo/torch/files";
-import { bytesOfImage, openImage, pairsOf, type ScoredImage } from "spo/evaluation";
+import { bytesOfImage, pairsOf, type ScoredImage, thumbnail } from "spo/evaluation";
 import { type EvaluationData, evaluationPage } from "spo/report";
 import type { EvaluationSource } from "./evaluation-source.js";
 
@@ -24,19 +24,16 @@ export async function picturesOf(
     if (seen.has(image.prompt) || shown.length === SHOWN) continue;
     seen.add(image.prompt);
     const row = [image, ...likes.map((like) => like.get(image))];
-    const images = await Promise.all(row.map((each) => each && thumbnail(each.path)));
+    const images = await Promise.all(
+      row.map((each) => each && thumbnail(bytesOfImage({ path: each.path }), SIDE)),
+    );
     shown.push({ prompt: image.prompt, seed: image.seed, images });
   }
   return shown;
 }
 
-const thumbnail = async (path: string): Promise<Uint8Array> =>
-  new Uint8Array(
-    await (await (await openImage(bytesOfImage({ path }))).decoded())
-      .resize(256, 256, { fit: "inside", withoutEnlargement: true })
-      .webp({ quality: 82 })
-      .toBuffer(),
-  );
+/** Side of a picture on the page, pixels. */
+const SIDE = 256;
 
 /** One line of scores.jsonl for each image. */
 export function imageLines(scored: ReadonlyMap<string, readonly ScoredImage[]>): object[] {

@@ -1,8 +1,9 @@
 // Measures of a model's images on fixed prompts and seeds, and their intervals.
 
 export { bytesOfImage } from "../data/image-bytes.js";
-export { openImage } from "../data/open-image.js";
+export { encodePng, rgbFromPixels } from "../data/pixels.js";
 export { readPrompts } from "../data/prompts.js";
+export { thumbnail } from "../data/thumbnail.js";
 export { loadArtworkJudge } from "../rewards/artwork-judge.js";
 export { bootstrapMean, type Estimate, winRate } from "../statistics.js";
 export { type DrawSettings, drawSet } from "./draw-set.js";

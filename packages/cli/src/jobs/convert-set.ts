@@ -1,0 +1,58 @@
+// From one layout of a preference set to another.
+import { requirePlace } from "@spo/torch/files";
+import { Ballot, convertPairs, type Layout, openPairs, readVotes } from "spo/data";
+import type { CommonOptions } from "../options/common-options.js";
+import { openingOf, placeOf, type SetOptions } from "../options/pair-options.js";
+import { interruptible } from "../terminal/interruption.js";
+import { ProgressBar } from "../terminal/progress-bar.js";
+import { putJson, say } from "../terminal/terminal.js";
+import { visibleLine } from "../terminal/visible.js";
+
+/** Of `spo data import` and `spo data export`. */
+export interface ConversionOptions extends CommonOptions, SetOptions {
+  output: string;
+  split?: string;
+  votes?: string;
+  skipBroken?: boolean;
+  harden?: boolean;
+  sameModel?: boolean;
+  models?: string[];
+}
+
+/** Reads a set, writes it in another layout, and says what was done. */
+export async function convertSet(
+  paths: readonly string[],
+  to: Layout,
+  options: ConversionOptions,
+): Promise<void> {
+  const { output, split, votes, skipBroken, harden, sameModel, models, json, quiet } = options;
+  requirePlace(output, placeOf(to));
+  const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
+  const bar = new ProgressBar({ quiet });
+  const signal = interruptible((text) => bar.say(text));
+  signal.addEventListener("abort", () => bar.say(`${output} is not written: the same command begins anew.`));
+  const source = await openPairs(paths, openingOf(options));
+  try {
+    const result = await convertPairs(source, {
+      to,
+      output,
+      split,
+      votes: ballot,
+      skipBroken,
+      harden,
+      sameModel,
+      models,
+      onProgress: (done, total) => {
+        bar.advance({ stage: "pairs", done, total });
+        signal.throwIfAborted(); // what is half written is taken away
+      },
+    });
+    bar.end();
+    if (json) putJson({ schema: "spo.conversion/1", output, ...result });
+    for (const line of result.skipped.shown) say(`left out: ${visibleLine(line)}`);
+    say(`${output}: ${result.written} pairs`);
+  } finally {
+    bar.end();
+    await source.close();
+  }
+}
