@@ -107,7 +107,7 @@ function firstPass(folder: string): Case {
   const load = () => loadUnet(unetFolder(folder, "sd15"));
   const pass = <T>(unet: ReturnType<typeof load>, use: (y: Tensor) => T): T =>
     noGrad(() => {
-      const y = scope(() => unet.forward(sample as Tensor, TIMESTEP, context as Tensor));
+      const y = scope(() => unet.forward(sample as Tensor, TIMESTEP, { context: context as Tensor }));
       const used = use(y);
       y.dispose();
       return used;

@@ -81,7 +81,7 @@ const question: Question = {
         const lora = addLora(unet, { rank: 4 }, new Generator(3));
         unet.gradientCheckpointing = checkpointed;
         const predict = (): Tensor =>
-          unet.forward(input("sample").to({ dtype }), 401, input("context").to({ dtype }));
+          unet.forward(input("sample").to({ dtype }), 401, { context: input("context").to({ dtype }) });
         if (forward) return () => noGrad(() => lora.without(predict));
         return () => {
           const noise = dtype === "float32" ? predict() : autocast({ dtype }, predict);

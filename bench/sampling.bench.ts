@@ -45,7 +45,7 @@ const question: Question = {
         let xt = latents;
         for (const t of schedule.timesteps(STEPS)) {
           xt = scope(() => {
-            const eps = guide(unet.forward(xt, t, both), GUIDANCE);
+            const eps = guide(unet.forward(xt, t, { context: both }), GUIDANCE);
             const alphaBar = schedule.alphaBar(t);
             const alphaBarPrev = schedule.alphaBar(Math.max(t - schedule.stride(STEPS), 0));
             return ddimStep(xt, eps, { alphaBar, alphaBarPrev, eta: 0 }).mean;

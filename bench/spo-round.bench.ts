@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { loadLora, loadUnet, loadVae, NoiseSchedule } from "@spo/diffusion";
+import { guidedDenoiser, loadLora, loadUnet, loadVae, NoiseSchedule } from "@spo/diffusion";
 import {
   AdamW,
   Generator,
@@ -15,7 +15,6 @@ import {
 } from "@spo/torch";
 import {
   backward,
-  guidedDenoiser,
   loadSpm,
   type Randomness,
   resample,
@@ -84,7 +83,7 @@ const question: Question = {
     const meter = new WorkMeter();
     const byName = [...lora.namedParameters()].sort(([a], [b]) => (a < b ? -1 : 1));
     const shared = {
-      unet,
+      model: unet,
       conditional: { context: input("context") },
       unconditional: { context: input("empty") },
       guidanceScale: GUIDANCE,

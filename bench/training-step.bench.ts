@@ -53,7 +53,7 @@ const question: Question = {
     const losses: number[] = [];
     const step = (): void => {
       scope(() => {
-        const loss = mseLoss(unet.forward(sample, timesteps, context), noise);
+        const loss = mseLoss(unet.forward(sample, timesteps, { context }), noise);
         loss.backward();
         losses.push(loss.item());
       });

@@ -57,7 +57,7 @@ const question: Question = {
       return BATCHES.flatMap((batch): Case[] => {
         const of = (what: string): Tensor => inputs.get(`${name}/${batch}/${what}`) as Tensor;
         const [sample, timesteps, context] = [of("sample"), of("timesteps"), of("context")];
-        const predict = (): Tensor => unet.forward(sample, timesteps, context);
+        const predict = (): Tensor => unet.forward(sample, timesteps, { context });
         const backward = (): void => predict().square().mean().backward();
         const shapes = `${name}: latents [${sample.shape}], context [${context.shape}]`;
         const target = { of: "cpu", ratio: 1 } as const;

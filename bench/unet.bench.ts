@@ -140,5 +140,5 @@ function predictor(folder: string, family: Family, dtype: DType) {
     family === "sdxl"
       ? { textEmbeds: input("sdxl/text_embeds"), timeIds: inputs.get("sdxl/time_ids") as Tensor }
       : undefined;
-  return { unet, predict: () => unet.forward(sample, TIMESTEP, context, { added }) };
+  return { unet, predict: () => unet.forward(sample, TIMESTEP, { context, ...added }) };
 }

@@ -173,8 +173,8 @@ export const MUTANTS = [
   {
     name: "policy and reference of a whole model swapped",
     file: `${recipes}/training/policy.ts`,
-    from: "reference: guidedDenoiser({ unet: frozen, ...shared })",
-    to: "reference: guidedDenoiser({ unet, ...shared })",
+    from: "reference: guidedDenoiser({ model: frozen, ...shared })",
+    to: "reference: guidedDenoiser({ model, ...shared })",
     test: `${recipes}/training/policy.test.ts`,
   },
   {

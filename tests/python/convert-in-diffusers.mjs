@@ -21,14 +21,14 @@ const program = join(here, "../../packages/cli/bin/spo.js");
 /** What our own models give for a prompt and noise; the same is asked of diffusers. @param {string} path @param {string} out */
 function expected(path, out) {
   const pipe = loadTextToImage(path);
-  const side = /** @type {number} */ (pipe.unet.config.sample_size);
+  const [side] = pipe.denoiser.sampleSize;
   const { factor } = pipe.vae;
   noGrad(() =>
     scope(() => {
       const sample = randn([1, 4, side, side], { generator: new Generator(1) });
       const size = /** @type {const} */ ([side * factor, side * factor]);
       const { conditional } = pipe.encode(["a red apple! ?!?"], { size });
-      const unet = pipe.unet.forward(sample, 501, conditional.context, { added: conditional.added });
+      const unet = pipe.denoiser.forward(sample, 501, conditional);
       const pixels = pipe.vae.decode(sample);
       writeSafetensors(out, { sample, context: conditional.context, unet, pixels });
     }),

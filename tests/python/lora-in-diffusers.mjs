@@ -102,7 +102,7 @@ function outputs(parts, inputs) {
       ? { textEmbeds: inputs.text_embeds, timeIds: inputs.time_ids }
       : undefined;
   /** @type {Record<string, Tensor>} */
-  const given = { unet: parts.unet.forward(inputs.sample, 501, inputs.context, { added }) };
+  const given = { unet: parts.unet.forward(inputs.sample, 501, { context: inputs.context, ...added }) };
   for (const part of /** @type {const} */ (["text_encoder", "text_encoder_2"])) {
     const encoder = parts[part];
     if (encoder) given[part] = encoder.text_model.forward(inputs.ids).lastHiddenState;

@@ -46,8 +46,9 @@ function draw(model, lora, out) {
         pipe.vae.decodeLatents(
           sampleLatents(pipe, { prompts: [prompt], generators: [new Generator(SEED)], steps, guidanceScale }),
         );
-      const side = /** @type {number} */ (pipe.unet.config.sample_size);
-      const noise = randn([1, pipe.unet.config.in_channels, side, side], { generator: new Generator(SEED) });
+      const noise = randn([1, ...pipe.denoiser.latentShape(pipe.denoiser.sampleSize)], {
+        generator: new Generator(SEED),
+      });
       const base = picture();
       new LoraStack(pipe.models, [{ path: lora, weight: 1 }]).fuse();
       writeSafetensors(out, { noise, base, trained: picture() });

@@ -59,25 +59,36 @@ export {
   idsTensor,
   initializeClipEmbeddings,
 } from "./models/clip-text.js";
+export type { DenoiserInputs, DenoiserModel } from "./models/denoiser-model.js";
 export { type LayerCall, plainly } from "./models/layer-call.js";
 export type { Tap } from "./models/unet-2d-blocks.js";
 export {
-  type AddedConditions,
   timestepEmbedding,
   UNet2DConditionConfig,
   UNet2DConditionModel,
+  type UNetConditions,
 } from "./models/unet-2d-condition.js";
-export { requireFinite } from "./pipelines/finite-images.js";
 export {
+  allRows,
   type Conditions,
+  conditionBytes,
+  disposeConditions,
   type GuidedConditions,
+  joinRows,
+  selectRows,
+  splitRows,
+} from "./pipelines/conditions.js";
+export {
+  type Denoiser,
   guide,
-  guidedOutput,
+  guidedDenoiser,
   isGuided,
-} from "./pipelines/guidance.js";
+  type Predict,
+} from "./pipelines/denoiser.js";
+export { requireFinite } from "./pipelines/finite-images.js";
 export { type LoadTextToImageOptions, loadTextToImage } from "./pipelines/load-text-to-image.js";
 export { type PipelineConfigs, PUBLISHED } from "./pipelines/published-configs.js";
-export { defaultLatentSize, type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";
+export { type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";
 export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
 export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
 export { requireKnownIds, requireTextFits } from "./pipelines/text-fits.js";

@@ -32,7 +32,6 @@ export {
 } from "./losses/spo-loss.js";
 export { PASSES, type Pass } from "./records/passes.js";
 export { type Comparison, compare, type MarginAmong } from "./resampler/compare.js";
-export { type Denoiser, guidedDenoiser, type PredictNoise } from "./resampler/denoiser.js";
 export { concatPairs, type StepPairs, selectPairs } from "./resampler/pairs.js";
 export {
   type CandidateStrip,

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import {
   type ClipTokenizer,
-  defaultLatentSize,
   requireSchedule,
   type SamplerChoice,
   type SamplerName,
@@ -240,7 +239,7 @@ async function draw(
 
 function latentSizeOf(pipe: TextToImage, { width, height }: EvalCommandOptions): [number, number] {
   const { factor } = pipe.vae;
-  const [ownHeight, ownWidth] = defaultLatentSize(pipe);
+  const [ownHeight, ownWidth] = pipe.denoiser.sampleSize;
   for (const size of [width, height]) {
     if (size !== undefined && size % factor !== 0)
       throw new UserError(

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { LoraStack, loadTextToImage, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { LoraStack, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
 import type { Device, DType } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { pathOfRun, readRun } from "spo/records";
@@ -96,9 +96,7 @@ export function loadSource(
 ): StableDiffusion | StableDiffusionXL {
   const pipe = loadTextToImage(path, { configs, dtype, device });
   new LoraStack(
-    pipe instanceof StableDiffusion
-      ? { unet: pipe.unet, text_encoder: pipe.textEncoder }
-      : { unet: pipe.unet },
+    pipe.models,
     loras.map(({ file, weight }) => ({ path: file, weight })),
   ).fuse();
   return pipe;

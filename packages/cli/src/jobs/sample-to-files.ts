@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import {
-  defaultLatentSize,
   LoraStack,
   levelSpacing,
   loadTextToImage,
@@ -160,7 +159,7 @@ function imagesOf(
   options: SampleCommandOptions,
   loras: ImageParameters["loras"],
 ): ImageParameters[] {
-  const [ownHeight, ownWidth] = defaultLatentSize(pipe);
+  const [ownHeight, ownWidth] = pipe.denoiser.sampleSize;
   const factor = pipe.vae.factor;
   const width = line.width ?? options.width ?? ownWidth * factor;
   const height = line.height ?? options.height ?? ownHeight * factor;

@@ -14,8 +14,8 @@ const folder = mkdtempSync(join(tmpdir(), "finite-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const pipe = tinyPipeline("sdxl");
-const lora = addLora(tinyPipeline("sd15").unet, { rank: 2 }, new Generator(1));
-const { unet: adapted } = tinyPipeline("sd15");
+const lora = addLora(tinyPipeline("sd15").denoiser, { rank: 2 }, new Generator(1));
+const { denoiser: adapted } = tinyPipeline("sd15");
 
 /** Ways to write, and a weight of what is written. */
 const writers: [

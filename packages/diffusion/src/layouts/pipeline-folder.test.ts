@@ -73,9 +73,9 @@ test("a variant's weights are halves under the variant's name", () => {
     "config.json",
     "diffusion_pytorch_model.fp16.safetensors",
   ]);
-  pipe.unet.to({ dtype: "float16" });
+  pipe.denoiser.to({ dtype: "float16" });
   expect(values(loadUnet(join(folder, "unet"), { variant: "fp16", dtype: "float16" }))).toEqual(
-    values(pipe.unet),
+    values(pipe.denoiser),
   );
 });
 

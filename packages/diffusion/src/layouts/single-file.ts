@@ -20,7 +20,7 @@ import { AutoencoderKL } from "../models/autoencoder-kl.js";
 import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type PipelineConfigs, PUBLISHED, publishedFamily } from "../pipelines/published-configs.js";
-import { besideUnet, type LoadOptions } from "../pipelines/text-to-image.js";
+import { besideDenoiser, type LoadOptions } from "../pipelines/text-to-image.js";
 import type { SchedulerConfig } from "../samplers/noise-schedule.js";
 import { lacksField } from "../samplers/scheduler-classes.js";
 import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
@@ -93,7 +93,7 @@ export function loadSingleFile(
         const nameInFile = (name: string): string =>
           prefix + ([...original].find(([, x]) => x === converted.get(name))?.[0] ?? name);
         place(model, converted, path, {
-          ...(part === "unet" ? placing : besideUnet(placing)),
+          ...(part === "unet" ? placing : besideDenoiser(placing)),
           onUnused: (names) => void unused.push(...names.map(nameInFile)),
         });
       }),

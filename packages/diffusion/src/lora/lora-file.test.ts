@@ -99,14 +99,10 @@ function output(parts: LoraParts): Tensor {
     scope(() => {
       const generator = new Generator(5);
       const { cross_attention_dim: width, projection_class_embeddings_input_dim: pooled } = parts.unet.config;
-      return parts.unet.forward(
-        randn([2, 4, 8, 8], { generator }),
-        251,
-        randn([2, 5, width as number], { generator }),
-        pooled
-          ? { added: { textEmbeds: randn([2, pooled - 24], { generator }), timeIds: zeros([2, 6]) } }
-          : {},
-      );
+      return parts.unet.forward(randn([2, 4, 8, 8], { generator }), 251, {
+        context: randn([2, 5, width as number], { generator }),
+        ...(pooled && { textEmbeds: randn([2, pooled - 24], { generator }), timeIds: zeros([2, 6]) }),
+      });
     }),
   );
 }

@@ -37,7 +37,10 @@ function step({ unet, parameters }: Trained, family: TinyFamily, contextShared: 
           }
         : undefined;
     const xt = randn([2, 4, 8, 8], { generator });
-    const noise = unet.forward(xt, 401, contextShared ? { texts, rows } : texts, { added });
+    const noise = unet.forward(xt, 401, {
+      context: contextShared ? { texts, rows } : texts,
+      ...added,
+    });
     noise.square().mean().backward();
     const gradients = Object.fromEntries(
       [...parameters].map(([name, parameter]) => [name, parameter.grad?.toNumbers()]),
@@ -71,8 +74,8 @@ test("checkpointing gives the adapter's gradients also where the adapter has bee
       const generator = new Generator(7);
       const context = randn([1, 5, 12], { generator });
       const xt = keep(randn([1, 4, 8, 8], { generator }));
-      const loss = unet.forward(xt, 401, context).square().mean();
-      adapter.without(() => unet.forward(xt, 401, context));
+      const loss = unet.forward(xt, 401, { context }).square().mean();
+      adapter.without(() => unet.forward(xt, 401, { context }));
       loss.backward();
       const found = adapter.parameters().map((parameter) => parameter.grad?.toNumbers() ?? []);
       for (const parameter of adapter.parameters()) parameter.grad = undefined;

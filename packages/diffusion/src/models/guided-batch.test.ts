@@ -46,12 +46,12 @@ for (const [name, down] of Object.entries(kinds)) {
       const xt = randn([3, 4, 8, 8], { generator });
       const context = randn([6, 5, 12], { generator });
       const t = tensor([801, 401, 1], { dtype: "int64" });
-      const twice = unet.forward(cat([xt, xt]), cat([t, t]), context);
+      const twice = unet.forward(cat([xt, xt]), cat([t, t]), { context });
       expect(twice.square().mean().item()).toBeGreaterThan(1e-6);
-      expect(apart(unet.forward(xt, t, context), twice)).toBeLessThan(1e-5);
-      expect(apart(unet.forward(xt, 401, context), unet.forward(cat([xt, xt]), 401, context))).toBeLessThan(
-        1e-5,
-      );
+      expect(apart(unet.forward(xt, t, { context }), twice)).toBeLessThan(1e-5);
+      expect(
+        apart(unet.forward(xt, 401, { context }), unet.forward(cat([xt, xt]), 401, { context })),
+      ).toBeLessThan(1e-5);
     });
   });
 }
@@ -64,7 +64,7 @@ test("a context for a number of rows that the latents do not divide is refused",
   });
   initialize(unet, generator);
   const [xt, context] = [randn([2, 4, 8, 8], { generator }), randn([3, 5, 12], { generator })];
-  expect(() => unet.forward(xt, 1, context)).toThrow("3 rows");
+  expect(() => unet.forward(xt, 1, { context })).toThrow("3 rows");
 });
 
 test.each([

@@ -95,7 +95,7 @@ describe("a forward leaves exactly its outputs alive:", () => {
     ["CLIPTextModelWithProjection", () => text2.forward(ids)],
     ["AutoencoderKL.encode", () => vae.encode(image)],
     ["AutoencoderKL.decode", () => vae.decode(latents)],
-    ["UNet2DConditionModel", () => unet.forward(latents, 10, context)],
+    ["UNet2DConditionModel", () => unet.forward(latents, 10, { context })],
   ];
 
   test.each(forwards)("%s", (_, forward) => {
@@ -124,8 +124,8 @@ describe.each(FAMILIES)("the %s UNet", (family) => {
       const { sample, added } = inputsOf(family, 4);
       const { context: texts } = inputsOf(family, 2);
       const rows = tensor([1, 0, 0, 1], { dtype: "int64" });
-      const shared = unet.forward(sample, 301, { texts, rows }, { added });
-      const repeated = unet.forward(sample, 301, texts.indexSelect(0, rows), { added });
+      const shared = unet.forward(sample, 301, { context: { texts, rows }, ...added });
+      const repeated = unet.forward(sample, 301, { context: texts.indexSelect(0, rows), ...added });
       // Keys and values of fewer rows: the same sums, in an order that may differ.
       expect(farthest(shared, repeated)).toBeLessThan(1e-5);
     });
@@ -134,8 +134,8 @@ describe.each(FAMILIES)("the %s UNet", (family) => {
   test("gives for one timestep what it gives for that timestep in every row", () => {
     scope(() => {
       const { sample, context, added } = inputsOf(family);
-      const one = unet.forward(sample, 301, context, { added });
-      const each = unet.forward(sample, tensor([301, 301], { dtype: "int64" }), context, { added });
+      const one = unet.forward(sample, 301, { context, ...added });
+      const each = unet.forward(sample, tensor([301, 301], { dtype: "int64" }), { context, ...added });
       expect(farthest(one, each)).toBeLessThan(1e-5);
     });
   });
@@ -144,8 +144,8 @@ describe.each(FAMILIES)("the %s UNet", (family) => {
     scope(() => {
       const { sample, context, added } = inputsOf(family);
       const names: string[] = [];
-      const seen = unet.forward(sample, 301, context, { added, tap: (name) => names.push(name) });
-      expect(bits(seen)).toEqual(bits(unet.forward(sample, 301, context, { added })));
+      const seen = unet.forward(sample, 301, { context, ...added }, { tap: (name) => names.push(name) });
+      expect(bits(seen)).toEqual(bits(unet.forward(sample, 301, { context, ...added })));
       expect(names.at(-1)).toBe("out");
       expect(names).toContain("mid");
     });
@@ -154,7 +154,7 @@ describe.each(FAMILIES)("the %s UNet", (family) => {
   test("with a fresh adapter, one that is off, and one merged and taken out again, is the base bit for bit", () => {
     scope(() => {
       const { sample, context, added } = inputsOf(family);
-      const run = (): unknown => noGrad(() => bits(unet.forward(sample, 301, context, { added })));
+      const run = (): unknown => noGrad(() => bits(unet.forward(sample, 301, { context, ...added })));
       const base = run();
       const weights = (): unknown[] => [...unet.namedParameters().values()].map(bits);
       const before = weights();
@@ -179,7 +179,11 @@ describe.each(FAMILIES)("the %s UNet", (family) => {
     scope(() => {
       const { sample, context, added } = inputsOf(family);
       const lora = addLora(unet, { rank: 2 }, new Generator(5));
-      unet.forward(sample, 301, context, { added }).square().mean().backward();
+      unet
+        .forward(sample, 301, { context, ...added })
+        .square()
+        .mean()
+        .backward();
       for (const [name, { grad }] of lora.namedParameters()) {
         const size = grad?.abs().max().item() ?? 0;
         if (name.endsWith("down.weight")) expect(size).toBe(0);
@@ -192,7 +196,7 @@ describe.each(FAMILIES)("the %s UNet", (family) => {
 
 test("SDXL's UNet without its further conditions says what is missing", () => {
   const { sample, context } = inputsOf("sdxl");
-  expect(() => MODELS.sdxl.unet.forward(sample, 1, context)).toThrow(/textEmbeds/);
+  expect(() => MODELS.sdxl.unet.forward(sample, 1, { context })).toThrow(/textEmbeds/);
 });
 
 test("latents are decoded alike in chunks of any size", () => {

@@ -3,6 +3,8 @@ import {
   Conv2d,
   cat,
   checkpoint,
+  type Device,
+  type DType,
   GroupNorm,
   Linear,
   Module,
@@ -14,6 +16,7 @@ import {
 import { z } from "zod";
 import { checkConfig, count, MOST, only, onlySilu, refuseUnknown } from "../config.js";
 import { type Context, rowsOf } from "./attention.js";
+import type { DenoiserModel } from "./denoiser-model.js";
 import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
@@ -233,23 +236,28 @@ class TimestepEmbedding extends Module {
   }
 }
 
-/** SDXL's further conditions. */
-export interface AddedConditions {
-  /** Pooled, projected text [b, d]. */
-  textEmbeds: Tensor;
-  /** Original height and width, crop top and left, target height and width, in pixels [b, 6]. */
-  timeIds: Tensor;
-}
+/** What a UNet is told of each row of a batch. */
+export type UNetConditions = Readonly<{
+  /** Encoded text [b, m, d], or each text once. */
+  context: Context;
+  /** SDXL's pooled, projected text [b, d]. */
+  textEmbeds?: Tensor;
+  /** SDXL's original height and width, crop top and left, target height and width, in pixels [b, 6]. */
+  timeIds?: Tensor;
+}>;
+
+/** Numbers in `timeIds`. */
+const SIZES = 6;
 
 /**
  * Predicts the noise in latents. Source: diffusers UNet2DConditionModel; Rombach et al. 2022; Podell et al. 2023 for SDXL.
  *
- * sample [b, 4, h, w], timesteps (a number or int64 [b], in [0, 1000)), context [b, m, d] or shared by rows → [b, 4, h, w].
- * With a context for a multiple of b rows the batch is [sample; sample; …], as guidance wants it; what is equal in its parts, all up to
+ * sample [b, 4, h, w], timesteps (a number or int64 [b], in [0, 1000)), conditions of b rows → [b, 4, h, w].
+ * With conditions for a multiple of b rows the batch is [sample; sample; …], as guidance wants it; what is equal in its parts, all up to
  * the first attention to the text, is computed once.
  * h and w may be any size: up-sampling goes to the size of the skip tensors.
  */
-export class UNet2DConditionModel extends Module {
+export class UNet2DConditionModel extends Module implements DenoiserModel {
   readonly conv_in: Conv2d;
   readonly time_embedding: TimestepEmbedding;
   readonly add_embedding?: TimestepEmbedding;
@@ -335,6 +343,46 @@ export class UNet2DConditionModel extends Module {
     return this.#config;
   }
 
+  get device(): Device {
+    return this.conv_in.weight.device;
+  }
+
+  get dtype(): DType {
+    return this.conv_in.weight.dtype;
+  }
+
+  get latentChannels(): number {
+    return this.#config.in_channels;
+  }
+
+  get sampleSize(): readonly [height: number, width: number] {
+    const size = this.#config.sample_size ?? 64;
+    return typeof size === "number" ? [size, size] : (size as [number, number]);
+  }
+
+  get embedsGuidance(): boolean {
+    return Boolean(this.#config.time_cond_proj_dim);
+  }
+
+  latentShape([height, width]: readonly [number, number]): [number, number, number] {
+    return [this.latentChannels, height, width];
+  }
+
+  conditionShapes(tokens: number): Readonly<Record<string, readonly number[]>> {
+    const {
+      cross_attention_dim: width,
+      projection_class_embeddings_input_dim: all,
+      addition_time_embed_dim: size,
+    } = this.#config;
+    const context = [tokens, at(width, 0) as number];
+    if (!this.add_embedding) return { context };
+    return { context, textEmbeds: [(all as number) - SIZES * (size as number)], timeIds: [SIZES] };
+  }
+
+  blank(): UNet2DConditionModel {
+    return new UNet2DConditionModel(this.#config);
+  }
+
   get gradientCheckpointing(): boolean {
     return this.#checkpointing;
   }
@@ -350,23 +398,22 @@ export class UNet2DConditionModel extends Module {
   forward(
     sample: Tensor,
     timesteps: Tensor | number,
-    context: Context,
+    conditions: UNetConditions,
     {
-      added,
       guidanceScale,
       tap,
     }: {
-      added?: AddedConditions;
       /** What a model with `time_cond_proj_dim` is told in place of being guided; others take no notice. */
       guidanceScale?: number;
       tap?: Tap;
     } = {},
   ): Tensor {
     return scope(() => {
-      const temb = silu(this.#embedTime(sample, timesteps, { added, guidanceScale, tap }));
+      const { context } = conditions;
+      const temb = silu(this.#embedTime(sample, timesteps, conditions, { guidanceScale, tap }));
       const inputs = { temb, context, call: this.#checkpointing ? checkpoint : plainly };
       // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
-      let h = this.conv_in.forward(added ? repeatRows(sample, rowsOf(context)) : sample);
+      let h = this.conv_in.forward(conditions.textEmbeds ? repeatRows(sample, rowsOf(context)) : sample);
       tap?.("conv_in", h);
       const skips = [h];
       for (const [i, block] of this.down_blocks.entries()) {
@@ -401,7 +448,8 @@ export class UNet2DConditionModel extends Module {
   #embedTime(
     sample: Tensor,
     timesteps: Tensor | number,
-    { added, guidanceScale, tap }: { added?: AddedConditions; guidanceScale?: number; tap?: Tap },
+    { textEmbeds, timeIds }: UNetConditions,
+    { guidanceScale, tap }: { guidanceScale?: number; tap?: Tap },
   ): Tensor {
     return scope(() => {
       const { flip_sin_to_cos: flip, freq_shift: shift, block_out_channels: channels } = this.#config;
@@ -414,15 +462,15 @@ export class UNet2DConditionModel extends Module {
       const temb = this.time_embedding.forward(sinusoid, this.#embedGuidance(guidanceScale, sample));
       tap?.("time_embedding", temb.expand([batch, -1]));
       if (!this.add_embedding) return temb;
-      if (!added) throw new Error("UNet2DConditionModel: this model needs `added` (textEmbeds and timeIds)");
-      const times = timestepEmbedding(
-        added.timeIds.flatten(),
-        this.#config.addition_time_embed_dim as number,
-        { flip, shift },
-      );
+      if (!textEmbeds || !timeIds)
+        throw new Error("UNet2DConditionModel: this model needs the conditions textEmbeds and timeIds");
+      const times = timestepEmbedding(timeIds.flatten(), this.#config.addition_time_embed_dim as number, {
+        flip,
+        shift,
+      });
       tap?.("add_time_proj", times);
       const extra = this.add_embedding.forward(
-        cat([added.textEmbeds, times.reshape([added.timeIds.shape[0] as number, -1]).to({ dtype })], 1),
+        cat([textEmbeds.to({ dtype }), times.reshape([timeIds.shape[0] as number, -1]).to({ dtype })], 1),
       );
       tap?.("add_embedding", extra);
       return (temb.shape[0] === 1 ? temb : repeatRows(temb, extra.shape[0] as number)).add(extra);

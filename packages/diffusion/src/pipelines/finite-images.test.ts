@@ -37,7 +37,7 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])("%d is told, and that the weig
 
 test("the weights that hold NaN are named", () => {
   const pipe = tinyPipeline("sd15");
-  noGrad(() => pipe.unet.conv_in.weight.fill_(Number.NaN));
+  noGrad(() => pipe.denoiser.conv_in.weight.fill_(Number.NaN));
   expect(told(Number.NaN, pipe)?.message).toMatch(
     /These weights hold NaN or infinity:\n {2}unet {2}conv_in\.weight$/,
   );

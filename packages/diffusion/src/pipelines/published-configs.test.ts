@@ -10,7 +10,7 @@ import { readJson } from "../config.js";
 import { refusal } from "../refusal.fixture.js";
 import { chooseSampler } from "../samplers/sampler-names.js";
 import { loadTextToImage } from "./load-text-to-image.js";
-import { defaultLatentSize, sampleLatents } from "./sample-latents.js";
+import { sampleLatents } from "./sample-latents.js";
 import type { TextToImage } from "./text-to-image.js";
 
 const golden = fileURLToPath(new URL("../../../../tests/golden", import.meta.url));
@@ -141,7 +141,7 @@ describe("a UNet's sample_size below 64", () => {
     ],
   ])("%s", (name, given, size) => {
     const { result, warnings } = heard(() => loadTextToImage(folderOf(`size-${name}`, given)));
-    expect(defaultLatentSize(result)).toEqual([size, size]);
+    expect(result.denoiser.sampleSize).toEqual([size, size]);
     expect(warnings.some((text) => text.includes("sample_size 8 is read as 64"))).toBe(size === 64);
   });
 });

@@ -1,7 +1,8 @@
 import { Generator, liveTensors, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { SAMPLERS, type SamplerName } from "../samplers/samplers.js";
-import { guidedOutput } from "./guidance.js";
+import type { GuidedConditions } from "./conditions.js";
+import { guidedDenoiser } from "./denoiser.js";
 import { sampleLatents } from "./sample-latents.js";
 import { StableDiffusionXL } from "./stable-diffusion-xl.js";
 import { tinyPipeline } from "./tiny-pipeline.fixture.js";
@@ -39,7 +40,7 @@ describe.each(FAMILIES)("sampling from %s", (family) => {
         [pipe, other].map((of) =>
           sampleLatents(of, { prompts: ["bird"], generators: generators([1]), steps: 3, guidanceScale }),
         ) as [Tensor, Tensor];
-      other.unet.to({ dtype: "bfloat16" });
+      other.denoiser.to({ dtype: "bfloat16" });
       for (const guidanceScale of [1, 3]) {
         const [full, half] = run(guidanceScale);
         expect(half.dtype).toBe("float32");
@@ -104,8 +105,9 @@ describe.each(FAMILIES)("sampling from %s", (family) => {
       const conditions = pipe.encode(["bird"], { size: [16, 16] });
       const { conditional, unconditional } = conditions;
       const x = sampleLatents(pipe, { prompts: ["bird"], generators: generators([1]), steps: 1 });
-      const at = (scale: number) => guidedOutput(pipe.unet, x, 401, conditions, scale);
-      const of = (side: typeof conditional) => pipe.unet.forward(x, 401, side.context, { added: side.added });
+      const at = (guidanceScale: number) =>
+        guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale }).forRows([0])(x, 401);
+      const of = (side: typeof conditional) => pipe.denoiser.forward(x, 401, side);
       for (const scale of [1, 0.5, 0]) expect(farthest(at(scale), of(conditional))).toBe(0);
       expect(farthest(at(2), of(conditional).mul(2).sub(of(unconditional)))).toBeLessThan(1e-4);
     });
@@ -115,11 +117,11 @@ describe.each(FAMILIES)("sampling from %s", (family) => {
 test("SDXL without a negative prompt goes away from zeros, with one from its encoding", () => {
   scope(() => {
     const pipe = tinyPipeline("sdxl");
-    const none = pipe.encode(["bird"], { size: [32, 48] });
-    expect(none.unconditional.context.abs().max().item()).toBe(0);
-    expect(none.unconditional.added?.textEmbeds.abs().max().item()).toBe(0);
-    expect(none.conditional.added?.timeIds.toNumbers()).toEqual([32, 48, 0, 0, 32, 48]);
-    expect(none.unconditional.added?.timeIds.toNumbers()).toEqual([32, 48, 0, 0, 32, 48]);
+    const none: GuidedConditions = pipe.encode(["bird"], { size: [32, 48] });
+    expect(none.unconditional.context?.abs().max().item()).toBe(0);
+    expect(none.unconditional.textEmbeds?.abs().max().item()).toBe(0);
+    expect(none.conditional.timeIds?.toNumbers()).toEqual([32, 48, 0, 0, 32, 48]);
+    expect(none.unconditional.timeIds?.toNumbers()).toEqual([32, 48, 0, 0, 32, 48]);
     const empty = pipe.encode(["bird"], { negativePrompt: "", size: [32, 48] });
     expect(empty.unconditional.context.abs().max().item()).toBeGreaterThan(0);
     const parts = (pipe as StableDiffusionXL).parts;

@@ -3,7 +3,8 @@ import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import type { ScheduleName } from "../samplers/sampler-names.js";
 import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.js";
-import { guidedOutput } from "./guidance.js";
+import { allRows } from "./conditions.js";
+import { guidedDenoiser } from "./denoiser.js";
 import type { TextToImage } from "./text-to-image.js";
 
 /** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance. */
@@ -11,7 +12,7 @@ export interface SampleOptions {
   prompts: readonly string[];
   /** One for each prompt: an image's noise is the same whatever else is in its batch, and the image but for rounding. Alone it has the same bits. */
   generators: readonly Generator[];
-  /** Size of the latents. Default: the UNet's sample_size. */
+  /** Size of the latents. Default: what the model was made for. */
   latentSize?: readonly [height: number, width: number];
   /** Absent: the empty text, or for SDXL zeros. */
   negativePrompt?: string;
@@ -25,7 +26,7 @@ export interface SampleOptions {
   schedule?: ScheduleName;
   /** DDIM only. 0: deterministic; 1: as much noise as DDPM. */
   eta?: number;
-  /** Called after each call of the UNet, of which PNDM makes one more than steps. */
+  /** Called after each call of the denoiser, of which PNDM makes one more than steps. */
   onStep?: (done: number, calls: number) => void;
 }
 
@@ -47,9 +48,10 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
   } = options;
   if (generators.length !== prompts.length)
     throw new RangeError(`${prompts.length} prompts need as many generators, not ${generators.length}`);
-  const latentSize = options.latentSize ?? defaultLatentSize(pipe);
-  const shape = [1, pipe.unet.config.in_channels, ...latentSize];
-  const { device } = pipe.unet.conv_in.weight;
+  const { denoiser: model } = pipe;
+  const latentSize = options.latentSize ?? model.sampleSize;
+  const shape = [1, ...model.latentShape(latentSize)];
+  const { device } = model;
   const draw = (): Tensor =>
     scope(() => cat(generators.map((generator) => randn(shape, { generator, device }))));
   const [height, width] = latentSize;
@@ -63,12 +65,15 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
         syntax,
         size: [height * factor, width * factor],
       });
+      const predict = guidedDenoiser({ model, ...conditions, guidanceScale }).forRows(
+        allRows(conditions.conditional),
+      );
       let state: SamplerState = { x: scope(() => draw().mul(sampler.initialScale)), history: [] };
       for (const [i, t] of sampler.timesteps.entries()) {
         const before = state;
         state = scope(() => {
           const shown = sampler.input(before.x, i);
-          return sampler.step(before, guidedOutput(pipe.unet, shown, t, conditions, guidanceScale), i, draw);
+          return sampler.step(before, predict(shown, t), i, draw);
         });
         release(before, state);
         onStep?.(i + 1, sampler.timesteps.length);
@@ -76,12 +81,6 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
       return state.x;
     }),
   );
-}
-
-/** The UNet's sample_size as [height, width]. */
-export function defaultLatentSize({ unet }: Pick<TextToImage, "unet">): readonly [number, number] {
-  const size = unet.config.sample_size ?? 64;
-  return typeof size === "number" ? [size, size] : (size as [number, number]);
 }
 
 /** Frees what a state held and the next one does not, so that many steps hold no more than one. */

@@ -19,10 +19,10 @@ import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
-import type { Conditions, GuidedConditions } from "./guidance.js";
+import type { GuidedConditions } from "./conditions.js";
 import { requireKnownIds, requireTextFits } from "./text-fits.js";
 import { requireTextOnly } from "./text-only.js";
-import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
+import { besideDenoiser, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
 /** The parts of an SDXL pipeline, named as the folders of its checkpoint are. */
 export interface StableDiffusionXLParts {
@@ -41,9 +41,12 @@ export interface StableDiffusionXLParts {
   forceZeros?: boolean;
 }
 
+/** What SDXL's UNet is told. */
+type SDXLConditions = { context: Tensor; textEmbeds: Tensor; timeIds: Tensor };
+
 /** SDXL: two text encoders, whose states stand side by side, and a UNet that is told the image's size. Source: Podell et al. 2023. */
 export class StableDiffusionXL implements TextToImage {
-  readonly unet: UNet2DConditionModel;
+  readonly denoiser: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
   readonly schedule: NoiseSchedule;
   readonly #parts: StableDiffusionXLParts;
@@ -60,7 +63,7 @@ export class StableDiffusionXL implements TextToImage {
         { code: "CONFIG", hint: "Give the tokenizers of one model." },
       );
     this.#parts = parts;
-    this.unet = parts.unet;
+    this.denoiser = parts.unet;
     this.vae = parts.vae;
     this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
     this.#chunkers = [new PromptChunker(parts.tokenizer), new PromptChunker(parts.tokenizer2)];
@@ -78,10 +81,10 @@ export class StableDiffusionXL implements TextToImage {
     return new StableDiffusionXL({
       tokenizer: loadTokenizer(join(folder, "tokenizer")),
       tokenizer2: loadTokenizer(join(folder, "tokenizer_2")),
-      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
-      textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), besideUnet(options)),
+      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideDenoiser(options)),
+      textEncoder2: loadTextEncoderWithProjection(join(folder, "text_encoder_2"), besideDenoiser(options)),
       unet: loadUnet(join(folder, "unet"), options),
-      vae: loadVae(join(folder, "vae"), besideUnet(options)),
+      vae: loadVae(join(folder, "vae"), besideDenoiser(options)),
       schedulerConfig,
       schedule: new CheckpointSchedule(schedulerConfig, { pipeline, path }),
       forceZeros: index.force_zeros_for_empty_prompt ?? true,
@@ -101,7 +104,7 @@ export class StableDiffusionXL implements TextToImage {
   /** The models under the names of diffusers' folders. */
   get models(): PipelineModels {
     const { textEncoder: text_encoder, textEncoder2: text_encoder_2 } = this.#parts;
-    return { unet: this.unet, vae: this.vae, text_encoder, text_encoder_2 };
+    return { unet: this.denoiser, vae: this.vae, text_encoder, text_encoder_2 };
   }
 
   /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
@@ -165,13 +168,17 @@ export class StableDiffusionXL implements TextToImage {
     });
   }
 
-  encode(prompts: readonly string[], { negativePrompt, size, syntax }: EncodeOptions): GuidedConditions {
+  encode(
+    prompts: readonly string[],
+    { negativePrompt, size, syntax }: EncodeOptions,
+  ): GuidedConditions<SDXLConditions> {
     return scope(() => {
       const { context, pooled } = this.encodePrompts(prompts, syntax);
       const timeIds = sizeIds(size, prompts.length, pooled);
-      const withSize = (side: { context: Tensor; pooled: Tensor }): Conditions => ({
-        context: side.context,
-        added: { textEmbeds: side.pooled, timeIds },
+      const withSize = ({ context, pooled }: { context: Tensor; pooled: Tensor }): SDXLConditions => ({
+        context,
+        textEmbeds: pooled,
+        timeIds,
       });
       const zeros = negativePrompt === undefined && (this.#parts.forceZeros ?? true);
       const away = zeros

@@ -14,10 +14,10 @@ import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
-import type { GuidedConditions } from "./guidance.js";
+import type { GuidedConditions } from "./conditions.js";
 import { requireKnownIds, requireTextFits } from "./text-fits.js";
 import { requireTextOnly } from "./text-only.js";
-import { besideUnet, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
+import { besideDenoiser, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
 /** The parts of a Stable Diffusion pipeline, named as the folders of its checkpoint are. */
 export interface StableDiffusionParts {
@@ -35,7 +35,7 @@ export interface StableDiffusionParts {
 export class StableDiffusion implements TextToImage {
   readonly tokenizer: ClipTokenizer;
   readonly textEncoder: CLIPTextModel;
-  readonly unet: UNet2DConditionModel;
+  readonly denoiser: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
   readonly schedule: NoiseSchedule;
   readonly #parts: StableDiffusionParts;
@@ -48,7 +48,7 @@ export class StableDiffusion implements TextToImage {
     this.#parts = parts;
     this.tokenizer = parts.tokenizer;
     this.textEncoder = parts.textEncoder;
-    this.unet = parts.unet;
+    this.denoiser = parts.unet;
     this.vae = parts.vae;
     this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
     this.#chunker = new PromptChunker(parts.tokenizer);
@@ -65,9 +65,9 @@ export class StableDiffusion implements TextToImage {
     const { config: schedulerConfig, path } = readScheduler(folder, index);
     return new StableDiffusion({
       tokenizer: loadTokenizer(join(folder, "tokenizer")),
-      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideUnet(options)),
+      textEncoder: loadTextEncoder(join(folder, "text_encoder"), besideDenoiser(options)),
       unet: loadUnet(join(folder, "unet"), options, (config, at) => repairedUnet(config, pipeline, at)),
-      vae: loadVae(join(folder, "vae"), besideUnet(options), (config, at) =>
+      vae: loadVae(join(folder, "vae"), besideDenoiser(options), (config, at) =>
         repairedVae(config, pipeline, at),
       ),
       schedulerConfig,
@@ -77,7 +77,7 @@ export class StableDiffusion implements TextToImage {
 
   /** The models under the names of diffusers' folders. */
   get models(): PipelineModels {
-    return { unet: this.unet, vae: this.vae, text_encoder: this.textEncoder };
+    return { unet: this.denoiser, vae: this.vae, text_encoder: this.textEncoder };
   }
 
   /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
@@ -112,7 +112,7 @@ export class StableDiffusion implements TextToImage {
   encode(
     prompts: readonly string[],
     { negativePrompt = "", syntax }: Partial<EncodeOptions> = {},
-  ): GuidedConditions {
+  ): GuidedConditions<{ context: Tensor }> {
     const conditional = { context: this.encodePrompts(prompts, syntax) };
     const unconditional = {
       context: this.encodePrompts(

@@ -1,10 +1,10 @@
 import type { Device, DType, Tensor } from "@spo/torch";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
-import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { DenoiserModel } from "../models/denoiser-model.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { NoiseSchedule } from "../samplers/noise-schedule.js";
-import type { GuidedConditions } from "./guidance.js";
+import type { GuidedConditions } from "./conditions.js";
 
 /** What a prompt is encoded for. */
 export interface EncodeOptions {
@@ -16,28 +16,28 @@ export interface EncodeOptions {
   size: readonly [height: number, width: number];
 }
 
-/** A model that makes images of texts: Stable Diffusion 1.x or SDXL. */
+/** A model that makes images of texts, of any family. */
 export interface TextToImage {
-  readonly unet: UNet2DConditionModel;
+  readonly denoiser: DenoiserModel;
   readonly vae: AutoencoderKL;
   readonly schedule: NoiseSchedule;
   /** All of its models under the names of diffusers' folders. */
   readonly models: PipelineModels;
   /** Token ids of prompts by each tokenizer, int64 [n, L]. */
   tokenize(prompts: readonly string[]): Tensor[];
-  /** What the UNet is told about n prompts, and what guidance goes away from; n rows each. */
+  /** What the denoiser is told about n prompts, and what guidance goes away from; n rows each. */
   encode(prompts: readonly string[], options: EncodeOptions): GuidedConditions;
 }
 
 /** How a pipeline is placed. */
 export interface LoadOptions {
-  /** Of the UNet; text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
+  /** Of the denoiser; text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
   dtype?: DType | "stored";
   device?: Device;
 }
 
 /** @internal What text encoders and VAE are placed with. */
-export const besideUnet = ({ dtype, device }: LoadOptions): { dtype?: "stored"; device?: Device } => ({
+export const besideDenoiser = ({ dtype, device }: LoadOptions): { dtype?: "stored"; device?: Device } => ({
   dtype: dtype === "stored" ? dtype : undefined,
   device,
 });

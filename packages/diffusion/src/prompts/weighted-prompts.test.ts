@@ -1,6 +1,7 @@
 import { noGrad, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
-import { guidedOutput } from "../pipelines/guidance.js";
+import type { Conditions } from "../pipelines/conditions.js";
+import { guidedDenoiser } from "../pipelines/denoiser.js";
 import { StableDiffusionXL } from "../pipelines/stable-diffusion-xl.js";
 import { letterTokenizer, tinyPipeline } from "../pipelines/tiny-pipeline.fixture.js";
 import { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
@@ -123,10 +124,12 @@ describe.each(["sd15", "sdxl"] as const)("a weighted prompt of %s", (family) => 
   test("of two contexts has them one behind the other, and the first one's pooled state", () => {
     noGrad(() =>
       scope(() => {
-        const both = pipe.encode(["a BREAK b"], { syntax: "auto", size: [8, 8] }).conditional;
-        const [a, b] = ["a", "b"].map((prompt) => pipe.encode([prompt], { size: [8, 8] }).conditional);
-        expect(numbers(both.context)).toEqual([...numbers(a!.context), ...numbers(b!.context)]);
-        if (a!.added) expect(numbers(both.added!.textEmbeds)).toEqual(numbers(a!.added.textEmbeds));
+        const both: Conditions = pipe.encode(["a BREAK b"], { syntax: "auto", size: [8, 8] }).conditional;
+        const [a, b] = ["a", "b"].map(
+          (prompt): Conditions => pipe.encode([prompt], { size: [8, 8] }).conditional,
+        );
+        expect(numbers(both.context!)).toEqual([...numbers(a!.context!), ...numbers(b!.context!)]);
+        if (a!.textEmbeds) expect(numbers(both.textEmbeds!)).toEqual(numbers(a!.textEmbeds));
       }),
     );
   });
@@ -138,10 +141,11 @@ describe.each(["sd15", "sdxl"] as const)("a weighted prompt of %s", (family) => 
         const { conditional, unconditional } = conditions;
         expect(conditional.context.shape[1]).toBe(2 * (unconditional.context.shape[1] as number));
         const x = conditional.context.narrow(1, 0, 1).sum().mul(0).add(0.3).expand([1, 4, 8, 8]);
-        const output = (scale: number): number[] =>
-          numbers(guidedOutput(pipe.unet, x, 500, conditions, scale));
-        const alone = (side: typeof conditional): number[] =>
-          numbers(guidedOutput(pipe.unet, x, 500, { conditional: side, unconditional: side }, 1));
+        const output = (guidanceScale: number): number[] =>
+          numbers(
+            guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale }).forRows([0])(x, 500),
+          );
+        const alone = (side: typeof conditional): number[] => numbers(pipe.denoiser.forward(x, 500, side));
         const [cond, uncond] = [alone(conditional), alone(unconditional)];
         for (const [i, value] of output(3).entries())
           expect(value).toBeCloseTo(

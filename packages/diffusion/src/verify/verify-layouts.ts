@@ -64,11 +64,14 @@ function checkLora(dir: string, family: Family, layout: LoraLayoutName): Case[] 
     collectCases((cases) => {
       const golden = openSafetensors(join(dir, `expected-lora-${family}.safetensors`));
       const unet = loadUnet(join(dir, `tiny-${family}`, "unet"));
-      const added = golden.has("text_embeds")
-        ? { textEmbeds: golden.get("text_embeds"), timeIds: golden.get("time_ids") }
-        : undefined;
-      const run = (): Tensor =>
-        unet.forward(golden.get("sample"), golden.get("timestep").item(), golden.get("context"), { added });
+      const conditions = {
+        context: golden.get("context"),
+        ...(golden.has("text_embeds") && {
+          textEmbeds: golden.get("text_embeds"),
+          timeIds: golden.get("time_ids"),
+        }),
+      };
+      const run = (): Tensor => unet.forward(golden.get("sample"), golden.get("timestep").item(), conditions);
       cases.near("out_base", run(), golden.get("out_base"), 1e-5);
       const lora = loadLora(unet, fileOf(layout));
       for (const name of golden.keys().filter((key) => key.startsWith("out_scale_"))) {

@@ -1,9 +1,8 @@
 // Golden outputs of UNet and VAE, for the checks of the models themselves and of the layouts that they are read from.
 import { join } from "node:path";
-import type { Tensor } from "@spo/torch";
 import { loadVae } from "../layouts/model-folder.js";
 import { type AutoencoderKL, samplePosterior } from "../models/autoencoder-kl.js";
-import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { UNet2DConditionModel, UNetConditions } from "../models/unet-2d-condition.js";
 import { type Case, type Cases, collectCases, openGolden } from "./verify-check.js";
 
 export type Family = "sd15" | "sdxl";
@@ -20,18 +19,19 @@ export function compareUnet(
   for (const [i, t] of get("unet/timesteps").toNumbers().entries()) {
     cases.near(
       `unet/out.${i}`,
-      unet.forward(get("unet/sample"), t, get("unet/context"), { added: addedOf(dir, family) }),
+      unet.forward(get("unet/sample"), t, conditionsOf(dir, family)),
       get(`unet/out.${i}`),
       tolerance,
     );
   }
 }
 
-/** SDXL's further inputs of the golden file. */
-export function addedOf(dir: string, family: Family): { textEmbeds: Tensor; timeIds: Tensor } | undefined {
-  if (family === "sd15") return undefined;
-  const { get } = openGolden(dir, "expected-sdxl.safetensors");
-  return { textEmbeds: get("unet/text_embeds"), timeIds: get("unet/time_ids") };
+/** What the UNet of the golden file is told. */
+export function conditionsOf(dir: string, family: string): UNetConditions {
+  const { file, get } = openGolden(dir, `expected-${family}.safetensors`);
+  const context = get("unet/context");
+  if (!file.has("unet/text_embeds")) return { context };
+  return { context, textEmbeds: get("unet/text_embeds"), timeIds: get("unet/time_ids") };
 }
 
 /** All outputs of a VAE. folder: of the VAE, relative to dir. */

@@ -2,7 +2,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { noGrad, scope, type Tensor } from "@spo/torch";
-import { guidedOutput } from "../pipelines/guidance.js";
+import { allRows, type GuidedConditions } from "../pipelines/conditions.js";
+import { guidedDenoiser } from "../pipelines/denoiser.js";
 import { loadTextToImage } from "../pipelines/load-text-to-image.js";
 import { ddimPrediction, ddimStep, gaussianLogProb } from "../samplers/ddim.js";
 import type { SchedulerConfig } from "../samplers/noise-schedule.js";
@@ -80,7 +81,7 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
         negativePrompt: negative ?? undefined,
         size: [height * vae.factor, width * vae.factor],
       });
-      const { conditional, unconditional } = conditions;
+      const { conditional, unconditional }: GuidedConditions = conditions;
       // Its float32 is e from its float64, ours may be twice as far: together 3·e.
       const allowed = (key: string, tolerance: number): number =>
         Math.max(tolerance, 3 * (settings.fp32_error_vs_fp64?.[key] ?? 0));
@@ -93,9 +94,9 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
       }
       near("prompt_embeds", conditional.context, 1e-5);
       near("negative_prompt_embeds", unconditional.context, 1e-5);
-      near("pooled", conditional.added?.textEmbeds, 1e-5);
-      near("negative_pooled", unconditional.added?.textEmbeds, 1e-5);
-      near("time_ids", conditional.added?.timeIds, 0);
+      near("pooled", conditional.textEmbeds, 1e-5);
+      near("negative_pooled", unconditional.textEmbeds, 1e-5);
+      near("time_ids", conditional.timeIds, 0);
 
       const way = makeSampler(sampler, schedule, steps, { eta });
       const timesteps = get("timesteps").toNumbers();
@@ -120,12 +121,15 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
         const before = worst.get(key) ?? 0;
         worst.set(key, error <= before ? before : error); // NaN stays: no number is at least as large
       };
+      const predict = guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale }).forRows(
+        allRows(conditional),
+      );
       let state: SamplerState = { x: initial.mul(way.initialScale), history: [] };
       near("scaled_initial_latents", state.x, 1e-5 * noisy);
       for (const [i, t] of way.timesteps.entries()) {
         state = scope(() => {
           const shown = way.input(state.x, i);
-          const output = guidedOutput(pipe.unet, shown, t, conditions, guidanceScale);
+          const output = predict(shown, t);
           const eps = schedule.epsOf(shown, output, way.alphaBar(i));
           see("model_input", i, shown);
           see("v", i, output);

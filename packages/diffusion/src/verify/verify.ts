@@ -6,7 +6,7 @@ import { loadUnet } from "../layouts/model-folder.js";
 import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
 import { layoutChecks } from "./verify-layouts.js";
-import { addedOf, checkVae, compareUnet, type Family } from "./verify-modules.js";
+import { checkVae, compareUnet, conditionsOf, type Family } from "./verify-modules.js";
 import { textChecks } from "./verify-text.js";
 import { furtherTrajectoryChecks, trajectoryChecks } from "./verify-trajectory.js";
 
@@ -77,16 +77,16 @@ function checkUnet(dir: string, family: Family): Case[] {
     compareUnet(cases, dir, family, unet, 1e-5);
     const { file, get } = openGolden(dir, `expected-${family}.safetensors`);
     const timesteps = get("unet/timesteps").toNumbers();
-    const added = addedOf(dir, family);
+    const conditions = conditionsOf(dir, family);
     cases.near(
       "unet/odd_out",
-      unet.forward(get("unet/odd_sample"), timesteps[1] as number, get("unet/context"), { added }),
+      unet.forward(get("unet/odd_sample"), timesteps[1] as number, conditions),
       get("unet/odd_out"),
       1e-5,
     );
     cases.near(
       "unet/out_t_per_sample",
-      unet.forward(get("unet/sample"), get("unet/t_per_sample"), get("unet/context"), { added }),
+      unet.forward(get("unet/sample"), get("unet/t_per_sample"), conditions),
       get("unet/out_t_per_sample"),
       1e-5,
     );
@@ -94,7 +94,7 @@ function checkUnet(dir: string, family: Family): Case[] {
       const key = `unet/taps/${name}`;
       if (file.has(key)) cases.near(key, value, get(key), (scale) => 1e-5 * Math.max(1, scale));
     };
-    unet.forward(get("unet/sample"), timesteps[1] as number, get("unet/context"), { added, tap });
+    unet.forward(get("unet/sample"), timesteps[1] as number, conditions, { tap });
     cases.covered(
       "unet/taps",
       file.keys().filter((key) => key.startsWith("unet/taps/")),

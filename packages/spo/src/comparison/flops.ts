@@ -1,11 +1,10 @@
 // What one sample pass of each kind costs in floating-point operations, found on `meta`: the same on every machine.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { addLora } from "@spo/diffusion";
+import { addLora, guidedDenoiser } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
 import { blankConditions, blankIds, blankLatents } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { PolicyShape } from "./snapshot.js";
 import type { FlopsOfPasses } from "./spent.js";
 
@@ -20,9 +19,8 @@ export function flopsOfPasses({ model, adapter, rank }: PolicyShape, spm: string
     rehearse(() => noGrad(() => scope(() => void fn()))).flops.forward;
   const predict = (of: PlannedModels) => () => {
     const conditions = blankConditions(1, of);
-    const { unet } = of;
     const denoiser = guidedDenoiser({
-      unet,
+      model: of.denoiser,
       conditional: conditions,
       unconditional: conditions,
       guidanceScale: 1,
@@ -30,8 +28,8 @@ export function flopsOfPasses({ model, adapter, rank }: PolicyShape, spm: string
     return denoiser.forRows([0])(blankLatents(1, of), 500);
   };
   const learning = models();
-  if (adapter === "lora") addLora(learning.unet, { rank }, new Generator(0));
-  else learning.unet.requiresGrad_();
+  if (adapter === "lora") addLora(learning.denoiser, { rank }, new Generator(0));
+  else learning.denoiser.requiresGrad_();
   const forward = still(predict(frozen));
   const { flops } = rehearse(() => scope(() => void predict(learning)()));
   const { vae, latentSize } = frozen;

@@ -47,7 +47,7 @@ function isArtworkJudge(folder: string): boolean {
   );
 }
 
-const deviceOf = ({ unet }: StableDiffusion | StableDiffusionXL): Device => unet.conv_in.weight.device;
+const deviceOf = ({ denoiser }: StableDiffusion | StableDiffusionXL): Device => denoiser.device;
 
 function artworkJudge(folder: string, choices: readonly string[], device: Device): ImageJudge {
   const judge = loadArtworkJudge(folder, { device });

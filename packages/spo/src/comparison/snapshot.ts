@@ -69,7 +69,7 @@ export function loadSnapshot(
 ): StableDiffusion | StableDiffusionXL {
   const pipe = loadTextToImage(model, { device });
   const trained: { namedParameters(): Map<string, Tensor> } =
-    adapter === "lora" ? addLora(pipe.unet, { rank }, new Generator(0)) : pipe.unet;
+    adapter === "lora" ? addLora(pipe.denoiser, { rank }, new Generator(0)) : pipe.denoiser;
   using file = openSafetensors(weightsAt(folder));
   const names = new Set(file.keys());
   noGrad(() => {

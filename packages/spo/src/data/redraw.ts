@@ -1,4 +1,4 @@
-import { guidedOutput, makeSampler, type StableDiffusion } from "@spo/diffusion";
+import { allRows, guidedDenoiser, makeSampler, type StableDiffusion } from "@spo/diffusion";
 import { cat, type Generator, keep, noGrad, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { quantised } from "../evaluation/samples.js";
 
@@ -40,17 +40,12 @@ export function redraw(
               { dtype: "int64", device: x0.device },
             );
             let x = schedule.addNoise(x0, draw(), start);
+            const predict = guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale }).forRows(
+              allRows(conditions.conditional),
+            );
             for (const [i, t] of sampler.timesteps.entries()) {
               if (i < first) continue;
-              x = scope(
-                () =>
-                  sampler.step(
-                    { x, history: [] },
-                    guidedOutput(pipe.unet, x, t, conditions, guidanceScale),
-                    i,
-                    draw,
-                  ).x,
-              );
+              x = scope(() => sampler.step({ x, history: [] }, predict(x, t), i, draw).x);
             }
             return quantised(pipe.vae.decodeLatents(x));
           }),

@@ -124,7 +124,7 @@ export function realFeatures(
     scope(() => {
       const rows = artwork.captions.flatMap((caption, row) => (captions.includes(caption) ? [row] : []));
       const real = artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" }));
-      const images = cat(roundTrip(pipe, real.to({ device: pipe.unet.conv_in.weight.device })));
+      const images = cat(roundTrip(pipe, real.to({ device: pipe.denoiser.device })));
       const features = cat(images.split(64).map((part) => judge.features(part)));
       const [count, width] = features.shape as [number, number];
       const flat = features.toNumbers();

@@ -67,7 +67,7 @@ export function* sampleImages(
           });
           meter?.count(
             "unetSampling",
-            part.length * settings.steps * (isGuided(pipe.unet, settings.guidanceScale) ? 2 : 1),
+            part.length * settings.steps * (isGuided(pipe.denoiser, settings.guidanceScale) ? 2 : 1),
           );
           meter?.count("vaeDecode", part.length);
           const pixels = pipe.vae.decodeLatents(latents);

@@ -1,7 +1,13 @@
-import { addLora, gaussianLogProb, type Lora, NoiseSchedule, UNet2DConditionModel } from "@spo/diffusion";
+import {
+  addLora,
+  gaussianLogProb,
+  guidedDenoiser,
+  type Lora,
+  NoiseSchedule,
+  UNet2DConditionModel,
+} from "@spo/diffusion";
 import { AdamW, Generator, initialize, liveTensors, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
 import { boundedStep, stepCoefficients } from "../resampler/resampler.js";
 import { WorkMeter } from "../work.js";
@@ -22,7 +28,12 @@ const lora: Lora = addLora(unet, { rank: 2 }, generator);
 const schedule = new NoiseSchedule();
 const context = randn([3, 5, 12], { generator });
 const uncond = randn([1, 5, 12], { generator });
-const conditions = { unet, conditional: { context }, unconditional: { context: uncond }, guidanceScale: 5 };
+const conditions = {
+  model: unet,
+  conditional: { context },
+  unconditional: { context: uncond },
+  guidanceScale: 5,
+};
 const policy = guidedDenoiser(conditions);
 const reference = guidedDenoiser({ ...conditions, around: (call) => lora.without(call) });
 

@@ -1,6 +1,5 @@
-import { boundsX0, boundX0, ddimStd, type NoiseSchedule } from "@spo/diffusion";
+import { boundsX0, boundX0, type Denoiser, ddimStd, type NoiseSchedule } from "@spo/diffusion";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import type { Denoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
 import { stepCoefficients } from "../resampler/resampler.js";
 import { timed, type WorkMeter } from "../work.js";

@@ -1,4 +1,4 @@
-import type { AddedConditions, Conditions } from "@spo/diffusion";
+import type { Conditions } from "@spo/diffusion";
 import { noGrad, scope, type Tensor } from "@spo/torch";
 import { blank, type PlannedModels } from "./models.js";
 
@@ -17,30 +17,21 @@ export const encodeBlank = (n: number, models: PlannedModels): void =>
     }),
   );
 
-/** What a UNet is told of n prompts, of the right shapes. */
+/** What the denoiser is told of n prompts, of the right shapes. Vectors are float32, as text encoders give them. */
 export function blankConditions(n: number, models: PlannedModels): Conditions {
-  const {
-    cross_attention_dim: width,
-    projection_class_embeddings_input_dim: all,
-    addition_time_embed_dim: time,
-  } = models.unet.config;
-  const { dtype } = models.unet.conv_in.weight;
-  const context = blank(
-    [n, tokensOf(models), typeof width === "number" ? width : (width[0] as number)],
-    models,
-    dtype,
+  const { denoiser } = models;
+  const shapes = Object.entries(denoiser.conditionShapes(tokensOf(models)));
+  return Object.fromEntries(
+    shapes.map(([name, shape]) => [
+      name,
+      blank([n, ...shape], models, shape.length > 1 ? denoiser.dtype : "float32"),
+    ]),
   );
-  if (!models.unet.add_embedding) return { context };
-  const added: AddedConditions = {
-    textEmbeds: blank([n, (all as number) - 6 * (time as number)], models, dtype),
-    timeIds: blank([n, 6], models),
-  };
-  return { context, added };
 }
 
 /** Latents of n images. */
 export const blankLatents = (
   n: number,
   models: PlannedModels,
-  [height, width]: readonly [number, number] = models.latentSize,
-): Tensor => blank([n, models.unet.config.in_channels, height, width], models);
+  size: readonly [number, number] = models.latentSize,
+): Tensor => blank([n, ...models.denoiser.latentShape(size)], models);

@@ -5,6 +5,7 @@ import {
   AutoencoderKL,
   CLIPTextModel,
   CLIPTextModelWithProjection,
+  type DenoiserModel,
   type PipelineConfigs,
   PUBLISHED,
   readJsonObject,
@@ -31,7 +32,7 @@ import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm
 /** Models with shapes and no values, until `giveValues`. */
 export interface PlannedModels {
   texts: CLIPTextModel[];
-  unet: UNet2DConditionModel;
+  denoiser: DenoiserModel;
   vae: AutoencoderKL;
   spm?: StepAwarePreferenceModel;
   /** The plain scorer that the preference model starts from, where it makes the labels anew. */
@@ -88,7 +89,7 @@ export function preferenceConfig(model: string): SpmConfigInput {
   return readJsonObject(path) as SpmConfigInput;
 }
 
-/** Makes the models on `meta`. dtype: of the UNet, as when they are loaded. relabels: whether a plain scorer stands beside the preference model. */
+/** Makes the models on `meta`. dtype: of the denoiser, as when they are loaded. relabels: whether a plain scorer stands beside the preference model. */
 export function planModels(
   configs: PipelineConfigs,
   {
@@ -99,19 +100,18 @@ export function planModels(
 ): PlannedModels {
   const texts = [new CLIPTextModel(configs.text_encoder)];
   if (configs.text_encoder_2) texts.push(new CLIPTextModelWithProjection(configs.text_encoder_2));
-  const unet = new UNet2DConditionModel(configs.unet).to({ dtype });
+  const denoiser = new UNet2DConditionModel(configs.unet).to({ dtype });
   const vae = new AutoencoderKL(configs.vae);
   const judge = spm && new StepAwarePreferenceModel(spm);
   const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
-  for (const model of [unet, vae, judge, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
-  const size = unet.config.sample_size ?? 64;
+  for (const model of [denoiser, vae, judge, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
   return {
     texts,
-    unet,
+    denoiser,
     vae,
     spm: judge,
     scorer,
-    latentSize: typeof size === "number" ? [size, size] : (size as [number, number]),
+    latentSize: denoiser.sampleSize,
     device: "meta",
   };
 }
@@ -145,9 +145,9 @@ function fill(module: Module, generator: Generator): void {
   for (const part of module.modules().values()) part.reset?.(generator);
 }
 
-export const modulesOf = ({ texts, unet, vae, spm, scorer }: PlannedModels): Module[] => [
+export const modulesOf = ({ texts, denoiser, vae, spm, scorer }: PlannedModels): Module[] => [
   ...texts,
-  unet,
+  denoiser,
   vae,
   ...(spm ? [spm] : []),
   ...(scorer ? [scorer] : []),

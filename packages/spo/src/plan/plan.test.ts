@@ -1,9 +1,8 @@
-import { NoiseSchedule, type PipelineConfigs } from "@spo/diffusion";
+import { guidedDenoiser, NoiseSchedule, type PipelineConfigs } from "@spo/diffusion";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { SpmJudge } from "../judges/judge.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import { drawn, resample } from "../resampler/resampler.js";
 import { clipProcessor } from "../spm/preprocess.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
@@ -46,7 +45,7 @@ const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => 
   "SPO of the whole UNet": (models, configs) => spoJob(models, spoConfig({ adapter: "full" }), configs),
   "SPO with inner steps": (models, configs) => spoJob(models, spoConfig({ innerSteps: 1 }), configs),
   "SPO in bfloat16 with gradient checkpointing": (models, configs) => {
-    models.unet.to({ dtype: "bfloat16" });
+    models.denoiser.to({ dtype: "bfloat16" });
     return spoJob(models, spoConfig({ dtype: "bfloat16", gradientCheckpointing: true }), configs);
   },
   "SPO of the whole UNet in float16": (models, configs) =>
@@ -136,7 +135,7 @@ test("half precision halves the UNet's weights", () => {
   const weights = (dtype: "float32" | "bfloat16") =>
     planJob(samplingJob(planModels(TINY.sd15, { dtype }), sampling)).memory.weights;
   const unet = planModels(TINY.sd15)
-    .unet.parameters()
+    .denoiser.parameters()
     .reduce((sum, { nbytes }) => sum + nbytes, 0);
   expect(weights("float32") - weights("bfloat16")).toBe(unet / 2);
 });
@@ -179,7 +178,7 @@ test("gradients of a batch in parts stand beside the activations of every part",
     planJob(dpoJob(planModels(TINY.sd15), dpoConfig({ adapter: "full", batch: 2, microBatch })));
   const update = ({ phases }: Plan) => phases.find(({ name }) => name === "update")?.activationBytes ?? 0;
   const gradients = planModels(TINY.sd15)
-    .unet.parameters()
+    .denoiser.parameters()
     .reduce((sum, { nbytes }) => sum + nbytes, 0);
   expect(update(full(1))).toBeGreaterThan(update(full(2)) / 2 + gradients / 2);
 });
@@ -200,7 +199,7 @@ test("a LoRA's optimizer is small beside that of the whole UNet, whose reference
     planOf("SPO of the whole UNet", "sd15").memory,
   ];
   const unet = planModels(TINY.sd15)
-    .unet.parameters()
+    .denoiser.parameters()
     .reduce((sum, { nbytes }) => sum + nbytes, 0);
   expect(lora.optimizer).toBe(2 * lora.trained);
   expect(full.optimizer).toBe(2 * unet);
@@ -219,7 +218,7 @@ test.each([0, 1, 3])(
     const meter = new WorkMeter();
     const generator = new Generator(1);
     const denoiser = guidedDenoiser({
-      unet: models.unet,
+      model: models.denoiser,
       conditional: blankConditions(2, models),
       unconditional: blankConditions(1, models),
       guidanceScale: config.guidanceScale,

@@ -1,6 +1,5 @@
-import { ddimStep, isGuided } from "@spo/diffusion";
+import { ddimStep, guidedDenoiser, isGuided } from "@spo/diffusion";
 import { noGrad, scope } from "@spo/torch";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
@@ -23,13 +22,18 @@ export interface SamplingSettings {
 export function samplingJob(models: PlannedModels, settings: SamplingSettings): Job {
   const { images, batch, steps, guidanceScale, latentSize } = settings;
   const batches = Math.ceil(images / batch);
-  const guided = isGuided(models.unet, guidanceScale) ? 2 : 1;
+  const guided = isGuided(models.denoiser, guidanceScale) ? 2 : 1;
   const step = (): void =>
     noGrad(() =>
       scope(() => {
         const conditional = blankConditions(batch, models);
         const unconditional = blankConditions(batch, models);
-        const denoiser = guidedDenoiser({ unet: models.unet, conditional, unconditional, guidanceScale });
+        const denoiser = guidedDenoiser({
+          model: models.denoiser,
+          conditional,
+          unconditional,
+          guidanceScale,
+        });
         const xt = blankLatents(batch, models, latentSize);
         const predict = denoiser.forRows(Array.from({ length: batch }, (_, i) => i));
         scope(() => void ddimStep(xt, predict(xt, 500), { alphaBar: 0.3, alphaBarPrev: 0.4, eta: 0 }));

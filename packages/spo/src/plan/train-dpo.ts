@@ -1,9 +1,8 @@
-import { addLora, UNet2DConditionModel } from "@spo/diffusion";
+import { addLora, type DenoiserModel, guidedDenoiser } from "@spo/diffusion";
 import { Adafactor, AdamW, copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
 import { dpoLoss } from "../losses/dpo-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { Precision } from "../recipes/training/precision.js";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";
@@ -14,11 +13,11 @@ const STORED = 48 << 20;
 
 /** Diffusion-DPO, or noise prediction on the winners, as `spo train dpo` does it, without its measurements on held-out pairs. */
 export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
-  const { unet, vae } = models;
+  const { denoiser, vae } = models;
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
   const precision = new Precision(config, models);
   const { reference, trained, off } = policyOf(models, config, precision);
-  const frozen = reference === unet ? 0 : bytesOf(reference.parameters());
+  const frozen = reference === denoiser ? 0 : bytesOf(reference.parameters());
   const { kind, ...options } = config.optimizer;
   const optimizer = kind === "adafactor" ? new Adafactor(trained, options) : new AdamW(trained, options);
   const paired = config.objective === "dpo";
@@ -28,17 +27,17 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
   const size = latentSizeAt(models, config.resolution);
   const [height, width] = size.map((n) => n * vae.factor) as [number, number];
 
-  const predict = (model: UNet2DConditionModel, around: typeof off): Tensor => {
+  const predict = (model: DenoiserModel, around: typeof off): Tensor => {
     const conditions = blankConditions(pairs, models);
-    const denoiser = guidedDenoiser({
-      unet: model,
+    const guided = guidedDenoiser({
+      model,
       conditional: conditions,
       unconditional: conditions,
       guidanceScale: 1,
       around: (call) => around(() => precision.around(call)),
     });
     const rows = Array.from({ length: samples }, (_, i) => i % pairs);
-    return denoiser.forRows(rows)(blankLatents(samples, models, size), blank([samples], models, "int64"));
+    return guided.forRows(rows)(blankLatents(samples, models, size), blank([samples], models, "int64"));
   };
   const encode = (): void =>
     noGrad(() =>
@@ -49,7 +48,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
   const update = (): void =>
     scope(() => {
       const noise = blankLatents(samples, models, size);
-      const model = predict(unet, (call) => call());
+      const model = predict(denoiser, (call) => call());
       const loss = paired
         ? dpoLoss({ model, reference: noGrad(() => predict(reference, off)), noise, beta: config.beta }).loss
         : model.sub(noise).square().mean();
@@ -87,19 +86,19 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
 
 /** What learns, and what it is measured against: the same UNet without its LoRA, or a copy. */
 function policyOf(models: PlannedModels, config: TrainDpoConfig, precision: Precision) {
-  const { unet } = models;
+  const { denoiser } = models;
   const as = (call: () => Tensor): Tensor => call();
   if (config.adapter === "lora") {
-    const lora = addLora(unet, { rank: config.rank }, new Generator(config.seed));
+    const lora = addLora(denoiser, { rank: config.rank }, new Generator(config.seed));
     return {
-      reference: unet,
+      reference: denoiser,
       trained: lora.parameters(),
       off: (call: () => Tensor): Tensor => lora.without(call),
     };
   }
-  const reference = new UNet2DConditionModel(unet.config);
-  if (models.device !== "meta") copyWeights(unet, reference);
+  const reference = denoiser.blank();
+  if (models.device !== "meta") copyWeights(denoiser, reference);
   precision.freeze(reference);
-  unet.requiresGrad_();
-  return { reference, trained: unet.parameters(), off: as };
+  denoiser.requiresGrad_();
+  return { reference, trained: denoiser.parameters(), off: as };
 }

@@ -1,8 +1,7 @@
-import { isGuided } from "@spo/diffusion";
+import { guidedDenoiser, isGuided } from "@spo/diffusion";
 import { AdamW, cat, noGrad, scope } from "@spo/torch";
 import { spmLoss } from "../losses/spm-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import { blankConditions, blankIds, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";
@@ -10,14 +9,14 @@ import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
-  const { spm, scorer, unet, vae } = models;
+  const { spm, scorer, denoiser: model, vae } = models;
   if (!spm) throw new Error("spmJob: the preference model is missing");
   const { batch, steps, bank, cleanShare, guidanceScale, readAhead } = config;
   const microBatch = Math.min(batch, config.microBatch ?? batch);
   const parts = Math.ceil(batch / microBatch);
   /** The bank is noised a batch at a time, whatever the backward pass takes. */
   const noised = bank > 0 ? batch : microBatch;
-  const guided = isGuided(unet, guidanceScale) ? 2 : 1;
+  const guided = isGuided(model, guidanceScale) ? 2 : 1;
   spm.requiresGrad_();
   spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
   const trained = spm.parameters();
@@ -31,7 +30,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
     noGrad(() =>
       scope(() => {
         const denoiser = guidedDenoiser({
-          unet,
+          model,
           conditional: blankConditions(noised, models),
           unconditional: blankConditions(1, models),
           guidanceScale,

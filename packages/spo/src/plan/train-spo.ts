@@ -1,15 +1,15 @@
 import {
   addLora,
   CheckpointSchedule,
+  type DenoiserModel,
+  guidedDenoiser,
   isGuided,
   type PipelineConfigs,
-  UNet2DConditionModel,
 } from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
 import { spoBatchLoss } from "../losses/spo-loss.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import { Precision } from "../recipes/training/precision.js";
-import { guidedDenoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
 import { JUDGE_CHUNK } from "../resampler/resampler.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
@@ -26,22 +26,22 @@ export function spoJob(
   config: TrainSpoConfig,
   { scheduler, pipeline = "" }: Pick<PipelineConfigs, "scheduler" | "pipeline">,
 ): Job {
-  const { spm, unet, vae } = models;
+  const { spm, denoiser, vae } = models;
   const latentSize = latentSizeAt(models, config.resolution);
   requireRollout(config, latentSize);
   if (!spm) throw new Error("spoJob: the preference model is missing");
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
   const precision = new Precision(config, models);
   const { reference, trained, off, sampling } = policyOf(models, config, precision);
-  const copy = reference === unet ? 0 : bytesOf(reference.parameters());
+  const copy = reference === denoiser ? 0 : bytesOf(reference.parameters());
   const optimizer = new AdamW(trained, config.optimizer);
   const schedule = new CheckpointSchedule(scheduler, { pipeline }).for("ddim");
   const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
-  const guided = isGuided(unet, config.guidanceScale) ? 2 : 1;
+  const guided = isGuided(denoiser, config.guidanceScale) ? 2 : 1;
 
-  const denoiserOf = (rows: number, model: UNet2DConditionModel, without: typeof off = (call) => call()) =>
+  const denoiserOf = (rows: number, model: DenoiserModel, without: typeof off = (call) => call()) =>
     guidedDenoiser({
-      unet: model,
+      model,
       conditional: blankConditions(rows, models),
       unconditional: blankConditions(1, models),
       guidanceScale: config.guidanceScale,
@@ -51,7 +51,7 @@ export function spoJob(
   const predict = (rows: number) => (): void =>
     frozen(() => {
       const xt = blankLatents(rows, models, latentSize);
-      denoiserOf(prompts, unet).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(xt, 500);
+      denoiserOf(prompts, denoiser).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(xt, 500);
     });
 
   // What one round does. Source: algorithm 4.
@@ -70,7 +70,7 @@ export function spoJob(
   const update = (): void =>
     scope(() => {
       const { loss } = spoBatchLoss({
-        policy: denoiserOf(size, unet),
+        policy: denoiserOf(size, denoiser),
         reference: denoiserOf(size, reference, off),
         pairs: blankPairs(size, apartInBatch, models, latentSize),
         schedule,
@@ -133,22 +133,27 @@ export function spoJob(
 
 /** What learns, and what it must not leave. sampling: how it is sampled from, a LoRA added into the weights where that loses no bits. */
 function policyOf(models: PlannedModels, config: TrainSpoConfig, precision: Precision) {
-  const { unet } = models;
+  const { denoiser } = models;
   if (config.adapter === "lora") {
-    const lora = addLora(unet, { rank: config.rank }, new Generator(config.seed));
+    const lora = addLora(denoiser, { rank: config.rank }, new Generator(config.seed));
     const off = <T>(call: () => T): T => lora.without(call);
     return {
-      reference: unet,
+      reference: denoiser,
       trained: lora.parameters(),
       off,
       sampling: (fn: () => void): void => (precision.merges ? lora.merged(fn) : fn()),
     };
   }
-  const reference = new UNet2DConditionModel(unet.config);
-  if (models.device !== "meta") copyWeights(unet, reference);
+  const reference = denoiser.blank();
+  if (models.device !== "meta") copyWeights(denoiser, reference);
   precision.freeze(reference);
-  unet.requiresGrad_();
-  return { reference, trained: unet.parameters(), off: undefined, sampling: (fn: () => void): void => fn() };
+  denoiser.requiresGrad_();
+  return {
+    reference,
+    trained: denoiser.parameters(),
+    off: undefined,
+    sampling: (fn: () => void): void => fn(),
+  };
 }
 
 /** Pairs of which `apart` have sides with different x_t. */

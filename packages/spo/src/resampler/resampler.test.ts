@@ -1,10 +1,9 @@
-import { NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, NoiseSchedule } from "@spo/diffusion";
 import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { StepAwareJudge } from "../judges/judge.js";
 import { WorkMeter } from "../work.js";
-import type { Denoiser } from "./denoiser.js";
 import { concatPairs, selectPairs } from "./pairs.js";
 import { drawn, type ResamplerSettings, type Rollout, resample } from "./resampler.js";
 

@@ -1,6 +1,7 @@
 import {
   boundsX0,
   boundX0,
+  type Denoiser,
   ddimStep,
   type GaussianStep,
   type NoiseSchedule,
@@ -23,7 +24,6 @@ import type { StepAwareJudge } from "../judges/judge.js";
 import { timed, type WorkMeter } from "../work.js";
 import { withCommonDetail } from "./candidate-noise.js";
 import { type Comparison, compare, type MarginAmong } from "./compare.js";
-import type { Denoiser } from "./denoiser.js";
 import { concatPairs, type StepPairs } from "./pairs.js";
 
 /** Candidates that are decoded and judged at a time, unless told otherwise. */

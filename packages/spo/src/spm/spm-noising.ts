@@ -1,6 +1,5 @@
-import type { AutoencoderKL, NoiseSchedule } from "@spo/diffusion";
+import type { AutoencoderKL, Denoiser, NoiseSchedule } from "@spo/diffusion";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import type { Denoiser } from "../resampler/denoiser.js";
 import type { WorkMeter } from "../work.js";
 
 /** Tensors of 2n rows: image 0 of every pair, then image 1 of every pair. */

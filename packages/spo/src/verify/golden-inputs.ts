@@ -2,13 +2,15 @@
 import { join } from "node:path";
 import {
   type Conditions,
+  type Denoiser,
+  guidedDenoiser,
   NoiseSchedule,
   readJsonObject,
   type SchedulerConfig,
   type UNet2DConditionModel,
+  type UNetConditions,
 } from "@spo/diffusion";
 import type { SafetensorsFile, Tensor } from "@spo/torch";
-import { type Denoiser, guidedDenoiser } from "../resampler/denoiser.js";
 
 /** The two families of models that there are golden values of. */
 export const FAMILIES = ["sd15", "sdxl"] as const;
@@ -21,12 +23,14 @@ export const scheduleOf = (folder: string, family: Family): NoiseSchedule =>
   );
 
 /** Which rows of conditions a file holds, and SDXL's further ones where it has them. */
-export function conditionsOf(file: SafetensorsFile, context: string, pooled: string): Conditions {
-  const added = file.has(pooled)
-    ? { textEmbeds: file.get(pooled), timeIds: file.get("time_ids") }
-    : undefined;
-  return { context: file.get(context), added };
-}
+export const conditionsOf = (
+  file: SafetensorsFile,
+  context: string,
+  pooled: string,
+): UNetConditions & Conditions => ({
+  context: file.get(context),
+  ...(file.has(pooled) && { textEmbeds: file.get(pooled), timeIds: file.get("time_ids") }),
+});
 
 /** The guided denoiser of a file's prompts. */
 export const denoiserOf = (
@@ -36,7 +40,7 @@ export const denoiserOf = (
   around?: (call: () => Tensor) => Tensor,
 ): Denoiser =>
   guidedDenoiser({
-    unet,
+    model: unet,
     conditional: conditionsOf(file, "prompt_embeds", "pooled"),
     unconditional: conditionsOf(file, "negative_prompt_embeds", "negative_pooled"),
     guidanceScale,

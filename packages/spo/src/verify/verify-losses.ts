@@ -1,10 +1,17 @@
 // Losses of SPO and Diffusion-DPO with the gradients of an adapter.
 import { join } from "node:path";
-import { addLora, type Case, type Cases, collectCases, loadUnet, openGolden } from "@spo/diffusion";
+import {
+  addLora,
+  type Case,
+  type Cases,
+  collectCases,
+  type Denoiser,
+  loadUnet,
+  openGolden,
+} from "@spo/diffusion";
 import { Generator, noGrad, type SafetensorsFile, scope, type Tensor, tensor } from "@spo/torch";
 import { dpoLoss } from "../losses/dpo-loss.js";
 import { pairLogProbs, type SpoBatch, spoLoss } from "../losses/spo-loss.js";
-import type { Denoiser } from "../resampler/denoiser.js";
 import type { StepPairs } from "../resampler/pairs.js";
 import { conditionsOf, denoiserOf, type Family, namesUnder, scheduleOf } from "./golden-inputs.js";
 
@@ -107,11 +114,11 @@ export function checkDpoLoss(folder: string, family: Family): Case[] {
   return collectCases((cases) => {
     const { file, get, meta } = openGolden(folder, `losses-dpo-${family}.safetensors`);
     const { unet, lora } = adaptedUnet(folder, family, file);
-    const { context, added } = conditionsOf(file, "prompt_embeds", "text_embeds");
+    const conditions = conditionsOf(file, "prompt_embeds", "text_embeds");
     const [noise, timesteps] = [get("noise"), get("timesteps")];
     const noisy = scheduleOf(folder, family).addNoise(get("latents"), noise, timesteps);
-    const reference = noGrad(() => lora.without(() => unet.forward(noisy, timesteps, context, { added })));
-    const model = unet.forward(noisy, timesteps, context, { added });
+    const reference = noGrad(() => lora.without(() => unet.forward(noisy, timesteps, conditions)));
+    const model = unet.forward(noisy, timesteps, conditions);
     const found = dpoLoss({ model, reference, noise, beta: meta.beta as number });
     found.loss.backward();
     const [raw, rawReference] = [found.modelLosses.mean(), found.referenceLosses.mean()];

@@ -163,7 +163,7 @@ export async function* pretrainTextToImage(
       const alphaBar = schedule.alphasCumprod.indexSelect(0, drawn).to({ device }).reshape([-1, 1, 1, 1]);
       const xt = alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
       const context = encodeDistinct(model.text_encoder, ids, chosen, device);
-      const eps = model.unet.forward(xt, timesteps, context);
+      const eps = model.unet.forward(xt, timesteps, { context });
       const mse = eps.sub(noise).square().mean([1, 2, 3]); // [b]
       const snr = alphaBar.div(alphaBar.neg().add(1)).flatten();
       const loss = mse.mul(snr.clamp(null, config.snrClip).div(snr)).mean();

@@ -73,7 +73,7 @@ test("both latents of a pair are noised alike to one timestep, from posterior sa
     const pipe = {
       vae,
       schedule,
-      unet: { conv_in: { weight: { device: "cpu" } } },
+      denoiser: { device: "cpu" },
       encode: (prompts: string[]) => {
         given.push(prompts);
         return { conditional: { context: tensor([0]) } };

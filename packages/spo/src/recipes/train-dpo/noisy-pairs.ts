@@ -23,7 +23,7 @@ export interface NoisyPairs {
   noise: Tensor;
   /** int64 [2n] */
   timesteps: Tensor;
-  /** What the UNet is told of the n pairs' prompts. */
+  /** What the denoiser is told of the n pairs' prompts. */
   conditions: Conditions;
 }
 
@@ -72,7 +72,7 @@ export function noisyPairs(
 ): NoisyPairs {
   return scope(() => {
     const { side } = batch;
-    const { device } = pipe.unet.conv_in.weight;
+    const { device } = pipe.denoiser;
     const gather = (of: (draw: PairDraw) => Tensor): Tensor => cat(draws.map(of)).to({ device });
     const [win, lose] = sidesOf(batch, device);
     meter.count("vaeEncode", 2 * draws.length);

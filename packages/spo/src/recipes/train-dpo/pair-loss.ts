@@ -1,6 +1,6 @@
+import type { Denoiser } from "@spo/diffusion";
 import { noGrad, type Tensor } from "@spo/torch";
 import { dpoLoss } from "../../losses/dpo-loss.js";
-import type { Denoiser } from "../../resampler/denoiser.js";
 import { timed, type WorkMeter } from "../../work.js";
 import type { NoisyPairs } from "./noisy-pairs.js";
 

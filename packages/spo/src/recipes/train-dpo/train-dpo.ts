@@ -129,7 +129,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     placeOf: (i: number) => number | string,
     emptyPrompts: number,
   ): NoisyPairs {
-    const { in_channels: channels } = pipe.unet.config;
+    const { latentChannels: channels } = pipe.denoiser;
     const size = side / pipe.vae.factor;
     return noGrad(() =>
       scope(() => {

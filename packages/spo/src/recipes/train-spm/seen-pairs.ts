@@ -1,5 +1,15 @@
 // Pairs as the preference model sees them: noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c, steps 1 and 2.
-import { type Conditions, requireFinite, type TextToImage } from "@spo/diffusion";
+import {
+  type Conditions,
+  conditionBytes,
+  disposeConditions,
+  guidedDenoiser,
+  joinRows,
+  requireFinite,
+  selectRows,
+  splitRows,
+  type TextToImage,
+} from "@spo/diffusion";
 import {
   cat,
   type Device,
@@ -15,7 +25,6 @@ import {
 } from "@spo/torch";
 import type { PairBatch } from "../../data/index.js";
 import { pixelsFromBytes } from "../../data/pixels.js";
-import { guidedDenoiser } from "../../resampler/denoiser.js";
 import { noisyPredictions } from "../../spm/spm-noising.js";
 import type { WorkMeter } from "../../work.js";
 
@@ -84,7 +93,7 @@ export class PairNoiser {
   /** [n, c, h, w] of the latents of n images. */
   latentShape(n: number): number[] {
     const side = this.#side / this.#pipe.vae.factor;
-    return [n, this.#pipe.unet.config.in_channels, side, side];
+    return [n, ...this.#pipe.denoiser.latentShape([side, side])];
   }
 
   /** The noises of n pairs from one generator, where it draws. */
@@ -101,7 +110,7 @@ export class PairNoiser {
     return noGrad(() =>
       scope(() => {
         const { timesteps } = draws;
-        const { device } = this.#pipe.unet.conv_in.weight;
+        const { device } = this.#pipe.denoiser;
         const images = [batch.image0, batch.image1].map((bytes) =>
           pixelsFromBytes(bytes, this.#side, { device }),
         ) as [Tensor, Tensor];
@@ -134,14 +143,14 @@ export class PairNoiser {
     noised: readonly number[],
     meter?: WorkMeter,
   ): [Tensor, Tensor] {
-    const { vae, schedule, unet } = this.#pipe;
-    const { device } = unet.conv_in.weight;
+    const { vae, schedule, denoiser: model } = this.#pipe;
+    const { device } = model;
     const places = tensor([...noised], { dtype: "int64", device });
     const of = (all: Tensor): Tensor => all.to({ device }).indexSelect(0, places);
     const listed = <T>(all: readonly T[]): T[] => noised.map((i) => all[i] as T);
     const { conditional, rows } = this.#conditions(listed(prompts));
     const denoiser = guidedDenoiser({
-      unet,
+      model,
       conditional,
       unconditional: this.#away(),
       guidanceScale: this.#guidanceScale,
@@ -175,7 +184,7 @@ export class PairNoiser {
     const distinct = [...new Set(prompts)];
     this.#encode(distinct);
     const sides = distinct.map((prompt) => this.#texts.get(prompt) as Conditions);
-    return { conditional: rowsOf(sides), rows: prompts.map((prompt) => distinct.indexOf(prompt)) };
+    return { conditional: joinRows(sides), rows: prompts.map((prompt) => distinct.indexOf(prompt)) };
   }
 
   #encode(prompts: readonly string[]): void {
@@ -185,21 +194,16 @@ export class PairNoiser {
       const part = missing.slice(start, start + TEXT_BATCH);
       scope(() => {
         const { conditional } = this.#pipe.encode(part, { size: [this.#side, this.#side] });
-        for (const [i, prompt] of part.entries()) {
-          const row = keep(oneRow(conditional, i));
-          this.#texts.set(prompt, row);
-          this.#bytes += row.context.nbytes;
+        for (const [i, row] of splitRows(conditional).entries()) {
+          this.#texts.set(part[i] as string, keep(row));
+          this.#bytes += conditionBytes(row);
         }
       });
     }
   }
 
   #forget(): void {
-    for (const { context, added } of this.#texts.values()) {
-      context.dispose();
-      added?.textEmbeds.dispose();
-      added?.timeIds.dispose();
-    }
+    for (const row of this.#texts.values()) disposeConditions(row);
     this.#texts.clear();
     this.#bytes = 0;
   }
@@ -207,7 +211,7 @@ export class PairNoiser {
   /** What guidance goes away from: the same for all prompts. */
   #away(): Conditions {
     this.#unconditional ??= keep(
-      scope(() => oneRow(this.#pipe.encode([""], { size: [this.#side, this.#side] }).unconditional, 0)),
+      scope(() => selectRows(this.#pipe.encode([""], { size: [this.#side, this.#side] }).unconditional, [0])),
     );
     return this.#unconditional;
   }
@@ -275,25 +279,3 @@ export function joinDraws(draws: readonly PairDraws[]): PairDraws {
 /** Finite pixels in [−1, 1] as bytes. */
 const toBytes = (pixels: Tensor): Tensor =>
   scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
-
-/** A row of its own, not a view of all. */
-function oneRow({ context, added }: Conditions, row: number): Conditions {
-  const one = (all: Tensor): Tensor => all.narrow(0, row, 1).clone();
-  return {
-    context: one(context),
-    ...(added ? { added: { textEmbeds: one(added.textEmbeds), timeIds: one(added.timeIds) } } : {}),
-  };
-}
-
-function rowsOf(sides: readonly Conditions[]): Conditions {
-  const added = sides.flatMap((side) => side.added ?? []);
-  const context = cat(sides.map((side) => side.context));
-  if (added.length < sides.length) return { context };
-  return {
-    context,
-    added: {
-      textEmbeds: cat(added.map(({ textEmbeds }) => textEmbeds)),
-      timeIds: cat(added.map(({ timeIds }) => timeIds)),
-    },
-  };
-}

@@ -1,9 +1,8 @@
 // For models ε = w·x_t, whose deterministic samples and drifts can be worked out in float64.
-import { NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, NoiseSchedule } from "@spo/diffusion";
 import { randn, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { generatorAt } from "../../randomness.js";
-import type { Denoiser } from "../../resampler/denoiser.js";
 import { type HeldOutInput, heldOutSamples } from "./held-out-samples.js";
 
 const latentShape = [2, 3, 3];

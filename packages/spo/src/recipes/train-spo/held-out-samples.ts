@@ -1,9 +1,8 @@
 // What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
-import type { NoiseSchedule } from "@spo/diffusion";
+import type { Denoiser, NoiseSchedule } from "@spo/diffusion";
 import { cat, type Device, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { generatorAt } from "../../randomness.js";
-import type { Denoiser } from "../../resampler/denoiser.js";
 import { boundedStep } from "../../resampler/resampler.js";
 
 /** Timesteps of the drift, evenly over those of sampling. */

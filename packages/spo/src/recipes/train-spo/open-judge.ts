@@ -25,10 +25,10 @@ export async function openJudge(
 ): Promise<StepAwareJudge> {
   const context: JudgeContext = {
     family: pipe instanceof StableDiffusionXL ? "sdxl" : "sd15",
-    latentShape: [pipe.unet.config.in_channels, ...latentSize],
+    latentShape: pipe.denoiser.latentShape(latentSize),
     imageSize: [latentSize[0] * pipe.vae.factor, latentSize[1] * pipe.vae.factor],
     seed: config.seed,
-    device: pipe.unet.conv_in.weight.device,
+    device: pipe.denoiser.device,
   };
   const judge = given ?? (await namedJudge(config, pipe, context));
   refuseOther(judge, context);

@@ -1,8 +1,7 @@
 // Against algorithm 5 worked out in float64 for a model of one number a prompt, ε = w·x_t, with the gradient by central differences.
-import { NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, NoiseSchedule } from "@spo/diffusion";
 import { Generator, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import type { Denoiser } from "../../resampler/denoiser.js";
 import type { StepPairs } from "../../resampler/pairs.js";
 import { pairGradients } from "./pair-gradients.js";
 

@@ -1,6 +1,6 @@
-// What a UNet is told of the prompts of a run, encoded once where that fits.
-import type { Conditions, GuidedConditions, TextToImage } from "@spo/diffusion";
-import { keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+// What the denoiser is told of the prompts of a run, encoded once where that fits.
+import { type Conditions, type GuidedConditions, selectRows, type TextToImage } from "@spo/diffusion";
+import { keep, noGrad, scope } from "@spo/torch";
 
 /** The encodings of this many prompts are kept; of a longer list those of a round are made in that round. */
 const KEPT = 256;
@@ -26,22 +26,5 @@ export function promptConditions(
     };
   }
   const all = keep(noGrad(() => scope(() => encode(prompts))));
-  return (places) => ({ conditional: conditionsOf(all, places), unconditional });
-}
-
-/** The rows at the given places. */
-function conditionsOf({ context, added }: Conditions, places: readonly number[]): Conditions {
-  return scope(() => {
-    const index = tensor([...places], { dtype: "int64", device: context.device });
-    const rows = (of: Tensor): Tensor => of.indexSelect(0, index);
-    return {
-      context: rows(context),
-      ...(added && { added: { textEmbeds: rows(added.textEmbeds), timeIds: rows(added.timeIds) } }),
-    };
-  });
-}
-
-/** Frees the rows of a round. What guidance goes away from is every round's. */
-export function disposeConditions({ conditional: { context, added } }: GuidedConditions): void {
-  for (const tensor of [context, added?.textEmbeds, added?.timeIds]) tensor?.dispose();
+  return (places) => ({ conditional: selectRows(all, places), unconditional });
 }

@@ -1,6 +1,6 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { basename, join } from "node:path";
-import { defaultLatentSize, loadTextToImage, type TextToImage } from "@spo/diffusion";
+import { disposeConditions, loadTextToImage, type TextToImage } from "@spo/diffusion";
 import {
   AdamW,
   keep,
@@ -46,7 +46,7 @@ import { openJudge } from "./open-judge.js";
 import { pairBatches } from "./pair-batches.js";
 import { pairGradients } from "./pair-gradients.js";
 import { PairWatch, summarise } from "./pair-watch.js";
-import { disposeConditions, promptConditions } from "./prompt-conditions.js";
+import { promptConditions } from "./prompt-conditions.js";
 import { promptsAt } from "./prompt-order.js";
 import { judgeOfRound } from "./round-judge.js";
 import { requireSpread } from "./step-spread.js";
@@ -95,7 +95,7 @@ async function* rounds(
   const latentSize = latentSizeOf(pipe, config);
   requireRollout(config, latentSize);
   requireSpread(pipe.schedule, config.steps);
-  const latentShape = [pipe.unet.config.in_channels, ...latentSize];
+  const latentShape = pipe.denoiser.latentShape(latentSize);
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
   tell("loading the judge");
@@ -217,7 +217,7 @@ async function* rounds(
     }
     policy.average(round);
     disposePairs(pairs);
-    disposeConditions(conditions);
+    disposeConditions(conditions.conditional); // what guidance goes away from is every round's
     sampledAfter = round + 1;
     if (standing && isDue(round + 1, sampleEvery, config.rounds))
       yield* showSamples(
@@ -277,7 +277,7 @@ async function* rounds(
 /** Height and width of the latents. Throws a UserError (`CONFIG`) for a size or a model that cannot be. */
 function latentSizeOf(pipe: TextToImage, { resolution }: TrainSpoConfig): readonly [number, number] {
   const side = trainingSide(pipe, resolution) / pipe.vae.factor;
-  return resolution === null ? defaultLatentSize(pipe) : [side, side];
+  return resolution === null ? pipe.denoiser.sampleSize : [side, side];
 }
 
 const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, number]): [number, number] => [

@@ -15,11 +15,11 @@ function policyOf(settings: Partial<PolicySettings>) {
   const unet = new UNet2DConditionModel(TINY.sd15.unet);
   initialize(unet, new Generator(1));
   const saved: string[] = [];
-  const pipe = { unet, save: (to: string) => saved.push(to) } as unknown as StableDiffusion;
+  const pipe = { denoiser: unet, save: (to: string) => saved.push(to) } as unknown as StableDiffusion;
   const precision = new Precision(
     { dtype: "float32", gradientCheckpointing: false, memoryFormat: null },
     {
-      unet,
+      denoiser: unet,
       vae: unet,
     },
   );

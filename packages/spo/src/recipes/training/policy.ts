@@ -2,16 +2,16 @@
 import { join } from "node:path";
 import {
   addLora,
+  type Denoiser,
   type GuidedConditions,
+  guidedDenoiser,
   type StableDiffusion,
   type StableDiffusionXL,
   saveLora,
-  UNet2DConditionModel,
   type WriteLoraOptions,
 } from "@spo/diffusion";
 import { copyWeights, Ema, keep, powerDecay, type Tensor } from "@spo/torch";
 import { generatorAt } from "../../randomness.js";
-import { type Denoiser, guidedDenoiser } from "../../resampler/denoiser.js";
 import type { Precision } from "./precision.js";
 import { saveInHalf } from "./save-in-half.js";
 
@@ -50,22 +50,22 @@ export interface PolicySettings {
   seed: number;
 }
 
-/** Prepares a pipeline's UNet for a training. Its other models stay as they are. */
+/** Prepares a pipeline's denoiser for a training. Its other models stay as they are. */
 export function makePolicy(
   pipe: StableDiffusion | StableDiffusionXL,
   { adapter, rank, average, seed }: PolicySettings,
   precision: Precision,
 ): Policy {
-  const { unet } = pipe;
+  const { denoiser: model } = pipe;
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
-    const lora = addLora(unet, { rank }, generatorAt(seed, "lora"));
+    const lora = addLora(model, { rank }, generatorAt(seed, "lora"));
     const averaged = averageOf(lora, average);
     return {
       trained: lora.parameters(),
       ...averaged,
       denoisers: (conditions, guidanceScale) => {
-        const shared = { unet, ...conditions, guidanceScale };
+        const shared = { model, ...conditions, guidanceScale };
         return {
           policy: guidedDenoiser({ ...shared, around }),
           reference: guidedDenoiser({ ...shared, around: (call) => lora.without(() => around(call)) }),
@@ -74,24 +74,24 @@ export function makePolicy(
       sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
       save: (folder, options) =>
         averaged.asResult(() =>
-          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options),
+          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, model, options),
         ),
     };
   }
-  const frozen = new UNet2DConditionModel(unet.config);
-  copyWeights(unet, frozen);
+  const frozen = model.blank();
+  copyWeights(model, frozen);
   precision.freeze(frozen);
   keep(frozen.parameters());
-  unet.requiresGrad_();
-  const averaged = averageOf(unet, average);
+  model.requiresGrad_();
+  const averaged = averageOf(model, average);
   return {
-    trained: unet.parameters(),
+    trained: model.parameters(),
     ...averaged,
     denoisers: (conditions, guidanceScale) => {
       const shared = { ...conditions, guidanceScale, around };
       return {
-        policy: guidedDenoiser({ unet, ...shared }),
-        reference: guidedDenoiser({ unet: frozen, ...shared }),
+        policy: guidedDenoiser({ model, ...shared }),
+        reference: guidedDenoiser({ model: frozen, ...shared }),
       };
     },
     sampling: (fn) => fn(),

@@ -25,13 +25,13 @@ for (const family of ["sd15", "sdxl"] as const) {
       const { dtype } = settings;
       const unet = loadUnet(`${golden}/small/tiny-${family}/unet`, { dtype });
       const lora = loadLora(unet, `${golden}/small/lora-${family}-peft.safetensors`);
-      const precision = new Precision(settings, { unet, vae: unet });
+      const precision = new Precision(settings, { denoiser: unet, vae: unet });
       return scope(() => {
         const half = (name: string): Tensor => input(name).to({ dtype });
         const added =
           family === "sdxl" ? { textEmbeds: half("text_embeds"), timeIds: input("time_ids") } : undefined;
         const prediction = precision
-          .around(() => unet.forward(half("sample"), 401, half("context"), { added }))
+          .around(() => unet.forward(half("sample"), 401, { context: half("context"), ...added }))
           .to({ dtype: "float32" });
         const loss = prediction.sub(input("noise")).square().mean();
         precision.scale(loss).backward();

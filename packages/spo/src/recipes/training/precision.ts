@@ -1,5 +1,5 @@
 // How a training computes: dtype, loss scale, checkpointing, memory format.
-import type { UNet2DConditionModel } from "@spo/diffusion";
+import type { DenoiserModel } from "@spo/diffusion";
 import { autocast, clipGradNorm, LossScaler, type Module, type Tensor } from "@spo/torch";
 
 export interface PrecisionSettings {
@@ -8,7 +8,7 @@ export interface PrecisionSettings {
   memoryFormat: "contiguous" | "channels_last" | null;
 }
 
-/** What the UNet's weights are loaded as: where they learn they stay float32, and only their products are in half precision. */
+/** What the denoiser's weights are loaded as: where they learn they stay float32, and only their products are in half precision. */
 export const weightsDtype = ({
   dtype,
   adapter,
@@ -16,7 +16,7 @@ export const weightsDtype = ({
   adapter === "lora" ? dtype : "float32";
 
 /**
- * Mixed precision as PyTorch's `accelerate` has it: autocast around the UNet, the loss and what learns in float32; float16 scales the loss,
+ * Mixed precision as PyTorch's `accelerate` has it: autocast around the denoiser, the loss and what learns in float32; float16 scales the loss,
  * and an update whose gradients overflow is left out. Source: Micikevicius et al. 2018.
  */
 export class Precision {
@@ -29,15 +29,15 @@ export class Precision {
   /** Arranges the models as the settings say. */
   constructor(
     { dtype, gradientCheckpointing, memoryFormat }: PrecisionSettings,
-    { unet, vae }: { unet: UNet2DConditionModel; vae: Module },
+    { denoiser, vae }: { denoiser: DenoiserModel; vae: Module },
   ) {
     this.#dtype = dtype;
     this.#memoryFormat = memoryFormat;
-    const { device } = unet.conv_in.weight;
+    const { device } = denoiser;
     this.#device = device === "meta" ? "cpu" : device; // a rehearsal; without autocast, whose casts it does not see
     this.scaler = dtype === "float16" ? new LossScaler() : undefined;
-    unet.gradientCheckpointing = gradientCheckpointing;
-    if (memoryFormat) for (const model of [unet, vae]) model.arrange_(memoryFormat);
+    denoiser.gradientCheckpointing = gradientCheckpointing;
+    if (memoryFormat) for (const model of [denoiser, vae]) model.arrange_(memoryFormat);
   }
 
   /** Whether an adapter may be added into the weights for sampling: half precision would lose its bits. */
@@ -51,7 +51,7 @@ export class Precision {
     if (this.#memoryFormat) model.arrange_(this.#memoryFormat);
   }
 
-  /** Calls the UNet. */
+  /** Calls the denoiser. */
   around(call: () => Tensor): Tensor {
     return this.#dtype === "float32" ? call() : autocast({ device: this.#device, dtype: this.#dtype }, call);
   }

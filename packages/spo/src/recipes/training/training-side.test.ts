@@ -6,7 +6,7 @@ const sideOf = (scheduler: SchedulerConfig, resolution: number | null = null): n
   trainingSide(
     {
       schedule: new NoiseSchedule(scheduler),
-      unet: { config: { sample_size: 16 } },
+      denoiser: { sampleSize: [16, 16] },
       vae: { factor: 8 },
     } as unknown as TextToImage,
     resolution,

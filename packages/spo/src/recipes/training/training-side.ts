@@ -14,9 +14,7 @@ export function trainingSide(pipe: TextToImage, resolution: number | null): numb
       code: "CONFIG",
     });
   }
-  const size = pipe.unet.config.sample_size ?? 64;
-  const latent = typeof size === "number" ? size : Math.min(...size);
-  const side = resolution ?? latent * pipe.vae.factor;
+  const side = resolution ?? Math.min(...pipe.denoiser.sampleSize) * pipe.vae.factor;
   if (side % pipe.vae.factor !== 0) {
     throw new UserError(`resolution ${side} is no multiple of ${pipe.vae.factor}, the VAE's factor.`, {
       code: "CONFIG",

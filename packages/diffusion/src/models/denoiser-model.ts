@@ -1,0 +1,49 @@
+import type { Device, DType, Module, Tensor } from "@spo/torch";
+import type { Context } from "./attention.js";
+
+/**
+ * What a denoiser is told of each row, by name: states of tokens [n, L, d], which rows may share, or one vector [n, d].
+ *
+ * Which names there are is the model's affair: `conditionShapes` says it.
+ */
+export type DenoiserInputs = Readonly<Record<string, Context | undefined>>;
+
+/**
+ * The model of a family that is asked at each step: noisy latents, a time and conditions give its prediction (noise, v or x̂0, as the
+ * scheduler's config says).
+ *
+ * Which it is, a UNet or a transformer, only its family knows. Adapters may lie over its layers.
+ */
+export interface DenoiserModel extends Module {
+  /** config.json of its folder. */
+  readonly config: object;
+  /** Where its weights are, and of what type. */
+  readonly device: Device;
+  readonly dtype: DType;
+  /** Channels of a latent. */
+  readonly latentChannels: number;
+  /** Height and width of the latents that it was made for. */
+  readonly sampleSize: readonly [height: number, width: number];
+  /** Whether it is told the guidance scale and was distilled to need no second side. */
+  readonly embedsGuidance: boolean;
+  /** Keeps less for backward and computes blocks again when it comes to them. */
+  gradientCheckpointing: boolean;
+  /** Shape [c, h, w] of one latent; size: height and width in latent pixels. */
+  latentShape(
+    size: readonly [height: number, width: number],
+  ): [channels: number, height: number, width: number];
+  /** Shape of one row of each condition, for texts of `tokens` tokens. */
+  conditionShapes(tokens: number): Readonly<Record<string, readonly number[]>>;
+  /** A model of the same config without values. */
+  blank(): DenoiserModel;
+  /**
+   * xt [b, c, h, w], timesteps (one for all, or [b]), conditions of b rows or a multiple of them → the prediction, one for each row of the
+   * conditions: a batch of 2b rows is [xt; xt].
+   */
+  forward(
+    xt: Tensor,
+    timesteps: Tensor | number,
+    conditions: DenoiserInputs,
+    options?: { guidanceScale?: number },
+  ): Tensor;
+}
