@@ -103,7 +103,11 @@ export class FakeTools {
     }
   }
 
-  /** Tells a tool what to do: `fail:WORDS`, `stall`, `endless` (writes on), `wait` (until it is told something else), or a value. @param {string} name @param {string} what */
+  /**
+   * Tells a tool what to do: `fail:WORDS`, `stall`, `endless` (writes on), `wait` (until it is told something else), or a value.
+   *
+   * @param {string} name @param {string} what
+   */
   tell(name, what) {
     writeFileSync(join(this.folder, "told", name), what);
   }
@@ -147,7 +151,8 @@ export class FakeTools {
    * Runs Node with these tools.
    *
    * @param {readonly string[]} args
-   * @param {{ env?: Record<string, string>, cwd?: string, until?: () => boolean, signal?: NodeJS.Signals, onWords?: (stderr: string) => void }} [options]
+   * @param {{ env?: Record<string, string>, cwd?: string, until?: () => boolean, signal?: NodeJS.Signals,
+   *   onWords?: (stderr: string) => void }} [options]
    *   `signal` is sent once `until` holds
    * @returns {Promise<{ code: number | null, signal: NodeJS.Signals | null, stdout: string, stderr: string }>}
    */

@@ -32,8 +32,8 @@ export interface Native {
   fromMapping(mapping: number, offset: number, dtype: number, shape: Shape): Handle;
 
   /**
-   * Calls fn(), of which autograd saves nothing. When backward needs it, again(inputs) is called on this thread, with new handles on the
-   * inputs, to do the same: true, or false when it failed, and backward then throws "the function of a checkpoint failed".
+   * Calls fn(), and autograd saves no tensor of it. When backward needs them, it calls again(inputs) on this thread, with new handles on the
+   * inputs. This must do the same work and return true; after false backward throws "the function of a checkpoint failed".
    */
   checkpoint(inputs: readonly Handle[], again: (inputs: readonly Handle[]) => boolean, fn: () => void): void;
   /** away: the engine runs on a thread of its own, as the nodes of a GPU do. */
@@ -74,8 +74,8 @@ export interface Native {
   adjustMemory(bytes: number): number;
   trimMemory(): void;
   /**
-   * Of the SIGINT, SIGTERM and SIGHUP that JavaScript listens to now, the first is answered with the words on stderr, at once, and a second
-   * one more than 0.2 s later ends the process, also while JavaScript computes and hears neither. It hears the first when it gets to it.
+   * Answers the first SIGINT, SIGTERM or SIGHUP that JavaScript listens to with these words on stderr, at once. A second one, more than
+   * 0.2 s later, ends the process. Both also work while JavaScript computes; it gets the first signal when its task is over.
    */
   answerSignals(words: string): void;
   facts(): [torch: string, cpuCapability: string, backend: string];

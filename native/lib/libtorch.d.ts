@@ -73,7 +73,10 @@ export const pinnedTorch: string;
 /** `$XDG_CACHE_HOME/spo`, by default `~/.cache/spo`. */
 export function cacheFolder(): string;
 
-/** The libtorch that a set-up would use without a download, or null. `notes` say what was seen and not taken, and why. Throws a `SetupError` when SPO_LIBTORCH is set and names none. */
+/**
+ * The libtorch that a set-up would use without a download, or null. `notes` say what was seen and not taken, and why. Throws a
+ * `SetupError` when SPO_LIBTORCH is set and names none.
+ */
 export function findLibtorch(): { libtorch: Libtorch | null; notes: string[] };
 
 /** What the last set-up built, or null when there is none or its files are gone. */

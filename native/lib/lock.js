@@ -1,14 +1,14 @@
 // @ts-check
 // One process at a time, here or on another machine that shares the folder. Node has no flock, so a lock is a file that names its owner.
 //
-// - It is whole before it has its name: written aside, then `link`, which fails where the name is taken.
-// - Whether an owner of this kernel and pid namespace lives is asked of the system. Of any other only its sign of life tells: a thread of
-//   its own touches the lock, also while the owner computes for hours in one call. It is dead when *we* saw no sign for `SILENCE_MS` by a clock
-//   that nobody sets; what the clocks of file servers and hosts say is never compared.
-// - A dead owner's lock is replaced, never removed: whoever takes it over must first hold the lock of its succession, whose name is made
-//   from the very contents that were seen dead, then see these contents still there, then rename its own file over them. So of many one
-//   wins, and nobody removes a lock that another has just taken.
-// - Only its owner removes it: the contents, which are drawn at random, are compared before.
+// - It is whole before it has its name: written under another name, then `link`, which fails where the name is taken.
+// - Whether an owner of this kernel and pid namespace lives is asked of the system. Any other owner gives signs of life: a thread of its own
+//   touches the lock, also while the owner computes for hours in one call. It counts as dead when *this* process saw no sign for
+//   `SILENCE_MS` by its monotonic clock. The clocks of file servers and hosts are never compared.
+// - A dead owner's lock is replaced, never removed. To take it over, a process must first hold the lock of its succession, whose name is
+//   made from the contents that were seen dead. Then it must see these contents still there, and rename its own file over them. So one of
+//   many wins, and nobody removes a lock that another has just taken.
+// - Only its owner removes it. It compares the contents first, which are drawn at random.
 import { createHash, randomUUID } from "node:crypto";
 import {
   closeSync,
@@ -45,7 +45,7 @@ export { isRunning, isTagRunning, PROCESS_TAG, processTag, thisProcess };
 
 /** Between two signs of life. */
 const BEAT_MS = 1_000;
-/** An owner that is out of sight and gave no sign for so long is dead. */
+/** An owner that cannot be seen from here and gave no sign for so long is dead. */
 const SILENCE_MS = 60_000;
 const POLL_MS = 100;
 /** A lock is shorter. */
@@ -149,7 +149,8 @@ export async function withLock(
 }
 
 /**
- * The owner of a lock that is or may be at work, for showing it: one out of sight counts while its last sign is not old by this machine's clock.
+ * The owner of a lock that is or may be at work, to be shown. An owner that cannot be seen from here counts while its last sign of life is
+ * not old by this machine's clock.
  *
  * @param {string} path
  * @returns {ProcessIdentity | undefined}
@@ -167,7 +168,7 @@ export function lockOwner(path) {
   return Math.abs(Date.now() - found.sign) < SILENCE_MS ? owner : undefined;
 }
 
-/** What a lock and its making leave in a folder, by name: for who asks whether anything else is there. @param {string} name the lock's */
+/** Whether a name in a folder belongs to a lock or to its making: for callers that ask whether anything else is there. @param {string} name the lock's */
 export const isPartOfLock = (name) => (/** @type {string} */ entry) =>
   entry === name || (entry.startsWith(`${name}.`) && /\.(tmp|next)$/.test(entry));
 
@@ -265,7 +266,7 @@ function judge(path, found, seen, silenceMs) {
   return now - before.since > silenceMs ? "dead" : "unsure";
 }
 
-/** What is no lock of ours, a torn file say, has no owner. @param {string} text @returns {ProcessIdentity | undefined} */
+/** The owner; undefined for what is no lock of ours, a torn file for example. @param {string} text @returns {ProcessIdentity | undefined} */
 function parse(text) {
   try {
     const owner = JSON.parse(text);
@@ -276,7 +277,8 @@ function parse(text) {
 }
 
 /**
- * A lock's contents, and when it was last touched, by whatever clock. Opened anew each time: only so does a network file system ask its server.
+ * A lock's contents, and when it was last touched, by whatever clock. Opened anew each time, because only then does a network file system
+ * ask its server.
  *
  * @param {string} path
  * @returns {{ text: string, sign: number } | undefined} undefined where there is none
@@ -369,7 +371,7 @@ function removeIfMine(path, text) {
   try {
     if (read(path)?.text === text) rmSync(path, { force: true });
   } catch {
-    // Its folder is gone or refuses: the next one sees that this process is.
+    // Its folder is gone or cannot be written. The next process sees that this one has ended.
   }
 }
 

@@ -1,4 +1,7 @@
-"""Unpacks the parts of a wheel that are needed to compile and link: unpack-wheel.py WHEEL FOLDER cpu|cuda. Prints the bytes done and of all."""
+"""Unpacks the parts of a wheel that are needed to compile and link: unpack-wheel.py WHEEL FOLDER cpu|cuda.
+
+Prints the bytes done and of all.
+"""
 import os
 import re
 import sys

@@ -1,6 +1,7 @@
 // @ts-check
-// The wheels that a set-up downloads when it finds no libtorch: one torch for every Python (its libtorch does not depend on Python's version)
-// and the NVIDIA libraries that it links to. On a machine without an NVIDIA driver only the two that libtorch_cpu itself needs are taken.
+// The wheels that a set-up downloads when it finds no libtorch: one torch for every Python (its libtorch does not depend on Python's
+// version), and the NVIDIA libraries that it links to. On a machine without an NVIDIA driver only the two that libtorch_cpu itself needs
+// are taken.
 
 export const pinnedTorch = "2.15.0";
 

@@ -3,7 +3,8 @@
 // Nothing here knows a model, a layer or an operator by name, but for the two that give a tensor other memory. JavaScript holds tensors
 // as small integers ("handles"): an index into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an
 // integer can never be taken for a tensor. Every entry point is wrapped by `guarded`, which turns C++ exceptions into JavaScript errors;
-// nothing may abort the process. JavaScript may run while arguments are read (a getter in an array): pointers are taken after the last.
+// nothing may abort the process. JavaScript may run while arguments are read (a getter in an array), so a pointer is taken only after
+// all arguments have been read.
 
 #include "autograd.h"
 #include "generators.h"
@@ -19,7 +20,7 @@ void throw_error(napi_env env, const std::string& message) {
   if (!pending) napi_throw_error(env, nullptr, message.c_str());
 }
 
-/** function: of a call, with or without a result. */
+/** function: an entry point, with or without a result. */
 template <auto function, size_t required>
 napi_value guarded(napi_env env, napi_callback_info info) {
   try {

@@ -1,9 +1,10 @@
 #pragma once
 // Gradient checkpointing: what autograd saves inside a function is dropped, and computed again when backward asks for it.
 //
-// The graph stays the ordinary one. libtorch's hooks for saved tensors put a number in the place of each; the first one that backward
-// wants has the function called again, and what is then saved as the n-th is what was saved as the n-th before. So the gradients are those
-// of the plain graph, added up in the same order: equal to the bit where the operators are. Source: PyTorch's `checkpoint` without re-entrance.
+// The graph stays the ordinary one. libtorch's hooks for saved tensors put a number in the place of each tensor. The first number that
+// backward wants has the function called again; the n-th tensor saved then is the n-th that was saved before. So the gradients are
+// those of the plain graph, added up in the same order: bit-equal where the operators give the same bits twice. Source: PyTorch's
+// `checkpoint` without re-entrance.
 
 #include <atomic>
 
@@ -18,7 +19,7 @@
 
 namespace {
 
-/** Ends a second run early: all that was wanted of it is there. */
+/** Ends the second run as soon as all saved tensors are there. */
 struct AllFound : std::runtime_error {
   AllFound() : std::runtime_error("all saved tensors of a checkpoint are there again") {}
 };
@@ -110,7 +111,7 @@ class Frame {
     return tensor;
   }
 
-  /** Nobody will ask for it any more. */
+  /** The graph no longer needs the tensor under this number. */
   void drop(size_t number) { pick(number); }
 
  private:
@@ -222,8 +223,9 @@ void Frame::compute() {
 }
 
 /**
- * checkpoint(inputs, again, function): calls function(), of which the graph will save nothing. When backward needs it, again(inputs) is to do
- * the same with these other handles on the inputs, and to give true, or false when it failed. Inside another checkpoint, and where no graph is recorded, function() alone.
+ * checkpoint(inputs, again, function): calls function(), and the graph saves no tensor of it. When backward needs them, it calls
+ * again(inputs), with other handles on the inputs: this must do the same work, and return true, or false when it failed. Inside another
+ * checkpoint, and where no graph is recorded, only function() is called.
  */
 void checkpoint(Call& call) {
   napi_env env = call.env;

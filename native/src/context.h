@@ -102,7 +102,7 @@ class Table {
   std::vector<uint32_t> free_;
 };
 
-/** References to JavaScript values that nothing here needs any more, perhaps since a moment on another thread; given back at the next call. */
+/** References to JavaScript values that are no longer needed. Any thread may add one; the next call from JavaScript deletes them. */
 class Released {
  public:
   /** Makes room for one reference, so that `add`, which destructors call, cannot fail. */

@@ -12,8 +12,8 @@
 #ifdef __GLIBC__  // mremap is Linux's, and only glibc's malloc needs this beside it
 
 /**
- * Memory of the CPU's large tensors. Each has a mapping of its own, and a freed one is kept for the next, for the system clears every new
- * page. Small tensors are left to libtorch's allocator.
+ * Memory of the CPU's large tensors. Each has a mapping of its own. A freed mapping is kept for the next tensor, because the system clears
+ * every new page. Small tensors are left to libtorch's allocator.
  *
  * What is kept does not raise the peak: together with what is in use it stays within the most that was ever in use, or within 128 MiB,
  * which is what small models need to stop asking the system.
@@ -82,7 +82,10 @@ class LargeBlocks final : public c10::Allocator {
     return data;
   }
 
-  /** A kept block of this size; else the next larger, whose rest stays kept; else the next smaller, which grows. Among equals the newest. */
+  /**
+   * A kept block of this size; else the next larger one, whose rest stays kept; else the next smaller one, which grows. Among equals
+   * the newest.
+   */
   void* reuse(size_t size) {
     const auto best = std::min_element(kept_.rbegin(), kept_.rend(), [size](const Block& a, const Block& b) {
       if ((a.size >= size) != (b.size >= size)) return a.size >= size;

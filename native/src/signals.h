@@ -1,5 +1,5 @@
 #pragma once
-// Ctrl-C while JavaScript computes: it hears a signal only between its steps, which may be minutes apart, and two of them as one.
+// Ctrl-C while JavaScript computes. JavaScript handles a signal only between its tasks, which may be minutes apart, and takes two for one.
 
 #include <unistd.h>
 

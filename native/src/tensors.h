@@ -99,7 +99,7 @@ at::Tensor plain(napi_env env, const at::Tensor& tensor) {
   return tensor.detach().resolve_conj().resolve_neg().contiguous();
 }
 
-/** Where the elements of a contiguous tensor begin. Throws where there is no such memory, as of zeros that are only told. */
+/** Where the elements of a contiguous tensor begin. Throws where there is no such memory, as of zeros that are never stored. */
 void* elements(const at::Tensor& tensor) {
   const size_t end = tensor.storage_offset() * tensor.itemsize() + tensor.nbytes();
   void* data = tensor.storage().nbytes() < end ? nullptr : tensor.mutable_data_ptr();

@@ -24,7 +24,7 @@ napi_valuetype type_of(napi_env env, napi_value value) {
   return type;
 }
 
-/** A value in words: `a string`, `null`, `0.5`. */
+/** A value in words, for messages: `a string`, `null`, `0.5`. */
 std::string in_words(napi_env env, napi_value value) {
   double number;
   if (napi_get_value_double(env, value, &number) == napi_ok) {

@@ -1,4 +1,5 @@
-// One file's contents into the cache: what has arrived before a cut is kept, the rest fetched by range, the whole checked by its hash.
+// Downloads one file's contents into the cache. What arrived before a cut is kept, the rest is fetched by range, and the whole is checked by
+// its hash.
 import { createHash, type Hash } from "node:crypto";
 import {
   closeSync,
@@ -80,8 +81,8 @@ export async function downloadBlob(blobs: string, file: RemoteFile, source: Blob
 const restOf = (blobs: string, { id }: RemoteFile): string => join(blobs, `${id}.part`);
 
 /**
- * Takes what is left of earlier tries, under a name that is this process's alone: should two processes believe that they hold the lock,
- * neither writes into the other's file. A killed process leaves its name; its part is as good.
+ * Takes over what earlier tries left, under a name of this process alone: if two processes believe that they hold the lock, neither writes
+ * into the other's file. A part under the name of a killed process is as good.
  */
 function claimPart(blobs: string, { id }: RemoteFile): string {
   const mine = join(blobs, `${id}.${process.pid}.part`);

@@ -1,4 +1,4 @@
-// Where the cache is, which hub is asked, and as whom: the environment variables of Python's huggingface_hub, read as it reads them.
+// The environment variables of Python's huggingface_hub, read as it reads them: where the cache is, which hub is asked, and with which token.
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";

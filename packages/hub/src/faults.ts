@@ -2,7 +2,7 @@
 import { UserError } from "@spo/torch/files";
 import type { HubId } from "./hub-id.js";
 
-/** What an answer that is no success says of itself. */
+/** What an error answer says. */
 export interface Refusal {
   status: number;
   /** The hub's own word for it, e.g. `GatedRepo`. */

@@ -249,7 +249,7 @@ interface CacheMiss {
   revisions: string[];
 }
 
-/** What the cache has by itself: a path, or what it lacks. */
+/** What the cache has without the network: a path, or what it lacks. */
 function fromCache(repo: RepoCache, id: HubId, { variant, configsOnly }: FetchOptions): string | CacheMiss {
   const commit = cachedCommit(repo, id.revision);
   const revisions = cachedRevisions(repo);

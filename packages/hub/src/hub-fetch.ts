@@ -1,4 +1,4 @@
-// The only door to the network: token, redirects, proxies, time limits, waiting when a hub asks for it.
+// All requests to the network: token, redirects, proxies, time limits, and waits that a hub asks for.
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "@spo/torch/files";
 import { type Dispatcher, EnvHttpProxyAgent, fetch as undiciFetch } from "undici";
@@ -29,7 +29,7 @@ export const PATIENCE: Patience = {
 /** Told before each wait. */
 export type OnRetry = (reason: string, waitMs: number) => void;
 
-/** An answer that is no success and no passing trouble. */
+/** An answer that is an error and will not pass by itself. */
 export class HubRefusal extends Error {
   readonly refusal: Refusal;
 

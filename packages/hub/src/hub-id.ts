@@ -1,6 +1,6 @@
-// `org/name[/path/in/it][@revision]`. No import: a command may ask what a word is before it loads anything.
+// `org/name[/path/in/it][@revision]`. No imports: a command may ask what a word is before it loads anything.
 
-/** A model on a hub: its repository, what of it, and of when. */
+/** A model on a hub: its repository, a file in it, and a revision. */
 export interface HubId {
   /** `org/name`. */
   repo: string;
@@ -28,7 +28,7 @@ export function parseHubId(text: string): HubId | undefined {
   return { repo: `${org}/${name}`, revision, file: rest.length > 0 ? rest.join("/") : undefined };
 }
 
-/** Whether a name from outside stays in the folder that it is joined to, by the rules of every system, and shows what it is when it is listed. */
+/** Whether a name from outside stays in the folder that it is joined to, by the rules of every system, and looks like itself when it is listed. */
 export function isSafePath(path: string): boolean {
   return path
     .split("/")
@@ -37,5 +37,5 @@ export function isSafePath(path: string): boolean {
     );
 }
 
-/** Controls, directions and what has no width: a terminal that lists such a name acts on it, or shows another. */
+/** Control characters, directions and characters without width: a terminal acts on such a name, or shows another one. */
 const DECEIVES = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u;

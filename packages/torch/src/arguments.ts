@@ -1,4 +1,4 @@
-// What is said of an argument of the wrong type, so that a caller without types reads what was wrong and not what came of it.
+// Errors for arguments of the wrong type: a caller without types should read what was wrong, not what it led to.
 
 /** A value in words: `a string`, `null`, `a list`, `a Linear`. */
 export function kindOf(value: unknown): string {

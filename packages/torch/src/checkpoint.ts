@@ -14,15 +14,16 @@ export const isRecomputing = (): boolean => again;
 let failure: unknown;
 
 /**
- * Gives `fn(...inputs)`, and keeps nothing of what backward needs from inside it but the inputs: when backward comes there, `fn` is called
- * again with tensors of the same values. Gradients are the same to the bit, on every device whose operators give the same bits twice.
+ * Returns `fn(...inputs)`, and of what backward needs inside it keeps only the inputs. When backward comes there, `fn` is called again with
+ * tensors of the same values. Gradients are bit-equal on every device whose operators give the same bits twice.
  *
- * `fn` must do the same work both times. It may read parameters, whose gradients are found as ever, but every other tensor has to be among
- * the inputs: what it holds on to otherwise may be disposed of by then. The state of `generators`, which it draws from, is put back for the
- * second run and restored after it; so are the modes, autocast among them. No tensor that it saves may be changed in place later.
+ * `fn` must do the same work both times. It may read parameters, which get their gradients as usual. Every other tensor has to be among the
+ * inputs, because it may be disposed of by the time of the second run. The state of `generators`, which `fn` draws from, is put back for the
+ * second run and restored after it; so are the modes, autocast among them. No tensor that `fn` saves may be changed in place later.
  *
- * The second run ends as soon as all is there. What it throws, `backward` throws. Inside another checkpoint `fn` is called as it is: the
- * outermost decides. Without a graph, as under `noGrad`, this is a plain call. Source: Chen et al. 2016; PyTorch's `checkpoint(use_reentrant=False)`.
+ * The second run ends as soon as all saved tensors are there. `backward` throws what it throws. Inside another checkpoint `fn` is called as
+ * it is: the outermost one decides. Without a graph, as under `noGrad`, this is a plain call.
+ * Source: Chen et al. 2016; PyTorch's `checkpoint(use_reentrant=False)`.
  */
 export function checkpoint<T>(
   fn: (...inputs: Tensor[]) => Sync<T>,
@@ -67,7 +68,7 @@ function withStates(generators: readonly Generator[], states: readonly Tensor[],
   }
 }
 
-/** @internal Runs the engine's backward; a fault of a checkpoint's function comes out as the function threw it. */
+/** @internal Runs the engine's backward. An error of a checkpoint's function is thrown as the function threw it. */
 export function throughEngine<T>(backward: () => T): T {
   try {
     return backward();

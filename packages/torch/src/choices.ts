@@ -1,7 +1,7 @@
-// libtorch's enumerations that are plain integers in its schemas, by their words in Python.
+// libtorch's enumerations that are plain integers in its schemas, by their names in Python.
 import { kindOf } from "./arguments.js";
 
-/** What a loss makes of its elements' values; the numbers are libtorch's own. */
+/** How a loss combines the values of its elements; the numbers are libtorch's own. */
 export type Reduction = "none" | "mean" | "sum" | 0 | 1 | 2;
 
 /** How a grid sampler reads between pixels; the numbers are libtorch's own. */

@@ -5,10 +5,10 @@ import { engineFacts } from "./modes.js";
 import { zeros } from "./ops.gen.js";
 
 /**
- * The device of a name as tensors tell it: `cuda` is `cuda:0`. Makes a tensor there, so that what is missing shows before any work.
+ * The device of a name as tensors spell it: `cuda` is `cuda:0`. Makes a tensor there, so that a missing device is an error before any work.
  *
- * name: `cpu`, `cuda`, `cuda:N`, `mps`; `meta` for shapes without numbers. Throws a UserError: `CONFIG` for another name, `ENVIRONMENT` where
- * this machine has no such device.
+ * name: `cpu`, `cuda`, `cuda:N`, `mps`; `meta` for shapes without numbers. Throws a UserError: `CONFIG` for another name, `ENVIRONMENT`
+ * where this machine has no such device.
  */
 export function resolveDevice(name: string): Device {
   requireDeviceName(name);

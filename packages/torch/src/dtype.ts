@@ -66,20 +66,20 @@ export function dtypeName(code: number): DType {
   return name;
 }
 
-// Those that only the engine's own operators make.
+// Dtypes that only the engine's own operators make.
 const FOREIGN = new Map([
   [8, "complex32"],
   [9, "complex64"],
   [10, "complex128"],
 ]);
 
-/** Bytes of one element of any dtype that the engine may give; of an unknown one as many as the widest has. */
+/** Bytes of one element of any dtype that the engine may return; for an unknown one, those of the widest. */
 export function elementSizeOfCode(code: number): number {
   const name = NAMES.get(code);
   return name ? WIDTHS[name] : ({ 8: 4, 9: 8 }[code] ?? 16);
 }
 
-/** A name for messages and shows, also of a dtype that the rest here does not know. */
+/** A dtype's name for messages, also of one that `DType` lacks. */
 export const anyDtypeName = (code: number): string => NAMES.get(code) ?? FOREIGN.get(code) ?? `dtype ${code}`;
 
 const FORMATS: Record<MemoryFormat, number> = { contiguous: 0, preserve: 1, channels_last: 2 };

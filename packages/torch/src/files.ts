@@ -79,8 +79,8 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
 }
 
 /**
- * Where a file or folder is made until it is whole and gets its name. The name tells which process makes it, so that what a killed one left
- * can be told from what a living one is at.
+ * Where a file or folder is made until it is whole and gets its name. The temporary name says which process makes it, so that leftovers of a
+ * killed process can be told from the work of a living one.
  */
 export function temporaryOf(path: string): string {
   const whole = path.replace(/(?<=[^/\\])[/\\]+$/, "");
@@ -97,12 +97,12 @@ const LONGEST_NAME = 255;
 const cut = (text: Buffer, bytes: number): string => text.toString("utf8", 0, bytes).replace(/\ufffd+$/, "");
 
 const OWN_TEMPORARY = new RegExp(`\\.(${PROCESS_TAG})(-[0-9a-f]{8,9})?\\.tmp$`);
-/** One that another machine, another container or an earlier boot left is taken away when it is this old: what writes there cannot be seen. */
+/** Age at which a leftover of another machine, container or boot is removed: whether its process still writes cannot be seen from here. */
 const FOREIGN_MS = 7 * 24 * 3600 * 1000;
 
 const swept = new Set<string>();
 
-/** Takes away, once a process and folder, what killed processes left half-written there, of whatever command. */
+/** Removes what killed processes of any command left half-written in a folder; once a process and folder. */
 function sweepOnce(folder: string): void {
   if (swept.has(folder)) return;
   swept.add(folder);
@@ -124,7 +124,7 @@ function isLeft(tag: string, path: string): boolean {
   return Date.now() - mtimeMs > FOREIGN_MS;
 }
 
-/** Takes away what killed processes left beside a file or folder that is about to be made, also by earlier versions. */
+/** Removes what killed processes, also of earlier versions, left beside a file or folder that is about to be made. */
 export function removeLeftovers(path: string): void {
   const folder = dirname(resolve(path));
   if (!isFolder(folder)) return;
@@ -137,8 +137,8 @@ export function removeLeftovers(path: string): void {
 }
 
 /**
- * Gives a whole folder its name. Throws a UserError (`DATA`) where another stands there; the very same one, of a process that was ended just
- * after it had written it, is taken for this one.
+ * Gives a whole folder its name. Throws a UserError (`DATA`) where another folder has it. An equal folder, left by a process that was ended
+ * just after it had written it, is taken for this one.
  */
 export function placeFolder(temporary: string, folder: string): void {
   if (isFolder(folder) && readdirSync(folder).length > 0) {
@@ -187,7 +187,7 @@ export function amount(bytes: number): string {
   return `${Number((bytes / 1000 ** unit).toPrecision(3))} ${["", "kB", "MB", "GB", "TB"][unit]}`;
 }
 
-/** Appends one line. A crash leaves at most a half line at the end; a power cut what came since `syncFile`. */
+/** Appends one line. A crash leaves at most a half line at the end; a power cut may lose all since `syncFile`. */
 export function appendLine(path: string, line: string): void {
   try {
     const file = openSync(path, "a");
@@ -230,9 +230,9 @@ export function makeFolderToFill(path: string): Disposable {
 }
 
 /**
- * Throws a UserError (`RESOURCE`) where no such file or folder can be written: to be asked before work begins. Makes nothing.
+ * Throws a UserError (`RESOURCE`) where no such file or folder can be written: to be called before work begins. Makes nothing.
  *
- * What cannot be seen from outside, such as a disk that fills later, writing will say.
+ * A disk that fills later is an error only when it is written to.
  */
 export function requirePlace(path: string, kind: "file" | "folder"): void {
   if (path === "") throw new UserError("The place to write to is an empty text.", { code: "USAGE" });
@@ -246,7 +246,10 @@ export function requirePlace(path: string, kind: "file" | "folder"): void {
   }
 }
 
-/** Gives the folders that were missing. One by one: where the system makes none and says ENOENT, as in /proc, Node's recursive mkdir tries for ever. */
+/**
+ * Makes a folder and those above it → the ones that were missing. One by one: where the system makes none and says ENOENT, as in /proc,
+ * Node's recursive mkdir tries for ever.
+ */
 function makeMissing(folder: string): string[] {
   const there = nearestThere(folder);
   refuseNoFolder(there);
@@ -277,7 +280,7 @@ function refuseNoFolder(path: string): void {
 /** Whether a folder has this path; a link to itself and a name that is too long have none. */
 export const isFolder = (path: string): boolean => existsSync(path) && statSync(path).isDirectory();
 
-/** As the system would put it. */
+/** An error as the system would word it. */
 const refusal = (code: string, path: string): Error =>
   Object.assign(new Error(`${code}: ${path}`), { code, syscall: "open" });
 
@@ -312,7 +315,7 @@ function removeQuietly(path: string): void {
   try {
     rmSync(path, { force: true });
   } catch {
-    // The fault that made this needed is about to be thrown; it says more.
+    // The error that led here is about to be thrown; it says more.
   }
 }
 

@@ -1,22 +1,22 @@
-// Numbers of eight bits, in which large checkpoints are shared. Nothing computes in them: a file's are given as bfloat16, which holds each exactly.
+// Numbers of eight bits, in which large checkpoints are shared. Nothing computes in them: they are read as bfloat16, which holds each exactly.
 import { noGrad } from "./modes.js";
 import { scope } from "./scope.js";
 import { type Tensor, tensor } from "./tensor.js";
 
-/** How the eight bits of a number are used, by PyTorch's names of the types. */
+/** How the eight bits of a number are used. */
 interface Float8Format {
   /** Bits of the fraction; the rest but the sign are the exponent's. */
   readonly fraction: number;
   readonly bias: number;
-  /** What a pattern stands for that the rule of sign, exponent and fraction does not give. */
+  /** The values of patterns that are exceptions to the rule of sign, exponent and fraction. */
   readonly special: (byte: number) => number | undefined;
 }
 
 const NEGATIVE_ZERO = 0x80;
 
 /**
- * fn: all patterns but one of each sign are finite. fnuz: no negative zero, whose pattern is the only NaN. e8m0: powers of two alone, without a
- * sign. Source: the OCP specification of 8-bit floats 1.0, table 1, and of MX formats 1.0, section 5.4; Noune et al. 2022 for fnuz.
+ * fn: all patterns but one of each sign are finite. fnuz: the pattern of negative zero is the only NaN. e8m0: powers of two without a sign.
+ * Source: the OCP specification of 8-bit floats 1.0, table 1, and of MX formats 1.0, section 5.4; Noune et al. 2022 for fnuz.
  */
 const FORMATS = {
   float8_e4m3fn: {

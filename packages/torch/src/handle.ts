@@ -1,5 +1,5 @@
-// How Tensors become the engine's handles, and handles Tensors. Apart from tensor.ts only because the generated operators, which Tensor
-// extends, need it.
+// How Tensors become the engine's handles, and handles Tensors. It is not in tensor.ts only because the generated operators need it, and
+// Tensor extends them.
 import { wrongArgument } from "./arguments.js";
 import type { Tensor } from "./tensor.js";
 
@@ -11,7 +11,7 @@ export function setTensorConstructor(made: new (handle: number) => Tensor): void
 
 export const isTensor = (value: unknown): value is Tensor => value instanceof Constructor;
 
-/** operator and argument: for the TypeError that anything but a Tensor gets; wanted: what the argument may be. */
+/** The handle of a Tensor. Throws a TypeError for anything else, which names operator and argument. wanted: what the argument may be. */
 export function handleOf(value: Tensor, operator: string, argument: string, wanted = "a Tensor"): number {
   if (value instanceof Constructor) return value.handle;
   throw wrongArgument(operator, argument, wanted, value);

@@ -1,4 +1,4 @@
-// A whole program on `meta`, for the question whether all of it is on one device.
+// Runs a whole program on `meta`, to find out whether all of it is on one device.
 import { native } from "@spo/native";
 import { dtypeCode } from "./dtype.js";
 import { standIns } from "./rehearse-stand-ins.js";
@@ -8,7 +8,7 @@ const op = (name: string): number => {
   return native.op(`aten::${base}`, overload);
 };
 
-/** Their `meta` kernels take tensors of two devices without a word; other operators refuse them. With the places of their tensors. */
+/** Operators whose `meta` kernels accept tensors of two devices, which all others refuse; with the places of their tensors. */
 const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
   Object.entries({
     linear: [0, 1, 2],
@@ -38,8 +38,8 @@ const FUSED_ADAMW = op("_fused_adamw_");
 const FLOAT64 = dtypeCode("float64");
 
 /**
- * Until it is disposed of, operators that `meta` lacks are stood in for, and those that would take tensors of `meta` and of another device
- * together throw, as they do on a GPU; so do those that give float64 there, which Apple's GPUs do not have.
+ * Until it is disposed of, stand-ins replace the operators that `meta` lacks. Operators that are given tensors of `meta` and of another
+ * device together throw, as they do on a GPU. So do those that return float64 there, which Apple's GPUs do not have.
  */
 export function onMeta(): Disposable {
   const call = native.call;
@@ -58,7 +58,7 @@ export function onMeta(): Disposable {
   };
 }
 
-/** The handles of what an operator gives. Throws an Error for float64 on `meta`. */
+/** What an operator returned. Throws an Error for float64 on `meta`. */
 function withoutFloat64<T>(given: T): T {
   for (const handle of [given].flat()) {
     if (typeof handle === "number" && native.dtype(handle) === FLOAT64 && native.device(handle) === "meta")

@@ -6,12 +6,12 @@ import { isTorchFile, openTorchFile, type TorchFile } from "./torch-load.js";
 /** A mapped file of weights, whatever its form. */
 export type WeightsFile = SafetensorsFile | TorchFile;
 
-/** What wrappers of a model put before all of its names: data-parallel training, and `torch.compile`. */
+/** Prefixes that wrappers put before all names of a model: data-parallel training, and `torch.compile`. */
 const WRAPPERS = ["module.", "_orig_mod."];
 
 /**
- * Opens a file of weights. Its form is told from its first bytes: safetensors, or what torch.save writes. What a wrapper put before every name
- * is left out. Throws a UserError (`DATA`).
+ * Opens a file of weights. Its first bytes say whether it is safetensors or written by torch.save. A prefix that a wrapper put before every
+ * name is left out. Throws a UserError (`DATA`).
  */
 export function openWeights(path: string): WeightsFile {
   let file: WeightsFile = isTorchFile(firstBytes(path)) ? openTorchFile(path) : openSafetensors(path);

@@ -1,7 +1,7 @@
-// The most memory that this process was resident with.
+// The peak of this process's resident memory.
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** Lets the peak start anew from what is resident now. Where the system cannot, it stays that of the whole process. */
+/** Resets the peak to what is resident now. Where the system cannot do that, the peak stays that of the whole process. */
 export function forgetPeak(): void {
   try {
     writeFileSync("/proc/self/clear_refs", "5");

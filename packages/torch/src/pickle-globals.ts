@@ -1,6 +1,6 @@
-// Which classes and functions of a pickle belong to a training's records, whose objects are passed over. Nothing of them is ever looked up or run.
+// Which classes and functions of a pickle belong to a training's records. Their objects are passed over; none is ever looked up or run.
 
-/** Functions and classes of small letters that training states have, and that make nothing a weight is made of. */
+/** Functions, and classes with lower-case names, that occur in training states and make no part of a weight. */
 const OPAQUE = new Set([
   "_codecs.encode",
   "copy_reg._reconstructor",
@@ -43,17 +43,20 @@ const OPAQUE = new Set([
   ),
 ]);
 
-/** Numbers of numpy, `numpy.float64` or `numpy.bool_`, and its states of random numbers. */
+/** numpy's numbers, as `numpy.float64` or `numpy.bool_`, and its random states. */
 const NUMPY = /^numpy\.(random(\.\w+)+|bool_?|u?int\d*_?|float\d*_?|longdouble|str_|bytes_|void)$/;
 
 /** Classes of Python's own library and of torch that records are made of. */
 const RECORDS =
   /^(argparse|collections|enum|pathlib|decimal|fractions|uuid|numpy\.dtypes|torch|torch\.optim|torch\.nn|torch\.torch_version|torch\.cuda\.amp|torch\.amp)(\.[A-Za-z_]\w*)*\.[A-Z]\w*$/;
 
-/** A class, by Python's custom of capitals for classes and small letters for functions. */
+/** A class, by Python's custom of capitals for classes and lower case for functions. */
 const CLASS = /^(__main__|[A-Za-z]\w*)(\.[A-Za-z_]\w*)*\.[A-Z]\w*$/;
 
-/** Where a class may do more than hold values: Python's own library (3.13, its public modules), its installers, and what has a rule above. */
+/**
+ * Modules whose classes may do more than hold values: Python's own library (3.13, its public modules), its installers, and what has a rule
+ * above.
+ */
 const NO_RECORDS = new Set(
   `abc aifc antigravity argparse array ast asynchat asyncio asyncore atexit audioop base64 bdb binascii bisect builtins bz2
   cProfile calendar cgi cgitb chunk cmath cmd code codecs codeop collections colorsys compileall concurrent configparser

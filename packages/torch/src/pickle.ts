@@ -12,11 +12,11 @@ export type PickleValue =
   | readonly PickleValue[]
   | Map<PickleValue, PickleValue>;
 
-/** A value with a meaning of the caller's own. */
+/** A value that the caller defines. */
 export abstract class PickleObject {
   /** For a class or function: what calling it with these arguments gives. Absent: it cannot be called. */
   call?(args: readonly PickleValue[]): PickleValue;
-  /** Whether what a pickle puts into it, as into a list or a dict, is dropped. */
+  /** Whether contents that a pickle adds to it, as to a list or a dict, are dropped. */
   readonly dropsContents?: boolean;
 }
 
@@ -33,7 +33,7 @@ export interface PickleHost {
 const MAX_STEPS = 4_000_000;
 const MAX_OBJECTS = 500_000;
 const MAX_INTEGER_BYTES = 1024;
-/** Elements that a call reads for nothing. More count as objects each time: a long list costs two bytes to give again. */
+/** Elements of a list that a call may read without counting as objects: two bytes can pass the same long list again. */
 const MAX_FREE_ELEMENTS = 64;
 
 const NOTHING: readonly PickleValue[] = Object.freeze([]);
@@ -55,7 +55,7 @@ export function readPickle(
   let at = start;
   let objects = 0;
 
-  /** Offset of the next `length` bytes, which are then behind us. */
+  /** Offset of the next `length` bytes; moves on past them. */
   const take = (length: number): number => {
     if (!(length <= bytes.length - at)) host.bad("its pickle is cut short");
     at += length;
@@ -319,7 +319,7 @@ export function readPickle(
         break;
       }
       case "\x92": {
-        // NEWOBJ_EX: with arguments by name, which only objects have that nothing looks into
+        // NEWOBJ_EX: with named arguments, which only opaque objects have
         pop();
         const args = pop();
         make(call(pop(), args));

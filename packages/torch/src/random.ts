@@ -1,4 +1,4 @@
-// Random tensors whose numbers do not depend on where they are to lie.
+// Random tensors whose numbers do not depend on their device.
 import type { Device, DType } from "./dtype.js";
 import type { Generator } from "./generator.js";
 import * as ops from "./ops.gen.js";

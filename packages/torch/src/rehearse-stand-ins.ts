@@ -1,5 +1,5 @@
-// libtorch's own `meta` lacks some operators, and takes others apart in ways that a CPU does not. What stands in for them here gives
-// results of the same shape, keeps the same tensors for backward, and makes gradients of the same size; the numbers mean nothing there.
+// libtorch's own `meta` lacks some operators, and splits others in ways that a CPU does not. The stand-ins here give results of the same
+// shape, keep the same tensors for backward, and make gradients of the same size. There are no numbers on `meta`.
 import { native } from "@spo/native";
 import { memoryFormatCode } from "./dtype.js";
 
@@ -18,7 +18,7 @@ const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), o
 const [EMPTY_LIKE, NEW_EMPTY, INDEX] = [op("empty_like"), op("new_empty"), op("index", "Tensor")];
 const [CLAMP, MEAN] = [op("clamp"), op("mean")];
 
-/** By operator: for tensors of `meta`, whoever calls. */
+/** Stand-ins by operator, for tensors on `meta`. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
   [op("conv2d"), convolution],
   [op("scaled_dot_product_attention"), attention],

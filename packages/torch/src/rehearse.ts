@@ -3,10 +3,10 @@ import { native } from "@spo/native";
 import { isRecomputing } from "./checkpoint.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
-/** By turns a block, negative where another thread did it, and its bytes, negative where it was freed. */
+/** Pairs of numbers: a block, negative where another thread did it, and its bytes, negative where it was freed. */
 export type MemoryBook = Float64Array;
 
-/** What a function gave on `meta`, and what it would take. */
+/** What a function returned on `meta`, and what it would cost. */
 export interface Rehearsal<T> {
   value: T;
   /** Bytes over what was alive before. */
@@ -33,8 +33,8 @@ const ATTENTION = op("scaled_dot_product_attention");
 const PRODUCTS = new Set([op("matmul"), op("mm"), op("bmm")]);
 
 /**
- * Runs `fn`, whose tensors must be on `meta`, and books what the same work needs on a CPU. A `backward` in it counts in memory; its
- * operations are told by the forward's, layer by layer: as many again for the input's gradient and for the weight's, where each is wanted.
+ * Runs `fn`, whose tensors must be on `meta`, and books what the same work needs on a CPU. The memory of a `backward` in it is counted. Its
+ * operations are taken from the forward's, layer by layer: as many again for the input's gradient and for the weight's, where each is wanted.
  */
 export function rehearse<T>(fn: () => T): Rehearsal<T> {
   const flops = { forward: 0, backward: 0 };

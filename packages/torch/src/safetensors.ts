@@ -24,7 +24,7 @@ const CODES = Object.fromEntries(Object.entries(NAMES).map(([code, dtype]) => [d
   string
 >;
 
-/** Types of eight bits that a file may have; they are read as bfloat16, and never written. */
+/** 8-bit types that a file may have. They are read as bfloat16, and never written. */
 const FLOAT8: Readonly<Record<string, Float8>> = {
   F8_E4M3: "float8_e4m3fn",
   F8_E5M2: "float8_e5m2",
@@ -242,7 +242,7 @@ function bytesOf(tensor: Tensor): Uint8Array {
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Read, not copied from the mapping: of a header of 100 MB both would stay in memory. */
+/** Read, and not copied from the mapping: with a header of 100 MB both copies would stay in memory. */
 function headerOf(path: string, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   const file = openSync(path, "r");
@@ -258,7 +258,7 @@ function headerOf(path: string, length: number): Uint8Array {
   return bytes;
 }
 
-/** whole: nothing is missing of the file, it is only not understood. */
+/** whole: the file is complete but not understood. */
 type Bad = (why: string, hint?: string, whole?: boolean) => never;
 
 function parseHeader(bytes: Uint8Array, bad: Bad): [string, unknown][] {
@@ -289,7 +289,7 @@ function parseHeader(bytes: Uint8Array, bad: Bad): [string, unknown][] {
   return entries;
 }
 
-/** Names at the first level and at all levels, the commas, and the greatest depth of an object in JSON. Of what is no JSON any numbers. */
+/** Names at the first level and at all levels, commas, and the greatest depth of a JSON object. For text that is no JSON, any numbers. */
 function countHeader(bytes: Uint8Array): { topNames: number; names: number; commas: number; depth: number } {
   const counts = { topNames: 0, names: 0, commas: 0, depth: 0 };
   let depth = 0;

@@ -8,7 +8,7 @@ export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
 let current: Scope | undefined;
 
-// Handles on their way out, so that a whole scope is freed by one native call.
+// Handles to be freed: one native call frees a whole scope.
 let dying = new Uint32Array(256);
 
 /** A tensor of no scope, as the garbage collector knows it. */
@@ -16,7 +16,7 @@ export interface Unowned {
   handle: number;
   /** Reported to the garbage collector. */
   bytes: number;
-  /** Nobody has said that it is to live on, by `keep`. */
+  /** It was not passed to `keep`. */
   stray: boolean;
 }
 
@@ -102,11 +102,11 @@ export function scope<T>(fn: () => Sync<T>): T {
 }
 
 /**
- * @internal What a function gave, unless it is a promise: the rest of an async function would run when what `where` sets up is over.
+ * @internal The result of a function. Throws for a promise: the rest of an async function would run after what `where` sets up has ended.
  */
 export function notAPromise<T>(result: T, where: string): T {
   if (typeof (result as { then?: unknown } | null | undefined)?.then !== "function") return result;
-  // Its failure, of a tensor that is gone say, comes of this one and would end the process.
+  // The promise may fail because of this error, on a disposed tensor for example, and would then end the process.
   (result as unknown as PromiseLike<unknown>).then(undefined, () => {});
   throw new TypeError(
     `${where} was given an async function, or one that gives a promise. It lasts only until its function returns: do the waiting before it or after it.`,
@@ -122,7 +122,7 @@ export function keep<T>(value: T): T {
   return value;
 }
 
-/** It is not stray any more. */
+/** Marks a tensor as kept. */
 function claim(unowned: Unowned): void {
   if (unowned.stray) strays--;
   unowned.stray = false;
@@ -162,8 +162,9 @@ function own(tensor: Tensor, scope: Scope | undefined): void {
     scope.add(tensor);
     return;
   }
+  // A tensor on `meta` holds no memory.
   const bytes =
-    tensor.device === "meta" ? 1 : Math.max(1, tensor.numel * elementSizeOfCode(native.dtype(tensor.handle))); // shapes alone press on no memory
+    tensor.device === "meta" ? 1 : Math.max(1, tensor.numel * elementSizeOfCode(native.dtype(tensor.handle)));
   native.adjustMemory(bytes);
   tensor.unowned = { handle: tensor.handle, bytes, stray: false };
   registry.register(tensor, tensor.unowned, tensor);

@@ -1,5 +1,5 @@
-// How much memory a process comes to be resident with by what it allocates: the addon's allocator of large blocks, and glibc's as the addon
-// sets it, played through.
+// The resident memory that a process's allocations lead to: a simulation of the addon's allocator of large blocks, and of glibc's as the
+// addon configures it.
 import type { MemoryBook } from "./rehearse.js";
 
 /** Bytes from which a block is large; `kFrom` of the addon's large-blocks.h. */
@@ -8,13 +8,13 @@ const LARGE_FROM = 1 << 20;
 /** Bytes that may be kept even where less was ever in use; `kAlways` of it. */
 const ALWAYS = 128 << 20;
 
-/** A process whose work is played through, one piece after the other. */
+/** A process whose allocations are simulated, one piece of work after the other. */
 export class SimulatedProcess {
   /** One is the main thread's, the other serves the rest. */
   readonly #heaps = [new SimulatedHeap(), new SimulatedHeap()] as const;
   readonly #large = new SimulatedLargeBlocks();
 
-  /** Does what a book says → the most bytes that the process was resident with meanwhile. Blocks that it frees and has not made are others'. */
+  /** Plays a book → the peak of resident bytes. Blocks that it frees without having allocated them are ignored. */
   play(book: MemoryBook): number {
     const [own, others] = this.#heaps;
     const all = [own, others, this.#large];
@@ -89,7 +89,7 @@ interface Chunk {
   after?: Chunk;
 }
 
-/** What the addon gives to `mallopt`. */
+/** The trim threshold that the addon sets by `mallopt`. */
 const TRIM_FROM = 512 << 20;
 const TOP_PAD = 16 << 20;
 

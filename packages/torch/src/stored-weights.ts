@@ -1,4 +1,4 @@
-// Weights as they are written for others: in another element type, and never with numbers that are none.
+// Weights as they are written to files: in another element type, and never with NaN or infinity.
 import { type DType, isFloating } from "./dtype.js";
 import { UserError } from "./files.js";
 import { noGrad } from "./modes.js";
@@ -6,7 +6,7 @@ import { notFiniteAt } from "./not-finite.js";
 import { scope } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
-/** Weights that a refusal names. */
+/** Weights that an error names. */
 const SHOWN = 5;
 
 /** Names of the tensors that hold NaN or infinity. */
@@ -16,10 +16,10 @@ export const notFinite = (tensors: Iterable<readonly [string, Tensor]>): string[
   );
 
 /**
- * Weights in the element type of a file, new tensors where it is another one; without `dtype` the same tensors.
+ * Weights in the element type of a file: new tensors where it differs, without `dtype` the same tensors.
  *
- * place: what is written, for messages. Throws a UserError (`NUMERIC`) that names the weights with NaN or infinity, and those that become infinite
- * in `dtype`: float16 ends at 65,504.
+ * place: what is written, for messages. Throws a UserError (`NUMERIC`) that names the weights with NaN or infinity, and those that become
+ * infinite in `dtype`: float16 ends at 65,504.
  */
 export function storedWeights(
   weights: ReadonlyMap<string, Tensor>,

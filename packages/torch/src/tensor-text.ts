@@ -1,4 +1,4 @@
-// How tensors look: shape, dtype, device and values, those of large ones in part.
+// Tensors as text: shape, dtype, device and values, of large tensors the values in part.
 import { native } from "@spo/native";
 import { anyDtypeName } from "./dtype.js";
 import { wrap } from "./handle.js";

@@ -20,7 +20,7 @@ export type TypedArray =
   | Uint16Array
   | BigInt64Array;
 
-/** More elements than this are no JSON: they belong into a file. */
+/** Elements that `toJSON` takes at most; more belong into a file. */
 const MOST_IN_JSON = 1_000_000;
 
 /**
@@ -182,8 +182,8 @@ export class Tensor extends TensorMethods {
   }
 
   /**
-   * What `JSON.stringify` writes: shape, dtype, and the values in lists as the shape has them, null on the device meta. What JSON has no number
-   * for is text: `"NaN"`, `"-Infinity"`, an int64 beyond 2^53.
+   * What `JSON.stringify` writes: shape, dtype, and the values in nested lists, null on the device meta. Values that JSON has no number for are
+   * text: `"NaN"`, `"-Infinity"`, an int64 beyond 2^53.
    *
    * Throws when it was disposed of, and for more than a million elements, which belong into a file: `writeSafetensors`.
    */

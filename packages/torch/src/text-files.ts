@@ -28,7 +28,7 @@ export function readText(path: string, kind = "text file"): string {
   return decodeText(bytes, path);
 }
 
-/** The process's own input, and what a shell puts in the place of `<(…)`: they end, where a device or a pipe of any name need not. */
+/** The process's own input, and what a shell passes for `<(…)`. These end; another device or pipe need not. */
 const HANDED_OVER = /^\/(dev\/(stdin|fd\/\d+)|proc\/self\/fd\/\d+)$/;
 
 /** As `readText`, of bytes that came from elsewhere. name: for the message. */
@@ -83,8 +83,8 @@ export const MAX_CONFIG_BYTES = 2 ** 20;
 export const MAX_TABLE_BYTES = 64 * 2 ** 20;
 
 /**
- * A JSON file's value. Throws a UserError that says what is wrong and where: `DATA` unless `code` says otherwise. What is nested deeper than
- * people write it is refused before it is parsed.
+ * A JSON file's value. Throws a UserError that says what is wrong and where: `DATA` unless `code` says otherwise. Text that is nested deeper
+ * than people write it is refused before it is parsed.
  */
 export function readJson(
   path: string,
@@ -218,7 +218,7 @@ function positionOf(message: string): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
-/** Where the engine does not say the place: the end of the longest beginning that is at fault only by being one. */
+/** Where the engine gives no position: the end of the longest beginning that is wrong only because it is cut off. */
 function firstFault(text: string): number {
   const isBeginning = (length: number): boolean => {
     try {

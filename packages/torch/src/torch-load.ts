@@ -16,7 +16,7 @@ const MAX_REPEATED = 256 << 20;
 /** A file of torch.save: its tensors by name, over the file's own memory. */
 export class TorchFile {
   readonly path: string;
-  /** What the file holds besides tensors is of no use here: torch.save has no place for metadata. */
+  /** Empty: torch.save has no place for metadata. */
   readonly metadata: Readonly<Record<string, string>> = {};
   readonly #file: MappedFile;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
@@ -49,8 +49,8 @@ export class TorchFile {
   }
 
   /**
-   * The tensor over the file's memory, with the strides that it was saved with; tensors that shared a storage share it again. Of eight bits a
-   * number it is a copy, in bfloat16.
+   * The tensor over the file's memory, with the strides that it was saved with; tensors that shared a storage share it again. An 8-bit
+   * tensor is a copy in bfloat16.
    */
   get(name: string): Tensor {
     const { storage, dtype: saved, shape, strides, offset } = this.#stored(name);
@@ -106,7 +106,7 @@ const isZip = (start: Uint8Array): boolean => latin1(start, 4) === "PK\x03\x04";
 const isLegacy = (start: Uint8Array): boolean => LEGACY.test(latin1(start, 24));
 /** The number that the old form starts with, as a pickle spells it. */
 const MAGIC = "\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19";
-/** It, as a pickle of protocol 2 and up; from 4 on in a frame that says its length. */
+/** The magic number as a pickle of protocol 2 and up; from 4 on in a frame that says its length. */
 const LEGACY = new RegExp(`^\\x80[\\x02-\\x05](\\x95[^]{8})?${MAGIC}`);
 const latin1 = (bytes: Uint8Array, length: number): string =>
   Buffer.from(bytes.subarray(0, length)).toString("latin1");

@@ -1,4 +1,4 @@
-// What the pickles of torch.save are made of: storages, tensors, and the globals that make them.
+// The objects in pickles of torch.save: storages, tensors, and the globals that make them.
 import { type DType, elementSize } from "./dtype.js";
 import { UserError } from "./files.js";
 import { FLOAT8_TYPES, type Float8, isFloat8 } from "./float8.js";
@@ -63,10 +63,7 @@ class DTypeObject extends PickleObject {
   }
 }
 
-/**
- * An object that nothing here looks into: an array of numpy, a callback, a setting. Calling it, or what it was made by, gives another one.
- * What a pickle puts into it is dropped.
- */
+/** An opaque object: an array of numpy, a callback, a setting. Calling it, or its class, gives another one; its contents are dropped. */
 class Opaque extends PickleObject {
   /** Its class, for messages. */
   readonly what: string;
@@ -203,7 +200,7 @@ export class TorchHost {
   }
 }
 
-/** Under which names trainers keep the weights in what they save, the commonest first. */
+/** Names under which trainers save the weights, the commonest first. */
 const STATE_DICTS = ["state_dict", "model", "module", "model_state_dict", "params"];
 
 /**

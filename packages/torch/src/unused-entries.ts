@@ -1,7 +1,7 @@
 // Entries of a file of weights that nothing here uses: what other tools keep beside a model's own weights.
 import { warn } from "./warnings.js";
 
-/** Names that are told; a file may have thousands of others. */
+/** Names that the warning lists; a file may have thousands. */
 const SHOWN = 5;
 
 /** Warns once of all entries that are passed over: how many, and the first few by name. None: does nothing. source: the file. */

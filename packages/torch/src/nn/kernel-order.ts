@@ -1,8 +1,7 @@
 // The order of a convolution's kernel in memory. Shape and values are the same in both; files hold row-major order.
 //
-// A CPU convolves maps and kernels in channels-last order without the blocked copies that the other order costs. A kernel that a file brings
-// is copied into it when its model is first used, not when it is loaded: copying 2 GB, and being given fresh memory for them, takes
-// most of a second.
+// A CPU convolves maps and kernels in channels-last order without the blocked copies that the other order costs. A file's kernels are copied
+// into it when their model is first used, not when it is loaded: copying 2 GB, and getting fresh memory for them, takes most of a second.
 import { noGrad, outsideInferenceMode } from "../modes.js";
 import { scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
@@ -15,7 +14,8 @@ const untouched = new WeakMap<Tensor, readonly Tensor[]>();
 export function reorder(parameter: Tensor, memoryFormat: "contiguous" | "channels_last"): void {
   if (parameter.ndim !== 4) return;
   untouched.delete(parameter);
-  // In a scope, since a handle left on the old memory would keep it: a file's pages, say. A first use may be in inference mode, the next not.
+  // In a scope, because a handle left on the old memory (a file's pages, for example) would keep it. The first use may be in inference
+  // mode, the next not.
   outsideInferenceMode(() =>
     noGrad(() =>
       replace(

@@ -102,7 +102,7 @@ export interface LoadOptions {
   source?: string;
   /** Names in the file that are known to be no weights of this module; of others that it does not have there is one warning. */
   ignore?: (name: string) => boolean;
-  /** Takes the names that are passed over, in place of the warning. */
+  /** Called with the names that are passed over, in place of the warning. */
   onUnused?: (names: readonly string[]) => void;
   /** Default: the file's own. */
   dtype?: DType;
@@ -111,7 +111,7 @@ export interface LoadOptions {
   consume?: boolean;
 }
 
-/** The same memory where dtype and device fit, else a copy; a kernel's that is converted is at once in the order that a CPU wants. */
+/** The same memory where dtype and device fit, else a copy. A converted kernel is copied into a CPU's order at once. */
 function placed(value: Tensor, { dtype = value.dtype, device = value.device }: TensorOptions): Tensor {
   // float64 is converted before it is moved: not every device has it.
   return value.ndim === 4 && device === "cpu" && dtype !== value.dtype
@@ -120,7 +120,8 @@ function placed(value: Tensor, { dtype = value.dtype, device = value.device }: T
 }
 
 /**
- * Gives a module the values of a file, which must have each of its weights in its shape. What else is in the file is passed over, with one warning.
+ * Gives a module the values of a file, which must have each of its weights in its shape. Anything else in the file is passed over, with one
+ * warning.
  *
  * Tensors are taken over without a copy where dtype and device fit: a mapped file is then read when a weight is first used. A CPU's
  * convolution kernels are then copied into channels-last order.

@@ -7,7 +7,7 @@ export function parameter(shape: readonly number[]): Tensor {
   return keep(empty(shape, { device: "meta" }));
 }
 
-/** The parameter's handle is to mean other memory; whether it learns stays. `value` is disposed of. */
+/** Gives a parameter other memory; whether it learns stays. `value` is disposed of. */
 export function replace(parameter: Tensor, value: Tensor): void {
   const learns = parameter.requiresGrad;
   parameter.assign(value);

@@ -31,7 +31,8 @@ export interface AdafactorOptions {
  * Adafactor with a given learning rate: no relative step, no scaling by the parameter, no first moment.
  *
  * A parameter of two or more axes keeps the mean squares of its rows and columns (the last two axes) in place of one number an element:
- * V ≈ R·Cᵀ / mean(R). Step s: V ← β2·V + (1−β2)(g² + eps), β2 = 1 − s^decayRate; u = g/√V; u ← u / max(1, rms(u)/clipThreshold);
+ * V ≈ R·Cᵀ / mean(R).
+ * Step s: V ← β2·V + (1−β2)(g² + eps), β2 = 1 − s^decayRate; u = g/√V; u ← u / max(1, rms(u)/clipThreshold);
  * p ← p·(1 − lr·wd) − lr·u. Parameters without a gradient are left alone. Source: Shazeer & Stern 2018, algorithms 4 and 5; transformers'
  * Adafactor with `scale_parameter` and `relative_step` off.
  */

@@ -8,7 +8,7 @@ import { checkParameters } from "./optimizer.js";
 /** Decay of an average at a step, 0 for the first. */
 export type DecayAt = (step: number) => number;
 
-/** A decay that is the same to the end, but for early steps, which average over fewer values: at most (1 + step)/(10 + step). */
+/** A constant decay, except for early steps, which average over fewer values: at most (1 + step)/(10 + step). */
 export const constantDecay =
   (decay: number): DecayAt =>
   (step) =>
@@ -18,11 +18,11 @@ export const constantDecay =
 export const WIDEST = 1 / Math.sqrt(12);
 
 /**
- * The decay by which an average at step n holds the weights of step i in proportion to (i/n)^γ: whenever a training ends, it has averaged
+ * The decay by which an average at step n holds the weights of step i in proportion to (i/n)^γ. So whenever a training ends, the average is
  * over the same part of it.
  *
- * width: standard deviation of the steps that count, as a part of all so far, in (0, WIDEST]; √(γ + 1)/((γ + 2)√(γ + 3)). What was there
- * before the first step counts nothing. Throws a RangeError for another width. Source: Karras et al. 2024, "Analyzing and Improving the
+ * width: standard deviation of the averaged steps, as a part of all so far, in (0, WIDEST]: √(γ + 1)/((γ + 2)√(γ + 3)). The weights before
+ * the first step do not count. Throws a RangeError for another width. Source: Karras et al. 2024, "Analyzing and Improving the
  * Training Dynamics of Diffusion Models", 3.1.
  */
 export function powerDecay(width: number): DecayAt {

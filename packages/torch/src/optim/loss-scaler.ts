@@ -25,8 +25,8 @@ export interface LossScalerOptions {
  *     if (scaler.unscale(parameters)) optimizer.step();
  *     scaler.update();
  *
- * The scale itself is on the CPU, wherever the gradients are: to read it waits for no GPU, and its reciprocal can be taken in float64,
- * which Apple's GPUs lack. A step waits once, for whether there was an overflow.
+ * The scale itself is on the CPU, wherever the gradients are: reading it waits for no GPU, and its reciprocal can be taken in float64,
+ * which Apple's GPUs lack. A step waits for the device once, to learn whether there was an overflow.
  * Source: Micikevicius et al. 2018, section 3.2; PyTorch's `GradScaler`, whose operators these are.
  */
 export class LossScaler {
@@ -51,13 +51,13 @@ export class LossScaler {
     return this.#scale.item();
   }
 
-  /** loss·scale, as its shape is. */
+  /** loss·scale, in the loss's shape. */
   scale(loss: Tensor): Tensor {
     handleOf(loss, "LossScaler.scale", "loss");
     return loss.mul(this.value);
   }
 
-  /** Divides the gradients by the scale, in place. Gives whether all are finite; where not, they are of no use. */
+  /** Divides the gradients by the scale, in place → whether all are finite. If not, leave the update out. */
   unscale(parameters: readonly Tensor[]): boolean {
     checkParameters("LossScaler.unscale", parameters);
     return noGrad(() =>
