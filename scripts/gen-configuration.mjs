@@ -4,7 +4,7 @@
 // `node scripts/gen-configuration.mjs` writes; with --check it only compares and exits 1 on a difference.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { settingsOf } from "spo/config";
+import { kebabCase, settingsOf } from "spo/config";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { SCHEMAS } from "spo/schemas";
 import { say } from "../native/lib/say.js";
@@ -48,8 +48,9 @@ const INTRODUCTION = `<!-- Written by npm run gen from the schemas of the recipe
 
 # Every setting
 
-A setting is given by its path on the command line, \`--optimizer.lr 3e-5\` or \`optimizer.lr=3e-5\`, or in a config file (\`.json\`, \`.js\`, \`.ts\`). Presets, files and
-settings are taken in the order in which they stand; what comes last holds. An unknown setting or a value out of its range is an error that names it.
+A setting is given by its path on the command line, \`--optimizer.lr 3e-5\` or \`optimizer.lr=3e-5\`, or in a config file (\`.json\`, \`.js\`, \`.ts\`). The command line writes
+its words with dashes: the \`saveEvery\` of a file is \`--save-every\`, and \`--saveEvery\` and \`--save_every\` are understood. Presets, files and settings are taken in the
+order in which they stand; what comes last holds. An unknown setting or a value out of its range is an error that names it.
 
 \`\`\`json
 { "model": "./sd15", "spm": "runs/spm/model", "prompts": "prompts.txt", "optimizer": { "lr": 3e-5 } }
@@ -60,7 +61,7 @@ npx spo train spo sd15 my.json --rounds 100 --run runs/mine --dry-run   # prints
 \`\`\`
 
 **Default** holds where neither a preset nor you say anything; *required* has none. A preset's column is empty where it says nothing. Times are in steps or rounds, sizes in pixels, shares from 0 to
-1; \`null\` is a value: on the command line \`--resolution null\`. Lists have commas: \`--evalTimesteps 0,501,901\`. \`output\` is \`model\` inside the folder of \`--run\` unless it is said.`;
+1; \`null\` is a value: on the command line \`--resolution null\`. Lists have commas: \`--eval-timesteps 0,501,901\`. \`output\` is \`model\` inside the folder of \`--run\` unless it is said.`;
 
 /** A value as the command line takes it; 0.00006 is read with a finger on the screen. @param {unknown} value */
 const shown = (value) => {
@@ -91,7 +92,9 @@ function sectionOf(command) {
   const names = Object.keys(presets);
   const head = ["setting", "type", "default", ...names.map((name) => `\`${name}\``), "meaning"];
   const rows = settingsOf(SCHEMAS[command]).map((setting) => [
-    `\`${setting.path}\``,
+    kebabCase(setting.path) === setting.path
+      ? `\`${setting.path}\``
+      : `\`${setting.path}\`, \`--${kebabCase(setting.path)}\``,
     [setting.type, setting.range].filter(Boolean).join(" "),
     setting.required ? "*required*" : shown(setting.default),
     ...names.map((name) => shown(at(presets[name], setting.path))),

@@ -31,13 +31,13 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const spo = (run: string, ...more: string[]): string[] => [
   ...words(
-    "train spo --rounds 3 --promptsPerRound 2 --steps 3 --firstBranch 1 --threshold 0.01 --saveEvery 1",
+    "train spo --rounds 3 --prompts-per-round 2 --steps 3 --first-branch 1 --threshold 0.01 --save-every 1",
   ),
   ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at(run)],
   ...more,
 ];
 const spm = (run: string, ...more: string[]): string[] => [
-  ...words("train spm --steps 6 --batch 2 --evalEvery 100 --saveEvery 1"),
+  ...words("train spm --steps 6 --batch 2 --eval-every 100 --save-every 1"),
   ...["--model", world.model, "--init", world.spm, "--pairs", world.pairs, "--run", at(run)],
   ...more,
 ];
@@ -100,7 +100,7 @@ describe("a bad model exits with 4", () => {
     const model = copyOfModel("cut");
     const file = join(model, "unet", "diffusion_pytorch_model.safetensors");
     truncateSync(file, 50_000);
-    const ended = await cli(["sample", "a red apple", "--model", model, "--out", at("none")]);
+    const ended = await cli(["sample", "a red apple", "--model", model, "--output", at("none")]);
     expect(ended).toMatchObject({ code: 4, stdout: "" });
     expect(ended.stderr).toContain(file);
     expect(existsSync(at("none"))).toBe(false);
@@ -111,7 +111,7 @@ describe("a bad model exits with 4", () => {
     const path = join(model, "unet", "config.json");
     const config = JSON.parse(readFileSync(path, "utf8"));
     writeFileSync(path, JSON.stringify({ ...config, cross_attention_dim: 24 }));
-    const ended = await cli(["sample", "a red apple", "--model", model, "--out", at("none")]);
+    const ended = await cli(["sample", "a red apple", "--model", model, "--output", at("none")]);
     expect(ended.code).toBe(4);
     const named = ended.stderr.match(/attn2\.to_[kv]\.weight/g) ?? [];
     expect(named.length).toBeGreaterThanOrEqual(8); // keys and values of all cross-attentions
@@ -144,7 +144,7 @@ describe("a config file", () => {
 
 describe("spo sample says what, where and what to do, and writes nothing,", () => {
   const sample = (...args: string[]) =>
-    cli(["sample", "a red apple", "--steps", "2", "--out", at("never"), ...args]);
+    cli(["sample", "a red apple", "--steps", "2", "--output", at("never"), ...args]);
   const unet = "unet/diffusion_pytorch_model.safetensors";
   /** Writes the header of a safetensors file anew. */
   function rewrite(path: string, change: (header: Record<string, Entry>) => object | string): void {
@@ -267,10 +267,10 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
       ["--width", "18"],
       /18×16: .*multiples of 4[\s\S]*nearest is 20×16/,
     ],
-    ["a prompt file that is not UTF-8", 4, ["--from", "LATIN"], /latin\.txt is no UTF-8 text: .*line 2/],
-    ["a prompt of ten million letters", 4, ["--from", "LONG"], /long\.txt, line 1: 10000000 letters/],
-    ["an empty place to write to", 2, ["--out", ""], /an empty text/],
-    ["a prompt file that is a folder", 4, ["--from", "."], /is a folder, not a prompt file/],
+    ["a prompt file that is not UTF-8", 4, ["--prompts", "LATIN"], /latin\.txt is no UTF-8 text: .*line 2/],
+    ["a prompt of ten million letters", 4, ["--prompts", "LONG"], /long\.txt, line 1: 10000000 letters/],
+    ["an empty place to write to", 2, ["--output", ""], /an empty text/],
+    ["a prompt file that is a folder", 4, ["--prompts", "."], /is a folder, not a prompt file/],
     ["a weight that is no number", 2, ["--lora", "x.safetensors:1.2.3"], /1\.2\.3 is no weight/],
     ["a LoRA that is none", 4, ["--lora", "PROMPTS"], /prompts\.txt: not a whole safetensors file/],
     [
@@ -300,14 +300,14 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
   });
 
   test("for a place that is a file, before it samples", async () => {
-    const ended = await sample("--model", world.model, "--out", world.prompts);
+    const ended = await sample("--model", world.model, "--output", world.prompts);
     expect(ended).toMatchObject({ code: 5, stdout: "" });
     expect(ended.stderr).toContain("a part of its path is a file, not a folder");
     expect(ended.stderr).not.toContain("sampling");
   });
 
   test.skipIf(!existsSync("/proc/self"))("for a place where no folder can be made, at once", async () => {
-    const ended = await sample("--model", world.model, "--out", "/proc/no/folder");
+    const ended = await sample("--model", world.model, "--output", "/proc/no/folder");
     expect(ended).toMatchObject({ code: 5, stdout: "" });
     expect(ended.stderr).toContain("/proc/no/folder was not written: no folder can be made there.");
   });
@@ -328,7 +328,7 @@ describe("spo sample says what, where and what to do, and writes nothing,", () =
   test("and names the words beyond what the model reads, but draws the rest", async () => {
     const kept = Array.from({ length: 75 }, () => "red").join(" ");
     const ended = await cli([
-      ...["sample", `${kept} tomato soup`, "--model", world.model, "--steps", "2", "--out", at("long")],
+      ...["sample", `${kept} tomato soup`, "--model", world.model, "--steps", "2", "--output", at("long")],
     ]);
     expect(ended.code).toBe(0);
     expect(ended.stderr).toMatch(/longer than what the model reads; left out: .*tomato soup\n/);
@@ -340,7 +340,7 @@ test("an empty prompt list exits with 4, in training and in sampling", async () 
   const trained = await cli(spo("empty", "--prompts", at("empty.txt")));
   expect(trained.code).toBe(4);
   expect(trained.stderr).toContain("there is no prompt");
-  const sampled = await cli(["sample", "--from", "-", "--model", world.model], { input: "# nothing\n" });
+  const sampled = await cli(["sample", "--prompts", "-", "--model", world.model], { input: "# nothing\n" });
   expect(sampled.code).toBe(4);
   expect(sampled.stderr).toContain("there is no prompt");
 });

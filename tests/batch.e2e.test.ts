@@ -39,8 +39,8 @@ async function sample(family: string, batch: number, more: string): Promise<Map<
   const { model, lora } = worlds.get(family) as TinyWorld;
   const out = join(folder, String(calls++));
   await spo([
-    ...["sample", "--model", model, "--from", prompts, "--out", out, "--batch", `${batch}`],
-    ...words(`--steps 4 --guidance 5 --threads 1 --quiet ${more.replace("LORA", lora)}`),
+    ...["sample", "--model", model, "--prompts", prompts, "--output", out, "--batch", `${batch}`],
+    ...words(`--steps 4 --guidance-scale 5 --threads 1 --quiet ${more.replace("LORA", lora)}`),
   ]);
   return pixelsIn(out);
 }
@@ -92,7 +92,7 @@ describe.each(["sd15", "sdxl"])("an image of %s", (family) => {
     const evaluate = (name: string, batch: number): Promise<void> =>
       spo([
         ...["eval", `${model},lora=${lora},name=one`, "--metrics", `spm:${spm}`, "--prompts", texts],
-        ...["--out", join(folder, family, name), "--batch", `${batch}`],
+        ...["--output", join(folder, family, name), "--batch", `${batch}`],
         ...words("--steps 3 --eta 1 --seeds 0,1 --threads 1 --quiet"),
       ]);
     const images = (name: string): string => join(folder, family, name, "images", "one");

@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function convert(from: string, out: string, ...more: string[]): Promise<string> {
-  const ended = await cli(["convert", from, "--out", at(out), "--quiet", ...more]);
+  const ended = await cli(["convert", from, "--output", at(out), "--quiet", ...more]);
   expect(ended).toMatchObject({ code: 0, stdout: `${at(out)}\n` });
   return at(out);
 }
@@ -41,7 +41,17 @@ async function convert(from: string, out: string, ...more: string[]): Promise<st
 /** The pixels that a model gives for one prompt and seed. */
 async function picture(model: string, ...more: string[]): Promise<Buffer> {
   const out = mkdtempSync(at("images-"));
-  const ended = await cli(["sample", "red apple", "--model", model, "--steps", "3", "--out", out, ...more]);
+  const ended = await cli([
+    "sample",
+    "red apple",
+    "--model",
+    model,
+    "--steps",
+    "3",
+    "--output",
+    out,
+    ...more,
+  ]);
   expect(ended.code, ended.stderr).toBe(0);
   return sharp(join(out, "00000-0.png")).raw().toBuffer();
 }
@@ -146,7 +156,7 @@ describe("ended by a signal while it writes", () => {
     async (signal) => {
       const place = mkdtempSync(at("stopped-"));
       for (const out of ["model.safetensors", "folder"]) {
-        const args = ["convert", world.model, "--out", join(place, out), "--quiet"];
+        const args = ["convert", world.model, "--output", join(place, out), "--quiet"];
         const ended = await cli(args, { env: { NODE_OPTIONS: preload(signal) } });
         expect(ended).toMatchObject({ code: null, signal });
         expect(ended.stderr).toContain("nothing half-written is left");
@@ -166,8 +176,8 @@ describe("what cannot be converted", () => {
   };
 
   test("is told so, and leaves nothing behind", async () => {
-    const out = ["--out", at("never")];
-    expect((await refused(2, world.model, "--out", world.lora)).stderr).toContain("is there already");
+    const out = ["--output", at("never")];
+    expect((await refused(2, world.model, "--output", world.lora)).stderr).toContain("is there already");
     expect((await refused(2, world.model, "--to", "kohya", ...out)).stderr).toContain("is a model");
     expect((await refused(2, world.lora, "--to", "single-file", ...out)).stderr).toContain("is a LoRA");
     expect((await refused(2, world.lora, "--lora", world.lora, ...out)).stderr).toContain("is a LoRA itself");
@@ -185,7 +195,7 @@ describe("what cannot be converted", () => {
     if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", mount]).status !== 0) skip();
     try {
       for (const out of ["model", "model.safetensors"]) {
-        const ended = await cli(["convert", world.model, "--out", join(mount, out)]);
+        const ended = await cli(["convert", world.model, "--output", join(mount, out)]);
         expect(ended).toMatchObject({ code: 5, stdout: "" });
         expect(ended.stderr).toMatch(
           /The disk is full: .* needs [\d.]+ (bytes|[kM]B), and [\d.]+ (bytes|[kM]B) are free/,

@@ -92,7 +92,7 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
     // Its settings stay, but for how long and how large.
     const program = [
       'npx() { shift; case "$1 $2" in',
-      '"train spm") set -- "$@" --steps 2 --batch 2 --evalEvery 1 ;;',
+      '"train spm") set -- "$@" --steps 2 --batch 2 --eval-every 1 ;;',
       '"train spo") set -- "$@" --rounds 1 --steps 6 --threshold 0 ;;',
       'sample*) set -- "$@" --steps 2 --count 2 ;;',
       `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
@@ -130,7 +130,7 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
 test("the tutorial for a preference model runs by its commands, from images to a report", async () => {
   const program = [
     'npx() { shift; case "$1 $2" in',
-    '"train spm") set -- "$@" --steps 2 --batch 2 --evalPairs 4 --evalEvery 1 ;;',
+    '"train spm") set -- "$@" --steps 2 --batch 2 --eval-pairs 4 --eval-every 1 ;;',
     'sample*) set -- "$@" --steps 2 ;;',
     `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
     "set -e",
@@ -163,8 +163,8 @@ describe.each([
     // Its settings stay, but for how long.
     const program = [
       'npx() { shift; case "$1 $2" in',
-      '"train spm") set -- "$@" --steps 2 --batch 2 --microBatch 2 --evalEvery 1 ;;',
-      '"train spo") set -- "$@" --rounds 1 --promptsPerRound 1 --threshold 0 ;;',
+      '"train spm") set -- "$@" --steps 2 --batch 2 --micro-batch 2 --eval-every 1 ;;',
+      '"train spo") set -- "$@" --rounds 1 --prompts-per-round 1 --threshold 0 ;;',
       'sample*) set -- "$@" --steps 2 ;;',
       `esac; '${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
       "set -e",

@@ -188,8 +188,8 @@ describe.each([
   });
 
   const command = (run: string): string[] => [
-    ...words(`train dpo --steps 12 --batch 4 --microBatch 2 --warmup 2 --saveEvery 3 ${settings}`),
-    ...["--evalPairs", "4", "--evalEvery", "6", "--model", models.model, "--pairs", models.pairs],
+    ...words(`train dpo --steps 12 --batch 4 --micro-batch 2 --warmup 2 --save-every 3 ${settings}`),
+    ...["--eval-pairs", "4", "--eval-every", "6", "--model", models.model, "--pairs", models.pairs],
     ...["--run", join(folder, `${family}-${run}`)],
   ];
 

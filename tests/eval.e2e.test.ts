@@ -53,7 +53,7 @@ interface Evaluation {
   images: { model: string; prompt: string; seed: number; file: string; scores: Record<string, number> }[];
 }
 
-const SETTINGS = words("--steps 3 --guidance 3 --seeds 0,1 --json");
+const SETTINGS = words("--steps 3 --guidance-scale 3 --seeds 0,1 --json");
 const metrics = (): string =>
   `spm:${world.spm},./bright.mjs,clip:${join(golden, "clip")},aesthetic:${join(golden, "aesthetic-head.pth")},clip=${join(golden, "clip")},hps:${join(golden, "open-clip/tiny_hps.pt")},tokenizer=${join(golden, "clip")}`;
 const evaluate = (models: string[], ...rest: string[]) =>
@@ -65,7 +65,7 @@ describe("spo eval", () => {
       at("stops.mjs"),
       'export default { name: "stops", score(images) { process.kill(process.pid, "SIGINT"); return images.map(() => 0); } };',
     );
-    const settings = ["--prompts", world.prompts, "--steps", "1", "--out", "stopped", "--seeds", "0"];
+    const settings = ["--prompts", world.prompts, "--steps", "1", "--output", "stopped", "--seeds", "0"];
     const ended = await cli(
       ["eval", world.model, "--metrics", "./stops.mjs", "--score-batch", "1", ...settings],
       {
@@ -79,7 +79,7 @@ describe("spo eval", () => {
 
   test("compares a model with and without a LoRA by every metric, keeps all figures, and goes on with what is there", async () => {
     const models = [`${world.model},name=base`, `${world.model},lora=${world.lora}:0.5,name=lora half`];
-    const ended = await evaluate(models, "--prompts", world.prompts, "--out", "both");
+    const ended = await evaluate(models, "--prompts", world.prompts, "--output", "both");
     expect(ended).toMatchObject({ code: 0 });
     const { schema, sets, images, featuresOf } = JSON.parse(ended.stdout) as Evaluation;
     expect(schema).toBe("spo.eval/2");
@@ -117,11 +117,11 @@ describe("spo eval", () => {
     expect(drawn).toHaveLength(PROMPTS.length * 2);
     rmSync(join(at("both/images/base"), drawn[3] as string));
     const before = statSync(join(at("both/images/base"), drawn[0] as string)).mtimeMs;
-    const again = await evaluate(models, "--prompts", world.prompts, "--out", "both");
+    const again = await evaluate(models, "--prompts", world.prompts, "--output", "both");
     expect(again.stdout).toBe(ended.stdout); // also the image that was drawn anew
     expect(statSync(join(at("both/images/base"), drawn[0] as string)).mtimeMs).toBe(before);
 
-    const other = await evaluate(models, "--prompts", world.prompts, "--out", "both", "--negative", "x");
+    const other = await evaluate(models, "--prompts", world.prompts, "--output", "both", "--negative", "x");
     expect(other.code).toBe(2);
     expect(other.stderr).toContain("has images of another evaluation: it differs in negativePrompt");
 
@@ -132,7 +132,7 @@ describe("spo eval", () => {
       [models[0] as string],
       "--prompts",
       world.prompts,
-      "--out",
+      "--output",
       "both",
       "--negative",
       "x",
@@ -148,9 +148,9 @@ describe("spo eval", () => {
           "sample",
           "--model",
           world.model,
-          "--from",
+          "--prompts",
           world.prompts,
-          "--out",
+          "--output",
           out,
           "--seed",
           seed,
@@ -169,7 +169,7 @@ describe("spo eval", () => {
         "images:b,name=other seeds",
         "--metrics",
         `./bright.mjs,spm:${world.spm},tokenizer=${join(world.model, "tokenizer")}`,
-        "--out",
+        "--output",
         "sets",
       ],
       { cwd: folder },
@@ -185,7 +185,7 @@ describe("spo eval", () => {
     const trained = await cli(
       [
         ...["train", "dpo", "--model", world.model, "--pairs", world.pairs, "--run", "dpo"],
-        ...words("--steps 2 --batch 2 --evalPairs 0"),
+        ...words("--steps 2 --batch 2 --eval-pairs 0"),
       ],
       { cwd: folder },
     );
@@ -199,7 +199,7 @@ describe("spo eval", () => {
         "./bright.mjs",
         "--prompts",
         world.prompts,
-        "--out",
+        "--output",
         "trained",
         ...SETTINGS,
       ],
@@ -273,7 +273,7 @@ describe("spo eval", () => {
   ] as [string, () => string[], number, string][])(
     "stops before any work where %s",
     async (_, args, code, message) => {
-      const ended = await cli([...args(), "--out", "refused"], { cwd: folder });
+      const ended = await cli([...args(), "--output", "refused"], { cwd: folder });
       expect(ended.stderr).toContain(message);
       expect(ended.code).toBe(code);
       expect(() => statSync(at("refused"))).toThrow();

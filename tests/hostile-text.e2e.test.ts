@@ -25,8 +25,8 @@ test.each([
   ["captions, file names and splits of pairs", ["data", "check", "pairs.jsonl"]],
   ["a setting's name and value", ["train", "spo", "config.json", "--run", "r"]],
   ["a word of the command line", ["train", "spo", `--${HOSTILE.slice(1)}`, "--run", HOSTILE]],
-  ["a path", ["sample", HOSTILE, "--prompt", "x", "--out", "o"]],
-  ["a prompt file", ["sample", "nowhere", "--prompts", "prompts.txt", "--out", "o"]],
+  ["a path", ["sample", HOSTILE, "--prompt", "x", "--output", "o"]],
+  ["a prompt file", ["sample", "nowhere", "--prompts", "prompts.txt", "--output", "o"]],
   ["a run's folder", ["report", HOSTILE]],
 ])("%s", async (_, args) => {
   const { code, stdout, stderr } = await cli(args, { cwd: folder });

@@ -118,7 +118,9 @@ test("trains, and evaluates, on a model and a preference model by their names on
       cli(
         [
           ...["train", "spo", "--model", "org/tiny", "--spm", "org/judge@main", "--prompts", world.prompts],
-          ...words("--rounds 1 --promptsPerRound 2 --steps 3 --firstBranch 1 --threshold 0.001 --samples 0"),
+          ...words(
+            "--rounds 1 --prompts-per-round 2 --steps 3 --first-branch 1 --threshold 0.001 --samples 0",
+          ),
           ...["--run", join(folder, name)],
         ],
         { env: variables(more) },
@@ -144,7 +146,7 @@ test("trains, and evaluates, on a model and a preference model by their names on
           "--prompts",
           world.prompts,
         ],
-        ...["--steps", "2", "--seeds", "0", "--out", join(folder, "eval"), "--quiet"],
+        ...["--steps", "2", "--seeds", "0", "--output", join(folder, "eval"), "--quiet"],
       ],
       { env: variables({ HF_HUB_OFFLINE: "1" }) },
     );

@@ -64,23 +64,23 @@ const training = (kind: string, settings: string, rest: (world: TinyWorld) => st
 const COMMANDS: Record<string, Command> = {
   "train-spo": training(
     "spo",
-    "--rounds 3 --promptsPerRound 2 --steps 3 --firstBranch 1 --threshold 0.01 --saveEvery 1 --samples 1",
+    "--rounds 3 --prompts-per-round 2 --steps 3 --first-branch 1 --threshold 0.01 --save-every 1 --samples 1",
     ({ spm, prompts }) => ["--spm", spm, "--prompts", prompts],
   ),
   "train-dpo": training(
     "dpo",
-    "--steps 4 --batch 2 --warmup 1 --adapter lora --saveEvery 1 --evalPairs 2 --evalEvery 2",
+    "--steps 4 --batch 2 --warmup 1 --adapter lora --save-every 1 --eval-pairs 2 --eval-every 2",
     ({ pairs }) => ["--pairs", pairs],
   ),
   "train-spm": training(
     "spm",
-    "--steps 4 --batch 2 --evalEvery 2 --evalPairs 2 --saveEvery 1",
+    "--steps 4 --batch 2 --eval-every 2 --eval-pairs 2 --save-every 1",
     ({ spm, pairs }) => ["--init", spm, "--pairs", pairs],
   ),
   sample: {
     args: ({ model, prompts }, out) => [
       "sample",
-      ...`--model ${model} --from ${prompts} --steps 2 --seed 1 --out ${out}`.split(" "),
+      ...`--model ${model} --prompts ${prompts} --steps 2 --seed 1 --output ${out}`.split(" "),
     ],
     result: filesOf,
     adds: true,
@@ -89,17 +89,17 @@ const COMMANDS: Record<string, Command> = {
     args: ({ model, spm, prompts }, out) => [
       "eval",
       model,
-      ...`--metrics spm:${spm} --prompts ${prompts} --steps 2 --out ${out}`.split(" "),
+      ...`--metrics spm:${spm} --prompts ${prompts} --steps 2 --output ${out}`.split(" "),
     ],
     result: (out) => filesOf(join(out, "images")),
   },
   "convert-file": {
-    args: ({ model }, out) => ["convert", model, "--out", `${out}/m.safetensors`],
+    args: ({ model }, out) => ["convert", model, "--output", `${out}/m.safetensors`],
     result: filesOf,
     codes: [2],
   },
   "convert-folder": {
-    args: ({ model, lora }, out) => ["convert", model, "--lora", lora, "--out", `${out}/m`],
+    args: ({ model, lora }, out) => ["convert", model, "--lora", lora, "--output", `${out}/m`],
     result: filesOf,
     codes: [2],
   },

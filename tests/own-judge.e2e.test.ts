@@ -35,7 +35,7 @@ function train(
 ): Promise<Ended> {
   const { model, prompts } = worlds[family] as TinyWorld;
   const command = words(
-    `train spo --promptsPerRound 2 --steps 6 --firstBranch 1 --candidates 3 --batch 4 --rank 4 ${settings}`,
+    `train spo --prompts-per-round 2 --steps 6 --first-branch 1 --candidates 3 --batch 4 --rank 4 ${settings}`,
   );
   return cli([...command, "--model", model, "--prompts", prompts, "--judge", judge, "--run", at(run)], {
     cwd: folder,
@@ -53,13 +53,13 @@ const scoresOf = (run: string): number[] =>
 describe("a judge in a user's file", () => {
   test.each([
     ["sd15", ""],
-    ["sdxl", "--innerSteps 1"],
+    ["sdxl", "--inner-steps 1"],
   ] as const)("raises what it scores on samples of %s %s", async (family, more) => {
     const judge = judgeFile(
       "mean.mjs",
       'import { scoreJudge } from "spo"; export default scoreJudge(({ x0 }) => x0.mean([1, 2, 3]).mul(20));',
     );
-    const settings = `--rounds 16 --promptsPerRound 5 --candidates 4 --batch 25 --microBatch 25 --threshold 0.01 --optimizer.lr 1e-2 --maxGradNorm 1 --sampleEvery 8 --samples 5 ${more}`;
+    const settings = `--rounds 16 --prompts-per-round 5 --candidates 4 --batch 25 --micro-batch 25 --threshold 0.01 --optimizer.lr 1e-2 --max-grad-norm 1 --sample-every 8 --samples 5 ${more}`;
     const ended = await train(`mean-${family}`, judge, settings, family);
     expect(ended.stderr).toContain("finished");
     expect(ended.code).toBe(0);
@@ -69,7 +69,7 @@ describe("a judge in a user's file", () => {
   });
 
   test("of latents, in TypeScript as documented, decodes nothing but what is shown", async () => {
-    const ended = await train("calm", "./calm-judge.ts", "--rounds 4 --threshold 0.01 --stripEvery 3");
+    const ended = await train("calm", "./calm-judge.ts", "--rounds 4 --threshold 0.01 --strip-every 3");
     expect(ended.stderr).toContain("finished");
     expect(ended.code).toBe(0);
     const decodes = events("calm").flatMap((event) =>
@@ -168,7 +168,7 @@ describe("a judge whose scores are not finite", () => {
       let round = 0;
       export default { ...scoreJudge(({ prompts }) => prompts.map((_, i) => (round < 2 ? i : NaN))), beginRound: (n) => { round = n; } };`,
     );
-    const ended = await train("dying", judge, "--rounds 9 --threshold 0.1 --saveEvery 1 --samples 0");
+    const ended = await train("dying", judge, "--rounds 9 --threshold 0.1 --save-every 1 --samples 0");
     expect(ended.code).toBe(6);
     expect(ended.stderr).toContain(
       "No score of the judge was finite at 10 judged timesteps in a row, up to round 4",
@@ -192,7 +192,7 @@ test("pairs that are all outside the clip cost no backward pass", async () => {
   const ended = await train(
     "clipped",
     "./calm-judge.ts",
-    "--rounds 3 --threshold 0.001 --samples 0 --optimizer.lr 3e-2 --clip 1e-6 --microBatch 1",
+    "--rounds 3 --threshold 0.001 --samples 0 --optimizer.lr 3e-2 --clip 1e-6 --micro-batch 1",
   );
   expect(ended.code).toBe(0);
   const steps = events("clipped").flatMap((event) => (event.type === "step" ? [event] : []));
@@ -209,7 +209,7 @@ test("a learning rate that runs away ends the run, and no checkpoint holds a num
   const ended = await train(
     "away",
     "./calm-judge.ts",
-    "--rounds 30 --threshold 0.001 --saveEvery 1 --samples 0 --optimizer.lr 1e30",
+    "--rounds 30 --threshold 0.001 --save-every 1 --samples 0 --optimizer.lr 1e30",
   );
   expect(ended.code).toBe(6);
   for (const { folder: saved } of listCheckpoints(at("away", "checkpoints"))) {

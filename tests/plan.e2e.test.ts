@@ -44,7 +44,7 @@ describe("--memory", () => {
       "lora",
       "--batch",
       "8",
-      "--microBatch",
+      "--micro-batch",
       "8",
       ...more,
     ]);
@@ -61,16 +61,16 @@ describe("--memory", () => {
     const { code, stdout } = await plan("--json", "--memory", megabytes);
     expect(code).toBe(1);
     const { fit } = JSON.parse(stdout) as { fit: { fits: boolean; fitsWith: boolean; settings: string } };
-    expect(fit).toMatchObject({ fits: false, fitsWith: true, settings: "--microBatch 4" });
+    expect(fit).toMatchObject({ fits: false, fitsWith: true, settings: "--micro-batch 4" });
     expect((await plan("--memory", megabytes, ...fit.settings.split(" "))).code).toBe(0);
     expect((await plan("--memory", megabytes)).stdout).toMatch(
-      /It fits with these settings: --microBatch 4$/m,
+      /It fits with these settings: --micro-batch 4$/m,
     );
   });
 
   test("says so where no setting is enough", async () => {
     const { code, stdout } = await plan("--memory", "1MB");
     expect(code).toBe(1);
-    expect(stdout).toMatch(/Nor does it fit with all of them: --microBatch 1 /);
+    expect(stdout).toMatch(/Nor does it fit with all of them: --micro-batch 1 /);
   });
 });

@@ -28,7 +28,7 @@ async function sample(prompts: readonly string[], ...more: string[]): Promise<Dr
     golden("tiny-sd15"),
     "--steps",
     "2",
-    "--out",
+    "--output",
     out,
     "--json",
     "-q",

@@ -27,7 +27,7 @@ describe.skipIf(!there)("reported folders (skipped where ../shared is not there)
   };
   const draw = async (model: string, steps: number): Promise<{ file: string; stderr: string }> => {
     const out = `${model}-out`;
-    const drawing = ["sample", "red apple", "--model", model, "--seed", "7", "--out", out];
+    const drawing = ["sample", "red apple", "--model", model, "--seed", "7", "--output", out];
     const ended = await cli([...drawing, "--steps", String(steps)]);
     expect(ended.code, ended.stderr).toBe(0);
     return { file: ended.stdout.trim(), stderr: ended.stderr };
@@ -98,7 +98,7 @@ describe("a folder with clip_sample, steps_offset 0 and no betas", () => {
         "1",
         "--batch",
         "2",
-        "--evalPairs",
+        "--eval-pairs",
         "0",
         "--run",
         join(temporary, "dpo"),
@@ -119,9 +119,9 @@ describe("a folder with clip_sample, steps_offset 0 and no betas", () => {
         "1",
         "--steps",
         "3",
-        "--firstBranch",
+        "--first-branch",
         "1",
-        "--promptsPerRound",
+        "--prompts-per-round",
         "1",
         "--samples",
         "0",
@@ -141,7 +141,7 @@ describe("a folder with clip_sample, steps_offset 0 and no betas", () => {
         "2",
         "--sampler",
         "DPM++ 2M Karras",
-        "--out",
+        "--output",
         join(temporary, "karras"),
       ],
     ],

@@ -21,7 +21,7 @@ const pixelsOf = (file: string): Promise<Buffer> => sharp(file).raw().toBuffer()
 test("images that share a call are those made alone, to one level of rounding", async () => {
   for (const batch of ["1", "3"]) {
     const ended = await cli([
-      ...["sample", "red apple", "green leaf", "--model", world.model, "--out", at(`batch-${batch}`)],
+      ...["sample", "red apple", "green leaf", "--model", world.model, "--output", at(`batch-${batch}`)],
       ...["--count", "2", "--steps", "4", "--eta", "1", "--batch", batch],
       ...["--batch-invariant", "off"],
     ]);
@@ -47,7 +47,17 @@ test("prompt lines have their own settings, adapters have weights, and the file 
   );
   const sample = (out: string, ...more: string[]): ReturnType<typeof cli> =>
     cli([
-      ...["sample", "--from", at("prompts.txt"), "--model", world.model, "--out", at(out), "--steps", "4"],
+      ...[
+        "sample",
+        "--prompts",
+        at("prompts.txt"),
+        "--model",
+        world.model,
+        "--output",
+        at(out),
+        "--steps",
+        "4",
+      ],
       ...["--json", ...more],
     ]);
   const ended = await sample("plain", "--grid");
@@ -77,7 +87,7 @@ test("prompt lines have their own settings, adapters have weights, and the file 
 test("images that are there are not written over", async () => {
   for (let call = 0; call < 2; call++)
     expect(
-      (await cli(["sample", "white cloud", "--model", world.model, "--out", at("twice"), "--steps", "2"]))
+      (await cli(["sample", "white cloud", "--model", world.model, "--output", at("twice"), "--steps", "2"]))
         .code,
     ).toBe(0);
   expect(readdirSync(at("twice"))).toEqual(["00000-0.png", "00001-0.png"]);

@@ -21,7 +21,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The published settings of SDXL on a short schedule: three inner steps, two candidates. */
 const command = (run: string, ...more: string[]): string[] => [
-  ...words("train spo sdxl --rounds 4 --steps 10 --firstBranch 2 --threshold 0.01 --saveEvery 1 --rank 2"),
+  ...words("train spo sdxl --rounds 4 --steps 10 --first-branch 2 --threshold 0.01 --save-every 1 --rank 2"),
   ...words("--optimizer.lr 3e-3"),
   ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at(run), ...more],
 ];
@@ -82,7 +82,7 @@ describe("SPO of an SDXL-shaped model", () => {
       expect(Object.values(file.metadata).join()).not.toContain(folder);
     }
     const sample = (out: string, ...more: string[]) =>
-      cli([...words("sample red --steps 3 --seed 5"), "--model", world.model, "--out", at(out), ...more]);
+      cli([...words("sample red --steps 3 --seed 5"), "--model", world.model, "--output", at(out), ...more]);
     expect((await sample("base")).code).toBe(0);
     expect((await sample("with-lora", "--lora", lora)).code).toBe(0);
     const [base, adapted] = ["base", "with-lora"].map((out) =>
@@ -148,7 +148,7 @@ describe("SPO of an SDXL-shaped model", () => {
     const ended = await cli([
       ...words("sample red --steps 2 --model"),
       at("full", "model"),
-      "--out",
+      "--output",
       at("full-samples"),
     ]);
     expect(ended.code).toBe(0);

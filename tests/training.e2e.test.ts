@@ -21,14 +21,14 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Command lines without the run's folder. The output is named, so that the same command in another folder has the same config. */
 const spmCommand = (run: string): string[] => [
-  ...words("train spm --steps 14 --batch 4 --evalEvery 7 --saveEvery 3 --warmup 2 --optimizer.lr 1e-3"),
+  ...words("train spm --steps 14 --batch 4 --eval-every 7 --save-every 3 --warmup 2 --optimizer.lr 1e-3"),
   ...["--model", world.model, "--init", world.spm, "--pairs", world.pairs, "--run", at(run)],
 ];
 const spoCommand = (run: string): string[] => [
   ...words(
-    "train spo --rounds 7 --promptsPerRound 2 --steps 4 --firstBranch 1 --threshold 0.01 --saveEvery 2",
+    "train spo --rounds 7 --prompts-per-round 2 --steps 4 --first-branch 1 --threshold 0.01 --save-every 2",
   ),
-  ...words("--stripEvery 3 --batch 2 --average 0.2 --optimizer.lr 3e-3"),
+  ...words("--strip-every 3 --batch 2 --average 0.2 --optimizer.lr 3e-3"),
   ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at(run)],
 ];
 const commands = { "train spm": spmCommand, "train spo": spoCommand };
@@ -162,7 +162,7 @@ describe.each(["train spm", "train spo"] as const)("%s", (kind) => {
 test("Ctrl-C within a long step is answered at once, a second one ends it, and the folder can be gone on with", async () => {
   // A round of minutes, in which JavaScript hears nothing: no machine ends it before the second press.
   const command = [
-    ...words("train spo --rounds 2 --promptsPerRound 64 --steps 100 --candidates 16 --threshold 0.01"),
+    ...words("train spo --rounds 2 --prompts-per-round 64 --steps 100 --candidates 16 --threshold 0.01"),
     ...words("--batch 8 --samples 1 --json"),
     ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at("twice")],
   ];

@@ -48,10 +48,10 @@ if (!python) {
       const at = (/** @type {string} */ name) => join(folder, `${family}-${name}`);
       const convert = (/** @type {string[]} */ ...args) =>
         execFileSync(process.execPath, [program, "convert", "--quiet", ...args], { stdio: "pipe" });
-      convert(model, "--out", at("plain.safetensors"));
-      convert(at("plain.safetensors"), "--configs", model, "--out", at("folder"));
-      convert(model, "--lora", lora, "--out", at("merged"));
-      convert(model, "--lora", lora, "--out", at("merged.safetensors"));
+      convert(model, "--output", at("plain.safetensors"));
+      convert(at("plain.safetensors"), "--configs", model, "--output", at("folder"));
+      convert(model, "--lora", lora, "--output", at("merged"));
+      convert(model, "--lora", lora, "--output", at("merged.safetensors"));
       for (const [name, ours] of [
         ["plain.safetensors", model],
         ["folder", model],

@@ -25,7 +25,7 @@ const SAMPLING = { prompt: "a red apple", steps: 5, guidanceScale: 5 };
 function train(family, run, layout) {
   const prompts = `${run}.txt`;
   writeFileSync(prompts, "a red apple\na blue fish\n");
-  const words = `--rounds 2 --promptsPerRound 2 --steps 4 --firstBranch 1 --threshold 0 --samples 0 --optimizer.lr 0.05 --loraLayout ${layout}`;
+  const words = `--rounds 2 --prompts-per-round 2 --steps 4 --first-branch 1 --threshold 0 --samples 0 --optimizer.lr 0.05 --lora-layout ${layout}`;
   const places = ["--model", join(fixtures, `tiny-${family}`), "--prompts", prompts, "--run", run];
   const judge = ["--spm", join(fixtures, "tiny-spm")];
   execFileSync(

@@ -111,9 +111,9 @@ describe("every call of spo", () => {
     expect(wrong).toHaveLength(5);
     expect(await faultsOf(wrong)).toEqual([
       expect.stringContaining("--sede"),
-      expect.stringContaining("did you mean threshold?"),
+      expect.stringContaining("did you mean --threshold?"),
       expect.stringContaining('The sampler "heun"'),
-      expect.stringContaining("--out"),
+      expect.stringContaining("--output"),
     ]);
   });
 });

@@ -30,7 +30,11 @@ describe("wrong use", () => {
     [["trian", "spo"], "did you mean train?", "There are quickstart, train"],
     [["sample", "x", "--model", "m", "--num-images", "2"], "did you mean --count?", "npx spo sample --help"],
     [["sample", "x", "--model", "m", "-n", "2"], "did you mean --count?", "npx spo sample --help"],
-    [["sample", "x", "--model", "m", "--cfg", "2"], "did you mean --guidance?", "npx spo sample --help"],
+    [
+      ["sample", "x", "--model", "m", "--cfg", "2"],
+      "did you mean --guidance-scale?",
+      "npx spo sample --help",
+    ],
     [["sample", "x", "--model", "m", "--steps", "1e9"], "from 1 to 1000", "npx spo sample --help"],
     [["eval", "m", "--metrics", "a:b", "--seeds", "99999999999999999"], "whole number from 0", "eval --help"],
     [["label", "p", "--by", "x", "-o", "y", "--batch", "5000"], "from 1 to 4096", "npx spo label --help"],

@@ -1,6 +1,7 @@
 import { UserError } from "@spo/torch/files";
 import { onWarning } from "@spo/torch/warnings";
 import { type Command, CommanderError } from "commander";
+import { inShownSpelling } from "./options/shown-spelling.js";
 import { buildProgram } from "./program.js";
 import { faultOf } from "./terminal/exit-codes.js";
 import { refuseNpmBanner } from "./terminal/npm-banner.js";
@@ -20,7 +21,8 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
   try {
     refuseNpmBanner(words);
     program = await buildProgram(words);
-    await program.parseAsync(words, { from: "user" });
+    const shown = inShownSpelling(words, calledCommand(program, words));
+    await program.parseAsync(shown, { from: "user" });
   } catch (thrown) {
     const error = thrown instanceof CommanderError ? await usageFault(thrown, program, words) : thrown;
     if (error === undefined) return;

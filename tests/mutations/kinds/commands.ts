@@ -9,10 +9,10 @@ import { copy } from "./weights.js";
 /** Arguments, one text split at spaces where none of them holds one, and the exit codes that are right. */
 type Trick = readonly [args: string | readonly string[], ...codes: readonly number[]];
 
-const SAMPLE = "sample apple --steps 1 --out made --model";
+const SAMPLE = "sample apple --steps 1 --output made --model";
 const LABEL = "label pairs --by spm:spm --output made.parquet";
 const SPO =
-  "train spo --model model --spm spm --prompts prompts.txt --run made --rounds 1 --steps 2 --firstBranch 1 --promptsPerRound 1";
+  "train spo --model model --spm spm --prompts prompts.txt --run made --rounds 1 --steps 2 --first-branch 1 --prompts-per-round 1";
 
 const TRICKS: readonly Trick[] = [
   // Models that are none.
@@ -48,21 +48,21 @@ const TRICKS: readonly Trick[] = [
     "..",
     "fake.png",
     "/dev/full",
-  ].map((from): Trick => [`sample --from ${from} --model model --out made`, 4]),
-  ["sample --from - --model model --out made", 4],
-  [["sample", "\u001b[2J\u001b]0;x\u0007 a\tb", "--model", "model", "--steps", "1", "--out", "made"], 0],
-  [["sample", "apple --w 99999999999", "--model", "model", "--out", "made"], 2, 4, 5],
-  [["sample", "apple --s 0", "--model", "model", "--out", "made"], 2, 4],
-  [["sample", "apple".repeat(20_000), "--model", "model", "--steps", "1", "--out", "made"], 0, 2, 4],
-  [["sample", "", "--model", "model", "--steps", "1", "--out", "made"], 0, 2, 4],
+  ].map((from): Trick => [`sample --prompts ${from} --model model --output made`, 4]),
+  ["sample --prompts - --model model --output made", 4],
+  [["sample", "\u001b[2J\u001b]0;x\u0007 a\tb", "--model", "model", "--steps", "1", "--output", "made"], 0],
+  [["sample", "apple --w 99999999999", "--model", "model", "--output", "made"], 2, 4, 5],
+  [["sample", "apple --s 0", "--model", "model", "--output", "made"], 2, 4],
+  [["sample", "apple".repeat(20_000), "--model", "model", "--steps", "1", "--output", "made"], 0, 2, 4],
+  [["sample", "", "--model", "model", "--steps", "1", "--output", "made"], 0, 2, 4],
   // Numbers.
   [`${SAMPLE} model --width 9007199254740992`, 2],
   [`${SAMPLE} model --width 1000000 --height 1000000`, 2, 4, 5],
   [`${SAMPLE} model --width -8`, 2],
   [`${SAMPLE} model --steps 9007199254740991`, 2, 3],
   [`${SAMPLE} model --steps 1e3`, 2],
-  [`${SAMPLE} model --guidance NaN`, 2],
-  [`${SAMPLE} model --guidance 1e308`, 0, 2, 6],
+  [`${SAMPLE} model --guidance-scale NaN`, 2],
+  [`${SAMPLE} model --guidance-scale 1e308`, 0, 2, 6],
   [`${SAMPLE} model --eta -1`, 2],
   [`${SAMPLE} model --seed 9007199254740991 --count 2`, 0, 2],
   [`${SAMPLE} model --count 9007199254740991`, 2, 5],
@@ -76,24 +76,24 @@ const TRICKS: readonly Trick[] = [
   [`${SAMPLE} model --lora lora.safetensors:1e309`, 2],
   [`${SAMPLE} model --lora deep-lora`, 3, 4],
   // Places to write to.
-  ["sample apple --model model --steps 1 --out prompts.txt", 5],
-  ["sample apple --model model --steps 1 --out prompts.txt/x", 5],
-  ["sample apple --model model --steps 1 --out /proc/none", 5],
-  ["sample apple --model model --steps 1 --out /dev/null", 5],
-  ["sample apple --model model --steps 1 --out loop", 5],
-  [["sample", "apple", "--model", "model", "--steps", "1", "--out", ""], 2],
-  [["sample", "apple", "--model", "model", "--steps", "1", "--out", "x".repeat(300)], 5],
-  [["sample", "apple", "--model", "model", "--steps", "1", "--out", "a\0b"], 2, 4, 5],
+  ["sample apple --model model --steps 1 --output prompts.txt", 5],
+  ["sample apple --model model --steps 1 --output prompts.txt/x", 5],
+  ["sample apple --model model --steps 1 --output /proc/none", 5],
+  ["sample apple --model model --steps 1 --output /dev/null", 5],
+  ["sample apple --model model --steps 1 --output loop", 5],
+  [["sample", "apple", "--model", "model", "--steps", "1", "--output", ""], 2],
+  [["sample", "apple", "--model", "model", "--steps", "1", "--output", "x".repeat(300)], 5],
+  [["sample", "apple", "--model", "model", "--steps", "1", "--output", "a\0b"], 2, 4, 5],
   ["-C /dev/null doctor", 2],
   ["-C loop doctor", 2],
   // Conversions.
   ...["..", "/dev/zero", "fifo", "loop", "empty", "empty.safetensors", "text.ckpt", "-"].map(
-    (from): Trick => [`convert ${from} --out made.safetensors`, 4],
+    (from): Trick => [`convert ${from} --output made.safetensors`, 4],
   ),
-  ["convert model --out model", 2],
-  ["convert model --out prompts.txt/x", 5],
-  ["convert model --variant ../../x --out made", 2],
-  ["convert model --to kohya --out made", 2],
+  ["convert model --output model", 2],
+  ["convert model --output prompts.txt/x", 5],
+  ["convert model --variant ../../x --output made", 2],
+  ["convert model --to kohya --output made", 2],
   // Preference sets.
   ...[
     "..",
@@ -126,14 +126,14 @@ const TRICKS: readonly Trick[] = [
   [`${LABEL} --temperature 1e999`, 2],
   [`${LABEL} --tie 2`, 2],
   ["label /dev/zero --images --by spm:spm --output made.parquet", 4],
-  ["eval images:nowhere --metrics spm:spm --out made", 4],
-  ["eval images:/dev/zero --metrics spm:spm --out made", 4],
-  ["eval images:damaged --metrics spm:spm --out made", 4],
-  ["eval model --metrics clip: --prompts prompts.txt --out made", 2],
-  ["eval model --metrics clip:/dev/null --prompts prompts.txt --out made", 4],
-  ["eval model --metrics spm:spm --prompts /dev/zero --out made", 4],
-  ["eval model --metrics spm:spm --prompts prompts.txt --seeds 1,1 --out made", 2],
-  ["eval model --metrics ./throws.mjs --prompts prompts.txt --out made", 3, 4],
+  ["eval images:nowhere --metrics spm:spm --output made", 4],
+  ["eval images:/dev/zero --metrics spm:spm --output made", 4],
+  ["eval images:damaged --metrics spm:spm --output made", 4],
+  ["eval model --metrics clip: --prompts prompts.txt --output made", 2],
+  ["eval model --metrics clip:/dev/null --prompts prompts.txt --output made", 4],
+  ["eval model --metrics spm:spm --prompts /dev/zero --output made", 4],
+  ["eval model --metrics spm:spm --prompts prompts.txt --seeds 1,1 --output made", 2],
+  ["eval model --metrics ./throws.mjs --prompts prompts.txt --output made", 3, 4],
   // Trainings and their configs.
   ["train spo nowhere.json", 3],
   ["train spo deep.json --run made", 3],
@@ -142,14 +142,14 @@ const TRICKS: readonly Trick[] = [
   ["train spo empty.json --run made", 3],
   ["train spo throws.mjs --run made", 3],
   ["train spo folder.json --run made", 3, 4],
-  [`${SPO} --promptsPerRound 9007199254740991`, 3],
+  [`${SPO} --prompts-per-round 9007199254740991`, 3],
   [`${SPO} --candidates 1000000000`, 3],
   [`${SPO} --__proto__.x 1`, 3],
   [`${SPO} --optimizer.lr 1e999`, 3],
   [`${SPO} --rank 1000000000`, 3, 5],
   [`${SPO} --prompts /dev/zero`, 4],
   [`${SPO} --prompts fifo`, 4],
-  [`${SPO} --heldOut loop`, 4],
+  [`${SPO} --held-out loop`, 4],
   [`${SPO} --model ..`, 4],
   [`${SPO} --spm model`, 4],
   [`${SPO} --judge ./throws.mjs`, 3, 4],
@@ -166,9 +166,9 @@ const TRICKS: readonly Trick[] = [
   ["verify /dev/null", 1, 4],
   ["verify empty", 1, 4],
   ["verify loop", 1, 4],
-  ["quickstart --example /dev/null --out made", 4],
-  ["quickstart --out prompts.txt", 5],
-  ["quickstart --example empty --out made", 4],
+  ["quickstart --example /dev/null --output made", 4],
+  ["quickstart --output prompts.txt", 5],
+  ["quickstart --example empty --output made", 4],
 ];
 
 /** Runs the command in this process; gives its exit code and what it wrote for people. */

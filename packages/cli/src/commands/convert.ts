@@ -12,11 +12,11 @@ export default function (command: Command): void {
       "Writes a model or a LoRA in another layout: any that is published in, any that is popular out. Nothing is written over.",
     )
     .argument("<from>", "model folder, checkpoint file, LoRA file or folder, or org/name[@revision] of a hub")
-    .requiredOption("--out <path>", "file or folder to write; must not be there yet")
+    .requiredOption("-o, --output <path>", "file or folder to write; must not be there yet")
     .addOption(
       new Option(
         "--to <layout>",
-        "default: a model becomes one file where --out ends in .safetensors, else a folder; a LoRA becomes kohya's",
+        "default: a model becomes one file where --output ends in .safetensors, else a folder; a LoRA becomes kohya's",
       ).choices(["diffusers", "single-file", "kohya", "peft"]),
     )
     .addOption(
@@ -57,26 +57,26 @@ export default function (command: Command): void {
         "Stopped by Ctrl-C, nothing half-written is left.",
         "",
         "Examples:",
-        "  npx spo convert runs/spo/model --out spo-lora.safetensors --title 'SPO'",
-        "  npx spo convert ./sd15 --lora spo-lora.safetensors:0.8 --dtype float16 --out sd15-spo.safetensors",
-        "  npx spo convert downloaded.ckpt --out ./sd15-folder",
+        "  npx spo convert runs/spo/model --output spo-lora.safetensors --title 'SPO'",
+        "  npx spo convert ./sd15 --lora spo-lora.safetensors:0.8 --dtype float16 --output sd15-spo.safetensors",
+        "  npx spo convert downloaded.ckpt --output ./sd15-folder",
       ].join("\n"),
     )
     .action(async (from: string) => {
       const options = command.optsWithGlobals<ConvertOptions>();
-      refuseToOverwrite(options.out);
-      requirePlace(options.out, "folder");
+      refuseToOverwrite(options.output);
+      requirePlace(options.output, "folder");
       await loadEngine();
       const { convert } = await import("../jobs/convert.js");
       await convert(from, options);
     });
 }
 
-function refuseToOverwrite(out: string): void {
-  if (!existsSync(out)) return;
-  throw new UserError(`${out} is there already.`, {
+function refuseToOverwrite(output: string): void {
+  if (!existsSync(output)) return;
+  throw new UserError(`${output} is there already.`, {
     code: "USAGE",
-    hint: "Give another --out, or remove it first.",
+    hint: "Give another --output, or remove it first.",
   });
 }
 

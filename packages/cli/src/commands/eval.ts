@@ -40,14 +40,14 @@ export default function (command: Command): void {
       "whose image features distances are measured in; default: the first metric that has some",
     )
     .option(
-      "--out <folder>",
+      "-o, --output <folder>",
       "where images, figures and report go; called again, it goes on with what is there",
       "evaluation",
     )
     .option("--seeds <list>", "of the noise, with commas between", seeds, [0, 1, 2])
     .option("--per-prompt <number>", "images of each prompt and seed", amount, 1)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
+    .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
     .option("--width <pixels>", "default: the model's size", pixels)
@@ -87,7 +87,7 @@ export default function (command: Command): void {
     .action(async (models: string[]) => {
       const options = command.optsWithGlobals<EvalCommandOptions>();
       chosenSampler(options);
-      requirePlace(options.out, "folder");
+      requirePlace(options.output, "folder");
       await loadEngine();
       const { evaluateModels } = await import("../jobs/evaluate-models.js");
       await evaluateModels(models, options);

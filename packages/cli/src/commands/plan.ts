@@ -32,7 +32,7 @@ export default function (command: Command): void {
     .option("--width <pixels>", "default: the model's size", pixels)
     .option("--height <pixels>", "default: the model's size", pixels)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
+    .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
     .addOption(
       new Option("--dtype <type>", "precision of the UNet")
         .choices(["float32", "bfloat16", "float16"])

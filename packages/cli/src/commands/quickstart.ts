@@ -10,18 +10,18 @@ export default function (command: Command): void {
       "Trains a preference model, post-trains the example's model by it, and reports base and SPO side by side.",
     )
     .option("--fast", "less training and fewer images: shows that it works, not what it reaches")
-    .option("--out <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
+    .option("-o, --output <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
     .option("--example <folder>", "model, data and settings (examples/emoji of this repository)")
     .option("--seed <number>", "seed of the SPO training", seed)
     .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
     .option("--control", "random scores in place of the preference model's, everything else equal")
     .addHelpText(
       "after",
-      "\nExamples:\n  npx spo quickstart\n  npx spo quickstart --fast --out runs/try --json",
+      "\nExamples:\n  npx spo quickstart\n  npx spo quickstart --fast --output runs/try --json",
     )
     .action(async () => {
-      const { out } = command.optsWithGlobals<QuickstartCommandOptions>();
-      if (out !== undefined) requirePlace(out, "folder");
+      const { output } = command.optsWithGlobals<QuickstartCommandOptions>();
+      if (output !== undefined) requirePlace(output, "folder");
       await loadEngine();
       const { runQuickstart } = await import("../jobs/run-quickstart.js");
       await runQuickstart(command.optsWithGlobals<QuickstartCommandOptions>());

@@ -28,8 +28,8 @@ export default function (command: Command): void {
       "--configs <folder>",
       "folder in diffusers layout, for a checkpoint file that has other sizes than the published models",
     )
-    .option("--from <file>", "prompts from a text file, one a line; - reads stdin")
-    .option("--out <folder>", "where the images go; those that are there stay", "samples")
+    .option("--prompts <file>", "a text file, one prompt a line; - reads stdin")
+    .option("-o, --output <folder>", "where the images go; those that are there stay", "samples")
     .option("--seed <number>", "of the first image of each prompt; the next ones count on", seed, 0)
     .option("--count <number>", "images of each prompt", amount, 1)
     .option("--grid", "one more image that shows all")
@@ -37,7 +37,7 @@ export default function (command: Command): void {
     .option("--width <pixels>", "default: the model's size", pixels)
     .option("--height <pixels>", "default: the model's size", pixels)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
-    .option("--guidance <number>", "classifier-free guidance scale; 1 or less: none", guidance, 7.5)
+    .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
     .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
     .addOption(
       new Option("--lora <file[:weight]>", "an adapter and its strength; may be given several times")
@@ -78,13 +78,13 @@ export default function (command: Command): void {
         "Examples:",
         '  npx spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
         '  npx spo sample "a red apple" --model ./sd15 --sampler "DPM++ 2M Karras" --steps 25',
-        "  npx spo sample --from prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
+        "  npx spo sample --prompts prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
       ].join("\n"),
     )
     .action(async (prompts: string[]) => {
       const options = command.optsWithGlobals<SampleCommandOptions>();
       chosenSampler(options);
-      requirePlace(options.out, "folder"); // what is wrong shows before anything is loaded
+      requirePlace(options.output, "folder"); // what is wrong shows before anything is loaded
       await loadEngine();
       const { sampleToFiles } = await import("../jobs/sample-to-files.js");
       await sampleToFiles(prompts, options);

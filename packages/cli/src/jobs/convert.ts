@@ -23,7 +23,7 @@ import { putJson, putPath } from "../terminal/terminal.js";
 
 /** Of `spo convert`. */
 export interface ConvertOptions extends CommonOptions {
-  out: string;
+  output: string;
   to?: "diffusers" | "single-file" | "kohya" | "peft";
   lora: string[];
   dtype?: "float32" | "bfloat16" | "float16";
@@ -45,20 +45,20 @@ interface Converted {
 
 /** Throws UserErrors for what is missing, damaged or does not fit; then nothing is left behind, nor where a signal ends it. */
 export async function convert(from: string, options: ConvertOptions): Promise<void> {
-  const { out, quiet } = options;
+  const { output, quiet } = options;
   const began = performance.now();
-  removeLeftovers(out);
-  using _ = removeWhenKilled(temporaryOf(out));
+  removeLeftovers(output);
+  using _ = removeWhenKilled(temporaryOf(output));
   const source = await resolveModel(from, { quiet, variant: options.variant });
   const converted = isLora(source) ? await convertLora(source, options) : await convertModel(source, options);
   const seconds = (performance.now() - began) / 1000;
-  if (options.json) putJson({ schema: "spo.convert/1", from, out, ...converted, seconds });
-  else putPath(out);
+  if (options.json) putJson({ schema: "spo.convert/1", from, output, ...converted, seconds });
+  else putPath(output);
 }
 
 async function convertModel(source: string, options: ConvertOptions): Promise<Converted> {
-  const { out, dtype, variant, quiet } = options;
-  const layout = options.to ?? (out.endsWith(".safetensors") ? "single-file" : "diffusers");
+  const { output, dtype, variant, quiet } = options;
+  const layout = options.to ?? (output.endsWith(".safetensors") ? "single-file" : "diffusers");
   if (layout !== "diffusers" && layout !== "single-file")
     throw new UserError(`${source} is a model; --to ${layout} is for a LoRA.`, {
       code: "USAGE",
@@ -75,14 +75,15 @@ async function convertModel(source: string, options: ConvertOptions): Promise<Co
       loras.map(({ file, weight }) => ({ path: file, weight })),
     ).fuse();
   }
-  bar.say(`writing ${out}`);
-  if (layout === "single-file") saveSingleFile(out, pipe.models, { dtype, scheduler: pipe.schedule.config });
-  else wholeFolder(out, (folder) => pipe.save(folder, { dtype, variant }));
+  bar.say(`writing ${output}`);
+  if (layout === "single-file")
+    saveSingleFile(output, pipe.models, { dtype, scheduler: pipe.schedule.config });
+  else wholeFolder(output, (folder) => pipe.save(folder, { dtype, variant }));
   return { kind: "model", layout };
 }
 
 async function convertLora(source: string, options: ConvertOptions): Promise<Converted> {
-  const { out, dtype, title, author, description, license, tags, trigger: triggerPhrase, quiet } = options;
+  const { output, dtype, title, author, description, license, tags, trigger: triggerPhrase, quiet } = options;
   const layout = options.to ?? "kohya";
   if (layout === "single-file")
     throw new UserError(`${source} is a LoRA; --to single-file is for a model.`, {
@@ -92,7 +93,7 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
   if (options.lora.length > 0)
     throw new UserError(`${source} is a LoRA itself: --lora needs a model to be merged into.`, {
       code: "USAGE",
-      hint: "Give the model first: npx spo convert MODEL --lora FILE --out PATH.",
+      hint: "Give the model first: npx spo convert MODEL --lora FILE --output PATH.",
     });
   const family = options.configs === undefined ? loraFamily(source) : undefined;
   if (options.configs === undefined && family === undefined)
@@ -106,7 +107,7 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
   const parts = blankLoraParts(configs);
   const { adapter, metadata } = readLora(source, parts);
   try {
-    writeLora(out, adapter, parts, {
+    writeLora(output, adapter, parts, {
       layout: layout satisfies LoraLayoutName,
       dtype,
       description: { title, author, description, license, tags, triggerPhrase },

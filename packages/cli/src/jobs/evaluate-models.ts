@@ -39,11 +39,11 @@ export interface EvalCommandOptions extends CommonOptions, BatchOptions, Sampler
   prompts?: string;
   features?: string;
   allowOutside?: boolean;
-  out: string;
+  output: string;
   seeds: number[];
   perPrompt: number;
   steps: number;
-  guidance: number;
+  guidanceScale: number;
   negative: string;
   eta: number;
   width?: number;
@@ -63,12 +63,12 @@ interface Metric {
 
 /**
  * Draws what is to be drawn, scores by one metric after the other, and writes it all. Everything that can be wrong is looked for before the
- * first image is drawn; called again with the same --out, it goes on with the images that are there.
+ * first image is drawn; called again with the same --output, it goes on with the images that are there.
  */
 export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
   const device = resolveDevice(given.device);
   const options = { ...given, device };
-  const { quiet, out } = options;
+  const { quiet, output } = options;
   if (options.threads !== undefined) setThreads(options.threads);
   const sources = await resolveSources(models, { quiet });
   const specs = options.metrics.flatMap(splitRewardSpecs);
@@ -105,7 +105,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
 
   const signal = interruptible((text) => bar.say(text), answerSignals);
   signal.addEventListener("abort", () => {
-    if (drawn.length > 0) bar.say(`What is drawn is kept in ${out}: the same command goes on from there.`);
+    if (drawn.length > 0) bar.say(`What is drawn is kept in ${output}: the same command goes on from there.`);
   });
   for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
   const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
@@ -128,7 +128,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
     pictures: await picturesOf(sources, scored),
     settings: settingsOf(options, drawn.length > 0),
   };
-  const files = writeEvaluation(out, data, scored);
+  const files = writeEvaluation(output, data, scored);
   if (options.json) {
     const { pictures: _, ...figures } = data;
     putJson({ schema: "spo.eval/2", ...figures, files, images: imageLines(scored) });
@@ -204,10 +204,10 @@ async function draw(
   options: EvalCommandOptions,
   { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
 ): Promise<ImageOfSet[]> {
-  const { seeds, perPrompt, steps, guidance: guidanceScale, eta, negative, dtype, device } = options;
+  const { seeds, perPrompt, steps, guidanceScale, eta, negative, dtype, device } = options;
   const { sampler, schedule } = samplerFor(options);
   const pipe = loadSource(source, options);
-  const folder = join(options.out, "images", source.name.replace(/[^\w.+-]+/g, "-"));
+  const folder = join(options.output, "images", source.name.replace(/[^\w.+-]+/g, "-"));
   const settings = {
     ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler, schedule },
     batch: imagesAtOnce(options, device),
@@ -260,14 +260,15 @@ function samplerFor(options: EvalCommandOptions): SamplerChoice & { sampler: Sam
 }
 
 function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
-  const { prompts, seeds, perPrompt, steps, guidance, negative, eta, dtype, device, width, height } = options;
+  const { prompts, seeds, perPrompt, steps, guidanceScale, negative, eta, dtype, device, width, height } =
+    options;
   return drawn
     ? {
         prompts,
         seeds,
         perPrompt,
         steps,
-        guidance,
+        guidance: guidanceScale,
         negative,
         eta,
         ...samplerFor(options),

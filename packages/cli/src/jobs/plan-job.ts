@@ -2,7 +2,7 @@
 import { AutoencoderKL, type PipelineConfigs, UNet2DConditionModel } from "@spo/diffusion";
 import { requireDeviceName, resolveDevice, scope, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
-import { resolveConfig } from "spo/config";
+import { kebabCase, resolveConfig } from "spo/config";
 import {
   dpoJob,
   dpoSavings,
@@ -53,7 +53,7 @@ export interface PlanSampleOptions extends PlanOptions, VaeOptions {
   width?: number;
   height?: number;
   steps: number;
-  guidance: number;
+  guidanceScale: number;
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
 }
@@ -77,7 +77,7 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
         images: settings.count,
         batch: Math.min(settings.batch, settings.count),
         steps: settings.steps,
-        guidanceScale: settings.guidance,
+        guidanceScale: settings.guidanceScale,
         latentSize: [settings.height / factor, settings.width / factor],
         decode: decodeOptions(settings, settings.width, settings.height),
       }),
@@ -233,7 +233,9 @@ const verdictOf = <S>({ memory, fits, fitsWith, savings }: Fit<S>, { memory: { p
   peak,
   savings,
   settings: savings
-    .map(({ setting, value }) => (setting === "vae-slicing" ? `--${setting}` : `--${setting} ${value}`))
+    .map(({ setting, value }) =>
+      setting === "vae-slicing" ? `--${setting}` : `--${kebabCase(setting)} ${value}`,
+    )
     .join(" "),
 });
 
@@ -241,7 +243,7 @@ function fitLines({ memory, fits, fitsWith, peak, savings, settings }: Verdict):
   const room = bytes(memory);
   if (fits) return ["", `It fits in ${room}: ${bytes(memory - peak)} are to spare.`];
   const rows = savings.map(({ setting, value, cost, peak, peakIn }) => [
-    `${setting} ${value}`,
+    `${kebabCase(setting)} ${value}`,
     `${bytes(peak)}, in ${peakIn}`,
     cost,
   ]);

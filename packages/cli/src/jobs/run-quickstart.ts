@@ -19,7 +19,7 @@ const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.
 /** Of `spo quickstart`. */
 export interface QuickstartCommandOptions extends CommonOptions {
   fast?: boolean;
-  out?: string;
+  output?: string;
   example?: string;
   seed?: number;
   control?: boolean;
@@ -38,7 +38,7 @@ const Call = z.object({
 /** Runs or goes on with a quickstart, then writes and tells its report. */
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
   const { fast = false, control = false, example = EXAMPLE, seed, device } = options;
-  const folder = options.out ?? defaultFolder({ fast, control, seed });
+  const folder = options.output ?? defaultFolder({ fast, control, seed });
   requirePlace(folder, "folder");
   if (!existsSync(join(example, "quickstart.json")))
     throw new UserError(`${example} is no example folder: it has no quickstart.json.`, { code: "DATA" });
@@ -57,7 +57,7 @@ export async function rewriteReport(folder: string, options: CommonOptions): Pro
   if (!ended || !measured) {
     throw new UserError(`The quickstart in ${folder} has not been finished.`, {
       code: "DATA",
-      hint: `npx spo quickstart${found.data.fast ? " --fast" : ""} --out ${folder} goes on with it.`,
+      hint: `npx spo quickstart${found.data.fast ? " --fast" : ""} --output ${folder} goes on with it.`,
     });
   }
   await measureAndReport({ folder, ...found.data }, options);

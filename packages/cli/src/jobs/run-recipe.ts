@@ -7,6 +7,7 @@ import { requirePlace } from "@spo/torch/files";
 import { mayChange, type RecipeContext, type RecipeEvent } from "spo/recipes";
 import { Run } from "spo/records";
 import type { RecipeKind } from "spo/schemas";
+import { kebabCase } from "spo/spelling";
 import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -96,7 +97,9 @@ function show(bar: ProgressBar, progress: TrainingProgress, event: RecipeEvent):
     bar.say(`warning: ${event.message}`);
   } else if (event.type === "settings") {
     for (const [name, { from, to }] of Object.entries(event.changes))
-      bar.say(`${name} is ${JSON.stringify(to)} from step ${event.step} on; it was ${JSON.stringify(from)}`);
+      bar.say(
+        `--${kebabCase(name)} is ${JSON.stringify(to)} from step ${event.step} on; it was ${JSON.stringify(from)}`,
+      );
   } else if (event.type === "eval") {
     bar.say(`step ${event.step}: ${metricWords(event.metrics, 8)}`);
   }

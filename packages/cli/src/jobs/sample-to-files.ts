@@ -38,8 +38,8 @@ import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } f
 export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions, SamplerOptions {
   model: string;
   configs?: string;
-  from?: string;
-  out: string;
+  prompts?: string;
+  output: string;
   seed: number;
   count: number;
   grid?: boolean;
@@ -47,7 +47,7 @@ export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOp
   width?: number;
   height?: number;
   steps: number;
-  guidance: number;
+  guidanceScale: number;
   eta: number;
   lora: string[];
   loraDir?: string;
@@ -63,7 +63,7 @@ export async function sampleToFiles(
   options: SampleCommandOptions,
 ): Promise<void> {
   const device = resolveDevice(options.device);
-  const lines = readLines(prompts, options.from);
+  const lines = readLines(prompts, options.prompts);
   const { quiet } = options;
   const model = await resolveModel(options.model, { quiet });
   const loras = await resolveLoras(options.lora, { quiet });
@@ -88,12 +88,12 @@ export async function sampleToFiles(
   // One that does not fit shows before hours are spent.
   for (const { loras: called } of parted) promptLoras.merged(called, () => {});
 
-  using _ = makeFolderToFill(options.out); // what is wrong with it shows before hours are spent
+  using _ = makeFolderToFill(options.output); // what is wrong with it shows before hours are spent
   const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
   const written: (ImageParameters & { file: string })[] = [];
   const began = performance.now();
-  let number = nextNumber(options.out);
+  let number = nextNumber(options.output);
   let done = 0;
   const rate = (): number => (1000 * done) / (performance.now() - began);
   for (const batch of batchesOf(images, imagesAtOnce(options, device), options.promptSyntax)) {
@@ -108,7 +108,7 @@ export async function sampleToFiles(
     for (const [i, image] of batch.entries()) {
       const { data, width, height } = pictures[i] as Rgb;
       const png = await encodePng(data, width, height);
-      const file = join(options.out, `${String(number++).padStart(5, "0")}-${image.seed}.png`);
+      const file = join(options.output, `${String(number++).padStart(5, "0")}-${image.seed}.png`);
       const text = {
         parameters: webuiParameters(image, version),
         spo: JSON.stringify({ version, ...image }),
@@ -121,7 +121,7 @@ export async function sampleToFiles(
     await setImmediate(); // signals have their turn
     if (signal.aborted) {
       bar.end();
-      bar.say(`${written.length} of ${images.length} images are in ${options.out}`);
+      bar.say(`${written.length} of ${images.length} images are in ${options.output}`);
       signal.throwIfAborted();
     }
   }
@@ -143,7 +143,7 @@ function readLines(prompts: readonly string[], from: string | undefined): Prompt
       from === undefined ? "There is no prompt." : `${from === "-" ? "stdin" : from}: there is no prompt.`,
       {
         code: "DATA",
-        hint: "Give a text, or a file with one prompt a line by --from.",
+        hint: "Give a text, or a file with one prompt a line by --prompts.",
       },
     );
   }
@@ -179,7 +179,7 @@ function imagesOf(
   if (steps < 1 || steps > most)
     throw new UserError(`--steps is from 1 to ${most}, not ${steps}.`, { code: "USAGE" });
   if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
-  const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidance } = line;
+  const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidanceScale } = line;
   const model = basename(resolve(options.model));
   const chosen = chosenSampler(options);
   const sampler = chosen.sampler ?? samplerOf(pipe.schedule.config);
@@ -291,7 +291,7 @@ function nextNumber(folder: string): number {
 
 async function writeGrid(
   images: readonly (ImageParameters & { file: string })[],
-  { out, count }: SampleCommandOptions,
+  { output, count }: SampleCommandOptions,
 ): Promise<string> {
   const columns = count > 1 ? count : Math.ceil(Math.sqrt(images.length));
   const side = images.reduce((most, { width, height }) => Math.max(most, width, height), 0);
@@ -299,7 +299,7 @@ async function writeGrid(
     images.map(({ file }) => readFileSync(file)),
     { columns, side },
   );
-  const file = join(out, `grid-${basename(images[0]?.file as string)}`);
+  const file = join(output, `grid-${basename(images[0]?.file as string)}`);
   writeFileAtomic(file, sheet);
   return file;
 }

@@ -100,13 +100,14 @@ describe("settings on the command line", () => {
 
   test("that are unknown or lack a value are listed all at once", () => {
     const text = messageOf(() =>
-      parseOverrides(Schema, ["--candidate", "3", "--lr=1", "--quux", "--threshold"]),
+      parseOverrides(Schema, ["save_evry=3", "--candidate", "3", "--lr=1", "--quux", "--threshold"]),
     );
     expect(text.split("\n")).toEqual([
-      "candidate is no setting; did you mean candidates?",
-      "lr is no setting; did you mean optimizer.lr?",
-      "quux is no setting",
-      "threshold needs a value (number)",
+      "save_evry is no setting; did you mean save-every?",
+      "--candidate is no setting; did you mean --candidates?",
+      "--lr is no setting; did you mean --optimizer.lr?",
+      "--quux is no setting",
+      "--threshold needs a value (number)",
     ]);
   });
 });
@@ -125,6 +126,17 @@ describe("a config that does not fit", () => {
         optimizer.lrr  is no setting; did you mean optimizer.lr?
         treshold       is no setting; did you mean threshold?"
     `);
+  });
+
+  test("has its faults named as they were written: in a file by the setting's name, else as an option", async () => {
+    const file = join(folder, "faults.json");
+    writeFileSync(file, `{ "saveEvery": 0, "optimizer": { "lr": -1 }, "channels": [0.5] }`);
+    const fault = await resolve(file, "--optimizer.lr=-2", "--threshold", "7", "channels=1,0.5").catch(
+      String,
+    );
+    expect(String(fault).match(/^ {2}\S+/gm)).toEqual([
+      ..."  --model|  --threshold|  saveEvery|  --channels.1|  --optimizer.lr".split("|"),
+    ]);
   });
 
   test("however strange it is, is refused as a UserError or is whole", () => {
@@ -176,7 +188,7 @@ test("help shows each setting with type, words and default", () => {
     "  --model <text>                      folder in diffusers layout (required)
       --candidates <int>                  x_{t-1} drawn from one x_t (4)
       --threshold <number>                (0.3)
-      --saveEvery <int>                   (10)
+      --save-every <int>                  (10)
       --resume <yes|no>                   (true)
       --channels <list of int>            ([32,64])
       --init <random|clip>                ("clip")

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { grouped } from "./groups.js";
 import { type Setting, settingsOf } from "./settings.js";
+import { kebabCase, withOptionNames } from "./spelling.js";
 
 /**
  * The settings of a schema as lines of help: flag, what it is, its default. given: what the command itself fills in, by path, in words.
@@ -14,7 +15,12 @@ export function settingsHelp(
     groups = false,
   }: { width?: number; given?: Readonly<Record<string, string>>; groups?: boolean } = {},
 ): string {
-  const settings = settingsOf(schema);
+  const known = settingsOf(schema);
+  const names = known.map(({ path }) => path);
+  const settings = known.map(({ description, ...setting }) => ({
+    ...setting,
+    description: description && withOptionNames(description, names),
+  }));
   const column = Math.min(40, Math.max(0, ...settings.map((setting) => flagOf(setting).length)) + 4);
   if (!groups) return rowsOf(settings, { width, given, column });
   return grouped(settings)
@@ -22,7 +28,7 @@ export function settingsHelp(
     .join("\n\n");
 }
 
-const flagOf = ({ path, type }: Setting): string => `--${path} <${type}>`;
+const flagOf = ({ path, type }: Setting): string => `--${kebabCase(path)} <${type}>`;
 
 function rowsOf(
   settings: readonly Setting[],

@@ -9,3 +9,4 @@ export { mapPlaces, placesIn, withoutPlaces } from "./places.js";
 export { type ConfigSources, checkConfig, readConfigFile, resolveConfig } from "./resolve.js";
 export type { ScaledSettings } from "./scale.js";
 export { type Setting, settingsOf } from "./settings.js";
+export { isSpelled, kebabCase, withOptionNames } from "./spelling.js";

@@ -7,16 +7,16 @@ import { parseOverrides } from "./overrides.js";
 import { settingsOf } from "./settings.js";
 
 describe("a name that there is not", () => {
-  const sample = ["count", "guidance", "negative", "steps", "sampler", "out", "dtype", "model"];
+  const sample = ["count", "guidance-scale", "negative", "steps", "sampler", "out", "dtype", "model"];
   const training = settingsOf(SCHEMAS["train spo"]).map(({ path }) => path);
 
   test.each([
     ["num-images", "count"],
     ["num_images_per_prompt", "count"],
     ["n", "count"],
-    ["cfg", "guidance"],
-    ["cfg-scale", "guidance"],
-    ["guidanceScale", "guidance"],
+    ["cfg", "guidance-scale"],
+    ["cfg-scale", "guidance-scale"],
+    ["guidanceScale", "guidance-scale"],
     ["negative_prompt", "negative"],
     ["num-inference-steps", "steps"],
     ["scheduler", "sampler"],

@@ -1,12 +1,12 @@
 // What a name that there is not was meant to be: another spelling, the word of another tool, or a slip of the finger.
 import { editDistance, nearest } from "./nearest.js";
-import { lastPartOf } from "./overrides.js";
+import { kebabCase } from "./spelling.js";
 
 /** Names by which other tools know a setting or an option, small and without separators, and ours, the likeliest first. */
 const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
-  cfg: ["guidance", "guidanceScale"],
-  cfgscale: ["guidance", "guidanceScale"],
-  guidancescale: ["guidance", "guidanceScale"],
+  cfg: ["guidanceScale"],
+  cfgscale: ["guidanceScale"],
+  guidance: ["guidanceScale"],
   n: ["count", "perPrompt"],
   num: ["count", "perPrompt"],
   numimages: ["count", "perPrompt"],
@@ -25,12 +25,12 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   numtrainepochs: ["steps", "rounds"],
   scheduler: ["sampler"],
   samplername: ["sampler"],
-  output: ["out", "output", "run"],
-  outputdir: ["run", "out", "output"],
+  output: ["run"],
+  outputdir: ["run", "output"],
   out: ["output", "run"],
-  o: ["out", "output"],
-  prompt: ["prompts", "from"],
-  promptfile: ["prompts", "from"],
+  o: ["output"],
+  prompt: ["prompts"],
+  promptfile: ["prompts"],
   precision: ["dtype"],
   mixedprecision: ["dtype"],
   fp16: ["dtype"],
@@ -54,21 +54,25 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
 
 const bare = (name: string): string => name.replaceAll(/[-_]/g, "").toLowerCase();
 
-/** The name among `names` that a word was meant to be, if any. word and names: without leading dashes, in camelCase, with dashes or as a path. */
+/** The name among `names` that a word was meant to be, if any. word and names: without leading dashes, in any spelling, paths too. */
 export function meant(word: string, names: readonly string[]): string | undefined {
   const find = (spelling: string): string | undefined => names.find((name) => bare(name) === bare(spelling));
   return (
     find(word) ??
     SYNONYMS[bare(word)]?.map(find).find((name) => name !== undefined) ??
     near(word, names) ??
-    lastPartOf(word, names)
+    names.find((name) => kebabCase(name).endsWith(`.${lastPartOf(kebabCase(word))}`))
   );
 }
 
 /** The nearest name; of a word of few letters only one that differs by one, since any two short words are near. */
 function near(word: string, names: readonly string[]): string | undefined {
-  const name = nearest(word, names);
+  const shown = new Map(names.map((name) => [kebabCase(name), name]));
+  const name = nearest(kebabCase(word), [...shown.keys()]);
   return name !== undefined && (word.length > 3 || editDistance(word, name) === 1) && word.length > 1
-    ? name
+    ? shown.get(name)
     : undefined;
 }
+
+/** `lr` of `optimizer.lr`. */
+const lastPartOf = (key: string): string => key.slice(key.lastIndexOf(".") + 1);

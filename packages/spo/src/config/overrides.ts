@@ -2,17 +2,20 @@ import { UserError } from "@spo/torch/files";
 import type { z } from "zod";
 import { meant } from "./meant.js";
 import { type Setting, settingsOf } from "./settings.js";
+import { isSpelled, kebabCase } from "./spelling.js";
 
 /** Settings as they stand on a command line, and the words between them. */
 export interface Overrides {
   settings: Record<string, unknown>;
+  /** Paths of the settings, as the schema spells them. */
+  paths: string[];
   words: string[];
 }
 
 /**
  * Reads `optimizer.lr=3e-5`, `--optimizer.lr 3e-5`, `--optimizer.lr=3e-5`, `--flag` and `--no-flag`; the schema says what is a number.
  *
- * A list is JSON or has commas between its items. A key may be written with dashes or underscores (`--save-every`, `--save_every`).
+ * A list is JSON or has commas between its items. `--save-every` may be written as `--saveEvery` or `--save_every`.
  * options: names of the command's own, for suggestions. Throws a UserError (`CONFIG`) that lists all faults.
  */
 export function parseOverrides(
@@ -20,10 +23,14 @@ export function parseOverrides(
   args: readonly string[],
   options: readonly string[] = [],
 ): Overrides {
-  const known = new Map(settingsOf(schema).map((setting) => [setting.path, setting]));
-  const found: Overrides = { settings: {}, words: [] };
+  const known = settingsOf(schema);
+  const found: Overrides = { settings: {}, paths: [], words: [] };
   const faults: string[] = [];
-  const find = (key: string): Setting | undefined => known.get(key) ?? known.get(camelCase(key));
+  const find = (key: string): Setting | undefined => known.find(({ path }) => isSpelled(key, path));
+  const set = ({ path }: Setting, value: unknown): void => {
+    found.paths.push(path);
+    setAt(found.settings, path, value);
+  };
 
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] as string;
@@ -33,17 +40,19 @@ export function parseOverrides(
       found.words.push(arg);
       continue;
     }
-    const key = arg.slice(isFlag ? 2 : 0, equals < 0 ? undefined : equals);
+    const written = arg.slice(0, equals < 0 ? undefined : equals);
+    const key = isFlag ? written.slice(2) : written;
     const setting = find(key);
-    const negated = !setting && equals < 0 && key.startsWith("no-") ? find(key.slice(3)) : undefined;
+    const positive = /^no-(.*)$/.exec(kebabCase(key))?.[1];
+    const negated = !setting && equals < 0 && positive !== undefined ? find(positive) : undefined;
     if (negated?.kind === "boolean") {
-      setAt(found.settings, negated.path, false);
+      set(negated, false);
       continue;
     }
     if (!setting) {
-      const name = meant(key, [...known.keys(), ...options]);
-      const shown = name !== undefined && options.includes(name) ? `--${name}` : name;
-      faults.push(`${key} is no setting${shown ? `; did you mean ${shown}?` : ""}`);
+      const name = meant(key, [...known.map(({ path }) => kebabCase(path)), ...options]);
+      const dashes = isFlag || (name !== undefined && options.includes(name)) ? "--" : "";
+      faults.push(`${written} is no setting${name ? `; did you mean ${dashes}${name}?` : ""}`);
       if (isFlag && equals < 0 && i + 1 < args.length && !args[i + 1]?.startsWith("--")) i++; // its value
       continue;
     }
@@ -52,14 +61,14 @@ export function parseOverrides(
       const next = args[i + 1];
       if (setting.kind === "boolean" && !isYesNo(next)) text = "true";
       else if (next === undefined || /^--[^-]/.test(next)) {
-        faults.push(`${setting.path} needs a value (${setting.type})`);
+        faults.push(`${written} needs a value (${setting.type})`);
         continue;
       } else {
         text = next;
         i++;
       }
     }
-    setAt(found.settings, setting.path, meaningOf(text, setting));
+    set(setting, meaningOf(text, setting));
   }
   if (faults.length > 0) {
     throw new UserError(faults.join("\n"), { code: "CONFIG", hint: "--help lists all settings." });
@@ -109,10 +118,3 @@ function setAt(target: Record<string, unknown>, path: string, value: unknown): v
   }
   at[last] = value;
 }
-
-const camelCase = (key: string): string =>
-  key.replace(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase());
-
-/** `lr` for `optimizer.lr`. */
-export const lastPartOf = (key: string, paths: readonly string[]): string | undefined =>
-  paths.find((path) => path.endsWith(`.${key.slice(key.lastIndexOf(".") + 1)}`));

@@ -9,6 +9,7 @@ import { nearest } from "./nearest.js";
 import { parseOverrides } from "./overrides.js";
 import { type ScaledSettings, scaledSettings } from "./scale.js";
 import { keysAt, settingsOf } from "./settings.js";
+import { kebabCase } from "./spelling.js";
 
 /** Where values come from, the later ones stronger: defaults, presets, words of the command line. */
 export interface ConfigSources {
@@ -33,7 +34,7 @@ export async function resolveConfig<S extends z.ZodType>(
   schema: S,
   { defaults = {}, presets = {}, args = [], options, scaled }: ConfigSources,
 ): Promise<z.output<S>> {
-  const { settings, words } = parseOverrides(schema, args, options);
+  const { settings, paths, words } = parseOverrides(schema, args, options);
   const layers: unknown[] = [];
   const [named, own]: [unknown[], unknown[]] = [[], []];
   for (const word of words) {
@@ -43,7 +44,13 @@ export async function resolveConfig<S extends z.ZodType>(
     (isPreset ? named : own).push(layer);
   }
   const shorter = scaled ? scaledBy(scaled, schema, named, [...own, settings]) : {};
-  return checkConfig(schema, [defaults, ...layers, shorter, settings].reduce(merged, {}));
+  const below = [defaults, ...layers, shorter].reduce(merged, {});
+  // What a file says wrong is named as in the file, anything else as on the command line.
+  const nameOf = (path: string): string =>
+    paths.some((given) => `${path}.`.startsWith(`${given}.`)) || valueAt(below, path.split(".")) === undefined
+      ? `--${kebabCase(path)}`
+      : path;
+  return checkConfig(schema, merged(below, settings), { nameOf });
 }
 
 /** What presets and the schema's defaults have to become with the length that a user gives. */
@@ -61,11 +68,19 @@ function scaledBy(
 /** Faults of a config that are listed. */
 const MOST_FAULTS = 50;
 
-/** A config checked and completed by its schema. Throws a UserError (`CONFIG`) that lists all faults. */
-export function checkConfig<S extends z.ZodType>(schema: S, config: unknown): z.output<S> {
+/**
+ * A config checked and completed by its schema. Throws a UserError (`CONFIG`) that lists all faults.
+ *
+ * nameOf: what the setting at a path is called there.
+ */
+export function checkConfig<S extends z.ZodType>(
+  schema: S,
+  config: unknown,
+  { nameOf = (path) => path }: { nameOf?: (path: string) => string } = {},
+): z.output<S> {
   const { data, error } = schema.safeParse(config);
   if (!error) return data as z.output<S>;
-  const faults = error.issues.flatMap((issue) => faultsOf(schema, issue, config));
+  const faults = error.issues.flatMap((issue) => faultsOf(schema, issue, { config, nameOf }));
   const shown = faults.slice(0, MOST_FAULTS);
   const width = Math.max(...shown.map(([path]) => path.length));
   const lines = shown.map(([path, text]) => `  ${path.padEnd(width)}  ${text}`);
@@ -120,7 +135,11 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Path and text of each fault of an issue: an unknown key is one of its own. */
-function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, config: unknown): [string, string][] {
+function faultsOf(
+  schema: z.ZodType,
+  issue: z.core.$ZodIssue,
+  { config, nameOf }: { config: unknown; nameOf: (path: string) => string },
+): [string, string][] {
   const path = issue.path.map(String).join(".");
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {
@@ -135,20 +154,20 @@ function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, config: unknown): 
       return [full, `is no setting${name ? `; did you mean ${name}?` : ""}`];
     });
   }
-  const value = issue.path.reduce<unknown>(
-    (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
-    config,
-  );
+  const value = valueAt(config, issue.path);
   if (value === undefined) {
     const about = settingsOf(schema).find((setting) => setting.path === path);
-    return [[path, `is missing${about?.description ? `: ${about.description}` : ""}`]];
+    return [[nameOf(path), `is missing${about?.description ? `: ${about.description}` : ""}`]];
   }
   const text = issue.message.replace(
     /^(Invalid input|Too small|Too big|Invalid option|Invalid string): /,
     "",
   );
-  return [[path || "config", `${text.replace(/, received .*$/, "")}, found ${shown(value)}`]];
+  return [[path ? nameOf(path) : "config", `${text.replace(/, received .*$/, "")}, found ${shown(value)}`]];
 }
+
+const valueAt = (config: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], config);
 
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);

@@ -34,7 +34,7 @@ test("settings of a prompt are left out and told of, or refused; words that look
     "a hill --v 5 --ar 3:2",
   ]);
   expect(said).toEqual([
-    `${path}: 2 lines have settings of their own, first --w 512 --d 7 in line 1: they are left out, as they are for spo sample --from alone`,
+    `${path}: 2 lines have settings of their own, first --w 512 --d 7 in line 1: they are left out, as they are for spo sample --prompts alone`,
   ]);
   expect(() => readPrompts(path)).toThrow(/2 lines have settings of their own/);
   expect(() => readPrompts(file("--n nothing\n"), { onWarning: () => {} })).toThrow(/line 1: .* no prompt/);

@@ -40,10 +40,10 @@ export function readPrompts(paths: string | readonly string[], { onWarning }: Pr
       if (!onWarning) {
         throw new UserError(`${what}.`, {
           code: "DATA",
-          hint: "Settings of one prompt are for spo sample --from: take them off here.",
+          hint: "Settings of one prompt are for spo sample --prompts: take them off here.",
         });
       }
-      onWarning(`${what}: they are left out, as they are for spo sample --from alone`);
+      onWarning(`${what}: they are left out, as they are for spo sample --prompts alone`);
     }
     return found;
   });

@@ -77,7 +77,7 @@ export function claim(folder: string, settings: Readonly<Record<string, unknown>
   if (keys.length > 0) {
     throw new UserError(`${folder} has images of another evaluation: it differs in ${keys.join(", ")}.`, {
       code: "USAGE",
-      hint: "Give another --out, or remove that folder.",
+      hint: "Give another --output, or remove that folder.",
     });
   }
   writeFileAtomic(path, text);

@@ -60,7 +60,7 @@ describe("the report of Diffusion-DPO", () => {
 
   test("says that nothing was held out, where nothing was", () => {
     const report = runReport(run("train dpo", [step(1, { loss: 0.6, accuracy: 0.7 })]));
-    expect(report.verdict).toMatch(/Nothing was measured on held-out pairs.*--evalPairs/);
+    expect(report.verdict).toMatch(/Nothing was measured on held-out pairs.*--eval-pairs/);
   });
 
   test("praises what is below ln 2", () => {

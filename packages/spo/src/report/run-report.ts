@@ -45,7 +45,7 @@ export function runReport(run: RunRecord): ReportData {
     pairs: beforeAndAfter(run.folder, samples),
     pairsAbout: run.config.heldOut
       ? "Prompts that were not trained on, by deterministic sampling: the two images of a pair start from the same noise; only the weights differ."
-      : "The first of the prompts that are trained on: give others by heldOut. The two images of a pair start from the same noise; only the weights differ.",
+      : "The first of the prompts that are trained on: give others by --held-out. The two images of a pair start from the same noise; only the weights differ.",
     samples: sampleRows(run.folder, samples),
     strips,
     charts: chartsOf(run),
@@ -90,7 +90,7 @@ function verdictOf({ kind, events, result }: RunRecord): string | undefined {
   if (kind === "train dpo") {
     const loss = change(evals, "loss");
     if (!loss)
-      return "Nothing was measured on held-out pairs: the curves are of the training's own pairs, which it learns by heart. --evalPairs measures others.";
+      return "Nothing was measured on held-out pairs: the curves are of the training's own pairs, which it learns by heart. --eval-pairs measures others.";
     const better = loss.to < Math.LN2;
     const accuracy = evals.at(-1)?.metrics.accuracy;
     const told =
