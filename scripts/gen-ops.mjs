@@ -35,7 +35,9 @@ _fused_adamw_; _foreach_norm Scalar; _foreach_mul_ Scalar; _foreach_add_ Scalar;
 const target = fileURLToPath(new URL("../packages/torch/src/ops.gen.ts", import.meta.url));
 
 /** @typedef {{ name: string, type: string, optional: boolean, keyword: boolean, required: boolean }} Parameter */
-/** @typedef {{ constant: string, aten: string, overload: string, parameters: Parameter[], returns: string[], inPlace: boolean }} Overload */
+/**
+ * @typedef {{ constant: string, aten: string, overload: string, parameters: Parameter[], returns: string[], inPlace: boolean }} Overload
+ */
 
 /** @param {string} name */
 const camel = (name) =>

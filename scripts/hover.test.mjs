@@ -21,7 +21,15 @@ import { root } from "./setup/root.mjs";
 /** @typedef {typeof import("spo/schemas")} S */
 
 // The written types are what the schemas take. Held here, where a stale one does not keep the generator from being built.
-/** @type {[Same<import("spo/schemas").TrainSpmSettings, Input<S["TrainSpmConfig"]>>, Same<import("spo/schemas").TrainSpoSettings, Input<S["TrainSpoConfig"]>>, Same<import("spo/schemas").TrainDpoSettings, Input<S["TrainDpoConfig"]>>, Same<import("spo/schemas").CompareSettings, Input<S["CompareConfig"]>>, Same<import("spo/schemas").DataPairsSettings, Input<S["MakePairsConfig"]>>, Same<import("spo/schemas").PretrainVaeSettings, Input<S["PretrainVaeConfig"]>>, Same<import("spo/schemas").PretrainTextToImageSettings, Input<S["PretrainTextToImageConfig"]>>, Same<import("spo/schemas").PretrainClipSettings, Input<S["PretrainClipConfig"]>>, Same<import("spo/schemas").PretrainJudgeSettings, Input<S["PretrainJudgeConfig"]>>]} */
+/**
+ * @type {[Same<import("spo/schemas").TrainSpmSettings, Input<S["TrainSpmConfig"]>>, Same<import("spo/schemas").TrainSpoSettings,
+ * Input<S["TrainSpoConfig"]>>, Same<import("spo/schemas").TrainDpoSettings, Input<S["TrainDpoConfig"]>>,
+ * Same<import("spo/schemas").CompareSettings, Input<S["CompareConfig"]>>, Same<import("spo/schemas").DataPairsSettings,
+ * Input<S["MakePairsConfig"]>>, Same<import("spo/schemas").PretrainVaeSettings, Input<S["PretrainVaeConfig"]>>,
+ * Same<import("spo/schemas").PretrainTextToImageSettings, Input<S["PretrainTextToImageConfig"]>>,
+ * Same<import("spo/schemas").PretrainClipSettings, Input<S["PretrainClipConfig"]>>, Same<import("spo/schemas").PretrainJudgeSettings,
+ * Input<S["PretrainJudgeConfig"]>>]}
+ */
 const same = [true, true, true, true, true, true, true, true, true];
 
 const compiler = join(root, "node_modules/typescript/bin/tsc");

@@ -1,13 +1,13 @@
 // @ts-check
-// The types of the recipes' settings, written out: what an editor shows on hover over `trainSpo({ candidates })` is the comment of a property,
-// which a schema's inferred type does not have.
+// The types of the recipes' settings, written out: what an editor shows on hover over `trainSpo({ candidates })` is the comment of a
+// property, which a schema's inferred type does not have.
 
 /** @typedef {import("zod").z.ZodType} Schema */
 
 /**
  * The parts of a schema that are read here.
- * @typedef {{ type: string, innerType?: Schema, in?: Schema, element?: Schema, items?: Schema[], shape?: Record<string, Schema>, valueType?: Schema,
- *   entries?: Record<string, string | number>, values?: unknown[], options?: Schema[], defaultValue?: unknown }} Def
+ * @typedef {{ type: string, innerType?: Schema, in?: Schema, element?: Schema, items?: Schema[], shape?: Record<string, Schema>,
+ *   valueType?: Schema, entries?: Record<string, string | number>, values?: unknown[], options?: Schema[], defaultValue?: unknown }} Def
  */
 
 /** @param {Schema} schema */

@@ -17,7 +17,9 @@ import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 
 const PROGRAM = fileURLToPath(new URL("../packages/cli/bin/spo.js", import.meta.url));
 
-/** Runs before everything else: counts the calls that change the disk, ends the process at one of them, and tells their number at the end. */
+/**
+ * Runs before everything else: counts the calls that change the disk, ends the process at one of them, and tells their number at the end.
+ */
 const HOOK = `
   import fs from "node:fs";
   import { syncBuiltinESMExports } from "node:module";

@@ -37,7 +37,8 @@ test("a thousand sampling steps, by all samplers, leave no tensor and at most 1 
   expect(late.sum).toBeGreaterThan(early.sum); // it did draw
 });
 
-// Three thousand rounds: +1 kB a round from the 250th on. Before that V8 compiles what is called often, some 45 kB a round, which --no-opt keeps out.
+// Three thousand rounds: +1 kB a round from the 250th on. Before that V8 compiles what is called often, some 45 kB a round, which --no-opt
+// keeps out.
 test("two hundred rounds of SPO leave no tensor and at most 8 kB a round", async () => {
   const folder = mkdtempSync(join(tmpdir(), "spo-rounds-"));
   try {

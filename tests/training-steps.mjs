@@ -1,6 +1,6 @@
 // @ts-check
-// Trains a block of convolution, norm and attention, and tells what is alive after 100 steps and after each 200 of the next thousand, as JSON.
-// Run with --expose-gc: what JavaScript itself has not collected yet is no leak.
+// Trains a block of convolution, norm and attention, and tells what is alive after 100 steps and after each 200 of the next thousand, as
+// JSON. Run with --expose-gc: what JavaScript itself has not collected yet is no leak.
 import {
   AdamW,
   Conv2d,

@@ -32,8 +32,8 @@ export interface Native {
   fromMapping(mapping: number, offset: number, dtype: number, shape: Shape): Handle;
 
   /**
-   * Calls fn(), and autograd saves no tensor of it. When backward needs them, it calls again(inputs) on this thread, with new handles on the
-   * inputs. This must do the same work and return true; after false backward throws "the function of a checkpoint failed".
+   * Calls fn(), and autograd saves no tensor of it. When backward needs them, it calls again(inputs) on this thread, with new handles on
+   * the inputs. This must do the same work and return true; after false backward throws "the function of a checkpoint failed".
    */
   checkpoint(inputs: readonly Handle[], again: (inputs: readonly Handle[]) => boolean, fn: () => void): void;
   /** away: the engine runs on a thread of its own, as the nodes of a GPU do. */

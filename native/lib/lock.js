@@ -2,8 +2,8 @@
 // One process at a time, here or on another machine that shares the folder. Node has no flock, so a lock is a file that names its owner.
 //
 // - It is whole before it has its name: written under another name, then `link`, which fails where the name is taken.
-// - Whether an owner of this kernel and pid namespace lives is asked of the system. Any other owner gives signs of life: a thread of its own
-//   touches the lock, also while the owner computes for hours in one call. It counts as dead when *this* process saw no sign for
+// - Whether an owner of this kernel and pid namespace lives is asked of the system. Any other owner gives signs of life: a thread of its
+//   own touches the lock, also while the owner computes for hours in one call. It counts as dead when *this* process saw no sign for
 //   `SILENCE_MS` by its monotonic clock. The clocks of file servers and hosts are never compared.
 // - A dead owner's lock is replaced, never removed. To take it over, a process must first hold the lock of its succession, whose name is
 //   made from the contents that were seen dead. Then it must see these contents still there, and rename its own file over them. So one of
@@ -168,7 +168,11 @@ export function lockOwner(path) {
   return Math.abs(Date.now() - found.sign) < SILENCE_MS ? owner : undefined;
 }
 
-/** Whether a name in a folder belongs to a lock or to its making: for callers that ask whether anything else is there. @param {string} name the lock's */
+/**
+ * Whether a name in a folder belongs to a lock or to its making: for callers that ask whether anything else is there.
+ *
+ * @param {string} name the lock's
+ */
 export const isPartOfLock = (name) => (/** @type {string} */ entry) =>
   entry === name || (entry.startsWith(`${name}.`) && /\.(tmp|next)$/.test(entry));
 
@@ -266,7 +270,11 @@ function judge(path, found, seen, silenceMs) {
   return now - before.since > silenceMs ? "dead" : "unsure";
 }
 
-/** The owner; undefined for what is no lock of ours, a torn file for example. @param {string} text @returns {ProcessIdentity | undefined} */
+/**
+ * The owner; undefined for what is no lock of ours, a torn file for example.
+ *
+ * @param {string} text @returns {ProcessIdentity | undefined}
+ */
 function parse(text) {
   try {
     const owner = JSON.parse(text);

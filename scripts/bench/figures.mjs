@@ -11,7 +11,8 @@
  *
  * @typedef {{ name: string, shapes: string, rounds: number, runsPerTurn: number, unitsPerRun: number, ours: SideFigures,
  *   facts?: Record<string, number>, python?: SideFigures, ratio?: { cpu: number, cpuMedian: number, wall: number, memory: number },
- *   target?: import("../../bench/question.js").Target, peak?: number, limits?: Record<string, number>, met?: boolean, largestDifference?: number, agrees?: boolean }} Figures
+ *   target?: import("../../bench/question.js").Target, peak?: number, limits?: Record<string, number>, met?: boolean,
+ *   largestDifference?: number, agrees?: boolean }} Figures
  */
 
 /** Least, middle and largest of a list. @param {number[]} list */

@@ -1,5 +1,5 @@
 // @ts-check
-// The TypeScript and JavaScript that documents show has the types of the packages: what it imports is there, and is called as it wants to be.
+// Type checks the TypeScript and JavaScript that documents show against the packages.
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -4,8 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 /**
- * Exports without a docstring, as lines that name file, line and name. Followed from each package's exports through the files that pass them on;
- * generated files are left out.
+ * Exports without a docstring, as lines that name file, line and name. Followed from each package's exports through the files that pass
+ * them on; generated files are left out.
  *
  * @param {string} root
  * @returns {string[]}

@@ -1,4 +1,6 @@
-"""One training step of a LoRA in half precision as Python does it: frozen weights in the dtype, the adapter in float32, torch.autocast around.
+"""One training step of a LoRA in half precision as Python does it.
+
+Frozen weights are in the dtype, the adapter is in float32, and torch.autocast is around the forward.
 
     python scripts/golden/autocast.py --models tests/golden/small --out tests/golden/autocast
 

@@ -1,4 +1,6 @@
-"""Makes golden values of the scorers of finished images: tiny models with random weights, in the layouts that the real ones are published in.
+"""Makes golden values of the scorers of finished images.
+
+Tiny models with random weights, in the layouts that the real ones are published in.
 
     python scripts/golden/rewards.py --tokenizer tests/golden/small/clip-tokenizer --out tests/golden/small/rewards [--seed 1]
 

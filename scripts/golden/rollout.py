@@ -9,7 +9,8 @@ from models import Pipeline, guided, tokenize
 from spm import Spm
 from store import save
 
-CLEAR = 4e-3  # least distance of best and worst from the next score, and of a margin from the threshold: a decision must not hang on rounding
+# Least distance of best and worst from the next score, and of a margin from the threshold: no decision may depend on rounding.
+CLEAR = 4e-3
 
 
 @torch.no_grad()
@@ -20,7 +21,8 @@ def write_rollout(pipe: Pipeline, spm: Spm, folder: Path, settings: dict, prompt
         torch.manual_seed(seed + attempt)
         found, comparisons = roll(pipe, spm, settings, options, prompts)
         margins = torch.cat([margin for *_, margin in comparisons]).sort().values
-        gaps = torch.cat([scores.sort(0).values.diff(dim=0)[[0, -1]].flatten() for scores, *_ in comparisons])  # best and worst against the next
+        # Best and worst against the next score.
+        gaps = torch.cat([scores.sort(0).values.diff(dim=0)[[0, -1]].flatten() for scores, *_ in comparisons])
         # Half way between the two margins around the middle: about half of the comparisons are valid.
         middle = len(margins) // 2
         threshold = round(((margins[middle - 1] + margins[middle]) / 2).item(), 5) if len(margins) > 1 else 0.0

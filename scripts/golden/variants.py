@@ -153,7 +153,8 @@ VARIANTS: dict[str, dict] = {
                          timesteps=[7, 333, 777], rank=1, beta=1000.0, spo=dict(beta=2.0, clip=0.05, steps=20, guidance=5.0),
                          rollout={"sd15": dict(k=2, steps=12, d=5, inner=2), "sdxl": dict(k=4, steps=5, d=4, inner=0)}),
     },
-    # Fields that published configs leave at their defaults, η below 1, no guidance, and a schedule that ends at ᾱ = 1 (which SPO's steps do not).
+    # Fields that published configs leave at their defaults, η below 1, no guidance, and a schedule that ends at ᾱ = 1 (which SPO's steps
+    # do not).
     "options": {
         "sd15": {
             "unet": dict(block_out_channels=[8, 8, 16], layers_per_block=1, attention_head_dim=[2, 1, 4], norm_num_groups=4, cross_attention_dim=12,

@@ -55,8 +55,8 @@ export function writeManifest(folder, manifest) {
 }
 
 /**
- * A workspace's manifest as the registry gets it. A platform's addon is named here alone: in the clone it is compiled, and `npm ci` would look
- * for packages that may not be published yet.
+ * A workspace's manifest as the registry gets it. A platform's addon is named here alone: in the clone it is compiled, and `npm ci` would
+ * look for packages that may not be published yet.
  *
  * @param {Manifest} manifest
  * @param {string} folder

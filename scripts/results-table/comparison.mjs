@@ -10,7 +10,8 @@ import { markdownTable } from "./marked.mjs";
  */
 /** @typedef {{ other: number, own?: number, ratio?: number, spent?: number }} Lead */
 /**
- * @typedef {{ clock: "seconds" | "cpuSeconds", rows: Row[], spoOverDpo: Estimate, counts: { images: number, prompts: number, seeds: number },
+ * @typedef {{ clock: "seconds" | "cpuSeconds", rows: Row[], spoOverDpo: Estimate,
+ *   counts: { images: number, prompts: number, seeds: number },
  *   leads: { spending: string, withPreference: boolean, method: string, over: string, lead?: Lead, bySeed: (number | null)[] }[],
  *   work: { stage: string, seconds: number, cpuSeconds: number, teraFlops: number }[], provenance: Record<string, string | number> }} Facts
  */

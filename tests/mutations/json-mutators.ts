@@ -81,7 +81,10 @@ function placeIn(root: unknown, draws: Draws): { parent: Parent; key: Key } | un
   return found;
 }
 
-/** One to four changes of a parsed value, as text. It is JSON, but for NaN and infinities as Python writes them. words: values of the format. */
+/**
+ * One to four changes of a parsed value, as text. It is JSON, but for NaN and infinities as Python writes them. words: values of the
+ * format.
+ */
 export function mutateJson(value: unknown, draws: Draws, words: readonly string[] = []): string {
   const raw: string[] = [];
   let root = structuredClone(value);

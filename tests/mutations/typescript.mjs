@@ -1,5 +1,6 @@
 // @ts-check
-// Lets Node run the TypeScript of the tests as it stands: `node --import ./tests/mutations/typescript.mjs FILE.ts`. Packages are the built ones.
+// Lets Node run the TypeScript of the tests as it stands: `node --import ./tests/mutations/typescript.mjs FILE.ts`.
+// Packages are the built ones.
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createRequire, register } from "node:module";

@@ -3,8 +3,8 @@
 //
 //   npm run build && node tests/python/lora-in-diffusers.mjs [FIXTURES]
 //
-// FIXTURES: the folder with tiny-sd15 and tiny-sdxl (../shared/fixtures). Python is SPO_PYTHON, else the one on the PATH that has diffusers;
-// without one this says so and ends well.
+// FIXTURES: the folder with tiny-sd15 and tiny-sdxl (../shared/fixtures). Python is SPO_PYTHON, else the one on the PATH that has
+// diffusers; without one this says so and ends well.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// config.json of a model: read, checked, and every value that no class here implements refused by name.
+// Reads and checks config.json of a model. A value that no class here implements is an error that names it.
 import { existsSync } from "node:fs";
 import { UserError } from "@spo/torch";
 import {
@@ -36,7 +36,7 @@ function shown(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** zod's words, for who reads a config.json and not a schema. */
+/** zod's messages, reworded for someone who reads a config.json and not a schema. */
 const wordsOf = (message: string): string =>
   message
     .replace(/^Invalid input: expected (.*), received undefined$/, "is missing, expected $1")
@@ -66,7 +66,7 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Not JSON proper; if these words do not explain it, the second attempt throws the error that a reader wants to see.
+    // Not JSON proper. If these words do not explain it, the second attempt throws the error that a reader wants to see.
     return JSON.parse(
       text.replace(/"(?:[^"\\]|\\.)*"|\b(?:Infinity|NaN)\b/g, (token) =>
         token === "Infinity" ? "1e999" : token === "NaN" ? "null" : token,
@@ -75,7 +75,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** What trainers write of an average of weights into the config.json of the model that it is of. */
+/** Fields about an average of weights that trainers write into the config.json of its model. */
 const OF_AVERAGES = new Set([
   ...["decay", "min_decay", "optimization_step", "update_after_step"],
   ...["use_ema_warmup", "inv_gamma", "power"],
@@ -100,7 +100,7 @@ export function refuseUnknown(
 /** A whole number of a config, from 1 to a bound that no published model comes near. */
 export const count = (most: number) => z.int().min(1).max(most);
 
-/** The most of each kind that a config may ask for: far beyond what is published, and far below what no memory holds. */
+/** Upper bounds of a config's values: far beyond what is published, and far below what no memory holds. */
 export const MOST = {
   /** Channels, widths, sizes of embeddings. */
   width: 2 ** 16,

@@ -1,5 +1,5 @@
-// Downloads one file's contents into the cache. What arrived before a cut is kept, the rest is fetched by range, and the whole is checked by
-// its hash.
+// Downloads one file's contents into the cache. What arrived before a cut is kept, the rest is fetched by range, and the whole is checked
+// by its hash.
 import { createHash, type Hash } from "node:crypto";
 import {
   closeSync,

@@ -1,4 +1,5 @@
-// The environment variables of Python's huggingface_hub, read as it reads them: where the cache is, which hub is asked, and with which token.
+// The environment variables of Python's huggingface_hub, read as it reads them: where the cache is, which hub is asked, and with which
+// token.
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";

@@ -28,7 +28,10 @@ export function parseHubId(text: string): HubId | undefined {
   return { repo: `${org}/${name}`, revision, file: rest.length > 0 ? rest.join("/") : undefined };
 }
 
-/** Whether a name from outside stays in the folder that it is joined to, by the rules of every system, and looks like itself when it is listed. */
+/**
+ * Whether a name from outside stays in the folder that it is joined to, by the rules of every system, and looks like itself when it is
+ * listed.
+ */
 export function isSafePath(path: string): boolean {
   return path
     .split("/")

@@ -18,8 +18,8 @@ let failure: unknown;
  * tensors of the same values. Gradients are bit-equal on every device whose operators give the same bits twice.
  *
  * `fn` must do the same work both times. It may read parameters, which get their gradients as usual. Every other tensor has to be among the
- * inputs, because it may be disposed of by the time of the second run. The state of `generators`, which `fn` draws from, is put back for the
- * second run and restored after it; so are the modes, autocast among them. No tensor that `fn` saves may be changed in place later.
+ * inputs, because it may be disposed of by the time of the second run. The state of `generators`, which `fn` draws from, is put back for
+ * the second run and restored after it; so are the modes, autocast among them. No tensor that `fn` saves may be changed in place later.
  *
  * The second run ends as soon as all saved tensors are there. `backward` throws what it throws. Inside another checkpoint `fn` is called as
  * it is: the outermost one decides. Without a graph, as under `noGrad`, this is a plain call.

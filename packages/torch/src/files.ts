@@ -79,8 +79,8 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | Iterab
 }
 
 /**
- * Where a file or folder is made until it is whole and gets its name. The temporary name says which process makes it, so that leftovers of a
- * killed process can be told from the work of a living one.
+ * Where a file or folder is made until it is whole and gets its name. The temporary name says which process makes it, so that leftovers of
+ * a killed process can be told from the work of a living one.
  */
 export function temporaryOf(path: string): string {
   const whole = path.replace(/(?<=[^/\\])[/\\]+$/, "");

@@ -1,4 +1,5 @@
-// Numbers of eight bits, in which large checkpoints are shared. Nothing computes in them: they are read as bfloat16, which holds each exactly.
+// Numbers of eight bits, in which large checkpoints are shared. Nothing computes in them: they are read as bfloat16, which holds each
+// exactly.
 import { noGrad } from "./modes.js";
 import { scope } from "./scope.js";
 import { type Tensor, tensor } from "./tensor.js";

@@ -37,7 +37,9 @@ export class Generator {
   }
 }
 
-/** @internal The engine's handle of a random operator's generator, or null for none. Throws a TypeError for anything else, such as a seed. */
+/**
+ * @internal The engine's handle of a random operator's generator, or null for none. Throws a TypeError for anything else, such as a seed.
+ */
 export function generatorHandle(value: Generator | null | undefined, operator: string): number | null {
   if (value === null || value === undefined) return null;
   if (value instanceof Generator) return value.handle;

@@ -34,7 +34,8 @@ const PRODUCTS = new Set([op("matmul"), op("mm"), op("bmm")]);
 
 /**
  * Runs `fn`, whose tensors must be on `meta`, and books what the same work needs on a CPU. The memory of a `backward` in it is counted. Its
- * operations are taken from the forward's, layer by layer: as many again for the input's gradient and for the weight's, where each is wanted.
+ * operations are taken from the forward's, layer by layer: as many again for the input's gradient and for the weight's, where each is
+ * wanted.
  */
 export function rehearse<T>(fn: () => T): Rehearsal<T> {
   const flops = { forward: 0, backward: 0 };

@@ -182,8 +182,8 @@ export class Tensor extends TensorMethods {
   }
 
   /**
-   * What `JSON.stringify` writes: shape, dtype, and the values in nested lists, null on the device meta. Values that JSON has no number for are
-   * text: `"NaN"`, `"-Infinity"`, an int64 beyond 2^53.
+   * What `JSON.stringify` writes: shape, dtype, and the values in nested lists, null on the device meta. Values that JSON has no number for
+   * are text: `"NaN"`, `"-Infinity"`, an int64 beyond 2^53.
    *
    * Throws when it was disposed of, and for more than a million elements, which belong into a file: `writeSafetensors`.
    */

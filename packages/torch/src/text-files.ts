@@ -83,8 +83,8 @@ export const MAX_CONFIG_BYTES = 2 ** 20;
 export const MAX_TABLE_BYTES = 64 * 2 ** 20;
 
 /**
- * A JSON file's value. Throws a UserError that says what is wrong and where: `DATA` unless `code` says otherwise. Text that is nested deeper
- * than people write it is refused before it is parsed.
+ * A JSON file's value. Throws a UserError that says what is wrong and where: `DATA` unless `code` says otherwise. Text that is nested
+ * deeper than people write it is refused before it is parsed.
  */
 export function readJson(
   path: string,

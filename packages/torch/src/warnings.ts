@@ -7,7 +7,8 @@ const listeners = new Set<Listener>();
 /**
  * Warns of something that a person should know and that stops nothing: a value that is read as another, an entry that is passed over.
  *
- * Without a listener it becomes one of Node's own warnings (`process.emitWarning`), of the type `SpoWarning`. message: one sentence or more.
+ * Without a listener it becomes one of Node's own warnings (`process.emitWarning`), of the type `SpoWarning`. message: one sentence or
+ * more.
  */
 export function warn(message: string): void {
   if (listeners.size === 0) process.emitWarning(message, "SpoWarning");

@@ -1,4 +1,4 @@
-// Each model's weights in the original naming, there and back. Nothing is copied on the way in, but what must be transposed.
+// Each model's weights to the original naming and from it. Reading copies only what must be transposed.
 import { cat, type Tensor } from "@spo/torch";
 import type { AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import type { CLIPTextConfig } from "../models/clip-text.js";

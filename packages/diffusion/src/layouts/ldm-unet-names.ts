@@ -12,10 +12,11 @@ const RESNET: readonly [string, string][] = [
 ];
 
 /**
- * Prefixes of module names, [ours, original]: `down_blocks.0.attentions.0` and `input_blocks.1.1`. What follows a prefix is the same in both.
+ * Prefixes of module names, [ours, original]: `down_blocks.0.attentions.0` and `input_blocks.1.1`. What follows a prefix is the same in
+ * both.
  *
- * The original counts blocks through all levels: one for each layer, and one for each down-sampling. Up-samplings have no block of their own:
- * they come last in that of the layer before, at 2 behind an attention and at 1 without.
+ * The original counts blocks through all levels: one for each layer, and one for each down-sampling. An up-sampling has no block of its
+ * own: it comes last in the block of the layer before, at 2 behind an attention and at 1 without.
  */
 export function ldmUnetNames(config: UNet2DConditionConfig): [string, string][] {
   const sizes = UNet2DConditionConfig.parse(config);

@@ -1,4 +1,4 @@
-// What does not fit in a file of weights, all at once.
+// Reports all entries of a file of weights that do not fit, at once.
 import { UserError } from "@spo/torch";
 
 /** A name in a file or model, and what is wrong with it. */
@@ -6,7 +6,7 @@ export type Misfit = readonly [name: string, what: string];
 
 const SHOWN = 40;
 
-/** Throws a UserError (`DATA`) that lists the faults, of which `most` are shown; none: does nothing. headline: one line, without a full stop. */
+/** Throws a UserError (`DATA`) that lists the faults, at most `most` of them, if there are any. headline: one line, without a full stop. */
 export function refuseMisfits(headline: string, faults: readonly Misfit[], hint: string, most = SHOWN): void {
   if (faults.length === 0) return;
   const shown = faults.slice(0, most);

@@ -53,8 +53,8 @@ const USUAL_VARIANT = "fp16";
 /**
  * Weights of a model folder by name: the first of `names` that is there, as one file or as shards with an index. Mapped, not read.
  *
- * variant: `fp16` for `model.fp16.safetensors`; only its files are then taken. Throws a UserError (`DATA`) that names the files looked for, or
- * every shard and weight that is missing.
+ * variant: `fp16` for `model.fp16.safetensors`; only its files are then taken. Throws a UserError (`DATA`) that names the files looked for,
+ * or every shard and weight that is missing.
  */
 export function readWeights(
   folder: string,
@@ -171,8 +171,8 @@ export function place<M extends Module>(
 type Weights = ReadonlyMap<string, Tensor>;
 
 /**
- * The model with the weights of its folder. In a scope: outside of one each tensor over the file would press on the garbage collector, which
- * then runs a dozen times while gigabytes are mapped.
+ * The model with the weights of its folder. In a scope: outside of one, each tensor over the file would report its size to the garbage
+ * collector, which then runs a dozen times while gigabytes are mapped.
  */
 function filled<M extends Module>(
   model: M,
@@ -208,7 +208,7 @@ const configOf = (folder: string, className?: string): Record<string, unknown> =
   return config;
 };
 
-/** @internal What is done to a config before a model is made of it; path: of the file. */
+/** @internal Changes a config before a model is made of it; path: of the file. */
 export type Repair<C> = (config: C, path: string) => C;
 
 /** Folder of an AutoencoderKL. Throws UserErrors for what is missing, damaged, unsupported or does not fit. */
@@ -257,15 +257,16 @@ export function loadTextEncoderWithProjection(
   return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
 }
 
-/** transformers 5 refuses a whole number where a fraction is meant, and JSON from here has no 1.0. */
+/** transformers 5 refuses a whole number where a fraction is meant, and JavaScript writes 1.0 as 1. */
 const withFractions = (json: string): string =>
   json.replace(/("(?:\w*dropout|initializer_\w+|layer_norm_eps)": -?\d+)(?=,?\n)/g, "$1.0");
 
 /**
  * Writes a model's folder: config.json and one safetensors file, each whole or not at all.
  *
- * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again. variant: a part of the file's name,
- * `fp16` by custom. Fuse adapters first. Throws a UserError (`NUMERIC`) that names weights which are not finite in the file, and writes nothing.
+ * dtype: of the file, default the parameters' own. float16 halves the size; loading gives float32 again. variant: a part of the file's
+ * name, `fp16` by custom. Fuse adapters first. Throws a UserError (`NUMERIC`) that names weights which are not finite in the file, and
+ * writes nothing.
  */
 export function saveModel(
   folder: string,

@@ -37,7 +37,7 @@ const SAME_MODELS: Readonly<Record<string, string>> = {
   LatentConsistencyModelPipeline: "StableDiffusionPipeline",
 };
 
-/** Others that people have and why they are not these. */
+/** Other pipelines that people have, and why they are refused. */
 const OTHERS: readonly [RegExp, string][] = [
   [
     /XLImg2Img/,
@@ -57,7 +57,7 @@ const OTHERS: readonly [RegExp, string][] = [
 /**
  * Reads model_index.json of a pipeline's folder. `_class_name` is the family, `pipeline` what the file says.
  *
- * Throws a UserError (`DATA`) unless it is of one of the given families and of parts that are here.
+ * Throws a UserError (`DATA`) unless it names one of the given families and only parts that are supported.
  */
 export function readModelIndex(
   folder: string,

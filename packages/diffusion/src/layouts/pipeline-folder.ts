@@ -36,7 +36,7 @@ export function savePipelineFolder(
   { models, tokenizer, tokenizer2, scheduler, forceZeros = true }: PipelineParts,
   { dtype, variant }: SaveOptions = {},
 ): void {
-  // All are looked at before the first is written.
+  // All are checked before the first is written.
   for (const [part, model] of Object.entries(models)) {
     if (model) requireStorable(model.namedParameters(), { dtype, place: join(folder, part) });
   }
@@ -65,7 +65,7 @@ export function savePipelineFolder(
   });
 }
 
-/** All values spelt out: diffusers' own defaults for DDIM are others. */
+/** All values spelt out, because diffusers' own defaults for DDIM differ. */
 const ddimConfig = (scheduler: SchedulerConfig): SchedulerConfig => ({
   ...new NoiseSchedule(scheduler).config,
   _class_name: "DDIMScheduler",

@@ -1,4 +1,4 @@
-// What a pipeline of diffusers makes of the configs in its folder, beside what each of them says.
+// Changes that a pipeline of diffusers makes to the configs in its folder.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { warn } from "@spo/torch/warnings";
@@ -12,7 +12,8 @@ import type { ModelIndex } from "./model-index.js";
 /**
  * scheduler_config.json of a pipeline's folder, its `_class_name` the class that diffusers makes of it: model_index.json has the last word.
  *
- * Warns where the two differ, and of fields that no scheduler reads. Throws a UserError for a file that is missing or says what cannot be.
+ * Warns where the two differ, and of fields that no scheduler reads. Throws a UserError for a file that is missing or has impossible
+ * values.
  */
 export function readScheduler(
   folder: string,
@@ -34,7 +35,7 @@ export function readScheduler(
   return { config: name ? { ...config, _class_name: name } : config, path };
 }
 
-/** What the file says and no more, once it is known that it can be said. */
+/** The file's own values, checked, without defaults. */
 function checkedScheduler(found: Record<string, unknown>, path: string): SchedulerConfig {
   checkConfig(SchedulerConfig, found, path);
   return found as SchedulerConfig;
@@ -75,7 +76,7 @@ function isBefore(version: string, [major, minor]: readonly [number, number]): b
   return Number(first) < major || (Number(first) === major && Number(second ?? 0) < minor);
 }
 
-/** The VAE's config as a pipeline has it: Stable Diffusion's takes no notice of the latents' statistics. Source: diffusers StableDiffusionPipeline. */
+/** The VAE's config as a pipeline has it: Stable Diffusion's ignores the latents' statistics. Source: diffusers StableDiffusionPipeline. */
 export function repairedVae(
   config: AutoencoderKLConfig,
   pipeline: string,

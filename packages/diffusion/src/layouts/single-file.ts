@@ -69,8 +69,8 @@ const NOT_WEIGHTS: readonly RegExp[] = [
 /**
  * Loads a checkpoint of Stable Diffusion 1.5 or SDXL, safetensors or torch.save's.
  *
- * configs: a pipeline's folder, of which only the config.json files are read, or the configs themselves. Default: those of the published base
- * models, told from the shapes. Throws UserErrors for another architecture, and with all names that do not fit.
+ * configs: a pipeline's folder, of which only the config.json files are read, or the configs themselves. Default: those of the published
+ * base models, recognised by their shapes. Throws UserErrors for another architecture, and with all names that do not fit.
  */
 export function loadSingleFile(
   path: string,
@@ -237,7 +237,8 @@ function readConfigs(folder: string, family: "sd15" | "sdxl"): PipelineConfigs {
  * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
  *
  * dtype: of the file, default the models' own. scheduler: one that predicts v, or whose last timestep is noise alone, is marked by the
- * empty entries that fine-tuners use. Throws a UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say, and as `saveModel` for weights that are not finite.
+ * empty entries that fine-tuners use. Throws a UserError (`CONFIG`) for one that predicts x̂0, which such a file cannot say, and as
+ * `saveModel` for weights that are not finite.
  */
 export function saveSingleFile(
   path: string,

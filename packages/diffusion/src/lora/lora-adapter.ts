@@ -1,4 +1,4 @@
-// An adapter apart from any file layout and any model: what the layouts are read into and written from.
+// An adapter, independent of file layouts and models: layouts are read into it and written from it.
 import { type Device, type Module, noGrad, scope, type Tensor } from "@spo/torch";
 import { type Misfit, refuseMisfits } from "../layouts/misfits.js";
 import type { CLIPTextModel } from "../models/clip-text.js";
@@ -26,7 +26,7 @@ export interface LoraParts {
 
 export const LORA_PARTS = ["unet", "text_encoder", "text_encoder_2"] as const;
 
-/** Layers that a refusal names; a file for another model has hundreds. */
+/** Layers that an error names; a file for another model has hundreds. */
 const SHOWN = 5;
 
 /** `unet.a.b` → [`unet`, `a.b`]. */
@@ -56,8 +56,8 @@ export function disposeAdapter(adapter: LoraAdapter): void {
 /**
  * Lays an adapter over the models, in float32: one `Lora` for each part that it changes. The models' own weights stop learning.
  *
- * Supported layers: linear maps and convolutions. Throws a UserError that lists every layer that is not there or has another shape; the models
- * are then as they were.
+ * Supported layers: linear maps and convolutions. Throws a UserError that lists every layer that is missing or has another shape; the
+ * models are then as they were.
  */
 export function applyAdapter(
   parts: LoraParts,

@@ -48,7 +48,7 @@ export function alphaMetadata(adapter: LoraAdapter): Record<string, string> {
   return { [KEY]: JSON.stringify(packed) };
 }
 
-/** What a file says of a layer's rank and alpha; undefined where it says nothing. */
+/** A layer's rank and alpha as a file states them; undefined where it does not. */
 export interface SaidOfLayer {
   rank?: number;
   alpha?: number;

@@ -1,4 +1,5 @@
-// LoRA as diffusers' save_lora_weights writes it: unet.<module>.lora.down|up.weight, text_encoder.<module>.lora_linear_layer.down|up.weight.
+// LoRA as diffusers' save_lora_weights writes it:
+// unet.<module>.lora.down|up.weight, text_encoder.<module>.lora_linear_layer.down|up.weight.
 import { splitPart } from "./lora-adapter.js";
 import type { LoraLayout } from "./lora-layout.js";
 
@@ -7,7 +8,7 @@ export function diffusersLayout(): LoraLayout {
     storesAlpha: false,
     name(layer, piece) {
       const [part, module] = splitPart(layer);
-      // The text encoders' projection is the one layer of theirs that diffusers names as the UNet's.
+      // Of the text encoders' layers, diffusers names only the projection like the UNet's.
       const middle = part === "unet" || module === "text_projection" ? "lora" : "lora_linear_layer";
       return `${layer}.${middle}.${piece}.weight`;
     },

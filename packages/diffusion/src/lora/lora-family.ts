@@ -1,4 +1,4 @@
-// Which models an adapter file changes, told from the file alone.
+// Finds out from an adapter file alone which models it changes.
 import { openWeights, UserError } from "@spo/torch";
 import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";

@@ -69,14 +69,14 @@ export function isLora(path: string): boolean {
   return layoutAmong(file.keys()) !== undefined;
 }
 
-/** Entries that a refusal names: a file for another model has hundreds. */
+/** Entries that an error names: a file for another model has hundreds. */
 const SHOWN = 5;
 
 /**
  * Reads an adapter in any layout; a folder has it under one of the usual names. The tensors lie over the file.
  *
- * `parts`: the models that it is meant for, which may be without values: their configs give the original block names. layout: the one that the
- * names are most like. metadata: the file's own. Layers that the models do not have and entries of other kinds are passed over with one
+ * `parts`: the models that it is meant for. They may be without values; their configs give the original block names. layout: the one that
+ * the names are most like. metadata: the file's own. Layers that the models do not have and entries of other kinds are passed over with one
  * warning. Throws a UserError for a LoRA of another family, for another method than LoRA, and for a layer that lacks a matrix.
  */
 export function readLora(
@@ -116,7 +116,7 @@ export function readLora(
 type Pieces = Partial<Record<LoraPiece, string>>;
 
 /**
- * A file's entries: those of the models' layers, and those that are passed over. unetLayers: how many of the UNet's kind there are, known or not.
+ * A file's entries: those of the models' layers, and those that are passed over. unetLayers: how many are a UNet's, known or not.
  *
  * Throws a UserError for entries of another method.
  */
@@ -217,7 +217,7 @@ const notFiniteAlpha = (path: string, name: string, value: number): UserError =>
     hint: "The file is damaged, or its training was: get another one.",
   });
 
-/** No model is needed to tell a layout. */
+/** The layout that the names are most like; no model is needed for that. */
 function layoutAmong(names: readonly string[]): LoraLayoutName | undefined {
   if (!names.some(isOfAdapter)) return undefined;
   if (names.some((name) => /^lora_(unet|te\d?)_|\.lora_(down|up)\.weight$/.test(name))) return "kohya";
@@ -252,8 +252,8 @@ export interface WriteLoraOptions {
 }
 
 /**
- * Writes an adapter, whole or not at all. Reading it gives the same bits, in whatever layout. Throws a UserError (`NUMERIC`) that names matrices
- * which are not finite in the file.
+ * Writes an adapter, whole or not at all. Reading it gives the same bits in every layout. Throws a UserError (`NUMERIC`) that names
+ * matrices which are not finite in the file.
  */
 export function writeLora(
   path: string,
@@ -298,8 +298,8 @@ export class LoraStack {
   readonly #layers: { path: string; loras: Partial<Record<keyof LoraParts, Lora>> }[] = [];
 
   /**
-   * Reads adapters and lays them over the models; weight: strength, 1 is as trained; textWeight: in the text encoders, default the same. Throws a UserError for the first file that does not fit,
-   * and the models are then as they were.
+   * Reads adapters and lays them over the models. weight: strength, 1 is as trained; textWeight: in the text encoders, default the same.
+   * Throws a UserError for the first file that does not fit; the models are then as they were.
    */
   constructor(parts: LoraParts, files: readonly { path: string; weight?: number; textWeight?: number }[]) {
     try {

@@ -1,4 +1,5 @@
-// LoRA as kohya's sd-scripts save it, and ComfyUI and the A1111 family read it: lora_unet_<module with _>.lora_down.weight, .lora_up.weight, .alpha.
+// LoRA as kohya's sd-scripts save it, and ComfyUI and the A1111 family read it:
+// lora_unet_<module with _>.lora_down.weight, .lora_up.weight, .alpha.
 import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
 import { type LoraParts, splitPart } from "./lora-adapter.js";
 import type { LoraLayout } from "./lora-layout.js";
@@ -10,7 +11,10 @@ const SUFFIXES: Readonly<Record<LoraPiece, string>> = {
   alpha: "alpha",
 };
 
-/** SDXL's UNet stands under its original block names (`input_blocks_3_1_…`), SD1.5's under those of diffusers, as kohya's own trainer has them. */
+/**
+ * SDXL's UNet stands under its original block names (`input_blocks_3_1_…`), SD1.5's under those of diffusers, as in files of kohya's own
+ * trainer.
+ */
 export function kohyaLayout(parts: LoraParts): LoraLayout {
   const { config } = parts.unet;
   const sdxl = config.addition_embed_type === "text_time";

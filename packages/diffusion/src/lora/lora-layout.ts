@@ -1,4 +1,4 @@
-// What the file layouts of LoRA have in common when they are written: a layer and one of its tensors get a name. Reading is in lora-names.ts.
+// How a file layout of LoRA names a layer's tensors when it is written. Reading is in lora-names.ts.
 import type { LoraParts } from "./lora-adapter.js";
 import type { LoraPiece } from "./lora-names.js";
 
@@ -6,7 +6,7 @@ import type { LoraPiece } from "./lora-names.js";
 export interface LoraLayout {
   /** The name in the file. */
   name(layer: string, piece: LoraPiece): string;
-  /** Whether each layer's alpha is a tensor of the file. If not, alpha is the rank unless the metadata says else. */
+  /** Whether each layer's alpha is a tensor of the file. If not, alpha is the rank unless the metadata says otherwise. */
   readonly storesAlpha: boolean;
 }
 

@@ -1,4 +1,4 @@
-// The names under which LoRA files keep their tensors, in every published spelling, told apart by a layer of the model and one of its matrices.
+// Reads the names in LoRA files, in every published spelling: which layer of the model, and which of its matrices.
 import { Conv2d, Linear, type Module } from "@spo/torch";
 import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
 import { LoraLayer } from "./lora.js";
@@ -11,13 +11,16 @@ export type LoraEntry =
   | { kind: "piece"; layer: string; piece: LoraPiece }
   /** A matrix for a layer that the models do not have; `ofUnet` unless its name is a text encoder's. */
   | { kind: "other layer"; ofUnet: boolean }
-  /** Of another method, whose adapter is another one without it. */
+  /** Of another method: without it the adapter would be another one. */
   | { kind: "other method"; method: string }
   /** Of a textual inversion that came in the same file; name: the word that calls for it. */
   | { kind: "embedding"; name: string }
   | { kind: "unused" };
 
-/** Ends of names. Sources: kohya's sd-scripts; diffusers `save_lora_weights` of today and before 0.22; peft; ComfyUI `comfy/weight_adapter/lora.py`. */
+/**
+ * Ends of names. Sources: kohya's sd-scripts; diffusers `save_lora_weights` of today and before 0.22; peft; ComfyUI
+ * `comfy/weight_adapter/lora.py`.
+ */
 const PIECES: readonly [RegExp, LoraPiece][] = [
   [/\.(?:lora_down|lora\.down|lora_linear_layer\.down)\.weight$/, "down"],
   [/\.(?:lora_up|lora\.up|lora_linear_layer\.up)\.weight$/, "up"],
@@ -89,10 +92,10 @@ export const isOfAdapter = (name: string): boolean =>
   OTHER_METHODS.slice(0, 5).some(([end]) => end.test(name));
 
 /**
- * Tells what the names of a LoRA file are.
+ * Says what each name in a LoRA file stands for.
  *
- * With `_` for `.` a name cannot be parted again, so it is looked up among the models' layers. The UNet's modules are known by diffusers' names and
- * by those of the original code; a text encoder's with `text_model.` and without.
+ * A name with `_` for `.` cannot be split again, so it is looked up among the models' layers. The UNet's modules are known by diffusers'
+ * names and by those of the original code; a text encoder's with `text_model.` and without.
  */
 export function loraNames(parts: LoraParts): (name: string) => LoraEntry {
   const layers = new Map<string, string>();
@@ -114,7 +117,7 @@ export function loraNames(parts: LoraParts): (name: string) => LoraEntry {
     const dotted = stem.replace(/^base_model\.model\./, "");
     const [prefix, part] = PREFIXES.find(([each]) => dotted.startsWith(each)) ?? ["", undefined];
     const module = dotted.slice(prefix.length).replace(/(^|\.)processor\./, "$1");
-    // A file without any prefix is of one model, and which one its modules tell.
+    // A file without any prefix belongs to one model; its modules say to which.
     const found = (part ? [part] : LORA_PARTS).map((each) => layers.get(`${each} ${module}`)).find(Boolean);
     return { layer: found, ofUnet: part === undefined ? !module.startsWith("text_model.") : part === "unet" };
   };

@@ -1,4 +1,4 @@
-// What model a LoRA was made for, told from its names and shapes.
+// Finds out from names and shapes which model a LoRA was made for.
 import type { WeightsFile } from "@spo/torch";
 import { UNet2DConditionConfig } from "../models/unet-2d-condition.js";
 import type { LoraFamily } from "./lora-metadata.js";

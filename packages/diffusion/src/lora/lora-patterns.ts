@@ -12,8 +12,8 @@ export type LayerPattern = Readonly<Record<string, number>>;
 /**
  * The value of the first expression that matches the name of a module or the end of it from a dot on; undefined where none does.
  *
- * what: the pattern's name, for messages. Throws a UserError (`DATA`) for what is no expression, looks around or refers back, is longer than 1,000
- * letters, or one of more than 256. Source: peft `get_pattern_key`.
+ * what: the pattern's name, for messages. Throws a UserError (`DATA`) for text that is no expression, for lookaround and back-references,
+ * for more than 1,000 letters, and for more than 256 expressions. Source: peft `get_pattern_key`.
  */
 export function patternMatcher(pattern: LayerPattern, what: string): (module: string) => number | undefined {
   const entries = Object.entries(pattern);

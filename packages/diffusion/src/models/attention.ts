@@ -138,7 +138,8 @@ class BasicTransformerBlock extends Module {
 /**
  * Transformer over the pixels of a feature map; residual.
  *
- * x [b, c, h, w], context for b rows, or a multiple of them for [x; x; …] → [rows of context, c, h, w]. `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
+ * x [b, c, h, w], context for b rows, or a multiple of them for [x; x; …] → [rows of context, c, h, w].
+ * `linear`: the projections are linear maps (SDXL), not 1×1 convs (SD1.5).
  * Source: diffusers Transformer2DModel, continuous input.
  */
 export class Transformer2DModel extends Module {

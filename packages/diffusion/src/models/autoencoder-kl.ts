@@ -339,7 +339,7 @@ export class AutoencoderKL extends Module {
     return scope(() => this.scale(samplePosterior(this.encode(x), noise)));
   }
 
-  /** Of latents as the encoder gives them, those that the UNet sees. z [b, c, h, w] */
+  /** Latents of the encoder → latents as the UNet sees them. z [b, c, h, w] */
   scale(z: Tensor): Tensor {
     return scope(() => {
       const channels = this.#channels(z);

@@ -6,7 +6,7 @@ import type { z } from "zod";
 /** `hidden_act` of a CLIP config. */
 export type ClipActivation = "gelu" | "quick_gelu";
 
-/** A fault where the heads of a tower do not divide its width. For zod's `check`. */
+/** An issue where the heads of a tower do not divide its width. For zod's `check`. */
 export function headsDivide({
   value,
   issues,

@@ -16,7 +16,7 @@ export const CLIPTextConfig = z
     layer_norm_eps: z.number().positive().max(1).default(1e-5),
     projection_dim: count(MOST.width).default(512),
     eos_token_id: z.int().min(0).default(2),
-    /** Another family's: CLIP's text is seen with its padding. */
+    /** Of another family: CLIP attends to padding too. */
     use_attention_mask: only(false),
   })
   .check(headsDivide);
@@ -58,7 +58,7 @@ class CLIPEncoder extends Module {
 }
 
 /**
- * Column of each row's first end token: of the largest id where `eos` is the historical 2, of the first `eos` else. ids [b, L] → int64 [b].
+ * Column of each row's first end token: the largest id where `eos` is the historical 2, otherwise the first `eos`. ids [b, L] → int64 [b].
  */
 export const endOfText = (ids: Tensor, eos: number): Tensor =>
   scope(() => (eos === 2 ? ids.argmax(-1) : ids.eq(eos).to({ dtype: "int64" }).argmax(-1)));

@@ -100,7 +100,7 @@ export class Upsample2D extends Module {
   }
 }
 
-/** Pixels of a map below which the kernel's making costs what it saves; so do as many as there are channels. */
+/** Pixels of a map below which making the kernel costs what it saves. The same holds for fewer pixels than channels. */
 const LEAST_MAP = 64;
 
 /** Place of a 3-kernel → places of the 4-kernel: each pixel stands twice, so that neighbouring taps meet the same one. */

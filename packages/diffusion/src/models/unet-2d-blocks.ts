@@ -137,7 +137,7 @@ export class UpBlock2D extends Module {
     return scope(() => {
       let h = x;
       for (const [i, resnet] of this.resnets.entries()) {
-        // The skip tensor is kept anyway; joined with it here, no copy of both is.
+        // The skip tensor is kept anyway. Joined with it here, inside the call, no copy of both is kept.
         const joined = (y: Tensor, skip: Tensor, t: Tensor): Tensor =>
           scope(() => resnet.forward(cat([y, repeatRows(skip, y.shape[0] as number)], 1), t));
         h = call(joined, [h, skips.pop() as Tensor, temb]);

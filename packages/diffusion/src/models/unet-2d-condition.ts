@@ -33,7 +33,7 @@ const blockType = <T extends string>(names: readonly [T, ...T[]]) =>
     .transform((name) => name.replace(/^UNetRes/, ""))
     .pipe(z.enum(names));
 
-/** A list of one `false` a level is none either. */
+/** `false`, or a list with one `false` for each level. */
 const noneOf = only(false).or(z.array(z.literal(false)));
 
 /** Sides of latents that a model can be made for: images of 8192 pixels by the usual factor. */
@@ -388,8 +388,8 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
   }
 
   /**
-   * Keeps for backward no more than the inputs of each residual and transformer block, and computes a block again when backward comes to it:
-   * a fraction of the memory for about a third more time. Gradients stay the same.
+   * Keeps for backward only the inputs of each residual and transformer block, and computes a block again when backward comes to it: a
+   * fraction of the memory for about a third more time. Gradients stay the same.
    */
   set gradientCheckpointing(on: boolean) {
     this.#checkpointing = on;

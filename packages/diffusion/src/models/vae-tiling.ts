@@ -13,9 +13,9 @@ const OVERLAP = 0.25;
 /**
  * Runs `fn` over overlapping tiles and blends them linearly, from the tile above and from the one at the left.
  *
- * x [b, c, h, w] → [b, c′, h·r, w·r], r = outside / inside. The result is not that of the whole image: each tile has norms and attention of its
- * own. Throws a UserError (`CONFIG`) for tiles too small to overlap. Source: diffusers AutoencoderKL.tiled_decode and _tiled_encode, whose numbers
- * these are.
+ * x [b, c, h, w] → [b, c′, h·r, w·r], r = outside / inside. The result is not that of the whole image: each tile has norms and attention of
+ * its own. Throws a UserError (`CONFIG`) for tiles too small to overlap. Source: diffusers AutoencoderKL.tiled_decode and _tiled_encode,
+ * number for number.
  */
 export function byTiles(x: Tensor, fn: (tile: Tensor) => Tensor, { inside, outside }: TileSides): Tensor {
   const [, , height, width] = x.shape as [number, number, number, number];
@@ -59,7 +59,7 @@ export function byTiles(x: Tensor, fn: (tile: Tensor) => Tensor, { inside, outsi
 const cut = (x: Tensor, dim: number, start: number, length: number): Tensor =>
   x.narrow(dim, start, Math.min(length, (x.shape[dim] as number) - start));
 
-/** The beginning of `after` along a dimension goes over from the end of `before`, by `extent` places. */
+/** Blends the end of `before` into the beginning of `after` along a dimension, over `extent` places. */
 function blend(before: Tensor, after: Tensor, dim: 2 | 3, extent: number): Tensor {
   const size = after.shape[dim] as number;
   const count = Math.min(before.shape[dim] as number, size, extent);

@@ -11,8 +11,8 @@ export interface LoraTag {
 const TAG = /<(?:lora|lyco):([^<>]*)>/g;
 
 /**
- * Takes the LoRAs out of a prompt. The first number is the text encoders' strength, and the UNet's too where there is no second; each may be named,
- * `te=0.5`, `unet=0.8`. Default 1.
+ * Takes the LoRAs out of a prompt. The first number is the text encoders' strength, and the UNet's too where there is no second. Each may
+ * be named: `te=0.5`, `unet=0.8`. Default 1.
  *
  * Throws a UserError (`USAGE`) for one without a name and for a strength that is no number. Source: A1111's web UI, `ExtraNetworkLora`.
  */

@@ -59,8 +59,8 @@ export class PromptChunker {
   }
 
   /**
-   * A part's tokens, a context's worth each; none for no words. Where the last comma is no more than 20 tokens before the end of one, what follows it goes into the
-   * next: a phrase stays whole. Source: A1111's web UI, `tokenize_line`.
+   * A part's tokens in contexts; none for no words. Where a context's last comma is at most 20 tokens before its end, the tokens after the
+   * comma go into the next one, so that a phrase stays whole. Source: A1111's web UI, `tokenize_line`.
    */
   #ofPart(part: WeightedPart): PromptChunk[] {
     const room = this.#tokenizer.modelMaxLength - 2;

@@ -24,10 +24,11 @@ const BREAK = /\s*\bBREAK\b\s*/;
 export const hasPromptMarks = (prompt: string): boolean => /[()[\]\\]|\bBREAK\b/.test(prompt);
 
 /**
- * Reads a prompt: `(x)` multiplies the weight of x by 1.1, `[x]` divides it by 1.1, `(x:1.3)` multiplies it by 1.3; brackets add up, and one that
- * is not closed reaches to the end. A backslash makes a bracket a letter. BREAK ends a part. Any text parses.
+ * Reads a prompt: `(x)` multiplies the weight of x by 1.1, `[x]` divides it by 1.1, `(x:1.3)` multiplies it by 1.3. Brackets add up.
+ * One that is not closed reaches to the end. A backslash makes a bracket a letter. BREAK ends a part. Any text parses.
  *
- * Neighbours of equal weight are one text; each part has at least one. Source: the grammar that A1111's web UI documents (`parse_prompt_attention`).
+ * Neighbours of equal weight are one text; each part has at least one. Source: the grammar that A1111's web UI documents
+ * (`parse_prompt_attention`).
  */
 export function parsePromptWeights(prompt: string): WeightedPart[] {
   const pieces: { text: string; weight: number; breaks?: true }[] = [];
@@ -63,7 +64,7 @@ export function parsePromptWeights(prompt: string): WeightedPart[] {
   return parts.map((part) => (part.length > 0 ? part : [{ text: "", weight: 1 }]));
 }
 
-/** Features of web UIs' prompts that are not here: each is read as words. Their names, and what they look like. */
+/** Features of web UIs' prompts that are not supported: each is read as words. Their patterns and names. */
 const UNSUPPORTED: readonly [RegExp, string][] = [
   [/\[[^[\]]*:[^[\]]*\]/, "prompt scheduling, [from:to:when]"],
   [/\[[^[\]]*\|[^[\]]*\]/, "alternating words, [a|b]"],
@@ -78,6 +79,6 @@ const UNSUPPORTED: readonly [RegExp, string][] = [
 export const unsupportedFeatures = (prompt: string): string[] =>
   UNSUPPORTED.flatMap(([pattern, name]) => (pattern.test(prompt) ? [name] : []));
 
-/** Whether a text gives weights or LoRAs in so many marks that brackets of plain English cannot be meant: `(x:1.3)`, `((x))`, `<lora:x:1>`. */
+/** Whether a text has marks of weights or LoRAs that cannot be brackets of plain English: `(x:1.3)`, `((x))`, `<lora:x:1>`. */
 export const hasExplicitWeights = (text: string): boolean =>
   /\([^()]*:\s*[+-]?(\d+\.?\d*|\.\d+)\s*\)|\(\([^()]*\)\)|<(lora|lyco):[^<>]+>/.test(text);

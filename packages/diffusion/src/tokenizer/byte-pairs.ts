@@ -1,7 +1,8 @@
 /**
- * Joins neighbouring symbols by the best of the ranked pairs until there is none: of equal ones the leftmost first.
+ * Joins neighbouring symbols by the best ranked pair until no ranked pair is left; of equal pairs, the leftmost first.
  *
- * ranks: by `a b`, 0 first. O(n log n) in the number of symbols. Source: Sennrich et al. 2016, algorithm 1; the order of the `tokenizers` library.
+ * ranks: by `a b`, 0 first. O(n log n) in the number of symbols. Source: Sennrich et al. 2016, algorithm 1; the order of the `tokenizers`
+ * library.
  */
 export function mergeSymbols(symbols: readonly string[], ranks: ReadonlyMap<string, number>): string[] {
   const parts: (string | undefined)[] = [...symbols];

@@ -23,7 +23,7 @@ export interface ClipTokenizerOptions {
   merges: readonly (readonly [string, string])[];
   startToken?: string;
   endToken?: string;
-  /** What fills up to the context length. SDXL's second tokenizer has `!`, which makes every `!` of a text that token. */
+  /** Fills a text up to the context length. SDXL's second tokenizer has `!`, which makes every `!` of a text that token. */
   padToken?: string;
   /** Special tokens that are found in the normalised text, so in capitals too: `normalized` of their entries. Default: none. */
   normalizedTokens?: readonly string[];
@@ -120,7 +120,7 @@ export class ClipTokenizer {
         for (const id of this.#encodeWord(word)) ids.push(id);
       }
     };
-    // A split leaves what it was split at in the odd places.
+    // The tokens that a text is split at come in the odd places.
     for (const [i, part] of text.split(this.#written).entries()) {
       if (i % 2 === 1) special(part);
       else
@@ -158,7 +158,7 @@ export class ClipTokenizer {
 /** Letters of a special or added token: published ones have some twenty. */
 const MOST_LETTERS = 1000;
 
-/** Splits a text at the given tokens and keeps them; nowhere where there are none. Throws a UserError (`DATA`) for a token of no sensible length. */
+/** Matches any of the given tokens, nothing where there are none. Throws a UserError (`DATA`) for one of more than `MOST_LETTERS`. */
 function anyOf(tokens: readonly string[]): RegExp {
   const long = tokens.find(({ length }) => length > MOST_LETTERS);
   if (long !== undefined)
@@ -225,8 +225,8 @@ const FastTokenizer = z.looseObject({
 });
 
 /**
- * Reads a tokenizer folder: tokenizer.json, or where there is none vocab.json and merges.txt; tokenizer_config.json, special_tokens_map.json and
- * added_tokens.json beside it.
+ * Reads a tokenizer folder: tokenizer.json, or without it vocab.json and merges.txt; beside these tokenizer_config.json,
+ * special_tokens_map.json and added_tokens.json.
  *
  * Throws a UserError (`DATA`, `CONFIG`) for what is missing, damaged or of another kind. Source: transformers 5, CLIPTokenizer.
  */
@@ -335,7 +335,7 @@ function addedTokensOf(
     `${join(folder, "tokenizer_config.json")}: added_tokens_decoder`,
   );
   const entries = fast ?? [
-    // What a folder's own file says is matched in the normalised text. Source: transformers 5, observed.
+    // Words of a folder's own file are matched in the normalised text. Source: transformers 5, observed.
     ...Object.entries(readIfThere(path))
       .sort(byId)
       .map(([content]) => ({ content, normalized: true })),

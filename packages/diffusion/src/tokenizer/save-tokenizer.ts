@@ -1,4 +1,4 @@
-// Tokenizers on the way out: the folder that `loadTokenizer` and transformers read, and the published vocabulary for files that bring none.
+// Writes the tokenizer folder that `loadTokenizer` and transformers read, and makes the published tokenizer for files that bring none.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeFileAtomic } from "@spo/torch";

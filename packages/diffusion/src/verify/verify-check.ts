@@ -67,11 +67,11 @@ export class Cases {
         );
       });
     }
-    // A file without gradients must not pass for one whose gradients agree.
+    // A file without gradients must fail.
     this.list.push({ case: name, maxError: count > 0 ? worst : Number.NaN, tolerance: tolerance(scale) });
   }
 
-  /** Whether every one of the names in a file was compared; what was not is named. */
+  /** Fails unless every one of the names in a file was compared; names those that were not. */
   covered(name: string, wanted: readonly string[]): void {
     const missed = wanted.filter((key) => !this.list.some((found) => found.case === key));
     this.list.push({

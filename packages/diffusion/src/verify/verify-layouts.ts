@@ -57,7 +57,9 @@ export const layoutChecks: readonly Check[] = [
   },
 ];
 
-/** Outputs with the adapter on, scaled, merged and off; then written in each layout and compared with the file of that layout, bit for bit. */
+/**
+ * Outputs with the adapter on, scaled, merged and off; then written in each layout and compared with the file of that layout, bit for bit.
+ */
 function checkLora(dir: string, family: Family, layout: LoraLayoutName): Case[] {
   const fileOf = (name: LoraLayoutName): string => join(dir, `lora-${family}-${name}.safetensors`);
   return noGrad(() =>
@@ -88,7 +90,7 @@ function checkLora(dir: string, family: Family, layout: LoraLayoutName): Case[] 
         for (const other of LORA_LAYOUTS) {
           const written = join(folder, `${other}.safetensors`);
           writeLora(written, adapter, { unet }, { layout: other });
-          // The way there and back. kohya's file of SDXL has another alpha than the others' implied one, so only its own layout has its bytes.
+          // Written and read back. kohya's file of SDXL has another alpha than the others imply, so only its own layout has its bytes.
           const back = join(folder, `${other}-${layout}.safetensors`);
           writeLora(back, readLora(written, { unet }).adapter, { unet }, { layout });
           compareFiles(cases, `written as ${other} and back`, back, fileOf(layout));
@@ -225,7 +227,7 @@ function checkHalf(dir: string): Case[] {
       wrong += value.ne(rounded).any().item();
     }
     cases.list.push({ case: `${whole.size} tensors equal the rounded ones`, maxError: wrong, tolerance: 0 });
-    // No error but how far this model's outputs move by its weights' rounding: it hangs on the model, and is small beside the outputs.
+    // This is no error: the outputs move because the weights were rounded. How far depends on the model; it is small beside the outputs.
     compareUnet(cases, dir, "sd15", half, (scale) => 1e-2 * Math.max(1, scale));
     half.dispose();
   });

@@ -101,7 +101,7 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
       const way = makeSampler(sampler, schedule, steps, { eta });
       const timesteps = get("timesteps").toNumbers();
       if (timesteps.every(Number.isInteger)) cases.exact("timesteps", way.timesteps, timesteps);
-      // Those between are read off float32 logarithms, which differ from machine to machine in their last bit.
+      // Timesteps between are read off float32 logarithms, whose last bit differs from machine to machine.
       else
         cases.list.push({ case: "timesteps", maxError: farthest(way.timesteps, timesteps), tolerance: 1e-4 });
       const sigmas = way.sigmas ?? [];
@@ -162,7 +162,7 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
         if (std > 0) see("log_prob", i, gaussianLogProb(next, { mean, std }));
       }
       const tolerances: Record<string, number> = {
-        // Divided by √ᾱ or √(1−ᾱ), which magnifies what the model rounds.
+        // Divided by √ᾱ or √(1−ᾱ), which magnifies the model's rounding.
         x0: file.has("v") ? 1e-4 : 1e-3,
         eps: file.has("output") ? 1e-3 : 1e-4,
         std: 1e-5,

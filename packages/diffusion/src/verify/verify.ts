@@ -1,4 +1,4 @@
-// Golden values of models, tokenizer, sampling and LoRA: what `spo verify` runs, and the tests. Sizes and settings are read from the files.
+// Golden checks of models, tokenizer, sampling and LoRA, run by `spo verify` and by the tests. Sizes and settings are read from the files.
 import { join } from "node:path";
 import type { Tensor } from "@spo/torch";
 import { readJson } from "../config.js";

@@ -1,7 +1,8 @@
 // The order of a convolution's kernel in memory. Shape and values are the same in both; files hold row-major order.
 //
-// A CPU convolves maps and kernels in channels-last order without the blocked copies that the other order costs. A file's kernels are copied
-// into it when their model is first used, not when it is loaded: copying 2 GB, and getting fresh memory for them, takes most of a second.
+// A CPU convolves maps and kernels in channels-last order without the blocked copies that the other order costs. A file's kernels are
+// copied into it when their model is first used, not when it is loaded: copying 2 GB, and getting fresh memory for them, takes most of a
+// second.
 import { noGrad, outsideInferenceMode } from "../modes.js";
 import { scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
