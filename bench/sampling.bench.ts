@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { ddimStep, guide, loadUnet, NoiseSchedule } from "@spo/diffusion";
+import { guide, loadUnet, VpSchedule } from "@spo/diffusion";
 import {
   cat,
   Generator,
@@ -34,7 +34,7 @@ const question: Question = {
   cases: (folder) => {
     const inputs = readSafetensors(join(folder, "inputs.safetensors"));
     const unet = loadUnet(join(folder, "unet"));
-    const schedule = new NoiseSchedule(SCHEDULE);
+    const schedule = new VpSchedule(SCHEDULE);
     const empty = inputs.get("empty") as Tensor;
     return BATCHES.map((batch): Case => {
       const latents = inputs.get(`${batch}/latents`) as Tensor;
@@ -46,9 +46,8 @@ const question: Question = {
         for (const t of schedule.timesteps(STEPS)) {
           xt = scope(() => {
             const eps = guide(unet.forward(xt, t, { context: both }), GUIDANCE);
-            const alphaBar = schedule.alphaBar(t);
-            const alphaBarPrev = schedule.alphaBar(Math.max(t - schedule.stride(STEPS), 0));
-            return ddimStep(xt, eps, { alphaBar, alphaBarPrev, eta: 0 }).mean;
+            const previous = schedule.previousTimestep(t, STEPS);
+            return schedule.step(xt, eps, { t, previous, eta: 0 }).mean;
           });
         }
         return xt;

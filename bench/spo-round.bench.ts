@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { guidedDenoiser, loadLora, loadUnet, loadVae, NoiseSchedule } from "@spo/diffusion";
+import { guidedDenoiser, loadLora, loadUnet, loadVae, VpSchedule } from "@spo/diffusion";
 import {
   AdamW,
   Generator,
@@ -78,7 +78,7 @@ const question: Question = {
     const { spm, processor } = loadSpm(join(folder, "spm"));
     const lora = loadLora(unet, join(folder, "lora.safetensors"));
     const judge = new SpmJudge(spm, processor, () => input("ids"));
-    const schedule = new NoiseSchedule(SCHEDULE);
+    const process = new VpSchedule(SCHEDULE);
     const optimizer = new AdamW(lora.parameters(), { lr: 6e-5, weightDecay: 1e-4 });
     const meter = new WorkMeter();
     const byName = [...lora.namedParameters()].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -107,7 +107,7 @@ const question: Question = {
         const { pairs } = lora.merged(() =>
           resample({
             denoiser: policy,
-            schedule,
+            process,
             decode: (latents) => vae.decodeLatents(latents),
             judge,
             prepared,
@@ -126,7 +126,7 @@ const question: Question = {
               policy,
               reference,
               pairs: selectPairs(pairs, order.slice(start, start + BATCH)),
-              schedule,
+              process,
               meter,
               ...SETTINGS,
             };

@@ -210,15 +210,15 @@ export const MUTANTS = [
   {
     name: "the drift is no difference from the base",
     file: `${recipes}/train-spo/held-out-samples.ts`,
-    from: "meanSquare(predict(xt, t).sub(eps))",
+    from: "meanSquare(predict(xt, t).sub(output))",
     to: "meanSquare(predict(xt, t))",
     test: `${recipes}/train-spo/held-out-samples.test.ts`,
   },
   {
     name: "the drift is measured on too little noise",
     file: `${recipes}/train-spo/held-out-samples.ts`,
-    from: "alpha: Math.sqrt(1 - alphaBar)",
-    to: "alpha: 1 - alphaBar",
+    from: "}`), t);",
+    to: "}`), 1);",
     test: `${recipes}/train-spo/held-out-samples.test.ts`,
   },
   {
@@ -252,15 +252,15 @@ export const MUTANTS = [
   {
     name: "the last timesteps are never drawn",
     file: `${recipes}/train-dpo/noisy-pairs.ts`,
-    from: "randint(0, 1000, [1]",
-    to: "randint(0, 900, [1]",
+    from: "drawTimesteps(1, generator)",
+    to: "drawTimesteps(1, generator, 900)",
     test: `${recipes}/train-dpo/noisy-pairs.test.ts`,
   },
   {
     name: "the SPM's largest timestep is never drawn",
     file: `${recipes}/train-spm/seen-pairs.ts`,
-    from: "randint(0, maxTimestep + 1, [n]",
-    to: "randint(0, maxTimestep, [n]",
+    from: "Math.min(maxTimestep + 1,",
+    to: "Math.min(maxTimestep,",
     test: `${recipes}/train-spm/seen-pairs.test.ts`,
   },
   {

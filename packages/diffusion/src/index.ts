@@ -93,6 +93,15 @@ export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-d
 export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
 export { requireKnownIds, requireTextFits } from "./pipelines/text-fits.js";
 export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
+export { dynamicThreshold } from "./process/bound-x0.js";
+export { type DdimLevels, ddimGaussian, ddimStd, ddimStep } from "./process/ddim-step.js";
+export { type Gaussian, type GaussianStep, gaussianLogProb, sampleGaussian } from "./process/gaussian.js";
+export type { NoiseProcess, StepTimes } from "./process/noise-process.js";
+export { epsFromV, epsFromX0, type PredictionType, predictX0, x0FromV } from "./process/parameterisation.js";
+export type { PerRow } from "./process/per-row.js";
+export type { TimestepSpacing } from "./process/timesteps.js";
+export { VpConfig } from "./process/vp-config.js";
+export { VpSchedule } from "./process/vp-schedule.js";
 export { type LoraTag, takeLoraTags } from "./prompts/lora-tags.js";
 export {
   hasExplicitWeights,
@@ -104,19 +113,8 @@ export {
   type WeightedText,
 } from "./prompts/prompt-weights.js";
 export { weightedStates } from "./prompts/weighted-states.js";
-export { boundsX0, boundX0, dynamicThreshold, thresholdX0 } from "./samplers/bound-x0.js";
 export { CheckpointSchedule, type SchedulerSource } from "./samplers/checkpoint-schedule.js";
-export {
-  ddimPrediction,
-  ddimSampler,
-  ddimStd,
-  ddimStep,
-  epsFromV,
-  epsFromX0,
-  type GaussianStep,
-  gaussianLogProb,
-  predictX0,
-} from "./samplers/ddim.js";
+export { ddimSampler } from "./samplers/ddim.js";
 export {
   dpmSolverPlan,
   dpmSolverSampler,
@@ -127,7 +125,6 @@ export {
 export { eulerPlan, eulerSampler, eulerStep } from "./samplers/euler.js";
 export { eulerAncestralSampler, eulerAncestralStep } from "./samplers/euler-ancestral.js";
 export { lcmSampler, lcmStep, lcmTimesteps } from "./samplers/lcm.js";
-export { NoiseSchedule, SchedulerConfig, type TimestepSpacing } from "./samplers/noise-schedule.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./samplers/pndm.js";
 export type { Sampler, SamplerState } from "./samplers/sampler.js";
 export {
@@ -140,6 +137,7 @@ export {
   WEBUI_SCHEDULES,
 } from "./samplers/sampler-names.js";
 export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/samplers.js";
+export { SchedulerConfig } from "./samplers/scheduler-config.js";
 export {
   betaSigmas,
   exponentialSigmas,

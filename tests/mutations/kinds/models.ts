@@ -4,13 +4,13 @@ import {
   loadTextToImage,
   loadTokenizer,
   makeSampler,
-  NoiseSchedule,
   readJson,
   SAMPLERS,
   type SamplerName,
   type SchedulerConfig,
   sampleLatents,
   type TextToImage,
+  VpSchedule,
 } from "@spo/diffusion";
 import { Generator, noGrad, scope, tensor } from "@spo/torch";
 import { loadSpm, startSpm } from "spo";
@@ -181,7 +181,7 @@ export const modelKinds: readonly Kind[] = [
     make: (folder) => copy(folder, "tiny-sd15/scheduler", "tiny-sdxl/scheduler:scheduler_xl"),
     read(folder, index) {
       for (const part of ["scheduler", "scheduler_xl"]) {
-        const schedule = new NoiseSchedule(
+        const schedule = new VpSchedule(
           readJson(join(folder, part, "scheduler_config.json")) as SchedulerConfig,
         );
         for (const name of NAMES)

@@ -1,7 +1,8 @@
 // A whole pipeline as a folder in diffusers' layout.
 import { join } from "node:path";
 import { type DType, requireStorable, writeFileAtomic } from "@spo/torch";
-import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
+import { VpSchedule } from "../process/vp-schedule.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { saveTokenizer } from "../tokenizer/save-tokenizer.js";
 import { saveModel } from "./model-folder.js";
@@ -67,7 +68,7 @@ export function savePipelineFolder(
 
 /** All values spelt out, because diffusers' own defaults for DDIM differ. */
 const ddimConfig = (scheduler: SchedulerConfig): SchedulerConfig => ({
-  ...new NoiseSchedule(scheduler).config,
+  ...new VpSchedule(scheduler).config,
   _class_name: "DDIMScheduler",
   clip_sample: scheduler.clip_sample ?? false,
 });

@@ -5,8 +5,8 @@ import { warn } from "@spo/torch/warnings";
 import { checkConfig, readJsonObject } from "../config.js";
 import type { AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import type { UNet2DConditionConfig } from "../models/unet-2d-condition.js";
-import { SchedulerConfig } from "../samplers/noise-schedule.js";
 import { unknownFields } from "../samplers/scheduler-classes.js";
+import { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ModelIndex } from "./model-index.js";
 
 /**

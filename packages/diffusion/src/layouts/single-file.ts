@@ -21,8 +21,8 @@ import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type PipelineConfigs, PUBLISHED, publishedFamily } from "../pipelines/published-configs.js";
 import { besideDenoiser, type LoadOptions } from "../pipelines/text-to-image.js";
-import type { SchedulerConfig } from "../samplers/noise-schedule.js";
 import { lacksField } from "../samplers/scheduler-classes.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type LdmModel, ldmText, ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { place } from "./model-folder.js";

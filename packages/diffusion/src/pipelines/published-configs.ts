@@ -2,7 +2,7 @@
 import type { AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import type { CLIPTextConfig } from "../models/clip-text.js";
 import type { UNet2DConditionConfig } from "../models/unet-2d-condition.js";
-import type { SchedulerConfig } from "../samplers/noise-schedule.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 
 /** The config.json of each model of a pipeline. */
 export interface PipelineConfigs {

@@ -13,11 +13,12 @@ import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import { type CLIPTextModel, type CLIPTextModelWithProjection, idsTensor } from "../models/clip-text.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
 import { type PromptChunk, PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
-import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GuidedConditions } from "./conditions.js";
 import { requireKnownIds, requireTextFits } from "./text-fits.js";
@@ -36,7 +37,7 @@ export interface StableDiffusionXLParts {
   /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
   /** Default: that of `schedulerConfig`, taken as it is. */
-  schedule?: NoiseSchedule;
+  schedule?: CheckpointSchedule;
   /** No negative prompt means zeros (the published models), not the encoding of the empty text. */
   forceZeros?: boolean;
 }
@@ -48,7 +49,7 @@ type SDXLConditions = { context: Tensor; textEmbeds: Tensor; timeIds: Tensor };
 export class StableDiffusionXL implements TextToImage {
   readonly denoiser: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
-  readonly schedule: NoiseSchedule;
+  readonly schedule: CheckpointSchedule;
   readonly #parts: StableDiffusionXLParts;
   readonly #chunkers: readonly [PromptChunker, PromptChunker];
 
@@ -65,7 +66,7 @@ export class StableDiffusionXL implements TextToImage {
     this.#parts = parts;
     this.denoiser = parts.unet;
     this.vae = parts.vae;
-    this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
+    this.schedule = parts.schedule ?? new CheckpointSchedule(parts.schedulerConfig);
     this.#chunkers = [new PromptChunker(parts.tokenizer), new PromptChunker(parts.tokenizer2)];
   }
 
@@ -99,6 +100,11 @@ export class StableDiffusionXL implements TextToImage {
   /** The first text encoder's. */
   get tokenizer(): ClipTokenizer {
     return this.#parts.tokenizer;
+  }
+
+  /** The process as DDIM's class reads the scheduler's config: trainings noise and step by it. */
+  get process(): VpSchedule {
+    return this.schedule.for("ddim");
   }
 
   /** The models under the names of diffusers' folders. */

@@ -8,11 +8,12 @@ import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import { type CLIPTextModel, idsTensor } from "../models/clip-text.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
 import { PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
-import { NoiseSchedule, type SchedulerConfig } from "../samplers/noise-schedule.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GuidedConditions } from "./conditions.js";
 import { requireKnownIds, requireTextFits } from "./text-fits.js";
@@ -28,7 +29,7 @@ export interface StableDiffusionParts {
   /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
   /** Default: that of `schedulerConfig`, taken as it is. */
-  schedule?: NoiseSchedule;
+  schedule?: CheckpointSchedule;
 }
 
 /** A Stable Diffusion 1.x or 2.x model: text to context, context to latents, latents to pixels. */
@@ -37,7 +38,7 @@ export class StableDiffusion implements TextToImage {
   readonly textEncoder: CLIPTextModel;
   readonly denoiser: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
-  readonly schedule: NoiseSchedule;
+  readonly schedule: CheckpointSchedule;
   readonly #parts: StableDiffusionParts;
   readonly #chunker: PromptChunker;
 
@@ -50,7 +51,7 @@ export class StableDiffusion implements TextToImage {
     this.textEncoder = parts.textEncoder;
     this.denoiser = parts.unet;
     this.vae = parts.vae;
-    this.schedule = parts.schedule ?? new NoiseSchedule(parts.schedulerConfig);
+    this.schedule = parts.schedule ?? new CheckpointSchedule(parts.schedulerConfig);
     this.#chunker = new PromptChunker(parts.tokenizer);
   }
 
@@ -73,6 +74,11 @@ export class StableDiffusion implements TextToImage {
       schedulerConfig,
       schedule: new CheckpointSchedule(schedulerConfig, { pipeline, path }),
     });
+  }
+
+  /** The process as DDIM's class reads the scheduler's config: trainings noise and step by it. */
+  get process(): VpSchedule {
+    return this.schedule.for("ddim");
   }
 
   /** The models under the names of diffusers' folders. */

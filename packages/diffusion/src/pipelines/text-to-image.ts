@@ -2,8 +2,9 @@ import type { Device, DType, Tensor } from "@spo/torch";
 import type { PipelineModels } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { DenoiserModel } from "../models/denoiser-model.js";
+import type { NoiseProcess } from "../process/noise-process.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
-import type { NoiseSchedule } from "../samplers/noise-schedule.js";
+import type { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import type { GuidedConditions } from "./conditions.js";
 
 /** What a prompt is encoded for. */
@@ -20,7 +21,10 @@ export interface EncodeOptions {
 export interface TextToImage {
   readonly denoiser: DenoiserModel;
   readonly vae: AutoencoderKL;
-  readonly schedule: NoiseSchedule;
+  /** For samplers. */
+  readonly schedule: CheckpointSchedule;
+  /** What trainings noise and step by. */
+  readonly process: NoiseProcess;
   /** All of its models under the names of diffusers' folders. */
   readonly models: PipelineModels;
   /** Token ids of prompts by each tokenizer, int64 [n, L]. */

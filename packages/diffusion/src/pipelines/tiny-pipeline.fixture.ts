@@ -4,7 +4,7 @@ import { AutoencoderKL } from "../models/autoencoder-kl.js";
 import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { TEXTS, type TinyFamily, UNETS, VAE } from "../models/tiny-models.fixture.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
-import type { SchedulerConfig } from "../samplers/noise-schedule.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { StableDiffusion } from "./stable-diffusion.js";
 import { StableDiffusionXL } from "./stable-diffusion-xl.js";

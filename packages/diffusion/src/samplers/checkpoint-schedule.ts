@@ -1,7 +1,9 @@
 import { warn } from "@spo/torch/warnings";
-import { NoiseSchedule, type SchedulerConfig, spaced } from "./noise-schedule.js";
-import type { ScheduleName } from "./sampler-names.js";
+import { checkConfig } from "../config.js";
+import { VpSchedule } from "../process/vp-schedule.js";
+import { type ScheduleName, spaced } from "./sampler-names.js";
 import { isSchedulerClass, readAs, SAMPLERS, type SamplerName } from "./scheduler-classes.js";
+import { SchedulerConfig } from "./scheduler-config.js";
 
 /** Where a checkpoint's scheduler comes from. */
 export interface SchedulerSource {
@@ -12,43 +14,53 @@ export interface SchedulerSource {
 }
 
 /**
- * The schedule of a checkpoint, whose config means what diffusers makes of it.
+ * The process of a checkpoint, by the config of its scheduler: as the scheduler's own class reads it, or as a sampler's does.
  *
- * A field that the file lacks has the value of the class that reads it: the checkpoint's own class, and for another sampler that one's. Then
- * the pipeline repairs what it repairs.
+ * A config from a file means what diffusers makes of it: a field that it lacks has the value of the class that reads it. Then the pipeline
+ * repairs what it repairs.
  */
-export class CheckpointSchedule extends NoiseSchedule {
+export class CheckpointSchedule extends VpSchedule {
   readonly #file: SchedulerConfig;
-  readonly #source: SchedulerSource;
-  readonly #made = new Map<string, NoiseSchedule>();
+  readonly #source?: SchedulerSource;
+  readonly #made = new Map<string, VpSchedule>();
 
-  /** file: as it was read, its `_class_name` the class that the pipeline makes of it. Throws a UserError (`CONFIG`) for a value that cannot be. */
-  constructor(file: SchedulerConfig, source: SchedulerSource) {
-    const { _class_name: name = "DDIMScheduler" } = file;
-    // Of a class that is not here the noise is read as most classes read it.
-    const read = isSchedulerClass(name)
-      ? readAs(file, name)
-      : { ...readAs(file, "EulerDiscreteScheduler"), ...file };
-    const { config, repairs } = repaired(read, source.pipeline);
+  /**
+   * file: as it was read, its `_class_name` the class that the pipeline makes of it. source: absent for a config that was given by hand, which is
+   * taken as it is. Throws a UserError (`CONFIG`) for a value that cannot be.
+   */
+  constructor(file: SchedulerConfig = {}, source?: SchedulerSource) {
+    checkConfig(SchedulerConfig, file, "scheduler_config.json");
+    const { config, repairs } = source
+      ? repaired(readAsOwn(file), source.pipeline)
+      : { config: file, repairs: [] };
     super(config);
     this.#file = file;
     this.#source = source;
-    if (source.path !== undefined && repairs.length > 0)
+    if (source?.path !== undefined && repairs.length > 0)
       warn(
         `${source.path}: ${repairs.join(", and ")}, as diffusers' ${source.pipeline} does. Write it so into the file.`,
       );
   }
 
-  override for(sampler: SamplerName, spacing?: ScheduleName): NoiseSchedule {
+  /** The process as a sampler's class reads the config. spacing: how the visited levels lie, in place of the config's own way. */
+  for(sampler: SamplerName, spacing?: ScheduleName): VpSchedule {
     const name = SAMPLERS[sampler];
     const key = `${name} ${spacing ?? ""}`;
     const known = this.#made.get(key);
     if (known) return known;
-    const { config } = repaired(readAs(this.#file, name), this.#source.pipeline);
-    const made = new NoiseSchedule(spacing === undefined ? config : spaced(config, spacing));
+    const config = this.#source
+      ? repaired(readAs(this.#file, name), this.#source.pipeline).config
+      : this.#file;
+    const made = new VpSchedule(spacing === undefined ? config : spaced(config, spacing));
     this.#made.set(key, made);
     return made;
   }
+}
+
+/** A config as its own class reads it. Of a class that is not here the noise is read as most classes read it. */
+function readAsOwn(file: SchedulerConfig): SchedulerConfig {
+  const { _class_name: name = "DDIMScheduler" } = file;
+  return isSchedulerClass(name) ? readAs(file, name) : { ...readAs(file, "EulerDiscreteScheduler"), ...file };
 }
 
 /** What a pipeline's constructor sets otherwise than the scheduler's config says. Source: diffusers StableDiffusionPipeline; SDXL's has none. */

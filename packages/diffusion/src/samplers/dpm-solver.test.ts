@@ -1,12 +1,13 @@
 import { Generator, randn, scope, type Tensor } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { ddimStep, predictX0 } from "./ddim.js";
+import { ddimStep } from "../process/ddim-step.js";
+import { predictX0 } from "../process/parameterisation.js";
+import { VpSchedule } from "../process/vp-schedule.js";
 import { dpmSolverPlan, dpmSolverStep, sdeDpmSolverStep } from "./dpm-solver.js";
-import { NoiseSchedule } from "./noise-schedule.js";
 import { alphaBarOf } from "./sigmas.js";
 
-const schedule = new NoiseSchedule();
+const schedule = new VpSchedule();
 const draw = (seed: number): Tensor => randn([2, 3, 4, 5], { generator: new Generator(seed) });
 const farthest = (a: Tensor, b: Tensor): number => a.sub(b).abs().max().item();
 /** Two timesteps, the later one first. */
@@ -71,7 +72,7 @@ test("a step of the SDE keeps the marginals: its share of ε and its spread make
         const [now, next] = [alphaBarOf(sigma), alphaBarOf(sigmaNext)];
         const xt = x0.mul(Math.sqrt(now)).add(eps, { alpha: Math.sqrt(1 - now) });
         const { mean, std } = sdeDpmSolverStep(xt, x0, { sigma, sigmaNext });
-        const share = Math.sqrt(1 - next - std ** 2);
+        const share = Math.sqrt(1 - next - (std as number) ** 2);
         const wanted = x0.mul(Math.sqrt(next)).add(eps, { alpha: share });
         expect(farthest(mean, wanted)).toBeLessThan(2e-5);
       }),
@@ -85,7 +86,7 @@ test.each([
 ] as const)(
   "Lu's levels of a %s schedule of zero terminal SNR begin at its last timestep",
   (beta_schedule, timesteps) => {
-    const zero = new NoiseSchedule({
+    const zero = new VpSchedule({
       beta_schedule,
       beta_start: 1e-4,
       beta_end: 0.02,

@@ -1,10 +1,14 @@
 import { scope, type Tensor } from "@spo/torch";
-import { thresholdX0 } from "./bound-x0.js";
-import type { GaussianStep } from "./ddim.js";
-import { type NoiseSchedule, spacedTimesteps } from "./noise-schedule.js";
-import { type Sampler, unsupported } from "./sampler.js";
+import { z } from "zod";
+import { count } from "../config.js";
+import { thresholdX0 } from "../process/bound-x0.js";
+import type { GaussianStep } from "../process/gaussian.js";
+import { spacedTimesteps } from "../process/timesteps.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
+import { drawn, type Sampler, settingsOf, unsupported } from "./sampler.js";
 import {
   alphaBarOf,
+  LevelConfig,
   levelSpacing,
   type SigmaPlan,
   sigmaAt,
@@ -12,6 +16,18 @@ import {
   timestepOf,
   withFinal,
 } from "./sigmas.js";
+
+/** What the multistep solvers read of a scheduler_config.json beside the process and the levels. */
+export const DpmSolverConfig = z.looseObject({
+  solver_order: count(100).nullish(),
+  solver_type: z.enum(["midpoint", "heun", "logrho", "bh1", "bh2"]).nullish(),
+  algorithm_type: z.enum(["dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver", "deis"]).nullish(),
+  variance_type: z.string().nullish(),
+  lower_order_final: z.boolean().nullish(),
+  euler_at_final: z.boolean().nullish(),
+  /** Sampling starts no lower than here: λ = ln(√ᾱ/√(1−ᾱ)). */
+  lambda_min_clipped: z.custom<number>((value) => typeof value === "number").nullish(), // often −∞
+});
 
 /** Where a step of a multistep solver goes, and what it remembers. */
 export interface MultistepSettings {
@@ -87,16 +103,15 @@ function weighedX0(
 }
 
 /** The levels that the multistep solvers visit: at N of N + 1 spaced timesteps, or spaced over the whole range of training. Source: diffusers. */
-export function dpmSolverPlan(schedule: NoiseSchedule, steps: number): SigmaPlan {
-  const { config } = schedule;
-  const { num_train_timesteps: count, steps_offset: offset } = config;
+export function dpmSolverPlan(schedule: VpSchedule, steps: number): SigmaPlan {
+  const { beta_schedule, timestep_spacing = "linspace", steps_offset: offset } = schedule.config;
+  const count = schedule.trainTimesteps;
   const spacing = levelSpacing(schedule);
   if (spacing) {
     const ends = { min: schedule.sigma(0), max: schedule.sigma(count - 1) };
     const levels = spacedLevels(schedule, spacing, ends, steps);
     // Some are rounded and some cut off: as the reference has it.
-    const rounded =
-      (spacing === "karras" || spacing === "lu") && config.beta_schedule !== "squaredcos_cap_v2";
+    const rounded = (spacing === "karras" || spacing === "lu") && beta_schedule !== "squaredcos_cap_v2";
     // What is a whole number but for the last bits of exp and log is meant as it.
     const whole = rounded ? Math.round : (t: number) => Math.floor(t + 1e-9);
     const timesteps = levels.map((sigma) => whole(timestepOf(schedule, sigma)));
@@ -104,13 +119,14 @@ export function dpmSolverPlan(schedule: NoiseSchedule, steps: number): SigmaPlan
   }
   const last = visibleTimesteps(schedule);
   if (last < 2)
-    throw unsupported(`has lambda_min_clipped ${config.lambda_min_clipped}: no timestep lies above it.`);
-  const spaced = config.timestep_spacing ?? "linspace";
+    throw unsupported(
+      `has lambda_min_clipped ${settingsOf(DpmSolverConfig, schedule).lambda_min_clipped}: no timestep lies above it.`,
+    );
   schedule.stride(steps); // checks the number
   const timesteps =
-    spaced === "trailing"
-      ? spacedTimesteps(steps, spaced, { count, last, offset })
-      : spacedTimesteps(steps + 1, spaced, { count, last, offset }).slice(0, steps);
+    timestep_spacing === "trailing"
+      ? spacedTimesteps(steps, timestep_spacing, { count, last, offset })
+      : spacedTimesteps(steps + 1, timestep_spacing, { count, last, offset }).slice(0, steps);
   return {
     timesteps,
     sigmas: withFinal(
@@ -121,9 +137,9 @@ export function dpmSolverPlan(schedule: NoiseSchedule, steps: number): SigmaPlan
 }
 
 /** How many timesteps of training have λ = −ln σ of at least `lambda_min_clipped`. */
-function visibleTimesteps(schedule: NoiseSchedule): number {
-  const { lambda_min_clipped: least, num_train_timesteps: count } = schedule.config;
-  let last = count;
+function visibleTimesteps(schedule: VpSchedule): number {
+  const { lambda_min_clipped: least } = settingsOf(DpmSolverConfig, schedule);
+  let last = schedule.trainTimesteps;
   while (last > 0 && -Math.log(schedule.sigma(last - 1)) < (least ?? Number.NEGATIVE_INFINITY)) last--;
   return last;
 }
@@ -132,9 +148,10 @@ function visibleTimesteps(schedule: NoiseSchedule): number {
 const FEW_STEPS = 15;
 
 /** DPM-Solver++ over a checkpoint's schedule, of the config's order (2 where it has none); `sde`: its SDE. History: the last x̂0. */
-export function dpmSolverSampler(schedule: NoiseSchedule, steps: number, { sde = false } = {}): Sampler {
-  const { config } = schedule;
-  const { final_sigmas_type, variance_type: variance } = config;
+export function dpmSolverSampler(schedule: VpSchedule, steps: number, { sde = false } = {}): Sampler {
+  const config = settingsOf(DpmSolverConfig, schedule);
+  const { final_sigmas_type } = settingsOf(LevelConfig, schedule);
+  const { variance_type: variance } = config;
   const order = config.solver_order ?? 2;
   if (variance?.startsWith("learned"))
     throw unsupported(
@@ -160,19 +177,17 @@ export function dpmSolverSampler(schedule: NoiseSchedule, steps: number, { sde =
     timesteps,
     sigmas,
     initialScale: 1,
-    alphaBar: (i) => alphaBarOf(at(i)),
     input: (x) => x,
     step: ({ x, history }, output, i, noise) =>
       scope(() => {
-        const x0 = thresholdX0(schedule.x0Of(x, output, alphaBarOf(at(i))), schedule);
+        const x0 = thresholdX0(schedule.x0Of(x, output, alphaBarOf(at(i))), schedule.config);
         const before = history
           .slice(0, orderAt(i) - 1)
           .map((known, age) => ({ x0: known, sigma: at(i - 1 - age) }));
         const settings = { sigma: at(i), sigmaNext: at(i + 1), before, solverType } as const;
         const next = { history: [x0, ...history].slice(0, order - 1) };
         if (!sde) return { x: dpmSolverStep(x, x0, settings), ...next };
-        const { mean, std } = sdeDpmSolverStep(x, x0, settings);
-        return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), ...next };
+        return { x: drawn(sdeDpmSolverStep(x, x0, settings), noise), ...next };
       }),
   };
 }

@@ -1,9 +1,9 @@
 import { scope, type Tensor } from "@spo/torch";
-import type { GaussianStep } from "./ddim.js";
+import type { GaussianStep } from "../process/gaussian.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
 import { eulerInitialScale, eulerStep, eulerTimesteps, noisyX0, unitVariance } from "./euler.js";
-import type { NoiseSchedule } from "./noise-schedule.js";
-import { type Sampler, unsupported } from "./sampler.js";
-import { alphaBarOf, sigmaAt } from "./sigmas.js";
+import { drawn, type Sampler, unsupported } from "./sampler.js";
+import { sigmaAt } from "./sigmas.js";
 
 /**
  * An Euler step to σ_down, and noise of spread σ_up that brings the level to σ': a Gaussian over the next x.
@@ -29,7 +29,7 @@ function ancestralLevels(sigma: number, sigmaNext: number): { up: number; down: 
 }
 
 /** Euler with fresh noise in every step but the last, over a checkpoint's schedule. It goes by spaced timesteps, down to no noise. */
-export function eulerAncestralSampler(schedule: NoiseSchedule, steps: number): Sampler {
+export function eulerAncestralSampler(schedule: VpSchedule, steps: number): Sampler {
   if (schedule.config.prediction_type === "sample")
     throw unsupported('has prediction_type "sample", which ancestral Euler does not know.');
   const timesteps = eulerTimesteps(schedule, steps);
@@ -39,13 +39,12 @@ export function eulerAncestralSampler(schedule: NoiseSchedule, steps: number): S
     timesteps,
     sigmas,
     initialScale: eulerInitialScale(schedule, sigmas),
-    alphaBar: (i) => alphaBarOf(at(i)),
     input: (x, i) => unitVariance(x, at(i)),
     step: ({ x }, output, i, noise) =>
       scope(() => {
         const x0 = noisyX0(schedule, x, output, at(i));
-        const { mean, std } = eulerAncestralStep(x, x0, { sigma: at(i), sigmaNext: at(i + 1) });
-        return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
+        const step = eulerAncestralStep(x, x0, { sigma: at(i), sigmaNext: at(i + 1) });
+        return { x: drawn(step, noise), history: [] };
       }),
   };
 }

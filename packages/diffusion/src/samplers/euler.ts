@@ -1,8 +1,9 @@
 import { scope, type Tensor } from "@spo/torch";
-import { evenly, type NoiseSchedule, type TimestepSpacing } from "./noise-schedule.js";
-import type { Sampler } from "./sampler.js";
+import { z } from "zod";
+import { evenly, type TimestepSpacing } from "../process/timesteps.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
+import { type Sampler, settingsOf } from "./sampler.js";
 import {
-  alphaBarOf,
   exponentialSigmas,
   levelSpacing,
   type SigmaPlan,
@@ -11,6 +12,12 @@ import {
   timestepOf,
   withFinal,
 } from "./sigmas.js";
+
+/** What Euler reads of a scheduler_config.json beside the process and the levels. */
+export const EulerConfig = z.looseObject({
+  interpolation_type: z.enum(["linear", "log_linear"]).nullish(),
+  timestep_type: z.enum(["discrete", "continuous"]).nullish(),
+});
 
 /**
  * One Euler step of dx/dσ = (x − x̂0)/σ: x + (σ' − σ)·(x − x̂0)/σ.
@@ -34,7 +41,7 @@ export function eulerStep(
 }
 
 /** x̂0 of a model's output for x/√(σ²+1). x [b, c, h, w] is clean latents + σ·noise. Source: diffusers EulerDiscreteScheduler. */
-export function noisyX0({ config }: NoiseSchedule, x: Tensor, output: Tensor, sigma: number): Tensor {
+export function noisyX0({ config }: VpSchedule, x: Tensor, output: Tensor, sigma: number): Tensor {
   const variance = sigma ** 2 + 1;
   return scope(() => {
     switch (config.prediction_type) {
@@ -49,12 +56,11 @@ export function noisyX0({ config }: NoiseSchedule, x: Tensor, output: Tensor, si
 }
 
 /** The levels that Euler visits: at spaced timesteps, or as the config spaces levels. Source: diffusers EulerDiscreteScheduler. */
-export function eulerPlan(schedule: NoiseSchedule, steps: number): SigmaPlan {
-  const { config } = schedule;
+export function eulerPlan(schedule: VpSchedule, steps: number): SigmaPlan {
   const spaced = eulerTimesteps(schedule, steps);
-  const count = config.num_train_timesteps;
+  const count = schedule.trainTimesteps;
   const levels =
-    config.interpolation_type === "log_linear"
+    settingsOf(EulerConfig, schedule).interpolation_type === "log_linear"
       ? // One level too many, so that the last step ends at the smallest of training and none is 0: as the reference has it.
         exponentialSigmas({ min: schedule.sigma(0), max: schedule.sigma(count - 1) }, steps + 1)
       : spaced.map((t) => sigmaAt(schedule, t));
@@ -68,13 +74,14 @@ export function eulerPlan(schedule: NoiseSchedule, steps: number): SigmaPlan {
 }
 
 /** What the model is told: a timestep, or with `timestep_type: "continuous"` and v a quarter of ln σ. */
-function shownTimesteps({ config }: NoiseSchedule, timesteps: number[], sigmas: readonly number[]): number[] {
-  if (config.timestep_type !== "continuous" || config.prediction_type !== "v_prediction") return timesteps;
+function shownTimesteps(schedule: VpSchedule, timesteps: number[], sigmas: readonly number[]): number[] {
+  const { timestep_type: type } = settingsOf(EulerConfig, schedule);
+  if (type !== "continuous" || schedule.config.prediction_type !== "v_prediction") return timesteps;
   return timesteps.map((_, i) => Math.fround(0.25 * Math.log(Math.fround(sigmas[i] as number))));
 }
 
 /** Standard deviation of the first x: σ itself, or with the clean part's unit variance where the spacing stops short of the last timestep. */
-export function eulerInitialScale(schedule: NoiseSchedule, sigmas: readonly number[]): number {
+export function eulerInitialScale(schedule: VpSchedule, sigmas: readonly number[]): number {
   const largest = sigmas.reduce((most, sigma) => Math.max(most, sigma), 0);
   return eulerSpacing(schedule) === "leading" ? Math.sqrt(largest ** 2 + 1) : largest;
 }
@@ -82,25 +89,24 @@ export function eulerInitialScale(schedule: NoiseSchedule, sigmas: readonly numb
 /** x scaled to unit variance, as the model has seen it in training: x/√(σ² + 1). */
 export const unitVariance = (x: Tensor, sigma: number): Tensor => x.div(Math.sqrt(sigma ** 2 + 1));
 
-const eulerSpacing = ({ config }: NoiseSchedule): TimestepSpacing => config.timestep_spacing ?? "linspace";
+const eulerSpacing = ({ config }: VpSchedule): TimestepSpacing => config.timestep_spacing ?? "linspace";
 
 /** As the schedule's, but `linspace` is not rounded. */
-export function eulerTimesteps(schedule: NoiseSchedule, steps: number): number[] {
+export function eulerTimesteps(schedule: VpSchedule, steps: number): number[] {
   const spacing = eulerSpacing(schedule);
   if (spacing !== "linspace") return schedule.timesteps(steps, spacing);
-  const last = schedule.config.num_train_timesteps - 1;
+  const last = schedule.trainTimesteps - 1;
   return Array.from({ length: steps }, (_, i) => Math.fround(evenly(last, steps, i)));
 }
 
 /** Euler over a checkpoint's schedule. */
-export function eulerSampler(schedule: NoiseSchedule, steps: number): Sampler {
+export function eulerSampler(schedule: VpSchedule, steps: number): Sampler {
   const { timesteps, sigmas } = eulerPlan(schedule, steps);
   const at = (i: number): number => sigmas[i] as number;
   return {
     timesteps,
     sigmas,
     initialScale: eulerInitialScale(schedule, sigmas),
-    alphaBar: (i) => alphaBarOf(at(i)),
     input: (x, i) => unitVariance(x, at(i)),
     step: ({ x }, output, i) =>
       scope(() => {

@@ -1,8 +1,17 @@
 import { scope, type Tensor } from "@spo/torch";
-import { boundX0 } from "./bound-x0.js";
-import type { GaussianStep } from "./ddim.js";
-import type { NoiseSchedule } from "./noise-schedule.js";
-import { refuseNoiseAlone, type Sampler, unsupported } from "./sampler.js";
+import { z } from "zod";
+import { count } from "../config.js";
+import { boundX0 } from "../process/bound-x0.js";
+import type { GaussianStep } from "../process/gaussian.js";
+import { MOST_TIMESTEPS } from "../process/vp-config.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
+import { gaussianSampler, refuseNoiseAlone, type Sampler, settingsOf, unsupported } from "./sampler.js";
+
+/** What LCM reads of a scheduler_config.json beside the process. */
+export const LcmConfig = z.looseObject({
+  original_inference_steps: count(MOST_TIMESTEPS).nullish(),
+  timestep_scaling: z.number().positive().max(1e6).nullish(),
+});
 
 /**
  * The Gaussian of one step of a consistency model: its clean latents, noised again to the next level.
@@ -26,40 +35,31 @@ export function lcmStep(
 const SIGMA_DATA = 0.5;
 
 /** Timesteps of the distillation, largest first, N of them evenly by index. Source: diffusers LCMScheduler. */
-export function lcmTimesteps(schedule: NoiseSchedule, steps: number): number[] {
-  const { num_train_timesteps: count, original_inference_steps } = schedule.config;
+export function lcmTimesteps(schedule: VpSchedule, steps: number): number[] {
+  const { original_inference_steps } = settingsOf(LcmConfig, schedule);
+  const trained = schedule.trainTimesteps;
   const taught = original_inference_steps ?? 50;
-  if (taught > count || steps > taught)
+  if (taught > trained || steps > taught)
     throw unsupported(
-      `has ${taught} original_inference_steps: LCM makes at most as many, and no more than ${count} in training; ${steps} are asked for.`,
+      `has ${taught} original_inference_steps: LCM makes at most as many, and no more than ${trained} in training; ${steps} are asked for.`,
       "Ask for 4 to 8 steps.",
     );
-  const stride = Math.floor(count / taught);
+  const stride = Math.floor(trained / taught);
   return Array.from({ length: steps }, (_, i) => (taught - Math.floor(i * (taught / steps))) * stride - 1);
 }
 
 /** The sampler of consistency models, and of a checkpoint with an LCM adapter: 4 to 8 steps at a guidance of 1 to 2. */
-export function lcmSampler(schedule: NoiseSchedule, steps: number): Sampler {
+export function lcmSampler(schedule: VpSchedule, steps: number): Sampler {
   const timesteps = lcmTimesteps(schedule, steps);
-  const scaling = schedule.config.timestep_scaling ?? 10;
-  const alphaBar = (i: number): number => schedule.alphaBar(timesteps[i] as number);
-  refuseNoiseAlone(
-    schedule,
-    timesteps.map((_, i) => alphaBar(i)),
-  );
-  return {
-    timesteps,
-    initialScale: 1,
-    alphaBar,
-    input: (x) => x,
-    step: ({ x }, output, i, noise) =>
-      scope(() => {
-        const x0 = boundX0(schedule.x0Of(x, output, alphaBar(i)), schedule);
-        const { mean, std } = lcmStep(x, x0, {
-          scaledTimestep: scaling * (timesteps[i] as number),
-          alphaBarPrev: i + 1 < steps ? alphaBar(i + 1) : 1, // the last goes to no noise
-        });
-        return { x: std === 0 ? mean : mean.add(noise(), { alpha: std }), history: [] };
-      }),
-  };
+  const scaling = settingsOf(LcmConfig, schedule).timestep_scaling ?? 10;
+  refuseNoiseAlone(schedule, timesteps);
+  return gaussianSampler(timesteps, (x, output, i) => {
+    const [t, next] = [timesteps[i] as number, timesteps[i + 1]];
+    const x0 = boundX0(schedule.x0Of(x, output, schedule.alphaBar(t)), schedule.config);
+    // The last goes to no noise.
+    return lcmStep(x, x0, {
+      scaledTimestep: scaling * t,
+      alphaBarPrev: next === undefined ? 1 : schedule.alphaBar(next),
+    });
+  });
 }

@@ -1,6 +1,10 @@
 import { scope, type Tensor } from "@spo/torch";
-import type { NoiseSchedule } from "./noise-schedule.js";
-import { type Sampler, type SamplerState, unsupported } from "./sampler.js";
+import { z } from "zod";
+import type { VpSchedule } from "../process/vp-schedule.js";
+import { type Sampler, type SamplerState, settingsOf, unsupported } from "./sampler.js";
+
+/** What PNDM reads of a scheduler_config.json beside the process. */
+export const PndmConfig = z.looseObject({ skip_prk_steps: z.boolean().nullish() });
 
 /** Adams–Bashforth coefficients by how many outputs there are, newest first. Source: Liu et al. 2022, eq. 12. */
 const COEFFICIENTS: readonly (readonly number[])[] = [
@@ -52,13 +56,13 @@ type Move = (xt: Tensor, output: Tensor) => Tensor;
  *
  * Source: Liu et al. 2022, algorithm 2; diffusers PNDMScheduler.
  */
-export function pndmSampler(schedule: NoiseSchedule, steps: number): Sampler {
-  const { skip_prk_steps, rescale_betas_zero_snr, prediction_type } = schedule.config;
+export function pndmSampler(schedule: VpSchedule, steps: number): Sampler {
+  const { rescale_betas_zero_snr, prediction_type } = schedule.config;
   if (prediction_type === "sample")
     throw unsupported('has prediction_type "sample", which PNDM does not know.');
   if (rescale_betas_zero_snr)
     throw unsupported("has rescale_betas_zero_snr: PNDM's steps divide by ᾱ, whose last is then 0.");
-  const runs = skip_prk_steps === false;
+  const runs = settingsOf(PndmConfig, schedule).skip_prk_steps === false;
   if (runs && steps <= RUNGE_KUTTA_STEPS)
     throw unsupported(
       `has "skip_prk_steps": false: PNDM begins with ${RUNGE_KUTTA_STEPS} Runge–Kutta steps, and ${steps} are asked for.`,
@@ -72,7 +76,6 @@ export function pndmSampler(schedule: NoiseSchedule, steps: number): Sampler {
   return {
     timesteps: calls.map(({ t }) => t),
     initialScale: 1,
-    alphaBar: (i) => schedule.alphaBar((calls[i] as Call).t),
     input: (x) => x,
     step: (state, output, i) =>
       scope(() => {

@@ -1,12 +1,12 @@
 // Samplers and schedules by the names that people know them by: the web UI's (A1111), ComfyUI's, kohya's, InvokeAI's and diffusers'. No tensor code.
 import { UserError } from "@spo/torch/files";
-import type { SchedulerConfig } from "./noise-schedule.js";
 import type { SamplerName } from "./scheduler-classes.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
 
 export type { SamplerName };
 
 /** Fields by which a config asks for levels of its own; a schedule sets one of them or none. */
-export const LEVEL_FIELDS = {
+const LEVEL_FIELDS = {
   use_karras_sigmas: false,
   use_exponential_sigmas: false,
   use_beta_sigmas: false,
@@ -26,6 +26,13 @@ export const SCHEDULES = {
 
 /** A schedule by its name on the command line. */
 export type ScheduleName = keyof typeof SCHEDULES;
+
+/** A config with the visited levels where a schedule of that name has them. */
+export const spaced = (config: SchedulerConfig, spacing: ScheduleName): SchedulerConfig => ({
+  ...config,
+  ...LEVEL_FIELDS,
+  ...SCHEDULES[spacing],
+});
 
 /** What the web UI calls the samplers. */
 export const WEBUI_SAMPLERS: Readonly<Record<SamplerName, string>> = {

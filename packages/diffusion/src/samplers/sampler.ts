@@ -1,5 +1,8 @@
-import { type Tensor, UserError } from "@spo/torch";
-import type { NoiseSchedule } from "./noise-schedule.js";
+import { scope, type Tensor, UserError } from "@spo/torch";
+import type { z } from "zod";
+import { checkConfig } from "../config.js";
+import { type GaussianStep, sampleGaussian } from "../process/gaussian.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
 
 /** Where a sampling is. */
 export interface SamplerState {
@@ -21,8 +24,6 @@ export interface Sampler {
   readonly sigmas?: readonly number[];
   /** Standard deviation of the first x. */
   readonly initialScale: number;
-  /** Share of the clean signal ᾱ in what the model is shown at call i: outputs are turned into ε with it. */
-  alphaBar(i: number): number;
   /** What the model is shown at call i. */
   input(x: Tensor, i: number): Tensor;
   /**
@@ -32,13 +33,36 @@ export interface Sampler {
   step(state: SamplerState, output: Tensor, i: number, noise: () => Tensor): SamplerState;
 }
 
+/** A sampler of one Gaussian a step, from x as it is to the next x: it remembers nothing. */
+export function gaussianSampler(
+  timesteps: readonly number[],
+  gaussian: (x: Tensor, output: Tensor, i: number) => GaussianStep,
+): Sampler {
+  return {
+    timesteps,
+    initialScale: 1,
+    input: (x) => x,
+    step: ({ x }, output, i, noise) =>
+      scope(() => ({ x: drawn(gaussian(x, output, i), noise), history: [] })),
+  };
+}
+
+/** A draw from a step's Gaussian; its mean, and nothing is drawn, where it has no spread. */
+export const drawn = (step: GaussianStep, noise: () => Tensor): Tensor =>
+  step.std === 0 ? step.mean : sampleGaussian(step, noise());
+
+/** What a sampler reads of a scheduler_config.json beside the process. Throws a UserError (`CONFIG`) for a value that it cannot be. */
+export const settingsOf = <S extends z.ZodType>(schema: S, { config }: VpSchedule): z.output<S> =>
+  checkConfig(schema, config, "scheduler_config.json");
+
 /** The error for a scheduler_config.json that a sampler cannot follow. `what`: how a sentence goes on that begins with the file's name. */
 export const unsupported = (what: string, hint = "Choose another scheduler."): UserError =>
   new UserError(`scheduler_config.json ${what}`, { code: "CONFIG", hint });
 
-/** Throws a UserError (`CONFIG`) where x̂0 would be divided out of a predicted ε at ᾱ = 0. alphaBars: those of the visited timesteps. */
-export function refuseNoiseAlone({ config }: NoiseSchedule, alphaBars: readonly number[]): void {
-  if (config.prediction_type !== "epsilon" || !alphaBars.includes(0)) return;
+/** Throws a UserError (`CONFIG`) where x̂0 would be divided out of a predicted ε at ᾱ = 0, among the visited timesteps. */
+export function refuseNoiseAlone(schedule: VpSchedule, timesteps: readonly number[]): void {
+  const alphaBars = timesteps.map((t) => schedule.alphaBar(t));
+  if (schedule.config.prediction_type !== "epsilon" || !alphaBars.includes(0)) return;
   throw unsupported(
     'has rescale_betas_zero_snr and prediction_type "epsilon": from noise alone, a prediction of the noise tells nothing of the image.',
     'A model of zero terminal signal predicts v: set "prediction_type" to "v_prediction".',

@@ -1,9 +1,12 @@
 import { Generator, randn, scope, type Tensor, UserError } from "@spo/torch";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { NoiseSchedule, type SchedulerConfig } from "./noise-schedule.js";
+import { VpSchedule } from "../process/vp-schedule.js";
+import { CheckpointSchedule } from "./checkpoint-schedule.js";
 import type { Sampler, SamplerState } from "./sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
+import { alphaBarOf } from "./sigmas.js";
 
 const names = Object.keys(SAMPLERS) as SamplerName[];
 const noisy: readonly SamplerName[] = ["euler-ancestral", "dpmpp-2m-sde", "lcm"];
@@ -32,16 +35,20 @@ function sampleKnown(
   name: SamplerName,
   settings: SchedulerConfig,
   { steps, x0, noise }: { steps: number; x0: Tensor; noise: Tensor },
-): { x: Tensor; sampler: Sampler; schedule: NoiseSchedule } {
-  const schedule = new NoiseSchedule(settings);
+): { x: Tensor; sampler: Sampler; schedule: VpSchedule } {
+  const schedule = new VpSchedule(settings);
   const sampler = makeSampler(name, schedule, steps);
-  const first = sampler.alphaBar(0);
+  const alphaBarAt = (i: number): number => {
+    const sigma = sampler.sigmas?.[i];
+    return sigma === undefined ? schedule.alphaBar(sampler.timesteps[i] as number) : alphaBarOf(sigma);
+  };
+  const first = alphaBarAt(0);
   // In the sampler's own units: Euler's x is x0 + σ·noise, the others' √ᾱ·x0 + √(1−ᾱ)·noise.
   const scale = name.startsWith("euler") ? 1 / Math.sqrt(first) : 1;
   const start = x0.mul(Math.sqrt(first)).add(noise, { alpha: Math.sqrt(1 - first) });
   let state: SamplerState = { x: start.mul(scale), history: [] };
   for (const i of sampler.timesteps.keys()) {
-    const alphaBar = sampler.alphaBar(i);
+    const alphaBar = alphaBarAt(i);
     const shown = sampler.input(state.x, i);
     const eps = shown.sub(x0, { alpha: Math.sqrt(alphaBar) }).div(Math.sqrt(1 - alphaBar));
     const v = eps.mul(Math.sqrt(alphaBar)).sub(x0, { alpha: Math.sqrt(1 - alphaBar) });
@@ -90,7 +97,7 @@ test.each(noisy)("%s ends at the picture whatever noise it draws", (name) => {
 
 test("a step draws noise only where it has spread", () => {
   scope(() => {
-    const schedule = new NoiseSchedule();
+    const schedule = new VpSchedule();
     const drawsOf = (name: SamplerName, eta: number): number => {
       const sampler = makeSampler(name, schedule, 5, { eta });
       let draws = 0;
@@ -110,12 +117,12 @@ test("a step draws noise only where it has spread", () => {
 });
 
 test("PNDM asks the model once more than there are steps, twice at the second timestep", () => {
-  const { timesteps } = makeSampler("pndm", new NoiseSchedule(), 4);
+  const { timesteps } = makeSampler("pndm", new VpSchedule(), 4);
   expect(timesteps).toEqual([751, 501, 501, 251, 1]);
 });
 
 test("Karras' levels fall from the largest of training to the smallest", () => {
-  const schedule = new NoiseSchedule({ use_karras_sigmas: true });
+  const schedule = new VpSchedule({ use_karras_sigmas: true });
   const { timesteps } = makeSampler("dpmpp-2m", schedule, 8);
   expect(timesteps[0]).toBe(999);
   expect(timesteps.at(-1)).toBe(0);
@@ -124,7 +131,7 @@ test("Karras' levels fall from the largest of training to the smallest", () => {
 
 test("timesteps lie as each spacing says", () => {
   const at = (timestep_spacing: (typeof spacings)[number]) =>
-    new NoiseSchedule({ timestep_spacing }).timesteps(4);
+    new VpSchedule({ timestep_spacing }).timesteps(4);
   expect(at("leading")).toEqual([751, 501, 251, 1]);
   expect(at("linspace")).toEqual([999, 666, 333, 0]);
   expect(at("trailing")).toEqual([999, 749, 499, 249]);
@@ -132,9 +139,9 @@ test("timesteps lie as each spacing says", () => {
 
 test("a timestep half way between two goes to the side where numpy's rounding puts it", () => {
   // np.linspace(0, 999, 27)[::-1].round() and np.arange(1000, 0, -1000/48).round() - 1: 8 of them lie half way.
-  const linspace = new NoiseSchedule({ timestep_spacing: "linspace" }).timesteps(27);
+  const linspace = new VpSchedule({ timestep_spacing: "linspace" }).timesteps(27);
   expect(linspace[13]).toBe(499);
-  const trailing = new NoiseSchedule({ timestep_spacing: "trailing" }).timesteps(48);
+  const trailing = new VpSchedule({ timestep_spacing: "trailing" }).timesteps(48);
   expect([3, 9, 15, 21, 27, 33, 39, 45].map((i) => trailing[i])).toEqual([
     936, 811, 686, 561, 436, 311, 186, 61,
   ]);
@@ -142,8 +149,8 @@ test("a timestep half way between two goes to the side where numpy's rounding pu
 
 test("a schedule of zero terminal signal keeps its first ᾱ and ends with noise alone, whose σ is finite", () => {
   const [plain, zero] = [false, true].map(
-    (rescale_betas_zero_snr) => new NoiseSchedule({ rescale_betas_zero_snr }),
-  ) as [NoiseSchedule, NoiseSchedule];
+    (rescale_betas_zero_snr) => new VpSchedule({ rescale_betas_zero_snr }),
+  ) as [VpSchedule, VpSchedule];
   expect(zero.alphaBar(0)).toBeCloseTo(plain.alphaBar(0), 6);
   expect(zero.alphaBar(999)).toBe(0);
   expect(zero.alphaBar(500)).toBeLessThan(plain.alphaBar(500));
@@ -153,10 +160,10 @@ test("a schedule of zero terminal signal keeps its first ᾱ and ends with noise
 
 test("a bound on λ starts DPM-Solver at the first timestep above it, and below the last it changes nothing", () => {
   const timesteps = (lambda_min_clipped: number) =>
-    makeSampler("dpmpp-2m", new NoiseSchedule({ lambda_min_clipped }), 4).timesteps;
+    makeSampler("dpmpp-2m", new VpSchedule({ lambda_min_clipped }), 4).timesteps;
   expect(timesteps(-5.1)).toEqual(timesteps(Number.NEGATIVE_INFINITY));
   const [first] = timesteps(-2) as [number];
-  const lambda = (t: number): number => -Math.log(new NoiseSchedule().sigma(t));
+  const lambda = (t: number): number => -Math.log(new VpSchedule().sigma(t));
   expect(lambda(first)).toBeGreaterThanOrEqual(-2);
   expect(lambda(first + 1)).toBeLessThan(-2);
 });
@@ -179,7 +186,7 @@ test("settings that no sampler follows are refused by name", () => {
     { prediction_type: "flow_prediction" },
     { trained_betas: [0.1] },
   ]) {
-    expect(() => new NoiseSchedule(wrong as SchedulerConfig)).toThrow(
+    expect(() => new CheckpointSchedule(wrong as SchedulerConfig)).toThrow(
       new RegExp(Object.keys(wrong)[0] as string),
     );
   }
@@ -199,7 +206,7 @@ test("settings that one sampler does not follow are refused by name, and by that
     ["ddim", { rescale_betas_zero_snr: true, timestep_spacing: "trailing" }, /rescale_betas_zero_snr/],
   ];
   for (const [name, settings, words] of wrong) {
-    const make = (sampler: SamplerName) => () => makeSampler(sampler, new NoiseSchedule(settings), 3);
+    const make = (sampler: SamplerName) => () => makeSampler(sampler, new VpSchedule(settings), 3);
     expect(make(name)).toThrow(UserError);
     expect(make(name)).toThrow(words);
     const other = name === "euler" ? "ddim" : "euler";
@@ -208,18 +215,18 @@ test("settings that one sampler does not follow are refused by name, and by that
 });
 
 test("LCM asks at every so many of the timesteps that it was taught", () => {
-  const timesteps = (steps: number) => makeSampler("lcm", new NoiseSchedule(), steps).timesteps;
+  const timesteps = (steps: number) => makeSampler("lcm", new VpSchedule(), steps).timesteps;
   expect(timesteps(4)).toEqual([999, 759, 499, 259]);
   expect(timesteps(50).at(-1)).toBe(19);
 });
 
 test("PNDM with Runge–Kutta asks the model four times in each of the first three steps", () => {
-  const { timesteps } = makeSampler("pndm", new NoiseSchedule({ skip_prk_steps: false }), 5);
+  const { timesteps } = makeSampler("pndm", new VpSchedule({ skip_prk_steps: false }), 5);
   expect(timesteps).toEqual([801, 701, 701, 601, 601, 501, 501, 401, 401, 301, 301, 201, 201, 1]);
 });
 
 test("the form of DPM-Solver without ++ is refused where a checkpoint asks for it, and not where another sampler is chosen", () => {
   const config = { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "dpmsolver" } as const;
   expect(() => samplerOf(config)).toThrow(/algorithm_type "dpmsolver"/);
-  expect(() => makeSampler("dpmpp-2m", new NoiseSchedule(config), 3)).not.toThrow();
+  expect(() => makeSampler("dpmpp-2m", new VpSchedule(config), 3)).not.toThrow();
 });

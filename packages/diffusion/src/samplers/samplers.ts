@@ -1,13 +1,14 @@
 // The samplers by name.
+import type { VpSchedule } from "../process/vp-schedule.js";
 import { ddimSampler } from "./ddim.js";
 import { dpmSolverSampler } from "./dpm-solver.js";
 import { eulerSampler } from "./euler.js";
 import { eulerAncestralSampler } from "./euler-ancestral.js";
 import { lcmSampler } from "./lcm.js";
-import type { NoiseSchedule, SchedulerConfig } from "./noise-schedule.js";
 import { pndmSampler } from "./pndm.js";
 import { type Sampler, unsupported } from "./sampler.js";
 import { SAMPLERS, type SamplerName } from "./scheduler-classes.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
 
 export { SAMPLERS, type SamplerName };
 
@@ -34,7 +35,7 @@ export function samplerOf({
 /** eta: DDIM's spread; the others have none or their own. */
 export function makeSampler(
   name: SamplerName,
-  schedule: NoiseSchedule,
+  schedule: VpSchedule,
   steps: number,
   { eta = 0 }: { eta?: number } = {},
 ): Sampler {

@@ -1,5 +1,5 @@
 // What diffusers' scheduler classes read of a scheduler_config.json, and what they take where it says nothing. Source: diffusers 0.42, `__init__`.
-import type { SchedulerConfig } from "./noise-schedule.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
 
 const NOISE = {
   num_train_timesteps: 1000,

@@ -1,6 +1,20 @@
 // Noise levels as σ = √((1−ᾱ)/ᾱ), the spread of the noise over a clean part of unit scale. Source: Karras et al. 2022, table 1 and eq. 5.
-import type { NoiseSchedule } from "./noise-schedule.js";
-import { unsupported } from "./sampler.js";
+import { z } from "zod";
+import { only } from "../config.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
+import { settingsOf, unsupported } from "./sampler.js";
+
+/** What the samplers over noise levels read of a scheduler_config.json beside the process. */
+export const LevelConfig = z.looseObject({
+  use_karras_sigmas: z.boolean().nullish(),
+  use_exponential_sigmas: z.boolean().nullish(),
+  use_beta_sigmas: z.boolean().nullish(),
+  use_lu_lambdas: z.boolean().nullish(),
+  use_flow_sigmas: only(false),
+  sigma_min: z.number().positive().max(1e6).nullish(),
+  sigma_max: z.number().positive().max(1e6).nullish(),
+  final_sigmas_type: z.enum(["zero", "sigma_min"]).nullish(),
+});
 
 /** The noise levels that a sampler visits. */
 export interface SigmaPlan {
@@ -11,8 +25,8 @@ export interface SigmaPlan {
 }
 
 /** σ at a timestep between those of training, linearly; beyond the last it is that one's. float32, as the references hold it. */
-export function sigmaAt(schedule: NoiseSchedule, t: number): number {
-  const last = schedule.config.num_train_timesteps - 1;
+export function sigmaAt(schedule: VpSchedule, t: number): number {
+  const last = schedule.trainTimesteps - 1;
   const below = Math.min(Math.floor(t), last);
   const share = below === last ? 0 : t - below;
   const sigma = schedule.sigma(below);
@@ -33,10 +47,10 @@ export function karrasSigmas(
  * The timestep whose σ it is, linearly in log σ between those of training. Where σ falls on the way, as it does just before a zero terminal
  * SNR that is written as 4096, the latest timestep counts, as it does in the references.
  */
-export function timestepOf(schedule: NoiseSchedule, sigma: number): number {
+export function timestepOf(schedule: VpSchedule, sigma: number): number {
   const logOf = (t: number): number => Math.fround(Math.log(schedule.sigma(t)));
   const log = Math.log(sigma);
-  const last = schedule.config.num_train_timesteps - 1;
+  const last = schedule.trainTimesteps - 1;
   let below = last;
   while (below > 0 && logOf(below) > log) below--;
   below = Math.min(below, last - 1);
@@ -45,8 +59,9 @@ export function timestepOf(schedule: NoiseSchedule, sigma: number): number {
 }
 
 /** Completes visited levels with the one after the last. */
-export function withFinal(schedule: NoiseSchedule, sigmas: readonly number[]): number[] {
-  const final = schedule.config.final_sigmas_type === "sigma_min" ? schedule.sigma(0) : 0;
+export function withFinal(schedule: VpSchedule, sigmas: readonly number[]): number[] {
+  const { final_sigmas_type: type } = settingsOf(LevelConfig, schedule);
+  const final = type === "sigma_min" ? schedule.sigma(0) : 0;
   return [...sigmas.map(Math.fround), final];
 }
 
@@ -95,7 +110,8 @@ function betaIntegral(x: number): number {
 export type LevelSpacing = "karras" | "exponential" | "beta" | "lu";
 
 /** The spacing of levels that a config asks for. Throws a UserError (`CONFIG`) when it asks for several. */
-export function levelSpacing({ config }: NoiseSchedule): LevelSpacing | undefined {
+export function levelSpacing(schedule: VpSchedule): LevelSpacing | undefined {
+  const config = settingsOf(LevelConfig, schedule);
   const fields: Record<LevelSpacing, boolean | null | undefined> = {
     karras: config.use_karras_sigmas,
     exponential: config.use_exponential_sigmas,
@@ -114,11 +130,12 @@ export function levelSpacing({ config }: NoiseSchedule): LevelSpacing | undefine
 
 /** N levels from the largest to the smallest: the config's, or else the given ones. */
 export function spacedLevels(
-  { config }: NoiseSchedule,
+  schedule: VpSchedule,
   spacing: LevelSpacing,
   ends: { min: number; max: number },
   n: number,
 ): number[] {
+  const config = settingsOf(LevelConfig, schedule);
   const range = { min: config.sigma_min ?? ends.min, max: config.sigma_max ?? ends.max };
   switch (spacing) {
     case "karras":

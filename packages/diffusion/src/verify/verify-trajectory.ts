@@ -5,10 +5,11 @@ import { noGrad, scope, type Tensor } from "@spo/torch";
 import { allRows, type GuidedConditions } from "../pipelines/conditions.js";
 import { guidedDenoiser } from "../pipelines/denoiser.js";
 import { loadTextToImage } from "../pipelines/load-text-to-image.js";
-import { ddimPrediction, ddimStep, gaussianLogProb } from "../samplers/ddim.js";
-import type { SchedulerConfig } from "../samplers/noise-schedule.js";
+import { gaussianLogProb } from "../process/gaussian.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "../samplers/samplers.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
+import { alphaBarOf } from "../samplers/sigmas.js";
 import { type Case, type Check, collectCases, largest, openGolden } from "./verify-check.js";
 
 const PUBLISHED = {
@@ -130,36 +131,37 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
         state = scope(() => {
           const shown = way.input(state.x, i);
           const output = predict(shown, t);
-          const eps = schedule.epsOf(shown, output, way.alphaBar(i));
+          const sigma = way.sigmas?.[i];
+          const eps = schedule.epsOf(
+            shown,
+            output,
+            sigma === undefined ? schedule.alphaBar(t) : alphaBarOf(sigma),
+          );
           see("model_input", i, shown);
           see("v", i, output);
           see("output", i, output);
           see("eps", i, eps);
           const next = way.step(state, output, i, () => get("noises").select(0, i));
-          if (sampler === "ddim")
-            seeGaussian(t, state.x, ddimPrediction(schedule, state.x, output, way.alphaBar(i)), next.x, i);
+          if (sampler === "ddim") seeGaussian(t, output, next.x, i);
           see("latents", i, next.x);
           return next;
         });
       }
       /** The Gaussian behind a step of DDIM. */
-      function seeGaussian(
-        t: number,
-        xt: Tensor,
-        { eps, x0 }: { eps: Tensor; x0: Tensor },
-        next: Tensor,
-        i: number,
-      ): void {
-        const { mean, std } = ddimStep(xt, eps, {
-          alphaBar: schedule.alphaBar(t),
-          alphaBarPrev: schedule.alphaBarAtEnd(t - schedule.stride(steps)),
-          eta: eta ?? 0,
-          x0,
-        });
+      function seeGaussian(t: number, output: Tensor, next: Tensor, i: number): void {
+        const times = { t, previous: t - schedule.stride(steps), eta: eta ?? 0 };
+        const { x0, mean, std } = schedule.step(state.x, output, times);
         see("x0", i, x0);
         see("mean", i, mean);
-        see("std", i, mean.mean([1, 2, 3]).mul(0).add(std));
-        if (std > 0) see("log_prob", i, gaussianLogProb(next, { mean, std }));
+        see(
+          "std",
+          i,
+          mean
+            .mean([1, 2, 3])
+            .mul(0)
+            .add(std as number),
+        );
+        if (std !== 0) see("log_prob", i, gaussianLogProb(next, { mean, std }));
       }
       const tolerances: Record<string, number> = {
         // Divided by √ᾱ or √(1−ᾱ), which magnifies the model's rounding.

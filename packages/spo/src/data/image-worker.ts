@@ -1,6 +1,7 @@
 // Decodes, resizes and looks at images in a thread of its own, so that a training step on the main thread does not wait for them.
 import { createHash } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
+import { halfToEven } from "@spo/torch/rounding";
 import sharp from "sharp";
 import { bytesOfImage } from "./image-bytes.js";
 import { type OpenImage, openImage, PIXELS_IN_FLIGHT } from "./open-image.js";
@@ -79,11 +80,6 @@ async function pixels(
   if (info.channels !== 3 || data.byteLength !== 3 * side * side)
     throw new Error(`it came out as ${info.width}×${info.height}×${info.channels}`);
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-}
-
-function halfToEven(value: number): number {
-  const floor = Math.floor(value);
-  return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
 }
 
 async function inspect(image: OpenImage, encoded: Uint8Array): Promise<Inspection> {

@@ -35,10 +35,7 @@ export function redraw(
             const conditions = pipe.encode(texts);
             const x0 = pipe.vae.scale(pipe.vae.encode(part).mean);
             const draw = (): Tensor => randn(x0.shape, { generator, device: x0.device });
-            const start = tensor(
-              texts.map(() => sampler.timesteps[first] as number),
-              { dtype: "int64", device: x0.device },
-            );
+            const start = texts.map(() => sampler.timesteps[first] as number);
             let x = schedule.addNoise(x0, draw(), start);
             const predict = guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale }).forRows(
               allRows(conditions.conditional),

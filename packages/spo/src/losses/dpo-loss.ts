@@ -15,26 +15,26 @@ export interface DpoLoss {
 }
 
 /**
- * Diffusion-DPO on noise predictions.
+ * Diffusion-DPO on what a model puts out: ε, or v.
  *
- * model, reference, noise [2n, c, h, w], winners in the first half, the noise the same in both.
- * m = mean_chw (ε − n)²; Δ = (m_w − m_l) − (r_w − r_l); loss = mean(−ln σ(−½·β·Δ)).
+ * model, reference, target [2n, c, h, w], winners in the first half, both sides of a pair noised alike.
+ * m = mean_chw (output − target)²; Δ = (m_w − m_l) − (r_w − r_l); loss = mean(−ln σ(−½·β·Δ)).
  * β/2 multiplies a difference of errors: a rounding of 2e-7 in them is 5e-4 inside the sigmoid at β = 5000.
  * Source: Wallace et al. 2024, eq. 14; algorithm 6.
  */
 export function dpoLoss({
   model,
   reference,
-  noise,
+  target,
   beta,
 }: {
   model: Tensor;
   reference: Tensor;
-  noise: Tensor;
+  target: Tensor;
   beta: number;
 }): DpoLoss {
-  const modelLosses = squaredError(model, noise);
-  const referenceLosses = squaredError(reference, noise);
+  const modelLosses = squaredError(model, target);
+  const referenceLosses = squaredError(reference, target);
   const inside = winMinusLose(modelLosses)
     .sub(winMinusLose(referenceLosses))
     .mul(-0.5 * beta);
@@ -51,8 +51,8 @@ export function dpoLoss({
   };
 }
 
-const squaredError = (prediction: Tensor, noise: Tensor): Tensor =>
-  prediction.to({ dtype: "float32" }).sub(noise).square().mean([1, 2, 3]);
+const squaredError = (output: Tensor, target: Tensor): Tensor =>
+  output.to({ dtype: "float32" }).sub(target).square().mean([1, 2, 3]);
 
 function winMinusLose(losses: Tensor): Tensor {
   const [win, lose] = losses.chunk(2) as [Tensor, Tensor];

@@ -3,13 +3,12 @@ import {
   gaussianLogProb,
   guidedDenoiser,
   type Lora,
-  NoiseSchedule,
   UNet2DConditionModel,
+  VpSchedule,
 } from "@spo/diffusion";
 import { AdamW, Generator, initialize, liveTensors, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import type { StepPairs } from "../resampler/pairs.js";
-import { boundedStep, stepCoefficients } from "../resampler/resampler.js";
 import { WorkMeter } from "../work.js";
 import { backward, pairLogProbs, ratioFigures, type SpoBatch, spoBatchLoss } from "./spo-loss.js";
 
@@ -25,7 +24,7 @@ const unet = new UNet2DConditionModel({
 const generator = new Generator(3);
 initialize(unet, generator);
 const lora: Lora = addLora(unet, { rank: 2 }, generator);
-const schedule = new NoiseSchedule();
+const process = new VpSchedule();
 const context = randn([3, 5, 12], { generator });
 const uncond = randn([1, 5, 12], { generator });
 const conditions = {
@@ -58,7 +57,7 @@ const batchOf = (pairs: StepPairs, meter?: WorkMeter): SpoBatch => ({
   policy,
   reference,
   pairs,
-  schedule,
+  process,
   steps: 20,
   beta: 10,
   clip: 0.1,
@@ -160,8 +159,8 @@ test("training on a pair makes its winner likelier against its loser, and a step
 });
 
 describe("a schedule that bounds x̂0", () => {
-  const bounded = new NoiseSchedule({ clip_sample: true, clip_sample_range: 0.8 });
-  const thresholds = new NoiseSchedule({
+  const bounded = new VpSchedule({ clip_sample: true, clip_sample_range: 0.8 });
+  const thresholds = new VpSchedule({
     thresholding: true,
     dynamic_thresholding_ratio: 0.9,
     sample_max_value: 1.5,
@@ -170,53 +169,52 @@ describe("a schedule that bounds x̂0", () => {
   test.each([
     ["clip_sample", bounded],
     ["thresholding", thresholds],
-  ])(
-    "bounds it by %s in the steps that are sampled and in the densities of the loss alike",
-    (_, schedule) => {
-      scope(() => {
-        const generator = new Generator(3);
-        const draw = (): Tensor => randn([2, 4, 3, 3], { generator });
-        const [x, eps] = [draw().mul(3), draw()];
-        const [t, steps] = [701, 10];
-        const plain = boundedStep(x, eps, new NoiseSchedule(), { t, steps, eta: 1 });
-        const step = boundedStep(x, eps, schedule, { t, steps, eta: 1 });
-        expect(plain.x0.abs().max().item()).toBeGreaterThan(2);
-        expect(step.x0.abs().max().item()).toBeLessThanOrEqual(1.000001);
-        // As diffusers' DDIMScheduler: the bounded x̂0, and ε as it was predicted.
-        const { alphaBarPrev } = stepCoefficients(schedule, t, steps, 1);
-        const mean = step.x0
-          .mul(Math.sqrt(alphaBarPrev))
-          .add(eps, { alpha: Math.sqrt(1 - alphaBarPrev - step.std ** 2) });
-        expect(step.mean.sub(mean).abs().max().item()).toBeLessThan(1e-6);
+  ])("bounds it by %s in the steps that are sampled and in the densities of the loss alike", (_, process) => {
+    scope(() => {
+      const generator = new Generator(3);
+      const draw = (): Tensor => randn([2, 4, 3, 3], { generator });
+      const [x, eps] = [draw().mul(3), draw()];
+      const [t, steps] = [701, 10];
+      const times = { t, previous: process.previousTimestep(t, steps), eta: 1 };
+      const plain = new VpSchedule().step(x, eps, times);
+      const step = process.step(x, eps, times);
+      expect(plain.x0.abs().max().item()).toBeGreaterThan(2);
+      expect(step.x0.abs().max().item()).toBeLessThanOrEqual(1.000001);
+      // As diffusers' DDIMScheduler: the bounded x̂0, and ε as it was predicted.
+      const alphaBarPrev = process.alphaBar(times.previous);
+      const std = step.std as number;
+      const mean = step.x0
+        .mul(Math.sqrt(alphaBarPrev))
+        .add(eps, { alpha: Math.sqrt(1 - alphaBarPrev - std ** 2) });
+      expect(step.mean.sub(mean).abs().max().item()).toBeLessThan(1e-6);
 
-        const same = { samplePasses: 1, forRows: () => () => eps };
-        const next = step.mean.add(draw(), { alpha: step.std });
-        const { win } = pairLogProbs(
-          {
-            policy: same,
-            reference: same,
-            pairs: {
-              size: 2,
-              timesteps: [t, t],
-              prompts: [0, 1],
-              latentsWin: x,
-              latentsLose: x,
-              nextWin: next,
-              nextLose: next,
-              shared: [true, true],
-              margins: [1, 1],
-              comparisons: [0, 0],
-            },
-            schedule,
-            steps,
-            beta: 1,
-            clip: 0.1,
+      const same = { samplePasses: 1, forRows: () => () => eps };
+      const next = step.mean.add(draw(), { alpha: std });
+      const { win } = pairLogProbs(
+        {
+          policy: same,
+          reference: same,
+          pairs: {
+            size: 2,
+            timesteps: [t, t],
+            prompts: [0, 1],
+            latentsWin: x,
+            latentsLose: x,
+            nextWin: next,
+            nextLose: next,
+            shared: [true, true],
+            margins: [1, 1],
+            comparisons: [0, 0],
           },
-          "policy",
-        );
-        const wanted = gaussianLogProb(next, step);
-        expect(win.sub(wanted).abs().max().item()).toBeLessThan(1e-5);
-      });
-    },
-  );
+          process,
+          steps,
+          beta: 1,
+          clip: 0.1,
+        },
+        "policy",
+      );
+      const wanted = gaussianLogProb(next, step);
+      expect(win.sub(wanted).abs().max().item()).toBeLessThan(1e-5);
+    });
+  });
 });

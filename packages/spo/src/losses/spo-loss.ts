@@ -1,7 +1,6 @@
-import { boundsX0, boundX0, type Denoiser, ddimStd, type NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, type Gaussian, gaussianLogProb, type NoiseProcess } from "@spo/diffusion";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import type { StepPairs } from "../resampler/pairs.js";
-import { stepCoefficients } from "../resampler/resampler.js";
 import { timed, type WorkMeter } from "../work.js";
 
 /** log p(x_{t−1} | x_t) of n pairs, averaged over c, h, w: [n] each. The first two carry the graph. */
@@ -77,63 +76,6 @@ export function ratioFigures(
   };
 }
 
-/** The Gaussians of DDIM steps from n latents, each at its own timestep. */
-export interface StepGaussians {
-  /** [n, c, h, w] */
-  mean: Tensor;
-  /** One a row. */
-  std: readonly number[];
-}
-
-/**
- * x_t, ε (guided) [n, c, h, w], one timestep a row → q(x_{t−1} | x_t) of each row.
- *
- * The row form of `ddimStep`, with x̂0 written out where nothing bounds it: μ = √(p/a)·x_t + (√(1−p−σ²) − √(p/a)·√(1−a))·ε. Source: algorithm 2.
- */
-function stepGaussians(
-  xt: Tensor,
-  eps: Tensor,
-  timesteps: readonly number[],
-  { schedule, steps, eta }: { schedule: NoiseSchedule; steps: number; eta: number },
-): StepGaussians {
-  return scope(() => {
-    const rows = timesteps.map((t) => stepCoefficients(schedule, t, steps, eta));
-    const std = rows.map(ddimStd);
-    if (boundsX0(schedule)) {
-      const [ofX0, ofEps] = [
-        rows.map(({ alphaBarPrev: p }) => Math.sqrt(p)),
-        rows.map(({ alphaBarPrev: p }, i) => Math.sqrt(1 - p - (std[i] as number) ** 2)),
-      ];
-      const noise = rows.map(({ alphaBar: a }) => -Math.sqrt(1 - a));
-      const clean = rows.map(({ alphaBar: a }) => 1 / Math.sqrt(a));
-      const x0 = boundX0(xt.addcmul(eps, column(noise, xt)).mul(column(clean, xt)), schedule);
-      return { mean: x0.mul(column(ofX0, xt)).addcmul(eps, column(ofEps, xt)), std };
-    }
-    const ofXt = rows.map(({ alphaBar: a, alphaBarPrev: p }) => Math.sqrt(p / a));
-    const ofEps = rows.map(
-      ({ alphaBar: a, alphaBarPrev: p }, i) =>
-        Math.sqrt(1 - p - (std[i] as number) ** 2) - (ofXt[i] as number) * Math.sqrt(1 - a),
-    );
-    return { mean: xt.mul(column(ofXt, xt)).addcmul(eps, column(ofEps, xt)), std };
-  });
-}
-
-/** log N(x; mean, std²) averaged over c, h, w. x [n, c, h, w] → [n]. The row form of `gaussianLogProb`. Source: algorithm 2. */
-function stepLogProbs(x: Tensor, { mean, std }: StepGaussians): Tensor {
-  return scope(() => {
-    const squares = x.sub(mean).square().mean([1, 2, 3]);
-    const factor = tensor(
-      std.map((s) => -1 / (2 * s ** 2)),
-      { device: x.device },
-    );
-    const constant = tensor(
-      std.map((s) => -Math.log(s) - 0.5 * Math.log(2 * Math.PI)),
-      { device: x.device },
-    );
-    return constant.addcmul(squares, factor);
-  });
-}
-
 /** What a SPO loss is computed from. */
 export interface SpoBatch {
   /** With the graph. */
@@ -142,7 +84,7 @@ export interface SpoBatch {
   reference: Denoiser;
   /** Not empty; `prompts` are rows of the denoisers. */
   pairs: StepPairs;
-  schedule: NoiseSchedule;
+  process: NoiseProcess;
   /** As when the pairs were sampled. */
   steps: number;
   eta?: number;
@@ -176,7 +118,7 @@ export function backward(loss: Tensor, { pairs, policy, meter }: SpoBatch): void
 
 /** log p of both sides of every pair under one of the two models. */
 export function pairLogProbs(batch: SpoBatch, model: "policy" | "reference"): { win: Tensor; lose: Tensor } {
-  const { pairs, meter } = batch;
+  const { pairs, process, steps, eta = 1, meter } = batch;
   const denoiser = batch[model];
   return scope(() => {
     // Each x_t once: first the winners', then those of losers that have another.
@@ -190,17 +132,18 @@ export function pairLogProbs(batch: SpoBatch, model: "policy" | "reference"): { 
       model === "policy" ? "unetPolicy" : "unetReference",
       timesteps.length * denoiser.samplePasses,
     );
-    const eps = denoiser.forRows(pick(pairs.prompts))(xt, indexOf(timesteps, xt));
-    const { mean, std } = stepGaussians(xt, eps, timesteps, { eta: 1, ...batch });
-    const win = stepLogProbs(pairs.nextWin, gaussiansAt(mean, std, 0, pairs.size));
-    if (apart.length === 0) return { win, lose: stepLogProbs(pairs.nextLose, { mean, std }) };
+    const output = denoiser.forRows(pick(pairs.prompts))(xt, tensor(timesteps, { device: xt.device }));
+    const previous = timesteps.map((t) => process.previousTimestep(t, steps));
+    const gaussian = process.density(xt, output, { t: timesteps, previous, eta });
+    const winners = apart.length === 0 ? gaussian : firstRows(gaussian, pairs.size);
+    const win = gaussianLogProb(pairs.nextWin, winners);
+    if (apart.length === 0) return { win, lose: gaussianLogProb(pairs.nextLose, gaussian) };
     // Row of a loser's Gaussian: its own where it has one, else the winner's.
     const own = new Map(apart.map((i, n) => [i, pairs.size + n]));
     const losers = pairs.shared.map((_, i) => own.get(i) ?? i);
-    const lose = stepLogProbs(pairs.nextLose, {
-      mean: take(mean, losers),
-      std: losers.map((i) => std[i] as number),
-    });
+    const { mean, std } = gaussian;
+    const stdOf = (row: number): number => (typeof std === "number" ? std : (std[row] as number));
+    const lose = gaussianLogProb(pairs.nextLose, { mean: take(mean, losers), std: losers.map(stdOf) });
     return { win, lose };
   });
 }
@@ -208,13 +151,10 @@ export function pairLogProbs(batch: SpoBatch, model: "policy" | "reference"): { 
 /** How many predictions a batch needs: one a pair, two where the sides' x_t differ. */
 const predictionsOf = ({ size, shared }: StepPairs): number => size + shared.filter((same) => !same).length;
 
-const gaussiansAt = (mean: Tensor, std: readonly number[], start: number, length: number): StepGaussians =>
-  mean.shape[0] === length
-    ? { mean, std }
-    : { mean: mean.narrow(0, start, length), std: std.slice(start, start + length) };
+const firstRows = ({ mean, std }: Gaussian, n: number): Gaussian => ({
+  mean: mean.narrow(0, 0, n),
+  std: typeof std === "number" ? std : std.slice(0, n),
+});
 
 const indexOf = (places: readonly number[], like: Tensor): Tensor =>
   tensor([...places], { dtype: "int64", device: like.device });
-
-const column = (values: readonly number[], like: Tensor): Tensor =>
-  tensor([...values], { shape: [values.length, 1, 1, 1], device: like.device });

@@ -1,4 +1,4 @@
-import { guidedDenoiser, NoiseSchedule, type PipelineConfigs } from "@spo/diffusion";
+import { CheckpointSchedule, guidedDenoiser, type PipelineConfigs } from "@spo/diffusion";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { SpmJudge } from "../judges/judge.js";
@@ -227,7 +227,7 @@ test.each([0, 1, 3])(
       scope(() => {
         resample({
           denoiser,
-          schedule: new NoiseSchedule(configs.scheduler),
+          process: new CheckpointSchedule(configs.scheduler),
           decode: (latents) => models.vae.decodeLatents(latents),
           judge,
           prepared: randn([2, 8], { generator }),

@@ -11,7 +11,7 @@ import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
 /** Bytes of stored images that the reader mixes, beside the decoded ones that wait. */
 const STORED = 48 << 20;
 
-/** Diffusion-DPO, or noise prediction on the winners, as `spo train dpo` does it, without its measurements on held-out pairs. */
+/** Diffusion-DPO, or plain prediction on the winners, as `spo train dpo` does it, without its measurements on held-out pairs. */
 export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
   const { denoiser, vae } = models;
   const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
@@ -37,7 +37,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
       around: (call) => around(() => precision.around(call)),
     });
     const rows = Array.from({ length: samples }, (_, i) => i % pairs);
-    return guided.forRows(rows)(blankLatents(samples, models, size), blank([samples], models, "int64"));
+    return guided.forRows(rows)(blankLatents(samples, models, size), blank([samples], models));
   };
   const encode = (): void =>
     noGrad(() =>
@@ -47,11 +47,11 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
     );
   const update = (): void =>
     scope(() => {
-      const noise = blankLatents(samples, models, size);
+      const target = blankLatents(samples, models, size);
       const model = predict(denoiser, (call) => call());
       const loss = paired
-        ? dpoLoss({ model, reference: noGrad(() => predict(reference, off)), noise, beta: config.beta }).loss
-        : model.sub(noise).square().mean();
+        ? dpoLoss({ model, reference: noGrad(() => predict(reference, off)), target, beta: config.beta }).loss
+        : model.sub(target).square().mean();
       if (pairs < config.batch) earlierGradients(trained);
       precision.scale(loss).backward();
       dropGradients(trained);

@@ -35,7 +35,7 @@ export function spoJob(
   const { reference, trained, off, sampling } = policyOf(models, config, precision);
   const copy = reference === denoiser ? 0 : bytesOf(reference.parameters());
   const optimizer = new AdamW(trained, config.optimizer);
-  const schedule = new CheckpointSchedule(scheduler, { pipeline }).for("ddim");
+  const process = new CheckpointSchedule(scheduler, { pipeline }).for("ddim");
   const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
   const guided = isGuided(denoiser, config.guidanceScale) ? 2 : 1;
 
@@ -73,7 +73,7 @@ export function spoJob(
         policy: denoiserOf(size, denoiser),
         reference: denoiserOf(size, reference, off),
         pairs: blankPairs(size, apartInBatch, models, latentSize),
-        schedule,
+        process,
         ...config,
       });
       if (size < config.batch) earlierGradients(trained);

@@ -7,7 +7,7 @@ import { cat, scope, type Tensor, tensor } from "@spo/torch";
  */
 export interface StepPairs {
   size: number;
-  /** [P] in [1, 1000): the step went from this timestep to the next smaller one. */
+  /** [P] the step went from this timestep, a real number, to the next smaller one of the sampling. */
   timesteps: number[];
   /** Row of the prompt in the batch that was sampled. */
   prompts: number[];

@@ -1,4 +1,4 @@
-import { type Denoiser, NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, VpSchedule } from "@spo/diffusion";
 import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { WorkMeter } from "../work.js";
 import { concatPairs, selectPairs } from "./pairs.js";
 import { drawn, type ResamplerSettings, type Rollout, resample } from "./resampler.js";
 
-const schedule = new NoiseSchedule();
+const schedule = new VpSchedule();
 /** Predicts a fixed fraction of x_t as noise. */
 const denoiser: Denoiser = { samplePasses: 2, forRows: () => (xt) => xt.mul(0.9) };
 const decode = (latents: Tensor): Tensor =>
@@ -45,7 +45,7 @@ function roll(
     const initialLatents = randn([prompts, 4, 4, 4], { generator });
     return resample({
       denoiser,
-      schedule,
+      process: schedule,
       decode,
       judge,
       prepared: null,

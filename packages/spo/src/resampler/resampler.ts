@@ -1,12 +1,4 @@
-import {
-  boundsX0,
-  boundX0,
-  type Denoiser,
-  ddimStep,
-  type GaussianStep,
-  type NoiseSchedule,
-  predictX0,
-} from "@spo/diffusion";
+import { type Denoiser, type NoiseProcess, sampleGaussian } from "@spo/diffusion";
 import {
   cat,
   type Generator,
@@ -41,7 +33,7 @@ export interface ResamplerSettings {
   innerSteps?: number;
   /** Least p_best − p_worst of a pair. */
   threshold: number;
-  /** Spread of the DDIM steps. SPO: 1. */
+  /** Noise that the steps add, as the process has it. SPO: 1. */
   eta?: number;
   /** The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge. */
   goesOn?: "random" | "best";
@@ -111,7 +103,7 @@ export interface Rollout {
 /** What a rollout of B prompts runs on. */
 export interface ResamplerInput<Prepared> {
   denoiser: Denoiser;
-  schedule: NoiseSchedule;
+  process: NoiseProcess;
   /** Scaled latents [n, c, h, w] → pixels [n, 3, H, W]. */
   decode: (latents: Tensor) => Tensor;
   judge: StepAwareJudge<Prepared>;
@@ -150,7 +142,7 @@ export function resample<Prepared>(input: ResamplerInput<Prepared>): Rollout {
 }
 
 function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
-  const { denoiser, schedule, initialLatents, randomness, settings, meter } = input;
+  const { denoiser, process, initialLatents, randomness, settings, meter } = input;
   const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
   const { goesOn = "random", judgedAt = "reached", marginAmong } = settings;
   if (!(firstBranch >= 0 && firstBranch < steps))
@@ -196,16 +188,16 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
     return next ?? [];
   };
 
-  for (const [i, t] of schedule.timesteps(steps).entries()) {
+  for (const [i, t] of process.timesteps(steps).entries()) {
     using memory = new Scope();
     const branches = i >= firstBranch && (i - firstBranch) % (innerSteps + 1) === 0;
     meter?.count("unetSampling", (x.shape[0] as number) * denoiser.samplePasses);
     const { x0, mean, std } = timed(meter, "sampling", () => {
-      const eps = (i <= firstBranch ? predictOne : predictAll)(x, t);
-      return boundedStep(x, eps, schedule, { t, steps, eta });
+      const output = (i <= firstBranch ? predictOne : predictAll)(x, t);
+      return process.step(x, output, { t, previous: process.previousTimestep(t, steps), eta });
     });
     if (i < firstBranch) {
-      x = memory.keep(mean.add(randomness.noise(i, x.shape), { alpha: std }));
+      x = memory.keep(sampleGaussian({ mean, std }, randomness.noise(i, x.shape)));
     } else {
       let from = x;
       let centre = mean;
@@ -220,7 +212,8 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
       }
       if (branches) segment = [];
       else centre = centre.unflatten(0, [k, prompts]);
-      x = memory.keep(centre.add(randomness.noise(i, [k, prompts, ...latent]), { alpha: std }).flatten(0, 1));
+      const noise = randomness.noise(i, [k, prompts, ...latent]);
+      x = memory.keep(sampleGaussian({ mean: centre, std }, noise).flatten(0, 1));
       segment.push({ t, from, to: x, branch: branches });
     }
     input.onStep?.(i + 1, steps);
@@ -230,35 +223,6 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
     judgeSegment(0, x, memory);
   }
   return { pairs: concatPairs(parts), comparisons, strips, latents: x };
-}
-
-/** DDIM's step from x_t by ε, x̂0 bounded where the schedule's config bounds it. xt, eps [n, c, h, w]. Source: diffusers DDIMScheduler. */
-export function boundedStep(
-  xt: Tensor,
-  eps: Tensor,
-  schedule: NoiseSchedule,
-  { t, steps, eta }: { t: number; steps: number; eta: number },
-): GaussianStep {
-  const coefficients = stepCoefficients(schedule, t, steps, eta);
-  return scope(() =>
-    boundsX0(schedule)
-      ? ddimStep(xt, eps, {
-          ...coefficients,
-          x0: boundX0(predictX0(xt, eps, coefficients.alphaBar), schedule),
-        })
-      : ddimStep(xt, eps, coefficients),
-  );
-}
-
-/** ᾱ_t, ᾱ at the step's end, η: what `ddimStep` wants. The end is clamped to 0, which acts at t = 1 only. Source: algorithm 2. */
-export function stepCoefficients(
-  schedule: NoiseSchedule,
-  t: number,
-  steps: number,
-  eta: number,
-): { alphaBar: number; alphaBarPrev: number; eta: number } {
-  const previous = Math.max(t - schedule.stride(steps), 0);
-  return { alphaBar: schedule.alphaBar(t), alphaBarPrev: schedule.alphaBar(previous), eta };
 }
 
 /** Scores of all children, and the decoded predictions of those prompts whose pictures are wanted. */

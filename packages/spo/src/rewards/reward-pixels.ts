@@ -1,6 +1,7 @@
 // How each published scorer turns an image into its input. Small differences, kept: a score is only comparable with the same ones.
 import { _upsampleBicubic2dAa, cat, scope, type Tensor, tensor } from "@spo/torch";
-import { halfToEven, normalise, type ScoreProcessor } from "../spm/preprocess.js";
+import { halfToEven } from "@spo/torch/rounding";
+import { normalise, type ScoreProcessor } from "../spm/preprocess.js";
 import { pilBicubic } from "./pil-resize.js";
 import type { RgbImage } from "./reward.js";
 

@@ -1,4 +1,5 @@
 import { scope, type Tensor, tensor } from "@spo/torch";
+import { halfToEven } from "@spo/torch/rounding";
 
 /** How pixels become a scorer's input. */
 export interface ScoreProcessor {
@@ -68,11 +69,4 @@ export function normalise(pixels: Tensor, { mean, std }: ScoreProcessor): Tensor
   const perChannel = (values: readonly number[]): Tensor =>
     tensor([...values], { shape: [1, 3, 1, 1], device: pixels.device });
   return pixels.sub(perChannel(mean)).div_(perChannel(std));
-}
-
-/** Rounds to the nearest whole number, halves to the even one, as Python's `round`. */
-export function halfToEven(x: number): number {
-  const below = Math.floor(x);
-  if (x - below !== 0.5) return Math.round(x);
-  return below % 2 === 0 ? below : below + 1;
 }

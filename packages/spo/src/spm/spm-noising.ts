@@ -1,4 +1,4 @@
-import type { AutoencoderKL, Denoiser, NoiseSchedule } from "@spo/diffusion";
+import type { AutoencoderKL, Denoiser, NoiseProcess } from "@spo/diffusion";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
 import type { WorkMeter } from "../work.js";
 
@@ -21,7 +21,7 @@ export interface NoisyPredictions {
  * for both; one timestep a pair; rows: the denoiser's prompt of each pair. Source: algorithm 3c, steps 1 and 2.
  */
 export function noisyPredictions(
-  { vae, denoiser, schedule }: { vae: AutoencoderKL; denoiser: Denoiser; schedule: NoiseSchedule },
+  { vae, denoiser, process }: { vae: AutoencoderKL; denoiser: Denoiser; process: NoiseProcess },
   pairs: {
     image0: Tensor;
     image1: Tensor;
@@ -38,14 +38,14 @@ export function noisyPredictions(
       meter?.count("vaeEncode", 2 * pairs.rows.length);
       const images = cat([pairs.image0, pairs.image1]);
       const latents = vae.toLatents(images, cat([pairs.posteriorNoise0, pairs.posteriorNoise1]));
-      return { latents, ...predictNoisy({ denoiser, schedule }, { latents, ...pairs }, meter) };
+      return { latents, ...predictNoisy({ denoiser, process }, { latents, ...pairs }, meter) };
     }),
   );
 }
 
 /** The same from latents [2n, c, h, w] (image 0 of every pair, then image 1), for a data set that was encoded beforehand. */
 export function predictNoisy(
-  { denoiser, schedule }: { denoiser: Denoiser; schedule: NoiseSchedule },
+  { denoiser, process }: { denoiser: Denoiser; process: NoiseProcess },
   {
     latents,
     noise,
@@ -57,25 +57,11 @@ export function predictNoisy(
   return noGrad(() =>
     scope(() => {
       const both = [...timesteps, ...timesteps];
-      const t = tensor(both, { dtype: "int64", device: latents.device });
-      const noisy = schedule.addNoise(latents, cat([noise, noise]), t);
+      const noisy = process.addNoise(latents, cat([noise, noise]), both);
       meter?.count("unetReference", both.length * denoiser.samplePasses);
-      const eps = denoiser.forRows([...rows, ...rows])(noisy, t);
-      return { noisy, eps, x0: predictX0Rows(noisy, eps, both, schedule) };
+      const t = tensor(both, { device: latents.device });
+      const output = denoiser.forRows([...rows, ...rows])(noisy, t);
+      return { noisy, ...process.predict(noisy, output, both) };
     }),
   );
-}
-
-/** x̂0 = (x_t − √(1−ᾱ)·ε)/√ᾱ, each row at its own timestep. The row form of `predictX0`. */
-function predictX0Rows(
-  xt: Tensor,
-  eps: Tensor,
-  timesteps: readonly number[],
-  schedule: NoiseSchedule,
-): Tensor {
-  const alphaBars = timesteps.map((t) => schedule.alphaBar(t));
-  const column = (values: number[]): Tensor =>
-    tensor(values, { shape: [values.length, 1, 1, 1], device: xt.device });
-  const noise = eps.mul(column(alphaBars.map((a) => Math.sqrt(1 - a))));
-  return xt.sub(noise).div(column(alphaBars.map(Math.sqrt)));
 }

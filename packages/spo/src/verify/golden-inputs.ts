@@ -4,11 +4,11 @@ import {
   type Conditions,
   type Denoiser,
   guidedDenoiser,
-  NoiseSchedule,
   readJsonObject,
   type SchedulerConfig,
   type UNet2DConditionModel,
   type UNetConditions,
+  VpSchedule,
 } from "@spo/diffusion";
 import type { SafetensorsFile, Tensor } from "@spo/torch";
 
@@ -16,9 +16,9 @@ import type { SafetensorsFile, Tensor } from "@spo/torch";
 export const FAMILIES = ["sd15", "sdxl"] as const;
 export type Family = (typeof FAMILIES)[number];
 
-/** The noise schedule of a family. */
-export const scheduleOf = (folder: string, family: Family): NoiseSchedule =>
-  new NoiseSchedule(
+/** The noise process of a family. */
+export const processOf = (folder: string, family: Family): VpSchedule =>
+  new VpSchedule(
     readJsonObject(join(folder, `tiny-${family}`, "scheduler", "scheduler_config.json")) as SchedulerConfig,
   );
 

@@ -13,7 +13,7 @@ import { Generator, noGrad, type SafetensorsFile, scope, type Tensor, tensor } f
 import { dpoLoss } from "../losses/dpo-loss.js";
 import { pairLogProbs, type SpoBatch, spoLoss } from "../losses/spo-loss.js";
 import type { StepPairs } from "../resampler/pairs.js";
-import { conditionsOf, denoiserOf, type Family, namesUnder, scheduleOf } from "./golden-inputs.js";
+import { conditionsOf, denoiserOf, type Family, namesUnder, processOf } from "./golden-inputs.js";
 
 const SPO_OUTPUTS = [
   ...["logp", "ref_logp", "log_ratio", "ratio"].flatMap((name) => [`${name}_w`, `${name}_l`]),
@@ -53,7 +53,7 @@ export function checkSpoLoss(folder: string, family: Family): Case[] {
         policy,
         reference,
         pairs,
-        schedule: scheduleOf(folder, family),
+        process: processOf(folder, family),
         steps,
         eta,
         beta,
@@ -116,10 +116,10 @@ export function checkDpoLoss(folder: string, family: Family): Case[] {
     const { unet, lora } = adaptedUnet(folder, family, file);
     const conditions = conditionsOf(file, "prompt_embeds", "text_embeds");
     const [noise, timesteps] = [get("noise"), get("timesteps")];
-    const noisy = scheduleOf(folder, family).addNoise(get("latents"), noise, timesteps);
+    const noisy = processOf(folder, family).addNoise(get("latents"), noise, timesteps.toNumbers());
     const reference = noGrad(() => lora.without(() => unet.forward(noisy, timesteps, conditions)));
     const model = unet.forward(noisy, timesteps, conditions);
-    const found = dpoLoss({ model, reference, noise, beta: meta.beta as number });
+    const found = dpoLoss({ model, reference, target: noise, beta: meta.beta as number });
     found.loss.backward();
     const [raw, rawReference] = [found.modelLosses.mean(), found.referenceLosses.mean()];
     cases.near("noisy_latents", noisy, get("noisy_latents"), 1e-5);

@@ -8,7 +8,7 @@ import { relabel } from "../losses/spm-loss.js";
 import { compare } from "../resampler/compare.js";
 import { resample } from "../resampler/resampler.js";
 import { loadSpm } from "../spm/spm.js";
-import { denoiserOf, type Family, scheduleOf } from "./golden-inputs.js";
+import { denoiserOf, type Family, processOf } from "./golden-inputs.js";
 
 interface DecisionCases {
   cases: {
@@ -71,7 +71,7 @@ export function checkRollout(folder: string, family: Family): Case[] {
       const judge = new SpmJudge(spm, processor, () => get("preference_input_ids"));
       const { pairs, comparisons } = resample({
         denoiser: denoiserOf(unet, file, settings.guidance_scale),
-        schedule: scheduleOf(folder, family),
+        process: processOf(folder, family),
         decode: (latents) => vae.decodeLatents(latents),
         judge,
         prepared: judge.prepareIds(get("preference_input_ids")),

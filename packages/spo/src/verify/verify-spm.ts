@@ -7,7 +7,7 @@ import { timestepSinusoid } from "../spm/clip-vision.js";
 import { centreCrop, resizeShortSide, scorePixels, trainPixels } from "../spm/preprocess.js";
 import { loadSpm } from "../spm/spm.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
-import { denoiserOf, type Family, namesUnder, scheduleOf } from "./golden-inputs.js";
+import { denoiserOf, type Family, namesUnder, processOf } from "./golden-inputs.js";
 
 export function checkSpm(folder: string): Case[] {
   return collectCases((cases) =>
@@ -146,7 +146,7 @@ export function checkNoising(folder: string, family: Family): Case[] {
       const { spm, processor } = loadSpm(join(folder, "tiny-spm"));
       const timesteps = get("timesteps").toNumbers();
       const made = noisyPredictions(
-        { vae, denoiser: denoiserOf(unet, file, guidanceScale), schedule: scheduleOf(folder, family) },
+        { vae, denoiser: denoiserOf(unet, file, guidanceScale), process: processOf(folder, family) },
         {
           image0: get("image_0"),
           image1: get("image_1"),

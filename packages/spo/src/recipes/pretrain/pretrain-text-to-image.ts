@@ -7,10 +7,10 @@ import {
   loadTokenizer,
   loadUnet,
   loadVae,
-  NoiseSchedule,
   StableDiffusion,
   type UNet2DConditionConfig,
   UNet2DConditionModel,
+  VpSchedule,
 } from "@spo/diffusion";
 import {
   AdamW,
@@ -131,7 +131,7 @@ export async function* pretrainTextToImage(
   });
   const ema = new Ema(parameters, constantDecay(config.ema));
   const state = { modules: { model }, optimizer, ema };
-  const schedule = new NoiseSchedule();
+  const process = new VpSchedule();
 
   const exportModel = (): void => {
     ema.swap();
@@ -158,14 +158,19 @@ export async function* pretrainTextToImage(
         .map((row, i) => (dropped[i] ? captions.length - 1 : (captionOf[row] as number)));
       const x0 = latents.indexSelect(0, rows.to({ device }));
       const noise = randn(x0.shape, { generator, device });
-      const drawn = stratifiedTimesteps(config.batch, generator);
-      const timesteps = drawn.to({ device });
-      const alphaBar = schedule.alphasCumprod.indexSelect(0, drawn).to({ device }).reshape([-1, 1, 1, 1]);
-      const xt = alphaBar.sqrt().mul(x0).add(alphaBar.neg().add(1).sqrt().mul(noise));
+      const timesteps = stratifiedTimesteps(config.batch, process.trainTimesteps, generator);
+      const xt = process.addNoise(x0, noise, timesteps);
       const context = encodeDistinct(model.text_encoder, ids, chosen, device);
-      const eps = model.unet.forward(xt, timesteps, { context });
-      const mse = eps.sub(noise).square().mean([1, 2, 3]); // [b]
-      const snr = alphaBar.div(alphaBar.neg().add(1)).flatten();
+      const eps = model.unet.forward(xt, tensor(timesteps, { device }), { context });
+      const mse = eps
+        .sub(process.target(x0, noise, timesteps))
+        .square()
+        .mean([1, 2, 3]); // [b]
+      const alphaBar = tensor(
+        timesteps.map((t) => process.alphaBar(t)),
+        { device },
+      );
+      const snr = alphaBar.div(alphaBar.neg().add(1));
       const loss = mse.mul(snr.clamp(null, config.snrClip).div(snr)).mean();
       loss.backward();
       return { loss: loss.item(), mse: mse.mean().item() };
@@ -192,15 +197,10 @@ export async function* pretrainTextToImage(
   yield* run.done({ output: config.output });
 }
 
-/** One timestep from each of n equal parts of [0, 1000): less noise in the loss than independent draws. int64 [n]. */
-function stratifiedTimesteps(n: number, generator: Generator): Tensor {
-  return scope(() => {
-    const places = rand([n], { generator }).toNumbers();
-    return tensor(
-      places.map((u, i) => Math.min(999, Math.floor(((i + u) * 1000) / n))),
-      { dtype: "int64" },
-    );
-  });
+/** One timestep from each of n equal parts of [0, count): less noise in the loss than independent draws. */
+function stratifiedTimesteps(n: number, count: number, generator: Generator): number[] {
+  const places = scope(() => rand([n], { generator }).toNumbers());
+  return places.map((u, i) => Math.min(count - 1, Math.floor(((i + u) * count) / n)));
 }
 
 /** Encodes each distinct caption once. chosen: rows of ids → context [chosen.length, L, d]. */

@@ -1,4 +1,4 @@
-import { AutoencoderKL, NoiseSchedule, type TextToImage } from "@spo/diffusion";
+import { AutoencoderKL, type TextToImage, VpSchedule } from "@spo/diffusion";
 import { cat, Generator, initialize, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { generatorAt } from "../../randomness.js";
@@ -17,8 +17,13 @@ const batchOf = (pairs: readonly { grey0: number; grey1: number; label0: number 
   prompts: pairs.map((_, i) => `prompt ${i}`),
   ...{ side: SIDE, examples: pairs.map(() => 1), where: pairs.map((_, i) => `row ${i}`) },
 });
+const process = new VpSchedule();
 const draw = (place: number, emptyPrompts: number, seed = 3) =>
-  drawPair("a boat", { generator: generatorAt(seed, "pair", place), channels: 4, size: 2, emptyPrompts });
+  drawPair("a boat", {
+    generator: generatorAt(seed, "pair", place),
+    process,
+    ...{ channels: 4, size: 2, emptyPrompts },
+  });
 
 test("winners come first, whichever side has the larger label", () => {
   const pairs = [
@@ -46,14 +51,15 @@ test("prompts are left empty with the given probability, and nothing else that i
     // Five standard deviations of a binomial.
     expect(Math.abs(empty(0.2) - 0.2 * count)).toBeLessThan(5 * Math.sqrt(count * 0.2 * 0.8));
     const [kept, left] = [draw(5, 0), draw(5, 1)];
-    for (const key of ["timestep", "noise", "posteriorWin", "posteriorLose"] as const)
+    expect(left.timestep).toBe(kept.timestep);
+    for (const key of ["noise", "posteriorWin", "posteriorLose"] as const)
       expect(left[key].toNumbers()).toEqual(kept[key].toNumbers());
     expect([kept.prompt, left.prompt]).toEqual(["a boat", ""]);
   }));
 
 test("timesteps are drawn evenly from 0 to 999, and what is drawn depends on seed and place", () =>
   scope(() => {
-    const times = Array.from({ length: 3000 }, (_, i) => draw(i, 0).timestep.item());
+    const times = Array.from({ length: 3000 }, (_, i) => draw(i, 0).timestep);
     expect(Math.min(...times)).toBeLessThan(5);
     expect(Math.max(...times)).toBeGreaterThan(994);
     expect(times.every((t) => t >= 0 && t < 1000)).toBe(true);
@@ -68,11 +74,10 @@ test("both latents of a pair are noised alike to one timestep, from posterior sa
   scope(() => {
     const vae = new AutoencoderKL(TINY.sd15.vae);
     initialize(vae, new Generator(1));
-    const schedule = new NoiseSchedule();
     const given: string[][] = [];
     const pipe = {
       vae,
-      schedule,
+      process,
       denoiser: { device: "cpu" },
       encode: (prompts: string[]) => {
         given.push(prompts);
@@ -86,7 +91,7 @@ test("both latents of a pair are noised alike to one timestep, from posterior sa
     const times = [980, 15];
     const noise = (): Tensor => randn([1, 4, 2, 2], { generator: new Generator(9 + given.length) });
     const draws = times.map((t, i) => ({
-      timestep: tensor([t], { dtype: "int64" }),
+      timestep: t,
       prompt: i === 0 ? "" : "a boat",
       noise: randn([1, 4, 2, 2], { generator: new Generator(20 + i) }),
       posteriorWin: noise().mul(i + 1),
@@ -104,9 +109,9 @@ test("both latents of a pair are noised alike to one timestep, from posterior sa
     const size = latents.length / 4;
     for (const [i, value] of found.noisy.toNumbers().entries()) {
       const pair = Math.floor(i / size) % 2;
-      const a = schedule.alphaBar(times[pair] as number);
+      const a = process.alphaBar(times[pair] as number);
       const eps = draws[pair]?.noise.toNumbers()[i % size] as number;
       expect(value).toBeCloseTo(Math.sqrt(a) * (latents[i] as number) + Math.sqrt(1 - a) * eps, 5);
-      expect(found.noise.toNumbers()[i]).toBeCloseTo(eps, 6);
+      expect(found.target.toNumbers()[i]).toBeCloseTo(eps, 6);
     }
   }));

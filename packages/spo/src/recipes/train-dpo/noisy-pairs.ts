@@ -1,16 +1,6 @@
 // Pairs as Diffusion-DPO's loss needs them: latents of both images, noised alike. Source: algorithm 6.
-import type { Conditions, TextToImage } from "@spo/diffusion";
-import {
-  cat,
-  type Device,
-  type Generator,
-  rand,
-  randint,
-  randn,
-  scope,
-  type Tensor,
-  tensor,
-} from "@spo/torch";
+import type { Conditions, NoiseProcess, TextToImage } from "@spo/diffusion";
+import { cat, type Device, type Generator, rand, randn, scope, type Tensor, tensor } from "@spo/torch";
 import type { PairBatch } from "../../data/index.js";
 import { pixelsFromBytes } from "../../data/pixels.js";
 import type { WorkMeter } from "../../work.js";
@@ -19,9 +9,9 @@ import type { WorkMeter } from "../../work.js";
 export interface NoisyPairs {
   /** [2n, c, h, w] */
   noisy: Tensor;
-  /** The same for both sides of a pair, as are the timesteps. */
-  noise: Tensor;
-  /** int64 [2n] */
+  /** What the model should put out, [2n, c, h, w]: of noise that is the same for both sides of a pair, as are the timesteps. */
+  target: Tensor;
+  /** [2n] */
   timesteps: Tensor;
   /** What the denoiser is told of the n pairs' prompts. */
   conditions: Conditions;
@@ -29,8 +19,8 @@ export interface NoisyPairs {
 
 /** What is drawn for one pair. */
 export interface PairDraw {
-  /** int64 [1] in [0, 1000). */
-  timestep: Tensor;
+  /** Of the process's training. */
+  timestep: number;
   /** The pair's own, or the empty one. */
   prompt: string;
   /** [1, c, h, w] of latents: to reach the timestep, and each image's own for its posterior sample. */
@@ -42,20 +32,21 @@ export interface PairDraw {
 /**
  * Draws for one pair, all from one generator.
  *
- * channels, size: of square latents. emptyPrompts: probability of leaving the prompt empty, which changes no other draw.
+ * process: draws the timestep. channels, size: of square latents. emptyPrompts: probability of leaving the prompt empty, which changes no other draw.
  */
 export function drawPair(
   prompt: string,
   {
     generator,
+    process,
     channels,
     size,
     emptyPrompts,
-  }: { generator: Generator; channels: number; size: number; emptyPrompts: number },
+  }: { generator: Generator; process: NoiseProcess; channels: number; size: number; emptyPrompts: number },
 ): PairDraw {
   const shape = [1, channels, size, size];
   return {
-    timestep: randint(0, 1000, [1], { generator }),
+    timestep: process.drawTimesteps(1, generator)[0] as number,
     prompt: rand([1], { generator }).item() < emptyPrompts ? "" : prompt,
     noise: randn(shape, { generator }),
     posteriorWin: randn(shape, { generator }),
@@ -82,12 +73,13 @@ export function noisyPairs(
         cat([gather((draw) => draw.posteriorWin), gather((draw) => draw.posteriorLose)]),
       ),
     );
-    const [one, time] = [gather((draw) => draw.noise), gather((draw) => draw.timestep)];
-    const [noise, timesteps] = [cat([one, one]), cat([time, time])];
+    const one = gather((draw) => draw.noise);
+    const noise = cat([one, one]);
+    const times = [...draws, ...draws].map(({ timestep }) => timestep);
     return {
-      noise,
-      timesteps,
-      noisy: pipe.schedule.addNoise(latents, noise, timesteps),
+      target: pipe.process.target(latents, noise, times),
+      timesteps: tensor(times, { device }),
+      noisy: pipe.process.addNoise(latents, noise, times),
       conditions: meter.phase("text", () => {
         const prompts = draws.map(({ prompt }) => prompt);
         return pipe.encode(prompts, { size: [side, side] }).conditional;

@@ -11,7 +11,7 @@ const noisy = randn([6, 2, 2, 2], { generator });
 const one = randn([3, 2, 2, 2], { generator });
 const noise = scope(() => tensor([...one.toNumbers(), ...one.toNumbers()], { shape: [6, 2, 2, 2] }));
 const timesteps = tensor([10, 500, 900, 10, 500, 900], { dtype: "int64" });
-const pairs = { noisy, noise, timesteps, conditions: {} } as unknown as NoisyPairs;
+const pairs = { noisy, target: noise, timesteps, conditions: {} } as unknown as NoisyPairs;
 const learned = [0.9, -0.4, 0.2];
 const base = [0.8, -0.2, 0.25];
 

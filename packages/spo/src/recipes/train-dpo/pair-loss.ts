@@ -9,7 +9,7 @@ export interface PairObjective {
   /** With the graph. Row i is the prompt of pair i. */
   policy: Denoiser;
   reference: Denoiser;
-  /** sft: plain noise prediction on the winners. */
+  /** sft: plain prediction on the winners. */
   objective: "dpo" | "sft";
   beta: number;
   meter?: WorkMeter;
@@ -25,20 +25,20 @@ export interface PairLoss {
   samples: number;
 }
 
-/** Diffusion-DPO's loss of noised pairs, or that of noise prediction on their winners. Source: algorithm 6. */
+/** Diffusion-DPO's loss of noised pairs, or that of pretraining on their winners. Source: algorithm 6. */
 export function pairLoss(
   pairs: NoisyPairs,
   { policy, reference, objective, beta, meter }: PairObjective,
 ): PairLoss {
-  const count = (pairs.noise.shape[0] as number) / 2;
+  const count = (pairs.target.shape[0] as number) / 2;
   const rows = [...Array(count).keys()];
   if (objective === "sft") {
     const winners = (both: Tensor): Tensor => both.narrow(0, 0, count);
     meter?.count("unetPolicy", count);
-    const eps = timed(meter, "policy", () =>
+    const output = timed(meter, "policy", () =>
       policy.forRows(rows)(winners(pairs.noisy), winners(pairs.timesteps)),
     );
-    return { loss: eps.sub(winners(pairs.noise)).square().mean(), accuracy: 0, samples: count };
+    return { loss: output.sub(winners(pairs.target)).square().mean(), accuracy: 0, samples: count };
   }
   const both = [...rows, ...rows];
   meter?.count("unetPolicy", both.length);
@@ -47,7 +47,7 @@ export function pairLoss(
   const frozen = timed(meter, "reference", () =>
     noGrad(() => reference.forRows(both)(pairs.noisy, pairs.timesteps)),
   );
-  const result = dpoLoss({ model, reference: frozen, noise: pairs.noise, beta });
+  const result = dpoLoss({ model, reference: frozen, target: pairs.target, beta });
   return {
     loss: result.loss,
     get accuracy() {

@@ -136,6 +136,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
         const draws = batch.prompts.map((prompt, i) =>
           drawPair(prompt, {
             generator: generatorAt(config.seed, "pair", placeOf(i)),
+            process: pipe.process,
             channels,
             size,
             emptyPrompts,
@@ -147,7 +148,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
   }
 
   function lossOf(pairs: NoisyPairs): PairLoss {
-    // Without guidance: training predicts the noise for the prompt alone.
+    // Without guidance: training predicts for the prompt alone.
     const sides = { conditional: pairs.conditions, unconditional: pairs.conditions };
     const { objective, beta } = config;
     return pairLoss(pairs, { ...policy.denoisers(sides, 1), objective, beta, meter });

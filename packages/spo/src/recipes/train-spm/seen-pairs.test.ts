@@ -5,6 +5,7 @@ import {
   loadTokenizer,
   StableDiffusion,
   UNet2DConditionModel,
+  VpSchedule,
 } from "@spo/diffusion";
 import { Generator, initialize, noGrad, randint, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
@@ -69,7 +70,7 @@ test("a pair at timestep 0 is seen as it is and costs nothing, and the others ar
 
 test("timesteps are drawn evenly from 0 to the largest, and a share of them is 0", () => {
   const draw = (settings: { maxTimestep: number; cleanShare: number }): number[] =>
-    drawTimesteps(4000, settings, new Generator(8));
+    drawTimesteps(4000, { process: new VpSchedule(), ...settings }, new Generator(8));
   const times = draw({ maxTimestep: 9, cleanShare: 0 });
   const counts = Array.from({ length: 10 }, (_, t) => times.filter((found) => found === t).length);
   // Each is binomial with p = 1/10: five standard deviations.

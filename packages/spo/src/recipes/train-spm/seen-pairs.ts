@@ -5,6 +5,7 @@ import {
   disposeConditions,
   guidedDenoiser,
   joinRows,
+  type NoiseProcess,
   requireFinite,
   selectRows,
   splitRows,
@@ -17,7 +18,6 @@ import {
   keep,
   noGrad,
   rand,
-  randint,
   randn,
   scope,
   type Tensor,
@@ -51,21 +51,21 @@ export interface PairDraws {
 
 /** Which timesteps are drawn. */
 export interface TimestepSettings {
+  process: NoiseProcess;
   maxTimestep: number;
   cleanShare: number;
 }
 
-/** n timesteps in [0, maxTimestep]; a share of them is 0 whatever was drawn. */
+/** n timesteps of the process up to maxTimestep; a share of them is 0 whatever was drawn. */
 export function drawTimesteps(
   n: number,
-  { maxTimestep, cleanShare }: TimestepSettings,
+  { process, maxTimestep, cleanShare }: TimestepSettings,
   generator: Generator,
 ): number[] {
   return scope(() => {
     const clean = rand([n], { generator }).lt(cleanShare).toNumbers();
-    return randint(0, maxTimestep + 1, [n], { generator })
-      .toNumbers()
-      .map((t, i) => (clean[i] ? 0 : t));
+    const below = Math.min(maxTimestep + 1, process.trainTimesteps);
+    return process.drawTimesteps(n, generator, below).map((t, i) => (clean[i] ? 0 : t));
   });
 }
 
@@ -143,7 +143,7 @@ export class PairNoiser {
     noised: readonly number[],
     meter?: WorkMeter,
   ): [Tensor, Tensor] {
-    const { vae, schedule, denoiser: model } = this.#pipe;
+    const { vae, process, denoiser: model } = this.#pipe;
     const { device } = model;
     const places = tensor([...noised], { dtype: "int64", device });
     const of = (all: Tensor): Tensor => all.to({ device }).indexSelect(0, places);
@@ -156,7 +156,7 @@ export class PairNoiser {
       guidanceScale: this.#guidanceScale,
     });
     const { x0 } = noisyPredictions(
-      { vae, denoiser, schedule },
+      { vae, denoiser, process },
       {
         image0: of(images[0]),
         image1: of(images[1]),

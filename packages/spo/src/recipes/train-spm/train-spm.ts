@@ -101,6 +101,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
   };
   const labelled = async (batch: PairBatch, counted?: WorkMeter): Promise<PairBatch> =>
     labeller ? relabelPairs(batch, labeller, counted) : batch;
+  const drawing = { ...config, process: pipe.process };
   const noiser = new PairNoiser(pipe, { side, guidanceScale: config.guidanceScale });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead * 2 ** 20 } as const;
   const { allowOutside } = config;
@@ -204,7 +205,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     return scope(() => {
       const draws = batch.prompts.map((_, i) => {
         const generator = generatorAt(config.seed, "pair", first + i);
-        return noiser.draw(1, drawTimesteps(1, config, generator), generator);
+        return noiser.draw(1, drawTimesteps(1, drawing, generator), generator);
       });
       return noiser.see(batch, joinDraws(draws), meter);
     });
@@ -253,7 +254,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     for (const { generator, rows } of parts) {
       const read = rows.map((row) => pairs.get(row) as NonNullable<ReturnType<typeof pairs.get>>);
       const batch = await labelled(batchOf(read, side), meter);
-      const timesteps = drawTimesteps(rows.length, config, generator);
+      const timesteps = drawTimesteps(rows.length, drawing, generator);
       yield keep(
         scope(() => onCpu(noiser.see(batch, noiser.draw(rows.length, timesteps, generator), meter))),
       );

@@ -1,5 +1,5 @@
 // For models ε = w·x_t, whose deterministic samples and drifts can be worked out in float64.
-import { type Denoiser, NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, VpSchedule } from "@spo/diffusion";
 import { randn, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { generatorAt } from "../../randomness.js";
@@ -8,14 +8,22 @@ import { type HeldOutInput, heldOutSamples } from "./held-out-samples.js";
 const latentShape = [2, 3, 3];
 const seed = 7;
 const steps = 10;
-const schedule = new NoiseSchedule();
+const schedule = new VpSchedule();
 const alphaBar = (t: number): number => schedule.alphaBar(Math.max(t, 0));
 
 const denoiserOf = (weight: number): Denoiser => ({ samplePasses: 1, forRows: () => (xt) => xt.mul(weight) });
 
 const inputOf = (policy: number, reference: number, more: Partial<HeldOutInput> = {}): HeldOutInput => ({
   ...{ policy: denoiserOf(policy), reference: denoiserOf(reference) },
-  ...{ schedule, decode: (latents: Tensor) => latents.mul(2), count: 2, latentShape, steps, seed, ...more },
+  ...{
+    process: schedule,
+    decode: (latents: Tensor) => latents.mul(2),
+    count: 2,
+    latentShape,
+    steps,
+    seed,
+    ...more,
+  },
 });
 
 const drawn = (what: string, i: number): number[] =>

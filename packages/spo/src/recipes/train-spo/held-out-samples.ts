@@ -1,9 +1,8 @@
 // What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
-import type { Denoiser, NoiseSchedule } from "@spo/diffusion";
+import type { Denoiser, NoiseProcess } from "@spo/diffusion";
 import { cat, type Device, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { generatorAt } from "../../randomness.js";
-import { boundedStep } from "../../resampler/resampler.js";
 
 /** Timesteps of the drift, evenly over those of sampling. */
 const DRIFT_STEPS = 5;
@@ -12,7 +11,7 @@ export interface HeldOutInput {
   /** Both for the same prompts. Before the first update they are equal. */
   policy: Denoiser;
   reference: Denoiser;
-  schedule: NoiseSchedule;
+  process: NoiseProcess;
   decode: (latents: Tensor) => Tensor;
   /** Absent where scores say nothing. prepared: by the judge, of these prompts. */
   judged?: { judge: StepAwareJudge; prepared: unknown };
@@ -32,7 +31,7 @@ export interface Standing {
   /** Decoded samples [n, 3, H, W], about [−1, 1]. In no scope. */
   images: Tensor;
   metrics: {
-    /** Mean |ε − ε_ref|² of guided predictions, on the base's samples noised to five timesteps. */
+    /** Mean squared difference of guided outputs, on the base's samples noised to five timesteps. */
     drift: number;
     /** Mean |x − x_base|² of the samples' latents. */
     distance: number;
@@ -47,7 +46,7 @@ export interface Standing {
  * Nothing of it is counted as the training's work.
  */
 export function heldOutSamples(input: HeldOutInput): (which: "policy" | "reference") => Standing {
-  const { schedule, count, latentShape, seed, device, judged, decode } = input;
+  const { process, steps, count, latentShape, seed, device, judged, decode } = input;
   const rows = Array.from({ length: count }, (_, i) => i);
   const draw = (what: string): Tensor =>
     scope(() =>
@@ -55,13 +54,14 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
     );
   const latentsOf = (which: "policy" | "reference"): Tensor => {
     const predict = input[which].forRows(rows);
-    input.onStep?.(0, input.steps);
+    input.onStep?.(0, steps);
     let x = draw("held-out sample");
-    for (const [i, t] of schedule.timesteps(input.steps).entries()) {
+    for (const [i, t] of process.timesteps(steps).entries()) {
       const before = x;
-      x = scope(() => boundedStep(x, predict(x, t), schedule, { t, steps: input.steps, eta: 0 }).mean);
+      const times = { t, previous: process.previousTimestep(t, steps), eta: 0 };
+      x = scope(() => process.step(x, predict(x, t), times).mean);
       before.dispose();
-      input.onStep?.(i + 1, input.steps);
+      input.onStep?.(i + 1, steps);
     }
     return x;
   };
@@ -71,11 +71,9 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
     noGrad(() =>
       scope(() => {
         const predict = input.reference.forRows(rows);
-        return schedule.timesteps(Math.min(DRIFT_STEPS, input.steps)).map((t) => {
-          const alphaBar = schedule.alphaBar(t);
-          const noise = draw(`drift ${t}`);
-          const xt = base.mul(Math.sqrt(alphaBar)).add(noise, { alpha: Math.sqrt(1 - alphaBar) });
-          return { t, xt, eps: predict(xt, t) };
+        return process.timesteps(Math.min(DRIFT_STEPS, steps)).map((t) => {
+          const xt = process.addNoise(base, draw(`drift ${t}`), t);
+          return { t, xt, output: predict(xt, t) };
         });
       }),
     ),
@@ -89,7 +87,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
         const candidates = { xt: latents, x0: latents, timestep: 0, image: () => images };
         const scores = judged?.judge.score(candidates, judged.prepared, rows);
         const predict = input[which].forRows(rows);
-        const drifts = probes.map(({ t, xt, eps }) => meanSquare(predict(xt, t).sub(eps)));
+        const drifts = probes.map(({ t, xt, output }) => meanSquare(predict(xt, t).sub(output)));
         return {
           images,
           metrics: {

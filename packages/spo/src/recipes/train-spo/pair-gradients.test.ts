@@ -1,5 +1,5 @@
 // Against algorithm 5 worked out in float64 for a model of one number a prompt, ε = w·x_t, with the gradient by central differences.
-import { type Denoiser, NoiseSchedule } from "@spo/diffusion";
+import { type Denoiser, VpSchedule } from "@spo/diffusion";
 import { Generator, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import type { StepPairs } from "../../resampler/pairs.js";
@@ -109,7 +109,7 @@ function found(places: readonly number[], microBatch: number, by = settings, sca
     const result = pairGradients({
       policy: denoiserOf(weights),
       reference: denoiserOf(tensor([...base])),
-      schedule: new NoiseSchedule(),
+      process: new VpSchedule(),
       parameters: [weights],
       scale: (loss) => loss.mul(scale),
       ...{ pairs, places, microBatch, ...by },

@@ -91,10 +91,10 @@ async function* rounds(
     device,
     dtype: weightsDtype(config),
   });
-  const schedule = pipe.schedule.for("ddim");
+  const { process } = pipe;
   const latentSize = latentSizeOf(pipe, config);
   requireRollout(config, latentSize);
-  requireSpread(pipe.schedule, config.steps);
+  requireSpread(process, config);
   const latentShape = pipe.denoiser.latentShape(latentSize);
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
@@ -148,7 +148,7 @@ async function* rounds(
         scope(() => {
           const { latents: _, ...kept } = resample({
             denoiser: denoisers.policy,
-            schedule,
+            process,
             decode,
             judge: judgeOfRound(judge, chosen),
             prepared,
@@ -187,7 +187,7 @@ async function* rounds(
       tell("updating", { done: i, total: batches.length });
       const { loss, logRatioWin, logRatioLose } = pairGradients({
         ...{ ...denoisers, pairs, places, meter },
-        schedule,
+        process,
         parameters: policy.trained,
         scale: (part) => update.scale(part),
         microBatch: config.microBatch,
@@ -249,7 +249,7 @@ async function* rounds(
     const conditions = keep(promptConditions(pipe, heldOut, imageSize)(heldOut.map((_, i) => i)));
     return {
       ...policy.denoisers(conditions, config.guidanceScale),
-      ...{ schedule, decode, judged, count: heldOut.length, latentShape, steps, seed, device },
+      ...{ process, decode, judged, count: heldOut.length, latentShape, steps, seed, device },
       onStep: (done, total) =>
         tell("drawing held-out samples", {
           ...{ done, total },

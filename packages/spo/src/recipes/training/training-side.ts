@@ -4,15 +4,16 @@ import { UserError } from "@spo/torch";
 /**
  * Side of the square images that a base is trained on, pixels: the given one, or the size that it was made for.
  *
- * Throws a UserError (`CONFIG`) for a side that the VAE cannot take and for a base that does not predict noise. Bounds of x̂0
- * (`clip_sample`, `thresholding`) change no noise: they are a matter of the steps that SPO samples by.
+ * Throws a UserError (`CONFIG`) for a side that the VAE cannot take and for a base that predicts x_0: there is no loss of that
+ * here. Bounds of x̂0 (`clip_sample`, `thresholding`) are a matter of the steps that SPO samples by.
  */
 export function trainingSide(pipe: TextToImage, resolution: number | null): number {
   const { prediction_type: prediction } = pipe.schedule.config;
-  if (prediction !== "epsilon") {
-    throw new UserError(`The model predicts ${prediction}; this training is defined on noise predictions.`, {
-      code: "CONFIG",
-    });
+  if (prediction === "sample") {
+    throw new UserError(
+      'The model\'s scheduler_config.json has prediction_type "sample"; this training is defined for models that predict the noise or v.',
+      { code: "CONFIG", hint: 'Take a model with prediction_type "epsilon" or "v_prediction".' },
+    );
   }
   const side = resolution ?? Math.min(...pipe.denoiser.sampleSize) * pipe.vae.factor;
   if (side % pipe.vae.factor !== 0) {

@@ -1,5 +1,5 @@
 import { scope, type Tensor } from "@spo/torch";
-import type { NoiseSchedule } from "./noise-schedule.js";
+import type { VpConfig } from "./vp-config.js";
 
 /**
  * x̂0 clamped to [−s, s] and divided by s, where s is the quantile `ratio` of its magnitudes, at least 1 and at most `max`.
@@ -14,19 +14,19 @@ export function dynamicThreshold(x0: Tensor, { ratio, max }: { ratio: number; ma
 }
 
 /** Whether a config bounds x̂0 at all. */
-export const boundsX0 = ({ config }: Pick<NoiseSchedule, "config">): boolean =>
-  config.thresholding === true || config.clip_sample === true;
+export const boundsX0 = ({ thresholding, clip_sample }: VpConfig): boolean =>
+  thresholding === true || clip_sample === true;
 
 /** x̂0 under the config's `thresholding`. */
-export function thresholdX0(x0: Tensor, { config }: Pick<NoiseSchedule, "config">): Tensor {
+export function thresholdX0(x0: Tensor, config: VpConfig): Tensor {
   const { thresholding, dynamic_thresholding_ratio: ratio, sample_max_value: max } = config;
   return thresholding ? dynamicThreshold(x0, { ratio: ratio ?? 0.995, max: max ?? 1 }) : x0;
 }
 
 /** x̂0 under the config's `thresholding`, or else its `clip_sample`. */
-export function boundX0(x0: Tensor, schedule: Pick<NoiseSchedule, "config">): Tensor {
-  const { thresholding, clip_sample, clip_sample_range } = schedule.config;
-  if (thresholding || !clip_sample) return thresholdX0(x0, schedule);
+export function boundX0(x0: Tensor, config: VpConfig): Tensor {
+  const { thresholding, clip_sample, clip_sample_range } = config;
+  if (thresholding || !clip_sample) return thresholdX0(x0, config);
   const range = clip_sample_range ?? 1;
   return x0.clamp(-range, range);
 }

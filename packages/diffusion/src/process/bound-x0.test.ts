@@ -2,7 +2,6 @@ import { Generator, randn, scope } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { boundX0, dynamicThreshold, thresholdX0 } from "./bound-x0.js";
-import { NoiseSchedule } from "./noise-schedule.js";
 
 const draw = (seed: number, scale = 1) => randn([2, 3, 4, 5], { generator: new Generator(seed) }).mul(scale);
 
@@ -39,10 +38,9 @@ test("clip_sample clamps for the samplers that know it, and thresholding comes b
   scope(() => {
     const x0 = draw(2, 3);
     const clipping = { clip_sample: true, clip_sample_range: 0.5 };
-    const clips = new NoiseSchedule(clipping);
-    expect(boundX0(x0, clips).toNumbers()).toEqual(x0.clamp(-0.5, 0.5).toNumbers());
-    expect(thresholdX0(x0, clips)).toBe(x0);
-    const both = new NoiseSchedule({ ...clipping, thresholding: true });
+    expect(boundX0(x0, clipping).toNumbers()).toEqual(x0.clamp(-0.5, 0.5).toNumbers());
+    expect(thresholdX0(x0, clipping)).toBe(x0);
+    const both = { ...clipping, thresholding: true };
     expect(boundX0(x0, both).toNumbers()).toEqual(dynamicThreshold(x0, { ratio: 0.995, max: 1 }).toNumbers());
   });
 });

@@ -1,0 +1,42 @@
+import type { Generator, Tensor } from "@spo/torch";
+import type { Gaussian, GaussianStep } from "./gaussian.js";
+import type { PerRow } from "./per-row.js";
+
+/** Where a step goes: for all rows of a batch, or row by row. */
+export interface StepTimes {
+  /** The timestep of x_t. */
+  t: PerRow;
+  /** The timestep that the step ends at, below t. */
+  previous: PerRow;
+  /** How much noise the step adds, 0 none; the process says which. */
+  eta: number;
+}
+
+/**
+ * How images become noise, and by which steps a model's outputs lead back.
+ *
+ * Timesteps are what the model is told, real numbers, larger with more noise. Tensors are [n, c, h, w] in float32; outputs are the model's own,
+ * guided, of whatever kind it predicts. A timestep is one for all n rows, or a list of n.
+ */
+export interface NoiseProcess {
+  /** Training has timesteps in [0, trainTimesteps). */
+  readonly trainTimesteps: number;
+  /** Timesteps of `steps` sampling steps, largest first. Throws a UserError (`CONFIG`) for a number of steps that cannot be. */
+  timesteps(steps: number): number[];
+  /** The timestep that a step from t ends at, where sampling has `steps` steps. Never beyond the last that has a density. */
+  previousTimestep(t: number, steps: number): number;
+  /** n timesteps of training, drawn independently. below: none reaches it; default `trainTimesteps`. */
+  drawTimesteps(n: number, generator: Generator, below?: number): number[];
+  /** x_t of clean latents and standard normal noise. */
+  addNoise(x0: Tensor, noise: Tensor, t: PerRow): Tensor;
+  /** What the model should put out at that x_t: what a training on the noise compares its output with. */
+  target(x0: Tensor, noise: Tensor, t: PerRow): Tensor;
+  /** x̂0 and ε that an output means, as they are: no bound is laid on x̂0. */
+  predict(xt: Tensor, output: Tensor, t: PerRow): { x0: Tensor; eps: Tensor };
+  /** The Gaussian over the next x of a sampling step, and its x̂0, bounded where the checkpoint asks for it. */
+  step(xt: Tensor, output: Tensor, times: StepTimes): GaussianStep;
+  /** The same Gaussian for a density with a graph: without x̂0, in as few operations as it takes. */
+  density(xt: Tensor, output: Tensor, times: StepTimes): Gaussian;
+  /** Its standard deviation, which no output changes. */
+  std(times: StepTimes): PerRow;
+}
