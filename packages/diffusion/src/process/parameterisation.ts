@@ -1,4 +1,4 @@
-// What a model's output says of x_t = √ᾱ·x_0 + √(1−ᾱ)·ε. Tensors [n, c, h, w]; ᾱ: one for all rows, or one a row.
+// Parameterisations of x_t = √ᾱ·x_0 + √(1−ᾱ)·ε. Tensors [n, c, h, w]; ᾱ: one for all rows, or one a row.
 import { scope, type Tensor } from "@spo/torch";
 import { factor, type PerRow, perRow, plus } from "./per-row.js";
 
@@ -45,7 +45,7 @@ export function epsOf(xt: Tensor, output: Tensor, alphaBar: PerRow, prediction: 
   }
 }
 
-/** x̂0 of a model's output: straight from v, which also tells it where there is nothing but noise. */
+/** x̂0 of a model's output: directly from v, which also gives it where x_t is noise alone. */
 export function x0Of(xt: Tensor, output: Tensor, alphaBar: PerRow, prediction: PredictionType): Tensor {
   switch (prediction) {
     case "epsilon":
@@ -57,7 +57,7 @@ export function x0Of(xt: Tensor, output: Tensor, alphaBar: PerRow, prediction: P
   }
 }
 
-/** What the model should have put out at x_t of these x_0 and ε. */
+/** The output that the model should have at x_t of these x_0 and ε. */
 export function targetOf(x0: Tensor, eps: Tensor, alphaBar: PerRow, prediction: PredictionType): Tensor {
   switch (prediction) {
     case "epsilon":

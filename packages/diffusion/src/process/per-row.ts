@@ -14,7 +14,7 @@ export function perRow(values: readonly PerRow[], of: (...ofRow: number[]) => nu
 const at = (value: PerRow, row: number): number =>
   typeof value === "number" ? value : (value[row] as number);
 
-/** What a tensor like `like` [n, ...] is multiplied or divided by: a number, or a tensor [n, 1, ...]. */
+/** A coefficient for a tensor like `like` [n, ...]: a number, or a tensor [n, 1, ...]. */
 export function factor(value: PerRow, like: Tensor): number | Tensor {
   if (typeof value === "number") return value;
   return tensor([...value], {

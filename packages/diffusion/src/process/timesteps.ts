@@ -1,6 +1,6 @@
 import { halfToEven } from "@spo/torch/rounding";
 
-/** How the visited timesteps lie in those of training. Source: Lin et al. 2024, table 2. */
+/** The spacing of the visited timesteps in those of training. Source: Lin et al. 2024, table 2. */
 export type TimestepSpacing = "leading" | "linspace" | "trailing";
 
 /**
@@ -14,7 +14,7 @@ export function spacedTimesteps(
   spacing: TimestepSpacing,
   { count, last = count, offset }: { count: number; last?: number; offset: number },
 ): number[] {
-  // Sums and products in numpy's order: a half may come out on either side, and which way it goes is part of the reference.
+  // Sums and products in numpy's order, because they decide which way a half is rounded.
   const back = last - count / steps - last;
   const at: Record<TimestepSpacing, (i: number) => number> = {
     leading: (i) => Math.floor(last / steps) * (steps - 1 - i) + offset,

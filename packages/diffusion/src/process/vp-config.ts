@@ -3,7 +3,9 @@ import { z } from "zod";
 /** The most timesteps of training. Published models have 1,000, and a few 4,000. */
 export const MOST_TIMESTEPS = 100_000;
 
-/** The part of a scheduler_config.json that says how images are noised and what is predicted. Absent values are those of Stable Diffusion. */
+/**
+ * The part of a scheduler_config.json that says how images are noised and what is predicted. Absent values are those of Stable Diffusion.
+ */
 export const VpConfig = z
   .looseObject({
     _class_name: z.string().optional(),

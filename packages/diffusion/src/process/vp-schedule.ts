@@ -93,13 +93,13 @@ export class VpSchedule implements NoiseProcess {
   /** Standard deviation of the noise over the clean part, σ_t = √((1−ᾱ_t)/ᾱ_t), in float32 as the references compute it. */
   sigma(t: number): number {
     const alphaBar = this.alphaBar(t);
-    if (alphaBar === 0) return 4096; // the references put float16's least number, 2⁻²⁴, in its place
+    if (alphaBar === 0) return 4096; // the references replace ᾱ = 0 by float16's least number, 2⁻²⁴
     return Math.fround(Math.sqrt(Math.fround(Math.fround(1 - alphaBar) / alphaBar)));
   }
 
   /**
-   * A stride below t, but not below 0, which acts at t = 1 only: sampling goes on to what the config says (`alphaBarAtEnd`), where there may
-   * be no spread. Source: algorithm 2.
+   * A stride below t, but not below 0, which acts at t = 1 only: sampling goes on to what the config says (`alphaBarAtEnd`), where there
+   * may be no spread. Source: algorithm 2.
    */
   previousTimestep(t: number, steps: number): number {
     return Math.max(t - this.stride(steps), 0);

@@ -25,8 +25,8 @@ export class CheckpointSchedule extends VpSchedule {
   readonly #made = new Map<string, VpSchedule>();
 
   /**
-   * file: as it was read, its `_class_name` the class that the pipeline makes of it. source: absent for a config that was given by hand, which is
-   * taken as it is. Throws a UserError (`CONFIG`) for a value that cannot be.
+   * file: as it was read, its `_class_name` the class that the pipeline makes of it. source: absent for a config that was given by hand,
+   * which is taken as it is. Throws a UserError (`CONFIG`) for a value that cannot be.
    */
   constructor(file: SchedulerConfig = {}, source?: SchedulerSource) {
     checkConfig(SchedulerConfig, file, "scheduler_config.json");
@@ -42,7 +42,7 @@ export class CheckpointSchedule extends VpSchedule {
       );
   }
 
-  /** The process as a sampler's class reads the config. spacing: how the visited levels lie, in place of the config's own way. */
+  /** The process as a sampler's class reads the config. spacing: the spacing of the visited levels, in place of the config's. */
   for(sampler: SamplerName, spacing?: ScheduleName): VpSchedule {
     const name = SAMPLERS[sampler];
     const key = `${name} ${spacing ?? ""}`;
@@ -57,13 +57,13 @@ export class CheckpointSchedule extends VpSchedule {
   }
 }
 
-/** A config as its own class reads it. Of a class that is not here the noise is read as most classes read it. */
+/** A config as its own class reads it. For an unknown class the noise is read as most classes read it. */
 function readAsOwn(file: SchedulerConfig): SchedulerConfig {
   const { _class_name: name = "DDIMScheduler" } = file;
   return isSchedulerClass(name) ? readAs(file, name) : { ...readAs(file, "EulerDiscreteScheduler"), ...file };
 }
 
-/** What a pipeline's constructor sets otherwise than the scheduler's config says. Source: diffusers StableDiffusionPipeline; SDXL's has none. */
+/** Repairs of the scheduler's config by a pipeline's constructor. Source: diffusers StableDiffusionPipeline; SDXL's has none. */
 function repaired(config: SchedulerConfig, pipeline: string): { config: SchedulerConfig; repairs: string[] } {
   if (pipeline !== "StableDiffusionPipeline") return { config, repairs: [] };
   const repairs: string[] = [];

@@ -29,7 +29,7 @@ export const DpmSolverConfig = z.looseObject({
   lambda_min_clipped: z.custom<number>((value) => typeof value === "number").nullish(), // often −∞
 });
 
-/** Where a step of a multistep solver goes, and what it remembers. */
+/** The levels of a multistep solver's step, and its history. */
 export interface MultistepSettings {
   sigma: number;
   sigmaNext: number;
@@ -102,7 +102,10 @@ function weighedX0(
     .add(bend, { alpha: (phi1 - kh) / kh ** 2 + 0.5 });
 }
 
-/** The levels that the multistep solvers visit: at N of N + 1 spaced timesteps, or spaced over the whole range of training. Source: diffusers. */
+/**
+ * The levels that the multistep solvers visit: at N of N + 1 spaced timesteps, or spaced over the whole range of training. Source:
+ * diffusers.
+ */
 export function dpmSolverPlan(schedule: VpSchedule, steps: number): SigmaPlan {
   const { beta_schedule, timestep_spacing = "linspace", steps_offset: offset } = schedule.config;
   const count = schedule.trainTimesteps;
@@ -112,7 +115,7 @@ export function dpmSolverPlan(schedule: VpSchedule, steps: number): SigmaPlan {
     const levels = spacedLevels(schedule, spacing, ends, steps);
     // Some are rounded and some cut off: as the reference has it.
     const rounded = (spacing === "karras" || spacing === "lu") && beta_schedule !== "squaredcos_cap_v2";
-    // What is a whole number but for the last bits of exp and log is meant as it.
+    // A number that is whole but for the last bits of exp and log is meant to be whole.
     const whole = rounded ? Math.round : (t: number) => Math.floor(t + 1e-9);
     const timesteps = levels.map((sigma) => whole(timestepOf(schedule, sigma)));
     return { timesteps, sigmas: withFinal(schedule, levels) };
@@ -157,7 +160,7 @@ export function dpmSolverSampler(schedule: VpSchedule, steps: number, { sde = fa
     throw unsupported(
       `has variance_type "${variance}": a model that predicts its own variance, of which there is none here.`,
     );
-  // The reference's third-order SDE step does not tend to x as h does to 0, so there is nothing to compare with.
+  // The reference's third-order SDE step does not converge to x as h goes to 0, so there is nothing to compare with.
   if (order > (sde ? 2 : 3))
     throw unsupported(
       `asks for solver_order ${order}, where ${sde ? "the SDE form of DPM-Solver++ has 1 and 2" : "DPM-Solver++ has 1 to 3"}.`,

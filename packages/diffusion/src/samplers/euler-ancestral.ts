@@ -20,7 +20,7 @@ export function eulerAncestralStep(
   return { x0, mean: eulerStep(x, x0, { sigma, sigmaNext: down }), std: up };
 }
 
-/** In float32, operation by operation: from a large σ, σ_down is a small difference of large squares, and shows how the reference rounds them. */
+/** In float32, operation by operation: for a large σ, σ_down is a small difference of large squares, so the reference's rounding shows. */
 function ancestralLevels(sigma: number, sigmaNext: number): { up: number; down: number } {
   const f = Math.fround;
   const [now, next] = [f(sigma * sigma), f(sigmaNext * sigmaNext)];
@@ -28,7 +28,7 @@ function ancestralLevels(sigma: number, sigmaNext: number): { up: number; down: 
   return { up, down: f(Math.sqrt(f(next - f(up * up)))) };
 }
 
-/** Euler with fresh noise in every step but the last, over a checkpoint's schedule. It goes by spaced timesteps, down to no noise. */
+/** Euler with fresh noise in every step but the last, over a checkpoint's schedule, at spaced timesteps down to no noise. */
 export function eulerAncestralSampler(schedule: VpSchedule, steps: number): Sampler {
   if (schedule.config.prediction_type === "sample")
     throw unsupported('has prediction_type "sample", which ancestral Euler does not know.');

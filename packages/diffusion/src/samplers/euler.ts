@@ -22,14 +22,15 @@ export const EulerConfig = z.looseObject({
 /**
  * One Euler step of dx/dσ = (x − x̂0)/σ: x + (σ' − σ)·(x − x̂0)/σ.
  *
- * x [b, c, h, w] is clean latents + σ·noise (not scaled to unit variance), x0 predicted with guidance. Source: Karras et al. 2022, algorithm 1.
+ * x [b, c, h, w] is clean latents + σ·noise (not scaled to unit variance), x0 predicted with guidance. Source: Karras et al. 2022,
+ * algorithm 1.
  */
 export function eulerStep(
   x: Tensor,
   x0: Tensor,
   { sigma, sigmaNext }: { sigma: number; sigmaNext: number },
 ): Tensor {
-  // Each product is rounded by itself, as in diffusers: after a level of 4096 the digits that are lost would show.
+  // Each product is rounded by itself, as in diffusers: after a level of 4096 another rounding would show.
   return scope(() =>
     x.add(
       x
@@ -80,7 +81,7 @@ function shownTimesteps(schedule: VpSchedule, timesteps: number[], sigmas: reado
   return timesteps.map((_, i) => Math.fround(0.25 * Math.log(Math.fround(sigmas[i] as number))));
 }
 
-/** Standard deviation of the first x: σ itself, or with the clean part's unit variance where the spacing stops short of the last timestep. */
+/** Standard deviation of the first x: σ, or √(σ² + 1) where the spacing stops before the last timestep. */
 export function eulerInitialScale(schedule: VpSchedule, sigmas: readonly number[]): number {
   const largest = sigmas.reduce((most, sigma) => Math.max(most, sigma), 0);
   return eulerSpacing(schedule) === "leading" ? Math.sqrt(largest ** 2 + 1) : largest;

@@ -17,7 +17,8 @@ export const LcmConfig = z.looseObject({
  * The Gaussian of one step of a consistency model: its clean latents, noised again to the next level.
  *
  * f = c_out·x̂0 + c_skip·x_t, c_skip = s²/(τ² + s²), c_out = τ/√(τ² + s²), τ = scaledTimestep, s = ½; mean = √ᾱ'·f, std = √(1−ᾱ').
- * xt [b, c, h, w]; x0: predicted with guidance. Source: Luo et al. 2023, "Latent Consistency Models", algorithm 3; Song et al. 2023, appendix C.
+ * xt [b, c, h, w]; x0: predicted with guidance. Source: Luo et al. 2023, "Latent Consistency Models", algorithm 3; Song et al. 2023,
+ * appendix C.
  */
 export function lcmStep(
   xt: Tensor,

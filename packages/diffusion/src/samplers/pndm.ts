@@ -99,7 +99,7 @@ function plmsCalls([first, second]: readonly number[], stride: number): Call[] {
   return second === undefined ? [start] : [start, { t: second, from: second + stride, to: second }];
 }
 
-/** By the output, and then by the mean of those at both ends. History: the first output and the first x; then that output. */
+/** A step by the output, then one by the mean of the outputs at both ends. History: the first output and the first x; then that output. */
 function plmsStep({ x, history }: SamplerState, output: Tensor, i: number, move: Move): SamplerState {
   if (i === 0) return { x: move(x, output), history: [output, x] };
   const [first, initial] = history as [Tensor, Tensor];
@@ -122,7 +122,7 @@ function rungeKuttaCalls(visited: readonly number[], stride: number): Call[] {
   });
 }
 
-/** From the step's first x each time. History: that x, the sum of outputs so far, and the first output of each step, newest first. */
+/** Steps from the step's first x each time. History: that x, the sum of outputs so far, and the first output of each step, newest first. */
 function rungeKuttaStep({ x, history }: SamplerState, output: Tensor, i: number, move: Move): SamplerState {
   const call = i % 4;
   if (call === 0) return { x: move(x, output), history: [x, output.div(6), output, ...history] };

@@ -1,4 +1,4 @@
-// Samplers and schedules by the names that people know them by: the web UI's (A1111), ComfyUI's, kohya's, InvokeAI's and diffusers'. No tensor code.
+// Samplers and schedules by the names that people know: of the web UI (A1111), ComfyUI, kohya, InvokeAI and diffusers. No tensor code.
 import { UserError } from "@spo/torch/files";
 import type { SamplerName } from "./scheduler-classes.js";
 import type { SchedulerConfig } from "./scheduler-config.js";
@@ -13,7 +13,10 @@ const LEVEL_FIELDS = {
   use_lu_lambdas: false,
 } as const satisfies SchedulerConfig;
 
-/** How the visited noise levels lie: what each schedule sets in a scheduler's config. Source: diffusers' documentation, "Schedulers", table "Noise schedules". */
+/**
+ * Schedules of the visited noise levels: the fields that each sets in a scheduler's config. Source: diffusers' documentation, "Schedulers",
+ * table "Noise schedules".
+ */
 export const SCHEDULES = {
   karras: { use_karras_sigmas: true },
   exponential: { use_exponential_sigmas: true, timestep_spacing: "linspace" },
@@ -34,7 +37,7 @@ export const spaced = (config: SchedulerConfig, spacing: ScheduleName): Schedule
   ...SCHEDULES[spacing],
 });
 
-/** What the web UI calls the samplers. */
+/** The web UI's names of the samplers. */
 export const WEBUI_SAMPLERS: Readonly<Record<SamplerName, string>> = {
   ddim: "DDIM",
   euler: "Euler",
@@ -45,7 +48,7 @@ export const WEBUI_SAMPLERS: Readonly<Record<SamplerName, string>> = {
   lcm: "LCM",
 };
 
-/** What the web UI calls the schedules. */
+/** The web UI's names of the schedules. */
 export const WEBUI_SCHEDULES: Readonly<Record<ScheduleName, string>> = {
   karras: "Karras",
   exponential: "Exponential",
@@ -81,7 +84,7 @@ const SCHEDULE_ALIASES: Readonly<Record<ScheduleName, readonly string[]>> = {
   "ddim-uniform": ["ddim", "leading"],
 };
 
-/** Samplers that people know and that are not here, and which of these comes nearest. */
+/** Known samplers that are not supported, and the nearest supported one. */
 const ABSENT: readonly [pattern: RegExp, name: string, nearest: SamplerName][] = [
   [/^(uni_?pc|unipc)/, "UniPC", "dpmpp-2m"],
   [/^(k?heun|kdpm2|k?dpm2)(discrete)?/, "a method of second order with two calls a step", "dpmpp-2m"],
@@ -99,13 +102,13 @@ const ABSENT: readonly [pattern: RegExp, name: string, nearest: SamplerName][] =
   [/^(edm|flow|sa_?solver|ersde|resmultistep|seeds)/, "a sampler of other models", "dpmpp-2m"],
 ];
 
-/** Schedules that people know and that are not here. */
+/** Known schedules that are not supported. */
 const ABSENT_SCHEDULES: readonly RegExp[] = [
   ...[/^polyexponential$/, /^kloptimal$/, /^alignyoursteps/, /^ays/, /^turbo$/, /^linearquadratic$/],
   ...[/^laplace$/, /^beta57$/, /^bongtangent$/, /^gits/],
 ];
 
-/** Which samplers know levels of their own; the others visit timesteps. */
+/** Samplers that can visit levels of their own; the others visit timesteps. */
 const BY_LEVELS: readonly SamplerName[] = ["euler", "dpmpp-2m", "dpmpp-2m-sde"];
 
 /** The samplers that are here. */
@@ -118,7 +121,7 @@ export interface SamplerChoice {
 }
 
 /**
- * What is meant by the name of a sampler and of a schedule: `DPM++ 2M Karras`, `Euler a`, `dpmpp_2m` with `karras`,
+ * The sampler and schedule that names stand for: `DPM++ 2M Karras`, `Euler a`, `dpmpp_2m` with `karras`,
  * `DPMSolverMultistepScheduler`; in any case of letters, with any spaces, hyphens and underscores.
  *
  * Throws a UserError (`USAGE`) for a name that is not known, that names something which is not here, for two schedules that differ, and for

@@ -4,7 +4,7 @@ import { checkConfig } from "../config.js";
 import { type GaussianStep, sampleGaussian } from "../process/gaussian.js";
 import type { VpSchedule } from "../process/vp-schedule.js";
 
-/** Where a sampling is. */
+/** The state of a sampling. */
 export interface SamplerState {
   /** [b, c, h, w] */
   x: Tensor;
@@ -13,27 +13,27 @@ export interface SamplerState {
 }
 
 /**
- * A way from noise to latents: at which timesteps the model is asked, what it is shown, and what its answer does.
+ * A plan from noise to latents: the timesteps of the model's calls, its input, and the step that its output leads to.
  *
- * It holds numbers only; whatever changes is in the state, so that one sampler serves many samplings.
+ * It holds numbers only. All that changes is in the state, so one sampler serves many samplings.
  */
 export interface Sampler {
-  /** One a call of the model, in order; between those of training where sigmas are. */
+  /** One a call of the model, in order. Where there are sigmas they may lie between those of training. */
   readonly timesteps: readonly number[];
   /** Noise levels of the calls, and the one after the last, where it goes by σ. */
   readonly sigmas?: readonly number[];
   /** Standard deviation of the first x. */
   readonly initialScale: number;
-  /** What the model is shown at call i. */
+  /** The model's input at call i. */
   input(x: Tensor, i: number): Tensor;
   /**
-   * The state after call i. output: the model's, guided, ε, v or x̂0 as the schedule says. noise: draws a standard normal tensor like x; called
-   * once, and only where the step has spread.
+   * The state after call i. output: the model's, guided, ε, v or x̂0 as the schedule says. noise: draws a standard normal tensor like x;
+   * called once, and only where the step has spread.
    */
   step(state: SamplerState, output: Tensor, i: number, noise: () => Tensor): SamplerState;
 }
 
-/** A sampler of one Gaussian a step, from x as it is to the next x: it remembers nothing. */
+/** A sampler of one Gaussian a step, from the current x to the next, without history. */
 export function gaussianSampler(
   timesteps: readonly number[],
   gaussian: (x: Tensor, output: Tensor, i: number) => GaussianStep,

@@ -1,4 +1,4 @@
-// What diffusers' scheduler classes read of a scheduler_config.json, and what they take where it says nothing. Source: diffusers 0.42, `__init__`.
+// The fields that diffusers' scheduler classes read of a scheduler_config.json, and their defaults. Source: diffusers 0.42, `__init__`.
 import type { SchedulerConfig } from "./scheduler-config.js";
 
 const NOISE = {

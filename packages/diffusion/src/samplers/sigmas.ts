@@ -76,7 +76,9 @@ export function exponentialSigmas(
   return Array.from({ length: n }, (_, i) => Math.exp(i > 0 && i === n - 1 ? low : high + i * step));
 }
 
-/** Quantiles of a beta distribution over the levels: close together at both ends. Source: Lee et al. 2024, "Beta Sampling is All You Need". */
+/**
+ * Quantiles of a beta distribution over the levels: close together at both ends. Source: Lee et al. 2024, "Beta Sampling is All You Need".
+ */
 export function betaSigmas({ min, max }: { min: number; max: number }, n: number): number[] {
   return Array.from(
     { length: n },
