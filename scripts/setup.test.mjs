@@ -6,14 +6,15 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
-  readFileSync,
   renameSync,
+  rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { readAddonRecord } from "../native/lib/addon-record.js";
 import { FakeTools } from "../native/lib/fake-tools.mjs";
-import { addonRecordFile } from "../native/lib/find-libtorch.js";
 import { root } from "./setup/root.mjs";
 
 /** @type {FakeTools} */
@@ -43,10 +44,21 @@ function prepare(names) {
     mkdirSync(dirname(join(checkout, file ?? "")), { recursive: true });
     writeFileSync(join(checkout, file ?? ""), text ?? "");
   }
-  tools.tell("torch", tools.libtorch("2.15.0"));
+  tools.tell("torch", loadable("2.15.0"));
   // The fake compiler gives out this checkout's own addon: it has to load.
-  tools.tell("addon", JSON.parse(readFileSync(addonRecordFile, "utf8")).addon);
+  tools.tell("addon", own.addon);
 }
+
+const own = /** @type {import("../native/lib/libtorch.js").AddonRecord} */ (readAddonRecord());
+
+/** A folder that passes for a libtorch of that version, with the libraries of this checkout's. @param {string} version */
+function loadable(version) {
+  const torch = tools.libtorch(version);
+  rmSync(join(torch, "lib"), { recursive: true });
+  symlinkSync(join(own.libtorch.root, "lib"), join(torch, "lib"));
+  return torch;
+}
+
 beforeEach(() => prepare());
 afterEach(() => tools[Symbol.dispose]());
 
@@ -123,7 +135,7 @@ describe("does again only what has changed:", () => {
 
   test("another libtorch gets an addon of its own, and the first is still there when one comes back", async () => {
     await setup();
-    const other = tools.libtorch("2.14.0");
+    const other = loadable("2.14.0");
     expect(await setup([], { env: { SPO_LIBTORCH: other } })).toMatchObject({
       code: 0,
       stderr: expect.stringContaining("libtorch 2.14.0"),

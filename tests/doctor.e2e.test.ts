@@ -34,7 +34,7 @@ test("a command that computes exits with 7 when the engine does not load; help a
   expect(ended.code).toBe(7);
   expect(JSON.parse(ended.stdout)).toMatchObject({
     code: "ENVIRONMENT",
-    hint: expect.stringContaining("npm run setup"),
+    hint: expect.stringContaining("npx spo setup"),
   });
   for (const args of [["--version"], ["--help"], ["train", "spo", "--help"], ["sample", "--help"]])
     expect((await cli(args, { env })).code).toBe(0);

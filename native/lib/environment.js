@@ -16,17 +16,14 @@ import { statfs } from "node:fs/promises";
 import { availableParallelism, cpus, freemem, homedir, totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { currentAddon, findCompiler } from "./build.js";
-import {
-  builtAddon,
-  cacheFolder,
-  findLibtorch,
-  findPython,
-  nvidiaDriver,
-  supportedTorch,
-} from "./find-libtorch.js";
+import { cacheFolder } from "./cache-folder.js";
+import { findCompiler } from "./compile.js";
+import { builtAddon, findLibtorch, findPython, nvidiaDriver, supportedTorch } from "./find-libtorch.js";
+import { glibcVersion } from "./glibc.js";
 import { nodeIsSupported, nodeRange } from "./node-version.js";
 import { install } from "./packages.js";
+import { findPrebuilt, prebuiltName } from "./prebuilt.js";
+import { currentAddon } from "./set-up.js";
 import { pinnedTorch } from "./wheels.js";
 
 /** @typedef {import("./libtorch.js").Check} Check */
@@ -100,24 +97,18 @@ function platform() {
   );
 }
 
-/** The C library's version, or null where it is another one. */
-export function glibcVersion() {
-  const report = /** @type {{ header?: { glibcVersionRuntime?: string } } | undefined} */ (
-    process.report?.getReport()
-  );
-  return report?.header?.glibcVersionRuntime ?? null;
-}
-
 async function compiler() {
   try {
     const { command, version } = await findCompiler();
-    return good("compiler", version, { command, version });
+    return good("compiler", version, { command: [...command], version });
   } catch (error) {
     const [problem = "", ...rest] = (error instanceof Error ? error.message : String(error)).split("\n");
     const fix = rest.join("\n").trim();
-    // An addon that is built already needs no compiler.
-    return builtAddon()
-      ? good("compiler", `none, and none is needed: the addon is built`, { command: null })
+    const without = builtAddon()
+      ? "the addon is there"
+      : findPrebuilt().prebuilt && `${prebuiltName(`${process.platform}-${process.arch}`)} brings the addon`;
+    return without
+      ? good("compiler", `none, and none is needed: ${without}`, { command: null })
       : bad("compiler", problem, fix);
   }
 }
@@ -143,10 +134,10 @@ function libtorch(python) {
   const name = "libtorch";
   const range = `${supportedTorch.from} to below ${supportedTorch.below}`;
   try {
-    const { libtorch, notes } = findLibtorch();
+    const { libtorch, notes } = inUse() ?? findLibtorch();
     if (!libtorch) {
       const found = [`none (supported: ${range})`, ...notes].join("; ");
-      return bad(name, found, `npm run setup  (downloads ${pinnedTorch})`, {
+      return bad(name, found, `npx spo setup  (downloads ${pinnedTorch})`, {
         supported: range,
         torchOfPython: python?.torch ?? null,
       });
@@ -160,12 +151,20 @@ function libtorch(python) {
   }
 }
 
+/** The libtorch that the last set-up chose, where it would choose it again; it may have passed over the active Python's. */
+function inUse() {
+  const record = currentAddon();
+  return record && { libtorch: record.libtorch, notes: [] };
+}
+
 function addon() {
   const record = builtAddon();
-  if (!record) return bad("addon", "not built", "npm run setup");
+  if (!record) return bad("addon", "not set up", "npx spo setup");
   const facts = {
     path: record.addon,
     key: record.key,
+    origin: record.origin,
+    whyCompiled: record.whyCompiled,
     compiler: record.compiler,
     libtorch: record.libtorch.version,
   };
@@ -173,10 +172,14 @@ function addon() {
     return bad(
       "addon",
       `${record.addon} is from other sources, or from when another Python or SPO_LIBTORCH was active`,
-      "npm run setup",
+      "npx spo setup",
       facts,
     );
-  return good("addon", record.addon, facts);
+  const made =
+    record.origin === "prebuilt"
+      ? "prebuilt, and it fits"
+      : `compiled by ${record.compiler}, as ${record.whyCompiled}`;
+  return good("addon", `${record.addon}, ${made}`, facts);
 }
 
 function cpu() {

@@ -4,8 +4,9 @@ import { createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSyn
 import { statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { glibcVersion } from "./environment.js";
-import { cacheFolder, describe, findPython, wantsCuda, wheelFolder } from "./find-libtorch.js";
+import { cacheFolder } from "./cache-folder.js";
+import { describe, findPython, wantsCuda, wheelFolder } from "./find-libtorch.js";
+import { glibcVersion } from "./glibc.js";
 import { makeFile, makeFolder } from "./half-made.js";
 import { withLock } from "./lock.js";
 import { install } from "./packages.js";
@@ -21,12 +22,12 @@ import { pinnedTorch, wheels } from "./wheels.js";
  * interruption is taken up again; each is removed when all are unpacked.
  *
  * @param {readonly Wheel[]} pinned
+ * @param {{ arch?: NodeJS.Architecture, cuda?: boolean }} [options] of another machine, to compile for it
  * @returns {Promise<import("./libtorch.js").Libtorch>}
  */
-export async function fetchLibtorch(pinned = wheels) {
-  requireSupportedPlatform();
-  const cuda = wantsCuda();
-  const target = wheelFolder(cuda);
+export async function fetchLibtorch(pinned = wheels, { arch = process.arch, cuda = wantsCuda() } = {}) {
+  requireSupportedPlatform(arch);
+  const target = wheelFolder(cuda, arch);
   const fetch = async () => {
     const already = describe(target, "wheel").libtorch;
     if (already) return already;
@@ -39,7 +40,7 @@ export async function fetchLibtorch(pinned = wheels) {
 
     /** @type {string[]} */
     const files = [];
-    for (const wheel of chosen) files.push(await download(python, wheel, downloads));
+    for (const wheel of chosen) files.push(await download(python, wheel, downloads, arch));
     await makeFolder(target, async (folder) => {
       await unpack(python, files, folder, cuda);
       const { reason } = describe(folder, "wheel");
@@ -55,13 +56,14 @@ export async function fetchLibtorch(pinned = wheels) {
   });
 }
 
-function requireSupportedPlatform() {
+/** @param {string} arch */
+function requireSupportedPlatform(arch) {
   const glibc = glibcVersion();
   const enough = glibc !== null && Number(glibc.split(".")[1]) >= 28;
-  if (process.platform === "linux" && (process.arch === "x64" || process.arch === "arm64") && enough) return;
+  if (process.platform === "linux" && (arch === "x64" || arch === "arm64") && enough) return;
   const libc = process.platform === "linux" ? `, ${glibc ? `glibc ${glibc}` : "no glibc"}` : "";
   throw new SetupError(
-    `There is no libtorch wheel for this machine (${process.platform} ${process.arch}${libc}); Linux on x86-64 or arm64 with glibc 2.28 or later has one.`,
+    `There is no libtorch wheel for this machine (${process.platform} ${arch}${libc}); Linux on x86-64 or arm64 with glibc 2.28 or later has one.`,
     "Use such a machine or container, or set SPO_LIBTORCH to a libtorch that was built for this one.",
   );
 }
@@ -100,11 +102,12 @@ async function requireDisk(folder, gigabytes) {
  * @param {string} python
  * @param {Wheel} wheel
  * @param {string} downloads
+ * @param {string} arch
  * @returns {Promise<string>} the file, its hash checked
  */
-async function download(python, wheel, downloads) {
-  const expected = wheel.sha256[process.arch === "arm64" ? "arm64" : "x64"];
-  const target = join(downloads, `${wheel.name}-${wheel.version}-${process.arch}.whl`);
+async function download(python, wheel, downloads, arch) {
+  const expected = wheel.sha256[arch === "arm64" ? "arm64" : "x64"];
+  const target = join(downloads, `${wheel.name}-${wheel.version}-${arch}.whl`);
   if (existsSync(target)) {
     if ((await sha256(target)) === expected) return target;
     rmSync(target);
@@ -113,7 +116,7 @@ async function download(python, wheel, downloads) {
   const progress = task(`downloading ${wheel.name} ${wheel.version} (${wheel.megabytes} MB)`);
   await makeFile(target, async (place, folder) => {
     const bytes = wheel.megabytes * 1e6;
-    const { code, stderr } = await run(python, pipArguments(wheel, folder), {
+    const { code, stderr } = await run(python, pipArguments(wheel, folder, arch), {
       cwd: "/",
       // pip keeps no second copy of the wheel, works in our folder instead of a small /tmp, and need not be in a virtual environment.
       env: { TMPDIR: folder, PIP_NO_CACHE_DIR: "1", PIP_REQUIRE_VIRTUALENV: "0", PIP_NO_INPUT: "1" },
@@ -132,16 +135,17 @@ async function download(python, wheel, downloads) {
 /**
  * @param {Wheel} wheel
  * @param {string} folder
+ * @param {string} arch
  */
-function pipArguments({ name, version }, folder) {
-  const arch = process.arch === "arm64" ? "aarch64" : "x86_64";
-  const platforms = Array.from({ length: 24 }, (_, i) => `manylinux_2_${28 - i}_${arch}`);
+function pipArguments({ name, version }, folder, arch) {
+  const machine = arch === "arm64" ? "aarch64" : "x86_64";
+  const platforms = Array.from({ length: 24 }, (_, i) => `manylinux_2_${28 - i}_${machine}`);
   return [
     ...["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", folder],
     // One tag for every Python: the libtorch in it is the same, and one hash is enough.
     ...["--only-binary", ":all:", "--implementation", "cp", "--python-version", "3.11"],
     ...["cp311", "abi3", "none"].flatMap((abi) => ["--abi", abi]),
-    ...[...platforms, `manylinux2014_${arch}`].flatMap((platform) => ["--platform", platform]),
+    ...[...platforms, `manylinux2014_${machine}`].flatMap((platform) => ["--platform", platform]),
     `${name}==${version}`,
   ];
 }
@@ -157,7 +161,7 @@ function pipError(wheel, stderr) {
   }
   return new SetupError(
     what,
-    `Check the network and pip's index settings (python3 -m pip config list) with\npython3 -m pip download --no-deps --dest /tmp ${wheel.name}==${wheel.version}\nthen run npm run setup again. Or set SPO_LIBTORCH to a libtorch folder.`,
+    `Check the network and pip's index settings (python3 -m pip config list) with\npython3 -m pip download --no-deps --dest /tmp ${wheel.name}==${wheel.version}\nthen run npx spo setup again. Or set SPO_LIBTORCH to a libtorch folder.`,
   );
 }
 
@@ -169,7 +173,7 @@ function pipError(wheel, stderr) {
 const hashError = (file, actual, expected) =>
   new SetupError(
     `${file} is not the file that was pinned; it was thrown away.\nsha256 ${actual}\nexpected ${expected}`,
-    "Run npm run setup again; if it stays so, the index that pip uses (python3 -m pip config list) serves another file.",
+    "Run npx spo setup again; if it stays so, the index that pip uses (python3 -m pip config list) serves another file.",
   );
 
 /**

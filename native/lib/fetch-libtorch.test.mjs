@@ -114,7 +114,7 @@ describe("one clear message, and nothing left, when", () => {
     expect(stderr).toMatch(
       /SetupError: torch-.*\.whl is not the file that was pinned; it was thrown away\.\n\s*sha256 [0-9a-f]{64}\n\s*expected 0{64}/,
     );
-    expect(stderr).toContain("Run npm run setup again");
+    expect(stderr).toContain("Run npx spo setup again");
     expect(readdirSync(join(tools.cache, "spo", "downloads"))).toEqual([]);
     expect(whole()).toBe(false);
   });

@@ -2,7 +2,6 @@
 // Where libtorch is: SPO_LIBTORCH, the torch of the active Python, or the pinned wheel in the cache. Only Node's own modules are used,
 // because a set-up runs before anything is installed.
 import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import {
   accessSync,
   constants,
@@ -12,9 +11,10 @@ import {
   realpathSync,
   statSync,
 } from "node:fs";
-import { homedir } from "node:os";
-import { delimiter, dirname, isAbsolute, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { delimiter, dirname, join } from "node:path";
+import { readAddonRecord } from "./addon-record.js";
+import { cacheFolder } from "./cache-folder.js";
+import { hash } from "./hash.js";
 import { SetupError } from "./setup-error.js";
 import { pinnedTorch } from "./wheels.js";
 
@@ -23,17 +23,11 @@ import { pinnedTorch } from "./wheels.js";
 
 export const supportedTorch = /** @type {const} */ ({ from: "2.9", below: "2.16" });
 
-/** Where `native/lib/index.js` reads which addon to load. */
-export const addonRecordFile = fileURLToPath(new URL("../dist/addon.json", import.meta.url));
-
-export function cacheFolder() {
-  const base = process.env.XDG_CACHE_HOME;
-  // The XDG rules say that a relative path is to be ignored.
-  return join(base && isAbsolute(base) ? base : join(homedir(), ".cache"), "spo");
-}
-
-/** @returns {{ libtorch: Libtorch | null, notes: string[] }} */
-export function findLibtorch() {
+/**
+ * @param {{ inPython?: boolean }} [options] false: the torch of the active Python is passed over
+ * @returns {{ libtorch: Libtorch | null, notes: string[] }}
+ */
+export function findLibtorch({ inPython = true } = {}) {
   const asked = process.env.SPO_LIBTORCH;
   if (asked) {
     const { libtorch, reason } = describe(asked, "SPO_LIBTORCH");
@@ -48,7 +42,7 @@ export function findLibtorch() {
 
   /** @type {string[]} */
   const notes = [];
-  const python = findPython();
+  const python = inPython ? findPython() : null;
   if (python?.torch) {
     const { libtorch, reason } = describe(python.torch, "python");
     if (libtorch) return { libtorch, notes };
@@ -64,18 +58,16 @@ export function findLibtorch() {
 
 /** @returns {AddonRecord | null} */
 export function builtAddon() {
-  if (!existsSync(addonRecordFile)) return null;
-  /** @type {Partial<AddonRecord>} */
-  const record = JSON.parse(readFileSync(addonRecordFile, "utf8"));
-  if (!record.addon || !record.libtorch?.root || !existsSync(record.addon)) return null;
+  const record = readAddonRecord();
+  if (!record?.addon || !record.origin || !record.libtorch?.root || !existsSync(record.addon)) return null;
   return fingerprint(record.libtorch.root) === record.libtorch.fingerprint
     ? /** @type {AddonRecord} */ (record)
     : null;
 }
 
 /** The folder in the cache that the pinned wheel is unpacked into. @param {boolean} cuda */
-export const wheelFolder = (cuda) =>
-  join(cacheFolder(), `libtorch-${pinnedTorch}-${process.arch}-${cuda ? "cuda" : "cpu"}`);
+export const wheelFolder = (cuda, arch = process.arch) =>
+  join(cacheFolder(), `libtorch-${pinnedTorch}-${arch}-${cuda ? "cuda" : "cpu"}`);
 
 /** True when there is an NVIDIA driver, unless SPO_CUDA=0 says to do without. */
 export const wantsCuda = () => process.env.SPO_CUDA !== "0" && nvidiaDriver() !== null;
@@ -90,7 +82,7 @@ export function nvidiaDriver() {
 
 /**
  * Changes when another libtorch would be chosen, found without starting Python: a set-up that has nothing to do takes milliseconds.
- * A torch that is installed later into the same Python is not seen by it; `npm run setup -- --again` looks anew.
+ * A torch that is installed later into the same Python is not seen by it; `spo setup --again` looks anew.
  */
 export function choiceHash() {
   const parts = ["SPO_LIBTORCH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_VERSION", "PYTHONPATH"].map(
@@ -100,9 +92,6 @@ export function choiceHash() {
     [...parts, which("python3") ?? which("python") ?? "", String(wantsCuda()), cacheFolder()].join("\n"),
   );
 }
-
-/** @param {string | Buffer} text */
-export const hash = (text) => createHash("sha256").update(text).digest("hex").slice(0, 20);
 
 /** The file that a command name stands for, or null. @param {string} command */
 export function which(command) {

@@ -2,15 +2,9 @@
 import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { cacheFolder } from "./cache-folder.js";
 import { FakeTools } from "./fake-tools.mjs";
-import {
-  cacheFolder,
-  choiceHash,
-  findLibtorch,
-  isSupported,
-  versionIn,
-  wheelFolder,
-} from "./find-libtorch.js";
+import { choiceHash, findLibtorch, isSupported, versionIn, wheelFolder } from "./find-libtorch.js";
 import { SetupError } from "./setup-error.js";
 
 /** @type {FakeTools} */

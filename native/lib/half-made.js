@@ -1,6 +1,6 @@
 // @ts-check
 // Things are made in a temporary folder beside their place and renamed into it when whole. What a killed process left is swept by the next.
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { killAll } from "./run.js";
@@ -40,6 +40,7 @@ export function makeFolder(target, fill) {
   return besides(target, async (folder) => {
     await fill(folder);
     rmSync(target, { recursive: true, force: true });
+    chmodSync(folder, 0o777 & ~process.umask()); // a temporary folder is its owner's alone
     renameSync(folder, target);
   });
 }

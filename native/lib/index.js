@@ -1,16 +1,17 @@
 // @ts-check
-// Loads the addon that `npm run setup` has built. Its functions are typed in index.d.ts.
-import { existsSync, readFileSync } from "node:fs";
+// Loads the addon that set-up has made ready. Its functions are typed in index.d.ts.
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+import { readAddonRecord } from "./addon-record.js";
 
-/** @returns {string} path of the compiled addon */
+const MEND = "Run `npx spo setup`, or `npx @spo/native` where @spo/cli is not installed.";
+
+/** @returns {string} path of the addon */
 function addonPath() {
   if (process.env.SPO_ADDON) return process.env.SPO_ADDON;
-  const record = fileURLToPath(new URL("../dist/addon.json", import.meta.url));
-  if (!existsSync(record)) throw new Error("The native engine is not built. Run `npm run setup`.");
-  const { addon } = JSON.parse(readFileSync(record, "utf8"));
-  if (!existsSync(addon)) throw new Error(`The native engine is gone from ${addon}. Run \`npm run setup\`.`);
+  const addon = readAddonRecord()?.addon;
+  if (!addon) throw new Error(`The engine is not set up. ${MEND}`);
+  if (!existsSync(addon)) throw new Error(`The engine's addon is gone from ${addon}. ${MEND}`);
   return addon;
 }
 

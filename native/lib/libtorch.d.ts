@@ -14,12 +14,16 @@ export interface Libtorch {
   fingerprint: string;
 }
 
-/** What the last set-up built: `native/dist/addon.json`. */
+/** What the last set-up made ready: `dist/addon.json` of the package, or a file in the cache where the package is read-only. */
 export interface AddonRecord {
-  /** Path of the compiled addon. */
+  /** Path of the addon. */
   addon: string;
-  /** Hash of sources, libtorch, compiler and flags: the name of the addon's folder in the cache. */
+  /** Hash of what the addon is made of: the name of its folder in the cache. */
   key: string;
+  /** Whether a package of this platform brought it, or it was compiled here. */
+  origin: "prebuilt" | "compiled";
+  /** Why the prebuilt one is not used; null when it is. */
+  whyCompiled: string | null;
   /** Hash of `native/src`. */
   sources: string;
   compiler: string;
@@ -60,6 +64,7 @@ export interface Check {
 /** A thing is missing that the user can mend. The message names it and ends with the command that mends it. */
 export class SetupError extends Error {
   readonly exitCode: 7;
+  readonly problem: string;
   readonly fix: string;
   constructor(problem: string, fix: string);
 }
@@ -75,12 +80,24 @@ export function cacheFolder(): string;
 
 /**
  * The libtorch that a set-up would use without a download, or null. `notes` say what was seen and not taken, and why. Throws a
- * `SetupError` when SPO_LIBTORCH is set and names none.
+ * `SetupError` when SPO_LIBTORCH is set and names none. inPython false: the active Python's torch is passed over.
  */
-export function findLibtorch(): { libtorch: Libtorch | null; notes: string[] };
+export function findLibtorch(options?: { inPython?: boolean }): {
+  libtorch: Libtorch | null;
+  notes: string[];
+};
 
-/** What the last set-up built, or null when there is none or its files are gone. */
+/** What the last set-up made ready, or null when there is none or its files are gone. */
 export function builtAddon(): AddonRecord | null;
+
+/**
+ * Sets the engine up: a libtorch, downloaded where none is found, and an addon that fits it, compiled where none is prebuilt. Nothing is
+ * done where all is there. Speaks on stderr. again: looks for libtorch anew. Throws a `SetupError` for what is missing.
+ */
+export function setUpEngine(options?: { again?: boolean }): Promise<AddonRecord>;
+
+/** The sentence that a set-up ends with. */
+export function readyWords(addon: AddonRecord, seconds: number): string;
 
 /** Facts and checks of this machine, in the order of `Check["name"]`. Takes about a second: Python and the compiler are asked. */
 export function environmentChecks(): Promise<Check[]>;

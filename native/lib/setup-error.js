@@ -12,6 +12,7 @@ export class SetupError extends Error {
   constructor(problem, fix) {
     super(`${problem}\n  ${fix.replaceAll("\n", "\n  ")}`);
     this.name = "SetupError";
+    this.problem = problem;
     this.fix = fix;
   }
 }

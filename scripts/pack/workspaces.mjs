@@ -7,6 +7,7 @@ import { root } from "../setup/root.mjs";
  * @typedef {object} Manifest the part of a package.json that is looked at here
  * @property {string} name
  * @property {string} version
+ * @property {string} [license]
  * @property {Record<string, string>} [dependencies]
  * @property {Record<string, string>} [optionalDependencies]
  * @property {Record<string, string | { types: string, default: string }>} [exports]

@@ -1,7 +1,7 @@
 // @ts-check
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { hash } from "../../native/lib/find-libtorch.js";
+import { hash } from "../../native/lib/hash.js";
 import { run, tail } from "../../native/lib/run.js";
 import { task } from "../../native/lib/say.js";
 import { SetupError } from "../../native/lib/setup-error.js";

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // @ts-check
-// Starts the command. In a clone that is not set up, as after `git clone` or `npm ci`, it sets the clone up first.
+// Starts the command. In a clone that is not set up, as after `git clone` or `npm ci`, it sets the clone up first; elsewhere only the
+// engine is set up, by the first command that computes.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import module from "node:module";
@@ -34,10 +35,16 @@ if (existsSync(setup) && (!existsSync(main) || (byNpm && !light))) {
   if (status !== 0)
     fail(
       "The set-up did not come to its end.",
-      "`npm run setup` goes on with it; what is missing stands above.",
+      "`npx spo setup` goes on with it; what is missing stands above.",
     );
 }
 if (!existsSync(main)) fail("The TypeScript is not built.", "Run `npm run setup` in the root of the clone.");
+const { nodeIsSupported, nodeRange } = await import("@spo/native/node-version");
+if (!nodeIsSupported)
+  fail(
+    `Node ${process.versions.node} is too old or not a supported line; ${nodeRange} is needed.`,
+    "Install one from your system's packages or with a version manager: nvm install 22",
+  );
 module.enableCompileCache?.(); // Node 22 and later: starts a third faster
 const { run } = await import(main.href).catch(refuseShortage);
 await run();

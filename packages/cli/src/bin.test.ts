@@ -16,6 +16,11 @@ beforeEach(() => {
   mkdirSync(join(clone, "scripts"));
   writeFileSync(join(clone, "package.json"), '{ "type": "module" }');
   cpSync(join(root, START), join(clone, START));
+  cpSync(
+    join(root, "native/lib/node-version.js"),
+    join(clone, "node_modules/@spo/native/lib/node-version.js"),
+  );
+  cpSync(join(root, "native/package.json"), join(clone, "node_modules/@spo/native/package.json"));
 });
 afterEach(() => rmSync(clone, { recursive: true, force: true }));
 
@@ -59,7 +64,7 @@ test("a set-up that fails ends the call with 7, the command that goes on with it
   hasSetup(false);
   const { status, stdout, stderr } = start(["plan", "--json"]);
   expect(status).toBe(7);
-  expect(stderr).toMatch(/no compiler[\s\S]*npm run setup/);
+  expect(stderr).toMatch(/no compiler[\s\S]*npx spo setup/);
   expect(JSON.parse(stdout)).toMatchObject({ schema: "spo.error/1", code: "ENVIRONMENT" });
 });
 

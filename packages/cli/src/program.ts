@@ -67,6 +67,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     load: () => import("./commands/verify.js"),
   },
   { name: "doctor", about: "check what this machine offers", load: () => import("./commands/doctor.js") },
+  {
+    name: "setup",
+    about: "set the engine up, as the first command that computes does",
+    load: () => import("./commands/setup.js"),
+  },
 ];
 
 /** The program with the command that `words` call for. Others are there by name only. */

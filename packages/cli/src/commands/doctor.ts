@@ -43,6 +43,12 @@ async function engine(): Promise<Finding> {
     const found = `libtorch ${facts.libtorch} loads; ${facts.cpu}, ${facts.backend}, ${facts.threads} threads`;
     return { name: "engine", ok: true, found, fix: null, facts };
   } catch (error) {
-    return { name: "engine", ok: false, found: (error as Error).message, fix: "npm run setup", facts: {} };
+    return {
+      name: "engine",
+      ok: false,
+      found: (error as Error).message,
+      fix: "npx spo setup --again",
+      facts: {},
+    };
   }
 }

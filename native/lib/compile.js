@@ -1,70 +1,50 @@
 // @ts-check
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { fetchLibtorch } from "./fetch-libtorch.js";
-import {
-  addonRecordFile,
-  builtAddon,
-  cacheFolder,
-  choiceHash,
-  findLibtorch,
-  hash,
-  which,
-} from "./find-libtorch.js";
-import { makeFile } from "./half-made.js";
-import { withLock } from "./lock.js";
+import { which } from "./find-libtorch.js";
+import { hash } from "./hash.js";
+import { ADDON_FILE, LIBRARY_PATH, linkLibraries, loadFault } from "./load-addon.js";
 import { install } from "./packages.js";
 import { run, tail } from "./run.js";
-import { say, task } from "./say.js";
+import { task } from "./say.js";
 import { SetupError } from "./setup-error.js";
 
 /** @typedef {import("./libtorch.js").Libtorch} Libtorch */
-/** @typedef {import("./libtorch.js").AddonRecord} AddonRecord */
+/** @typedef {{ command: readonly string[], version: string }} Compiler */
+
+/** Of Node-API, what the sources use. */
+export const NAPI_VERSION = 8;
 
 const sourceFolder = fileURLToPath(new URL("../src/", import.meta.url));
 
-/** The addon that fits the sources and the environment as they are now, or null: then `buildAddon` has something to do. */
-export function currentAddon() {
-  const record = builtAddon();
-  return record && record.sources === sourceHash() && record.choice === choiceHash() ? record : null;
-}
-
 /**
- * Finds libtorch (or fetches it), compiles the addon against it unless the cache has it, and records where it is.
- * @returns {Promise<AddonRecord>}
+ * Compiles the addon against a libtorch, into a folder with links to that libtorch's libraries.
+ *
+ * @param {Libtorch} libtorch
+ * @param {Compiler} compiler
+ * @param {string} folder
  */
-export async function buildAddon() {
-  const found = findLibtorch();
-  for (const note of found.notes) say(`libtorch: ${note}`);
-  const libtorch = found.libtorch ?? (await fetchLibtorch());
-  const compiler = await findCompiler();
-  const sources = sourceHash();
-  const flags = compilerFlags(libtorch);
-  const key = hash([sources, libtorch.fingerprint, compiler.version, ...flags].join("\n"));
-  const addon = join(cacheFolder(), `addon-${key}`, "spo.node");
-
-  await withLock(
-    `${dirname(addon)}.lock`,
-    async () => {
-      if (existsSync(addon)) return;
-      await makeFile(addon, (file) => compile(compiler.command, flags, libtorch, file));
-    },
-    { onWait: () => say("addon: another set-up is compiling it; waiting for that one") },
-  );
-
-  /** @type {AddonRecord} */
-  const record = { addon, key, sources, compiler: compiler.version, libtorch, choice: choiceHash() };
-  mkdirSync(dirname(addonRecordFile), { recursive: true });
-  const temporary = `${addonRecordFile}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(record, null, 2)}\n`);
-  renameSync(temporary, addonRecordFile);
-  return record;
+export async function compileAddon(libtorch, compiler, folder) {
+  const progress = task(`compiling the addon against libtorch ${libtorch.version} (half a minute, once)`);
+  await compile(libtorch, compiler, join(folder, ADDON_FILE), () => progress.update());
+  linkLibraries(libtorch, folder);
+  const fault = await loadFault(join(folder, ADDON_FILE));
+  if (fault)
+    throw new SetupError(
+      `The compiled addon does not load: ${fault}`,
+      `See what is missing with\nldd ${join(libtorch.root, "lib/libtorch_cpu.so")}`,
+    );
+  progress.done();
 }
 
-/** The first compiler of $CXX, g++, clang++ that can C++20. @returns {Promise<{ command: string[], version: string }>} */
+/** Changes with everything that the compiled addon is made of. @param {Libtorch} libtorch @param {Compiler} compiler */
+export const compiledKey = (libtorch, compiler) =>
+  hash([sourceHash(), libtorch.fingerprint, compiler.version, ...flagsFor(libtorch)].join("\n"));
+
+/** The first compiler of $CXX, g++, clang++ that can C++20. @returns {Promise<Compiler>} */
 export async function findCompiler() {
   const asked = process.env.CXX?.trim();
   const problems = [];
@@ -95,10 +75,14 @@ export async function findCompiler() {
 }
 
 /** @param {Libtorch} libtorch */
-function compilerFlags(libtorch) {
+function flagsFor(libtorch) {
   return [
     ...["-std=c++20", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"],
+    `-DNAPI_VERSION=${NAPI_VERSION}`,
     `-D_GLIBCXX_USE_CXX11_ABI=${usesCxx11Abi(libtorch) ? 1 : 0}`,
+    `-Wl,-rpath,${LIBRARY_PATH}`,
+    // RPATH, not RUNPATH: it also serves libtorch's own dependencies.
+    ...["-Wl,--disable-new-dtags", "-Wl,--allow-shlib-undefined"],
     ...[
       "-isystem",
       join(libtorch.root, "include"),
@@ -109,7 +93,7 @@ function compilerFlags(libtorch) {
 }
 
 /** Which of the two layouts of std::string libtorch was built with: its symbols tell. @param {Libtorch} libtorch */
-const usesCxx11Abi = (libtorch) =>
+export const usesCxx11Abi = (libtorch) =>
   readFileSync(join(libtorch.root, "lib/libc10.so")).includes("NSt7__cxx1112basic_string");
 
 function nodeHeaders() {
@@ -126,31 +110,18 @@ function nodeHeaders() {
 }
 
 /**
- * @param {readonly string[]} compiler
- * @param {readonly string[]} flags
  * @param {Libtorch} libtorch
+ * @param {Compiler} compiler
  * @param {string} file
+ * @param {() => void} [tick] called twice a second
  */
-async function compile([command = "", ...before], flags, libtorch, file) {
-  const progress = task(`compiling the addon against libtorch ${libtorch.version} (half a minute, once)`);
-  const libraries = [
-    ...libtorch.libraries.flatMap((folder) => [`-L${folder}`, `-Wl,-rpath,${folder}`]),
-    // RPATH, not RUNPATH: it also serves libtorch's own dependencies.
-    ...["-Wl,--disable-new-dtags", "-Wl,--allow-shlib-undefined", "-ltorch_cpu", "-lc10"],
-  ];
+export async function compile(libtorch, { command: [command = "", ...before] }, file, tick) {
+  const libraries = [...libtorch.libraries.map((folder) => `-L${folder}`), "-ltorch_cpu", "-lc10"];
   // Node's headers stand in the checkout: as one of the flags they would give every checkout an addon of its own.
-  const args = [...before, ...flags, "-isystem", nodeHeaders(), ...sourceFiles(), "-o", file, ...libraries];
-  const { code, stderr } = await run(command, args, { tick: () => progress.update() });
+  const headers = ["-isystem", nodeHeaders()];
+  const args = [...before, ...flagsFor(libtorch), ...headers, ...sourceFiles(), "-o", file, ...libraries];
+  const { code, stderr } = await run(command, args, { tick });
   if (code !== 0) throw compileError(command, args, stderr);
-
-  const load = await run(process.execPath, ["-e", "require(process.argv[1])", file]);
-  if (load.code !== 0) {
-    throw new SetupError(
-      `The compiled addon does not load: ${load.stderr.match(/^\w*Error: (.*)$/m)?.[1] ?? tail(load.stderr, 8)}`,
-      `See what is missing with\nldd ${join(libtorch.root, "lib/libtorch_cpu.so")}`,
-    );
-  }
-  progress.done();
 }
 
 /**
@@ -168,7 +139,7 @@ function compileError(command, args, stderr) {
   if (/Killed|out of memory|cannot allocate/i.test(stderr)) {
     return new SetupError(
       "The compiler ran out of memory; it needs about 2 GB.",
-      "Close other programs and run npm run setup again.",
+      "Close other programs and run npx spo setup again.",
     );
   }
   const errors = stderr.split("\n").filter((line) => /error|undefined reference/.test(line));
@@ -183,7 +154,8 @@ const sourceFiles = () =>
     .sort()
     .map((name) => join(sourceFolder, name));
 
-function sourceHash() {
+/** Hash of the addon's sources. */
+export function sourceHash() {
   const digest = createHash("sha256");
   for (const name of readdirSync(sourceFolder).sort())
     digest.update(name).update(readFileSync(join(sourceFolder, name)));

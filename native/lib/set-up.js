@@ -1,0 +1,108 @@
+// @ts-check
+// The set-up of the engine: a libtorch, and an addon that fits it. Used by the clone's set-up, the command and `npx @spo/native` alike.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { forgetAddonRecord, writeAddonRecord } from "./addon-record.js";
+import { cacheFolder } from "./cache-folder.js";
+import { compileAddon, compiledKey, findCompiler, sourceHash } from "./compile.js";
+import { fetchLibtorch } from "./fetch-libtorch.js";
+import { builtAddon, choiceHash, findLibtorch } from "./find-libtorch.js";
+import { makeFolder } from "./half-made.js";
+import { ADDON_FILE } from "./load-addon.js";
+import { withLock } from "./lock.js";
+import { DoesNotLoad, findPrebuilt, libtorchMisfit, placePrebuilt, prebuiltKey } from "./prebuilt.js";
+import { say } from "./say.js";
+
+/** @typedef {import("./libtorch.js").Libtorch} Libtorch */
+/** @typedef {import("./libtorch.js").AddonRecord} AddonRecord */
+/** @typedef {import("./prebuilt.js").Prebuilt} Prebuilt */
+/** @typedef {Pick<AddonRecord, "addon" | "key" | "origin" | "compiler" | "whyCompiled">} Addon */
+
+/** The addon that fits the sources and the environment as they are now, or null: then `setUpEngine` has something to do. */
+export function currentAddon() {
+  const record = builtAddon();
+  return record?.sources === sourceHash() && record.choice === choiceHash() ? record : null;
+}
+
+/**
+ * Finds libtorch (or fetches it), takes the prebuilt addon where it fits, else compiles one unless the cache has it, and records where it
+ * is. Speaks on stderr, and only of what takes time or is unexpected.
+ *
+ * @param {{ again?: boolean }} [options] again: looks for libtorch anew, though the last one found is still there
+ * @returns {Promise<AddonRecord>}
+ */
+export async function setUpEngine({ again = false } = {}) {
+  if (again) forgetAddonRecord();
+  const current = currentAddon();
+  if (current) return current;
+
+  const found = findPrebuilt();
+  if (!found.prebuilt) await findCompiler(); // whoever has none is told before a long download
+  const libtorch = await chooseLibtorch(found.prebuilt);
+  const addon = await addonFor(libtorch, found);
+  const record = { ...addon, sources: sourceHash(), libtorch, choice: choiceHash() };
+  writeAddonRecord(record);
+  return record;
+}
+
+/** @param {Prebuilt | null} prebuilt */
+async function chooseLibtorch(prebuilt) {
+  const { libtorch, notes } = findLibtorch();
+  for (const note of notes) say(`libtorch: ${note}`);
+  const misfit = libtorch?.origin === "python" && prebuilt && libtorchMisfit(prebuilt.facts, libtorch);
+  if (!misfit || (await hasCompiler())) return libtorch ?? (await fetchLibtorch());
+  say(`libtorch: ${misfit}, and there is no C++ compiler to make one for it; PyTorch's wheel is taken`);
+  return findLibtorch({ inPython: false }).libtorch ?? (await fetchLibtorch());
+}
+
+const hasCompiler = () =>
+  findCompiler().then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * @param {Libtorch} libtorch
+ * @param {ReturnType<typeof findPrebuilt>} found
+ * @returns {Promise<Addon>}
+ */
+async function addonFor(libtorch, { prebuilt, reason }) {
+  const misfit = prebuilt ? libtorchMisfit(prebuilt.facts, libtorch) : reason;
+  if (!prebuilt || misfit) return compiled(libtorch, misfit ?? "");
+  try {
+    const key = prebuiltKey(prebuilt, libtorch);
+    const addon = await inCache(key, (folder) => placePrebuilt(prebuilt, libtorch, folder));
+    return { addon, key, origin: "prebuilt", compiler: prebuilt.facts.compiler, whyCompiled: null };
+  } catch (error) {
+    if (!(error instanceof DoesNotLoad)) throw error;
+    return compiled(libtorch, `the prebuilt addon does not load here: ${error.message}`);
+  }
+}
+
+/**
+ * @param {Libtorch} libtorch
+ * @param {string} whyCompiled
+ * @returns {Promise<Addon>}
+ */
+async function compiled(libtorch, whyCompiled) {
+  if (!whyCompiled.endsWith("is not installed")) say(`addon: ${whyCompiled}; it is compiled here`);
+  const compiler = await findCompiler();
+  const key = compiledKey(libtorch, compiler);
+  const addon = await inCache(key, (folder) => compileAddon(libtorch, compiler, folder));
+  return { addon, key, origin: "compiled", compiler: compiler.version, whyCompiled };
+}
+
+/**
+ * The addon of a key, made when the cache has none.
+ *
+ * @param {string} key
+ * @param {(folder: string) => Promise<void>} make
+ */
+async function inCache(key, make) {
+  const folder = join(cacheFolder(), `addon-${key}`);
+  const addon = join(folder, ADDON_FILE);
+  await withLock(`${folder}.lock`, async () => existsSync(addon) || (await makeFolder(folder, make)), {
+    onWait: () => say("addon: another set-up is making it; waiting for that one"),
+  });
+  return addon;
+}
