@@ -1,16 +1,17 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 
-/** Each export of each package → its source, so that tests need no build: `@spo/torch/files` → packages/torch/src/files.ts. */
+/** Each export of each package but the engine, which is not built from TypeScript → its source, so that tests need no build: `@spo/torch/files` → packages/torch/src/files.ts. */
 function sources() {
-  return readdirSync(`${root}packages`).flatMap((folder) => {
-    const { name, exports } = JSON.parse(readFileSync(`${root}packages/${folder}/package.json`, "utf8"));
+  const { workspaces } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
+  return (workspaces as string[]).slice(1).flatMap((folder) => {
+    const { name, exports } = JSON.parse(readFileSync(`${root}${folder}/package.json`, "utf8"));
     return Object.entries<{ default: string }>(exports).map(([path, { default: built }]) => ({
       find: new RegExp(`^${name}${path.slice(1)}$`),
-      replacement: `${root}packages/${folder}/${built.replace("./dist/", "src/").replace(/\.js$/, ".ts")}`,
+      replacement: `${root}${folder}/${built.replace("./dist/", "src/").replace(/\.js$/, ".ts")}`,
     }));
   });
 }
@@ -28,7 +29,12 @@ export default defineConfig({
         extends: true,
         test: {
           name: "fast",
-          include: ["packages/*/src/**/*.test.ts", "native/lib/**/*.test.mjs", "scripts/**/*.test.mjs"],
+          include: [
+            "packages/*/src/**/*.test.ts",
+            "examples/*/src/**/*.test.ts",
+            "native/lib/**/*.test.mjs",
+            "scripts/**/*.test.mjs",
+          ],
           setupFiles: [`${root}tests/same-draws.ts`],
           testTimeout: 180_000, // against hangs alone: the slowest takes seconds, and a busy machine many times that
         },

@@ -1,8 +1,8 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { openPairSet, PairLoader, type PairSet, type PreferencePair, writeParquetPairs } from "@spo/data";
 import { Generator, rand, randn, scope, type TypedArray } from "@spo/torch";
 import sharp from "sharp";
-import { openPairSet, PairLoader, type PairSet, type PreferencePair, writeParquetPairs } from "spo/data";
 import type { Case, Question } from "./question.js";
 
 const SIDE = 512;

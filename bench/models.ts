@@ -10,9 +10,9 @@ import {
   type UNet2DConditionConfig,
   UNet2DConditionModel,
 } from "@spo/diffusion";
+import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, type Module, noGrad, randn } from "@spo/torch";
 import {
-  clipProcessor,
   initializeTimeConditioning,
   isTimeConditioning,
   type SpmConfigInput,

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { guidedDenoiser, loadLora, loadUnet, loadVae, VpSchedule } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
 import {
   AdamW,
   Generator,
@@ -13,16 +14,7 @@ import {
   type Tensor,
   writeSafetensors,
 } from "@spo/torch";
-import {
-  backward,
-  loadSpm,
-  type Randomness,
-  resample,
-  SpmJudge,
-  selectPairs,
-  spoBatchLoss,
-  WorkMeter,
-} from "spo";
+import { backward, loadSpm, type Randomness, resample, SpmJudge, selectPairs, spoBatchLoss } from "spo";
 import { CONTEXT, PROMPTS, SCHEDULE, TINY_SPM, writeLora, writeSpm, writeUnet, writeVae } from "./models.js";
 import { some } from "./numbers.js";
 import type { Question } from "./question.js";

@@ -4,14 +4,17 @@
 // `node scripts/gen-configuration.mjs` writes; with --check it only compares and exits 1 on a difference.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { kebabCase, settingsOf } from "spo/config";
+import { EXAMPLE_SCHEMAS } from "@spo/example-emoji/schemas";
+import { kebabCase, settingsOf } from "@spo/records/config";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { SCHEMAS } from "spo/schemas";
 import { say } from "../native/lib/say.js";
 import { settingsTypes } from "./settings-types.mjs";
 import { root } from "./setup/root.mjs";
 
-/** @typedef {import("spo/schemas").RecipeKind} RecipeKind */
+const ALL = { ...SCHEMAS, ...EXAMPLE_SCHEMAS };
+
+/** @typedef {keyof typeof ALL} RecipeKind */
 /** @typedef {{ about: string, presets?: Readonly<Record<string, object>> }} Section */
 
 /** @type {Readonly<Record<RecipeKind, Section>>} */
@@ -91,7 +94,7 @@ function sectionOf(command) {
   const { about, presets = {} } = SECTIONS[command];
   const names = Object.keys(presets);
   const head = ["setting", "type", "default", ...names.map((name) => `\`${name}\``), "meaning"];
-  const rows = settingsOf(SCHEMAS[command]).map((setting) => [
+  const rows = settingsOf(ALL[command]).map((setting) => [
     kebabCase(setting.path) === setting.path
       ? `\`${setting.path}\``
       : `\`${setting.path}\`, \`--${kebabCase(setting.path)}\``,
@@ -106,10 +109,11 @@ function sectionOf(command) {
   );
 }
 
-const recipes = /** @type {RecipeKind[]} */ (Object.keys(SCHEMAS));
+const recipes = /** @type {RecipeKind[]} */ (Object.keys(ALL));
 const written = {
   "docs/configuration.md": `${[INTRODUCTION, ...recipes.map(sectionOf)].join("\n\n")}\n`,
   "packages/spo/src/recipes/settings.gen.ts": settingsTypes(SCHEMAS),
+  "examples/emoji/src/settings.gen.ts": settingsTypes(EXAMPLE_SCHEMAS),
 };
 for (const [path, text] of Object.entries(written)) {
   const target = join(root, path);

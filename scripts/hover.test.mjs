@@ -4,8 +4,8 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { settingsOf } from "@spo/records/config";
 import * as torch from "@spo/torch";
-import { settingsOf } from "spo/config";
 import { SCHEMAS } from "spo/schemas";
 import { afterAll, expect, test } from "vitest";
 import { settingsName } from "./settings-types.mjs";
@@ -19,16 +19,19 @@ import { root } from "./setup/root.mjs";
  */
 /** @template {import("zod").z.ZodType} S @typedef {import("zod").z.input<S>} Input */
 /** @typedef {typeof import("spo/schemas")} S */
+/** @typedef {typeof import("@spo/example-emoji/schemas")} E */
 
 // The written types are what the schemas take. Held here, where a stale one does not keep the generator from being built.
 /**
- * @type {[Same<import("spo/schemas").TrainSpmSettings, Input<S["TrainSpmConfig"]>>, Same<import("spo/schemas").TrainSpoSettings,
- * Input<S["TrainSpoConfig"]>>, Same<import("spo/schemas").TrainDpoSettings, Input<S["TrainDpoConfig"]>>,
- * Same<import("spo/schemas").CompareSettings, Input<S["CompareConfig"]>>, Same<import("spo/schemas").DataPairsSettings,
- * Input<S["MakePairsConfig"]>>, Same<import("spo/schemas").PretrainVaeSettings, Input<S["PretrainVaeConfig"]>>,
- * Same<import("spo/schemas").PretrainTextToImageSettings, Input<S["PretrainTextToImageConfig"]>>,
- * Same<import("spo/schemas").PretrainClipSettings, Input<S["PretrainClipConfig"]>>, Same<import("spo/schemas").PretrainJudgeSettings,
- * Input<S["PretrainJudgeConfig"]>>]}
+ * @type {[Same<import("spo/schemas").TrainSpmSettings, Input<S["TrainSpmConfig"]>>,
+ * Same<import("spo/schemas").TrainSpoSettings, Input<S["TrainSpoConfig"]>>,
+ * Same<import("spo/schemas").TrainDpoSettings, Input<S["TrainDpoConfig"]>>,
+ * Same<import("spo/schemas").CompareSettings, Input<S["CompareConfig"]>>,
+ * Same<import("@spo/example-emoji/schemas").DataPairsSettings, Input<E["MakePairsConfig"]>>,
+ * Same<import("@spo/example-emoji/schemas").PretrainVaeSettings, Input<E["PretrainVaeConfig"]>>,
+ * Same<import("@spo/example-emoji/schemas").PretrainTextToImageSettings, Input<E["PretrainTextToImageConfig"]>>,
+ * Same<import("@spo/example-emoji/schemas").PretrainClipSettings, Input<E["PretrainClipConfig"]>>,
+ * Same<import("@spo/example-emoji/schemas").PretrainJudgeSettings, Input<E["PretrainJudgeConfig"]>>]}
  */
 const same = [true, true, true, true, true, true, true, true, true];
 

@@ -87,7 +87,7 @@ function properties(shape, indent) {
 export const settingsName = (command) =>
   `${command.replaceAll(/(?:^|[ -])(\w)/g, (_, /** @type {string} */ letter) => letter.toUpperCase())}Settings`;
 
-/** The source of packages/spo/src/recipes/settings.gen.ts. @param {Readonly<Record<string, Schema>>} schemas */
+/** The source of a package's settings.gen.ts. @param {Readonly<Record<string, Schema>>} schemas */
 export function settingsTypes(schemas) {
   const interfaces = Object.entries(schemas).map(
     ([command, schema]) =>

@@ -12,9 +12,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { checkCheckpoint, listCheckpoints, readRun } from "@spo/records";
 import { readSafetensors, tensor, writeSafetensors } from "@spo/torch";
 import sharp from "sharp";
-import { checkCheckpoint, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, startCli, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readRun } from "spo/records";
+import { readRun } from "@spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, type Ended, type Started, startCli } from "./cli.js";
 import { makeTinyWorld, PROMPTS } from "./tiny-models.js";

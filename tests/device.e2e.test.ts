@@ -4,27 +4,17 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { full, onMeta, scope, Tensor, type TypedArray, tensor, zeros } from "@spo/torch";
-import {
-  pretrainClip,
-  pretrainJudge,
-  pretrainTextToImage,
-  pretrainVae,
-  type RecipeEvent,
-  trainDpo,
-  trainSpm,
-  trainSpo,
-} from "spo/recipes";
-import { Run } from "spo/records";
+import { pretrainClip, pretrainJudge, pretrainTextToImage, pretrainVae } from "@spo/example-emoji";
 import {
   PretrainClipConfig,
   PretrainJudgeConfig,
   PretrainTextToImageConfig,
   PretrainVaeConfig,
-  TrainDpoConfig,
-  TrainSpmConfig,
-  TrainSpoConfig,
-} from "spo/schemas";
+} from "@spo/example-emoji/schemas";
+import { Run } from "@spo/records";
+import { full, onMeta, scope, Tensor, type TypedArray, tensor, zeros } from "@spo/torch";
+import { type RecipeEvent, trainDpo, trainSpm, trainSpo } from "spo/recipes";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cli } from "./cli.js";
 import { makeTinyWorld, SIDE, type TinyWorld } from "./tiny-models.js";

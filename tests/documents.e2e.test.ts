@@ -13,10 +13,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { readRun } from "@spo/records";
 import { openSafetensors, readSafetensors, writeSafetensors } from "@spo/torch";
 import sharp from "sharp";
 import { isTimeConditioning } from "spo";
-import { readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../native/lib/run.js";
 import { makeTinyWorld, PROMPTS, SIDE } from "./tiny-models.js";

@@ -2,11 +2,11 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { computedPart, listCheckpoints, readRun } from "@spo/records";
 import { powerDecay, readSafetensors } from "@spo/torch";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { TrainDpoConfig, trainDpo } from "spo/recipes";
-import { computedPart, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, type Ended, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";

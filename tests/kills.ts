@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { computedPart, readRun } from "spo/records";
+import { computedPart, readRun } from "@spo/records";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 
 const PROGRAM = fileURLToPath(new URL("../packages/cli/bin/spo.js", import.meta.url));

@@ -2,8 +2,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openPairs, type PreferencePair, readVotes, writeParquetPairs } from "@spo/data";
 import sharp from "sharp";
-import { openPairs, type PreferencePair, readVotes, writeParquetPairs } from "spo/data";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";

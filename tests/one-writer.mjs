@@ -75,7 +75,7 @@ function racer(folder, index, { processes, rounds }, inNamespace) {
 
 /** One process: in each round it waits for the others, opens the run, and holds it until all have tried. */
 async function runRacer(/** @type {string[]} */ [folder = "", index, processes, rounds]) {
-  const { Run } = await import("spo/records");
+  const { Run } = await import("@spo/records");
   const seen = [];
   const mark = (/** @type {string} */ path) => closeSync(openSync(path, "w"));
   const pause = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);

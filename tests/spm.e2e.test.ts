@@ -2,10 +2,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { convertPairs, openPairs } from "@spo/data";
+import { listCheckpoints } from "@spo/records";
 import { loadSpm } from "spo";
-import { convertPairs, openPairs } from "spo/data";
 import { TrainSpmConfig, trainSpm } from "spo/recipes";
-import { listCheckpoints } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 import { trainingsIn } from "./trainings.js";

@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadTextToImage, saveSingleFile } from "@spo/diffusion";
+import { computedPart, listCheckpoints, readRun } from "@spo/records";
 import { openSafetensors, readSafetensors } from "@spo/torch";
-import { computedPart, listCheckpoints, readRun } from "spo/records";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, words } from "./cli.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";

@@ -16,10 +16,11 @@ import {
   saveLora,
   UNet2DConditionModel,
 } from "@spo/diffusion";
+import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, noGrad } from "@spo/torch";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import sharp from "sharp";
-import { clipProcessor, initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "spo";
+import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "spo";
 
 /** Vocabulary and merges that are in the repository. */
 const TOKENIZER = fileURLToPath(new URL("../examples/emoji/tokenizer", import.meta.url));

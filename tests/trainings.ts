@@ -1,8 +1,8 @@
 // Trainings of the end-to-end tests, in the test's own process, and what they leave behind.
 import { join } from "node:path";
+import { computedPart, type Event, Run, readRun } from "@spo/records";
 import { readSafetensors } from "@spo/torch";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
-import { computedPart, type Event, Run, readRun } from "spo/records";
 
 /** A training's run in a folder. */
 interface Training<Config> {

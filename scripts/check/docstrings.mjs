@@ -1,7 +1,8 @@
 // @ts-check
 // What a package exports says what it is: a docstring stands over each function, class, interface, type and value.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
+import { workspaces } from "../setup/workspaces.mjs";
 
 /**
  * Exports without a docstring, as lines that name file, line and name. Followed from each package's exports through the files that pass
@@ -11,10 +12,9 @@ import { dirname, join, relative, resolve } from "node:path";
  * @returns {string[]}
  */
 export function docstringFaults(root) {
-  const packages = readdirSync(join(root, "packages")).map((name) => join(root, "packages", name));
   /** @type {Set<string>} */
   const faults = new Set();
-  for (const folder of packages.filter((each) => existsSync(join(each, "package.json")))) {
+  for (const folder of workspaces(root).filter((each) => existsSync(join(each, "src/index.ts")))) {
     const { exports = {} } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
     for (const { types } of /** @type {{ types: string }[]} */ (Object.values(exports))) {
       const entry = join(folder, types.replace("./dist/", "src/").replace(/\.d\.ts$/, ".ts"));

@@ -2,14 +2,26 @@
 // Imports point downwards only, by package name, through what the package exports; and what must start without tensor code does.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
+import { workspaces } from "../setup/workspaces.mjs";
 
 /** From the bottom to the top: a package may import those before it. */
-const LAYERS = ["@spo/native", "@spo/torch", "@spo/hub", "@spo/diffusion", "spo", "@spo/cli"];
+const LAYERS = [
+  "@spo/native",
+  "@spo/torch",
+  "@spo/hub",
+  "@spo/records",
+  "@spo/diffusion",
+  "@spo/data",
+  "@spo/scorers",
+  "spo",
+  "@spo/example-emoji",
+  "@spo/cli",
+];
 
 /** Packages that compute nothing (one shows runs, one fetches files): they may import only what stands here, whatever their layer. */
 const ONLY = new Map([
-  ["@spo/studio", ["spo/records"]],
   ["@spo/hub", ["@spo/torch/files", "@spo/torch/text-files"]],
+  ["@spo/records", ["@spo/torch/files", "@spo/torch/text-files", "@spo/torch/warnings"]],
 ]);
 
 /** Exports without tensor code, by package; and the command, whose start-up is to be quick. Each is followed through its static imports. */
@@ -18,12 +30,16 @@ const LIGHT = [
   "@spo/native/lock",
   "@spo/torch/files",
   "@spo/hub",
-  "spo/records",
-  "spo/config",
-  "spo/data",
+  "@spo/torch/seed",
+  "@spo/records",
+  "@spo/records/config",
+  "@spo/records/report",
+  "@spo/data",
+  "@spo/scorers/reward-spec",
   "spo/report",
   "spo/schemas",
   "spo/presets",
+  "@spo/example-emoji/schemas",
   "@spo/cli",
 ];
 
@@ -52,10 +68,7 @@ export function layeringFaults(root) {
 
 /** @param {string} root @returns {Package[]} */
 function readPackages(root) {
-  const folders = ["native", ...readdirSync(join(root, "packages")).map((name) => join("packages", name))]
-    .map((folder) => join(root, folder))
-    .filter((folder) => existsSync(join(folder, "package.json")));
-  return folders.map((folder) => {
+  return workspaces(root).map((folder) => {
     const {
       name,
       exports = {},

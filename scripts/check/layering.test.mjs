@@ -90,7 +90,7 @@ describe("a fault is", () => {
     [
       "an upward import of a type",
       "packages/torch/src/files.ts",
-      'import type { Run } from "spo/records";',
+      'import type { Run } from "@spo/records";',
       /points upwards/,
     ],
     [
@@ -114,7 +114,7 @@ describe("a fault is", () => {
     [
       "the package's own name",
       "packages/spo/src/index.ts",
-      'import { x } from "spo/records";',
+      'import { x } from "@spo/records";',
       /by their paths/,
     ],
     [
@@ -137,9 +137,9 @@ describe("a fault is", () => {
   });
 
   test.each([
-    ["spo/records", "packages/spo/src/records.ts", 'import { Tensor } from "@spo/torch";'],
+    ["@spo/records", "packages/spo/src/records.ts", 'import { Tensor } from "@spo/torch";'],
     [
-      "spo/config",
+      "@spo/records/config",
       "packages/spo/src/config.ts",
       'export * from "./index.js";\nimport { type Tensor } from "@spo/torch";',
     ],
@@ -171,7 +171,7 @@ describe("a fault is", () => {
       repository({
         "packages/studio/package.json": '{ "name": "@spo/studio", "dependencies": { "spo": "1" } }',
         "packages/studio/src/index.ts":
-          'import { run } from "spo/records";\nimport { page } from "spo/report";',
+          'import { run } from "@spo/records";\nimport { page } from "spo/report";',
       }),
     );
     expect(faults).toEqual([

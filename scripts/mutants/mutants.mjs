@@ -181,9 +181,9 @@ export const MUTANTS = [
     name: "the saved LoRA is not the average",
     file: `${recipes}/training/policy.ts`,
     from: `averaged.asResult(() =>
-          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options),
+          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, model, options),
         ),`,
-    to: 'saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, unet, options),',
+    to: 'saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, model, options),',
     test: `${recipes}/training/policy.test.ts`,
   },
   {

@@ -5,10 +5,10 @@ import { hash } from "../../native/lib/hash.js";
 import { run, tail } from "../../native/lib/run.js";
 import { task } from "../../native/lib/say.js";
 import { root } from "./root.mjs";
+import { workspaces } from "./workspaces.mjs";
 
 const cache = join(root, "node_modules/.cache");
 const stamp = join(cache, "spo-typescript");
-const packages = join(root, "packages");
 
 export const typeScriptIsBuilt = () =>
   existsSync(stamp) && projects().every(hasOutput) && readFileSync(stamp, "utf8") === sourcesHash();
@@ -41,11 +41,7 @@ function sourcesHash() {
   return hash(facts.join("\n"));
 }
 
-const projects = () =>
-  readdirSync(packages)
-    .sort()
-    .map((name) => join(packages, name))
-    .filter((folder) => existsSync(join(folder, "src")));
+const projects = () => workspaces(root).filter((folder) => existsSync(join(folder, "tsconfig.json")));
 
 /** @param {string} folder */
 const hasOutput = (folder) =>

@@ -3,10 +3,12 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLERS } from "@spo/diffusion";
+import { EXAMPLE_SCHEMAS } from "@spo/example-emoji/schemas";
+import { parseOverrides } from "@spo/records/config";
 import type { Command, Option } from "commander";
-import { parseOverrides } from "spo/config";
-import { type RecipeKind, SCHEMAS } from "spo/schemas";
+import { SCHEMAS } from "spo/schemas";
 import { describe, expect, test } from "vitest";
+import type { z } from "zod";
 import { buildProgram } from "./program.js";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -50,7 +52,7 @@ async function read(words: readonly string[]): Promise<void> {
   await program.parseAsync(words, { from: "user" });
   const outer = command.parent === program ? [] : [command.parent?.name()];
   const kind = [...outer, command.name()].join(" ").replace(/^plan /, "train "); // a plan takes the settings of its training
-  const schema = SCHEMAS[kind as RecipeKind];
+  const schema = ({ ...SCHEMAS, ...EXAMPLE_SCHEMAS } as Record<string, z.ZodObject>)[kind];
   if (schema) parseOverrides(schema, rest);
 }
 

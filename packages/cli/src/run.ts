@@ -76,7 +76,7 @@ async function suggestion(
   command: Command | undefined,
   inner: readonly string[],
 ): Promise<string> {
-  const { meant } = await import("spo/config"); // only a fault needs it
+  const { meant } = await import("@spo/records/config"); // only a fault needs it
   const word = /'(-{0,2})([^'=]+)[^']*'/.exec(message)?.[2] ?? "";
   if (code === "commander.unknownCommand") {
     const name = meant(word, inner);

@@ -6,11 +6,12 @@ export {
   SpmJudge,
   type StepAwareJudge,
 } from "./judges/judge.js";
+export { loadReward } from "./judges/load-reward.js";
 export type { JudgeExport } from "./judges/own-judge.js";
 export { RandomJudge } from "./judges/random-judge.js";
 export { rewardJudge } from "./judges/reward-judge.js";
 export { type PromptedCandidates, scoreJudge } from "./judges/score-judge.js";
-export { type DpoLoss, dpoLoss } from "./losses/dpo-loss.js";
+export { type DpoLoss, dpoLoss } from "./objectives/dpo-loss.js";
 export {
   labelTensors,
   pairAccuracy,
@@ -18,7 +19,7 @@ export {
   type SpmLoss,
   type SpmLossInput,
   spmLoss,
-} from "./losses/spm-loss.js";
+} from "./objectives/spm-loss.js";
 export {
   backward,
   type PairLogProbs,
@@ -29,10 +30,9 @@ export {
   type SpoLoss,
   spoBatchLoss,
   spoLoss,
-} from "./losses/spo-loss.js";
-export { PASSES, type Pass } from "./records/passes.js";
-export { type Comparison, compare, type MarginAmong } from "./resampler/compare.js";
-export { concatPairs, type StepPairs, selectPairs } from "./resampler/pairs.js";
+} from "./objectives/spo-loss.js";
+export { concatPairs, type StepPairs, selectPairs } from "./objectives/step-pairs.js";
+export { type Comparison, compare, type MarginAmong } from "./rollout/compare.js";
 export {
   type CandidateStrip,
   drawn,
@@ -42,15 +42,12 @@ export {
   type Rollout,
   resample,
   type StepComparison,
-} from "./resampler/resampler.js";
+} from "./rollout/resampler.js";
 export {
-  CLIPVisionEmbeddings,
   StepAwareEncoderLayer,
   StepAwareVisionTransformer,
   timestepSinusoid,
-  type VisionConfig,
 } from "./spm/clip-vision.js";
-export { clipProcessor, type ScoreProcessor, scorePixels, trainPixels } from "./spm/preprocess.js";
 export {
   fromClip,
   initializeTimeConditioning,
@@ -61,8 +58,6 @@ export {
   StepAwarePreferenceModel,
   saveSpm,
   startSpm,
-  unit,
 } from "./spm/spm.js";
 export { type NoisyPredictions, noisyPredictions, predictNoisy } from "./spm/spm-noising.js";
 export { spoChecks } from "./verify/verify.js";
-export { type Seconds, timed, type Work, WorkMeter } from "./work.js";

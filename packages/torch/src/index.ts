@@ -4,6 +4,7 @@ export { requireDeviceName, resolveDevice } from "./device.js";
 export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
 export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";
+export { generatorAt } from "./generator-at.js";
 export {
   answerSignals,
   autocast,

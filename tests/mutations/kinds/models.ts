@@ -13,8 +13,7 @@ import {
   VpSchedule,
 } from "@spo/diffusion";
 import { Generator, noGrad, scope, tensor } from "@spo/torch";
-import { loadSpm, startSpm } from "spo";
-import { loadReward } from "spo/rewards";
+import { loadReward, loadSpm, startSpm } from "spo";
 import type { Kind } from "../kind.js";
 import { copy, disposeAll } from "./weights.js";
 

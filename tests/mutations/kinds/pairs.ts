@@ -1,9 +1,6 @@
 // Preference data: lists, folders and tables, images that a set names, votes.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "@spo/torch";
-import { parquetWriteBuffer } from "hyparquet-writer";
-import sharp from "sharp";
 import {
   Ballot,
   checkPairs,
@@ -17,7 +14,10 @@ import {
   readPngText,
   readVotes,
   withPngText,
-} from "spo/data";
+} from "@spo/data";
+import { UserError } from "@spo/torch";
+import { parquetWriteBuffer } from "hyparquet-writer";
+import sharp from "sharp";
 import type { Kind, Outcome } from "../kind.js";
 
 const COLOURS = ["#d22", "#2a2", "#22d"];

@@ -1,11 +1,12 @@
 // Run folders and their logs, as they are shown, gone on with, evaluated and compared.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { checkCheckpoint, type EventBody, listCheckpoints, Run, readRun } from "@spo/records";
+import { checkConfig } from "@spo/records/config";
+import { reportPage, runReport, type StripFile, stripFileName } from "@spo/records/report";
 import { openSafetensors, scope, tensor, writeSafetensors } from "@spo/torch";
 import sharp from "sharp";
-import { checkConfig } from "spo/config";
-import { checkCheckpoint, type EventBody, listCheckpoints, Run, readRun } from "spo/records";
-import { reportPage, runReport, type StripFile, stripFileName, writeReport } from "spo/report";
+import { writeReport } from "spo/report";
 import { TrainSpoConfig } from "spo/schemas";
 import { type Evaluation, keyOf, readEvaluated } from "../../../packages/spo/src/comparison/jobs.js";
 import type { Kind } from "../kind.js";

@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
+import { parseOverrides, resolveConfig, settingsHelp } from "@spo/records/config";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { parseOverrides, resolveConfig, settingsHelp } from "spo/config";
 import { CompareConfig } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { comparePresets } from "../options/compare-presets.js";

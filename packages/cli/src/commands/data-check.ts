@@ -1,5 +1,5 @@
+import { LAYOUTS, type PairReport } from "@spo/data";
 import type { Command } from "commander";
-import { LAYOUTS, type PairReport } from "spo/data";
 import type { CommonOptions } from "../options/common-options.js";
 import { addSetOptions, openingOf, type SetOptions } from "../options/pair-options.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -27,7 +27,7 @@ export default function (command: Command): void {
     )
     .action(async (paths: string[]) => {
       const { json, quiet, strict, ...options } = command.optsWithGlobals<Options>();
-      const { checkPairs, openPairs } = await import("spo/data");
+      const { checkPairs, openPairs } = await import("@spo/data");
       const bar = new ProgressBar({ quiet });
       const source = await openPairs(paths, openingOf(options));
       try {

@@ -1,5 +1,5 @@
+import { LAYOUTS, type Layout } from "@spo/data";
 import { type Command, Option } from "commander";
-import { LAYOUTS, type Layout } from "spo/data";
 import type { ConversionOptions } from "../jobs/convert-set.js";
 import { addModelOptions, addSetOptions, openingOf } from "../options/pair-options.js";
 import { putJson, say } from "../terminal/terminal.js";
@@ -35,7 +35,7 @@ export default function (command: Command): void {
         const { convertSet } = await import("../jobs/convert-set.js");
         return convertSet(paths, to, options);
       }
-      const { openPairs, votesOf, writeVotes } = await import("spo/data");
+      const { openPairs, votesOf, writeVotes } = await import("@spo/data");
       const source = await openPairs(paths, openingOf(options));
       try {
         const written = await writeVotes(options.output, votesOf(source, labeller));

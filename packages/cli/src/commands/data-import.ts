@@ -1,5 +1,5 @@
+import { LAYOUTS } from "@spo/data";
 import type { Command } from "commander";
-import { LAYOUTS } from "spo/data";
 import type { ConversionOptions } from "../jobs/convert-set.js";
 import { addModelOptions, addSetOptions } from "../options/pair-options.js";
 

@@ -30,7 +30,7 @@ export default function (command: Command): void {
     .action(async (paths: string[]) => {
       const { output, json, quiet } = command.optsWithGlobals<Options>();
       requirePlace(output, "folder");
-      const { archivesOf, unpackArchive } = await import("spo/data");
+      const { archivesOf, unpackArchive } = await import("@spo/data");
       const bar = new ProgressBar({ quiet });
       const signal = interruptible((text) => bar.say(text));
       const archives = [];

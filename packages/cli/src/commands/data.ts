@@ -1,3 +1,4 @@
+import { MakePairsConfig } from "@spo/example-emoji/schemas";
 import type { Command } from "commander";
 import check from "./data-check.js";
 import exportPairs from "./data-export.js";
@@ -13,10 +14,11 @@ export default function (command: Command): void {
   unpack(command.command("unpack").summary("images and lists out of tar files, whole or in parts"));
   recipeCommand(command.command("pairs").summary("preference pairs from a judge and real artwork"), {
     kind: "data pairs",
+    schema: MakePairsConfig,
     about:
       "Makes preference pairs: samples of the base ranked by a judge, and real artwork over generated or damaged.",
     output: "pairs.parquet",
-    load: async () => (await import("spo/recipes")).makePairs,
+    load: async () => (await import("@spo/example-emoji")).makePairs,
     example: "examples/emoji/recipes/pairs.json --output runs/pairs/pairs.parquet --run runs/pairs",
   });
 }

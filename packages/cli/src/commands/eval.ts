@@ -74,7 +74,7 @@ export default function (command: Command): void {
         "  aesthetic:PATH     LAION's head, sac+logos+ava1-l14-linearMSE.pth; its clip is ViT-L/14",
         "  clip:PATH          CLIP score, 100·cos, of any CLIP",
         "  spm:PATH           a step-aware preference model, of finished images",
-        "  artwork:PATH, on-prompt:PATH   the example's judge of artwork",
+        "  FILE.js, FILE.ts   a scorer of your own, as examples/emoji/judges/artwork.js",
         "PATH is a file or folder, or org/name[/file][@revision] of a hub. Behind it may stand ,tokenizer=PATH (CLIP's words are else the model's)",
         "and ,clip=PATH.",
         "",

@@ -1,6 +1,6 @@
+import { LAYOUTS } from "@spo/data";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { LAYOUTS } from "spo/data";
 import type { LabelCommandOptions } from "../jobs/label-set.js";
 import { amount, batch, numberFrom, seed, share } from "../options/option-values.js";
 import { addSetOptions, placeOf } from "../options/pair-options.js";

@@ -1,34 +1,33 @@
 // A command that runs one recipe: options from its schema, presets, files and settings as words.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { resolveConfig, type ScaledSettings, settingsHelp } from "@spo/records/config";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import { resolveConfig, type ScaledSettings, settingsHelp } from "spo/config";
 import type { RecipeContext, RecipeEvent } from "spo/recipes";
-import { type RecipeKind, SCHEMAS } from "spo/schemas";
 import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveModels } from "../options/resolve-config.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
 import { loadEngine } from "./load-engine.js";
 
-type Config<K extends RecipeKind> = z.output<(typeof SCHEMAS)[K]>;
-
-export interface RecipeDescription<K extends RecipeKind> {
-  kind: K;
+export interface RecipeDescription<S extends z.ZodObject> {
+  /** Its command, which is also the `kind` of its runs. */
+  kind: string;
+  schema: S;
   about: string;
   presets?: Readonly<Record<string, object>>;
   /** Settings of its presets and defaults that become shorter with another one. */
   scaled?: ScaledSettings;
   /** Where the result goes inside the run's folder, unless `output` says otherwise. */
   output: string;
-  load: () => Promise<(config: Config<K>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
+  load: () => Promise<(config: z.output<S>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
   example: string;
 }
 
 type Options = CommonOptions & { run?: string; dryRun?: boolean };
 
-export function recipeCommand<K extends RecipeKind>(command: Command, recipe: RecipeDescription<K>): void {
+export function recipeCommand<S extends z.ZodObject>(command: Command, recipe: RecipeDescription<S>): void {
   const presets = Object.keys(recipe.presets ?? {});
   command
     .description(recipe.about)
@@ -44,7 +43,7 @@ export function recipeCommand<K extends RecipeKind>(command: Command, recipe: Re
       [
         "",
         "Settings (as `--optimizer.lr 3e-5` or `optimizer.lr=3e-5`):",
-        settingsHelp(SCHEMAS[recipe.kind], {
+        settingsHelp(recipe.schema, {
           width: helpWidth(),
           given: { output: `${recipe.output} in the run's folder` },
           groups: recipe.kind.startsWith("train "),
@@ -60,12 +59,12 @@ export function recipeCommand<K extends RecipeKind>(command: Command, recipe: Re
     });
 }
 
-async function start<K extends RecipeKind>(
+async function start<S extends z.ZodObject>(
   words: readonly string[],
   { run: folder, dryRun, json, quiet }: Options,
-  { kind, presets, scaled, output, load }: RecipeDescription<K>,
+  { kind, schema, presets, scaled, output, load }: RecipeDescription<S>,
 ): Promise<void> {
-  const config = await resolveConfig(SCHEMAS[kind], {
+  const config = await resolveConfig(schema, {
     // Without a folder there still is a config to look at.
     defaults: { output: join(folder ?? "runs", output) },
     presets,
@@ -85,6 +84,6 @@ async function start<K extends RecipeKind>(
   await loadEngine();
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");
-  const inPlace = await resolveModels(SCHEMAS[kind], config as Config<K> & object, { quiet });
+  const inPlace = await resolveModels(schema, config as z.output<S> & object, { quiet });
   await runRecipe({ kind, recipe, config: inPlace, folder, json, quiet });
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { recipeCommand } from "./recipe-command.js";
 
 /** A run of 200 steps is to warm up and to measure within them, whatever the published 8000 do. */
@@ -13,6 +14,7 @@ export default function (command: Command): void {
     .helpCommand(false);
   recipeCommand(command.command("spm").summary("a step-aware preference model, from preference pairs"), {
     kind: "train spm",
+    schema: TrainSpmConfig,
     about: "Trains a step-aware preference model on preference pairs.",
     presets: spmPresets,
     scaled: SHORTER,
@@ -22,6 +24,7 @@ export default function (command: Command): void {
   });
   recipeCommand(command.command("spo").summary("a diffusion model, by a preference model's judgement"), {
     kind: "train spo",
+    schema: TrainSpoConfig,
     about: "Post-trains a diffusion model so that a preference model likes its images more.",
     presets: spoPresets,
     output: "model",
@@ -30,6 +33,7 @@ export default function (command: Command): void {
   });
   recipeCommand(command.command("dpo").summary("a diffusion model, by preference pairs: Diffusion-DPO"), {
     kind: "train dpo",
+    schema: TrainDpoConfig,
     about: "Post-trains a diffusion model on preference pairs with Diffusion-DPO, the baseline.",
     presets: dpoPresets,
     scaled: SHORTER,

@@ -1,6 +1,7 @@
 // From one layout of a preference set to another.
+
+import { Ballot, convertPairs, type Layout, openPairs, readVotes } from "@spo/data";
 import { requirePlace } from "@spo/torch/files";
-import { Ballot, convertPairs, type Layout, openPairs, readVotes } from "spo/data";
 import type { CommonOptions } from "../options/common-options.js";
 import { openingOf, placeOf, type SetOptions } from "../options/pair-options.js";
 import { interruptible } from "../terminal/interruption.js";

@@ -1,11 +1,10 @@
 // What a training says at its end: what came out, where it is, how to look at it, and what comes next.
 import { isAbsolute, relative } from "node:path";
 import type { RecipeEvent } from "spo/recipes";
-import type { RecipeKind } from "spo/schemas";
 
 /** A run that has ended. */
 export interface EndedTraining {
-  kind: RecipeKind;
+  kind: string;
   config: object;
   /** Of the run. */
   folder: string;
@@ -34,7 +33,7 @@ export function endWords({ kind, config, folder, events }: EndedTraining): strin
 }
 
 /** What was measured, before and after, in words. */
-function outcome(kind: RecipeKind, events: readonly RecipeEvent[]): string {
+function outcome(kind: string, events: readonly RecipeEvent[]): string {
   const evals = events.flatMap((event) => (event.type === "eval" ? [event.metrics] : []));
   const [first, last] = [evals[0], evals.at(-1)];
   const change = (name: string, words: string, show = percent): string[] => {
@@ -74,7 +73,7 @@ function outcome(kind: RecipeKind, events: readonly RecipeEvent[]): string {
 }
 
 /** The command that makes something of the result. */
-function nextCommand(kind: RecipeKind, settings: Readonly<Record<string, unknown>>, output: string): string {
+function nextCommand(kind: string, settings: Readonly<Record<string, unknown>>, output: string): string {
   const model = quoted(shown(String(settings.model)));
   const result = shown(output);
   if (kind === "train spm")

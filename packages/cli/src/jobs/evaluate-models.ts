@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { type ImageOfSet, readImageSet, readPrompts } from "@spo/data";
 import {
   type ClipTokenizer,
   requireSchedule,
@@ -9,19 +10,19 @@ import {
   type SamplerName,
   type TextToImage,
 } from "@spo/diffusion";
-import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
-import { UserError } from "@spo/torch/files";
-import { type ImageOfSet, readImageSet } from "spo/data";
+import { type EvaluationData, evaluationEssence, warningsOf } from "@spo/records/report";
 import {
   checkImagesDecode,
   drawSet,
-  readPrompts,
+  type Reward,
   type ScoredImage,
   scoreSet,
   setFigures,
-} from "spo/evaluation";
-import { type EvaluationData, evaluationEssence, warningsOf } from "spo/report";
-import { loadReward, type Reward, type RewardSpec, splitRewardSpecs } from "spo/rewards";
+} from "@spo/scorers";
+import { type RewardSpec, splitRewardSpecs } from "@spo/scorers/reward-spec";
+import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
+import { UserError } from "@spo/torch/files";
+import { loadReward } from "spo";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveReward } from "../options/resolve-reward.js";

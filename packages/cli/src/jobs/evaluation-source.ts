@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { LoraStack, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { pathOfRun, readRun } from "@spo/records";
 import type { Device, DType } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
-import { pathOfRun, readRun } from "spo/records";
 import { type LoraChoice, resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 

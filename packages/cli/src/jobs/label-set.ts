@@ -1,6 +1,5 @@
 // Labels a preference set, or pairs of images, by a scorer, and writes it.
-import { answerSignals, resolveDevice } from "@spo/torch";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
+
 import {
   type Converted,
   convertPairs,
@@ -11,8 +10,11 @@ import {
   readImageSet,
   votesOf,
   writeVotes,
-} from "spo/data";
-import { type LabelSummary, labelPairs, loadReward, type PairScores } from "spo/rewards";
+} from "@spo/data";
+import { type LabelSummary, labelPairs, type PairScores } from "@spo/scorers";
+import { answerSignals, resolveDevice } from "@spo/torch";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
+import { loadReward } from "spo";
 import type { CommonOptions } from "../options/common-options.js";
 import { openingOf, type SetOptions } from "../options/pair-options.js";
 import { resolveReward } from "../options/resolve-reward.js";

@@ -1,8 +1,8 @@
 // Plans of jobs, as tables or JSON.
 import { AutoencoderKL, type PipelineConfigs, UNet2DConditionModel } from "@spo/diffusion";
+import { kebabCase, resolveConfig } from "@spo/records/config";
 import { requireDeviceName, resolveDevice, scope, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
-import { kebabCase, resolveConfig } from "spo/config";
 import {
   dpoJob,
   dpoSavings,

@@ -1,7 +1,8 @@
 // A training's report, from its run's folder alone: no engine, so that a copied run of another machine can be looked at.
 import { join, resolve } from "node:path";
-import { readRun } from "spo/records";
-import { runReport, writeReport } from "spo/report";
+import { readRun } from "@spo/records";
+import { runReport } from "@spo/records/report";
+import { writeReport } from "spo/report";
 import type { CommonOptions } from "../options/common-options.js";
 import { putJson, putPath } from "../terminal/terminal.js";
 

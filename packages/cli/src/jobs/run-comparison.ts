@@ -2,10 +2,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { Run } from "@spo/records";
+import { short } from "@spo/records/report";
 import { engineFacts, resolveDevice } from "@spo/torch";
-import { type ComparisonEvent, compareMethods, comparisonFacts } from "spo/recipes";
-import { Run } from "spo/records";
-import { comparisonEssence, short, writeComparison } from "spo/report";
+import {
+  type ComparisonEvent,
+  compareMethods,
+  comparisonEssence,
+  comparisonFacts,
+  writeComparison,
+} from "spo/comparison";
 import type { CompareConfig } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";

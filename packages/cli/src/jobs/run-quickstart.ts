@@ -2,12 +2,18 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import {
+  type QuickstartOptions,
+  type QuickstartResult,
+  quickstart,
+  quickstartReport,
+} from "@spo/example-emoji";
+import { readRun } from "@spo/records";
+import { essence, verdict } from "@spo/records/report";
 import { answerSignals } from "@spo/torch";
 import { requirePlace, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
-import { type QuickstartOptions, type QuickstartResult, quickstart, quickstartReport } from "spo/recipes";
-import { readRun } from "spo/records";
-import { essence, verdict, writeReport } from "spo/report";
+import { writeReport } from "spo/report";
 import { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";

@@ -2,12 +2,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { Run } from "@spo/records";
+import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
 import { requirePlace } from "@spo/torch/files";
 import { mayChange, type RecipeContext, type RecipeEvent } from "spo/recipes";
-import { Run } from "spo/records";
-import type { RecipeKind } from "spo/schemas";
-import { kebabCase } from "spo/spelling";
 import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -20,7 +19,7 @@ const JSON_PHASE_MS = 1000;
 
 export interface RecipeCall<Config extends object> extends CommonOptions {
   /** What the run's folder remembers it as, e.g. `train spo`. */
-  kind: RecipeKind;
+  kind: string;
   recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>;
   config: Config;
   folder: string;

@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { contactSheet, type PromptLine, parsePromptFile, parsePromptLine, withPngText } from "@spo/data";
+import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import {
   LoraStack,
   levelSpacing,
@@ -17,9 +19,6 @@ import {
 import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads } from "@spo/torch";
 import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
-import { type PromptLine, parsePromptFile, parsePromptLine, withPngText } from "spo/data";
-import { encodePng, rgbFromPixels } from "spo/evaluation";
-import { contactSheet } from "spo/report";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveLoras } from "../options/lora-option.js";

@@ -1,8 +1,9 @@
 // What `spo eval` leaves in its folder.
 import { join } from "node:path";
+import { bytesOfImage, thumbnail } from "@spo/data";
+import { type EvaluationData, evaluationPage } from "@spo/records/report";
+import { pairsOf, type ScoredImage } from "@spo/scorers";
 import { writeFileAtomic } from "@spo/torch/files";
-import { bytesOfImage, pairsOf, type ScoredImage, thumbnail } from "spo/evaluation";
-import { type EvaluationData, evaluationPage } from "spo/report";
 import type { EvaluationSource } from "./evaluation-source.js";
 
 /** Rows of pictures on the page. */

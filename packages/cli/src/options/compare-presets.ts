@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { mapPlaces } from "@spo/records/config";
 import { UserError } from "@spo/torch/files";
-import { mapPlaces } from "spo/config";
 import { CompareConfig } from "spo/schemas";
 
 const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.url));

@@ -1,6 +1,7 @@
 // What the commands about preference sets share.
+
+import { LAYOUTS, type Layout, SOFT_LABELS, type SoftLabels } from "@spo/data";
 import { type Command, Option } from "commander";
-import { LAYOUTS, type Layout, SOFT_LABELS, type SoftLabels } from "spo/data";
 
 export interface SetOptions {
   layout?: Layout;

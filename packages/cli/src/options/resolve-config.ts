@@ -1,4 +1,4 @@
-import { mapPlaces, type Place, placesIn } from "spo/config";
+import { mapPlaces, type Place, placesIn } from "@spo/records/config";
 import type { z } from "zod";
 import { resolveModel } from "./resolve-model.js";
 import { resolveRewardWords } from "./resolve-reward.js";

@@ -1,4 +1,4 @@
-import { parseRewardSpec, type RewardSpec } from "spo/rewards";
+import { parseRewardSpec, type RewardSpec } from "@spo/scorers/reward-spec";
 import { resolveModel } from "./resolve-model.js";
 
 /** A scorer as the command line names it, with paths in place of the hub's names. Throws a UserError (`USAGE`) for what names none. */

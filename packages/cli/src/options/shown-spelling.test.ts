@@ -1,5 +1,5 @@
+import { kebabCase } from "@spo/records/spelling";
 import { Command } from "commander";
-import { kebabCase } from "spo/spelling";
 import { expect, test } from "vitest";
 import { buildProgram } from "../program.js";
 import { inShownSpelling } from "./shown-spelling.js";

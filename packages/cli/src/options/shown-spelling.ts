@@ -1,6 +1,7 @@
 // An option may be written as a Python or a JavaScript user has it in the fingers; the parser knows one spelling.
+
+import { isSpelled } from "@spo/records/spelling";
 import type { Command } from "commander";
-import { isSpelled } from "spo/spelling";
 
 /**
  * The words with the options of a command, and of those above it, as help shows them: `--batchInvariant on` and `--batch_invariant=on` become

@@ -1,9 +1,9 @@
 // What a comparison's JSON file holds: all that its page shows but the pictures.
 import { cpus, totalmem } from "node:os";
-import { withoutPlaces } from "../config/index.js";
-import { CompareConfig, METHODS, type Method } from "../recipes/compare/compare-config.js";
+import type { Estimate } from "@spo/records";
+import { withoutPlaces } from "@spo/records/config";
 import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
-import type { Estimate } from "../statistics.js";
+import { CompareConfig, METHODS, type Method } from "./compare-config.js";
 import {
   atEqual,
   curvesOf,

@@ -1,6 +1,7 @@
 // What a comparison found, as its JSON file has it.
-import { METHODS, type Method } from "../recipes/compare/compare-config.js";
-import { bootstrapMean, type Estimate, mean, signTest, winRate } from "../statistics.js";
+
+import { bootstrapMean, type Estimate, mean, signTest, winRate } from "@spo/records";
+import { METHODS, type Method } from "./compare-config.js";
 import { type Curve, type Lead, leadOver, qualityAt } from "./curves.js";
 import type { ImageVerdict } from "./image-judge.js";
 import type { Snapshot } from "./snapshot.js";

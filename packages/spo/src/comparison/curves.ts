@@ -1,5 +1,5 @@
 // Quality over what was spent, and who reaches what sooner. Pure functions of numbers.
-import { mean } from "../statistics.js";
+import { mean } from "@spo/records";
 
 /** Quality of one run at one moment. */
 export interface CurvePoint {

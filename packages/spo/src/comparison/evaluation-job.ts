@@ -1,9 +1,9 @@
 import { setImmediate } from "node:timers/promises";
+import { rgbFromPixels } from "@spo/data/pixels";
 import { loadTextToImage } from "@spo/diffusion";
+import { sampleImages } from "@spo/scorers";
 import { resolveDevice, type Tensor, writeFileAtomic } from "@spo/torch";
 import sharp from "sharp";
-import { rgbFromPixels } from "../data/pixels.js";
-import { sampleImages } from "../evaluation/samples.js";
 import { type ImageVerdict, loadImageJudge } from "./image-judge.js";
 import { type Evaluated, type Evaluation, type JobProgress, keyOf, readEvaluated } from "./jobs.js";
 import { loadSnapshot } from "./snapshot.js";

@@ -1,12 +1,10 @@
 // Judges of finished images: what a comparison chooses and reports by.
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { readJsonObject, StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
-import { type Device, noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import { UserError } from "@spo/torch/files";
-import { rgbFromPixels } from "../data/pixels.js";
-import { loadArtworkJudge } from "../rewards/artwork-judge.js";
-import { checkedScores, loadReward, requireFiniteScores } from "../rewards/index.js";
+
+import { rgbFromPixels } from "@spo/data/pixels";
+import { StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { checkedScores, type Reward } from "@spo/scorers";
+import type { Device, Tensor } from "@spo/torch";
+import { loadReward } from "../judges/load-reward.js";
 
 /** What a judge says of one image. */
 export interface ImageVerdict {
@@ -18,6 +16,7 @@ export interface ImageVerdict {
   onPrompt?: boolean;
 }
 
+/** Judges finished images of a comparison. */
 export interface ImageJudge {
   /** What the score is. */
   about: string;
@@ -28,64 +27,35 @@ export interface ImageJudge {
   ): Omit<ImageVerdict, "prompt" | "seed">[] | Promise<Omit<ImageVerdict, "prompt" | "seed">[]>;
 }
 
+/** What a file of the user's makes its judge of. */
+export interface ImageJudgeContext {
+  /** The prompts that an image may be mistaken for. */
+  choices: readonly string[];
+  device: Device;
+}
+
 /**
- * A judge of artwork by its folder, or any other scorer by its spec: `pickscore:PATH`, `spm:PATH`, the path of a user's module.
+ * A scorer by its spec, `pickscore:PATH`, `spm:PATH`, or the path of a user's module.
  *
+ * A module exports by default a scorer, or a function of an `ImageJudgeContext` that makes a scorer or an `ImageJudge`.
  * pipe: its tokenizer serves scorers that come without one. choices: the prompts that an image may be mistaken for.
  */
 export async function loadImageJudge(
   judge: string,
   { pipe, choices }: { pipe: StableDiffusion | StableDiffusionXL; choices: readonly string[] },
 ): Promise<ImageJudge> {
-  return isArtworkJudge(judge) ? artworkJudge(judge, choices, deviceOf(pipe)) : rewardJudge(judge, pipe);
+  const tokenizer = pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer;
+  const context = { choices, device: deviceOf(pipe) };
+  const loaded = await loadReward(judge, { tokenizer, device: context.device, context });
+  return isImageJudge(loaded) ? loaded : rewardJudge(loaded);
 }
 
-function isArtworkJudge(folder: string): boolean {
-  const path = join(folder, "config.json");
-  return (
-    existsSync(path) && (readJsonObject(path) as { model_type?: unknown }).model_type === "artwork_judge"
-  );
-}
+const isImageJudge = (scorer: Reward | ImageJudge): scorer is ImageJudge =>
+  "judge" in scorer && typeof scorer.judge === "function";
 
 const deviceOf = ({ denoiser }: StableDiffusion | StableDiffusionXL): Device => denoiser.device;
 
-function artworkJudge(folder: string, choices: readonly string[], device: Device): ImageJudge {
-  const judge = loadArtworkJudge(folder, { device });
-  const places = choices.map((choice) => judge.config.captions.indexOf(choice));
-  const unknown = choices.filter((_, i) => places[i] === -1);
-  if (unknown.length > 0)
-    throw new UserError(`The judge ${folder} does not know these prompts: ${unknown.join(", ")}.`, {
-      code: "DATA",
-      hint: "Take prompts that it was trained on, or another scorer.",
-    });
-  return {
-    about: "log probability of the prompt's content plus logit of being real artwork",
-    judge: (images, prompts) =>
-      noGrad(() =>
-        scope(() => {
-          const among = judge
-            .logProbs(judge.features(images))
-            .indexSelect(1, tensor(places, { dtype: "int64", device }))
-            .logSoftmax(-1); // [n, choices]
-          const logProbs = among.toNumbers();
-          const likeliest = among.argmax(-1).toNumbers();
-          const realism = judge.realism(images).toNumbers();
-          const verdicts = prompts.map((prompt, i) => {
-            const right = choices.indexOf(prompt);
-            const score = (logProbs[i * choices.length + right] as number) + (realism[i] as number);
-            return { score, onPrompt: likeliest[i] === right };
-          });
-          const scores = verdicts.map(({ score }) => score);
-          requireFiniteScores(`The judge ${folder}`, scores, prompts);
-          return verdicts;
-        }),
-      ),
-  };
-}
-
-async function rewardJudge(spec: string, pipe: StableDiffusion | StableDiffusionXL): Promise<ImageJudge> {
-  const tokenizer = pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer;
-  const reward = await loadReward(spec, { tokenizer, device: deviceOf(pipe) });
+function rewardJudge(reward: Reward): ImageJudge {
   return {
     about: `${reward.name}'s score of the finished image`,
     async judge(images, prompts) {

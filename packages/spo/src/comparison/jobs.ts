@@ -1,10 +1,10 @@
 // What a comparison hands to processes of their own: each job leaves its result in files, and is not done again when they are there.
 import { existsSync } from "node:fs";
+import { readRecord } from "@spo/records";
 import { z } from "zod";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import type { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
-import { readRecord } from "../records/index.js";
 import type { ImageVerdict } from "./image-judge.js";
 import type { PolicyShape } from "./snapshot.js";
 

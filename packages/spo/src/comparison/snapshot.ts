@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { addLora, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { Passes, readRecord } from "@spo/records";
 import {
   type Device,
   Generator,
@@ -14,7 +15,6 @@ import {
 } from "@spo/torch";
 import { makeFolder } from "@spo/torch/files";
 import { z } from "zod";
-import { Passes, readRecord } from "../records/index.js";
 import type { Spent } from "./spent.js";
 
 /** What learns, as trainings of policies name it. */

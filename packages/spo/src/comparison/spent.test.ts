@@ -1,5 +1,5 @@
+import type { Event } from "@spo/records";
 import { describe, expect, test } from "vitest";
-import type { Event } from "../records/index.js";
 import { addSpent, flopsOf, nothingSpent, SpentMeter } from "./spent.js";
 
 const at = (wall: number, cpu = wall): Event["time"] => ({ at: "", wall, cpu });

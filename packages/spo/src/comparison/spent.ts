@@ -1,6 +1,5 @@
-import type { Event } from "../records/index.js";
-import { PASSES, type Pass } from "../records/passes.js";
-import type { Seconds } from "../work.js";
+import type { Event, Seconds } from "@spo/records";
+import { PASSES, type Pass } from "@spo/records";
 
 /** What a training has spent. */
 export interface Spent extends Seconds {

@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { type Event, listCheckpoints, Run } from "@spo/records";
 import { engineFacts } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import type { RecipeEvent } from "../recipes/recipe.js";
 import { trainDpo } from "../recipes/train-dpo/train-dpo.js";
 import { trainSpm } from "../recipes/train-spm/train-spm.js";
 import { trainSpo } from "../recipes/train-spo/train-spo.js";
-import { type Event, listCheckpoints, Run } from "../records/index.js";
 import type { JobProgress, PolicyTraining, SpmTraining } from "./jobs.js";
 import { readSnapshot, takeSnapshot } from "./snapshot.js";
 import { SpentMeter } from "./spent.js";

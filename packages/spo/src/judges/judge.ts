@@ -1,7 +1,7 @@
+import type { WorkMeter } from "@spo/records";
+import { type ScoreProcessor, scorePixels } from "@spo/scorers";
 import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
-import { type ScoreProcessor, scorePixels } from "../spm/preprocess.js";
 import type { StepAwarePreferenceModel } from "../spm/spm.js";
-import type { WorkMeter } from "../work.js";
 
 /** What there is to judge about n candidates of one denoising step. */
 export interface Candidates {

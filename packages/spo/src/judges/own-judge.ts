@@ -1,8 +1,8 @@
 // A judge in a file of the user's.
 import { existsSync } from "node:fs";
+import { importOwn } from "@spo/records/config";
 import { UserError } from "@spo/torch";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
-import { importOwn } from "./own-module.js";
 
 /** What a judge's file exports by default: a judge, or what makes one for a model. */
 export type JudgeExport =

@@ -1,6 +1,6 @@
+import type { RgbImage } from "@spo/scorers";
 import { full, scope, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import type { RgbImage } from "../rewards/index.js";
 import { rewardJudge } from "./reward-judge.js";
 
 test("an image that is not finite gets no score, is not shown to the reward, and the others keep theirs", () => {

@@ -1,8 +1,9 @@
+import { rgbFromPixels } from "@spo/data/pixels";
 import type { ClipTokenizer } from "@spo/diffusion";
+import type { Reward, RewardSpec } from "@spo/scorers";
 import { type Device, noGrad, notFiniteAt, scope, tensor, UserError } from "@spo/torch";
-import { rgbFromPixels } from "../data/pixels.js";
-import { loadReward, type Reward, type RewardSpec } from "../rewards/index.js";
 import type { StepAwareJudge } from "./judge.js";
+import { loadReward } from "./load-reward.js";
 
 /**
  * A scorer of finished images as a judge: it sees the decoded predictions of noisy steps as if they were finished, and knows no time.

@@ -1,4 +1,6 @@
 // A job as a list of phases; what it needs in memory and work; how long it takes.
+
+import type { Pass } from "@spo/records";
 import {
   type Device,
   forgetPeak,
@@ -10,7 +12,6 @@ import {
   trimMemory,
   zeros,
 } from "@spo/torch";
-import type { Pass } from "../records/passes.js";
 import type { PlannedModels } from "./models.js";
 
 /** One kind of work that a job does again and again. */

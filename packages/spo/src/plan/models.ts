@@ -15,6 +15,7 @@ import {
   schedulerPart,
   UNet2DConditionModel,
 } from "@spo/diffusion";
+import { CLIPModel } from "@spo/scorers";
 import {
   type Device,
   type DType,
@@ -26,7 +27,6 @@ import {
   UserError,
   zeros,
 } from "@spo/torch";
-import { CLIPModel } from "../rewards/clip-model.js";
 import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */

@@ -1,12 +1,12 @@
 import { CheckpointSchedule, guidedDenoiser, type PipelineConfigs } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
+import { clipProcessor } from "@spo/scorers";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { SpmJudge } from "../judges/judge.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
-import { drawn, resample } from "../resampler/resampler.js";
-import { clipProcessor } from "../spm/preprocess.js";
+import { drawn, resample } from "../rollout/resampler.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
-import { WorkMeter } from "../work.js";
 import { blankConditions, blankIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";
 import { giveValues, type PlannedModels, planModels } from "./models.js";

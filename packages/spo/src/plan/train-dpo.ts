@@ -1,6 +1,6 @@
 import { addLora, type DenoiserModel, guidedDenoiser } from "@spo/diffusion";
 import { Adafactor, AdamW, copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
-import { dpoLoss } from "../losses/dpo-loss.js";
+import { dpoLoss } from "../objectives/dpo-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { Precision } from "../recipes/training/precision.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";

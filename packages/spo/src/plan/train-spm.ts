@@ -1,6 +1,6 @@
 import { guidedDenoiser, isGuided } from "@spo/diffusion";
 import { AdamW, cat, noGrad, scope } from "@spo/torch";
-import { spmLoss } from "../losses/spm-loss.js";
+import { spmLoss } from "../objectives/spm-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { blankConditions, blankIds, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";

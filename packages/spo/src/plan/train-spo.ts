@@ -7,11 +7,11 @@ import {
   type PipelineConfigs,
 } from "@spo/diffusion";
 import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
-import { spoBatchLoss } from "../losses/spo-loss.js";
+import { spoBatchLoss } from "../objectives/spo-loss.js";
+import type { StepPairs } from "../objectives/step-pairs.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import { Precision } from "../recipes/training/precision.js";
-import type { StepPairs } from "../resampler/pairs.js";
-import { JUDGE_CHUNK } from "../resampler/resampler.js";
+import { JUDGE_CHUNK } from "../rollout/resampler.js";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";

@@ -1,5 +1,5 @@
+import { checkConfig } from "@spo/records/config";
 import { expect, test } from "vitest";
-import { checkConfig } from "../config/index.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
 import { dpoPresets, spmPresets, spoPresets } from "./index.js";
 

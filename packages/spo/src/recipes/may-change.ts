@@ -1,11 +1,10 @@
 // Which settings of a training that exists may change: those that its result does not mean.
-import type { MayChange } from "../records/index.js";
-import type { RecipeKind } from "./schemas.js";
+import type { MayChange } from "@spo/records";
 
 /** Where it computes and writes, and how often it is kept and looked at. */
 const ALWAYS = ["device", "output", "saveEvery"];
 
-const BY_KIND: Partial<Record<RecipeKind, MayChange>> = {
+const BY_KIND: Partial<Record<string, MayChange>> = {
   "train spo": { settings: ["microBatch", "stripEvery", "sampleEvery"], length: "rounds" },
   "train dpo": { settings: ["microBatch", "evalEvery", "readAhead"], length: "steps" },
   // No length: its learning rate falls to 0 at the last step, so another end means other steps before it.
@@ -13,7 +12,7 @@ const BY_KIND: Partial<Record<RecipeKind, MayChange>> = {
 };
 
 /** Settings that a run of a kind, opened again, may be given anew. The `pretrain` kinds have no length: their rate falls with it. */
-export function mayChange(kind: RecipeKind): MayChange {
+export function mayChange(kind: string): MayChange {
   const { settings = [], length } = BY_KIND[kind] ?? {};
   return { settings: [...ALWAYS, ...settings], length };
 }

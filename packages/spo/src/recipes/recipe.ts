@@ -1,8 +1,7 @@
 import { join } from "node:path";
+import { type Event, Run } from "@spo/records";
 import { engineFacts } from "@spo/torch";
-import { type Event, Run } from "../records/index.js";
 import { mayChange } from "./may-change.js";
-import type { RecipeKind } from "./schemas.js";
 
 /** What a recipe yields: the events of its run folder. */
 export type RecipeEvent = Event;
@@ -37,7 +36,7 @@ export interface RecipeOptions {
 
 /** The context that options stand for. `using` lets go of a run that was opened here. */
 export function openContext(
-  kind: RecipeKind,
+  kind: string,
   config: { output: string },
   { run = join(config.output, "run"), signal = new AbortController().signal, onPhase }: RecipeOptions,
 ): RecipeContext & Disposable {

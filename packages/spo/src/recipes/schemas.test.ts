@@ -1,6 +1,6 @@
+import { checkConfig } from "@spo/records/config";
 import { expect, test } from "vitest";
 import type { z } from "zod";
-import { checkConfig } from "../config/index.js";
 import { SCHEMAS, TrainSpoConfig } from "./schemas.js";
 
 /** The parts of a schema that hold others. */

@@ -1,5 +1,5 @@
+import { settingsOf } from "@spo/records/config";
 import { expect, test } from "vitest";
-import { settingsOf } from "../config/index.js";
 import { SCHEMAS } from "./schemas.js";
 
 test("every setting has a description", () => {

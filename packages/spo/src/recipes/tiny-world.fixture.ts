@@ -10,10 +10,10 @@ import {
   StableDiffusion,
   UNet2DConditionModel,
 } from "@spo/diffusion";
+import { type Event, Run } from "@spo/records";
+import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, noGrad } from "@spo/torch";
 import sharp from "sharp";
-import { type Event, Run } from "../records/index.js";
-import { clipProcessor } from "../spm/preprocess.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "../spm/spm.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
 import type { RecipeContext, RecipeEvent } from "./recipe.js";

@@ -1,13 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { contactSheet } from "@spo/data";
+import { readRun } from "@spo/records";
+import { readStripFile, runReport, shownStrips, stripFileName } from "@spo/records/report";
 import { UserError } from "@spo/torch/files";
 import sharp from "sharp";
 import { afterAll, expect, test } from "vitest";
-import { readRun } from "../records/index.js";
-import { contactSheet } from "./contact-sheet.js";
-import { runReport } from "./run-report.js";
-import { readStripFile, shownStrips, stripFileName } from "./strip-files.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-strips-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -1,8 +1,7 @@
 import { join } from "node:path";
+import { contactSheet } from "@spo/data";
+import { type ReportData, reportPage, verdict } from "@spo/records/report";
 import { makeFolder, writeFileAtomic } from "@spo/torch/files";
-import { contactSheet } from "./contact-sheet.js";
-import { type ReportData, verdict } from "./data.js";
-import { reportPage } from "./page.js";
 
 /** Pairs on the sheets that stand beside the report. */
 const SHEET = 48;

@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { clipProcessor, loadClip } from "@spo/scorers";
 import {
   cat,
   Generator,
@@ -15,9 +16,7 @@ import {
   writeSafetensors,
 } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
-import { loadClip } from "../rewards/clip-model.js";
 import { UNEVEN_SPM } from "../tiny-models.fixture.js";
-import { clipProcessor } from "./preprocess.js";
 import { fromClip, isTimeConditioning, loadSpm, StepAwarePreferenceModel, saveSpm, startSpm } from "./spm.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-layouts-"));

@@ -1,6 +1,6 @@
 import type { AutoencoderKL, Denoiser, NoiseProcess } from "@spo/diffusion";
+import type { WorkMeter } from "@spo/records";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import type { WorkMeter } from "../work.js";
 
 /** Tensors of 2n rows: image 0 of every pair, then image 1 of every pair. */
 export interface NoisyPredictions {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { clipProcessor } from "@spo/scorers";
 import {
   Generator,
   initialize,
@@ -18,7 +19,6 @@ import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import { UNEVEN_SPM } from "../tiny-models.fixture.js";
 import { timestepSinusoid } from "./clip-vision.js";
-import { clipProcessor } from "./preprocess.js";
 import {
   fromClip,
   initializeTimeConditioning,

@@ -11,6 +11,14 @@ import {
   type Tap,
 } from "@spo/diffusion";
 import {
+  ClipConfigSchema,
+  readClipFiles,
+  readProcessor,
+  readScorerWeights,
+  type ScoreProcessor,
+  unit,
+} from "@spo/scorers";
+import {
   type DType,
   type Generator,
   keep,
@@ -28,10 +36,7 @@ import {
   zeros,
 } from "@spo/torch";
 import { z } from "zod";
-import { ClipConfigSchema, readProcessor } from "./clip-config.js";
-import { readClipFiles, readScorerWeights } from "./clip-files.js";
 import { StepAwareVisionTransformer, TimestepEmbedder } from "./clip-vision.js";
-import type { ScoreProcessor } from "./preprocess.js";
 
 const SpmConfigSchema = ClipConfigSchema.extend({
   time_conditioning: z
@@ -133,9 +138,6 @@ export class StepAwarePreferenceModel extends Module {
     return scope(() => unit(imageFeatures).mul(unit(textFeatures)).sum(-1).mul(this.logit_scale.exp()));
   }
 }
-
-/** Rows scaled to length 1. [n, width] → [n, width]. */
-export const unit = (rows: Tensor): Tensor => rows.div(rows.linalgVectorNorm(2, -1, true));
 
 /**
  * Sets the time conditioning to its values before training: the model then equals the plain CLIP scorer at every t.

@@ -10,9 +10,9 @@ import {
   openGolden,
 } from "@spo/diffusion";
 import { Generator, noGrad, type SafetensorsFile, scope, type Tensor, tensor } from "@spo/torch";
-import { dpoLoss } from "../losses/dpo-loss.js";
-import { pairLogProbs, type SpoBatch, spoLoss } from "../losses/spo-loss.js";
-import type { StepPairs } from "../resampler/pairs.js";
+import { dpoLoss } from "../objectives/dpo-loss.js";
+import { pairLogProbs, type SpoBatch, spoLoss } from "../objectives/spo-loss.js";
+import type { StepPairs } from "../objectives/step-pairs.js";
 import { conditionsOf, denoiserOf, type Family, namesUnder, processOf } from "./golden-inputs.js";
 
 const SPO_OUTPUTS = [

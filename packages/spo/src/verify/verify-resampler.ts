@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { type Case, collectCases, loadUnet, loadVae, openGolden } from "@spo/diffusion";
 import { noGrad, stack, tensor } from "@spo/torch";
 import { SpmJudge } from "../judges/judge.js";
-import { relabel } from "../losses/spm-loss.js";
-import { compare } from "../resampler/compare.js";
-import { resample } from "../resampler/resampler.js";
+import { relabel } from "../objectives/spm-loss.js";
+import { compare } from "../rollout/compare.js";
+import { resample } from "../rollout/resampler.js";
 import { loadSpm } from "../spm/spm.js";
 import { denoiserOf, type Family, processOf } from "./golden-inputs.js";
 

@@ -1,10 +1,10 @@
 // The preference model: features, scores, pixels, noising, loss.
 import { join } from "node:path";
 import { type Case, collectCases, loadUnet, loadVae, openGolden } from "@spo/diffusion";
+import { centreCrop, resizeShortSide, scorePixels, trainPixels } from "@spo/scorers";
 import { cat, noGrad, type Tensor } from "@spo/torch";
-import { spmLoss } from "../losses/spm-loss.js";
+import { spmLoss } from "../objectives/spm-loss.js";
 import { timestepSinusoid } from "../spm/clip-vision.js";
-import { centreCrop, resizeShortSide, scorePixels, trainPixels } from "../spm/preprocess.js";
 import { loadSpm } from "../spm/spm.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
 import { denoiserOf, type Family, namesUnder, processOf } from "./golden-inputs.js";

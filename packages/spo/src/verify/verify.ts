@@ -1,5 +1,5 @@
 import type { Check } from "@spo/diffusion";
-import { rewardChecks } from "../rewards/verify.js";
+import { rewardChecks } from "@spo/scorers";
 import { FAMILIES } from "./golden-inputs.js";
 import { checkAdamW } from "./verify-adamw.js";
 import { checkDpoLoss, checkSpoLoss } from "./verify-losses.js";

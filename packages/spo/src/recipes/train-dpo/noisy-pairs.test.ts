@@ -1,9 +1,8 @@
 import { AutoencoderKL, type TextToImage, VpSchedule } from "@spo/diffusion";
-import { cat, Generator, initialize, randn, scope, type Tensor, tensor } from "@spo/torch";
+import { WorkMeter } from "@spo/records";
+import { cat, Generator, generatorAt, initialize, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import { generatorAt } from "../../randomness.js";
 import { TINY } from "../../tiny-models.fixture.js";
-import { WorkMeter } from "../../work.js";
 import { drawPair, noisyPairs, sidesOf } from "./noisy-pairs.js";
 
 const SIDE = 4;

@@ -1,9 +1,10 @@
 // Pairs as Diffusion-DPO's loss needs them: latents of both images, noised alike. Source: algorithm 6.
+
+import type { PairBatch } from "@spo/data";
+import { pixelsFromBytes } from "@spo/data/pixels";
 import type { Conditions, NoiseProcess, TextToImage } from "@spo/diffusion";
+import type { WorkMeter } from "@spo/records";
 import { cat, type Device, type Generator, rand, randn, scope, type Tensor, tensor } from "@spo/torch";
-import type { PairBatch } from "../../data/index.js";
-import { pixelsFromBytes } from "../../data/pixels.js";
-import type { WorkMeter } from "../../work.js";
 
 /** n pairs, winners in the first half. */
 export interface NoisyPairs {

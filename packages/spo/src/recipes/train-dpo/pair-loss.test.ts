@@ -1,8 +1,8 @@
 // For models ε = w·x_t of a pair's own number, against algorithm 6 in float64.
 import type { Denoiser } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
 import { Generator, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import { WorkMeter } from "../../work.js";
 import type { NoisyPairs } from "./noisy-pairs.js";
 import { pairLoss } from "./pair-loss.js";
 

@@ -1,7 +1,7 @@
 import type { Denoiser } from "@spo/diffusion";
+import { timed, type WorkMeter } from "@spo/records";
 import { noGrad, type Tensor } from "@spo/torch";
-import { dpoLoss } from "../../losses/dpo-loss.js";
-import { timed, type WorkMeter } from "../../work.js";
+import { dpoLoss } from "../../objectives/dpo-loss.js";
 import type { NoisyPairs } from "./noisy-pairs.js";
 
 /** What a loss of pairs is computed with. */

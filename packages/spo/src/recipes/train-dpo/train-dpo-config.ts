@@ -1,6 +1,7 @@
 // Settings of the recipe that post-trains with Diffusion-DPO. No tensor code: help and checks need no engine.
+
+import { configsText, modelText, pathText } from "@spo/records/config";
 import { z } from "zod";
-import { configsText, modelText, pathText } from "../../config/place.js";
 import {
   MOST_CHANNELS,
   MOST_FACTOR,

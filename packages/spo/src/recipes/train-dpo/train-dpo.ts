@@ -1,11 +1,11 @@
 // Diffusion-DPO: the policy is to predict the noise on winners better, and on losers worse, than the reference does. Source: algorithm 6;
 // Wallace et al. 2024, algorithm 1.
+
+import { dataFacts, openPairSet, type PairBatch, PairLoader } from "@spo/data";
 import { loadTextToImage } from "@spo/diffusion";
-import { Adafactor, AdamW, noGrad, type Optimizer, resolveDevice, scope } from "@spo/torch";
-import { checkConfig } from "../../config/index.js";
-import { dataFacts, openPairSet, type PairBatch, PairLoader } from "../../data/index.js";
-import { generatorAt } from "../../randomness.js";
-import { WorkMeter } from "../../work.js";
+import { WorkMeter } from "@spo/records";
+import { checkConfig } from "@spo/records/config";
+import { Adafactor, AdamW, generatorAt, noGrad, type Optimizer, resolveDevice, scope } from "@spo/torch";
 import {
   openContext,
   phaseTeller,

@@ -1,4 +1,4 @@
-import { pairAccuracy } from "../../losses/spm-loss.js";
+import { pairAccuracy } from "../../objectives/spm-loss.js";
 
 /** Scores of both images of pairs, and how far the first is the preferred one, in [0, 1]. */
 export interface ScoredPairs {

@@ -1,8 +1,8 @@
 // Scores of both images of pairs, in training and in measuring.
-import { type Device, noGrad, rand, randn, scope, type Tensor } from "@spo/torch";
-import { move, recolour } from "../../data/augmentation.js";
-import { generatorAt } from "../../randomness.js";
-import { type ScoreProcessor, trainPixels } from "../../spm/preprocess.js";
+
+import { move, recolour } from "@spo/data/pixels";
+import { type ScoreProcessor, trainPixels } from "@spo/scorers";
+import { type Device, generatorAt, noGrad, rand, randn, scope, type Tensor } from "@spo/torch";
 import type { StepAwarePreferenceModel } from "../../spm/spm.js";
 import type { SeenPairs } from "./seen-pairs.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";

@@ -1,7 +1,7 @@
-import type { PairBatch } from "../../data/index.js";
-import { relabel } from "../../losses/spm-loss.js";
-import { checkedScores, type Reward, type RgbImage } from "../../rewards/index.js";
-import type { WorkMeter } from "../../work.js";
+import type { PairBatch } from "@spo/data";
+import type { WorkMeter } from "@spo/records";
+import { checkedScores, type Reward, type RgbImage } from "@spo/scorers";
+import { relabel } from "../../objectives/spm-loss.js";
 
 /**
  * The same pairs with labels from a scorer of their clean images: a win where the two probabilities are more than `threshold` apart, else a

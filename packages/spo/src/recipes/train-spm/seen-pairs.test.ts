@@ -7,10 +7,10 @@ import {
   UNet2DConditionModel,
   VpSchedule,
 } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
 import { Generator, initialize, noGrad, randint, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { TINY } from "../../tiny-models.fixture.js";
-import { WorkMeter } from "../../work.js";
 import { drawTimesteps, PairNoiser } from "./seen-pairs.js";
 
 const SIDE = 16;

@@ -1,4 +1,7 @@
 // Pairs as the preference model sees them: noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c, steps 1 and 2.
+
+import type { PairBatch } from "@spo/data";
+import { pixelsFromBytes } from "@spo/data/pixels";
 import {
   type Conditions,
   conditionBytes,
@@ -11,6 +14,7 @@ import {
   splitRows,
   type TextToImage,
 } from "@spo/diffusion";
+import type { WorkMeter } from "@spo/records";
 import {
   cat,
   type Device,
@@ -23,10 +27,7 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
-import type { PairBatch } from "../../data/index.js";
-import { pixelsFromBytes } from "../../data/pixels.js";
 import { noisyPredictions } from "../../spm/spm-noising.js";
-import type { WorkMeter } from "../../work.js";
 
 /** n pairs; entry i of everything belongs to pair i. */
 export interface SeenPairs {

@@ -1,6 +1,7 @@
 // Settings of the recipe that trains a step-aware preference model. No tensor code: help and checks need no engine.
+
+import { configsText, modelText, pathText, scorerText } from "@spo/records/config";
 import { z } from "zod";
-import { configsText, modelText, pathText, scorerText } from "../../config/place.js";
 import {
   MOST_FACTOR,
   MOST_GUIDANCE,

@@ -1,18 +1,5 @@
 // Trains a step-aware preference model on preference pairs. Source: algorithm 3; Liang et al. 2024, section 3.2.
-import { loadTextToImage, StableDiffusion } from "@spo/diffusion";
-import {
-  AdamW,
-  cat,
-  type Generator,
-  keep,
-  noGrad,
-  randint,
-  resolveDevice,
-  scope,
-  type Tensor,
-  tensor,
-} from "@spo/torch";
-import { checkConfig } from "../../config/index.js";
+
 import {
   batchOf,
   dataFacts,
@@ -21,13 +8,26 @@ import {
   PairLoader,
   type PairSet,
   readRows,
-} from "../../data/index.js";
-import { inverseSumOf, labelTensors, pairAccuracy, spmLoss } from "../../losses/spm-loss.js";
-import { generatorAt } from "../../randomness.js";
-import { loadReward } from "../../rewards/index.js";
-import { trainPixels } from "../../spm/preprocess.js";
+} from "@spo/data";
+import { loadTextToImage, StableDiffusion } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
+import { checkConfig } from "@spo/records/config";
+import { loadReward, trainPixels } from "@spo/scorers";
+import {
+  AdamW,
+  cat,
+  type Generator,
+  generatorAt,
+  keep,
+  noGrad,
+  randint,
+  resolveDevice,
+  scope,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
+import { inverseSumOf, labelTensors, pairAccuracy, spmLoss } from "../../objectives/spm-loss.js";
 import { saveSpm, startSpm } from "../../spm/spm.js";
-import { WorkMeter } from "../../work.js";
 import {
   openContext,
   phaseTeller,

@@ -2,7 +2,7 @@
 import { type Denoiser, VpSchedule } from "@spo/diffusion";
 import { Generator, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import type { StepPairs } from "../../resampler/pairs.js";
+import type { StepPairs } from "../../objectives/step-pairs.js";
 import { pairGradients } from "./pair-gradients.js";
 
 const generator = new Generator(11);

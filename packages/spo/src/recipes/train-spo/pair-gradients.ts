@@ -1,6 +1,6 @@
 import { cat, scope, type Tensor, zerosLike } from "@spo/torch";
-import { backward, ratioFigures, type SpoBatch, spoBatchLoss } from "../../losses/spo-loss.js";
-import { type StepPairs, selectPairs } from "../../resampler/pairs.js";
+import { backward, ratioFigures, type SpoBatch, spoBatchLoss } from "../../objectives/spo-loss.js";
+import { type StepPairs, selectPairs } from "../../objectives/step-pairs.js";
 import { microBatches } from "../training/micro-batches.js";
 
 /** What the gradients of an update's pairs are computed from. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { compare } from "../../resampler/compare.js";
-import type { StepComparison } from "../../resampler/resampler.js";
+import { compare } from "../../rollout/compare.js";
+import type { StepComparison } from "../../rollout/resampler.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 
 const comparison = (scores: number[][], threshold = 0.3): StepComparison => ({

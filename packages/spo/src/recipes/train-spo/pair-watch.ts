@@ -1,7 +1,8 @@
 // Looks on while pairs are made, and says when they are not.
+
+import { mean } from "@spo/records";
 import { UserError } from "@spo/torch";
-import type { StepComparison } from "../../resampler/resampler.js";
-import { mean } from "../../statistics.js";
+import type { StepComparison } from "../../rollout/resampler.js";
 
 /** Rounds in a row without a pair after which it is said again: often at first, then ever more seldom. */
 const SAID_AFTER = [1, 3, 10, 30, 100, 300, 1000, 3000];

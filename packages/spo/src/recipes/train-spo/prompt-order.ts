@@ -1,5 +1,4 @@
-import { randperm, scope } from "@spo/torch";
-import { generatorAt } from "../../randomness.js";
+import { generatorAt, randperm, scope } from "@spo/torch";
 
 /**
  * Row numbers of a round's prompts, of `count` prompts: epoch by epoch in a new order, each prompt once an epoch. A function of the seed and

@@ -1,7 +1,8 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
+
+import { configsText, modelText, pathText, scorerText } from "@spo/records/config";
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
-import { configsText, modelText, pathText, scorerText } from "../../config/place.js";
 import {
   MOST_CANDIDATES,
   MOST_CHANNELS,

@@ -1,8 +1,14 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { basename, join } from "node:path";
+import { dataFacts, fingerprintOfPrompts, readPrompts } from "@spo/data";
+import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import { disposeConditions, loadTextToImage, type TextToImage } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
+import { checkConfig, withoutPlaces } from "@spo/records/config";
+import { stripFileName } from "@spo/records/report";
 import {
   AdamW,
+  generatorAt,
   keep,
   noGrad,
   notFiniteAt,
@@ -12,18 +18,12 @@ import {
   type Tensor,
   writeFileAtomic,
 } from "@spo/torch";
-import { checkConfig, withoutPlaces } from "../../config/index.js";
-import { dataFacts, fingerprintOfPrompts } from "../../data/fingerprint.js";
-import { encodePng, rgbFromPixels } from "../../data/pixels.js";
-import { readPrompts } from "../../data/prompts.js";
 import type { StepAwareJudge } from "../../judges/judge.js";
+import { openJudge } from "../../judges/open-judge.js";
 import { RandomJudge } from "../../judges/random-judge.js";
-import { ratioFigures } from "../../losses/spo-loss.js";
-import { generatorAt } from "../../randomness.js";
-import { stripFileName } from "../../report/index.js";
-import type { StepPairs } from "../../resampler/pairs.js";
-import { type CandidateStrip, drawn, resample } from "../../resampler/resampler.js";
-import { WorkMeter } from "../../work.js";
+import { ratioFigures } from "../../objectives/spo-loss.js";
+import type { StepPairs } from "../../objectives/step-pairs.js";
+import { type CandidateStrip, drawn, resample } from "../../rollout/resampler.js";
 import {
   openContext,
   phaseTeller,
@@ -35,18 +35,17 @@ import type { TrainSpoSettings } from "../settings.gen.js";
 import { readAccuracy } from "../train-spm/held-out-accuracy.js";
 import { doubtfulJudge } from "../training/doubtful-settings.js";
 import { checkpointIsDue, isDue, stripIsDue, timesDueAfter } from "../training/due.js";
+import { type HeldOutInput, heldOutSamples, type Standing } from "../training/held-out-samples.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
+import { promptConditions } from "../training/prompt-conditions.js";
 import { trainingSide } from "../training/training-side.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
-import { type HeldOutInput, heldOutSamples, type Standing } from "./held-out-samples.js";
-import { openJudge } from "./open-judge.js";
 import { pairBatches } from "./pair-batches.js";
 import { pairGradients } from "./pair-gradients.js";
 import { PairWatch, summarise } from "./pair-watch.js";
-import { promptConditions } from "./prompt-conditions.js";
 import { promptsAt } from "./prompt-order.js";
 import { judgeOfRound } from "./round-judge.js";
 import { requireSpread } from "./step-spread.js";

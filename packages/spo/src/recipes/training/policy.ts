@@ -10,8 +10,7 @@ import {
   saveLora,
   type WriteLoraOptions,
 } from "@spo/diffusion";
-import { copyWeights, Ema, keep, powerDecay, type Tensor } from "@spo/torch";
-import { generatorAt } from "../../randomness.js";
+import { copyWeights, Ema, generatorAt, keep, powerDecay, type Tensor } from "@spo/torch";
 import type { Precision } from "./precision.js";
 import { saveInHalf } from "./save-in-half.js";
 

@@ -1,5 +1,5 @@
+import { timed, type WorkMeter } from "@spo/records";
 import { clipGradNorm, type Optimizer, type Tensor, UserError } from "@spo/torch";
-import { timed, type WorkMeter } from "../../work.js";
 import type { Precision } from "./precision.js";
 
 /** A training stops after so many updates in a row that had to be left out: it will not come back by itself. */

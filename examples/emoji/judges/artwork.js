@@ -1,0 +1,5 @@
+// The example's reporting judge, as `spo eval --metrics FILE` and `spo compare` take a scorer of one's own.
+import { fileURLToPath } from "node:url";
+import { artworkScorer } from "@spo/example-emoji";
+
+export default artworkScorer(fileURLToPath(new URL("../judge", import.meta.url)));

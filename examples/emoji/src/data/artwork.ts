@@ -1,0 +1,30 @@
+import { bytesOf, readParquet, textOf } from "@spo/data";
+import { pixelsOf } from "@spo/data/pixels";
+import type { Tensor } from "@spo/torch";
+
+/** Captioned images of one size, in memory. Row i of `pixels` is described by row i of the lists. */
+export interface Artwork {
+  /** [n, 3, h, w] in [−1, 1]. */
+  pixels: Tensor;
+  captions: string[];
+  /** What is shown; the same for all renderings of a thing. */
+  concepts: string[];
+  /** Which artist's set the rendering is from. */
+  sets: string[];
+}
+
+/** Reads a parquet file with the columns `image`, `caption`, `concept`, `set` and `core`; `core: true` leaves out the rest. */
+export async function readArtwork(path: string, { core = false } = {}): Promise<Artwork> {
+  const rows = (await readParquet(path, ["image", "caption", "concept", "set", "core"])).filter(
+    (row) => !core || row.core === true,
+  );
+  return {
+    pixels: await pixelsOf(
+      rows.map((row) => bytesOf(row.image)),
+      path,
+    ),
+    captions: rows.map((row) => textOf(row.caption)),
+    concepts: rows.map((row) => textOf(row.concept)),
+    sets: rows.map((row) => textOf(row.set)),
+  };
+}

@@ -1,0 +1,262 @@
+// The product's main job on the embedded default: train a preference model, post-train the base with SPO, measure, report.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { readPrompts } from "@spo/data";
+import { StableDiffusion } from "@spo/diffusion";
+import { type Event, Run, readRecord, WorkMeter } from "@spo/records";
+import { checkConfig } from "@spo/records/config";
+import { readStripFile, type StripFile, stripFileName } from "@spo/records/report";
+import type { GroupedFeatures } from "@spo/scorers";
+import { engineFacts, getThreads, keep, resolveDevice, writeFileAtomic } from "@spo/torch";
+import { readJson } from "@spo/torch/text-files";
+import { loadSpm, SpmJudge } from "spo";
+import type { RecipeContext } from "spo/recipes";
+import { trainSpm, trainSpo } from "spo/recipes";
+import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
+import { z } from "zod";
+import { readArtwork } from "../data/artwork.js";
+import { loadArtworkJudge } from "../judge/artwork-judge.js";
+import { type EvaluationTools, evaluateModel, type ImageFigures, realFeatures } from "../judge/evaluate.js";
+
+/** quickstart.json of an example folder: settings of both trainings and of the evaluation, and what `--fast` changes. */
+const Settings = z.strictObject({
+  spm: z.record(z.string(), z.unknown()),
+  spo: z.record(z.string(), z.unknown()),
+  evaluation: z.strictObject({
+    seeds: z.array(z.int().min(0)).min(1),
+    perPrompt: z.int().positive(),
+    steps: z.int().positive(),
+    guidanceScale: z.number(),
+    eta: z.number().min(0).max(1),
+  }),
+  fast: z.strictObject({
+    spm: z.record(z.string(), z.unknown()),
+    spo: z.record(z.string(), z.unknown()),
+    evaluation: z.record(z.string(), z.unknown()),
+  }),
+});
+
+/** Where the quickstart reads and writes, and how much it does. */
+export interface QuickstartOptions {
+  /** Folder with model/, clip/, judge/, data/, prompts/ and quickstart.json. */
+  example: string;
+  /** Where the runs and the report go. A second call goes on where the first one stopped. */
+  folder: string;
+  /** Less training and fewer images: shows that everything works, not what it reaches. */
+  fast: boolean;
+  /** Where everything is computed. Default: as the example says, the CPU. */
+  device?: string;
+  /** Replaces settings of the SPO training, for controls and seeds. */
+  spo?: Record<string, unknown>;
+}
+
+/** How far a stage is. */
+export interface Progress {
+  stage: string;
+  done: number;
+  total: number;
+  /** Short, for the progress line. */
+  detail?: string;
+  /** What a training warned of, in place of how far it is. */
+  warning?: string;
+}
+
+/** What the quickstart measured, with everything that a report needs. */
+export interface QuickstartResult {
+  options: QuickstartOptions;
+  settings: { spm: TrainSpmConfig; spo: TrainSpoConfig; evaluation: z.output<typeof Settings>["evaluation"] };
+  base: ImageFigures[];
+  spo: ImageFigures[];
+  /** The judge's features of real artwork of the held-out prompts. */
+  real: GroupedFeatures;
+  /** What a run with random labels reached, when the example has it. */
+  control?: ControlResult;
+  spmEvents: Event[];
+  spoEvents: Event[];
+  strips: StripFile;
+  engine: Record<string, string | number>;
+}
+
+/** Runs what is not done yet. Ends with the measurements. */
+export async function* quickstart(
+  options: QuickstartOptions,
+  { signal }: Pick<RecipeContext, "signal">,
+): AsyncGenerator<Progress, QuickstartResult> {
+  const at = (...path: string[]): string => join(options.example, ...path);
+  const raw = checkConfig(Settings, readJson(at("quickstart.json")));
+  const chosen = options.fast
+    ? {
+        spm: { ...raw.spm, ...raw.fast.spm },
+        spo: { ...raw.spo, ...raw.fast.spo },
+        evaluation: { ...raw.evaluation, ...raw.fast.evaluation },
+      }
+    : raw;
+  const evaluation = Settings.shape.evaluation.parse(chosen.evaluation);
+  const onDevice = options.device === undefined ? {} : { device: options.device };
+  const spmConfig = TrainSpmConfig.parse({
+    model: at("model"),
+    init: at("clip"),
+    pairs: [at("data", "pairs.parquet")],
+    output: join(options.folder, "spm", "model"),
+    ...chosen.spm,
+    ...onDevice,
+  });
+  const spoConfig = TrainSpoConfig.parse({
+    model: at("model"),
+    spm: spmConfig.output,
+    prompts: at("prompts", "train.txt"),
+    output: join(options.folder, "spo", "model"),
+    ...chosen.spo,
+    ...options.spo,
+    ...onDevice,
+  });
+  const device = resolveDevice(spoConfig.device); // what is not there shows before a folder is made
+
+  using spmRun = Run.open(join(options.folder, "spm"), {
+    kind: "train spm",
+    config: spmConfig,
+    engine: engineFacts(),
+  });
+  if (!spmRun.result()) {
+    for await (const event of trainSpm(spmConfig, { run: spmRun, signal })) {
+      await setImmediate(); // signals and timers have their turn
+      if (event.type === "warn")
+        yield { stage: "preference model", done: 0, total: 1, warning: event.message };
+      if (event.type === "phase")
+        yield { stage: "preference model: noised pairs", done: event.done, total: event.total };
+      if (event.type === "step")
+        yield {
+          stage: "preference model",
+          done: event.step,
+          total: event.total,
+          detail: `accuracy ${event.metrics.accuracy?.toFixed(2)}`,
+        };
+    }
+  }
+  using spoRun = Run.open(join(options.folder, "spo"), {
+    kind: "train spo",
+    config: spoConfig,
+    engine: engineFacts(),
+  });
+  if (!spoRun.result()) {
+    for await (const event of trainSpo(spoConfig, { run: spoRun, signal })) {
+      await setImmediate();
+      if (event.type === "warn") yield { stage: "SPO", done: 0, total: 1, warning: event.message };
+      if (event.type === "step") {
+        const { progress, loss, accuracy } = event.metrics;
+        yield {
+          stage: "SPO",
+          done: (progress ?? 0) * event.total,
+          total: event.total,
+          detail: `loss ${loss?.toFixed(4)}, win over lose ${accuracy?.toFixed(2)}`,
+        };
+      }
+    }
+  }
+
+  const heldOut = readPrompts(at("prompts", "held-out.txt"));
+  const judge = loadArtworkJudge(at("judge"), { device });
+  const { spm, processor } = loadSpm(spmConfig.output, { device });
+  const base = StableDiffusion.load(at("model"), { device });
+  const tools: EvaluationTools = {
+    judge,
+    spm: new SpmJudge(spm, processor, (texts) => base.tokenizer.encodeBatch(texts)),
+    choices: readPrompts([at("prompts", "train.txt"), at("prompts", "held-out.txt")]),
+  };
+  const images: Record<"base" | "spo", ImageFigures[]> = { base: [], spo: [] };
+  const total = 2 * heldOut.length * evaluation.perPrompt * evaluation.seeds.length;
+  for (const which of ["base", "spo"] as const) {
+    const kept = join(options.folder, `evaluation-${which}.json`);
+    const key = JSON.stringify({ evaluation, spm: spmConfig, model: which === "base" ? null : spoConfig });
+    const before = readImages(kept, key);
+    if (before) {
+      images[which] = before;
+      continue;
+    }
+    const pipe = which === "base" ? base : StableDiffusion.load(spoConfig.output, { device });
+    const meter = new WorkMeter();
+    for (const measured of evaluateModel(pipe, heldOut, evaluation.seeds, evaluation, tools, meter)) {
+      images[which].push(...measured);
+      yield {
+        stage: `images of ${which === "base" ? "the base" : "SPO"}`,
+        done: images.base.length + images.spo.length,
+        total,
+      };
+      await setImmediate();
+      signal.throwIfAborted();
+    }
+    writeImages(kept, key, images[which]);
+  }
+  const artwork = await readArtwork(at("data", "artwork.parquet"));
+  keep(artwork.pixels);
+  return {
+    options,
+    settings: { spm: spmConfig, spo: spoConfig, evaluation },
+    ...images,
+    real: realFeatures(base, judge, artwork, heldOut),
+    spmEvents: spmRun.events(),
+    spoEvents: spoRun.events(),
+    control: options.fast ? undefined : readControl(at("results", "random-labels.json")),
+    strips: readStrips(join(options.folder, "spo", "strips")),
+    engine: { ...engineFacts(), threads: getThreads(), node: process.version },
+  };
+}
+
+const SavedImages = z.object({
+  key: z.string(),
+  images: z.array(
+    z.object({
+      prompt: z.string(),
+      seed: z.int(),
+      rgb: z.base64(),
+      side: z.int().positive(),
+      spm: z.number(),
+      logProb: z.number(),
+      realism: z.number(),
+      onPrompt: z.boolean(),
+      features: z.array(z.number()),
+    } satisfies Record<keyof ImageFigures, z.ZodType>),
+  ),
+});
+
+function readImages(path: string, key: string): ImageFigures[] | undefined {
+  if (!existsSync(path)) return undefined;
+  const saved = readRecord(path, SavedImages);
+  if (saved.key !== key) return undefined;
+  return saved.images.map((image) => ({ ...image, rgb: new Uint8Array(Buffer.from(image.rgb, "base64")) }));
+}
+
+function writeImages(path: string, key: string, images: readonly ImageFigures[]): void {
+  writeFileAtomic(
+    path,
+    JSON.stringify({
+      key,
+      images: images.map((image) => ({ ...image, rgb: Buffer.from(image.rgb).toString("base64") })),
+    }),
+  );
+}
+
+/** Measures of a report that was made with random labels and everything else equal. */
+const ControlResult = z.object({
+  title: z.string(),
+  measures: z.array(
+    z.object({
+      name: z.string(),
+      spo: z.object({ value: z.number(), low: z.number(), high: z.number() }),
+      wins: z.object({ value: z.number(), low: z.number(), high: z.number() }).optional(),
+    }),
+  ),
+});
+/** What a control run, all else equal, came to: the file that a report sets beside its own figures. */
+export type ControlResult = z.output<typeof ControlResult>;
+
+function readControl(path: string): ControlResult | undefined {
+  return existsSync(path) ? readRecord(path, ControlResult) : undefined;
+}
+
+/** The strip of the first round: there the policy still is the base. */
+function readStrips(folder: string): StripFile {
+  const path = join(folder, stripFileName(0));
+  return existsSync(path) ? readStripFile(path) : [];
+}

@@ -1,0 +1,26 @@
+// The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
+
+export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
+export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
+export { PASSES, type Pass } from "./passes.js";
+export { fileOfRun, readOrdinary, readRecord } from "./read-record.js";
+export {
+  type DataFacts,
+  differingKeys,
+  type MayChange,
+  Run,
+  type RunRecord,
+  type RunSettings,
+  readRun,
+} from "./run.js";
+export { pathOfRun } from "./run-paths.js";
+export { schemaFaults } from "./schema-faults.js";
+export {
+  bootstrap,
+  bootstrapMean,
+  type Estimate,
+  mean,
+  signTest,
+  winRate,
+} from "./statistics.js";
+export { type Seconds, timed, type Work, WorkMeter } from "./work.js";

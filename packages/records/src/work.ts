@@ -1,0 +1,74 @@
+import { PASSES, type Pass } from "./passes.js";
+
+/** Seconds on the clock, and of all threads of this process. */
+export interface Seconds {
+  wall: number;
+  cpu: number;
+}
+
+/** What a run has spent. */
+export interface Work {
+  /** Sample passes by kind; kinds that did not occur are 0. */
+  passes: Record<Pass, number>;
+  /** Time by phase. A phase inside another is counted in its own name only. */
+  phases: Record<string, Seconds>;
+}
+
+/** Counts what a run spends: sample passes through networks, and wall and CPU seconds of its phases. */
+export class WorkMeter {
+  #passes = noPasses();
+  #phases = new Map<string, Seconds>();
+  readonly #open: { name: string; since: Seconds }[] = [];
+
+  count(pass: Pass, samples: number): void {
+    this.#passes[pass] += samples;
+  }
+
+  /** Runs `fn` and adds its time to the phase. In an inner phase the outer one's clock stands still. */
+  phase<T>(name: string, fn: () => T): T {
+    this.#book();
+    this.#open.push({ name, since: now() });
+    try {
+      return fn();
+    } finally {
+      this.#book();
+      this.#open.pop();
+      const outer = this.#open.at(-1);
+      if (outer) outer.since = now();
+    }
+  }
+
+  /** What was spent since the last call. */
+  take(): Work {
+    this.#book();
+    const work = { passes: this.#passes, phases: Object.fromEntries(this.#phases) };
+    this.#passes = noPasses();
+    this.#phases = new Map();
+    return work;
+  }
+
+  /** Adds the time since the innermost phase was last booked. */
+  #book(): void {
+    const open = this.#open.at(-1);
+    if (!open) return;
+    const time = now();
+    const spent = this.#phases.get(open.name) ?? { wall: 0, cpu: 0 };
+    spent.wall += time.wall - open.since.wall;
+    spent.cpu += time.cpu - open.since.cpu;
+    this.#phases.set(open.name, spent);
+    open.since = time;
+  }
+}
+
+/** Runs `fn`, as a phase where there is a meter. */
+export const timed = <T>(meter: WorkMeter | undefined, phase: string, fn: () => T): T =>
+  meter ? meter.phase(phase, fn) : fn();
+
+function noPasses(): Record<Pass, number> {
+  return Object.fromEntries(PASSES.map((pass) => [pass, 0])) as Record<Pass, number>;
+}
+
+function now(): Seconds {
+  const { user, system } = process.cpuUsage();
+  return { wall: performance.now() / 1e3, cpu: (user + system) / 1e6 };
+}

@@ -1,0 +1,84 @@
+// A model's images of fixed prompts and seeds, as a folder that can be taken up again and read by others.
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { ImageOfSet } from "@spo/data";
+import { withPngText } from "@spo/data";
+import { encodePng, rgbFromPixels } from "@spo/data/pixels";
+import type { TextToImage } from "@spo/diffusion";
+import { differingKeys } from "@spo/records";
+import { scope } from "@spo/torch";
+import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
+import { readJson } from "@spo/torch/text-files";
+import { type SampleSettings, sampleImages } from "./samples.js";
+
+/** What `drawSet` draws, beside the prompts. */
+export interface DrawSettings extends Omit<SampleSettings, "seed" | "skip"> {
+  seeds: readonly number[];
+}
+
+/**
+ * Draws perPrompt images of every prompt and seed into a folder: PNG files, and at the end `images.jsonl`, so that `readImageSet` reads it.
+ *
+ * What the folder has already is not drawn again. about: what the images depend on besides the settings; a folder that was begun with other
+ * settings is refused with a UserError (`USAGE`) that names them. Yields after each batch how many images there are.
+ */
+export async function* drawSet(
+  pipe: TextToImage,
+  prompts: readonly string[],
+  { seeds, ...settings }: DrawSettings,
+  folder: string,
+  about: Readonly<Record<string, unknown>> = {},
+): AsyncGenerator<number, ImageOfSet[]> {
+  const { batch: _, ...kept } = settings; // images depend on it by rounding at most
+  claim(folder, { ...about, prompts, seeds, ...kept });
+  const places = seeds.flatMap((seed) =>
+    prompts.flatMap((prompt, p) =>
+      Array.from({ length: settings.perPrompt }, (_, image) => ({
+        prompt,
+        seed,
+        image,
+        file: fileName(p, seed, image),
+      })),
+    ),
+  );
+  const has = (file: string): boolean => existsSync(join(folder, file));
+  let done = places.filter(({ file }) => has(file)).length;
+  for (const seed of seeds) {
+    const skip = (prompt: number, image: number): boolean => has(fileName(prompt, seed, image));
+    for (const chunk of sampleImages(pipe, prompts, { ...settings, seed, skip })) {
+      const rgb = chunk.prompts.map((_, i) => scope(() => rgbFromPixels(chunk.images.narrow(0, i, 1))));
+      chunk.images.dispose();
+      for (const [i, { data, width, height }] of rgb.entries()) {
+        const p = chunk.prompts[i] as number;
+        const image = chunk.numbers[i] as number;
+        const text = JSON.stringify({ prompt: prompts[p], seed, image });
+        const png = withPngText(await encodePng(data, width, height), { spo: text });
+        writeFileAtomic(join(folder, fileName(p, seed, image)), png);
+      }
+      done += rgb.length;
+      yield done;
+    }
+  }
+  const lines = places.map(({ file, prompt, seed, image }) => JSON.stringify({ file, prompt, seed, image }));
+  writeFileAtomic(join(folder, "images.jsonl"), `${lines.join("\n")}\n`);
+  return places.map(({ file, ...place }) => ({ path: join(folder, file), ...place }));
+}
+
+const fileName = (prompt: number, seed: number, image: number): string =>
+  `${String(prompt).padStart(4, "0")}-${seed}-${image}.png`;
+
+/** Writes down what a folder's images are drawn with. Throws a UserError (`USAGE`) where it has images of other settings. */
+export function claim(folder: string, settings: Readonly<Record<string, unknown>>): void {
+  makeFolder(folder);
+  const path = join(folder, "settings.json");
+  const text = `${JSON.stringify(settings, null, 2)}\n`;
+  const drawn = readdirSync(folder).some((name) => name.endsWith(".png"));
+  const keys = drawn && existsSync(path) ? differingKeys(readJson(path), JSON.parse(text)) : [];
+  if (keys.length > 0) {
+    throw new UserError(`${folder} has images of another evaluation: it differs in ${keys.join(", ")}.`, {
+      code: "USAGE",
+      hint: "Give another --output, or remove that folder.",
+    });
+  }
+  writeFileAtomic(path, text);
+}

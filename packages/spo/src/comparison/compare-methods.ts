@@ -1,0 +1,377 @@
+// Base, Diffusion-DPO and SPO on the same model, data, prompts and machine, for the same time: search, train, measure.
+import { join } from "node:path";
+import { readPrompts } from "@spo/data";
+import { readRun } from "@spo/records";
+import { checkConfig, withoutPlaces } from "@spo/records/config";
+import { UserError } from "@spo/torch/files";
+import type { RecipeContext } from "../recipes/recipe.js";
+import { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
+import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
+import { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import { type CompareConfig, METHODS, type Method } from "./compare-config.js";
+import {
+  bestOf,
+  bestTrial,
+  type FinalRun,
+  type Findings,
+  type MethodOutcome,
+  quality,
+  type Trial,
+  type Validated,
+} from "./comparison.js";
+import { EventQueue } from "./event-queue.js";
+import { flopsOfPasses } from "./flops.js";
+import { JobPool } from "./job-pool.js";
+import { type Evaluated, type Evaluation, type Job, readEvaluated } from "./jobs.js";
+import { ComparisonProgress } from "./progress.js";
+import { type PolicyShape, readSnapshot, type Snapshot } from "./snapshot.js";
+import { type Spent, SpentMeter } from "./spent.js";
+
+/** What `compareMethods` yields on its way. */
+export type ComparisonEvent =
+  /** Seconds of training that are done, and images as such. */
+  | { type: "progress"; job: string; done: number; total: number; detail?: string }
+  /** Of a training. */
+  | { type: "warn"; job: string; message: string }
+  /** What the validator says of a checkpoint, or of the base. */
+  | { type: "validated"; name: string; step: number; spent: Spent; quality: number }
+  | { type: "chosen"; method: Method; settings: Record<string, unknown>; trials: number }
+  | { type: "done"; findings: Findings; pictures: Pictures };
+
+/** Encoded images of the same noise, by model: of SPO and Diffusion-DPO those of the first seed. */
+export type Pictures = Record<"base" | Method, Evaluated["pictures"]>;
+
+/** Pictures of each prompt in the report. */
+const SHOWN = 2;
+
+/** More steps than any time lasts for: the time ends a training. */
+const ENDLESS = 1_000_000;
+
+/** A guess, for the progress bar alone. */
+const SECONDS_PER_IMAGE = 0.1;
+
+/** A method's recipe under some settings. */
+type Recipe = { method: "dpo"; config: TrainDpoConfig } | { method: "spo"; config: TrainSpoConfig };
+
+type Purpose = "validation" | "curve" | "report";
+
+/**
+ * Each job is a process of its own and leaves its result in the run's folder, so that a comparison that was stopped or killed goes on where
+ * it was. A training ends when its time is spent; parts of it follow on each other bit for bit.
+ */
+export async function* compareMethods(
+  config: CompareConfig,
+  { run, signal }: RecipeContext,
+): AsyncGenerator<ComparisonEvent> {
+  const at = (...path: string[]): string => join(run.folder, ...path);
+  const prompts = { train: readPrompts(config.prompts), heldOut: readPrompts(config.heldOut) };
+  const choices = [...new Set([...prompts.train, ...prompts.heldOut])];
+  const spmConfig = checkConfig(TrainSpmConfig, {
+    model: config.model,
+    pairs: config.pairs,
+    output: at("spm", "model"),
+    device: config.device,
+    ...config.spm,
+  });
+  // Faults in any trial's settings show before the first minute is spent.
+  for (const method of METHODS)
+    for (const settings of config.search[method]) recipeOf(method, settings, 0, "");
+
+  const events = new EventQueue<ComparisonEvent>();
+  const pool = new JobPool({ size: config.jobs, threads: config.threads, signal });
+  const progress = new ComparisonProgress(plannedWeight());
+  const found = compare();
+  found.then(
+    () => events.end(),
+    () => events.end(),
+  );
+  try {
+    yield* events;
+    yield { type: "done", ...(await found) };
+  } finally {
+    await pool.close();
+  }
+
+  async function compare(): Promise<{ findings: Findings; pictures: Pictures }> {
+    const base: PolicyShape = { model: config.model, adapter: "full", rank: 1 };
+    const preference = preferenceModel();
+    const [spm, validation, curve, report, dpo, spo] = await Promise.all([
+      preference,
+      evaluated("base", "validation", base),
+      evaluated("base", "curve", base),
+      evaluated("base", "report", base),
+      outcomeOf("dpo", Promise.resolve(config.seconds)),
+      outcomeOf(
+        "spo",
+        preference.then((spent) => remaining(spent[config.clock])),
+      ),
+    ]);
+    return {
+      findings: {
+        base: { validation: quality(validation.images), curve: curve.images, report: report.images },
+        spm,
+        methods: { dpo: dpo.outcome, spo: spo.outcome },
+        flops: flopsOfPasses(shapeOf(recipeOf("spo", config.search.spo[0] as object, 0, "")), spmConfig.init),
+      },
+      pictures: { base: report.pictures, dpo: dpo.pictures, spo: spo.pictures },
+    };
+  }
+
+  async function preferenceModel(): Promise<Spent> {
+    const folder = at("spm");
+    await work("preference model", config.seconds / 3, isFinished(folder), {
+      kind: "spm",
+      folder,
+      config: spmConfig,
+    });
+    return new SpentMeter(readRun(folder).events).spent;
+  }
+
+  function remaining(spent: number): number {
+    if (spent < config.seconds) return config.seconds - spent;
+    throw new UserError(
+      `The preference model took ${spent.toFixed(0)} s of the ${config.seconds} s that SPO has: nothing is left for SPO itself.`,
+      { code: "CONFIG", hint: "Give more seconds, or the preference model fewer steps." },
+    );
+  }
+
+  /** Search, then the final runs. seconds: of a final run. */
+  async function outcomeOf(
+    method: Method,
+    seconds: Promise<number>,
+  ): Promise<{ outcome: MethodOutcome; pictures: Evaluated["pictures"] }> {
+    const time = await seconds; // SPO's trials need its preference model as well
+    const trials = await Promise.all(
+      config.search[method].map(async (settings, i): Promise<Trial> => {
+        const { seconds: share, checkpoints, seeds } = config.search;
+        const runs = seeds.map((seed) => {
+          const name = `${method}-trial-${i}-seed-${seed}`;
+          return trainAndValidate(name, recipeOf(method, settings, seed, name), share, checkpoints);
+        });
+        return { settings, runs: await Promise.all(runs) };
+      }),
+    );
+    const chosen = bestTrial(trials);
+    const settings = (trials[chosen] as Trial).settings;
+    events.push({ type: "chosen", method, settings, trials: trials.length });
+    const runs = await Promise.all(config.seeds.map((seed) => finalRun(method, settings, seed, time)));
+    return {
+      outcome: {
+        trials,
+        chosen,
+        settings: settingsOf(method, recipeOf(method, settings, config.seeds[0] as number, "").config),
+        runs: runs.map(({ final }) => final),
+      },
+      pictures: runs[0]?.pictures ?? [],
+    };
+  }
+
+  async function finalRun(
+    method: Method,
+    settings: object,
+    seed: number,
+    seconds: number,
+  ): Promise<{ final: FinalRun; pictures: Evaluated["pictures"] }> {
+    const name = `${method}-seed-${seed}`;
+    const recipe = recipeOf(method, settings, seed, name);
+    const curves: Promise<Evaluated>[] = [];
+    const validated = await trainAndValidate(name, recipe, seconds, config.checkpoints, (place) => {
+      curves.push(handled(evaluated(name, "curve", shapeOf(recipe), place)));
+    });
+    const chosen = bestOf(validated);
+    const report = await evaluated(name, "report", shapeOf(recipe), chosen);
+    const checkpoints = await Promise.all(
+      validated.map(async (checkpoint, i) => ({
+        ...checkpoint,
+        curve: (await (curves[i] as Promise<Evaluated>)).images,
+      })),
+    );
+    return { final: { seed, checkpoints, chosen, report: report.images }, pictures: report.pictures };
+  }
+
+  /** Checkpoints evenly in time; each is judged while the training goes on. */
+  async function trainAndValidate(
+    name: string,
+    recipe: Recipe,
+    seconds: number,
+    count: number,
+    onCheckpoint: (place: number) => void = () => {},
+  ): Promise<Validated[]> {
+    const validated: Promise<Validated>[] = [];
+    for (let place = 0; place < count; place++) {
+      const snapshot = snapshotAt(name, place);
+      await work(`${name}, part ${place + 1}`, seconds / count, readSnapshot(snapshot) !== undefined, {
+        kind: "policy",
+        folder: at(name),
+        snapshot,
+        seconds: (seconds * (place + 1)) / count,
+        clock: config.clock,
+        ...recipe,
+      });
+      validated.push(handled(validate(name, recipe, place)));
+      onCheckpoint(place);
+    }
+    return Promise.all(validated);
+  }
+
+  async function validate(name: string, recipe: Recipe, place: number): Promise<Validated> {
+    const { images } = await evaluated(name, "validation", shapeOf(recipe), place);
+    const snapshot = readSnapshot(snapshotAt(name, place)) as Snapshot;
+    const validation = quality(images);
+    events.push({ type: "validated", name, ...snapshot, quality: validation });
+    return { ...snapshot, validation };
+  }
+
+  /** Images of a checkpoint, or of the base, and what a judge says of them. */
+  async function evaluated(
+    name: string,
+    purpose: Purpose,
+    policy: PolicyShape,
+    place?: number,
+  ): Promise<Evaluated> {
+    const isValidation = purpose === "validation";
+    const sampled = { prompts: isValidation ? prompts.train : prompts.heldOut, ...config[purpose] };
+    const job: Evaluation = {
+      kind: "evaluation",
+      file: at(
+        "evaluations",
+        `${[name, place].filter((part) => part !== undefined).join("-")}-${purpose}.json`,
+      ),
+      policy,
+      // Folders from before there was a choice are the CPU's.
+      device: config.device === "cpu" ? undefined : config.device,
+      snapshot: place === undefined ? undefined : snapshotAt(name, place),
+      judge: isValidation ? config.validator : config.judge,
+      choices,
+      sampled,
+      sampling: config.sampling,
+      shown: purpose === "report" ? SHOWN : 0,
+    };
+    const which = place === undefined ? purpose : `${purpose} ${place + 1}`;
+    await work(`${name}, ${which}`, weightOf(purpose), readEvaluated(job) !== undefined, job);
+    return readEvaluated(job) as Evaluated;
+  }
+
+  /** Has a job done by a process of its own, unless it has been done. */
+  async function work(name: string, weight: number, isDone: boolean, job: Job): Promise<void> {
+    const tell = (detail?: string): void =>
+      events.push({
+        type: "progress",
+        job: name,
+        done: progress.done,
+        total: progress.total,
+        detail,
+      });
+    if (!isDone) {
+      await pool.run(job, (state) => {
+        if (state.warning !== undefined) events.push({ type: "warn", job: name, message: state.warning });
+        else {
+          progress.report(name, weight, state);
+          tell(state.detail);
+        }
+      });
+    }
+    progress.finish(name, weight);
+    tell();
+  }
+
+  function recipeOf(method: Method, settings: object, seed: number, name: string): Recipe {
+    const common = {
+      model: config.model,
+      output: at(name, "model"),
+      saveEvery: ENDLESS,
+      device: config.device,
+    };
+    return method === "dpo"
+      ? {
+          method,
+          config: checkConfig(TrainDpoConfig, {
+            ...common,
+            steps: ENDLESS,
+            pairs: config.pairs,
+            ...merged(config.dpo, settings),
+            seed,
+          }),
+        }
+      : {
+          method,
+          config: checkConfig(TrainSpoConfig, {
+            ...common,
+            rounds: ENDLESS,
+            stripEvery: ENDLESS,
+            samples: 0,
+            spm: spmConfig.output,
+            prompts: config.prompts,
+            ...merged(config.spo, settings),
+            seed,
+          }),
+        };
+  }
+
+  function snapshotAt(name: string, place: number): string {
+    return at(name, "snapshots", String(place));
+  }
+
+  /** Seconds that a purpose's images may take. */
+  function weightOf(purpose: Purpose): number {
+    const { seeds, perPrompt } = config[purpose];
+    const count = (purpose === "validation" ? prompts.train : prompts.heldOut).length;
+    return count * seeds.length * perPrompt * SECONDS_PER_IMAGE;
+  }
+
+  function plannedWeight(): number {
+    const [validation, curve, report] = (["validation", "curve", "report"] as const).map(weightOf) as [
+      number,
+      number,
+      number,
+    ];
+    const { search, seeds, checkpoints, seconds } = config;
+    const trial = search.seconds + search.checkpoints * validation;
+    const evaluations = checkpoints * (validation + curve) + report;
+    const spm = seconds / 3;
+    return (
+      spm +
+      validation +
+      curve +
+      report +
+      METHODS.reduce(
+        (sum, method) =>
+          sum +
+          search[method].length * search.seeds.length * trial +
+          seeds.length * (seconds - (method === "spo" ? spm : 0) + evaluations),
+        0,
+      )
+    );
+  }
+}
+
+/** A promise that is awaited later: its rejection is not unhandled until then. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
+const shapeOf = ({ config: { model, adapter, rank } }: Recipe): PolicyShape => ({ model, adapter, rank });
+
+const isFinished = (folder: string): boolean => {
+  try {
+    return readRun(folder).result !== undefined;
+  } catch {
+    return false; // not begun
+  }
+};
+
+/** A trial's settings over the common ones; those of the optimizer one by one. */
+function merged(common: Record<string, unknown>, settings: object): Record<string, unknown> {
+  const own = settings as Record<string, unknown>;
+  const optimizer = { ...(common.optimizer as object), ...(own.optimizer as object) };
+  return { ...common, ...own, ...(Object.keys(optimizer).length > 0 ? { optimizer } : {}) };
+}
+
+/** What a training was set to, without folders and without its endless end. */
+function settingsOf(method: Method, config: TrainDpoConfig | TrainSpoConfig): object {
+  const settings = withoutPlaces(method === "spo" ? TrainSpoConfig : TrainDpoConfig, config, ["scorer"]);
+  return Object.fromEntries(
+    Object.entries(settings).filter(([key, value]) => key !== "seed" && value !== ENDLESS),
+  );
+}

@@ -1,0 +1,283 @@
+// A comparison as one HTML page: it works offline, holds its images and runs no script.
+
+import type { Estimate } from "@spo/records";
+import type { Chart, Series } from "@spo/records/report";
+import {
+  chartSection,
+  duration,
+  type Html,
+  html,
+  htmlDocument,
+  PASS_NAMES,
+  short,
+  type Unit,
+  written,
+  writtenInterval,
+} from "@spo/records/report";
+import type { ComparisonFacts, ShownCurve } from "./comparison-facts.js";
+
+/** Encoded images of the same noise, by model. */
+export type ComparedPictures = Record<
+  "base" | "dpo" | "spo",
+  readonly { prompt: string; seed: number; png: string }[]
+>;
+
+const METHOD_NAMES = { base: "base", dpo: "Diffusion-DPO", spo: "SPO" } as const;
+
+const TONES = { base: "base", dpo: "third", spo: "spo" } as const;
+
+const GRID_STYLE = `
+.compared { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 16px; }
+.compared figure { padding: 10px 10px 8px; } .compared .row { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; }
+.compared img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 8px; background: #fff; box-shadow: 0 0 0 1px var(--line); }
+.compared .row span { display: block; text-align: center; font-size: .76rem; font-weight: 600; padding-top: 4px; color: var(--soft); }
+.compared figcaption { font-size: .88rem; font-weight: 600; padding-top: 6px; }
+`;
+
+/** The report of `spo compare` as one self-contained HTML page. */
+export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures): string {
+  const { images, prompts, seeds } = facts.counts;
+  const content = html`<header><h1>Base, Diffusion-DPO and SPO</h1>
+<p class="verdict">${comparisonVerdict(facts)}</p>
+<p class="lead">The same model, preference pairs, prompts, engine and machine, and the same time for each method. A judge that took no part in it saw ${images} images of ${prompts} held-out prompts of each model, from the same noise; ${seeds} training runs of each method.</p>
+${summary(facts)}</header>
+${grid(pictures)}
+${numbers(facts)}
+${leadTable(facts)}
+${chartSection(curves(facts))}
+${equal(facts)}
+${search(facts)}
+${work(facts)}
+${settings(facts)}`;
+  return htmlDocument("Base, Diffusion-DPO and SPO", content, GRID_STYLE);
+}
+
+/** What came out, in a sentence: the judge's mean of each model, and who was preferred to whom. */
+export function comparisonVerdict({ rows, spoOverDpo }: ComparisonFacts): string {
+  const base = rows.find(({ name }) => name === "base");
+  const gains = rows.flatMap(({ name, score }) =>
+    name !== "base" && base ? [`${signed(score.value - base.score.value)} with ${METHOD_NAMES[name]}`] : [],
+  );
+  const preferred =
+    Math.round(100 * spoOverDpo.low) > 50
+      ? "SPO is preferred to Diffusion-DPO"
+      : Math.round(100 * spoOverDpo.high) < 50
+        ? "Diffusion-DPO is preferred to SPO"
+        : "neither is clearly preferred to the other";
+  return `In the same time the judge's mean on held-out prompts changes by ${gains.join(" and by ")}; ${preferred} (SPO in ${written(spoOverDpo.value, "share")} of same-noise pairs, ${writtenInterval(spoOverDpo, "share")}).`;
+}
+
+const signed = (value: number): string => (value > 0 ? `+${short(value)}` : short(value));
+
+/** The essence in a few lines of text, for the terminal. */
+export function comparisonEssence(facts: ComparisonFacts): string[] {
+  const lines = facts.rows.map(({ name, score, wins, onPrompt, signTest }) => {
+    const parts = [
+      `judge ${written(score.value, "number")} (${writtenInterval(score, "number")})`,
+      wins && `better than the base in ${written(wins.value, "share")} (${writtenInterval(wins, "share")})`,
+      signTest && `p ${probability(signTest.byImage)}`,
+      onPrompt && `on prompt ${written(onPrompt.value, "share")}`,
+    ];
+    return `${METHOD_NAMES[name]}: ${parts.filter(Boolean).join(", ")}`;
+  });
+  const found = facts.leads.filter(
+    ({ spending, withPreference }) => spending === facts.clock && withPreference,
+  );
+  return [...lines, ...found.map((lead) => leadSentence(lead, facts.clock))];
+}
+
+const probability = (p: number): string => (p < 1e-4 ? "< 0.0001" : String(Number(p.toPrecision(2))));
+
+function summary({ rows, spoOverDpo, leads, counts, clock }: ComparisonFacts): Html {
+  const base = rows.find(({ name }) => name === "base");
+  const cards = rows.flatMap(({ name, score, wins, signTest }) =>
+    wins
+      ? [
+          html`<li class="card"><div class="big">${base ? signed(score.value - base.score.value) : "–"}</div><p class="what">the judge's mean: <b>${METHOD_NAMES[name]}</b> less the base</p><span class="range">preferred to the base in ${written(wins.value, "share")} of same-noise pairs;</span><span class="range">95 % interval ${writtenInterval(wins, "share")}; sign test p ${probability(signTest?.byImage ?? 1)} over ${counts.images} images</span></li>`,
+        ]
+      : [],
+  );
+  const lead = leads.find(
+    ({ spending, withPreference, method }) => spending === clock && withPreference && method === "spo",
+  );
+  return html`<ul class="headlines">${cards}<li class="card"><div class="big">${written(spoOverDpo.value, "share")}</div><p class="what">of same-noise pairs: <b>SPO</b> preferred to Diffusion-DPO</p><span class="range">95 % interval ${writtenInterval(spoOverDpo, "share")}</span></li>${lead && html`<li class="card"><div class="big">${lead.lead?.ratio ? `×${short(lead.lead.ratio)}` : "–"}</div><p class="what">${leadSentence(lead, clock)}</p></li>`}</ul>`;
+}
+
+type Lead = ComparisonFacts["leads"][number];
+
+const UNITS = { seconds: "seconds", cpuSeconds: "CPU seconds", teraFlops: "TFLOP" } as const;
+
+function leadSentence({ method, over, lead }: Lead, spending: keyof typeof UNITS): string {
+  const [own, other] = [METHOD_NAMES[method], METHOD_NAMES[over]];
+  const unit = UNITS[spending];
+  if (!lead) return `${other} is never better than the base: no time of ${own} can be compared with it.`;
+  if (lead.own === undefined)
+    return `${own} is not as good as ${other} at its best within ${short(lead.spent ?? 0)} ${unit}; ${other} is after ${short(lead.other)}.`;
+  return `${own} is as good after ${short(lead.own)} ${unit} as ${other} at its best, after ${short(lead.other)}.`;
+}
+
+function numbers({ rows, counts }: ComparisonFacts): Html {
+  const cell = (estimate: Estimate | undefined, unit: Unit): Html =>
+    estimate
+      ? html`<td>${written(estimate.value, unit)}<small>${writtenInterval(estimate, unit)}</small></td>`
+      : html`<td>–</td>`;
+  const lines = rows.map(
+    ({ name, score, wins, signTest, onPrompt, onPromptChange, seeds }) =>
+      html`<tr><th scope="row">${METHOD_NAMES[name]}${seeds && html`<small>${seeds.map(({ seed, wins: won }) => `seed ${seed}: ${written(won, "share")}`).join(" · ")}</small>`}</th>${cell(score, "number")}${cell(wins, "share")}<td>${signTest ? probability(signTest.byImage) : "–"}${signTest && html`<small>by prompt ${probability(signTest.byPrompt)}</small>`}</td>${cell(onPrompt, "share")}${cell(onPromptChange, "share")}</tr>`,
+  );
+  return html`<section><h2>The numbers</h2>
+<p class="about">Each with its 95 % bootstrap interval over prompts. Of each run the checkpoint that another judge likes best on the training prompts. The sign test takes each image's mean over the ${counts.seeds} runs (${counts.images} images), and each prompt's (${counts.prompts}).</p>
+<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Model</th><th scope="col">Judge</th><th scope="col">Better than<br>the base</th><th scope="col">Sign test, p</th><th scope="col">On prompt</th><th scope="col">On prompt,<br>less the base</th></tr></thead><tbody>${lines}</tbody></table></div></section>`;
+}
+
+function leadTable({ leads, clock }: ComparisonFacts): Html {
+  const ratio = (value: number | null | undefined): string =>
+    value === undefined ? "–" : value === null ? "never" : `×${short(value)}`;
+  const row = (found: Lead): Html => {
+    const { method, over, spending, withPreference, lead, bySeed } = found;
+    const what = `${METHOD_NAMES[method]} as good as ${METHOD_NAMES[over]} at its best`;
+    const pref = withPreference ? "with the preference model" : "without it";
+    return html`<tr><th scope="row">${what}<small>${UNITS[spending]}, ${pref}</small></th><td>${lead ? short(lead.other) : "–"}</td><td>${lead ? (lead.own === undefined ? "never" : short(lead.own)) : "–"}</td><td>${lead ? ratio(lead.ratio ?? null) : "–"}</td><td>${bySeed.map(ratio).join(" · ")}</td></tr>`;
+  };
+  // Two rows answer the question; the other clocks and the variant without the preference model are for those who ask.
+  const isMain = ({ spending, withPreference }: Lead): boolean => spending === clock && withPreference;
+  const table = (shown: readonly Lead[]): Html =>
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Who</th><th scope="col">The other<br>spent</th><th scope="col">It spent</th><th scope="col">Ratio</th><th scope="col">By seed</th></tr></thead><tbody>${shown.map(row)}</tbody></table></div>`;
+  const others = leads.filter((lead) => !isMain(lead));
+  return html`<section><h2>Which method gets there first</h2>
+<p class="about">What one method spends until it is as good, by the mean of its runs, as the other ever is; and the ratio of both. Above 1, it is sooner. “Never”: not within its time. A method that is never better than the base gives nothing to compare with. Seconds are of training alone, elapsed or of all threads: measuring and saving do not count.</p>
+${table(leads.filter(isMain))}${others.length > 0 && html`<details><summary>By other clocks, and without the preference model</summary>${table(others)}</details>`}</section>`;
+}
+
+function curves({ curves: all, rows, runs, clock }: ComparisonFacts): Parameters<typeof chartSection>[0] {
+  const start = all[0]?.points[0]?.quality ?? rows[0]?.score.value ?? 0;
+  const series = ({ method, points }: ShownCurve): Series => ({
+    name: METHOD_NAMES[method],
+    tone: TONES[method],
+    points: points.map(({ x, quality, low, high }) => ({ x, y: quality, low, high })),
+  });
+  const chart = (
+    title: string,
+    caption: string,
+    label: string,
+    pick: (curve: ShownCurve) => boolean,
+  ): Chart => ({
+    title,
+    caption,
+    kind: "line",
+    x: { label },
+    y: { label: "judge" },
+    series: all.filter(pick).map(series),
+    reference: { y: start, label: "base" },
+  });
+  const whole = (spending: ShownCurve["spending"]) => (curve: ShownCurve) =>
+    curve.spending === spending && curve.withPreference;
+  const own = (curve: ShownCurve): boolean =>
+    curve.spending === clock && (curve.method === "dpo" || !curve.withPreference);
+  const onPrompt = (["dpo", "spo"] as const).map(
+    (method): Series => ({
+      name: METHOD_NAMES[method],
+      tone: TONES[method],
+      points: (runs[method][0]?.checkpoints ?? []).map((_, i) => {
+        const at = runs[method].flatMap((run) => run.checkpoints[i] ?? []);
+        const values = at.map((checkpoint) => checkpoint.onPrompt ?? Number.NaN);
+        const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
+        return {
+          x: mean(at.map((checkpoint) => checkpoint[clock])),
+          y: mean(values),
+          low: Math.min(...values),
+          high: Math.max(...values),
+        };
+      }),
+    }),
+  );
+  return {
+    title: "Quality over what was spent",
+    about:
+      "The judge's mean on held-out prompts at each checkpoint: the mean of the runs, and a band from the least to the best of them. SPO begins where its preference model is trained; before, it is the base.",
+    charts: [
+      chart(
+        "Over time",
+        "Seconds of training, the preference model's among SPO's.",
+        UNITS[clock],
+        whole(clock),
+      ),
+      chart(
+        "Over work",
+        "Floating-point operations of all counted passes, the preference model's among SPO's.",
+        "TFLOP",
+        whole("teraFlops"),
+      ),
+      chart(
+        "Over time, a preference model at hand",
+        "The same without the seconds of the preference model: one model serves many trainings.",
+        UNITS[clock],
+        own,
+      ),
+      {
+        title: "On prompt",
+        caption: "Share of images that show what they were asked for; seconds of the method's own training.",
+        kind: "line",
+        x: { label: UNITS[clock] },
+        y: { label: "on prompt", share: true },
+        series: onPrompt,
+      },
+    ],
+  };
+}
+
+function grid(pictures: ComparedPictures): Html | undefined {
+  if (pictures.base.length === 0) return undefined;
+  const figures = pictures.base.map(({ prompt, seed }, i) => {
+    const side = (which: keyof ComparedPictures): Html | undefined => {
+      const picture = pictures[which][i];
+      return (
+        picture &&
+        html`<div><img src="data:image/png;base64,${picture.png}" alt="${`${METHOD_NAMES[which]}: ${prompt}, seed ${seed}`}"><span>${METHOD_NAMES[which]}</span></div>`
+      );
+    };
+    return html`<figure class="card"><div class="row">${side("base")}${side("dpo")}${side("spo")}</div><figcaption>${prompt}</figcaption></figure>`;
+  });
+  return html`<section id="pictures"><h2>The same noise</h2><p class="about">Held-out prompts: of no pair that is trained on and of no training; the base may know them, and so may the scorer that the preference model begins as. Each row starts from the same noise. Of the trained models the chosen checkpoint of the first seed. The first images of each prompt, none left out.</p><div class="compared">${figures}</div></section>`;
+}
+
+function equal({ atEqual, clock }: ComparisonFacts): Html {
+  const table = (unit: keyof typeof UNITS): Html =>
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${UNITS[unit]}</th><th scope="col">base</th><th scope="col">Diffusion-DPO</th><th scope="col">SPO</th></tr></thead><tbody>${atEqual[unit].map(({ x, base, dpo, spo }) => html`<tr><th scope="row">${short(x)}</th><td>${short(base)}</td><td>${short(dpo)}</td><td>${short(spo)}</td></tr>`)}</tbody></table></div>`;
+  return html`<section><h2>At equal cost</h2><p class="about">The judge's mean when both methods have spent the same, the preference model's part among SPO's.</p><div class="charts">${table(clock)}${table("teraFlops")}</div></section>`;
+}
+
+function search({ trials, baseValidation, clock }: ComparisonFacts): Html {
+  const table = (method: "dpo" | "spo"): Html =>
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${METHOD_NAMES[method]}</th><th scope="col">validator: a line a run, its checkpoints</th></tr></thead><tbody>${trials[method].map(({ settings: tried, isChosen, runs }) => html`<tr><th scope="row">${words(tried)}${isChosen && html`<small>chosen</small>`}</th><td>${runs.map((run) => html`<div>${run.map(({ validation }) => short(validation)).join(" · ")}<small>after ${run.map((checkpoint) => duration(checkpoint[clock])).join(" · ")}</small></div>`)}</td></tr>`)}</tbody></table></div>`;
+  return html`<section><h2>How the settings were chosen</h2><p class="about">The same number of trials for each method, of the same time, from seeds of their own; chosen by the best checkpoint to another judge, on the training prompts, in the mean over a trial's runs. The base has ${short(baseValidation)} there.</p><div class="charts">${table("dpo")}${table("spo")}</div></section>`;
+}
+
+const flat = (value: unknown, path = ""): [string, string][] =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.entries(value).flatMap(([key, inner]) => flat(inner, path ? `${path}.${key}` : key))
+    : [[path, typeof value === "string" ? value : (JSON.stringify(value) ?? "")]];
+
+const words = (tried: object): string =>
+  flat(tried)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(", ") || "the common settings";
+
+function work({ work: stages, flopsOfPasses }: ComparisonFacts): Html {
+  const times = stages.map(
+    ({ stage, seconds, cpuSeconds, teraFlops }) =>
+      html`<tr><th scope="row">${stage}</th><td>${duration(seconds)}</td><td>${duration(cpuSeconds)}</td><td>${short(teraFlops)}</td></tr>`,
+  );
+  const names = [...new Set(stages.flatMap(({ passes }) => Object.keys(passes)))];
+  const passes = names.map(
+    (pass) =>
+      html`<tr><th scope="row">${PASS_NAMES[pass] ?? pass}</th><td>${short((flopsOfPasses as Record<string, number>)[pass] as number)}</td>${stages.map(({ passes: counted }) => html`<td>${(counted[pass] ?? 0).toLocaleString("en")}</td>`)}</tr>`,
+  );
+  return html`<section><h2>What it cost</h2><p class="about">A final run's mean over the seeds. Work is counted by the engine, pass by pass of one image or latent through one network; guidance takes two. The FLOP of a pass are those of its convolutions, matrix products and attention, found from the models' shapes.</p><div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Stage</th><th scope="col">elapsed</th><th scope="col">CPU</th><th scope="col">TFLOP</th></tr></thead><tbody>${times}</tbody></table></div><div class="card panel scroll" style="margin-top:16px"><table><caption></caption><thead><tr><th scope="col">Sample passes</th><th scope="col">FLOP of one</th>${stages.map(({ stage }) => html`<th scope="col">${stage}</th>`)}</tr></thead><tbody>${passes}</tbody></table></div></section>`;
+}
+
+function settings({ settings: stages, config, provenance }: ComparisonFacts): Html {
+  const table = (caption: string, value: object): Html =>
+    html`<details><summary>${caption}</summary><div class="scroll"><table><caption>${caption}</caption><tbody>${flat(value).map(([key, text]) => html`<tr><th scope="row">${key}</th><td>${text}</td></tr>`)}</tbody></table></div></details>`;
+  return html`<section><h2>Settings and provenance</h2><div class="card panel">${Object.entries(stages).map(([stage, value]) => table(stage, value))}${table("The comparison", config)}${table("Versions and machine", provenance)}</div></section>`;
+}

@@ -1,0 +1,111 @@
+import { type ClipTokenizer, type StableDiffusion, StableDiffusionXL } from "@spo/diffusion";
+import { isModulePath } from "@spo/records/config";
+import { parseRewardSpec, REWARDS, type RewardSpec } from "@spo/scorers";
+import { generatorAt, scope, UserError } from "@spo/torch";
+import { loadSpm, type SpmConfig } from "../spm/spm.js";
+import { type JudgeContext, SpmJudge, type StepAwareJudge } from "./judge.js";
+import { ownJudge } from "./own-judge.js";
+import { RandomJudge } from "./random-judge.js";
+import { openRewardJudge } from "./reward-judge.js";
+
+/** Which judge a training asks for. */
+export interface JudgeChoice {
+  /** `spm`, `random`, the path of a module, or a reward's spec. */
+  judge: string;
+  /** The folder of the step-aware preference model. */
+  spm: string | null;
+  seed: number;
+}
+
+type Pipe = StableDiffusion | StableDiffusionXL;
+
+/**
+ * The judge that a config names, or the given one, fit for the model.
+ *
+ * Throws a UserError (`CONFIG` or `DATA`) when there is none, or when it is made for another kind of model.
+ */
+export async function openJudge(
+  config: JudgeChoice,
+  pipe: Pipe,
+  latentSize: readonly [number, number],
+  given?: StepAwareJudge,
+): Promise<StepAwareJudge> {
+  const context: JudgeContext = {
+    family: pipe instanceof StableDiffusionXL ? "sdxl" : "sd15",
+    latentShape: pipe.denoiser.latentShape(latentSize),
+    imageSize: [latentSize[0] * pipe.vae.factor, latentSize[1] * pipe.vae.factor],
+    seed: config.seed,
+    device: pipe.denoiser.device,
+  };
+  const judge = given ?? (await namedJudge(config, pipe, context));
+  refuseOther(judge, context);
+  return judge;
+}
+
+async function namedJudge(
+  { judge, spm, seed }: JudgeChoice,
+  pipe: Pipe,
+  context: JudgeContext,
+): Promise<StepAwareJudge> {
+  if (judge === "random")
+    return new RandomJudge((round) => generatorAt(seed, "random judge", round)) as StepAwareJudge;
+  if (isModulePath(judge)) return ownJudge(judge, context);
+  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), tokenizerOf(pipe), context);
+  if (spm === null) {
+    throw new UserError("spm is missing: the folder of the step-aware preference model.", {
+      code: "CONFIG",
+      hint: "Train one by `npx spo train spm`, or name another judge: --judge ./my-judge.ts.",
+    });
+  }
+  const { spm: model, processor } = loadSpm(spm, { device: context.device });
+  const tokenizer = tokenizerOf(pipe);
+  refuseOtherTokens(model.config, spm, tokenizer);
+  return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts)) as StepAwareJudge;
+}
+
+/** Of both families the first tokenizer is CLIP's, as the preference model's is. */
+const tokenizerOf = (pipe: Pipe): ClipTokenizer =>
+  pipe instanceof StableDiffusionXL ? pipe.parts.tokenizer : pipe.tokenizer;
+
+/** Throws a UserError (`USAGE`) for what is the name of no judge. */
+function rewardSpecOf(judge: string): RewardSpec {
+  try {
+    return parseRewardSpec(judge);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`There is no judge ${JSON.stringify(judge)}.`, {
+      code: "CONFIG",
+      hint: `A judge is spm, random, a file as ./my-judge.ts, or a reward with its place as pickscore:./PickScore_v1 (${REWARDS.join(", ")}).`,
+      cause: error,
+    });
+  }
+}
+
+/** A preference model that was trained on other tokens would read other words. */
+function refuseOtherTokens({ text_config: text }: SpmConfig, folder: string, tokenizer: ClipTokenizer): void {
+  const length = scope(() => tokenizer.encodeBatch([""]).shape[1] as number);
+  const words = tokenizer.vocabSize;
+  if (text.vocab_size === words && text.max_position_embeddings >= length) return;
+  throw new UserError(
+    `${folder} reads ${text.vocab_size} tokens, at most ${text.max_position_embeddings} of them; the diffusion model's tokenizer has ${words}, and gives ${length}.`,
+    {
+      code: "DATA",
+      hint: "The preference model belongs to a model with another tokenizer: train one on this model by `npx spo train spm`.",
+    },
+  );
+}
+
+function refuseOther({ requires }: StepAwareJudge, { family, latentShape }: JudgeContext): void {
+  const faults = [
+    requires?.family && requires.family !== family && `of ${requires.family}; this model is ${family}`,
+    requires?.latentShape &&
+      String(requires.latentShape) !== String(latentShape) &&
+      `of latents [${requires.latentShape}]; this model's are [${latentShape}]`,
+  ].filter((fault) => typeof fault === "string");
+  if (faults.length > 0) {
+    throw new UserError(`The judge is one ${faults.join(", and ")}.`, {
+      code: "DATA",
+      hint: "Give a judge that was made for this model.",
+    });
+  }
+}

@@ -1,0 +1,102 @@
+// What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
+import type { Denoiser, NoiseProcess } from "@spo/diffusion";
+import { cat, type Device, generatorAt, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
+import type { StepAwareJudge } from "../../judges/judge.js";
+
+/** Timesteps of the drift, evenly over those of sampling. */
+const DRIFT_STEPS = 5;
+
+export interface HeldOutInput {
+  /** Both for the same prompts. Before the first update they are equal. */
+  policy: Denoiser;
+  reference: Denoiser;
+  process: NoiseProcess;
+  decode: (latents: Tensor) => Tensor;
+  /** Absent where scores say nothing. prepared: by the judge, of these prompts. */
+  judged?: { judge: StepAwareJudge; prepared: unknown };
+  /** How many prompts. */
+  count: number;
+  /** [c, h, w] */
+  latentShape: readonly number[];
+  steps: number;
+  seed: number;
+  device?: Device;
+  /** Called as sampling begins, and after each step. */
+  onStep?: (done: number, steps: number) => void;
+}
+
+/** How the model stands to the base, at one moment of a training. */
+export interface Standing {
+  /** Decoded samples [n, 3, H, W], about [−1, 1]. In no scope. */
+  images: Tensor;
+  metrics: {
+    /** Mean squared difference of guided outputs, on the base's samples noised to five timesteps. */
+    drift: number;
+    /** Mean |x − x_base|² of the samples' latents. */
+    distance: number;
+    /** Mean score of the samples, at timestep 0. */
+    score?: number;
+  };
+}
+
+/**
+ * Samples the base by deterministic DDIM, and gives what samples and measures the policy against it. All draws depend on the seed alone.
+ *
+ * Nothing of it is counted as the training's work.
+ */
+export function heldOutSamples(input: HeldOutInput): (which: "policy" | "reference") => Standing {
+  const { process, steps, count, latentShape, seed, device, judged, decode } = input;
+  const rows = Array.from({ length: count }, (_, i) => i);
+  const draw = (what: string): Tensor =>
+    scope(() =>
+      cat(rows.map((i) => randn([1, ...latentShape], { generator: generatorAt(seed, what, i), device }))),
+    );
+  const latentsOf = (which: "policy" | "reference"): Tensor => {
+    const predict = input[which].forRows(rows);
+    input.onStep?.(0, steps);
+    let x = draw("held-out sample");
+    for (const [i, t] of process.timesteps(steps).entries()) {
+      const before = x;
+      const times = { t, previous: process.previousTimestep(t, steps), eta: 0 };
+      x = scope(() => process.step(x, predict(x, t), times).mean);
+      before.dispose();
+      input.onStep?.(i + 1, steps);
+    }
+    return x;
+  };
+  const base = keep(noGrad(() => scope(() => latentsOf("reference"))));
+  // Predictions of the base do not change: made once.
+  const probes = keep(
+    noGrad(() =>
+      scope(() => {
+        const predict = input.reference.forRows(rows);
+        return process.timesteps(Math.min(DRIFT_STEPS, steps)).map((t) => {
+          const xt = process.addNoise(base, draw(`drift ${t}`), t);
+          return { t, xt, output: predict(xt, t) };
+        });
+      }),
+    ),
+  );
+
+  return (which) =>
+    noGrad(() =>
+      scope(() => {
+        const latents = which === "reference" ? base : latentsOf("policy");
+        const images = keep(decode(latents));
+        const candidates = { xt: latents, x0: latents, timestep: 0, image: () => images };
+        const scores = judged?.judge.score(candidates, judged.prepared, rows);
+        const predict = input[which].forRows(rows);
+        const drifts = probes.map(({ t, xt, output }) => meanSquare(predict(xt, t).sub(output)));
+        return {
+          images,
+          metrics: {
+            drift: drifts.reduce((sum, drift) => sum + drift, 0) / drifts.length,
+            distance: meanSquare(latents.sub(base)),
+            ...(scores && { score: scores.mean().item() }),
+          },
+        };
+      }),
+    );
+}
+
+const meanSquare = (of: Tensor): number => scope(() => of.square().mean().item());
