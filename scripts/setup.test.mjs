@@ -36,9 +36,10 @@ function prepare(names) {
     cpSync(join(root, part), join(checkout, part), { recursive: true });
   const lock = { packages: { "": {}, "node_modules/x": { version: "1.0.0", integrity: "sha512-x" } } };
   for (const [file, text] of [
-    ["package.json", '{ "type": "module" }'],
+    ["package.json", '{ "type": "module", "workspaces": ["packages/torch"] }'],
     ["package-lock.json", JSON.stringify(lock)],
     ["packages/torch/package.json", "{}"],
+    ["packages/torch/tsconfig.json", "{}"],
     ["packages/torch/src/index.ts", "export {};"],
   ]) {
     mkdirSync(dirname(join(checkout, file ?? "")), { recursive: true });

@@ -21,6 +21,7 @@ function repository(sources) {
   made.push(folder);
   const of = join(folder, "packages/one");
   mkdirSync(join(of, "src"), { recursive: true });
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ workspaces: ["packages/one"] }));
   writeFileSync(
     join(of, "package.json"),
     JSON.stringify({ exports: { ".": { types: "./dist/index.d.ts", default: "./dist/index.js" } } }),

@@ -11,8 +11,8 @@
  */
 
 const recipes = "packages/spo/src/recipes";
-const losses = "packages/spo/src/losses";
-const resampler = "packages/spo/src/resampler";
+const losses = "packages/spo/src/objectives";
+const resampler = "packages/spo/src/rollout";
 
 /** @type {readonly Mutant[]} */
 export const MUTANTS = [
@@ -209,17 +209,17 @@ export const MUTANTS = [
   },
   {
     name: "the drift is no difference from the base",
-    file: `${recipes}/train-spo/held-out-samples.ts`,
+    file: `${recipes}/training/held-out-samples.ts`,
     from: "meanSquare(predict(xt, t).sub(output))",
     to: "meanSquare(predict(xt, t))",
-    test: `${recipes}/train-spo/held-out-samples.test.ts`,
+    test: `${recipes}/training/held-out-samples.test.ts`,
   },
   {
     name: "the drift is measured on too little noise",
-    file: `${recipes}/train-spo/held-out-samples.ts`,
+    file: `${recipes}/training/held-out-samples.ts`,
     from: "}`), t);",
     to: "}`), 1);",
-    test: `${recipes}/train-spo/held-out-samples.test.ts`,
+    test: `${recipes}/training/held-out-samples.test.ts`,
   },
   {
     name: "prompts are left empty the other way round",
@@ -363,9 +363,9 @@ export const MUTANTS = [
   },
   {
     name: "NaN becomes a black image",
-    file: "packages/spo/src/data/pixels.ts",
+    file: "packages/data/src/pixels/pixels.ts",
     from: "requireFinitePixels(pixels, name);",
     to: "",
-    test: "packages/spo/src/data/pixels.test.ts",
+    test: "packages/data/src/pixels/pixels.test.ts",
   },
 ];

@@ -75,7 +75,7 @@ export class ImagePool {
     if (known) return known;
     requireThread();
     // Image bytes lie outside of a thread's heap, which hardly grows: a small young generation makes the collector come in time.
-    const worker = new Worker(workerFile("image-worker"), {
+    const worker = new Worker(workerFile(new URL("./image-worker.js", import.meta.url)), {
       workerData: this.#inFlight,
       resourceLimits: { maxYoungGenerationSizeMb: 1 },
     });

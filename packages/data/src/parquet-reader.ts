@@ -151,7 +151,7 @@ export class ParquetReader {
   #started(): Worker {
     if (this.#worker) return this.#worker;
     requireThread();
-    const worker = new Worker(workerFile("parquet-worker"), {
+    const worker = new Worker(workerFile(new URL("./parquet-worker.js", import.meta.url)), {
       workerData: { bytes: this.#memory },
       resourceLimits: { maxOldGenerationSizeMb: Math.max(64, Math.ceil(this.#memory / 2 ** 21)) },
     });

@@ -30,6 +30,7 @@ export {
 } from "./measures/set-figures.js";
 export { checkedScores, requireFiniteScores } from "./rewards/checked-scores.js";
 export { featureRows } from "./rewards/feature-rows.js";
+export { loadImageReward } from "./rewards/image-reward.js";
 export {
   type LabelOptions,
   type LabelSummary,

@@ -55,7 +55,7 @@ export class JobPool {
 
   #work(job: Job, onProgress: (progress: JobProgress) => void): Promise<void> {
     const threads = this.#threads === undefined ? {} : { OMP_NUM_THREADS: String(this.#threads) };
-    const child = fork(workerFile("job-worker", "comparison"), {
+    const child = fork(workerFile(new URL("./job-worker.js", import.meta.url)), {
       env: { ...process.env, ...threads },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });

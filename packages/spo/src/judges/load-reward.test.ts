@@ -2,11 +2,10 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { loadImageReward, type Reward, type RgbImage } from "@spo/scorers";
 import { liveTensors } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
-import { loadImageReward } from "./image-reward.js";
 import { loadReward } from "./load-reward.js";
-import type { Reward, RgbImage } from "./reward.js";
 
 const golden = fileURLToPath(new URL("../../../../tests/golden/small", import.meta.url));
 const at = (name: string): string => join(golden, "rewards", name);

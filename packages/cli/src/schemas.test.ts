@@ -1,7 +1,8 @@
+import { EXAMPLE_SCHEMAS } from "@spo/example-emoji/schemas";
 import { checkConfig } from "@spo/records/config";
+import { SCHEMAS, TrainSpoConfig } from "spo/schemas";
 import { expect, test } from "vitest";
 import type { z } from "zod";
-import { SCHEMAS, TrainSpoConfig } from "./schemas.js";
 
 /** The parts of a schema that hold others. */
 interface Def {
@@ -33,7 +34,9 @@ function numbersOf(schema: z.ZodType, path: string): [string, z.ZodType][] {
   ];
 }
 
-const numbers = Object.entries(SCHEMAS).flatMap(([kind, schema]) => numbersOf(schema, kind));
+const numbers = Object.entries({ ...SCHEMAS, ...EXAMPLE_SCHEMAS }).flatMap(([kind, schema]) =>
+  numbersOf(schema, kind),
+);
 
 test("every number of every recipe's settings has a bound on either side", () => {
   expect(numbers.length).toBeGreaterThan(120);
