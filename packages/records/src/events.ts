@@ -64,7 +64,7 @@ export const Event = z.discriminatedUnion("type", [
     /** One for each timestep at which candidates were judged. */
     timesteps: z.array(
       z.object({
-        timestep: z.int(),
+        timestep: z.number(),
         /** Comparisons, and those that gave a pair. */
         pairs: z.int(),
         valid: z.int(),
@@ -85,7 +85,7 @@ export const Event = z.discriminatedUnion("type", [
     /** What one prompt's candidates were at each judged timestep. `next` is absent after the last one. */
     rows: z.array(
       z.object({
-        timestep: z.int(),
+        timestep: z.number(),
         files: z.array(File),
         scores: z.array(z.number()),
         win: z.int(),

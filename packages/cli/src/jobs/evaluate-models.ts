@@ -153,7 +153,7 @@ function checkModels(
     const pipe = loadSource(source, options);
     latentSizeOf(pipe, options);
     samplerFor(options);
-    const most = pipe.schedule.config.num_train_timesteps;
+    const most = pipe.process.trainTimesteps;
     if (options.steps > most)
       throw new UserError(`--steps is from 1 to ${most}, not ${options.steps}.`, { code: "USAGE" });
     tokenizer ??= pipe.tokenizer;

@@ -173,7 +173,7 @@ function imagesOf(
       );
     }
   }
-  const most = pipe.schedule.config.num_train_timesteps;
+  const most = pipe.process.trainTimesteps;
   const steps = line.steps ?? options.steps;
   if (steps < 1 || steps > most)
     throw new UserError(`--steps is from 1 to ${most}, not ${steps}.`, { code: "USAGE" });

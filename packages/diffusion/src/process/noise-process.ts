@@ -1,5 +1,6 @@
 import type { Generator, Tensor } from "@spo/torch";
 import type { Gaussian, GaussianStep } from "./gaussian.js";
+import type { PredictionType } from "./parameterisation.js";
 import type { PerRow } from "./per-row.js";
 
 /** The timesteps of a step: for all rows of a batch, or row by row. */
@@ -19,6 +20,8 @@ export interface StepTimes {
  * own, guided, of whatever kind it predicts. A timestep is one for all n rows, or a list of n.
  */
 export interface NoiseProcess {
+  /** What the model puts out. */
+  readonly prediction: PredictionType;
   /** Training has timesteps in [0, trainTimesteps). */
   readonly trainTimesteps: number;
   /** Timesteps of `steps` sampling steps, largest first. Throws a UserError (`CONFIG`) for an impossible number of steps. */

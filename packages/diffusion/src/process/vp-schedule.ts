@@ -15,7 +15,7 @@ import { boundsX0, boundX0 } from "./bound-x0.js";
 import { type DdimLevels, ddimGaussian, ddimStd, ddimStep } from "./ddim-step.js";
 import type { Gaussian, GaussianStep } from "./gaussian.js";
 import type { NoiseProcess, StepTimes } from "./noise-process.js";
-import { epsOf, targetOf, x0Of } from "./parameterisation.js";
+import { epsOf, type PredictionType, targetOf, x0Of } from "./parameterisation.js";
 import { factor, type PerRow, perRow, plus } from "./per-row.js";
 import { spacedTimesteps, type TimestepSpacing } from "./timesteps.js";
 import { VpConfig } from "./vp-config.js";
@@ -29,6 +29,7 @@ import { VpConfig } from "./vp-config.js";
  */
 export class VpSchedule implements NoiseProcess {
   readonly config: z.output<typeof VpConfig>;
+  readonly prediction: PredictionType;
   readonly trainTimesteps: number;
   /** ᾱ, float32 [num_train_timesteps]. */
   readonly alphasCumprod: Tensor;
@@ -36,6 +37,7 @@ export class VpSchedule implements NoiseProcess {
 
   constructor(config: VpConfig = {}) {
     this.config = checkConfig(VpConfig, config, "scheduler_config.json");
+    this.prediction = this.config.prediction_type;
     this.trainTimesteps = this.config.num_train_timesteps;
     this.alphasCumprod = keep(
       scope(() => {
@@ -120,7 +122,7 @@ export class VpSchedule implements NoiseProcess {
 
   /** ε, v or x_0, as the config's `prediction_type` says. */
   target(x0: Tensor, noise: Tensor, t: PerRow): Tensor {
-    return targetOf(x0, noise, this.#alphaBarAt(t), this.config.prediction_type);
+    return targetOf(x0, noise, this.#alphaBarAt(t), this.prediction);
   }
 
   predict(xt: Tensor, output: Tensor, t: PerRow): { x0: Tensor; eps: Tensor } {
@@ -130,12 +132,12 @@ export class VpSchedule implements NoiseProcess {
 
   /** x̂0 of a model's output at x_t of a share of signal, which may lie between those of the timesteps. */
   x0Of(xt: Tensor, output: Tensor, alphaBar: PerRow): Tensor {
-    return x0Of(xt, output, alphaBar, this.config.prediction_type);
+    return x0Of(xt, output, alphaBar, this.prediction);
   }
 
   /** ε of the same. */
   epsOf(xt: Tensor, output: Tensor, alphaBar: PerRow): Tensor {
-    return epsOf(xt, output, alphaBar, this.config.prediction_type);
+    return epsOf(xt, output, alphaBar, this.prediction);
   }
 
   /** Of DDIM; x̂0 bounded by `thresholding` or `clip_sample`, and ε as it was predicted. Source: diffusers DDIMScheduler. */
@@ -147,7 +149,7 @@ export class VpSchedule implements NoiseProcess {
   }
 
   density(xt: Tensor, output: Tensor, times: StepTimes): Gaussian {
-    if (this.config.prediction_type === "epsilon" && !boundsX0(this.config))
+    if (this.prediction === "epsilon" && !boundsX0(this.config))
       return ddimGaussian(xt, output, this.#levels(times));
     return scope(() => {
       const { mean, std } = this.step(xt, output, times);

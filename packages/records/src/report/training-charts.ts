@@ -102,7 +102,7 @@ export function standingCharts(events: readonly Event[]): Chart[] {
       ? [
           line(
             "Drift",
-            "Mean |ε − ε_ref|² of guided predictions on the base's samples, noised to five timesteps.",
+            "Mean squared difference of guided predictions from the base's, on the base's samples noised to five timesteps.",
             { label: "drift" },
             "drift",
           ),

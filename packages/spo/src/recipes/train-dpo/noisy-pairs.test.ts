@@ -69,48 +69,53 @@ test("timesteps are drawn evenly from 0 to 999, and what is drawn depends on see
     expect(draw(1, 0).noise.toNumbers()).not.toEqual(draw(1, 0, 4).noise.toNumbers());
   }));
 
-test("both latents of a pair are noised alike to one timestep, from posterior samples with noise of their own", () =>
-  scope(() => {
-    const vae = new AutoencoderKL(TINY.sd15.vae);
-    initialize(vae, new Generator(1));
-    const given: string[][] = [];
-    const pipe = {
-      vae,
-      process,
-      denoiser: { device: "cpu" },
-      encode: (prompts: string[]) => {
-        given.push(prompts);
-        return { conditional: { context: tensor([0]) } };
-      },
-    } as unknown as TextToImage;
-    const batch = batchOf([
-      { grey0: 200, grey1: 20, label0: 1 },
-      { grey0: 120, grey1: 90, label0: 0 },
-    ]);
-    const times = [980, 15];
-    const noise = (): Tensor => randn([1, 4, 2, 2], { generator: new Generator(9 + given.length) });
-    const draws = times.map((t, i) => ({
-      timestep: t,
-      prompt: i === 0 ? "" : "a boat",
-      noise: randn([1, 4, 2, 2], { generator: new Generator(20 + i) }),
-      posteriorWin: noise().mul(i + 1),
-      posteriorLose: noise().mul(-1 - i),
-    }));
-    const found = noisyPairs(pipe, batch, draws, new WorkMeter());
-    expect(given).toEqual([["", "a boat"]]);
-    expect(found.timesteps.toNumbers()).toEqual([...times, ...times]);
-    const [win, lose] = sidesOf(batch);
-    const posterior = (of: "posteriorWin" | "posteriorLose"): Tensor => cat(draws.map((one) => one[of]));
-    const latents = cat([
-      vae.toLatents(win, posterior("posteriorWin")),
-      vae.toLatents(lose, posterior("posteriorLose")),
-    ]).toNumbers();
-    const size = latents.length / 4;
-    for (const [i, value] of found.noisy.toNumbers().entries()) {
-      const pair = Math.floor(i / size) % 2;
-      const a = process.alphaBar(times[pair] as number);
-      const eps = draws[pair]?.noise.toNumbers()[i % size] as number;
-      expect(value).toBeCloseTo(Math.sqrt(a) * (latents[i] as number) + Math.sqrt(1 - a) * eps, 5);
-      expect(found.target.toNumbers()[i]).toBeCloseTo(eps, 6);
-    }
-  }));
+test.each(["epsilon", "v_prediction"] as const)(
+  "both latents of a pair are noised alike to one timestep, from posterior samples with noise of their own, to predict %s",
+  (prediction_type) =>
+    scope(() => {
+      const process = new VpSchedule({ prediction_type });
+      const vae = new AutoencoderKL(TINY.sd15.vae);
+      initialize(vae, new Generator(1));
+      const given: string[][] = [];
+      const pipe = {
+        vae,
+        process,
+        denoiser: { device: "cpu" },
+        encode: (prompts: string[]) => {
+          given.push(prompts);
+          return { conditional: { context: tensor([0]) } };
+        },
+      } as unknown as TextToImage;
+      const batch = batchOf([
+        { grey0: 200, grey1: 20, label0: 1 },
+        { grey0: 120, grey1: 90, label0: 0 },
+      ]);
+      const times = [980, 15];
+      const noise = (): Tensor => randn([1, 4, 2, 2], { generator: new Generator(9 + given.length) });
+      const draws = times.map((t, i) => ({
+        timestep: t,
+        prompt: i === 0 ? "" : "a boat",
+        noise: randn([1, 4, 2, 2], { generator: new Generator(20 + i) }),
+        posteriorWin: noise().mul(i + 1),
+        posteriorLose: noise().mul(-1 - i),
+      }));
+      const found = noisyPairs(pipe, batch, draws, new WorkMeter());
+      expect(given).toEqual([["", "a boat"]]);
+      expect(found.timesteps.toNumbers()).toEqual([...times, ...times]);
+      const [win, lose] = sidesOf(batch);
+      const posterior = (of: "posteriorWin" | "posteriorLose"): Tensor => cat(draws.map((one) => one[of]));
+      const latents = cat([
+        vae.toLatents(win, posterior("posteriorWin")),
+        vae.toLatents(lose, posterior("posteriorLose")),
+      ]).toNumbers();
+      const size = latents.length / 4;
+      for (const [i, value] of found.noisy.toNumbers().entries()) {
+        const pair = Math.floor(i / size) % 2;
+        const a = process.alphaBar(times[pair] as number);
+        const eps = draws[pair]?.noise.toNumbers()[i % size] as number;
+        expect(value).toBeCloseTo(Math.sqrt(a) * (latents[i] as number) + Math.sqrt(1 - a) * eps, 5);
+        const v = Math.sqrt(a) * eps - Math.sqrt(1 - a) * (latents[i] as number);
+        expect(found.target.toNumbers()[i]).toBeCloseTo(prediction_type === "epsilon" ? eps : v, 5);
+      }
+    }),
+);

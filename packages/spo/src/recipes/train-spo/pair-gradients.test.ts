@@ -1,4 +1,4 @@
-// Against algorithm 5 worked out in float64 for a model of one number a prompt, ε = w·x_t, with the gradient by central differences.
+// Against algorithm 5 worked out in float64 for a model of one number a prompt, whose output is w·x_t, with the gradient by central differences.
 import { type Denoiser, VpSchedule } from "@spo/diffusion";
 import { Generator, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
@@ -10,7 +10,7 @@ const shape = [4, 2, 2]; // of a latent
 const pairs = pairsOf([951, 501, 251, 51, 1, 701, 151], [0, 1, 2, 0, 1, 2, 0]);
 const learned = [0.3, -0.2, 0.7];
 const base = [0.28, -0.22, 0.69];
-const settings = { steps: 20, beta: 10, clip: 0.1 };
+const settings = { steps: 20, beta: 10, clip: 0.1, prediction: "epsilon" as "epsilon" | "v_prediction" };
 
 function pairsOf(timesteps: number[], prompts: number[]): StepPairs {
   const size = timesteps.length;
@@ -31,7 +31,7 @@ function pairsOf(timesteps: number[], prompts: number[]): StepPairs {
   };
 }
 
-/** ε = weight of the latent's prompt · x_t. */
+/** The weight of the latent's prompt · x_t. */
 const denoiserOf = (weights: Tensor): Denoiser => ({
   samplePasses: 1,
   forRows: (rows) => (xt) =>
@@ -49,11 +49,18 @@ const alphaBars = (() => {
 })();
 
 /** log p(x_{t−1} | x_t) of one side. Source: algorithm 2. */
-function logProb(next: readonly number[], xt: readonly number[], t: number, weight: number): number {
+function logProb(
+  next: readonly number[],
+  xt: readonly number[],
+  t: number,
+  weight: number,
+  prediction: "epsilon" | "v_prediction",
+): number {
   const [a, p] = [alphaBars[t] as number, alphaBars[Math.max(t - 50, 0)] as number];
   const variance = ((1 - p) / (1 - a)) * (1 - a / p);
   const terms = xt.map((x, i) => {
-    const eps = weight * x;
+    const output = weight * x;
+    const eps = prediction === "epsilon" ? output : Math.sqrt(a) * output + Math.sqrt(1 - a) * x;
     const x0 = (x - Math.sqrt(1 - a) * eps) / Math.sqrt(a);
     const mean = Math.sqrt(p) * x0 + Math.sqrt(1 - p - variance) * eps;
     return (
@@ -69,7 +76,7 @@ function logProb(next: readonly number[], xt: readonly number[], t: number, weig
 function lossByHand(
   weights: readonly number[],
   places: readonly number[],
-  { beta, clip }: typeof settings,
+  { beta, clip, prediction }: typeof settings,
 ): number {
   const rowsOf = (of: Tensor): number[][] =>
     scope(() =>
@@ -83,8 +90,8 @@ function lossByHand(
     const [t, prompt] = [pairs.timesteps[i] as number, pairs.prompts[i] as number];
     const ratio = (next: readonly number[]): number => {
       const apart =
-        logProb(next, xt[i] as number[], t, weights[prompt] as number) -
-        logProb(next, xt[i] as number[], t, base[prompt] as number);
+        logProb(next, xt[i] as number[], t, weights[prompt] as number, prediction) -
+        logProb(next, xt[i] as number[], t, base[prompt] as number, prediction);
       return Math.min(1 + clip, Math.max(1 - clip, Math.exp(apart)));
     };
     return Math.log1p(
@@ -102,14 +109,14 @@ function gradientByHand(places: readonly number[], by: typeof settings): number[
   });
 }
 
-function found(places: readonly number[], microBatch: number, by = settings, scale = 1) {
+function found(places: readonly number[], microBatch: number, { prediction, ...by } = settings, scale = 1) {
   return scope(() => {
     const weights = tensor([...learned]);
     weights.requiresGrad = true;
     const result = pairGradients({
       policy: denoiserOf(weights),
       reference: denoiserOf(tensor([...base])),
-      process: new VpSchedule(),
+      process: new VpSchedule({ prediction_type: prediction }),
       parameters: [weights],
       scale: (loss) => loss.mul(scale),
       ...{ pairs, places, microBatch, ...by },
@@ -136,6 +143,7 @@ test.each([
   { ...settings, beta: 3 },
   { ...settings, clip: 0.5 },
   { ...settings, clip: 0.01 },
+  { ...settings, clip: 0.5, prediction: "v_prediction" as const },
 ])("the settings are the formula's: %j", (by) => {
   const { loss, gradient } = found(all, 2, by);
   expect(loss).toBeCloseTo(lossByHand(learned, all, by), 5);

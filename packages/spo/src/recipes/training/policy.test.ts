@@ -1,8 +1,18 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type StableDiffusion, UNet2DConditionModel } from "@spo/diffusion";
-import { Generator, initialize, keep, noGrad, randn, readSafetensors, scope, type Tensor } from "@spo/torch";
+import { type StableDiffusion, UNet2DConditionModel, VpSchedule } from "@spo/diffusion";
+import {
+  Generator,
+  initialize,
+  keep,
+  noGrad,
+  openSafetensors,
+  randn,
+  readSafetensors,
+  scope,
+  type Tensor,
+} from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
 import { TINY } from "../../tiny-models.fixture.js";
 import { makePolicy, type PolicySettings } from "./policy.js";
@@ -11,11 +21,15 @@ import { Precision } from "./precision.js";
 const folder = mkdtempSync(join(tmpdir(), "spo-policy-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function policyOf(settings: Partial<PolicySettings>) {
+function policyOf(settings: Partial<PolicySettings>, process = new VpSchedule()) {
   const unet = new UNet2DConditionModel(TINY.sd15.unet);
   initialize(unet, new Generator(1));
   const saved: string[] = [];
-  const pipe = { denoiser: unet, save: (to: string) => saved.push(to) } as unknown as StableDiffusion;
+  const pipe = {
+    denoiser: unet,
+    process,
+    save: (to: string) => saved.push(to),
+  } as unknown as StableDiffusion;
   const precision = new Precision(
     { dtype: "float32", gradientCheckpointing: false, memoryFormat: null },
     {
@@ -115,4 +129,14 @@ test("the average is saved in a checkpoint, beside the weights", () => {
   const [name, value] = [...(average?.namedParameters() ?? [])][0] as [string, Tensor];
   expect(value.flatten().toNumbers()[0]).toBe(3);
   expect(learned.namedParameters().has(name)).toBe(true);
+});
+
+test.each([
+  ["epsilon", "epsilon"],
+  ["v_prediction", "v"],
+] as const)("a LoRA of a model that predicts %s says so", (prediction_type, said) => {
+  const { policy } = policyOf({}, new VpSchedule({ prediction_type }));
+  policy.save(join(folder, said), { layout: "diffusers" });
+  using file = openSafetensors(join(folder, said, "pytorch_lora_weights.safetensors"));
+  expect(file.metadata["modelspec.prediction_type"]).toBe(said);
 });

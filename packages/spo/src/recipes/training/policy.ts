@@ -71,10 +71,12 @@ export function makePolicy(
         };
       },
       sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
-      save: (folder, options) =>
-        averaged.asResult(() =>
-          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, model, options),
-        ),
+      save: (folder, options) => {
+        const path = join(folder, "pytorch_lora_weights.safetensors");
+        const predictionType = pipe.process.prediction === "v_prediction" ? "v" : "epsilon";
+        const description = { ...options.description, predictionType } as const;
+        averaged.asResult(() => saveLora(path, lora, model, { ...options, description }));
+      },
     };
   }
   const frozen = model.blank();

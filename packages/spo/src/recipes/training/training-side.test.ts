@@ -1,11 +1,11 @@
-import { CheckpointSchedule, type SchedulerConfig, type TextToImage } from "@spo/diffusion";
+import { type SchedulerConfig, type TextToImage, VpSchedule } from "@spo/diffusion";
 import { expect, test } from "vitest";
 import { trainingSide } from "./training-side.js";
 
 const sideOf = (scheduler: SchedulerConfig, resolution: number | null = null): number =>
   trainingSide(
     {
-      schedule: new CheckpointSchedule(scheduler),
+      process: new VpSchedule(scheduler),
       denoiser: { sampleSize: [16, 16] },
       vae: { factor: 8 },
     } as unknown as TextToImage,

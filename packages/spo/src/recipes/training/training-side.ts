@@ -8,8 +8,7 @@ import { UserError } from "@spo/torch";
  * here. Bounds of x̂0 (`clip_sample`, `thresholding`) are a matter of the steps that SPO samples by.
  */
 export function trainingSide(pipe: TextToImage, resolution: number | null): number {
-  const { prediction_type: prediction } = pipe.schedule.config;
-  if (prediction === "sample") {
+  if (pipe.process.prediction === "sample") {
     throw new UserError(
       'The model\'s scheduler_config.json has prediction_type "sample"; this training is defined for models that predict the noise or v.',
       { code: "CONFIG", hint: 'Take a model with prediction_type "epsilon" or "v_prediction".' },
