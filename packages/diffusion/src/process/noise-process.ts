@@ -22,13 +22,13 @@ export interface StepTimes {
 export interface NoiseProcess {
   /** What the model puts out. */
   readonly prediction: PredictionType;
-  /** Training has timesteps in [0, trainTimesteps). */
+  /** Timesteps lie in [0, trainTimesteps]. */
   readonly trainTimesteps: number;
   /** Timesteps of `steps` sampling steps, largest first. Throws a UserError (`CONFIG`) for an impossible number of steps. */
   timesteps(steps: number): number[];
-  /** The timestep that a step from t ends at, where sampling has `steps` steps. Never beyond the last that has a density. */
+  /** The timestep at which a step from t ends, where sampling has `steps` steps. */
   previousTimestep(t: number, steps: number): number;
-  /** n timesteps of training, drawn independently. below: none reaches it; default `trainTimesteps`. */
+  /** n timesteps of training, drawn independently, all below `below`. Default: as far as training goes. */
   drawTimesteps(n: number, generator: Generator, below?: number): number[];
   /** x_t of clean latents and standard normal noise. */
   addNoise(x0: Tensor, noise: Tensor, t: PerRow): Tensor;
