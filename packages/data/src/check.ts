@@ -2,7 +2,7 @@ import { FaultList } from "./fault-list.js";
 import { ImagePool } from "./image-pool.js";
 import { faultsOfPair, isTie, type PairSource } from "./preference.js";
 
-/** What a look at every pair of a set found. */
+/** The findings of a check of every pair of a set. */
 export interface PairReport {
   layout: string;
   pairs: number;
@@ -43,7 +43,7 @@ export interface PairReport {
     sides: number;
     shown: string[];
   };
-  /** What stands in more than one split, so that a test tells too much. */
+  /** Prompts and images in more than one split, which make a test too easy. */
   leaks: { prompts: number; images: number; shown: string[] };
   /** Pairs that cannot be trained on. */
   faults: { count: number; shown: string[] };

@@ -1,4 +1,4 @@
-// What data is known by, so that a run notices when other data stands under the same path.
+// Fingerprints of data, by which a run notices other data under the same path.
 import { createHash, type Hash } from "node:crypto";
 import { statSync } from "node:fs";
 import { relative } from "node:path";

@@ -1,4 +1,4 @@
-// The one way in which files of images are read: ordinary files of bounded size, within the folder that they must be in.
+// All reading of image files: ordinary files of bounded size, within the folder that they must be in.
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { isAbsolute, relative, sep } from "node:path";

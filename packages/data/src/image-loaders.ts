@@ -1,4 +1,4 @@
-// Whatever a file says that it is, libvips opens nothing but JPEG, PNG and WebP.
+// libvips may open only JPEG, PNG and WebP, whatever a file claims to be.
 import { getEnvironmentData, setEnvironmentData } from "node:worker_threads";
 import sharp from "sharp";
 

@@ -10,7 +10,7 @@ import { workerFile } from "./worker-file.js";
 export type Decoded<T> = { result: T } | { fault: string };
 
 /**
- * Threads that decode images. A task is handed over at once, so that all that was asked for goes on while this thread computes.
+ * Threads that decode images. Tasks are handed over at once, so that decoding goes on while this thread computes.
  *
  * An image that does not decode is a fault in the answer, never an exception.
  */

@@ -1,4 +1,4 @@
-// Finished images and what each should show, from wherever they were made.
+// Sets of finished images with their prompts.
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import { UserError } from "@spo/torch/files";
@@ -21,11 +21,11 @@ const LISTS = ["images.jsonl", "metadata.jsonl"];
 const ENDINGS = [".png", ".jpg", ".jpeg", ".webp"];
 
 /**
- * Images with their prompts: a JSONL list (`{"file": …, "prompt": …}`, paths from where the list is), a folder with such a list, or a folder
- * whose images have their prompts in a text file of the same name or in their PNG text, as `spo sample` and A1111's web UI write it.
+ * Images with their prompts: a JSONL list (`{"file": …, "prompt": …}`, paths from where the list is), a folder with such a list, or a
+ * folder whose images have their prompts in a text file of the same name or in their PNG text, as `spo sample` and A1111's web UI write it.
  *
- * In a folder without a list, sheets (`grid-…`) are left out, and the order is that of the names. Throws a UserError (`DATA`) that lists every
- * image without a prompt and every line that is wrong, and images outside of the list's folder, unless `allowOutside`.
+ * In a folder without a list, sheets (`grid-…`) are left out, and the order is that of the names. Throws a UserError (`DATA`) that lists
+ * every image without a prompt and every line that is wrong, and images outside of the list's folder, unless `allowOutside`.
  */
 export function readImageSet(
   path: string,

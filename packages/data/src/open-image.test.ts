@@ -36,7 +36,9 @@ const COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 
 const raw = Uint8Array.from(COLOURS.flat());
 const upright = () => sharp(raw, { raw: { width: 2, height: 3, channels: 3 } });
 
-/** Where the stored row r and column c of an image of 2×3 pixels lie upright. Source: EXIF 2.3, tag 0x0112: the sides of row 0 and column 0. */
+/**
+ * Where the stored row r and column c of an image of 2×3 pixels lie upright. Source: EXIF 2.3, tag 0x0112: the sides of row 0 and column 0.
+ */
 const PLACES: Record<number, (r: number, c: number) => [row: number, column: number]> = {
   1: (r, c) => [r, c],
   2: (r, c) => [r, 1 - c],

@@ -1,4 +1,4 @@
-// The one way in which images of others are decoded, by trainings, scorers and checks alike.
+// All decoding of foreign images: trainings, scorers and checks use it.
 import { UserError } from "@spo/torch/files";
 import sharp, { type Sharp, type SharpOptions } from "sharp";
 import { endingOf } from "./image-bytes.js";
@@ -6,7 +6,10 @@ import "./image-loaders.js";
 
 /** No image of a preference set has more pixels; a file that says so wants to fill the memory. */
 const MOST_PIXELS = 100_000_000;
-/** Bytes that one of deflate can become: a PNG of fewer than its pixels need, of one bit each, is cut or a lie. Source: zlib's technical details. */
+/**
+ * The most bytes that one byte of deflate can become. A PNG with fewer bytes than its pixels need at one bit each is cut or false. Source:
+ * zlib's technical details.
+ */
 const MOST_DEFLATED = 1032;
 /** Pixels that are decoded at the same time; an image of more waits until it is alone. */
 export const PIXELS_IN_FLIGHT = 50_000_000;

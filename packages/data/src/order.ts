@@ -1,4 +1,4 @@
-// In which order pairs come. No state: any position can be asked for.
+// The order of pairs. It has no state: any position can be asked for.
 import { seedAt } from "@spo/torch/seed";
 import type { PairBlock } from "./preference.js";
 

@@ -275,7 +275,7 @@ parentPort?.on("message", async (request: ParquetRequest) => {
 });
 
 /**
- * The parser reads what a damaged file claims and stumbles over it: a fault of the language, or a kind that its tables lack. Such words are no
+ * A damaged file can make the parser throw an error of the language, or name a kind that its tables lack. Such messages are no
  * help to who has the file.
  */
 function wordsOf(error: unknown): string {

@@ -1,4 +1,4 @@
-// What every layout of preference data comes down to. No tensor code.
+// The common form of all layouts of preference data. No tensor code.
 
 /** An image's encoded bytes (JPEG, PNG, WebP), or the file that has them; with a `root`, links may not lead out of that folder. */
 export type EncodedImage = Uint8Array | { path: string; root?: string };
@@ -65,7 +65,7 @@ export type Fault = string;
 /** Whether neither image is preferred. */
 export const isTie = ({ label0, label1 }: Pick<PairFacts, "label0" | "label1">): boolean => label0 === label1;
 
-/** What is wrong with a pair's labels or prompt; nothing for a pair that nobody has judged but for its prompt. */
+/** Faults of a pair's labels and prompt; of an unjudged pair only those of its prompt. */
 export function faultsOfPair({ prompt, label0, label1, labelled, faults: read = [] }: PairFacts): Fault[] {
   const faults: Fault[] = [...read];
   if (prompt.trim() === "") faults.push("no prompt");

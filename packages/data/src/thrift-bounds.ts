@@ -1,11 +1,11 @@
-// Whether the metadata of a parquet file claims no more than it has: a parser makes room for what is claimed, and reads on behind the end.
+// Checks that the metadata of a parquet file claims no more than it has: a parser allocates what is claimed, and reads on after the end.
 
 /** Structs and lists within each other: a file's metadata has some ten. */
 const MOST_DEPTH = 64;
 
 /**
- * Walks one struct of Thrift's compact protocol without keeping anything. Throws an Error where a list or a text is longer than what is left,
- * where it ends too soon, and for types that the protocol does not have. Source: Thrift's thrift-compact-protocol.md.
+ * Walks one struct of Thrift's compact protocol without keeping anything. Throws an Error where a list or a text is longer than what is
+ * left, where it ends too soon, and for types that the protocol does not have. Source: Thrift's thrift-compact-protocol.md.
  */
 export function requireBoundedThrift(bytes: Uint8Array): void {
   let at = 0;

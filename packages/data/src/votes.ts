@@ -1,4 +1,4 @@
-// What people say of pairs, one vote a line, and what it makes of the labels.
+// Votes on pairs, one a line, and the labels that they give.
 
 import { schemaFaults } from "@spo/records";
 import { writeFileAtomic } from "@spo/torch/files";

@@ -42,7 +42,7 @@ export function writeCheckpoint(
     write(temporary);
     const files = Object.fromEntries(filesOf(temporary).map((file) => [file, sha256(join(temporary, file))]));
     writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ step, files, log }, null, 2)}\n`);
-    // Only a damaged one, or the very same, can have this name.
+    // Only a damaged checkpoint, or the same one, can have this name.
     rmSync(folder, { recursive: true, force: true });
     renameDurably(temporary, folder);
   } catch (error) {

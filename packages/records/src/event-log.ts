@@ -1,4 +1,4 @@
-// A run's log on the disk: appended only, and known again by its bytes, so that what was lost of it can be told.
+// A run's log on the disk. It is only appended to, and recognised by its bytes, so that losses are noticed.
 import { createHash, type Hash } from "node:crypto";
 import { existsSync, rmSync, statSync, truncateSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -22,7 +22,7 @@ export class EventLog {
     this.path = path;
   }
 
-  /** Takes up what is there, without the half line of a killed writer; nothing where there is no whole line. */
+  /** Reads an existing log and cuts off the half line of a killed writer. A file without a whole line is removed. */
   open(): void {
     const isThere = this.isThere();
     const bytes = isThere ? this.#read() : Buffer.alloc(0);
@@ -36,7 +36,7 @@ export class EventLog {
     return existsSync(this.path);
   }
 
-  /** What has become of it while this process was at work, if anything; it is then taken up as it is. */
+  /** Whether something else removed or changed it meanwhile; the log is then continued as it is. */
   disturbance(): "gone" | "changed" | undefined {
     const size = statSync(this.path, { throwIfNoEntry: false })?.size;
     if (size === this.#bytes || (size === undefined && this.#bytes === 0)) return undefined;
@@ -54,7 +54,7 @@ export class EventLog {
     return { bytes: this.#bytes, sha256: this.#hash.copy().digest("hex") };
   }
 
-  /** Whether it begins with what it was at that moment. */
+  /** Whether it still begins with the bytes of that moment. */
   holds({ bytes, sha256 }: LogMark): boolean {
     if (this.#bytes < bytes) return false;
     return createHash("sha256").update(this.#read().subarray(0, bytes)).digest("hex") === sha256;

@@ -107,7 +107,7 @@ export const Event = z.discriminatedUnion("type", [
   z.object({ type: z.literal("warn"), message: z.string(), time: Time }),
   z.object({
     type: z.literal("data"),
-    /** What the run reads, as numbers and digests: with others it learns from something else. */
+    /** Numbers and digests of what the run reads: other values mean other data. */
     facts: z.record(z.string(), Fact),
     time: Time,
   }),
@@ -145,7 +145,7 @@ export function parseEvents(text: string, name = "the event log"): Event[] {
   });
 }
 
-/** As `parseEvents`, but a damaged line is passed over and told of: for showing a run, not for going on with it. */
+/** As `parseEvents`, but damaged lines are skipped and reported: for showing a run, not for resuming it. */
 export function salvageEvents(text: string): { events: Event[]; faults: string[] } {
   const events: Event[] = [];
   const faults: string[] = [];
@@ -161,7 +161,7 @@ export function salvageEvents(text: string): { events: Event[]; faults: string[]
 
 /**
  * What must be equal, bit for bit, in a run that was stopped and resumed and one that was not: everything that was computed, without
- * times and without the tale of starts, stops and saves.
+ * times, starts, stops and saves.
  */
 export function computedPart(events: readonly Event[]): EventBody[] {
   return events

@@ -1,4 +1,4 @@
-/** All kinds of passes of one sample through a network, in the order that tables have them. Guidance makes two UNet passes of one prediction. */
+/** All kinds of passes of one sample through a network, in the order of tables. With guidance one prediction is two UNet passes. */
 export const PASSES = [
   "unetSampling",
   "unetPolicy",

@@ -1,4 +1,4 @@
-// Files of a run are input like any other: a run may be a stranger's, copied from another machine or cut by a crash.
+// Files of a run are untrusted input: a run may be someone else's, copied from another machine or cut by a crash.
 import { readFileSync, statSync } from "node:fs";
 import { isAbsolute, relative, resolve } from "node:path";
 import { shortageOf, UserError } from "@spo/torch/files";
@@ -10,7 +10,10 @@ const MOST_BYTES = 500_000_000;
 /** Levels of arrays and objects in each other: ours have less than ten. */
 const MOST_LEVELS = 100;
 
-/** Contents of an ordinary file. Throws a UserError (`DATA`) for one that is none, such as a device or a pipe, is too large, or cannot be read. */
+/**
+ * Contents of an ordinary file. Throws a UserError (`DATA`) for one that is none, such as a device or a pipe, is too large, or cannot be
+ * read.
+ */
 export function readOrdinary(path: string, mostBytes = MOST_BYTES): Buffer {
   const fault = (why: string, cause?: unknown): UserError =>
     new UserError(`${path} cannot be read: ${why}.`, { code: "DATA", cause });
@@ -44,7 +47,7 @@ export function readRecord<T>(path: string, schema: z.ZodType<T>): T {
   }
 }
 
-/** A file that a run's log names, if it is an ordinary one inside of the run's folder: of another place none is shown. */
+/** A file that a run's log names, if it is an ordinary file in the run's folder; files elsewhere are never shown. */
 export function fileOfRun(folder: string, file: string, mostBytes?: number): Uint8Array | undefined {
   const path = resolve(folder, file);
   const inside = relative(resolve(folder), path);

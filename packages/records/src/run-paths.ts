@@ -1,14 +1,15 @@
-// Paths that a run wrote down are found again when the run was moved or copied, or is looked at from another folder.
+// Finds paths that a run recorded, also when the run was moved or copied, or is read from another folder.
 import { existsSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve, sep } from "node:path";
 import { UserError } from "@spo/torch/files";
 import type { RunRecord } from "./run.js";
 
 /**
- * Where something is that a run's config or result names.
+ * The current path of something that a run's config or result names.
  *
  * What the run made (`made`) is looked for in its own folder first: a copied run means its copy. Then, as everything else, from the folder
- * where the run was begun, which its log has relative to its own; then from the current one. Throws a UserError (`DATA`) that names the run.
+ * where the run was begun, which its log has relative to its own; then from the current one. Throws a UserError (`DATA`) that names the
+ * run.
  */
 export function pathOfRun(
   run: Pick<RunRecord, "folder" | "events">,

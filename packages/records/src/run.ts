@@ -28,7 +28,7 @@ import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
 import { readOrdinary, readRecord } from "./read-record.js";
 
-/** This many newest checkpoints are kept: one to go on from, one for when that is damaged. */
+/** The newest checkpoints that are kept: one to go on from, and one in case that is damaged. */
 const KEPT = 2;
 
 /** What a recipe spends in a step. */
@@ -37,13 +37,13 @@ interface Spent {
   phases?: Record<string, { wall: number; cpu: number }>;
 }
 
-/** What a run remembers its data by: numbers and digests, by name. */
+/** Numbers and digests by which a run remembers its data, by name. */
 export type DataFacts = Readonly<Record<string, string | number>>;
 
-/** Settings, by dotted name, that a run that exists may be given anew: what its result does not mean. */
+/** Settings, by dotted name, that an existing run may be given anew: its result still means the same. */
 export interface MayChange {
   settings: readonly string[];
-  /** The setting that says where a training ends, if it may end elsewhere: at no step that it has passed. */
+  /** The setting of a training's length, if it may change: not below the steps that are done. */
   length?: string;
 }
 
@@ -181,7 +181,7 @@ export class Run {
     return event;
   }
 
-  /** An event with its time that is not written: of what a run is at, for who looks on. */
+  /** An event with its time that is not written to the log: progress for people who watch. */
   stamped(body: EventBody): Event {
     const { phases, ...rest } = body;
     const { user, system } = process.cpuUsage(this.#cpu);
@@ -197,7 +197,7 @@ export class Run {
     } as Event;
   }
 
-  /** Records something that nobody waits for; it is given with what is recorded next. */
+  /** Records a warning that is returned together with the next recorded event. */
   #tellLater(message: string): void {
     this.#untold.push(this.#append({ type: "warn", message }));
   }
@@ -243,7 +243,7 @@ export class Run {
   /**
    * Remembers what the run reads, by numbers and digests; called again, after `resume`, it warns of each that is another one now.
    *
-   * So data that were exchanged under the same path are told of.
+   * So data that were replaced under the same path cause a warning.
    */
   data(facts: DataFacts): Event[] {
     const before = this.events().findLast((event) => event.type === "data");
@@ -259,7 +259,7 @@ export class Run {
     return this.#tell({ type: "done", result });
   }
 
-  /** What the run ended with, when it has ended and nothing is to go on. */
+  /** The result of a run that has ended and is not to be continued. */
   result(): Record<string, unknown> | undefined {
     const last = this.events().at(-1);
     return last?.type === "done" && !this.#change.goesOn ? last.result : undefined;
@@ -280,7 +280,7 @@ export class Run {
     return [...this.takeUntold(), event];
   }
 
-  /** A process that slept through its signs of life may have been taken for dead. */
+  /** A process that slept and gave no signs of life may have been taken for dead. */
   #requireLock(): void {
     if (this.#lock === undefined || isHeld(this.#lock)) return;
     throw new UserError(`${this.folder} is no longer this process's: ${lostTo(this.folder)}.`, {
@@ -300,12 +300,12 @@ export class Run {
   /**
    * Restores the newest whole checkpoint and gives the step to go on with; 0 for a new run.
    *
-   * Events of steps after the checkpoint are cut off: they will be done again. What is damaged, gone or not what it was is warned of. Where a
-   * run that had checkpoints has no whole one, it begins anew and its log is kept under another name. Throws a UserError (`DATA`) for a
-   * damaged log, and for an ended run that is to go on and cannot.
+   * Events of steps after the checkpoint are cut off, because the steps are repeated. Damaged, missing or changed files cause warnings.
+   * Where a run that had checkpoints has no whole one, it begins anew and its log is kept under another name. Throws a UserError (`DATA`)
+   * for a damaged log, and for an ended run that is to go on and cannot.
    */
   resume(restore: (folder: string) => void): number {
-    const events = this.events(); // throws where the log is damaged: a run is not gone on with on a guess
+    const events = this.events(); // throws where the log is damaged: a run is never resumed on a guess
     const saved = Math.max(0, ...events.map((event) => (event.type === "checkpoint" ? event.step : 0)));
     const damaged: Checkpoint[] = [];
     let found: Checkpoint | undefined;
@@ -367,7 +367,7 @@ export class Run {
     writeFileAtomic(configPath(this.folder), `${JSON.stringify(this.#config, null, 2)}\n`);
   }
 
-  /** Cuts the log to what it was when the checkpoint was saved, and gives what is to be said of it. */
+  /** Cuts the log to its state when the checkpoint was saved → warnings. */
   #cutToCheckpoint({ step, log }: Checkpoint): string[] {
     if (log && this.#log.holds(log)) {
       const next = this.#log.lines().reduce(
@@ -411,7 +411,7 @@ function isCheckpointOf(line: string, step: number): boolean {
   return event.type === "checkpoint" && event.step === step;
 }
 
-/** A run as it lies on the disk, live, ended, crashed or copied. */
+/** A run as read from the disk: live, ended, crashed or copied. */
 export interface RunRecord {
   folder: string;
   kind: string;
@@ -509,17 +509,17 @@ function lostTo(folder: string): string {
 
 const relativeTo = (folder: string, path: string): string => relative(folder, path).replaceAll(sep, "/");
 
-/** In what a run is opened otherwise than it was. */
+/** The differences between a run and how it is opened. */
 interface Change {
   keys: string[];
-  /** It had come to its end, which is further away now. */
+  /** It had ended, and its end is now later. */
   goesOn: boolean;
 }
 
 const asWritten = ({ kind, config }: RunSettings): Record<string, unknown> =>
   JSON.parse(JSON.stringify({ kind, ...config })) as Record<string, unknown>;
 
-/** What differs and may. Throws a UserError (`CONFIG`) for what may not, and for a folder of something else. */
+/** The settings that differ and may. Throws a UserError (`CONFIG`) for those that may not, and for a folder of something else. */
 function changeOf(
   folder: string,
   wanted: Record<string, unknown>,
@@ -527,7 +527,7 @@ function changeOf(
   { settings, length }: MayChange = { settings: ["device"] },
 ): Change {
   const isNew = (): boolean => !existsSync(folder) || readdirSync(folder).every(isOfAStart);
-  // Asked twice: another process may make a run of it between the two looks.
+  // Read twice, because another process may make a run of it in between.
   const found = readConfig(folder) ?? (isNew() ? undefined : readConfig(folder));
   if (!found) {
     if (isNew()) return { keys: [], goesOn: false };
@@ -581,7 +581,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const at = (config: unknown, path: string): unknown =>
   path.split(".").reduce<unknown>((value, key) => (isRecord(value) ? own(value, key) : undefined), config);
 
-/** A key may be called as what every object has. */
+/** A key may have the name of a member that every object has. */
 const own = (record: Record<string, unknown>, key: string): unknown =>
   Object.hasOwn(record, key) ? record[key] : undefined;
 

@@ -1,7 +1,7 @@
-// What does not fit a schema, in words for who reads the file and not the schema.
+// Schema faults in words for someone who reads the file and not the schema.
 import type { z } from "zod";
 
-/** Faults that are told; more would say the same again. */
+/** Faults that are listed; more would repeat the same. */
 const MOST = 3;
 
 /** The first faults with their places: `scores.1: expected number, received string; id: missing, expected string`. */

@@ -1,4 +1,4 @@
-// What a cell of a preference set means, whether it comes as text, number, truth value or nothing.
+// Reads cells of a preference set, which may be text, numbers, truth values or empty.
 import { wordsOf } from "./columns.js";
 
 /** Nothing at all: null, no cell, empty or blank text. */

@@ -1,4 +1,4 @@
-// Which column of a preference set says what, whatever the set calls it. The one place that knows the names in use.
+// Finds the meaning of a preference set's columns. The only place that knows the names in use.
 
 /** The column of each image, of which one may be missing. */
 type Two = readonly [string | undefined, string | undefined];

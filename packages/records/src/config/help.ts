@@ -51,7 +51,7 @@ function rowsOf(
     .join("\n");
 }
 
-/** 0.00006 is read with a finger on the screen. */
+/** A default as help shows it: 6e-5 is easier to read than 0.00006. */
 const shown = (value: unknown): string =>
   typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3
     ? value.toExponential()

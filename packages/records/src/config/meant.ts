@@ -1,8 +1,8 @@
-// What a name that there is not was meant to be: another spelling, the word of another tool, or a slip of the finger.
+// Guesses what an unknown name was meant to be: another spelling, the word of another tool, or a typing error.
 import { editDistance, nearest } from "./nearest.js";
 import { kebabCase } from "./spelling.js";
 
-/** Names by which other tools know a setting or an option, small and without separators, and ours, the likeliest first. */
+/** Names that other tools have for a setting or an option, in lower case and without separators, with ours, the likeliest first. */
 const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   cfg: ["guidanceScale"],
   cfgscale: ["guidanceScale"],
@@ -54,7 +54,9 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
 
 const bare = (name: string): string => name.replaceAll(/[-_]/g, "").toLowerCase();
 
-/** The name among `names` that a word was meant to be, if any. word and names: without leading dashes, in any spelling, paths too. */
+/**
+ * The name among `names` that a word was probably meant to be, if any. word and names: without leading dashes, in any spelling, paths too.
+ */
 export function meant(word: string, names: readonly string[]): string | undefined {
   const find = (spelling: string): string | undefined => names.find((name) => bare(name) === bare(spelling));
   return (

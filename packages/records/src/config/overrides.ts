@@ -76,7 +76,7 @@ export function parseOverrides(
   return found;
 }
 
-/** What a word on the command line means for a setting. What does not fit stays a text, for the schema to refuse with a message. */
+/** The value of a command-line word for a setting. A word that does not fit stays text, which the schema then refuses with a message. */
 function meaningOf(text: string, { kind }: Setting): unknown {
   switch (kind) {
     case "string":

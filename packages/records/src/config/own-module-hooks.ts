@@ -1,4 +1,5 @@
-// Module hooks for files of the user: TypeScript is read on every Node, and `spo` and `@spo/…` are the ones that run, wherever the file lies.
+// Module hooks for files of the user: TypeScript is read on every Node, and `spo` and `@spo/…` are the ones that run, wherever the file
+// lies.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
@@ -16,7 +17,7 @@ export function resolve<R>(
   context: ResolveContext,
   next: (specifier: string, context: ResolveContext) => R,
 ): R {
-  // A second copy of the engine beside the running one would take its tensors for strangers.
+  // A second copy of the engine would not accept the tensors of the running one.
   const ours = specifier === "spo" || specifier.startsWith("spo/") || specifier.startsWith("@spo/");
   return next(specifier, ours ? { ...context, parentURL: import.meta.url } : context);
 }

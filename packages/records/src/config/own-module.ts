@@ -1,4 +1,4 @@
-// Files of the user that are run: a judge, a reward, a config.
+// Modules of the user: a judge, a reward, a config.
 import { existsSync } from "node:fs";
 import { register } from "node:module";
 import { extname, resolve } from "node:path";
@@ -18,7 +18,7 @@ let registered = false;
  */
 export async function importOwn(path: string): Promise<unknown> {
   const hooks = new URL("./own-module-hooks.js", import.meta.url);
-  // Run from its sources, this file has no built hooks beside it; whatever runs sources reads TypeScript.
+  // Run from sources, this file has no built hooks beside it, but then the runner reads TypeScript.
   if (!registered && existsSync(hooks)) register(hooks);
   registered = true;
   return ((await import(pathToFileURL(resolve(path)).href)) as { default?: unknown }).default;

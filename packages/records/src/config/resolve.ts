@@ -45,7 +45,7 @@ export async function resolveConfig<S extends z.ZodType>(
   }
   const shorter = scaled ? scaledBy(scaled, schema, named, [...own, settings]) : {};
   const below = [defaults, ...layers, shorter].reduce(merged, {});
-  // What a file says wrong is named as in the file, anything else as on the command line.
+  // An error in a file is named as in the file, any other as on the command line.
   const nameOf = (path: string): string =>
     paths.some((given) => `${path}.`.startsWith(`${given}.`)) || valueAt(below, path.split(".")) === undefined
       ? `--${kebabCase(path)}`

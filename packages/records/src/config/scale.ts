@@ -1,9 +1,9 @@
 /** A setting that counts, and others that go with its length. */
 export interface ScaledSettings {
   length: string;
-  /** Where the length is given without them, they are made as much shorter as it is: a warm-up. */
+  /** Settings that shrink in proportion where only the length is given: a warm-up. */
   parts: readonly string[];
-  /** Where the length is given without them, they are at most a quarter of it: from one measurement to the next. */
+  /** Settings that become at most a quarter of the length where only the length is given: an interval between measurements. */
   intervals: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-// What a zod schema says about its settings: for help, for overrides from the command line, for "did you mean".
+// Reads the settings of a zod schema: for help, for overrides from the command line, for "did you mean".
 import type { z } from "zod";
 import { type Place, placeRegistry } from "./place.js";
 
@@ -140,13 +140,13 @@ function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind" | "range"> {
   }
 }
 
-/** An upper bound from here on is not told in help. */
+/** Upper bounds from here on are left out of help. */
 const FAR = 1e6;
 
 function rangeOf(schema: z.ZodType): string | undefined {
   const checks = (defOf(schema).checks ?? []).map(({ _zod }) => _zod.def);
   const least = checks.find(({ check }) => check === "greater_than");
-  // A bound that only keeps a slip of the hand from taking all memory says nothing to a reader.
+  // A bound that only catches typing errors is of no interest to a reader.
   const most = checks.find(({ check, value }) => check === "less_than" && Number(value) < FAR);
   if (least?.inclusive && most?.inclusive) return `${least.value} to ${most.value}`;
   return (

@@ -1,5 +1,5 @@
-// One name in three spellings: `guidanceScale` in a config, `--guidance-scale` on the command line, `guidance_scale` in the head of a Python user.
-// No imports: the command reads its options by it before it loads anything else.
+// One name in three spellings: `guidanceScale` in a config, `--guidance-scale` on the command line, `guidance_scale` in the head of a
+// Python user. No imports: the command reads its options by it before it loads anything else.
 
 /** Names that options had before, and those that they have. Understood on the command line, without a word. */
 const FORMER: Readonly<Record<string, string>> = {
@@ -8,7 +8,10 @@ const FORMER: Readonly<Record<string, string>> = {
   out: "output",
 };
 
-/** A name as the command line shows it: words with dashes between, `optimizer.weight-decay`. name: of a setting or an option, a path with dots too. */
+/**
+ * A name as the command line shows it: words with dashes between, `optimizer.weight-decay`. name: of a setting or an option, a path with
+ * dots too.
+ */
 export const kebabCase = (name: string): string =>
   name.replaceAll("_", "-").replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 

@@ -18,7 +18,7 @@ function chartFigure(chart: Chart): Html {
   return html`<figure class="chart card"><h3>${chart.title}</h3><figcaption>${chart.caption}</figcaption>${legend}${chartSvg(chart)}${chartTable(chart)}</figure>`;
 }
 
-/** The chart's numbers, for those who cannot see it or want more figures; of long series every nth. */
+/** The chart's numbers as a table, for people who cannot see it or want more figures; of long series every nth. */
 function chartTable({ title, x, y, series }: Chart): Html | undefined {
   const places = [...new Set(series.flatMap(({ points }) => points.map((point) => point.x)))].sort(
     (a, b) => a - b,

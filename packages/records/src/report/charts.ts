@@ -88,7 +88,7 @@ export function chartSvg(chart: Chart): Html {
     left + (chart.x.reversed ? 1 - along(x) : along(x)) * (WIDTH - left - RIGHT);
   const py = (y: number): number =>
     TOP + (1 - (y - yDomain[0]) / (yDomain[1] - yDomain[0] || 1)) * (HEIGHT - TOP - BOTTOM);
-  const whole = points.every(({ x }) => Number.isInteger(x)); // there is no update 1.5
+  const whole = points.every(({ x }) => Number.isInteger(x)); // updates are whole numbers
   const xTicks = bars
     ? every(slots, Math.ceil(slots.length / 12))
     : ticks(xDomain, 6).filter((x) => x >= xDomain[0] && x <= xDomain[1] && (!whole || Number.isInteger(x)));
@@ -189,7 +189,7 @@ export function ticks([low, high]: readonly [number, number], count: number): nu
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-/** A share stays in [0, 1]; what is never negative gets no axis below 0. */
+/** A share stays in [0, 1]; values that are never negative get no axis below 0. */
 function yRange(values: readonly number[], { share }: Axis): [number, number] {
   const [low, high] = padded(values, 0.04);
   const least = values.every((value) => value >= 0) ? Math.max(0, low) : low;

@@ -2,7 +2,7 @@ import type { Estimate } from "../statistics.js";
 import type { Chart } from "./charts.js";
 import type { Unit } from "./numbers.js";
 
-/** Everything a report shows. Images are PNG bytes. */
+/** All contents of a report. Images are PNG bytes. */
 export interface ReportData {
   title: string;
   /** What was done, in a sentence or two. */
@@ -27,7 +27,7 @@ export interface ReportData {
   /** Settings by stage; nested objects are shown by dotted names. */
   settings: Readonly<Record<string, object>>;
   provenance: Readonly<Record<string, string | number>>;
-  /** What a reader should know before believing the figures. */
+  /** Reservations about the figures. */
   notes?: readonly string[];
 }
 
@@ -100,7 +100,7 @@ export interface StageWork {
   passes: Readonly<Record<string, number>>;
 }
 
-/** What a measure shows: a clear change for the better or the worse, or none that its interval does not doubt. */
+/** The verdict of a measure: clearly better, clearly worse, or undecided by its interval. */
 export function verdict({
   better,
   base,

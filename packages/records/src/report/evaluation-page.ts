@@ -17,7 +17,7 @@ export interface EvaluatedSet {
   drift?: Estimate;
 }
 
-/** All that the page of `spo eval` shows. The first set is what the others are held against. */
+/** The contents of the page of `spo eval`. The others are compared with the first set. */
 export interface EvaluationData {
   metrics: readonly { name: string; spec: string }[];
   /** The metric whose features distances are measured in. */
@@ -43,7 +43,7 @@ export function metricVerdict({
   return wins.low > 0.5 ? "better" : wins.high < 0.5 ? "worse" : "unclear";
 }
 
-/** What a reader should look at before believing a score: better by a metric, but less diverse. */
+/** Warnings about scores: sets that are better by a metric but less diverse. */
 export function warningsOf(sets: readonly EvaluatedSet[]): string[] {
   const [base, ...others] = sets;
   return others.flatMap(({ name, metrics, diversity }) => {

@@ -13,7 +13,7 @@ export function written(value: number, unit: Unit): string {
 
 /** `64–77 %`. */
 export function writtenInterval({ low, high }: Pick<Estimate, "low" | "high">, unit: Unit): string {
-  const to = low < 0 ? " to " : "–"; // a dash after a minus is a riddle
+  const to = low < 0 ? " to " : "–"; // a dash after a minus sign is hard to read
   return unit === "share"
     ? `${percent(low)}${to}${percent(high)}${THIN}%`
     : `${short(low)}${to}${short(high)}`;

@@ -114,7 +114,7 @@ function pairFigure(pair: ImagePair): Html {
   return html`<figure class="pair card${swapped(pair) && " swap"}" tabindex="0"><div class="sides">${side("base", "base")}${side("spo", "SPO")}</div><figcaption>${pair.prompt}<span>${noise}</span></figcaption></figure>`;
 }
 
-/** A coin for the blind test that falls alike each time: FNV-1a of prompt and seed. */
+/** Which side of the blind test is swapped, the same each time: FNV-1a of prompt and seed. */
 function swapped({ prompt, seed }: ImagePair): boolean {
   let hash = 0x811c9dc5;
   for (const character of `${prompt}/${seed}`)

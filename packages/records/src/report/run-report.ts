@@ -23,7 +23,7 @@ const TITLES: Record<string, string> = {
 /** Warnings that are shown. */
 const WARNINGS = 8;
 
-/** What a run of `spo train` has come to. Throws a UserError (`DATA`) for a run of another kind. */
+/** The report of a run of `spo train`, finished or not. Throws a UserError (`DATA`) for a run of another kind. */
 export function runReport(run: RunRecord): ReportData {
   const title = TITLES[run.kind];
   if (title === undefined) {
@@ -250,7 +250,9 @@ function sampleRows(folder: string, samples: readonly SampleEvent[]): SampleRow[
   }));
 }
 
-/** Candidates of the first round, where the policy is the base, and of the last that was kept; a damaged file is passed over and told of. */
+/**
+ * Candidates of the first round, where the policy is the base, and of the last round that was kept; damaged files are skipped and reported.
+ */
 function stripsOf(folder: string): { strips: Strip[]; faults: string[] } {
   const rounds = stripRounds(join(folder, "strips"));
   const faults: string[] = [];

@@ -1,4 +1,4 @@
-// The candidates of some rounds, as a training keeps them for those who look.
+// The candidates of some rounds, which a training keeps as images for people to look at.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";

@@ -69,7 +69,7 @@ export function spoCharts(events: readonly Event[]): Chart[] {
   ];
 }
 
-/** How far the model has gone from the base, on samples from fixed noise. */
+/** How far the model has moved from the base, on samples from fixed noise. */
 export function standingCharts(events: readonly Event[]): Chart[] {
   const evals = events.filter((event) => event.type === "eval");
   const line = (title: string, caption: string, y: Axis, key: string): Chart => ({

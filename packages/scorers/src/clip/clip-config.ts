@@ -23,7 +23,7 @@ function patchesFit({
   issues.push({ code: "custom", path: ["patch_size"], message, input: value });
 }
 
-/** config.json of transformers' CLIPModel: its names, and its defaults, since the files leave out what equals them. */
+/** config.json of transformers' CLIPModel, with its defaults: the files leave out values that equal them. */
 export const ClipConfigSchema = z.object({
   projection_dim: size(512),
   logit_scale_init_value: z.number().min(-100).max(100).default(2.6592),

@@ -1,4 +1,4 @@
-// CLIP scorers in the layouts that they are published in, brought to one: the names and sizes of transformers' CLIPModel.
+// Reads CLIP scorers in all published layouts, as weights and sizes under the names of transformers' CLIPModel.
 import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { checkConfig, readJsonObject, readWeights } from "@spo/diffusion";
@@ -24,10 +24,12 @@ const WEIGHTS = [
 ];
 
 /**
- * Reads a CLIP with both towers: a folder of transformers (CLIP, PickScore) or of open_clip, or one file (.safetensors, .pt, .bin) in either
- * naming, with the config that came with it beside it. A bare file in open_clip's naming needs none where it is one of LAION's large models.
+ * Reads a CLIP with both towers: a folder of transformers (CLIP, PickScore) or of open_clip, or one file (.safetensors, .pt, .bin) in
+ * either naming, with the config that came with it beside it. A bare file in open_clip's naming needs none where it is one of LAION's large
+ * models.
  *
- * Buffers of positions are left out. The tensors belong to the scope that is open. Throws UserErrors for what is missing, damaged or another kind of model.
+ * Buffers of positions are left out. The tensors belong to the scope that is open. Throws UserErrors for what is missing, damaged or
+ * another kind of model.
  */
 export function readClipFiles(path: string): ClipFiles {
   const { folder, source, weights: named } = readScorerWeights(path);

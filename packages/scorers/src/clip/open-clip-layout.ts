@@ -8,7 +8,7 @@ import type { ClipConfigInput } from "./clip-config.js";
 
 type Weights = ReadonlyMap<string, Tensor>;
 
-/** What `open_clip_config.json` says that shapes do not. */
+/** Values of `open_clip_config.json` that shapes do not give. */
 export const OpenClipConfig = z.looseObject({
   model_cfg: z.looseObject({
     quick_gelu: z.boolean().default(false),
@@ -44,7 +44,7 @@ const IN_LAYERS: readonly [RegExp, string][] = [
 ];
 
 /**
- * Weights in open_clip's naming → in that of transformers' CLIPModel. q, k and v lie one below the other in `in_proj`; the two projections are
+ * Weights in open_clip's naming → in that of transformers' CLIPModel. q, k and v are stacked in `in_proj`; the two projections are
  * transposes of a linear map's weight. A name that is not known passes as it is, so that loading reports it.
  */
 export function fromOpenClip(weights: Weights): Map<string, Tensor> {
@@ -69,7 +69,7 @@ const renamed = (name: string): string => {
   return IN_LAYERS.reduce((text, [from, to]) => text.replace(from, to), name.replace(...outer));
 };
 
-/** Published models whose heads the shapes do not tell, by the width of their vision tower: H/14, g/14, bigG/14. */
+/** Head widths of published models, which shapes do not give, by the width of the vision tower: H/14, g/14, bigG/14. */
 const HEAD_WIDTHS: Readonly<Record<number, number>> = { 1280: 80, 1408: 88, 1664: 104 };
 
 /**

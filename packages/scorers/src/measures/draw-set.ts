@@ -1,4 +1,4 @@
-// A model's images of fixed prompts and seeds, as a folder that can be taken up again and read by others.
+// Draws a model's images of fixed prompts and seeds into a folder, which can be resumed and read by others.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ImageOfSet } from "@spo/data";

@@ -38,7 +38,7 @@ export function kernelDistance(real: GroupedFeatures, generated: GroupedFeatures
     let pairs = 0;
     for (const a of drawn) {
       for (const b of drawn) {
-        if (a === b) continue; // also two draws of one group, which would count it twice as much
+        if (a === b) continue; // also for two draws of one group, which would otherwise count double
         cross += share[a]?.[b] as number;
         pairs++;
       }

@@ -87,7 +87,7 @@ export function* sampleImages(
   }
 }
 
-/** What the VAE makes of real images: the nearest that the generator could come to them. pixels [n, 3, h, w]. */
+/** Real images encoded and decoded by the VAE: the closest that the generator could come to them. pixels [n, 3, h, w]. */
 export function roundTrip(pipe: Pick<TextToImage, "vae">, pixels: Tensor, batch = 32): Tensor[] {
   return noGrad(() =>
     pixels.split(batch).map((part) => scope(() => quantised(pipe.vae.decode(pipe.vae.encode(part).mean)))),

@@ -47,7 +47,7 @@ export async function scoreSet(
   return { scores, features };
 }
 
-/** Decodes every image once, before hours go into the first of them. Throws a UserError (`DATA`) that lists those that do not. */
+/** Decodes every image once, before the hours of scoring. Throws a UserError (`DATA`) that lists those that do not. */
 export async function checkImagesDecode(images: readonly ImageOfSet[], name: string): Promise<void> {
   const faults = new FaultList();
   for (let start = 0; start < images.length; start += 8) {

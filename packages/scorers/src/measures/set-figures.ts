@@ -1,4 +1,4 @@
-// What is said of a set of images: scores with intervals, how it compares with the base's, how diverse it is and how far it went.
+// Figures of a set of images: scores with intervals, the comparison with the base, diversity and drift.
 import { bootstrapMean, type Estimate, mean, signTest, winRate } from "@spo/records";
 
 /** An image with what the metrics say of it. */
@@ -24,7 +24,7 @@ export interface MetricFigures extends Estimate {
   signTest?: number;
 }
 
-/** What is told of one set of images. */
+/** The figures of one set of images. */
 export interface SetFigures {
   images: number;
   prompts: number;
@@ -103,7 +103,7 @@ function against(
 }
 
 /**
- * Images that belong together: of the same prompt, seed and number. Where a set does not tell its seeds, the nth of a prompt with the nth.
+ * Pairs of images with the same prompt, seed and number. Where a set has no seeds, the nth image of a prompt is paired with the nth.
  */
 export function pairsOf(base: readonly ScoredImage[], own: readonly ScoredImage[]): ImagePairOf[] {
   const seeded = [...base, ...own].every(({ seed }) => seed !== undefined);

@@ -8,7 +8,7 @@ const LONGEST_WORD = 100;
 /**
  * BERT's WordPiece, uncased. Source: Devlin et al. 2018; ids equal those of the `tokenizers` library's BertTokenizer.
  *
- * Text is cleaned of control characters, Chinese characters stand alone, accents go, letters become lower case one by one; words are split at
+ * Control characters and accents are removed, Chinese characters stand alone, letters become lower case one by one; words are split at
  * punctuation and spelt by the longest pieces of the vocabulary. Special tokens that stand in the text are themselves.
  */
 export class BertTokenizer {
@@ -16,7 +16,9 @@ export class BertTokenizer {
   readonly #special: ReadonlyMap<string, number>;
   readonly #written: RegExp;
 
-  /** pieces: by id. added: further special tokens, behind the vocabulary. Throws a UserError (`DATA`) where one of BERT's own is missing. */
+  /**
+   * pieces: by id. added: further special tokens, behind the vocabulary. Throws a UserError (`DATA`) where one of BERT's own is missing.
+   */
   constructor(pieces: readonly string[], added: readonly string[] = []) {
     this.#vocabulary = new Map(pieces.map((piece, id) => [piece, id]));
     const own = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];

@@ -2,7 +2,7 @@ import { UserError } from "@spo/torch/files";
 import type { Reward, RgbImage } from "./reward.js";
 
 /**
- * What a reward says of images, checked: one number an image. A reward may be a user's own.
+ * A reward's scores, checked: one number an image. A reward may be a user's own.
  *
  * Throws a UserError: `DATA` for another count or what is no number, `NUMERIC` for NaN and infinities.
  */

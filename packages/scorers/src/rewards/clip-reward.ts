@@ -86,7 +86,7 @@ export const loadPickScore = (
     { toPixels: transformersPixels, factor: Math.exp },
   );
 
-/** CLIP score: 100 · cos. Source: Hessel et al. 2021, without their cut at 0, so that bad images are told apart too. */
+/** CLIP score: 100 · cos. Source: Hessel et al. 2021, without their cut at 0, so that bad images are distinguished too. */
 export const loadClipScore = (
   path: string,
   tokenizer: () => ClipTokenizer,

@@ -129,8 +129,8 @@ const MedConfig = z.looseObject({
 const HEAD_WIDTH = 64;
 
 /**
- * Loads ImageReward from its published file, or the folder that has it. Sizes come from the shapes; heads of the text from a med_config.json
- * beside it.
+ * Loads ImageReward from its published file, or the folder that has it. Sizes come from the shapes; heads of the text from a
+ * med_config.json beside it.
  *
  * visionHeads: default width / 64, as in ViT-B and ViT-L. Throws UserErrors for what is missing, damaged or another model.
  */

@@ -40,7 +40,9 @@ export interface LabelSummary {
   agreement?: { share: number; pairs: number };
 }
 
-/** Bradley and Terry: p(image 0 is better) = σ((score0 − score1)/temperature). Source: Bradley & Terry 1952; algorithm 3, softmax of scores. */
+/**
+ * Bradley and Terry: p(image 0 is better) = σ((score0 − score1)/temperature). Source: Bradley & Terry 1952; algorithm 3, softmax of scores.
+ */
 export function labelOf(
   { score0, score1 }: PairScores,
   { temperature = 1, tie = 0, hard = false }: Pick<LabelOptions, "temperature" | "tie" | "hard"> = {},

@@ -35,7 +35,7 @@ export async function loadReward(
   const parsed = typeof spec === "string" ? parseRewardSpec(spec) : spec;
   if (parsed.kind === "own") return loadOwnReward(parsed.path, context);
   const { kind, path, options } = parsed;
-  // Asked for after the weights: whether it is the right kind of model at all comes first.
+  // Read after the weights: first the model must be of the right kind.
   const words = (): ClipTokenizer => clipTokenizer(kind, path, options.tokenizer, tokenizer);
   switch (kind) {
     case "pickscore":

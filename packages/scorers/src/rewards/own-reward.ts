@@ -10,7 +10,8 @@ export const isModule = isModulePath;
 /**
  * A user's own reward: the default export of a module, an object with `score`, or a function that makes one (also later).
  *
- * context: what such a function is given. Its name is the file's where it has none. Throws a UserError for what is missing, does not load or is no reward.
+ * context: what such a function is given. Its name is the file's where it has none. Throws a UserError for what is missing, does not load
+ * or is no reward.
  */
 export async function loadOwnReward(path: string, context?: unknown): Promise<Reward> {
   const bad = (what: string, hint: string, cause?: unknown): UserError =>

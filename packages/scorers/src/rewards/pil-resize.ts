@@ -7,8 +7,8 @@ const CHANNELS = 3;
 
 /**
  * RGB image → RGB image of the given size. Bicubic with a = −0.5, widened by the scale when shrinking (antialias), in fixed-point numbers;
- * rows first, rounded to bytes, then columns. Pillow 13 turns the order for images more than about twice as high as wide, which changes bytes by
- * some levels; the scorers were published with the order here, of all releases before it.
+ * rows first, rounded to bytes, then columns. Pillow 13 turns the order for images more than about twice as high as wide, which changes
+ * bytes by some levels; the scorers were published with the order here, of all releases before it.
  *
  * Source: Pillow, src/libImaging/Resample.c.
  */

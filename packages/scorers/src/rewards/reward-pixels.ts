@@ -1,4 +1,5 @@
-// How each published scorer turns an image into its input. Small differences, kept: a score is only comparable with the same ones.
+// How each published scorer turns an image into its input. The small differences are kept: scores are comparable only with the same
+// preprocessing.
 import { _upsampleBicubic2dAa, cat, scope, type Tensor, tensor } from "@spo/torch";
 import { halfToEven } from "@spo/torch/rounding";
 import { normalise, type ScoreProcessor } from "../clip/preprocess.js";
@@ -15,8 +16,8 @@ export function transformersPixels(images: readonly RgbImage[], processor: Score
 }
 
 /**
- * torchvision's Resize and CenterCrop on PIL images, as in OpenAI's CLIP and ImageReward: as `transformersPixels`, but an odd rest of the cut
- * is rounded to the even half. → [n, 3, size, size]
+ * torchvision's Resize and CenterCrop on PIL images, as in OpenAI's CLIP and ImageReward: as `transformersPixels`, but an odd rest of the
+ * cut is rounded to the even half. → [n, 3, size, size]
  */
 export function torchvisionPixels(images: readonly RgbImage[], processor: ScoreProcessor): Tensor {
   return pixelsByPil(images, processor, halfToEven);

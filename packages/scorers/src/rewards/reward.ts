@@ -6,9 +6,9 @@ export interface RgbImage {
 }
 
 /**
- * Whatever scores finished images. It knows neither noise nor timesteps.
+ * Scores finished images. It gets no noise level and no timestep.
  *
- * Its preprocessing is its own: the images come as they are in a file, and may differ in size.
+ * It does its own preprocessing: images come as in their files, and may differ in size.
  */
 export interface Reward {
   /** What it is called in tables: `pickscore`. */

@@ -1,6 +1,9 @@
 import { Linear, Module, scope, type Tensor, UserError } from "@spo/torch";
 
-/** Places of the linear maps in the published list; dropout stands between, and no activation: the whole is one linear map in five pieces. */
+/**
+ * Indices of the linear maps in the published list. Between them is dropout and no activation, so the whole is one linear map in five
+ * parts.
+ */
 const PLACES = [0, 2, 4, 6, 7] as const;
 type Widths = readonly [number, number, number, number, number, number];
 
