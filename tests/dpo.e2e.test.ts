@@ -98,7 +98,7 @@ describe("Diffusion-DPO", () => {
   test("with an average leaves that of its steps' weights, also when it was stopped between", async () => {
     const settings = { warmup: 0, evalPairs: 0, saveEvery: 1 };
     for (const steps of [1, 2, 3]) await train(`after-${steps}`, { ...settings, steps });
-    const averaging = { ...settings, steps: 3, average: 0.2 };
+    const averaging = { ...settings, steps: 3, ema: 0.2 };
     await train("averaged", averaging);
     await expect(train("averaged-broken", averaging, 2)).rejects.toThrow("stopped");
     await train("averaged-broken", averaging);

@@ -28,7 +28,7 @@ const spoCommand = (run: string): string[] => [
   ...words(
     "train spo --rounds 7 --prompts-per-round 2 --steps 4 --first-branch 1 --threshold 0.01 --save-every 2",
   ),
-  ...words("--strip-every 3 --batch 2 --average 0.2 --optimizer.lr 3e-3"),
+  ...words("--strip-every 3 --batch 2 --ema 0.2 --optimizer.lr 3e-3"),
   ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at(run)],
 ];
 const commands = { "train spm": spmCommand, "train spo": spoCommand };

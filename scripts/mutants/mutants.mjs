@@ -336,15 +336,15 @@ export const MUTANTS = [
   {
     name: "the best candidate goes on",
     file: `${resampler}/resampler.ts`,
-    from: 'drawn && goesOn === "best" ? found.win : drawn',
+    from: 'drawn && continueFrom === "best" ? found.win : drawn',
     to: "drawn && found.win",
     test: `${resampler}/resampler.test.ts`,
   },
   {
     name: "the judge is told where candidates were born",
     file: `${resampler}/resampler.ts`,
-    from: 'judgedAt === "reached" ?',
-    to: 'judgedAt !== "reached" ?',
+    from: 'judgeTimestep === "reached" ?',
+    to: 'judgeTimestep !== "reached" ?',
     test: `${resampler}/resampler.test.ts`,
   },
   {

@@ -32,7 +32,7 @@ export {
   spoLoss,
 } from "./objectives/spo-loss.js";
 export { concatPairs, type StepPairs, selectPairs } from "./objectives/step-pairs.js";
-export { type Comparison, compare, type MarginAmong } from "./rollout/compare.js";
+export { type Comparison, compare, type MarginSoftmax } from "./rollout/compare.js";
 export {
   type CandidateStrip,
   drawn,

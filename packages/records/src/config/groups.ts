@@ -23,14 +23,14 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
     "Candidates and pairs",
     [
       ...["guidanceScale", "eta", "candidates", "noiseBlock", "firstBranch", "innerSteps", "threshold"],
-      ...["judgedAt", "judgeTimestep", "marginAmong", "marginSoftmax", "goesOn", "continueFrom"],
+      ...["judgeTimestep", "marginSoftmax", "continueFrom"],
     ],
   ],
   [
     "What is shown to the preference model",
     ["bank", "maxTimestep", "cleanShare", "pixelNoise", "augmentation", "mirror", "emptyPrompts"],
   ],
-  ["What learns", ["objective", "adapter", "rank", "loraLayout", "average", "ema"]],
+  ["What learns", ["objective", "adapter", "rank", "loraLayout", "ema"]],
   ["Loss and optimizer", ["beta", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],
   ["Computing", ["device", "dtype", "gradientCheckpointing", "memoryFormat", "readAhead"]],
   [

@@ -50,6 +50,11 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   size: ["resolution", "width"],
   res: ["resolution", "width"],
   vram: ["memory"],
+  // What ours were called before.
+  average: ["ema"],
+  goeson: ["continueFrom"],
+  judgedat: ["judgeTimestep"],
+  marginamong: ["marginSoftmax"],
 };
 
 const bare = (name: string): string => name.replaceAll(/[-_]/g, "").toLowerCase();

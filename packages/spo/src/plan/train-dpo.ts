@@ -63,7 +63,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
       weights: weights + frozen,
       trained: config.adapter === "lora" ? bytesOf(trained) : 0,
       // Adafactor keeps a number for each row and each column: next to nothing.
-      optimizer: ((kind === "adamw" ? 2 : 0) + (config.average > 0 ? 1 : 0)) * bytesOf(trained),
+      optimizer: ((kind === "adamw" ? 2 : 0) + (config.ema > 0 ? 1 : 0)) * bytesOf(trained),
       data: config.readAhead * 2 ** 20 + STORED,
     },
     phases: [

@@ -92,7 +92,7 @@ export function spoJob(
     memory: {
       weights: weights + copy,
       trained: config.adapter === "lora" ? bytesOf(trained) : 0,
-      optimizer: (config.average > 0 ? 3 : 2) * bytesOf(trained),
+      optimizer: (config.ema > 0 ? 3 : 2) * bytesOf(trained),
       data: 0,
     },
     phases: [

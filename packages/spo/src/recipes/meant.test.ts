@@ -29,6 +29,10 @@ describe("a name that there is not", () => {
     ["gradient_accumulation_steps", "microBatch"],
     ["lora-rank", "rank"],
     ["treshold", "threshold"],
+    ["goesOn", "continueFrom"],
+    ["judged-at", "judgeTimestep"],
+    ["marginAmong", "marginSoftmax"],
+    ["average", "ema"],
   ])("%s was meant to be %s in a training", (word, name) => {
     expect(meant(word, training)).toBe(name);
   });

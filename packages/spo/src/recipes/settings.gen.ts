@@ -119,11 +119,11 @@ export interface TrainSpoSettings {
   /** spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal. Default: "spm". */
   judge?: string | undefined;
   /** timestep that the judge is told: where the candidates have come to, or where they were drawn. Default: "reached". */
-  judgedAt?: "reached" | "born" | undefined;
+  judgeTimestep?: "reached" | "source" | undefined;
   /** the softmax behind the preference gap: over best and worst, or over all candidates. Default: "pair". */
-  marginAmong?: "pair" | "all" | undefined;
+  marginSoftmax?: "pair" | "all" | undefined;
   /** candidate that the next step starts from. Default: "random". */
-  goesOn?: "random" | "best" | undefined;
+  continueFrom?: "random" | "best" | undefined;
   /** what learns: a LoRA on the attention, or the whole UNet. Default: "lora". */
   adapter?: "lora" | "full" | undefined;
   /** of the LoRA. Default: 4. */
@@ -150,8 +150,8 @@ export interface TrainSpoSettings {
   } | undefined;
   /** rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest. Default: 0. */
   warmupRounds?: number | undefined;
-  /** width of the average of weights that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves. Default: 0. */
-  average?: number | undefined;
+  /** width of the moving average of weights (EMA) that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves. Default: 0. */
+  ema?: number | undefined;
   /** where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each. Default: "cpu". */
   device?: string | undefined;
   /** of the UNet's products and, where it is frozen, of its weights; what learns stays float32. float16 scales the loss. Default: "float32". */
@@ -222,8 +222,8 @@ export interface TrainDpoSettings {
   warmup?: number | undefined;
   /** longer gradients are made as long as this. Default: 1. */
   maxGradNorm?: number | undefined;
-  /** width of the average of weights that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves. Default: 0. */
-  average?: number | undefined;
+  /** width of the moving average of weights (EMA) that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves. Default: 0. */
+  ema?: number | undefined;
   /** where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each. Default: "cpu". */
   device?: string | undefined;
   /** of the UNet's products and, where it is frozen, of its weights; what learns stays float32. float16 scales the loss. Default: "float32". */

@@ -14,7 +14,7 @@ export interface Comparison {
 /**
  * Over whom the softmax goes that tells how far best and worst are apart: over the two, as the published code does, or over all candidates.
  */
-export type MarginAmong = "pair" | "all";
+export type MarginSoftmax = "pair" | "all";
 
 /**
  * Best and worst of the candidates of each prompt, and whether they are far enough apart for a pair.
@@ -25,7 +25,7 @@ export type MarginAmong = "pair" | "all";
 export function compare(
   scores: readonly ArrayLike<number>[],
   threshold: number,
-  { among = "pair" }: { among?: MarginAmong } = {},
+  { among = "pair" }: { among?: MarginSoftmax } = {},
 ): Comparison {
   const prompts = scores[0]?.length ?? 0;
   const found: Comparison = { win: [], lose: [], margin: [], valid: [], finite: [] };

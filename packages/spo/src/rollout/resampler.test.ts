@@ -216,8 +216,8 @@ test("a judge that gives another number of scores than there are candidates is t
 test("the candidate that goes on is the best one where that is asked for, and random otherwise", () => {
   scope(() => {
     const settings = { steps: 8, candidates: 4, firstBranch: 0, threshold: 0 };
-    const ways = (goesOn: "best" | "random"): boolean[] =>
-      roll({ ...settings, goesOn }).comparisons.flatMap(({ win, next = [] }) =>
+    const ways = (continueFrom: "best" | "random"): boolean[] =>
+      roll({ ...settings, continueFrom }).comparisons.flatMap(({ win, next = [] }) =>
         next.map((j, b) => j === win[b]),
       );
     expect(ways("best").every(Boolean)).toBe(true);
@@ -238,7 +238,7 @@ test("the judge is told the timestep that candidates have come to, or the one th
   };
   const settings = { steps: 4, candidates: 2, firstBranch: 1, threshold: 0 };
   roll(settings, { judge });
-  roll({ ...settings, judgedAt: "born" }, { judge });
+  roll({ ...settings, judgeTimestep: "source" }, { judge });
   expect(told).toEqual([251, 1, 0, 501, 251, 1]);
 });
 

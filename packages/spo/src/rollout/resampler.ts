@@ -16,7 +16,7 @@ import {
 import type { StepAwareJudge } from "../judges/judge.js";
 import { concatPairs, type StepPairs } from "../objectives/step-pairs.js";
 import { withCommonDetail } from "./candidate-noise.js";
-import { type Comparison, compare, type MarginAmong } from "./compare.js";
+import { type Comparison, compare, type MarginSoftmax } from "./compare.js";
 
 /** Candidates that are decoded and judged at a time, unless told otherwise. */
 export const JUDGE_CHUNK = 16;
@@ -36,14 +36,14 @@ export interface ResamplerSettings {
   /** Noise that the steps add, as the process has it. SPO: 1. */
   eta?: number;
   /** The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge. */
-  goesOn?: "random" | "best";
+  continueFrom?: "random" | "best";
   /**
    * The timestep that the judge is told: the one that the candidates have come to, where their x̂0 is predicted (the published code), or the
    * one that the step to them began at.
    */
-  judgedAt?: "reached" | "born";
+  judgeTimestep?: "reached" | "source";
   /** Default: the pair, as published. */
-  marginAmong?: MarginAmong;
+  marginSoftmax?: MarginSoftmax;
 }
 
 /** Where the draws of a rollout come from. */
@@ -144,7 +144,7 @@ export function resample<Prepared>(input: ResamplerInput<Prepared>): Rollout {
 function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   const { denoiser, process, initialLatents, randomness, settings, meter } = input;
   const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
-  const { goesOn = "random", judgedAt = "reached", marginAmong } = settings;
+  const { continueFrom = "random", judgeTimestep = "reached", marginSoftmax } = settings;
   if (!(firstBranch >= 0 && firstBranch < steps))
     throw new RangeError(`firstBranch is ${firstBranch}, must be in [0, ${steps})`);
   const [prompts, ...latent] = initialLatents.shape as [number, ...number[]];
@@ -161,11 +161,11 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   // Judges the children of the open segment: its pairs, its pictures, and which children go on.
   const judgeSegment = (timestep: number, x0: Tensor, memory: Scope): readonly number[] => {
     const at = comparisons.length;
-    const told = judgedAt === "reached" ? timestep : (segment.at(-1) as Transition).t;
+    const told = judgeTimestep === "reached" ? timestep : (segment.at(-1) as Transition).t;
     const { scores, pictures } = judgeChildren(input, { xt: x, x0, timestep: told, rows: childRows });
-    const found = compare(scores, threshold, { among: marginAmong });
+    const found = compare(scores, threshold, { among: marginSoftmax });
     const drawn = timestep > 0 ? randomness.choose(at, k, prompts) : undefined;
-    const next = drawn && goesOn === "best" ? found.win : drawn;
+    const next = drawn && continueFrom === "best" ? found.win : drawn;
     comparisons.push({ ...found, timestep, scores, next });
     parts.push(memory.keep(pairsOf(segment, found, at)));
     for (const [prompt, images] of pictures) {

@@ -11,7 +11,7 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
-import { averageSettings } from "../training/policy-config.js";
+import { emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
 /** Of a moment of AdamW: what it keeps in each step. */
@@ -93,7 +93,7 @@ export const TrainDpoConfig = z.strictObject({
     .max(MOST_FACTOR)
     .default(1)
     .describe("longer gradients are made as long as this"),
-  ...averageSettings,
+  ...emaSettings,
   ...precisionSettings,
   evalPairs: z
     .int()

@@ -15,7 +15,7 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
-import { averageSettings } from "../training/policy-config.js";
+import { emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
 /** Of a moment of AdamW: what it keeps in each step. */
@@ -85,15 +85,18 @@ export const TrainSpoConfig = z.strictObject({
     .describe(
       "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal",
     ),
-  judgedAt: z
-    .enum(["reached", "born"])
+  judgeTimestep: z
+    .enum(["reached", "source"])
     .default("reached")
     .describe("timestep that the judge is told: where the candidates have come to, or where they were drawn"),
-  marginAmong: z
+  marginSoftmax: z
     .enum(["pair", "all"])
     .default("pair")
     .describe("the softmax behind the preference gap: over best and worst, or over all candidates"),
-  goesOn: z.enum(["random", "best"]).default("random").describe("candidate that the next step starts from"),
+  continueFrom: z
+    .enum(["random", "best"])
+    .default("random")
+    .describe("candidate that the next step starts from"),
   adapter: z
     .enum(["lora", "full"])
     .default("lora")
@@ -144,7 +147,7 @@ export const TrainSpoConfig = z.strictObject({
     .describe(
       "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
     ),
-  ...averageSettings,
+  ...emaSettings,
   ...precisionSettings,
   saveEvery: z.int().positive().max(MOST_STEPS).default(50).describe("rounds between checkpoints"),
   stripEvery: z

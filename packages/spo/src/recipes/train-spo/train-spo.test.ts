@@ -135,9 +135,9 @@ test("training makes winners likelier against the base, and the saved LoRA is wh
 test("with an average the held-out samples and the saved LoRA are the average's, which the first round is alone", async () => {
   const settings = { samples: 2, sampleEvery: 2 };
   const [averaged, last, one, oneLast] = [
-    await train({ ...settings, average: 0.2 }),
+    await train({ ...settings, ema: 0.2 }),
     await train(settings),
-    await train({ ...settings, average: 0.2, rounds: 1 }),
+    await train({ ...settings, ema: 0.2, rounds: 1 }),
     await train({ ...settings, rounds: 1 }),
   ];
   const valuesOf = ({ weights }: typeof one): number[][] =>

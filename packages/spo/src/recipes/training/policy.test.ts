@@ -39,7 +39,7 @@ function policyOf(settings: Partial<PolicySettings>, process = new VpSchedule())
   );
   return {
     unet,
-    policy: makePolicy(pipe, { adapter: "lora", rank: 2, average: 0, seed: 1, ...settings }, precision),
+    policy: makePolicy(pipe, { adapter: "lora", rank: 2, ema: 0, seed: 1, ...settings }, precision),
   };
 }
 
@@ -81,7 +81,7 @@ describe.each(["lora", "full"] as const)("what learns: %s", (adapter) => {
 
   test("the average is the result, and the weights that learn are put back", () => {
     const width = 0.2;
-    const { policy } = policyOf({ adapter, average: width });
+    const { policy } = policyOf({ adapter, ema: width });
     // Step i counts (i/n)^γ − ((i − 1)/n)^γ… as γ + 1 has it: after two steps, the first one (1/2)^(γ + 1). γ by its width.
     const widthOf = (power: number): number => Math.sqrt(power + 1) / ((power + 2) * Math.sqrt(power + 3));
     let power = 0;
@@ -106,7 +106,7 @@ describe.each(["lora", "full"] as const)("what learns: %s", (adapter) => {
 });
 
 test("the saved LoRA is the average where there is one, and else the last weights", () => {
-  const averaged = policyOf({ average: 0.2 }).policy;
+  const averaged = policyOf({ ema: 0.2 }).policy;
   set(averaged.trained, 1);
   averaged.average(0);
   set(averaged.trained, 5);
@@ -121,7 +121,7 @@ test("the saved LoRA is the average where there is one, and else the last weight
 });
 
 test("the average is saved in a checkpoint, beside the weights", () => {
-  const { policy } = policyOf({ average: 0.2 });
+  const { policy } = policyOf({ ema: 0.2 });
   keep(policy.trained);
   set(policy.trained, 3);
   policy.average(0);

@@ -45,21 +45,21 @@ export interface PolicySettings {
   /** Of the LoRA. */
   rank: number;
   /** Width of the average of weights; 0: none. */
-  average: number;
+  ema: number;
   seed: number;
 }
 
 /** Prepares a pipeline's denoiser for a training. Its other models stay as they are. */
 export function makePolicy(
   pipe: StableDiffusion | StableDiffusionXL,
-  { adapter, rank, average, seed }: PolicySettings,
+  { adapter, rank, ema, seed }: PolicySettings,
   precision: Precision,
 ): Policy {
   const { denoiser: model } = pipe;
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
     const lora = addLora(model, { rank }, generatorAt(seed, "lora"));
-    const averaged = averageOf(lora, average);
+    const averaged = averageOf(lora, ema);
     return {
       trained: lora.parameters(),
       ...averaged,
@@ -84,7 +84,7 @@ export function makePolicy(
   precision.freeze(frozen);
   keep(frozen.parameters());
   model.requiresGrad_();
-  const averaged = averageOf(model, average);
+  const averaged = averageOf(model, ema);
   return {
     trained: model.parameters(),
     ...averaged,
