@@ -22,8 +22,8 @@ export function redraw(
   { strength, steps, guidanceScale }: RedrawSettings,
   generator: Generator,
 ): Tensor {
-  const schedule = pipe.schedule.for("ddim");
-  const sampler = makeSampler("ddim", schedule, steps, { eta: 1 });
+  const { process } = pipe;
+  const sampler = makeSampler("ddim", process, steps, { eta: 1 });
   const first = Math.min(steps - 1, Math.round((1 - strength) * steps));
   const batch = 16;
   return keep(
@@ -36,7 +36,7 @@ export function redraw(
             const x0 = pipe.vae.scale(pipe.vae.encode(part).mean);
             const draw = (): Tensor => randn(x0.shape, { generator, device: x0.device });
             const start = texts.map(() => sampler.timesteps[first] as number);
-            let x = schedule.addNoise(x0, draw(), start);
+            let x = process.addNoise(x0, draw(), start);
             const predict = guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale }).forRows(
               allRows(conditions.conditional),
             );
