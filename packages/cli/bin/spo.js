@@ -27,7 +27,8 @@ function fail(message, hint, code = "ENVIRONMENT") {
 
 // Help, version and the search for what is wrong need no engine. npm starts the command rarely enough to look each time whether sources
 // have changed since, as they do by `git pull`; whoever calls this file itself is spared that.
-const light = words.length === 0 || words.some((word) => /^(doctor|help|--help|-h|--version|-V)$/.test(word));
+const light =
+  words.length === 0 || words.some((word) => /^(completion|doctor|help|--help|-h|--version|-V)$/.test(word));
 const byNpm = ["npx", "spo"].includes(process.env.npm_lifecycle_event ?? "");
 if (existsSync(setup) && (!existsSync(main) || (byNpm && !light))) {
   const { status, signal } = spawnSync(process.execPath, [setup, "--quiet"], { stdio: ["ignore", 2, 2] });

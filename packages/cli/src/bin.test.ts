@@ -57,7 +57,8 @@ test("by npx it looks each time whether the clone has changed, but for what need
   start([]);
   const npx = { npm_lifecycle_event: "npx" };
   expect(start(["plan"], npx).stderr).toBe("setting up\n");
-  for (const word of ["doctor", "--help", "--version"]) expect(start([word], npx).stderr).toBe("");
+  for (const word of ["completion", "doctor", "--help", "--version"])
+    expect(start([word], npx).stderr).toBe("");
 });
 
 test("a set-up that fails ends the call with 7, the command that goes on with it, and JSON where that is asked for", () => {

@@ -3,12 +3,10 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLERS } from "@spo/diffusion";
-import { EXAMPLE_SCHEMAS } from "@spo/example-emoji/schemas";
 import { parseOverrides } from "@spo/records/config";
 import type { Command, Option } from "commander";
-import { SCHEMAS } from "spo/schemas";
 import { describe, expect, test } from "vitest";
-import type { z } from "zod";
+import { settingsWordsOf } from "./options/settings-words.js";
 import { buildProgram } from "./program.js";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -50,10 +48,8 @@ async function read(words: readonly string[]): Promise<void> {
     rest = command.args;
   });
   await program.parseAsync(words, { from: "user" });
-  const outer = command.parent === program ? [] : [command.parent?.name()];
-  const kind = [...outer, command.name()].join(" ").replace(/^plan /, "train "); // a plan takes the settings of its training
-  const schema = ({ ...SCHEMAS, ...EXAMPLE_SCHEMAS } as Record<string, z.ZodObject>)[kind];
-  if (schema) parseOverrides(schema, rest);
+  const settings = settingsWordsOf(command);
+  if (settings) parseOverrides(settings.schema, rest);
 }
 
 async function faultsOf(calls: readonly (readonly string[])[]): Promise<string[]> {

@@ -5,7 +5,7 @@ import { version } from "./terminal/version.js";
 
 interface CommandFile {
   /** Declares options and action; must load no engine before the action runs. */
-  default: (command: Command) => void;
+  default: (command: Command, programFor: typeof buildProgram) => void;
 }
 
 /** One file a command, loaded when it is called for. */
@@ -72,6 +72,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     about: "set the engine up, as the first command that computes does",
     load: () => import("./commands/setup.js"),
   },
+  {
+    name: "completion",
+    about: "a script by which a shell completes commands, options and files",
+    load: () => import("./commands/completion.js"),
+  },
 ];
 
 /** The program with the command that `words` call for. Others are there by name only. */
@@ -101,7 +106,7 @@ export async function buildProgram(words: readonly string[]): Promise<Command> {
   const called = words.find((word) => COMMANDS.some(({ name }) => name === word));
   for (const { name, about, load } of COMMANDS) {
     const command = program.command(name).description(about);
-    if (name === called) (await load()).default(command);
+    if (name === called) (await load()).default(command, buildProgram);
   }
   return program;
 }

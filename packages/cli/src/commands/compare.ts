@@ -6,6 +6,7 @@ import { CompareConfig } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { comparePresets } from "../options/compare-presets.js";
 import { resolveModels } from "../options/resolve-config.js";
+import { takeSettings } from "../options/settings-words.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
 import { loadEngine } from "./load-engine.js";
 
@@ -18,13 +19,12 @@ const DEFAULT = "emoji";
 type Options = CommonOptions & { run?: string; dryRun?: boolean };
 
 export default function (command: Command): void {
-  command
+  takeSettings(command, { schema: CompareConfig, presets: ["emoji"] })
     .description(
       "Compares base, Diffusion-DPO and SPO on one model, one set of pairs and one machine: the same time, search and prompts for each method, quality over seconds and over counted work, on one page.",
     )
     .argument("[words...]", "presets (emoji: the example of this repository), config files, settings")
     .usage("[preset|file…] [--setting value…] [--run <folder>]")
-    .allowUnknownOption() // settings: the schema knows them
     .option("--run <folder>", "where all of it goes; called again, it goes on (runs/compare)")
     .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
     .addHelpText("after", () =>

@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { SCHEMAS } from "spo/schemas";
 import type { PlanOptions, PlanSampleOptions } from "../jobs/plan-job.js";
 import {
   amount,
@@ -10,6 +11,7 @@ import {
   samplingSteps,
   threads,
 } from "../options/option-values.js";
+import { takeSettings } from "../options/settings-words.js";
 import { vaeOptions } from "../options/vae-options.js";
 import { loadEngine } from "./load-engine.js";
 
@@ -51,13 +53,14 @@ export default function (command: Command): void {
     dpo: "post-training with Diffusion-DPO",
   };
   for (const method of ["spo", "spm", "dpo"] as const) {
-    const train = command
-      .command(method)
+    const train = takeSettings(command.command(method), {
+      schema: SCHEMAS[`train ${method}`],
+      presets: ["sd15", "sdxl"],
+    })
       .summary(summaries[method])
       .description(`Tells memory and work of \`npx spo train ${method}\` from the configs alone.`)
       .usage("[preset|file…] [--setting value…] [options]")
-      .argument("[words...]", `presets (sd15, sdxl), config files, settings, as for npx spo train ${method}`)
-      .allowUnknownOption();
+      .argument("[words...]", `presets (sd15, sdxl), config files, settings, as for npx spo train ${method}`);
     common(train, `npx spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
       await loadEngine();
       const { planTraining } = await import("../jobs/plan-job.js");

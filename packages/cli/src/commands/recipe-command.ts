@@ -8,6 +8,7 @@ import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveModels } from "../options/resolve-config.js";
+import { takeSettings } from "../options/settings-words.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
 import { loadEngine } from "./load-engine.js";
 
@@ -29,14 +30,13 @@ type Options = CommonOptions & { run?: string; dryRun?: boolean };
 
 export function recipeCommand<S extends z.ZodObject>(command: Command, recipe: RecipeDescription<S>): void {
   const presets = Object.keys(recipe.presets ?? {});
-  command
+  takeSettings(command, { schema: recipe.schema, presets })
     .description(recipe.about)
     .argument(
       "[words...]",
       `${presets.length > 0 ? `presets (${presets.join(", ")}), ` : ""}config files, settings`,
     )
     .usage("[preset|file…] [--setting value…] --run <folder>")
-    .allowUnknownOption() // settings: the schema knows them
     .option("--run <folder>", "the run's folder; called again with the same settings, the run goes on")
     .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
     .addHelpText("after", () =>

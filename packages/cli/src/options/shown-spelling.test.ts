@@ -1,7 +1,10 @@
+import { parseOverrides, settingsOf } from "@spo/records/config";
 import { kebabCase } from "@spo/records/spelling";
 import { Command } from "commander";
 import { expect, test } from "vitest";
+import type { z } from "zod";
 import { buildProgram } from "../program.js";
+import { settingsWordsOf } from "./settings-words.js";
 import { inShownSpelling } from "./shown-spelling.js";
 
 const command = new Command("draw")
@@ -53,6 +56,22 @@ test("every option of every command is shown with dashes, and understood in came
       options++;
     }
   expect(options).toBeGreaterThan(150);
+});
+
+test("every setting of every command is understood in each spelling", async () => {
+  let settings = 0;
+  for (const [path, command] of await commands()) {
+    const { schema } = settingsWordsOf(command) ?? {};
+    for (const setting of schema ? settingsOf(schema) : []) {
+      const spellings = [setting.path, kebabCase(setting.path), kebabCase(setting.path).replaceAll("-", "_")];
+      for (const spelled of spellings)
+        expect(parseOverrides(schema as z.ZodType, [`--${spelled}`, "1"]).paths, path).toEqual([
+          setting.path,
+        ]);
+      settings++;
+    }
+  }
+  expect(settings).toBeGreaterThan(200);
 });
 
 test("commands call the same thing by the same name", async () => {

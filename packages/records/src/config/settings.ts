@@ -11,6 +11,8 @@ export interface Setting {
   /** Bounds of a number in words, e.g. `≥ 2`, `0 to 1`. */
   range?: string;
   kind: "number" | "boolean" | "string" | "list" | "other";
+  /** The words that it may be, where there are few. */
+  choices?: string[];
   description?: string;
   /** What its text, or each of its list, names. */
   place?: Place;
@@ -107,7 +109,7 @@ export function unwrap(schema: z.ZodType): Unwrapped {
   }
 }
 
-function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind" | "range"> {
+function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind" | "range" | "choices"> {
   const def = defOf(schema);
   switch (def.type) {
     case "number": {
@@ -117,24 +119,30 @@ function typeOf(schema: z.ZodType): Pick<Setting, "type" | "kind" | "range"> {
       return { type: whole ? "int" : "number", kind: "number", range: rangeOf(schema) };
     }
     case "boolean":
-      return { type: "yes|no", kind: "boolean" };
+      return { type: "yes|no", kind: "boolean", choices: ["yes", "no"] };
     case "string":
       return { type: "text", kind: "string" };
-    case "enum":
-      return { type: Object.values(def.entries ?? {}).join("|"), kind: "string" };
-    case "literal":
-      return { type: (def.values ?? []).join("|"), kind: "other" };
+    case "enum": {
+      const choices = Object.values(def.entries ?? {}).map(String);
+      return { type: choices.join("|"), kind: "string", choices };
+    }
+    case "literal": {
+      const choices = (def.values ?? []).map(String);
+      return { type: choices.join("|"), kind: "other", choices };
+    }
     case "array":
     case "tuple":
       return {
         type: def.element ? `list of ${typeOf(unwrap(def.element).inner).type}` : "list",
         kind: "list",
       };
-    case "union":
-      return {
-        type: (def.options ?? []).map((option) => typeOf(unwrap(option).inner).type).join("|"),
-        kind: "other",
-      };
+    case "union": {
+      const options = (def.options ?? []).map((option) => typeOf(unwrap(option).inner));
+      const choices = options.every((option) => option.choices)
+        ? options.flatMap((option) => option.choices ?? [])
+        : undefined;
+      return { type: options.map(({ type }) => type).join("|"), kind: "other", choices };
+    }
     default:
       return { type: "JSON", kind: "other" };
   }
