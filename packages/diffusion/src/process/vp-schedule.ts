@@ -111,12 +111,14 @@ export class VpSchedule implements NoiseProcess {
     return scope(() => randint(0, below, [n], { generator }).toNumbers());
   }
 
-  /** x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise, the factors in float32 as diffusers computes them. */
+  /** x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise. */
   addNoise(x0: Tensor, noise: Tensor, t: PerRow): Tensor {
     return scope(() => {
-      const alphaBar = this.#alphaBarAt(t);
-      const spread = perRow([alphaBar], (a) => Math.sqrt(Math.fround(1 - a)));
-      return plus(x0.mul(factor(perRow([alphaBar], Math.sqrt), x0)), noise, spread);
+      const alphaBar = factor(this.#alphaBarAt(t), x0);
+      if (typeof alphaBar === "number")
+        return plus(x0.mul(Math.sqrt(alphaBar)), noise, Math.sqrt(1 - alphaBar));
+      // Roots of tensors, as diffusers takes them: libtorch rounds the last bit of some otherwise than JavaScript.
+      return x0.mul(alphaBar.sqrt()).add(noise.mul(alphaBar.neg().add(1).sqrt()));
     });
   }
 
