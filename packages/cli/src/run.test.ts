@@ -37,6 +37,10 @@ describe("wrong use", () => {
     ],
     [["sample", "x", "--model", "m", "--steps", "1e9"], "from 1 to 1000", "npx spo sample --help"],
     [["eval", "m", "--metrics", "a:b", "--seeds", "99999999999999999"], "whole number from 0", "eval --help"],
+    [["sample", "x", "--modle", "m"], "is --modle meant to be it?", "npx spo sample --help"],
+    [["eval", "m", "--metric=clip:x"], "is --metric meant to be it?", "npx spo eval --help"],
+    [["convert", "m", "--outptu", "x"], "is --outptu meant to be it?", "npx spo convert --help"],
+    [["completion", "fsh"], "Allowed choices are bash, zsh, fish", "npx spo completion --help"],
     [["label", "p", "--by", "x", "-o", "y", "--batch", "5000"], "from 1 to 4096", "npx spo label --help"],
   ])("%j is told with what was meant and what there is", async (words, message, hint) => {
     const { code, stdout, stderr } = await called(...words);

@@ -57,13 +57,14 @@ async function usageFault(
   const command = program && calledCommand(program, words);
   const path = command?.name() === program?.name() ? "" : `${pathOf(command)} `;
   const help = `npx spo ${path}--help lists what there is.`;
-  const inner = command?.commands.map((each) => each.name()) ?? [];
+  const inner = command?.createHelp().visibleCommands(command) ?? [];
+  const names = inner.map((each) => each.name());
   const listed =
-    inner.length > 0 ? `${path ? `${path}has` : "There are"} ${inner.join(", ")}. ${help}` : help;
+    names.length > 0 ? `${path ? `${path}has` : "There are"} ${names.join(", ")}. ${help}` : help;
   if (code === "commander.help")
     return new UserError("A command is missing.", { code: "USAGE", hint: listed });
   const [first = ""] = message.replace(/^error: /, "").split("\n", 1);
-  return new UserError(`${first}${await suggestion(code, first, command, inner)}`, {
+  return new UserError(`${first}${await suggestion(code, first, { command, names, words })}`, {
     code: "USAGE",
     hint: listed,
   });
@@ -73,20 +74,28 @@ async function usageFault(
 async function suggestion(
   code: string,
   message: string,
-  command: Command | undefined,
-  inner: readonly string[],
+  { command, names, words }: { command?: Command; names: readonly string[]; words: readonly string[] },
 ): Promise<string> {
   const { meant } = await import("@spo/records/config"); // only a fault needs it
   const word = /'(-{0,2})([^'=]+)[^']*'/.exec(message)?.[2] ?? "";
   if (code === "commander.unknownCommand") {
-    const name = meant(word, inner);
+    const name = meant(word, names);
     return name ? `; did you mean ${name}?` : "";
   }
-  if (code !== "commander.unknownOption") return "";
   const options = [command, command?.parent, command?.parent?.parent].flatMap((each) => each?.options ?? []);
   const flags = new Map(options.map((option) => [option.attributeName(), option.long ?? option.flags]));
-  const name = meant(word, [...flags.keys()]);
-  return name ? `; did you mean ${flags.get(name)}?` : "";
+  const flagFor = (word: string): string | undefined => flags.get(meant(word, [...flags.keys()]) ?? "");
+  if (code === "commander.unknownOption") {
+    const flag = flagFor(word);
+    return flag ? `; did you mean ${flag}?` : "";
+  }
+  if (code !== "commander.missingMandatoryOptionValue") return "";
+  // It may be there, mistyped: that it is unknown would be told only after what is missing.
+  const missing = /--[\w-]+/.exec(message)?.[0];
+  const mistyped = words
+    .flatMap((given) => /^--\w[^=]*/.exec(given) ?? [])
+    .find((given) => flagFor(given.slice(2)) === missing);
+  return mistyped ? `; is ${mistyped} meant to be it?` : "";
 }
 
 /** The innermost command that the words name. */
