@@ -1,11 +1,12 @@
-// What a shell asks at each press of a key is answered without the engine.
+// What a shell asks at each press of a key is answered without the engine and without an image library.
 import { expect, test } from "vitest";
+import { run } from "../native/lib/run.js";
 import { cli } from "./cli.js";
 
-/** Refuses the addon, which loads libtorch. */
+/** Refuses the addon, which loads libtorch, and that of sharp. */
 const GUARD = `const { dlopen } = process;
   process.dlopen = function (module, file, ...rest) {
-    if (/spo\\.node$/.test(file)) throw new Error("the engine is loaded: " + file);
+    if (/spo\\.node$|sharp/.test(file)) throw new Error("it is loaded: " + file);
     return dlopen.call(this, module, file, ...rest);
   };`;
 
@@ -28,7 +29,11 @@ test.each([
   expect(stdout.split("\t")[0]).toBe(word);
 });
 
-test("the guard is one that the engine does not pass", async () => {
-  const { stdout } = await cli(["doctor", "--json"], { env });
-  expect(stdout).toContain("the engine is loaded");
+test("the guard is one that neither passes", async () => {
+  for (const name of ["@spo/torch", "@spo/data"]) {
+    const { code, stderr } = await run(process.execPath, ["--input-type=module", "-e", `import "${name}"`], {
+      env,
+    });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("it is loaded") });
+  }
 });

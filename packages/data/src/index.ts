@@ -9,7 +9,6 @@ export { type Decoded, ImagePool } from "./image-pool.js";
 export { type ImageOfSet, readImageSet } from "./image-set.js";
 export type { Inspection, Kernel } from "./image-worker.js";
 export { type OpenOptions, openPairs } from "./layouts/open.js";
-export { SOFT_LABELS, type SoftLabels } from "./layouts/row-pairs.js";
 export { type FolderLayout, writeFolderPairs } from "./layouts/write-folder.js";
 export { writeParquetPairs } from "./layouts/write-parquet.js";
 export { type ModelFilter, passesFilter } from "./model-filter.js";
@@ -32,6 +31,8 @@ export {
   type PairFacts,
   type PairSource,
   type PreferencePair,
+  SOFT_LABELS,
+  type SoftLabels,
 } from "./preference.js";
 export { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
 export { promptLines, readPrompts } from "./prompts.js";

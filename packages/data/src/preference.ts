@@ -40,6 +40,11 @@ export const LAYOUTS = ["parquet", "hpd", "jsonl", "csv", "kohya"] as const;
 /** One of `LAYOUTS`. */
 export type Layout = (typeof LAYOUTS)[number];
 
+/** How counted votes become a share: v₀/(v₀+v₁), (v₀+1)/(v₀+v₁+2), or 1, ½ and 0. */
+export const SOFT_LABELS = ["share", "smoothed", "majority"] as const;
+/** One of `SOFT_LABELS`. */
+export type SoftLabels = (typeof SOFT_LABELS)[number];
+
 /** Rows that are read together. */
 export interface PairBlock {
   rows: number;

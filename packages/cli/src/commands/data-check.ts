@@ -1,4 +1,5 @@
-import { LAYOUTS, type PairReport } from "@spo/data";
+import type { PairReport } from "@spo/data";
+import { LAYOUTS } from "@spo/data/preference";
 import type { Command } from "commander";
 import type { CommonOptions } from "../options/common-options.js";
 import { addSetOptions, openingOf, type SetOptions } from "../options/pair-options.js";

@@ -1,4 +1,4 @@
-import { LAYOUTS, type Layout } from "@spo/data";
+import { LAYOUTS, type Layout } from "@spo/data/preference";
 import { type Command, Option } from "commander";
 import type { ConversionOptions } from "../jobs/convert-set.js";
 import { addModelOptions, addSetOptions, openingOf } from "../options/pair-options.js";

@@ -1,4 +1,4 @@
-import { LAYOUTS } from "@spo/data";
+import { LAYOUTS } from "@spo/data/preference";
 import type { Command } from "commander";
 import type { ConversionOptions } from "../jobs/convert-set.js";
 import { addModelOptions, addSetOptions } from "../options/pair-options.js";

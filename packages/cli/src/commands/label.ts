@@ -1,4 +1,4 @@
-import { LAYOUTS } from "@spo/data";
+import { LAYOUTS } from "@spo/data/preference";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import type { LabelCommandOptions } from "../jobs/label-set.js";

@@ -1,6 +1,6 @@
 // What the commands about preference sets share.
 
-import { LAYOUTS, type Layout, SOFT_LABELS, type SoftLabels } from "@spo/data";
+import { LAYOUTS, type Layout, SOFT_LABELS, type SoftLabels } from "@spo/data/preference";
 import { type Command, Option } from "commander";
 
 export interface SetOptions {

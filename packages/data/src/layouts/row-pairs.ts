@@ -1,6 +1,6 @@
 // From the rows of a table to preference pairs, whatever file the table stands in.
 import { isAbsolute, relative, resolve, sep } from "node:path";
-import type { EncodedImage, PairFacts } from "../preference.js";
+import type { EncodedImage, PairFacts, SoftLabels } from "../preference.js";
 import {
   flagIn,
   isEmpty,
@@ -16,11 +16,6 @@ import { pairsOfRanking } from "./ranking.js";
 
 /** A row by the names of its columns. */
 export type Row = Readonly<Record<string, unknown>>;
-
-/** How counted votes become a share: v₀/(v₀+v₁), (v₀+1)/(v₀+v₁+2), or 1, ½ and 0. */
-export const SOFT_LABELS = ["share", "smoothed", "majority"] as const;
-/** One of `SOFT_LABELS`. */
-export type SoftLabels = (typeof SOFT_LABELS)[number];
 
 /** What a row is read with. */
 export interface RowReading {

@@ -9,6 +9,7 @@ import type {
   PairFacts,
   PairSource,
   PreferencePair,
+  SoftLabels,
 } from "../preference.js";
 import { isEmpty, type Numbering, numberIn, numberingOf } from "./cells.js";
 import type { Columns } from "./columns.js";
@@ -22,7 +23,6 @@ import {
   type Row,
   type RowPair,
   type RowReading,
-  type SoftLabels,
   sharedFacts,
   shareOf,
   votesIn,
