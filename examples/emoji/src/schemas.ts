@@ -14,7 +14,10 @@ export {
   PretrainVaeConfig,
 };
 
-/** The settings of each of the example's recipes, by its command, which is also the `kind` of its runs. In the order of docs/configuration.md. */
+/**
+ * The settings of each of the example's recipes, by its command, which is also the `kind` of its runs. In the order of
+ * docs/configuration.md.
+ */
 export const EXAMPLE_SCHEMAS = {
   "data pairs": MakePairsConfig,
   "pretrain vae": PretrainVaeConfig,

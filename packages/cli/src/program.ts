@@ -8,7 +8,7 @@ interface CommandFile {
   default: (command: Command, programFor: typeof buildProgram) => void;
 }
 
-/** One file a command, loaded when it is called for. */
+/** One file a command, loaded when the command is called. */
 const COMMANDS: readonly { name: string; about: string; load: () => Promise<CommandFile> }[] = [
   {
     name: "quickstart",
@@ -79,7 +79,7 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
   },
 ];
 
-/** The program with the command that `words` call for. Others are there by name only. */
+/** The program with the command that `words` call. Of the other commands it has only the names. */
 export async function buildProgram(words: readonly string[]): Promise<Command> {
   const program = new Command("npx spo")
     .description("Step-aware Preference Optimization for text-to-image diffusion models")
@@ -89,7 +89,7 @@ export async function buildProgram(words: readonly string[]): Promise<Command> {
     .option("-C, --cwd <folder>", "work in this folder")
     .helpCommand(false)
     .configureHelp({ showGlobalOptions: true, optionDescription: described })
-    .configureOutput({ outputError: () => {} }) // told at one place, with the exit code
+    .configureOutput({ outputError: () => {} }) // errors are printed in one place, with the exit code
     .exitOverride()
     .hook("preAction", (_, action) => enter(action.optsWithGlobals().cwd))
     .addHelpText("after", () =>
@@ -111,7 +111,7 @@ export async function buildProgram(words: readonly string[]): Promise<Command> {
   return program;
 }
 
-/** What an option is, and whether there is no doing without it. */
+/** An option's description, and whether it is required. */
 function described(option: Option): string {
   const text = new Help().optionDescription(option);
   return option.mandatory ? `${text} (required)` : text;

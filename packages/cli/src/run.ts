@@ -9,10 +9,10 @@ import { painter, putJson, say } from "./terminal/terminal.js";
 
 /** Runs the command line and sets the exit code. argv: as `process.argv`. */
 export async function run(argv: readonly string[] = process.argv): Promise<void> {
-  // A reader that has had enough, as `head` does, is no fault.
+  // A reader that stops early, as `head` does, is no error.
   if (!process.stdout.listeners("error").includes(onClosed)) process.stdout.on("error", onClosed);
   const words = withoutHelpCommand(argv.slice(2));
-  const warned = new Set<string>(); // a model that is loaded twice is told of once
+  const warned = new Set<string>(); // a model that is loaded twice is warned of once
   onWarning((message) => {
     if (!warned.has(message)) say(painter(process.stderr)("yellow", `warning: ${message}`));
     warned.add(message);
@@ -32,7 +32,7 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
     if (fault.code === "INTERRUPTED") say(fault.message);
     else if (stack) say(`${paint("red", "spo: this is a bug.")}\n${stack}`);
     else say(`${paint("red", "spo:")} ${fault.message}${fault.hint ? `\n${paint("dim", fault.hint)}` : ""}`);
-    // The end of options is not known when they are at fault.
+    // Where options are wrong, `--` is not known to end them.
     if (words.includes("--json")) putJson({ schema: "spo.error/1", ...fault, stack });
   }
 }
@@ -47,7 +47,7 @@ function withoutHelpCommand(words: readonly string[]): string[] {
   return words[0] === "help" ? [...words.slice(1), "--help"] : [...words];
 }
 
-/** Help and version are no faults: undefined. */
+/** The error of a wrong call; undefined for help and version. */
 async function usageFault(
   { code, message, exitCode }: CommanderError,
   program: Command | undefined,

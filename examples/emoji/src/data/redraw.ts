@@ -10,7 +10,7 @@ export interface RedrawSettings {
 }
 
 /**
- * What the model makes of images when it draws them again from their noised latents: the same content with the model's own faults.
+ * Redraws images from their noised latents: the same content with the model's own faults.
  *
  * pixels [n, 3, h, w] in [−1, 1]; prompts: one an image, empty for what the model has no words for. → the same shape, 8-bit levels, in no
  * scope. Source: Meng et al. 2022 (SDEdit), with DDIM steps of η = 1.

@@ -56,7 +56,7 @@ class Stage extends Module {
 /**
  * A small convolutional network that says what a picture shows and whether it looks like real artwork.
  *
- * It knows neither noise nor timesteps: it labels preference pairs, or judges results, never both with the same weights.
+ * It gets no noise level and no timestep. It labels preference pairs, or judges results, never both with the same weights.
  */
 export class ArtworkJudge extends Module {
   readonly stages: Stage[];
@@ -120,7 +120,7 @@ export class ArtworkJudge extends Module {
   /**
    * Logit of being real artwork rather than generated or damaged [n], from x [n, 3, h, w] in [−1, 1].
    *
-   * The mean of what patches say: a network that saw whole images would know the few real ones by heart.
+   * The mean over patches: a network that saw whole images would memorise the few real ones.
    */
   realism(x: Tensor): Tensor {
     return scope(() => {

@@ -1,4 +1,4 @@
-// What is measured of a model's images: a judge's verdicts, prompt accuracy, the preference model's score.
+// Measures of a model's images: a judge's verdicts, prompt accuracy, the preference model's score.
 
 import { rgbFromPixels } from "@spo/data/pixels";
 import type { StableDiffusion } from "@spo/diffusion";

@@ -33,7 +33,7 @@ import {
   rowOf,
 } from "./pair-kinds.js";
 
-/** Every image has gone through the VAE and 8 bits, so that neither leaves a trace that tells the sides apart. */
+/** Every image has gone through the VAE and 8 bits, so that neither leaves a trace by which the sides differ. */
 export async function* makePairs(
   config: MakePairsConfig,
   { run, signal }: RecipeContext,
@@ -72,7 +72,7 @@ export async function* makePairs(
       signal.throwIfAborted();
     }
     const samples = keep(cat(chunks));
-    // Concepts that the base does not know may be shown damaged while training; held-out ones only when measuring.
+    // Concepts that the base does not know may be shown damaged in training; held-out ones only in measurements.
     const others = captionOf.flatMap((caption, i) => ((split === "test") === held.has(caption) ? [i] : []));
     const redrawn: Pair[] = [];
     for (let pass = 0; redrawn.length < counts.redrawn && others.length > 0; pass++) {

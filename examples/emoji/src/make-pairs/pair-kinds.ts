@@ -34,7 +34,8 @@ type ArtworkJudge = ReturnType<typeof loadArtworkJudge>;
 
 /**
  * Pairs of samples of one concept that the labeller tells apart. Of all such pairs those of like colours are taken, and in such an order
- * that winners and losers have the same mean colour: else the model would learn a cast. gap: least difference of their scores, in standard deviations.
+ * that winners and losers have the same mean colour: else the model would learn a cast. gap: least difference of their scores, in standard
+ * deviations.
  */
 export function feedbackPairs(
   {

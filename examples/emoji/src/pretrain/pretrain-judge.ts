@@ -55,7 +55,7 @@ export async function* pretrainJudge(
   const decoded = keep(scope(() => cat(roundTrip(pipe, real))));
 
   const prompts = readPrompts(config.prompts);
-  // It will be asked about the prompts' concepts: half of what it learns from is of them.
+  // It will be asked about the prompts' concepts, so half of its training images show them.
   const asked = keep(
     tensor(
       rows.toNumbers().flatMap((row, i) => (prompts.includes(artwork.captions[row] as string) ? [i] : [])),
@@ -182,13 +182,13 @@ function judgeBatch(
     const known = cat([asked.indexSelect(0, draw(asked.numel, half)), draw(count, batch - half)]);
     const mixed = randperm(batch, { generator }).to({ device });
     const shuffled = known.indexSelect(0, mixed);
-    // Most through the VAE, so that its traces do not give away what is real; some as they are.
+    // Most go through the VAE, so that its traces do not show which images are real; some stay as they are.
     const crisp = Math.round(0.3 * batch);
     const first = cat([
       real.indexSelect(0, shuffled.narrow(0, 0, crisp)),
       decoded.indexSelect(0, shuffled.narrow(0, crisp, batch - crisp)),
     ]);
-    // As many of the prompts' concepts as among the generated: what is shown must not tell what is real.
+    // As many of the prompts' concepts as among the generated images: the concept must not show which are real.
     const shown = decoded.indexSelect(
       0,
       cat([asked.indexSelect(0, draw(asked.numel, generatedCount)), draw(count, half - generatedCount)]),
@@ -207,7 +207,7 @@ function judgeBatch(
     return {
       images: cat([
         augment(first, generator, { colour }),
-        // Without resampling, which would blur away what tells a drawing from a real one.
+        // Without resampling, which would blur the difference between drawn and real.
         augment(cat([shown, again, sampled, damaged]), generator, { colour, scale: 0, shift: 0 }),
       ]),
       labels: labels.indexSelect(0, shuffled),

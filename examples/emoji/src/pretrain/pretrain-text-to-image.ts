@@ -144,7 +144,7 @@ export async function* pretrainTextToImage(
       unet: model.unet,
       vae,
     });
-    saveInHalf(pipe, config.output); // half the size; what it rounds is far below the noise of training
+    saveInHalf(pipe, config.output); // half the size; the rounding is far below the noise of training
     ema.swap();
   };
 

@@ -1,4 +1,4 @@
-// From what the quickstart measured to what its report shows.
+// The quickstart's report, from its measurements.
 import { cpus, totalmem } from "node:os";
 import { encodePng } from "@spo/data/pixels";
 import type { Event } from "@spo/records";

@@ -1,4 +1,4 @@
-// The product's main job on the embedded default: train a preference model, post-train the base with SPO, measure, report.
+// The whole method on the example: train a preference model, post-train the base with SPO, measure, report.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
@@ -111,7 +111,7 @@ export async function* quickstart(
     ...options.spo,
     ...onDevice,
   });
-  const device = resolveDevice(spoConfig.device); // what is not there shows before a folder is made
+  const device = resolveDevice(spoConfig.device); // a missing device is an error before a folder is made
 
   using spmRun = Run.open(join(options.folder, "spm"), {
     kind: "train spm",
@@ -120,7 +120,7 @@ export async function* quickstart(
   });
   if (!spmRun.result()) {
     for await (const event of trainSpm(spmConfig, { run: spmRun, signal })) {
-      await setImmediate(); // signals and timers have their turn
+      await setImmediate(); // lets signals and timers run
       if (event.type === "warn")
         yield { stage: "preference model", done: 0, total: 1, warning: event.message };
       if (event.type === "phase")

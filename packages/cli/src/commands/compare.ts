@@ -13,7 +13,7 @@ import { loadEngine } from "./load-engine.js";
 /** The command's own, for "did you mean". */
 const OPTIONS = ["run", "dry-run", "json", "quiet"];
 
-/** What is compared when nothing is said. */
+/** The preset that is compared by default. */
 const DEFAULT = "emoji";
 
 type Options = CommonOptions & { run?: string; dryRun?: boolean };

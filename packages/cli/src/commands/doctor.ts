@@ -35,7 +35,7 @@ async function doctor({ json }: CommonOptions): Promise<void> {
   put(ok ? "\nAll that is needed is there." : `\n${wrong} of ${checks.length} checks failed.`);
 }
 
-/** Whether the addon that was built can be loaded, and with how many threads it computes. */
+/** Whether the addon loads, and the number of its threads. */
 async function engine(): Promise<Finding> {
   try {
     const { engineFacts, getThreads } = await loadEngine();

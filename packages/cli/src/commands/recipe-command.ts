@@ -65,7 +65,7 @@ async function start<S extends z.ZodObject>(
   { kind, schema, presets, scaled, output, load }: RecipeDescription<S>,
 ): Promise<void> {
   const config = await resolveConfig(schema, {
-    // Without a folder there still is a config to look at.
+    // A dry run needs no folder, but the config names an output.
     defaults: { output: join(folder ?? "runs", output) },
     presets,
     scaled,
@@ -79,7 +79,7 @@ async function start<S extends z.ZodObject>(
       hint: `For example --run runs/${kind.split(" ").at(-1)}.`,
     });
   }
-  // A finished run is told of, wherever it lies.
+  // A finished run is only reported, also from a read-only disk.
   if (!existsSync(join(folder, "config.json"))) requirePlace(folder, "folder");
   await loadEngine();
   const recipe = await load();

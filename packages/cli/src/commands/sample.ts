@@ -84,7 +84,7 @@ export default function (command: Command): void {
     .action(async (prompts: string[]) => {
       const options = command.optsWithGlobals<SampleCommandOptions>();
       chosenSampler(options);
-      requirePlace(options.output, "folder"); // what is wrong shows before anything is loaded
+      requirePlace(options.output, "folder"); // errors are found before anything is loaded
       await loadEngine();
       const { sampleToFiles } = await import("../jobs/sample-to-files.js");
       await sampleToFiles(prompts, options);

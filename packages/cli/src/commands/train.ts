@@ -3,7 +3,7 @@ import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { recipeCommand } from "./recipe-command.js";
 
-/** A run of 200 steps is to warm up and to measure within them, whatever the published 8000 do. */
+/** A run of 200 steps must warm up and measure within them; the published settings are made for 8000. */
 const SHORTER = { length: "steps", parts: ["warmup"], intervals: ["evalEvery"] } as const;
 
 export default function (command: Command): void {

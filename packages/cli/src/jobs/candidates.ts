@@ -1,4 +1,5 @@
-// What may stand next on the command line, for the completion of shells. From what commands declare: no tensor code, no engine.
+// Candidates for the next word of the command line, for completion in shells. They come from what commands declare: no tensor code, no
+// engine.
 
 import { type Setting, settingsOf } from "@spo/records/config";
 import { isSpelled, kebabCase } from "@spo/records/spelling";
@@ -12,7 +13,7 @@ export interface Candidate {
   about: string;
 }
 
-/** What may stand in a place. */
+/** Candidates for one place. */
 export interface Candidates {
   words: Candidate[];
   /** Files or folders of this machine may stand there too. */
@@ -33,7 +34,7 @@ const NOTHING: Candidates = { words: [] };
 const wordsOf = (words: readonly string[], about = ""): Candidate[] => words.map((word) => ({ word, about }));
 
 /**
- * What may stand in place of the last of `words`, which is begun or empty, behind the others.
+ * Candidates for the last of `words`, which is begun or empty, after the others.
  *
  * program: with the options of the command that the words call declared.
  */
@@ -123,7 +124,7 @@ function namedSetting({ path, description = "", kind, choices, place }: Setting)
   return { name: kebabCase(path), about: description, takesValue: kind !== "boolean", values };
 }
 
-/** Values of options by what they are called. value: what help calls them, as in `--lora <file[:weight]>`. */
+/** Values of options by their names. value: the name in help, as in `--lora <file[:weight]>`. */
 function valuesOf(name: string, value: string): Candidates {
   if (name === "device") return { words: wordsOf(["cpu", "cuda"]) };
   if (name === "metrics" || value === "scorer")
@@ -132,7 +133,7 @@ function valuesOf(name: string, value: string): Candidates {
   return /^(file|path|model)/.test(value) ? { words: [], files: "files" } : NOTHING;
 }
 
-/** What may stand as a command's argument. before: how many there are already. */
+/** Candidates for a command's argument. before: how many there are already. */
 function operandsOf(command: Command, before: number): Candidates {
   const settings = settingsWordsOf(command);
   if (settings) return { words: wordsOf(settings.presets, "preset"), files: "files" };

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** Shells that a script is there for. */
+/** Shells that have a completion script. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 /** One of `SHELLS`. */
 export type Shell = (typeof SHELLS)[number];

@@ -1,4 +1,4 @@
-// From one layout of a preference set to another.
+// Converts a preference set from one layout to another.
 
 import { Ballot, convertPairs, type Layout, openPairs, readVotes } from "@spo/data";
 import { requirePlace } from "@spo/torch/files";
@@ -45,7 +45,7 @@ export async function convertSet(
       models,
       onProgress: (done, total) => {
         bar.advance({ stage: "pairs", done, total });
-        signal.throwIfAborted(); // what is half written is taken away
+        signal.throwIfAborted(); // a half-written output is removed
       },
     });
     bar.end();

@@ -1,4 +1,4 @@
-// What a training says at its end: what came out, where it is, how to look at it, and what comes next.
+// The last lines of a training: its outcome, where the result is, how to view it, and the next command.
 import { isAbsolute, relative } from "node:path";
 import type { RecipeEvent } from "spo/recipes";
 
@@ -32,7 +32,7 @@ export function endWords({ kind, config, folder, events }: EndedTraining): strin
   ];
 }
 
-/** What was measured, before and after, in words. */
+/** The measurements before and after, in words. */
 function outcome(kind: string, events: readonly RecipeEvent[]): string {
   const evals = events.flatMap((event) => (event.type === "eval" ? [event.metrics] : []));
   const [first, last] = [evals[0], evals.at(-1)];
@@ -72,7 +72,7 @@ function outcome(kind: string, events: readonly RecipeEvent[]): string {
   return found.length > 0 ? found.join("; ") : `${steps.length} updates`;
 }
 
-/** The command that makes something of the result. */
+/** The next command, which uses the result. */
 function nextCommand(kind: string, settings: Readonly<Record<string, unknown>>, output: string): string {
   const model = quoted(shown(String(settings.model)));
   const result = shown(output);

@@ -63,7 +63,7 @@ interface Metric {
 }
 
 /**
- * Draws what is to be drawn, scores by one metric after the other, and writes it all. Everything that can be wrong is looked for before the
+ * Draws images, scores them by one metric after the other, and writes all results. Everything that can be wrong is checked before the
  * first image is drawn; called again with the same --output, it goes on with the images that are there.
  */
 export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
@@ -143,7 +143,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   putPath(files.report);
 }
 
-/** Loads every model once, so that none is found to be wrong hours later. → what CLIP's words are by the first of them. */
+/** Loads every model once, so that errors are not found hours later → the first model's tokenizer, for CLIP. */
 function checkModels(
   sources: readonly Extract<EvaluationSource, { kind: "model" }>[],
   options: EvalCommandOptions,
@@ -220,7 +220,7 @@ async function draw(
     model: source.path,
     loras: source.loras,
     dtype,
-    // Another device rounds otherwise. Folders from before there was a choice are the CPU's.
+    // Another device rounds differently. The CPU is left out, as in folders from before there was a choice.
     device: device === "cpu" ? undefined : device,
     weights: fingerprint(files.filter((file) => existsSync(file))),
   };
@@ -233,7 +233,7 @@ async function draw(
       return value;
     }
     bar.advance({ stage: `drawing: ${source.name}`, done: value, total });
-    await setImmediate(); // signals have their turn
+    await setImmediate(); // lets signals arrive
     signal.throwIfAborted();
   }
 }

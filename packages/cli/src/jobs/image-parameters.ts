@@ -16,7 +16,7 @@ export interface ImageParameters {
   guidance: number;
   eta: number;
   sampler: SamplerName;
-  /** How the noise levels lie, where that is not as the sampler has them by itself. */
+  /** The schedule of the noise levels, where it is not the sampler's own. */
   schedule?: ScheduleName;
   model: string;
   /** All that changed the models; those with `inPrompt` stand in the prompt themselves. */
@@ -24,7 +24,7 @@ export interface ImageParameters {
   dtype: string;
 }
 
-/** In the words that A1111's web UI writes, and other tools read, under the key `parameters`. */
+/** The text that A1111's web UI writes under the key `parameters`, and that other tools read. */
 export function webuiParameters(image: ImageParameters, version: string): string {
   const settings = {
     Steps: image.steps,

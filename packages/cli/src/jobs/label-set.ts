@@ -54,7 +54,7 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => {
       bar.advance({ stage, done, total });
-      signal.throwIfAborted(); // what is half written is taken away
+      signal.throwIfAborted(); // a half-written output is removed
     };
     const { labelled, scores, summary } = await labelPairs(source, reward, {
       ...{ temperature, tie, hard, batch, skipBroken },

@@ -6,7 +6,7 @@ interface LaidLora {
   textWeight?: number;
 }
 
-/** LoRAs that prompts call for, over a pipeline's models as long as neighbours call for the same. */
+/** LoRAs that prompts call for. They stay on a pipeline's models while neighbouring prompts call for the same ones. */
 export class PromptLoras {
   readonly #pipe: TextToImage;
   #stack?: LoraStack;

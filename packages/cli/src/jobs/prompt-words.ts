@@ -1,8 +1,8 @@
-// A prompt as it was written, parted into the words that a model reads and the LoRAs that it calls for.
+// Splits a prompt into the words that a model reads and the LoRAs that it calls for.
 import { hasPromptMarks, type PromptSyntax, takeLoraTags, unsupportedFeatures } from "@spo/diffusion";
 import { findLora } from "../options/find-lora.js";
 
-/** What a prompt is to the models. */
+/** A prompt's words and LoRAs. */
 export interface PromptWords {
   words: string;
   /** In the order of the prompt. */
@@ -31,7 +31,7 @@ export const negativeWords = (negative: string, syntax: PromptSyntax): string =>
 export const isCut = (words: string, syntax: PromptSyntax): boolean =>
   syntax === "plain" || (syntax === "auto" && !hasPromptMarks(words));
 
-/** What of a web UI's prompts is asked for and not done, each once. */
+/** Warnings of features of a web UI's prompts that are not supported, each once. */
 export function promptWarnings(
   prompts: readonly { prompt: string; negative: string }[],
   syntax: PromptSyntax,

@@ -1,4 +1,4 @@
-// A training's report, from its run's folder alone: no engine, so that a copied run of another machine can be looked at.
+// A training's report, from its run's folder alone. No engine, so a run copied from another machine can be viewed.
 import { join, resolve } from "node:path";
 import { readRun } from "@spo/records";
 import { runReport } from "@spo/records/report";

@@ -1,4 +1,4 @@
-// A comparison on the terminal: one bar, what was chosen, a clean end on Ctrl-C, the report and its essence at the end.
+// A comparison on the terminal: one progress bar, the chosen settings, a clean end on Ctrl-C, the report and its summary.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
@@ -23,9 +23,9 @@ interface ComparisonCall extends CommonOptions {
   folder: string;
 }
 
-/** Runs or goes on with a comparison, then writes and tells its report. */
+/** Runs or resumes a comparison, then writes its report and prints a summary. */
 export async function runComparison({ config, folder, json, quiet }: ComparisonCall): Promise<void> {
-  resolveDevice(config.device); // what is not there shows before a folder is made
+  resolveDevice(config.device); // a missing device is an error before a folder is made
   const bar = new ProgressBar({ quiet });
   const isNew = !existsSync(join(folder, "config.json"));
   using run = Run.open(folder, { kind: "compare", config, engine: engineFacts() });
@@ -57,7 +57,7 @@ async function lastOf(
   for await (const event of events) {
     if (event.type === "done") return event;
     onEvent(event);
-    await setImmediate(); // signals have their turn
+    await setImmediate(); // lets signals arrive
   }
   throw new Error("the comparison ended without its findings");
 }

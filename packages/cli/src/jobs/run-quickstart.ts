@@ -1,4 +1,4 @@
-// The quickstart on the terminal: a bar a stage, a clean end on Ctrl-C, the report and its essence at the end.
+// The quickstart on the terminal: one progress bar a stage, a clean end on Ctrl-C, the report and its summary.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,7 +32,7 @@ export interface QuickstartCommandOptions extends CommonOptions {
   device?: string;
 }
 
-/** How a folder's quickstart was called, for `spo report`. */
+/** The options of a folder's quickstart, for `spo report`. */
 const CALL = "quickstart.json";
 const Call = z.object({
   example: z.string(),
@@ -41,7 +41,7 @@ const Call = z.object({
   spo: z.record(z.string(), z.unknown()),
 });
 
-/** Runs or goes on with a quickstart, then writes and tells its report. */
+/** Runs or resumes a quickstart, then writes its report and prints a summary. */
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
   const { fast = false, control = false, example = EXAMPLE, seed, device } = options;
   const folder = options.output ?? defaultFolder({ fast, control, seed });
@@ -90,7 +90,7 @@ async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<Q
   try {
     for (;;) {
       const { value, done } = await run.next();
-      // Once its runs are open: another quickstart's folder has been refused by then.
+      // Written when its runs are open: by then the folder of another quickstart has been refused.
       if (!existsSync(join(folder, CALL)) && existsSync(folder))
         writeFileAtomic(join(folder, CALL), `${JSON.stringify(call, null, 2)}\n`);
       if (done) return value;
@@ -107,7 +107,7 @@ async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<Q
   }
 }
 
-/** Other settings are another run: each has a folder of its own. */
+/** Each combination of options has a folder of its own, because other settings are another run. */
 function defaultFolder({ fast, control, seed }: { fast: boolean; control: boolean; seed?: number }): string {
   const parts = ["quickstart", fast && "fast", control && "control", seed !== undefined && `seed-${seed}`];
   return join("runs", parts.filter(Boolean).join("-"));

@@ -18,14 +18,14 @@ import { endWords, resultWords } from "./end-of-training.js";
 const JSON_PHASE_MS = 1000;
 
 export interface RecipeCall<Config extends object> extends CommonOptions {
-  /** What the run's folder remembers it as, e.g. `train spo`. */
+  /** The `kind` in the run's config, e.g. `train spo`. */
   kind: string;
   recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>;
   config: Config;
   folder: string;
 }
 
-/** Runs or goes on with a run; a finished one is only told of. Throws the signal's Interruption after the checkpoint. */
+/** Starts or resumes a run; a finished one is only reported. Throws the signal's Interruption after the checkpoint. */
 export async function runRecipe<Config extends object>({
   kind,
   recipe,
@@ -59,7 +59,7 @@ export async function runRecipe<Config extends object>({
     show(bar, progress, event);
   };
   const told = { name: "", at: 0 };
-  // In the midst of the recipe's work. With --json now and then: a step of a large batch has thousands of parts.
+  // Called during the recipe's work. With --json at most once a second: a step of a large batch has thousands of parts.
   const onPhase = (event: RecipeEvent): void => {
     if (event.type !== "phase") return;
     const now = performance.now();
@@ -73,10 +73,10 @@ export async function runRecipe<Config extends object>({
   try {
     for await (const event of recipe(config, { run, signal, onPhase })) {
       tell(event);
-      await setImmediate(); // signals and timers have their turn
+      await setImmediate(); // lets signals and timers run
     }
   } catch (error) {
-    for (const event of run.takeUntold()) tell(event); // what came before the fault may be why
+    for (const event of run.takeUntold()) tell(event); // these events may explain the error
     bar.end();
     if (signal.aborted && error === signal.reason) bar.say(stoppedWords(run));
     else if (isNew) run.discardUnused();
@@ -86,7 +86,7 @@ export async function runRecipe<Config extends object>({
   for (const line of endWords({ kind, config, folder, events: run.events() })) bar.say(line);
 }
 
-/** What is shown of an event that the run has recorded. */
+/** Shows an event that the run has recorded. */
 function show(bar: ProgressBar, progress: TrainingProgress, event: RecipeEvent): void {
   if (event.type === "phase") {
     bar.advance({ stage: event.name, done: event.done, total: event.total });

@@ -72,7 +72,7 @@ export async function sampleToFiles(
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
   const pipe = loadTextToImage(model, { configs, dtype: options.dtype, device });
-  // Adapters that are not taken out again cost nothing in the weights.
+  // Adapters that stay are fused into the weights, where they cost nothing.
   new LoraStack(
     pipe.models,
     loras.map(({ file, weight }) => ({ path: file, weight })),
@@ -84,10 +84,10 @@ export async function sampleToFiles(
     if (isCut(words, options.promptSyntax)) warnOfCutWords(bar, pipe, words, options.promptSyntax);
   for (const warning of promptWarnings(images, options.promptSyntax)) bar.say(`warning: ${warning}`);
   const promptLoras = new PromptLoras(pipe);
-  // One that does not fit shows before hours are spent.
+  // A LoRA that does not fit is an error before hours are spent.
   for (const { loras: called } of parted) promptLoras.merged(called, () => {});
 
-  using _ = makeFolderToFill(options.output); // what is wrong with it shows before hours are spent
+  using _ = makeFolderToFill(options.output); // an unusable folder is an error before hours are spent
   const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
   const written: (ImageParameters & { file: string })[] = [];
@@ -117,7 +117,7 @@ export async function sampleToFiles(
       bar.clear();
       if (!options.json) putPath(file);
     }
-    await setImmediate(); // signals have their turn
+    await setImmediate(); // lets signals arrive
     if (signal.aborted) {
       bar.end();
       bar.say(`${written.length} of ${images.length} images are in ${options.output}`);
@@ -203,7 +203,7 @@ function imagesOf(
 
 const nearest = (size: number, factor: number): number => Math.max(1, Math.round(size / factor)) * factor;
 
-/** Neighbours that one call can make. */
+/** Groups neighbouring images that one call can make. */
 function batchesOf(
   images: readonly ImageParameters[],
   most: number,
@@ -245,7 +245,7 @@ function sampleBatch(
         guidanceScale: guidance,
         eta,
         sampler,
-        schedule: chosenSampler(options).schedule, // and not that of the config, which is followed anyway
+        schedule: chosenSampler(options).schedule, // not the config's schedule, which is followed anyway
         onStep,
       });
       const pixels = pipe.vae.decodeLatents(latents, decodeOptions(options, width, height));
@@ -259,13 +259,13 @@ function sampleBatch(
   );
 }
 
-/** What does not fit into the model's context is told, word by word. */
+/** Warns of the words that do not fit into the model's context. */
 function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string, syntax: PromptSyntax): void {
   const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text])[0]?.toNumbers()));
   const words = prompt.split(/\s+/);
   const seen = idsOf(prompt);
   const suffices = (kept: number): boolean => idsOf(words.slice(0, kept).join(" ")) === seen;
-  // The fewest words that the model sees the same of.
+  // The fewest words that give the model the same tokens.
   let [tooFew, kept] = [-1, words.length];
   while (kept - tooFew > 1) {
     const middle = (tooFew + kept) >> 1;
@@ -279,7 +279,7 @@ function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string, syn
   if (syntax === "auto") bar.say("--prompt-syntax a1111 reads all of it, in contexts of 75 tokens");
 }
 
-/** Letters of the words that are told to be left out. */
+/** Letters of left-out words that a warning shows. */
 const MOST_SHOWN = 500;
 
 /** One more than the largest number in the folder: nothing is written over. */

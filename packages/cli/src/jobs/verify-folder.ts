@@ -18,7 +18,7 @@ interface Outcome {
   cases: (Case & { ok: boolean })[];
 }
 
-/** What describes fixtures and is no fixture. */
+/** Files that describe fixtures. */
 const ABOUT = ["README.md", "manifest.json"];
 
 /** Prints every case, what failed, and which files no check covers. Sets exit code 1 unless all is well. */
@@ -27,14 +27,14 @@ export async function verifyFolder(folder: string, { json }: CommonOptions): Pro
     ({ optional }) => optional === undefined || existsSync(join(folder, optional)),
   );
   if (!existsSync(folder)) say(`spo: there is no folder ${folder}.`);
-  // Fixtures are tiny: threads gain nothing by them, and on busy cores they wait for each other for minutes.
+  // Fixtures are tiny: threads gain nothing, and on busy cores they wait for each other for minutes.
   if (!process.env.OMP_NUM_THREADS) setThreads(1);
   const outcomes: Outcome[] = [];
   for (const check of checks) {
     const outcome = await outcomeOf(check, folder);
     outcomes.push(outcome);
     if (!json) print(outcome);
-    await setImmediate(); // signals have their turn
+    await setImmediate(); // lets signals arrive
   }
   const cases = outcomes.flatMap((outcome) => outcome.cases);
   const summary = {

@@ -1,4 +1,4 @@
-// What `spo eval` leaves in its folder.
+// The files that `spo eval` writes.
 import { join } from "node:path";
 import { bytesOfImage, thumbnail } from "@spo/data";
 import { type EvaluationData, evaluationPage } from "@spo/records/report";
@@ -80,7 +80,7 @@ export function writeEvaluation(
   );
   const { pictures: _, ...figures } = data;
   writeFileAtomic(files.figures, `${JSON.stringify({ schema: "spo.eval/2", ...figures }, null, 2)}\n`);
-  writeFileAtomic(files.report, evaluationPage(data)); // last: when it is there, all is there
+  writeFileAtomic(files.report, evaluationPage(data)); // last: where it exists, everything exists
   return files;
 }
 

@@ -16,9 +16,9 @@ export const batchInvariantOption = (): Option =>
     .default("auto");
 
 /**
- * Images of one call of the models.
+ * Number of images in one call of the models.
  *
- * Kernels add up in an order that depends on how many rows they are given, so only an image alone has the same bits in every company. On a CPU
+ * Kernels sum in an order that depends on the number of rows, so only an image computed alone always has the same bits. On a CPU
  * that costs full-size models nothing; a GPU would stand idle.
  */
 export function imagesAtOnce({ batch, batchInvariant }: BatchOptions, device: Device): number {

@@ -8,7 +8,7 @@ import { CompareConfig } from "spo/schemas";
 
 const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.url));
 
-/** The example's comparison, its files found from wherever the command is given. */
+/** The example's comparison. Its files are found from every working folder. */
 export function comparePresets(): Record<string, object> {
   const path = join(EXAMPLE, "compare.json");
   try {

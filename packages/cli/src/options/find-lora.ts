@@ -1,4 +1,4 @@
-// The file of a LoRA that a prompt calls for by name.
+// Finds the file of a LoRA that a prompt calls for by name.
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, extname, join, relative } from "node:path";
 import { UserError } from "@spo/torch/files";
@@ -9,8 +9,8 @@ const EXTENSIONS = new Set([".safetensors", ".ckpt", ".pt", ".bin"]);
 const SHOWN = 10;
 
 /**
- * The file `name.safetensors` (or .ckpt, .pt, .bin) in one of the folders or below, the first folder first; a name may also be a path in it,
- * `people/anna`. Letters of any case are the same where no file has them as they are.
+ * The file `name.safetensors` (or .ckpt, .pt, .bin) in one of the folders or below, the first folder first; a name may also be a path in
+ * it, `people/anna`. Letters of any case are the same where no file has them as they are.
  *
  * Throws a UserError (`DATA`) that says where it looked and what is there, or that several files have the name.
  */

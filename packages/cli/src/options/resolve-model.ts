@@ -1,4 +1,4 @@
-// Wherever a model's folder or file is taken, its name on a hub is too.
+// Names on a hub in place of a model's folder or file.
 import { existsSync } from "node:fs";
 import { parseHubId } from "@spo/hub/id";
 import { UserError } from "@spo/torch/files";
@@ -6,7 +6,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 
 /**
  * A path stays what it is; `org/name[@revision]` becomes its folder in the Hugging Face cache, `org/name/file.safetensors` a file there,
- * fetched when it is not there yet. What is on this machine goes before what is on a hub. Options as those of `fetchModel`.
+ * fetched when it is not there yet. A path on this machine comes first. Options as those of `fetchModel`.
  */
 export async function resolveModel(
   model: string,

@@ -1,8 +1,8 @@
-// The sampler and the schedule of its levels, by the names that people know them by.
+// The options for the sampler and its schedule, by the names that people know.
 import { chooseSampler, SAMPLER_LIST, type SamplerChoice, SCHEDULES } from "@spo/diffusion/sampler-names";
 import { type Command, Option } from "commander";
 
-/** The options as they are given; `chosenSampler` says what they mean. */
+/** The options as given; `chosenSampler` resolves them. */
 export interface SamplerOptions {
   sampler?: string;
   schedule?: string;
@@ -29,11 +29,11 @@ export const samplerOptions = (command: Command, own: string): Command =>
       ),
     );
 
-/** Throws a UserError (`USAGE`) for names that mean nothing here. */
+/** Throws a UserError (`USAGE`) for unknown names. */
 export const chosenSampler = ({ sampler, schedule }: SamplerOptions): SamplerChoice =>
   chooseSampler({ sampler, schedule });
 
-/** The choices for the help; every other name that is known is taken too, and kept as it was given. */
+/** The choices for the help. Every other known name works too, and is kept as it was given. */
 function withChoices(option: Option, names: readonly string[], of: (name: string) => SamplerOptions): Option {
   option.argChoices = [...names];
   return option.argParser((name: string) => {

@@ -1,11 +1,12 @@
-// An option may be written as a Python or a JavaScript user has it in the fingers; the parser knows one spelling.
+// Options may be written in camelCase or with underscores; the parser knows one spelling.
 
 import { isSpelled } from "@spo/records/spelling";
 import type { Command } from "commander";
 
 /**
- * The words with the options of a command, and of those above it, as help shows them: `--batchInvariant on` and `--batch_invariant=on` become
- * `--batch-invariant`, `--guidance` becomes the `--guidance-scale` that it is called now. What is an option's value, or behind `--`, stays.
+ * The words with the options of a command, and of those above it, as help shows them: `--batchInvariant on` and `--batch_invariant=on`
+ * become `--batch-invariant`, `--guidance` becomes the `--guidance-scale` that it is called now. What is an option's value, or behind `--`,
+ * stays.
  */
 export function inShownSpelling(words: readonly string[], command: Command): string[] {
   const options: Command["options"][number][] = [];

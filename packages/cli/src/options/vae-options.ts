@@ -1,4 +1,4 @@
-// How latents become pixels: the options, and what they mean for an image.
+// The options for decoding latents, and their meaning for an image.
 import { type Command, Option } from "commander";
 
 export interface VaeOptions {

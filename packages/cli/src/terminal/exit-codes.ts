@@ -1,4 +1,4 @@
-// What a fault means for the caller: its exit code, and its words.
+// Errors as exit codes and words.
 import { asUserError, shortageOf, UserError, type UserErrorCode } from "@spo/torch/files";
 import { Interruption } from "./interruption.js";
 
@@ -35,7 +35,7 @@ export interface Fault {
   stack?: string;
 }
 
-/** What to tell of anything that was thrown. What is no fault of the user's is a bug and keeps its stack. */
+/** Code, words and hint of anything that was thrown. All but UserErrors are bugs and keep their stack. */
 export function faultOf(thrown: unknown): Fault {
   if (thrown instanceof Interruption)
     return { exitCode: thrown.exitCode, code: "INTERRUPTED", message: thrown.message };
@@ -48,7 +48,7 @@ export function faultOf(thrown: unknown): Fault {
   return { exitCode: 1, code: "BUG", message, stack };
 }
 
-/** Faults of the machine that came from below as plain errors. */
+/** Errors of the machine that were thrown as plain errors. */
 function mendable(thrown: unknown): unknown {
   if (!(thrown instanceof Error) || thrown instanceof UserError) return thrown;
   const { code, path } = thrown as NodeJS.ErrnoException;
@@ -56,7 +56,7 @@ function mendable(thrown: unknown): unknown {
   return shortageOf(thrown) ?? unreadable(thrown) ?? thrown;
 }
 
-/** Why a path that somebody gave cannot be looked at or read. That it is absent is not among them: whoever reads asks for that first. */
+/** Reasons why a given path cannot be read. Absence is not among them, because readers check for that first. */
 const UNREADABLE: Record<string, string> = {
   ELOOP: "a link in it leads to itself",
   ENAMETOOLONG: "the name is too long",

@@ -1,4 +1,4 @@
-// Ctrl-C and its kin: the first asks for a clean end, the second ends at once.
+// Ctrl-C and other signals: the first asks for a clean end, the second ends at once.
 import { redraws } from "./terminal.js";
 
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
@@ -19,7 +19,8 @@ const WORDS = "stopping after this step; once more ends at once";
 /**
  * A signal that is aborted by SIGINT, SIGTERM or SIGHUP, which `say` tells. The next one ends the process at once.
  *
- * answerSignals: the engine's, where steps are long: it tells, and ends, also in the middle of one. Without it both wait for its end.
+ * answerSignals: the engine's, where steps are long. It prints the words, and ends the process, also during a step. Without it both wait
+ * for the step's end.
  */
 export function interruptible(
   say: (text: string) => void,
@@ -31,7 +32,7 @@ export function interruptible(
     controller.abort(new Interruption(name as keyof typeof SIGNALS));
     if (answerSignals) return;
     say(WORDS);
-    // npm passes a Ctrl-C on to the script that has had it from the terminal already. Both are one wish.
+    // npm passes a Ctrl-C on to the script, which has had it from the terminal already. The two count as one.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
     for (const each of names) process.removeListener(each, stop);
   };

@@ -1,7 +1,7 @@
-// `npm run` writes the script's name and its command to stdout before it starts it, where only data may stand.
+// `npm run` prints the script's name and command to stdout, which is for data only.
 import { UserError } from "@spo/torch/files";
 
-/** Throws a UserError (`USAGE`) where `--json` is asked of a script of this repository through an npm that writes lines of its own to stdout. */
+/** Throws a UserError (`USAGE`) for `--json` of a script that npm runs with lines of its own on stdout. */
 export function refuseNpmBanner(words: readonly string[], env: NodeJS.ProcessEnv = process.env): void {
   const script = env.npm_lifecycle_event ?? "";
   if (!words.includes("--json") || env.npm_package_name !== "spo-workspace") return;

@@ -9,7 +9,7 @@ export interface Advance {
   detail?: string;
   /** What is being done just now, in place of the detail: `sampling, step 7 of 20`. */
   doing?: string;
-  /** Seconds that are left; null: not known yet. Default: as the part done so far took its time. */
+  /** Seconds left; null: not known yet. Default: estimated from the part done so far. */
   left?: number | null;
 }
 
@@ -79,7 +79,7 @@ export class ProgressBar {
     if (this.#stage) this.#stage.shown = Number.NEGATIVE_INFINITY;
   }
 
-  /** Takes the bar away before another stream writes, data on stdout say; the next advance draws it again. */
+  /** Clears the bar before another stream writes, for example data on stdout; the next advance draws it again. */
   clear(): void {
     if (!this.#redraws || !this.#stage) return;
     this.#write("\r\x1b[2K");
@@ -116,7 +116,7 @@ export class ProgressBar {
     const left = last.left === undefined ? steady : (last.left ?? undefined);
     const still = left === undefined ? "" : `${clock(left)} left`;
     const percent = `${String(Math.floor(100 * share)).padStart(3)} %`;
-    // A line that stays is read alone: it says how far, how long it took and how long it takes.
+    // A plain line is read alone, so it has the progress, the time so far and the time left.
     const words = this.#redraws
       ? [`${barOf(share)} ${percent}`, share >= 1 ? clock(spent) : still]
       : [

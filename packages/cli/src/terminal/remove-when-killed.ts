@@ -1,4 +1,4 @@
-// Work that hears no signal while it computes, ended by one, leaves no half file: a second process waits for its end.
+// Removes half-written files of work that a signal ends while it computes: a second process waits for its end.
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
 
@@ -16,15 +16,15 @@ const WAITS = `
 /**
  * Has a file or folder removed if this process is ended by a signal before the scope is, SIGKILL included, and says so on stderr.
  *
- * For work without a pause in which JavaScript could hear the signal; see `interruptible` for the other kind.
+ * For work without a pause in which JavaScript could handle the signal; for other work see `interruptible`.
  */
 export function removeWhenKilled(path: string): Disposable {
-  // Of a session of its own: a Ctrl-C in the terminal reaches a whole group.
+  // In a session of its own, because a Ctrl-C in the terminal reaches a whole process group.
   const waiting = spawn(process.execPath, ["-e", WAITS, resolve(path)], {
     detached: true,
     stdio: ["pipe", "ignore", "inherit"],
   });
-  waiting.on("error", () => {}); // no process can be had: what is left is then removed by the next conversion
+  waiting.on("error", () => {}); // without a second process, the next conversion removes what is left
   waiting.unref();
   return { [Symbol.dispose]: () => void waiting.kill("SIGKILL") };
 }

@@ -1,4 +1,5 @@
-// Words for people go to stderr; stdout is for data. Whatever comes from outside is shown and never acted on: all goes through here.
+// Words for people go to stderr, data to stdout. Text from outside is shown with its control characters written out: all output goes
+// through here.
 import { randomBytes } from "node:crypto";
 import { visible, visibleJson } from "./visible.js";
 
@@ -15,12 +16,12 @@ export const redraws = (stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = pr
 
 const CODES = { green: 32, red: 31, yellow: 33, dim: 2, bold: 1 } as const;
 
-// A colour of ours is a mark until it is written, drawn at random so that no text from outside can have one.
+// Until it is written, a colour is a mark. Marks are random, so that no text from outside can contain one.
 const MARK = randomBytes(8).toString("hex");
 const MARKS = new RegExp(`${MARK}\\[(\\d+)m`, "g");
 const mark = (code: number): string => `${MARK}[${code}m`;
 
-/** A text as a terminal may have it: what it would act on is written out, the colours of `painter` are real. */
+/** A text for the terminal: control characters are written out, and the colours of `painter` are real. */
 export const shown = (text: string): string => visible(text).replace(MARKS, "\x1b[$1m");
 
 /** Painters for one stream, of texts that `say`, `put` or `shown` write; without colour they give the text back. */

@@ -19,7 +19,10 @@ const step = (at: number, total: number, progress?: number): RecipeEvent => ({
   time,
 });
 
-/** Plays SPO on a fake clock: a rollout of `sampling` s a round, `updates` of `update` s, held-out samples of `drawing` s every `every` rounds. */
+/**
+ * Plays SPO on a fake clock: a rollout of `sampling` s a round, `updates` of `update` s, held-out samples of `drawing` s every `every`
+ * rounds.
+ */
 function play({ rounds = 10, from = 0, sampling = 20, updates = 4, update = 1, drawing = 6, every = 5 }) {
   const left = new TimeLeft();
   let now = 1000;

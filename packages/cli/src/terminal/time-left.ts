@@ -1,4 +1,4 @@
-// How much longer a training takes: what has been seen of each kind of its work, times how often that is still to come.
+// Estimates the time left of a training: the mean time of each kind of work, times its remaining number.
 import type { RecipeEvent } from "spo/recipes";
 
 /** One kind of work: sampling of a round, drawing held-out samples, measuring. */
@@ -23,9 +23,9 @@ interface Open {
 const OF_STEPS = "updating";
 
 /**
- * Reckons the seconds that are left from a recipe's events. A phase's time is its own, what lies between phases is the updates'.
+ * Estimates the seconds left from a recipe's events. The time between phases belongs to the updates.
  *
- * Phases that count nothing (loading) are over when something else comes, and come no more.
+ * Phases without a count (loading) end when another event comes, and do not come again.
  */
 export class TimeLeft {
   readonly #kinds = new Map<string, Kind>();

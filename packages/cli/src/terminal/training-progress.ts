@@ -1,4 +1,4 @@
-// A training as it goes on, in one line: how far it is, what it does, how long it takes.
+// A training's progress in one line: how far it is, what it does, how long it takes.
 import type { RecipeEvent } from "spo/recipes";
 import type { ProgressBar } from "./progress-bar.js";
 import { TimeLeft } from "./time-left.js";
@@ -50,11 +50,11 @@ export class TrainingProgress {
     this.#show();
   }
 
-  /** What the recipe is at. */
+  /** What the recipe is doing. */
   phase(event: RecipeEvent & { type: "phase" }): void {
     this.#time.see(event, this.#now());
     const { name, done, total } = event;
-    // The figures of the last update say more than that the next one begins, or that something is over.
+    // The figures of the last update are worth more than the news that the next one begins or that something has ended.
     const isWorthWords = total === 0 || (done < total && !(name === "updating" && done === 0));
     this.#show(isWorthWords || this.#detail === "" ? phaseWords(event) : undefined);
   }

@@ -1,9 +1,9 @@
-// What a terminal would act on is shown instead. Words come from files, prompts, paths and hubs: a caption may hold an escape sequence that
+// Writes out what a terminal would act on. Words come from files, prompts, paths and hubs: a caption may hold an escape sequence that
 // sets the title, clears the screen or hides what stands before it.
 
 /**
- * Controls (C0 but for the line end and the tab, delete, C1), and the characters that turn, hide or break a line: directions, spaces without
- * width, separators of lines. The joiners stay, which emoji and some scripts are written with.
+ * Controls (C0 but for the line end and the tab, delete, C1), and the characters that turn, hide or break a line: directions, spaces
+ * without width, separators of lines. The joiners stay, which emoji and some scripts are written with.
  */
 const ACTED_ON =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for

@@ -1,4 +1,4 @@
-// Base, Diffusion-DPO and SPO on the same model, data, prompts and machine, for the same time: search, train, measure.
+// Compares base, Diffusion-DPO and SPO on the same model, data, prompts and machine, for the same time: search, train, measure.
 import { join } from "node:path";
 import { readPrompts } from "@spo/data";
 import { readRun } from "@spo/records";
@@ -44,10 +44,10 @@ export type Pictures = Record<"base" | Method, Evaluated["pictures"]>;
 /** Pictures of each prompt in the report. */
 const SHOWN = 2;
 
-/** More steps than any time lasts for: the time ends a training. */
+/** More steps than a training ever makes: its time ends it. */
 const ENDLESS = 1_000_000;
 
-/** A guess, for the progress bar alone. */
+/** A guess, used only for the progress bar. */
 const SECONDS_PER_IMAGE = 0.1;
 
 /** A method's recipe under some settings. */
@@ -73,7 +73,7 @@ export async function* compareMethods(
     device: config.device,
     ...config.spm,
   });
-  // Faults in any trial's settings show before the first minute is spent.
+  // An error in any trial's settings is found before the first minute is spent.
   for (const method of METHODS)
     for (const settings of config.search[method]) recipeOf(method, settings, 0, "");
 
@@ -140,7 +140,7 @@ export async function* compareMethods(
     method: Method,
     seconds: Promise<number>,
   ): Promise<{ outcome: MethodOutcome; pictures: Evaluated["pictures"] }> {
-    const time = await seconds; // SPO's trials need its preference model as well
+    const time = await seconds; // SPO's trials also need its preference model
     const trials = await Promise.all(
       config.search[method].map(async (settings, i): Promise<Trial> => {
         const { seconds: share, checkpoints, seeds } = config.search;
@@ -222,7 +222,7 @@ export async function* compareMethods(
     return { ...snapshot, validation };
   }
 
-  /** Images of a checkpoint, or of the base, and what a judge says of them. */
+  /** Images of a checkpoint, or of the base, and a judge's scores of them. */
   async function evaluated(
     name: string,
     purpose: Purpose,
@@ -252,7 +252,7 @@ export async function* compareMethods(
     return readEvaluated(job) as Evaluated;
   }
 
-  /** Has a job done by a process of its own, unless it has been done. */
+  /** Runs a job in a process of its own, unless it is done. */
   async function work(name: string, weight: number, isDone: boolean, job: Job): Promise<void> {
     const tell = (detail?: string): void =>
       events.push({
@@ -345,7 +345,7 @@ export async function* compareMethods(
   }
 }
 
-/** A promise that is awaited later: its rejection is not unhandled until then. */
+/** Marks a promise that is awaited later as handled, so that its rejection does not end the process until then. */
 function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
@@ -368,7 +368,7 @@ function merged(common: Record<string, unknown>, settings: object): Record<strin
   return { ...common, ...own, ...(Object.keys(optimizer).length > 0 ? { optimizer } : {}) };
 }
 
-/** What a training was set to, without folders and without its endless end. */
+/** The settings of a training, without folders and without its number of steps. */
 function settingsOf(method: Method, config: TrainDpoConfig | TrainSpoConfig): object {
   const settings = withoutPlaces(method === "spo" ? TrainSpoConfig : TrainDpoConfig, config, ["scorer"]);
   return Object.fromEntries(

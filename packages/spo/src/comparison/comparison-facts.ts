@@ -1,4 +1,4 @@
-// What a comparison's JSON file holds: all that its page shows but the pictures.
+// The contents of a comparison's JSON file: all that its page shows, without the images.
 import { cpus, totalmem } from "node:os";
 import type { Estimate } from "@spo/records";
 import { withoutPlaces } from "@spo/records/config";
@@ -52,7 +52,7 @@ export interface ShownRun {
 /** All figures of `comparison.json`, from which the page is made. */
 export interface ComparisonFacts {
   schema: "spo.compare/1";
-  /** The seconds by which trainings ended: what is told of first. */
+  /** The kind of seconds by which trainings ended; shown first. */
   clock: "seconds" | "cpuSeconds";
   /** Of the reporting judge, on held-out prompts. */
   rows: Row[];
@@ -176,7 +176,7 @@ export function comparisonFacts(
       prompts: new Set(base.report.map(({ prompt }) => prompt)).size,
       seeds: methods.spo.runs.length,
     },
-    config: withoutPlaces(CompareConfig, config), // files and folders are of this machine, and a report is shown elsewhere
+    config: withoutPlaces(CompareConfig, config), // without paths, because a report is shown on other machines
     provenance: {
       ...engine,
       processor: `${cpus()[0]?.model ?? "unknown"}, ${cpus().length} cores`,

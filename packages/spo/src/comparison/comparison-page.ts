@@ -139,7 +139,7 @@ function leadTable({ leads, clock }: ComparisonFacts): Html {
     const pref = withPreference ? "with the preference model" : "without it";
     return html`<tr><th scope="row">${what}<small>${UNITS[spending]}, ${pref}</small></th><td>${lead ? short(lead.other) : "–"}</td><td>${lead ? (lead.own === undefined ? "never" : short(lead.own)) : "–"}</td><td>${lead ? ratio(lead.ratio ?? null) : "–"}</td><td>${bySeed.map(ratio).join(" · ")}</td></tr>`;
   };
-  // Two rows answer the question; the other clocks and the variant without the preference model are for those who ask.
+  // Two rows answer the question; the other clocks and the variant without the preference model are details.
   const isMain = ({ spending, withPreference }: Lead): boolean => spending === clock && withPreference;
   const table = (shown: readonly Lead[]): Html =>
     html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Who</th><th scope="col">The other<br>spent</th><th scope="col">It spent</th><th scope="col">Ratio</th><th scope="col">By seed</th></tr></thead><tbody>${shown.map(row)}</tbody></table></div>`;

@@ -50,7 +50,7 @@ export const bestOf = (checkpoints: readonly Validated[]): number =>
     0,
   );
 
-/** The trial whose runs' best checkpoints have the best mean. */
+/** The index of the trial whose runs' best checkpoints have the best mean. */
 export const bestTrial = (trials: readonly Trial[]): number => {
   const best = (run: readonly Validated[]): number => (run[bestOf(run)] as Validated).validation;
   const qualities = trials.map(({ runs }) => mean(runs.map(best)));
@@ -59,7 +59,7 @@ export const bestTrial = (trials: readonly Trial[]): number => {
 
 export const quality = (images: readonly ImageVerdict[]): number => mean(images.map(({ score }) => score));
 
-/** What is laid along a curve's x axis. */
+/** The x axis of a curve. */
 export type Spending = "seconds" | "cpuSeconds" | "teraFlops";
 export const SPENDINGS: readonly Spending[] = ["seconds", "cpuSeconds", "teraFlops"];
 
@@ -75,8 +75,8 @@ function spentOn(spending: Spending, spent: Spent, flops: FlopsOfPasses): number
 }
 
 /**
- * Quality of each run over what was spent. withPreference: SPO's begin at what its preference model cost; before, it is as good as the
- * base.
+ * Quality of each run over its cost. withPreference: SPO's curves begin at the cost of its preference model; before that, it is as good as
+ * the base.
  */
 export function curvesOf(
   { base, spm, methods, flops }: Findings,
@@ -95,7 +95,7 @@ export function curvesOf(
   ]);
 }
 
-/** Mean of the runs at each checkpoint: those of one place have spent nearly the same. */
+/** Mean of the runs at each checkpoint. Runs have spent nearly the same at the same checkpoint. */
 function meanCurve(curves: readonly Curve[]): Curve {
   const places = Math.min(...curves.map((curve) => curve.length));
   return Array.from({ length: places }, (_, i) => ({
@@ -107,7 +107,7 @@ function meanCurve(curves: readonly Curve[]): Curve {
 export interface LeadFound {
   spending: Spending;
   withPreference: boolean;
-  /** Who is sooner as good as whose best. */
+  /** The method whose cost is measured until it is as good as `over` at its best. */
   method: Method;
   over: Method;
   /** Of the mean curves; absent when the other is never better than the base. */
@@ -209,7 +209,7 @@ export function rows({ base, methods }: Findings): Row[] {
   ];
 }
 
-/** SPO against Diffusion-DPO, image by image from the same noise, runs of the same seed. */
+/** SPO compared with Diffusion-DPO, image by image from the same noise, runs of the same seed. */
 export function spoOverDpo({ methods }: Findings): Estimate {
   const all = ({ runs }: MethodOutcome): ImageVerdict[] => runs.flatMap(({ report }) => report);
   const [dpo, spo] = [all(methods.dpo), all(methods.spo)];
@@ -217,7 +217,7 @@ export function spoOverDpo({ methods }: Findings): Estimate {
   return winRate(scores(dpo), scores(spo), { groups: spo.map(({ prompt }) => prompt) });
 }
 
-/** Quality of both methods when the same was spent, at a few places of what both have. */
+/** Quality of both methods at equal cost, at a few places within the range of both. */
 export function atEqual(
   findings: Findings,
   spending: Spending,

@@ -1,4 +1,4 @@
-// Quality over what was spent, and who reaches what sooner. Pure functions of numbers.
+// Curves of quality over cost, and which method reaches a quality sooner. Pure functions of numbers.
 import { mean } from "@spo/records";
 
 /** Quality of one run at one moment. */
@@ -8,7 +8,7 @@ export interface CurvePoint {
   quality: number;
 }
 
-/** From the base at what was spent before the training (the preference model's part), on to the end. */
+/** Begins with the base, at the cost before the training (the preference model's). */
 export type Curve = readonly CurvePoint[];
 
 /** Quality at a place, linear between points; before the first point as there, none after the last. */
@@ -52,20 +52,20 @@ export function band(curves: readonly Curve[], count = 25): Band[] {
   });
 }
 
-/** How much sooner one method is as good as the other ever gets. */
+/** How much sooner one method is as good as the other at its best. */
 export interface Lead {
   /** The other's best mean quality. */
   quality: number;
-  /** What the other had spent there, and what this one had when it was as good; absent: never within its time. */
+  /** The other's cost at its best, and this one's when it was as good; absent: never within its time. */
   other: number;
   own?: number;
   /** other / own; above 1: this one is sooner. Absent when it never is as good. */
   ratio?: number;
-  /** The most that this one spent without being as good, when it never was: the ratio is below other / spent. */
+  /** This one's whole cost, when it never was as good: the ratio is below other / spent. */
   spent?: number;
 }
 
-/** base: its quality; a best that is not above it was reached without any training, and no ratio says anything. */
+/** base: its quality. A best that is not above it needs no training, so there is no ratio. */
 export function leadOver(own: Curve, other: Curve, base: number): Lead | undefined {
   const best = other.reduce((a, b) => (b.quality > a.quality ? b : a));
   if (best.quality <= base) return undefined;

@@ -35,7 +35,7 @@ export async function* evaluate(job: Evaluation, signal: AbortSignal): AsyncGene
       }
       chunk.images.dispose();
       yield { done: images.length, total };
-      await setImmediate(); // messages have their turn
+      await setImmediate(); // lets messages arrive
       signal.throwIfAborted();
     }
   }

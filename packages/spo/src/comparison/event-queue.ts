@@ -1,4 +1,4 @@
-/** What several things going on at once have to tell, in one line. */
+/** Merges the events of concurrent work into one stream. */
 export class EventQueue<E> {
   readonly #events: E[] = [];
   #isOver = false;

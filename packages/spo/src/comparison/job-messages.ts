@@ -1,4 +1,4 @@
-// What a comparison and the processes of its jobs say to each other.
+// The messages between a comparison and the processes of its jobs.
 import { UserError, type UserErrorCode } from "@spo/torch/files";
 import type { Job, JobProgress } from "./jobs.js";
 
@@ -11,7 +11,7 @@ export type FromWorker =
   | { type: "stopped" }
   | { type: "fault"; message: string; code?: UserErrorCode; hint?: string; stack?: string };
 
-/** An error in the form that goes between processes. */
+/** An error as a message between processes. */
 export function faultMessage(error: unknown): FromWorker {
   if (error instanceof UserError) {
     const { message, code, hint } = error;
@@ -21,7 +21,7 @@ export function faultMessage(error: unknown): FromWorker {
   return { type: "fault", message, stack };
 }
 
-/** The error that such a message tells of. */
+/** The error of such a message. */
 export function faultError({ message, code, hint, stack }: FromWorker & { type: "fault" }): Error {
   if (code) return new UserError(message, { code, hint });
   const error = new Error(message);

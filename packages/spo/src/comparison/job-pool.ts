@@ -4,7 +4,7 @@ import type { FromWorker, ToWorker } from "./job-messages.js";
 import { faultError } from "./job-messages.js";
 import type { Job, JobProgress } from "./jobs.js";
 
-/** Runs jobs in processes of their own, so many at a time, in the order in which they are handed over. */
+/** Runs jobs in processes of their own, a limited number at a time, in the order of the calls. */
 export class JobPool {
   readonly #size: number;
   readonly #threads?: number;
@@ -84,5 +84,5 @@ export class JobPool {
   }
 }
 
-/** A process that is ending does not listen any more. */
+/** Errors are ignored: a process that is ending no longer listens. */
 const tell = (child: ChildProcess, message: ToWorker): void => void child.send(message, () => {});

@@ -1,4 +1,4 @@
-// A process that does one job of a comparison: it ends with the job, and with the process that wants it.
+// A process that does one job of a comparison. It ends with the job, or when the process that started it ends.
 
 import { evaluate } from "./evaluation-job.js";
 import type { FromWorker, ToWorker } from "./job-messages.js";

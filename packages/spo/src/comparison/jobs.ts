@@ -1,4 +1,4 @@
-// What a comparison hands to processes of their own: each job leaves its result in files, and is not done again when they are there.
+// The jobs of a comparison, which run in processes of their own. Each job writes its result to files, and is not repeated when they exist.
 import { existsSync } from "node:fs";
 import { readRecord } from "@spo/records";
 import { z } from "zod";
@@ -15,7 +15,7 @@ export interface SpmTraining {
   config: TrainSpmConfig;
 }
 
-/** Goes on with a training until it has spent so many seconds, and takes a snapshot of its policy. */
+/** Continues a training until it has spent a number of seconds, and takes a snapshot of its policy. */
 export type PolicyTraining = {
   kind: "policy";
   folder: string;
@@ -41,7 +41,7 @@ export interface Evaluation {
   /** Folder of the policy's weights; absent: the base itself. */
   snapshot?: string;
   judge: string;
-  /** Prompts among whose contents a judge that can tell has to find the right one. */
+  /** The prompts among which a judge that can tell has to find the right one. */
   choices: string[];
   sampled: SampledPrompts;
   sampling: { steps: number; guidanceScale: number; eta: number };
@@ -66,7 +66,7 @@ const Evaluated = z.object({
   /** Encoded, by prompt and place: the first ones of each prompt. */
   pictures: z.array(z.object({ prompt: z.string(), seed: z.int(), png: z.string() })),
 });
-/** What an evaluation came to. */
+/** The result of an evaluation. */
 export type Evaluated = z.output<typeof Evaluated>;
 
 export const keyOf = ({ file: _, ...job }: Evaluation): string => JSON.stringify(job);

@@ -25,7 +25,7 @@ export type FlopsOfPasses = Record<Pass, number>;
 export const flopsOf = ({ passes }: Pick<Spent, "passes">, each: FlopsOfPasses): number =>
   PASSES.reduce((sum, pass) => sum + passes[pass] * each[pass], 0);
 
-/** What is no training: measuring, saving, starting, and loading anew after a stop. */
+/** Events whose time is not training: measuring, saving, starting, and loading after a stop. */
 const APART: ReadonlySet<Event["type"]> = new Set([
   "start",
   "resume",
@@ -37,10 +37,10 @@ const APART: ReadonlySet<Event["type"]> = new Set([
 ]);
 
 /**
- * Adds up what a run's events say of the time and the passes of its training; a run of several processes counts what led to its state.
+ * Adds up the time and passes of a training from its run's events. For a run of several processes, only what led to its state counts.
  *
- * The time between two events of a process is the second's. The first start's loading counts: it cannot be told from the first step. What
- * a phase after a stop takes does not: it makes again what the run began with.
+ * The time between two events of a process belongs to the second. The first start's loading counts, because it cannot be told from the
+ * first step. What a phase after a stop takes does not: it makes again what the run began with.
  */
 export class SpentMeter {
   #spent = nothingSpent();

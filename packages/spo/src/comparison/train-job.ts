@@ -18,7 +18,7 @@ export async function* trainPreferenceModel(
   using run = Run.open(folder, { kind: "train spm", config, engine: engineFacts() });
   if (run.result()) return;
   for await (const event of trainSpm(config, { run, signal })) {
-    await setImmediate(); // messages have their turn
+    await setImmediate(); // lets messages arrive
     if (event.type === "warn") yield { done: 0, total: 0, warning: event.message };
     if (event.type === "step") yield { done: event.step, total: event.total, detail: detailOf(event) };
   }
@@ -44,7 +44,7 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
       for await (const event of method === "dpo"
         ? trainDpo(job.config, context)
         : trainSpo(job.config, context)) {
-        // The first one tells nothing of the start that it comes after; the log does.
+        // The first event does not include the start before it; the log does.
         if (isFirst) meter = new SpentMeter(eventsUpTo(event, run));
         else meter.add(event);
         isFirst = false;
@@ -68,14 +68,14 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
   takeSnapshot(job.snapshot, checkpoint.folder, { step: checkpoint.step, spent: meter.spent });
 }
 
-/** Events of what the newest checkpoint holds; what came after it was lost with its process and will be cut off. */
+/** The events up to the newest checkpoint. Those after it were lost with their process and will be cut off. */
 function eventsUpToCheckpoint(run: Run): Event[] {
   const events = run.events();
   const last = events.findLastIndex(({ type }) => type === "checkpoint");
   return events.slice(0, last + 1);
 }
 
-/** Of several events that come at once the later ones are in the log before they are met. */
+/** When several events come at once, the later ones are in the log before the loop gets them. */
 function eventsUpTo(event: Event, run: Run): Event[] {
   const [events, text] = [run.events(), JSON.stringify(event)];
   return events.slice(0, events.findLastIndex((each) => JSON.stringify(each) === text) + 1);

@@ -44,6 +44,6 @@ export async function writeComparison(
     writeFileAtomic(image, await sheet.png({ palette: true, quality: 95, effort: 10 }).toBuffer());
   }
   writeFileAtomic(at("comparison.json"), `${JSON.stringify(facts)}\n`);
-  writeFileAtomic(at("comparison.html"), comparisonPage(facts, pictures)); // last: when it is there, all is there
+  writeFileAtomic(at("comparison.html"), comparisonPage(facts, pictures)); // last: where it exists, everything exists
   return { html: at("comparison.html"), json: at("comparison.json"), image };
 }

@@ -69,6 +69,6 @@ export async function writeReport(folder: string, data: ReportData): Promise<Wri
     notes,
   };
   writeFileAtomic(at("report.json"), `${JSON.stringify(facts, null, 2)}\n`);
-  writeFileAtomic(at("report.html"), reportPage(data)); // last: when it is there, all is there
+  writeFileAtomic(at("report.html"), reportPage(data)); // last: where it exists, everything exists
   return { html: at("report.html"), json: at("report.json"), images };
 }
