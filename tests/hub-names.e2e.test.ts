@@ -7,7 +7,7 @@ import { parseHubId } from "@spo/hub/id";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { resolveModels } from "../packages/cli/src/options/resolve-config.js";
 import { FakeHub } from "../packages/hub/src/fake-hub.fixture.js";
-import { SCHEMAS } from "../packages/spo/src/recipes/schemas.js";
+import { SCHEMAS } from "../packages/spo/src/schemas.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const PIPELINE = {

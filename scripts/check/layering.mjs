@@ -1,8 +1,10 @@
 // @ts-check
 // Imports point downwards only, by package name, through what the package exports; and what must start without tensor code does.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { workspaces } from "../setup/workspaces.mjs";
+import { folderFaults } from "./folders.mjs";
+import { importsOf, sourcesOf } from "./imports.mjs";
 
 /** From the bottom to the top: a package may import those before it. */
 const LAYERS = [
@@ -59,11 +61,16 @@ const HEAVY = "@spo/native";
  * All faults of a repository, as lines that name file, import and rule.
  *
  * @param {string} root
+ * @param {Parameters<typeof folderFaults>[2]} [declared] the order of folders
  * @returns {string[]}
  */
-export function layeringFaults(root) {
+export function layeringFaults(root, declared) {
   const packages = readPackages(root);
-  return [...packages.flatMap((from) => arrowFaults(root, packages, from)), ...lightFaults(root, packages)];
+  return [
+    ...packages.flatMap((from) => arrowFaults(root, packages, from)),
+    ...folderFaults(root, packages, declared),
+    ...lightFaults(root, packages),
+  ];
 }
 
 /** @param {string} root @returns {Package[]} */
@@ -201,31 +208,6 @@ const sourceOf = (file) => {
   const source = file.replace(`${sep}dist${sep}`, `${sep}src${sep}`).replace(/\.js$/, ".ts");
   return existsSync(source) ? source : file;
 };
-
-/**
- * @param {string} code
- * @returns {{ specifier: string, erased: boolean, dynamic: boolean }[]}
- */
-export function importsOf(code) {
-  const found = [];
-  const plain = code.replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, "");
-  const statement =
-    /^\s*(?:import|export)\s+(?<type>type\s+)?(?:[\w*{}$,\s]+?\s*from\s*)?"(?<static>[^"]+)"|\bimport\(\s*"(?<dynamic>[^"]+)"\s*\)/gm;
-  for (const { groups = {} } of plain.matchAll(statement)) {
-    const specifier = groups.static ?? groups.dynamic ?? "";
-    found.push({ specifier, erased: groups.type !== undefined, dynamic: groups.dynamic !== undefined });
-  }
-  return found;
-}
-
-/** @param {string} folder */
-function sourcesOf(folder) {
-  const files = ["src", "lib", "bin"]
-    .map((name) => join(folder, name))
-    .filter((each) => existsSync(each))
-    .flatMap((each) => readdirSync(each, { recursive: true }).map((name) => join(each, String(name))));
-  return files.filter((file) => /\.m?[jt]s$/.test(file)).sort();
-}
 
 /** @param {string} specifier */
 const packageOf = (specifier) =>

@@ -35,7 +35,8 @@ export {
   type SoftLabels,
 } from "./preference.js";
 export { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line.js";
-export { promptLines, readPrompts } from "./prompts.js";
+export { promptLines } from "./prompt-lines.js";
+export { readPrompts } from "./prompts.js";
 export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
 export { thumbnail } from "./thumbnail.js";
 export { type Archive, archivesOf, type Unpacked, unpackArchive } from "./unpack-archive.js";

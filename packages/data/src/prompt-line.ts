@@ -1,6 +1,6 @@
 // Prompts with settings of their own, in the syntax of kohya's prompt files.
 import { UserError } from "@spo/torch/files";
-import { promptLines } from "./prompts.js";
+import { promptLines } from "./prompt-lines.js";
 
 /** A prompt and the settings that its line ends with. */
 export interface PromptLine {

@@ -1,10 +1,8 @@
 import { UserError } from "@spo/torch/files";
-import { linesOf, readJson, readText } from "@spo/torch/text-files";
+import { readJson, readText } from "@spo/torch/text-files";
 import { parsePromptLine } from "./prompt-line.js";
+import { LONGEST_PROMPT, promptLines } from "./prompt-lines.js";
 import { warnOfPromptWeights } from "./warn-of-prompt-weights.js";
-
-/** Letters of the longest line that is taken for a prompt: models read some 77 tokens. */
-const LONGEST = 10_000;
 
 /** How prompts are read where they have no settings of their own. */
 export interface PromptsOptions {
@@ -68,33 +66,13 @@ function withoutSettings(line: string): string {
   }
 }
 
-/**
- * Lines of a prompt file without blank ones and those that begin with `#`, trimmed, each with its number from 1. name: of the file, for the
- * message.
- *
- * Throws a UserError (`DATA`) for a line that is far too long for a prompt: another kind of file, or one whose line ends were lost.
- */
-export function promptLines(text: string, name: string): { line: number; prompt: string }[] {
-  return linesOf(text).flatMap((whole, i) => {
-    const prompt = whole.trim();
-    if (prompt.startsWith("#")) return [];
-    if (prompt.length > LONGEST) {
-      throw new UserError(`${name}, line ${i + 1}: ${prompt.length} letters are no prompt.`, {
-        code: "DATA",
-        hint: `Write one prompt a line; a line has at most ${LONGEST} letters.`,
-      });
-    }
-    return prompt === "" ? [] : [{ line: i + 1, prompt }];
-  });
-}
-
 function promptList(path: string): string[] {
   const list = readJson(path);
   const prompts = (Array.isArray(list) ? list : []).map((entry: unknown) => {
     const { prompt, caption } = Object(entry) as { prompt?: unknown; caption?: unknown };
     return typeof entry === "string" ? entry : (prompt ?? caption);
   });
-  const wrong = prompts.findIndex((prompt) => typeof prompt !== "string" || prompt.length > LONGEST);
+  const wrong = prompts.findIndex((prompt) => typeof prompt !== "string" || prompt.length > LONGEST_PROMPT);
   if (!Array.isArray(list) || wrong >= 0) {
     throw new UserError(
       Array.isArray(list)
@@ -102,7 +80,7 @@ function promptList(path: string): string[] {
         : `${path}: there is no list of prompts.`,
       {
         code: "DATA",
-        hint: `Write a list of texts of at most ${LONGEST} letters, or of objects with "prompt" or "caption".`,
+        hint: `Write a list of texts of at most ${LONGEST_PROMPT} letters, or of objects with "prompt" or "caption".`,
       },
     );
   }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../schemas.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
 import { fitInto, halved, type Saving } from "./fit.js";
 import { type Plan, planJob } from "./job.js";

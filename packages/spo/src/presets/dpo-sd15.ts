@@ -1,4 +1,4 @@
-import type { TrainDpoSettings } from "../recipes/schemas.js";
+import type { TrainDpoSettings } from "../recipes/settings.gen.js";
 
 export type DpoPreset = Partial<TrainDpoSettings>;
 

@@ -1,6 +1,6 @@
 import { checkConfig } from "@spo/records/config";
 import { expect, test } from "vitest";
-import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../recipes/schemas.js";
+import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../schemas.js";
 import { dpoPresets, spmPresets, spoPresets } from "./index.js";
 
 test("every preset is a whole config once the folders are given", () => {

@@ -1,4 +1,4 @@
-import type { TrainSpmSettings } from "../recipes/schemas.js";
+import type { TrainSpmSettings } from "../recipes/settings.gen.js";
 
 export type SpmPreset = Partial<TrainSpmSettings>;
 

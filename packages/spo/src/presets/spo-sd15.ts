@@ -1,4 +1,4 @@
-import type { TrainSpoSettings } from "../recipes/schemas.js";
+import type { TrainSpoSettings } from "../recipes/settings.gen.js";
 
 export type SpoPreset = Partial<TrainSpoSettings>;
 

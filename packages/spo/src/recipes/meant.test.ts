@@ -1,6 +1,6 @@
 import { grouped, meant, parseOverrides, settingsHelp, settingsOf } from "@spo/records/config";
 import { describe, expect, test } from "vitest";
-import { SCHEMAS } from "./schemas.js";
+import { SCHEMAS } from "../schemas.js";
 
 describe("a name that there is not", () => {
   const sample = ["count", "guidance-scale", "negative", "steps", "sampler", "out", "dtype", "model"];

@@ -10,7 +10,7 @@ import {
 } from "@spo/records/config";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { SCHEMAS } from "./schemas.js";
+import { SCHEMAS } from "../schemas.js";
 
 const Inner = z.strictObject({ init: modelText().describe("scorer"), steps: z.int().default(1) });
 const schema = z.strictObject({

@@ -1,6 +1,6 @@
 import { settingsOf } from "@spo/records/config";
 import { expect, test } from "vitest";
-import { SCHEMAS } from "./schemas.js";
+import { SCHEMAS } from "../schemas.js";
 
 test("every setting has a description", () => {
   for (const [name, schema] of Object.entries(SCHEMAS))

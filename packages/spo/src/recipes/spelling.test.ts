@@ -12,7 +12,7 @@ import {
   withOptionNames,
 } from "@spo/records/config";
 import { afterAll, describe, expect, test } from "vitest";
-import { SCHEMAS } from "./schemas.js";
+import { SCHEMAS } from "../schemas.js";
 
 const snakeCase = (name: string): string => kebabCase(name).replaceAll("-", "_");
 

@@ -1,13 +1,13 @@
 // The settings of all recipes. No tensor code: `spo/schemas` is safe to import anywhere.
-import { CompareConfig } from "../comparison/compare-config.js";
-import { TrainDpoConfig } from "./train-dpo/train-dpo-config.js";
-import { TrainSpmConfig } from "./train-spm/train-spm-config.js";
-import { TrainSpoConfig } from "./train-spo/train-spo-config.js";
+import { CompareConfig } from "./comparison/compare-config.js";
+import { TrainDpoConfig } from "./recipes/train-dpo/train-dpo-config.js";
+import { TrainSpmConfig } from "./recipes/train-spm/train-spm-config.js";
+import { TrainSpoConfig } from "./recipes/train-spo/train-spo-config.js";
 
-export { METHODS, type Method } from "../comparison/compare-config.js";
-export * from "./bounds.js";
-export type * from "./settings.gen.js";
-export { deviceSettings } from "./training/precision-config.js";
+export { METHODS, type Method } from "./comparison/compare-config.js";
+export * from "./recipes/bounds.js";
+export type * from "./recipes/settings.gen.js";
+export { deviceSettings } from "./recipes/training/precision-config.js";
 export { CompareConfig, TrainDpoConfig, TrainSpmConfig, TrainSpoConfig };
 
 /** The settings of each recipe, by its command, which is also the `kind` of its runs. In the order of docs/configuration.md. */

@@ -1,0 +1,12 @@
+// Visible loops, one file each: what `spo train` runs; and the parts that a training of one's own is made of.
+export { mayChange } from "./recipes/may-change.js";
+export { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "./recipes/recipe.js";
+export { trainDpo } from "./recipes/train-dpo/train-dpo.js";
+export { trainSpm } from "./recipes/train-spm/train-spm.js";
+export { type SpoOptions, trainSpo } from "./recipes/train-spo/train-spo.js";
+export { checkpointIsDue } from "./recipes/training/due.js";
+export { learningRateAt } from "./recipes/training/learning-rate.js";
+export { saveInHalf } from "./recipes/training/save-in-half.js";
+export { restoreTrainingState, saveTrainingState } from "./recipes/training/training-state.js";
+export { Update } from "./recipes/training/update.js";
+export * from "./schemas.js";
