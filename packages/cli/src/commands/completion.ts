@@ -8,6 +8,7 @@ export default function (command: Command, programFor: (words: readonly string[]
     .summary("a script by which a shell completes commands, options and files")
     .description("Prints a script by which a shell completes commands, options, their values and files.")
     .helpCommand(false)
+    .usage("<shell>")
     .addArgument(new Argument("<shell>", "whose script").choices(SHELLS))
     .addHelpText(
       "after",

@@ -68,7 +68,9 @@ export function meant(word: string, names: readonly string[]): string | undefine
     find(word) ??
     SYNONYMS[bare(word)]?.map(find).find((name) => name !== undefined) ??
     near(word, names) ??
-    names.find((name) => kebabCase(name).endsWith(`.${lastPartOf(kebabCase(word))}`))
+    [word, ...(SYNONYMS[bare(word)] ?? [])]
+      .map((each) => names.find((name) => kebabCase(name).endsWith(`.${lastPartOf(kebabCase(each))}`)))
+      .find((name) => name !== undefined)
   );
 }
 

@@ -18,7 +18,9 @@ export const kebabCase = (name: string): string =>
 /** Whether a word is a name: in another spelling, or the name that it had before. Both without leading dashes. */
 export function isSpelled(word: string, name: string): boolean {
   const [spelling, shown] = [kebabCase(word), kebabCase(name)];
-  return spelling === shown || (Object.hasOwn(FORMER, spelling) && FORMER[spelling] === shown);
+  if (spelling === shown) return true;
+  const [, outer = "", last = ""] = /^(.*\.)?(.*)$/s.exec(spelling) ?? [];
+  return Object.hasOwn(FORMER, last) && outer + FORMER[last] === shown;
 }
 
 /** A text with the names among its words as the command line shows them. names: of settings; those of one small word are left as words. */

@@ -28,6 +28,7 @@ describe("a name that there is not", () => {
     ["micro-batch", "microBatch"],
     ["gradient_accumulation_steps", "microBatch"],
     ["lora-rank", "rank"],
+    ["weight_decay", "optimizer.weightDecay"],
     ["treshold", "threshold"],
     ["goesOn", "continueFrom"],
     ["judged-at", "judgeTimestep"],
@@ -35,6 +36,10 @@ describe("a name that there is not", () => {
     ["average", "ema"],
   ])("%s was meant to be %s in a training", (word, name) => {
     expect(meant(word, training)).toBe(name);
+  });
+
+  test("may be the last part of a path by another tool's word", () => {
+    expect(meant("cfg", ["prompts", "sampling.guidanceScale"])).toBe("sampling.guidanceScale");
   });
 
   test.each(["zzz", "foo", "x", "somethingelse"])("%s was meant to be nothing", (word) => {

@@ -35,6 +35,7 @@ describe("a name", () => {
   test("is no other, and what it was called before is the new one", () => {
     expect(isSpelled("guidance", "guidanceScale")).toBe(true);
     expect(isSpelled("out", "output")).toBe(true);
+    expect(isSpelled("sampling.guidance", "sampling.guidanceScale")).toBe(true);
     expect(isSpelled("from", "prompts")).toBe(true);
     expect(isSpelled("guidance-scale", "guidance")).toBe(false);
     expect(isSpelled("guidancescale", "guidanceScale")).toBe(false);
