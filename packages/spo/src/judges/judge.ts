@@ -3,7 +3,7 @@ import { type ScoreProcessor, scorePixels } from "@spo/scorers";
 import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
 import type { StepAwarePreferenceModel } from "../spm/spm.js";
 
-/** What there is to judge about n candidates of one denoising step. */
+/** What a judge gets: n candidates of one denoising step. */
 export interface Candidates {
   /** The candidates themselves, at the noise level of `timestep`. [n, c, h, w], scaled latents. */
   xt: Tensor;
@@ -16,14 +16,17 @@ export interface Candidates {
 }
 
 /**
- * Whatever scores candidates: a preference model on decoded predictions, one on latents, a plain reward that ignores the time.
+ * Scores candidates: a preference model on decoded predictions, one on latents, or a plain reward that ignores the timestep.
  *
  * `Prepared` is what it computes once for a list of prompts, as tensors alone or in arrays, Maps and plain objects.
  */
 export interface StepAwareJudge<Prepared = unknown> {
-  /** What it can judge; anything where absent. Checked before a training begins. */
+  /** What it can judge; anything if absent. Checked before a training begins. */
   readonly requires?: { family?: Family; latentShape?: LatentShape };
-  /** Called before each round of a training. A judge that draws must draw alike in a round that is done again: after a kill, say. */
+  /**
+   * Called before each round of a training. A judge that draws random numbers must draw the same ones when a round is repeated, after a
+   * kill for example.
+   */
   beginRound?(round: number): void;
   prepare(prompts: readonly string[], meter?: WorkMeter): Prepared;
   /** Scores, higher is better, float32 [n]. rows[i]: which of the prepared prompts candidate i belongs to. */

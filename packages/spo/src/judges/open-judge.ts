@@ -63,11 +63,11 @@ async function namedJudge(
   return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts)) as StepAwareJudge;
 }
 
-/** Of both families the first tokenizer is CLIP's, as the preference model's is. */
+/** In both families the first tokenizer is CLIP's, as the preference model's is. */
 const tokenizerOf = (pipe: Pipe): ClipTokenizer =>
   pipe instanceof StableDiffusionXL ? pipe.parts.tokenizer : pipe.tokenizer;
 
-/** Throws a UserError (`USAGE`) for what is the name of no judge. */
+/** Throws a UserError (`CONFIG`) for a text that names no judge. */
 function rewardSpecOf(judge: string): RewardSpec {
   try {
     return parseRewardSpec(judge);

@@ -10,7 +10,7 @@ export type JudgeExport =
   | ((context: JudgeContext) => StepAwareJudge | Promise<StepAwareJudge>);
 
 /**
- * Loads the judge that a .ts, .mts, .js or .mjs file exports by default. The file is run: it is the user's own code.
+ * Loads the judge that a .ts, .mts, .js or .mjs file exports by default. The file's code is executed.
  *
  * Throws a UserError (`DATA`) when it is not there, does not run, or exports no judge; what the judge throws later is told with its file.
  */
@@ -42,7 +42,7 @@ const isJudge = (value: unknown): value is StepAwareJudge =>
   "score" in value &&
   typeof value.score === "function";
 
-/** The judge, whose errors are the user's to mend and not ours. */
+/** The judge, whose errors become UserErrors: they are the user's to mend. */
 function guarded(judge: StepAwareJudge, fault: (text: string, cause: unknown) => UserError): StepAwareJudge {
   const guard = <T>(where: () => string, call: () => T): T => {
     try {

@@ -1,7 +1,7 @@
 import { type Generator, randn, type Tensor } from "@spo/torch";
 import type { Candidates, StepAwareJudge } from "./judge.js";
 
-/** A control: scores that know nothing. Pictures, times and prompts are as with a real judge. */
+/** A control: random scores. Images, timesteps and prompts are as with a real judge. */
 export class RandomJudge implements StepAwareJudge<null> {
   readonly #generatorAt: (round: number) => Generator;
   #generator: Generator;

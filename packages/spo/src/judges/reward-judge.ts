@@ -6,9 +6,10 @@ import type { StepAwareJudge } from "./judge.js";
 import { loadReward } from "./load-reward.js";
 
 /**
- * A scorer of finished images as a judge: it sees the decoded predictions of noisy steps as if they were finished, and knows no time.
+ * A scorer of finished images as a judge: it sees the decoded predictions of noisy steps as if they were finished, without the timestep.
  *
- * An image that is not finite gets the score NaN. Throws a UserError (`DATA`), at the first score, for a reward that answers later: a step waits for no other program.
+ * An image that is not finite gets the score NaN. Throws a UserError (`DATA`), at the first score, for a reward that returns a promise: a
+ * denoising step cannot wait.
  */
 export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
   return {
@@ -25,7 +26,7 @@ export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
             shown.map(({ i }) => rgbFromPixels(pixels.narrow(0, i, 1))),
             shown.map(({ row }) => prompts[row] as string),
           );
-          // An image that is not finite has no score, which the rollout counts: the others keep theirs.
+          // An image that is not finite gets NaN, which the rollout counts; the others keep their scores.
           if (Array.isArray(scores)) {
             const all = [...(scores as number[])];
             for (const [i, bad] of odd.entries()) if (bad) all.splice(i, 0, Number.NaN);

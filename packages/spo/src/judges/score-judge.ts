@@ -7,7 +7,7 @@ export interface PromptedCandidates extends Candidates {
 }
 
 /**
- * A judge that is one function: higher is better, one score for each candidate, as a tensor [n] or as numbers. What it computes dies with
+ * Makes a judge of one function: higher is better, one score for each candidate, as a tensor [n] or as numbers. Its tensors die with
  * the call.
  */
 export function scoreJudge(

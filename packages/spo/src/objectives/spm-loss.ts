@@ -74,7 +74,7 @@ export function pairAccuracy(
   return right / scores0.length;
 }
 
-/** Σ 1/n over a whole batch, what the weights of its parts are of. examples: of each of its pairs. */
+/** Σ 1/n over a whole batch: the denominator of its pairs' weights. examples: n of each pair. */
 export const inverseSumOf = (examples: readonly number[], device = "cpu"): Tensor =>
   scope(() =>
     tensor([...examples], { device })

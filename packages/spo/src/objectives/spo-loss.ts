@@ -43,7 +43,7 @@ export function spoLoss(
   });
 }
 
-/** What a batch's log ratios say about the training. */
+/** Figures of a batch's log ratios. */
 export interface RatioFigures {
   /** Share of pairs whose clamped winner is likelier, relative to the reference, than the loser; a tie counts one half. */
   accuracy: number;

@@ -1,4 +1,4 @@
-// Which settings make a job fit into a memory, tried in the order of what they cost.
+// Finds settings that make a job fit into a memory, trying the cheapest first.
 import type { Plan } from "./job.js";
 
 /** One way to take less memory. */
@@ -7,9 +7,9 @@ export interface Saving<S> {
   key: keyof S & string;
   /** The same as the command line writes it. */
   setting: string;
-  /** What is paid for it, in a few words. */
+  /** Its cost, in a few words. */
   cost: string;
-  /** Whether it can help while the peak is in this phase: what cannot is not tried. */
+  /** Whether it can help while the peak is in this phase; otherwise it is not tried. */
   helps: (peakIn: string) => boolean;
   /** The next smaller settings and the value they have now; undefined where there is nothing smaller. */
   next: (settings: S) => { settings: S; value: string } | undefined;
@@ -59,10 +59,10 @@ export function fitInto<S>(
     if (!step) break;
     ({ peak, peakIn } = step.saved);
     at = step.settings;
-    lowered.set(step.saving, step.saved); // a setting that was lowered before keeps its place
+    lowered.set(step.saving, step.saved); // a setting that was lowered before keeps its position
   }
   const fitsWith = peak <= memory;
-  // What was lowered first may have become needless by what came later. The dearest goes first.
+  // Later savings may have made earlier ones needless. The most expensive is taken back first.
   let needless = false;
   for (const saving of fitsWith ? savings.toReversed() : []) {
     if (lowered.size < 2 || !lowered.has(saving)) continue;

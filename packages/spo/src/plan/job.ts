@@ -21,11 +21,11 @@ export interface Phase {
   runs: number;
   /** Sample passes of one run. */
   passes: Partial<Record<Pass, number>>;
-  /** Does it once; makes its own inputs. */
+  /** Does the work once, with inputs of its own. */
   body: () => void;
 }
 
-/** A job as it is rehearsed: models, what is held all along, and phases. */
+/** A job to rehearse: models, memory that is held throughout, and phases. */
 export interface Job {
   models: PlannedModels;
   /**
@@ -67,7 +67,7 @@ export interface Plan {
   phases: PhasePlan[];
 }
 
-/** Code and tables of libtorch and oneDNN that first use brings into memory, and the buffers that MKL gives to each thread. Measured. */
+/** Code and tables of libtorch and oneDNN that become resident at first use, and MKL's buffers for each thread. Measured. */
 const ENGINE_BYTES = 28 << 20;
 const THREAD_BYTES = 12 << 20;
 
@@ -82,10 +82,10 @@ export function planJob({ memory, phases }: Job): Plan {
   const process = new SimulatedProcess();
   for (const [i, book] of [...books.entries(), ...books.entries()]) {
     const phase = planned[i] as PhasePlan;
-    // Each phase finds what it left the last time, and what the others left.
+    // Each phase begins with the heap that it and the others left.
     for (let run = 0; run < 2; run++) phase.residentBytes = Math.max(phase.residentBytes, process.play(book));
   }
-  // What the largest phase took stays resident in all that follow, so theirs does not tell which it was.
+  // Memory of the largest phase stays resident in all later ones, so their resident bytes do not show which it was.
   const largest = planned.reduce((a, b) => (b.activationBytes > a.activationBytes ? b : a));
   const resident = Math.max(...planned.map(({ residentBytes }) => residentBytes));
   const total = (of: (phase: PhasePlan) => number): number =>
@@ -114,7 +114,7 @@ export interface PhaseTime {
   seconds: number;
 }
 
-/** What a job took when its phases were run in earnest. */
+/** Time and memory of a job whose phases were really run. */
 export interface Measurement {
   phases: PhaseTime[];
   /** Of the whole job, by the phases' times and numbers of runs. */
@@ -149,7 +149,7 @@ export function measureJob(
   };
 }
 
-/** Until the device has done what it was given. A CPU has when the call returns. */
+/** Waits until the device has finished. A CPU has when the call returns. */
 function waitFor(device: Device): void {
   if (device === "cpu" || device === "meta") return;
   using probe = zeros([1], { device });

@@ -89,7 +89,10 @@ export function preferenceConfig(model: string): SpmConfigInput {
   return readJsonObject(path) as SpmConfigInput;
 }
 
-/** Makes the models on `meta`. dtype: of the denoiser, as when they are loaded. relabels: whether a plain scorer stands beside the preference model. */
+/**
+ * Makes the models on `meta`. dtype: of the denoiser, as when they are loaded. relabels: whether a plain scorer stands beside the
+ * preference model.
+ */
 export function planModels(
   configs: PipelineConfigs,
   {

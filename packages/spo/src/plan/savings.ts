@@ -1,4 +1,4 @@
-// What each training and sampling can do without, what costs nothing first. The sizes in a plan decide, nothing is known here of any model.
+// The savings of each training and of sampling, free ones first. The sizes in a plan decide; no model is known here.
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import type { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";

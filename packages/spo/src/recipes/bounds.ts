@@ -1,4 +1,4 @@
-// The largest values that settings may have: far above what anyone has used, and below what ends without memory or without end.
+// The largest values of settings: far above all uses, and low enough that memory and time stay finite.
 
 /** Updates or rounds of a training, and between two of its saves or measurements. */
 export const MOST_STEPS = 100_000_000;

@@ -1,7 +1,7 @@
-// Which settings of a training that exists may change: those that its result does not mean.
+// Which settings of an existing training may change without making its result another one.
 import type { MayChange } from "@spo/records";
 
-/** Where it computes and writes, and how often it is kept and looked at. */
+/** The device, the output, and how often checkpoints are saved. */
 const ALWAYS = ["device", "output", "saveEvery"];
 
 const BY_KIND: Partial<Record<string, MayChange>> = {

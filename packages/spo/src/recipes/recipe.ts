@@ -11,22 +11,22 @@ export interface RecipeContext {
   run: Run;
   /** Aborted: the recipe finishes its step, saves a checkpoint and throws the signal's reason. */
   signal: AbortSignal;
-  /** Told what the recipe is at, in the midst of its work: phases that are not written into the log. */
+  /** Called during the work with what the recipe is doing: phases that are not written to the log. */
   onPhase?: (phase: RecipeEvent) => void;
 }
 
-/** Names what a recipe is at: `sampling`, 7 of 20 steps, and how many times more that comes in the training. */
+/** Reports what a recipe is doing: `sampling`, 7 of 20 steps, and how many times more the phase comes in the training. */
 export type TellPhase = (name: string, progress?: { done: number; total: number; left?: number }) => void;
 
-/** What a recipe tells its phases by. */
+/** Makes the function by which a recipe reports its phases. */
 export const phaseTeller =
   ({ run, onPhase }: RecipeContext): TellPhase =>
   (name, { done, total, left } = { done: 0, total: 0 }) =>
     onPhase?.(run.stamped({ type: "phase", name, done, total, left }));
 
-/** What a program gives a recipe that it calls itself. */
+/** Options of a recipe that a program calls. */
 export interface RecipeOptions {
-  /** The run, or its folder, which is gone on with where it holds one. Default: `run` inside the output. */
+  /** The run, or its folder; a run in it is resumed. Default: `run` inside the output. */
   run?: Run | string;
   /** Aborted: as in `RecipeContext`. Default: nothing stops it. */
   signal?: AbortSignal;
@@ -34,7 +34,7 @@ export interface RecipeOptions {
   onPhase?: (phase: RecipeEvent) => void;
 }
 
-/** The context that options stand for. `using` lets go of a run that was opened here. */
+/** The context of the given options. `using` closes a run that was opened here. */
 export function openContext(
   kind: string,
   config: { output: string },

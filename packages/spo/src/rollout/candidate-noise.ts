@@ -4,7 +4,7 @@ import { scope, type Tensor } from "@spo/torch";
  * Noise of candidates that differ only in the means of blocks: [k, B, c, h, w], independent → the same shape, each candidate's still
  * standard normal. block: side of a block in latent pixels; libtorch's error where h or w is no multiple of it.
  *
- * What lies within a block is the first candidate's for all, so it tells no winner from a loser and is gone from the difference of their
+ * Within a block all have the first candidate's noise. It cannot tell a winner from a loser, and drops out of the difference of their
  * log-likelihoods: common random numbers. The mean over blocks is an orthogonal projection P, so P·ε_i + (1 − P)·ε_0 is as normal as ε_i.
  * Source: this project; common random numbers in general, Glasserman & Yao 1992.
  */

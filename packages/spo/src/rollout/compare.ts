@@ -12,15 +12,15 @@ export interface Comparison {
 }
 
 /**
- * Over whom the softmax goes that tells how far best and worst are apart: over the two, as the published code does, or over all candidates.
+ * The candidates of the softmax behind the margin: best and worst, as in the published code, or all.
  */
 export type MarginSoftmax = "pair" | "all";
 
 /**
- * Best and worst of the candidates of each prompt, and whether they are far enough apart for a pair.
+ * The best and the worst candidate of each prompt, and whether their margin is large enough for a pair.
  *
  * scores [k][B]. p = softmax(best, worst), so that p_best − p_worst = tanh((s_best − s_worst)/2); valid if strictly above the threshold.
- * Of equal scores the first. The other candidates do not matter, unless the margin is among all. Source: algorithm 4, compare.
+ * Of equal scores the first. The other candidates matter only for the softmax over all. Source: algorithm 4, compare.
  */
 export function compare(
   scores: readonly ArrayLike<number>[],

@@ -35,11 +35,13 @@ export interface ResamplerSettings {
   threshold: number;
   /** Noise that the steps add, as the process has it. SPO: 1. */
   eta?: number;
-  /** The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge. */
+  /**
+   * The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge.
+   */
   continueFrom?: "random" | "best";
   /**
-   * The timestep that the judge is told: the one that the candidates have come to, where their x̂0 is predicted (the published code), or the
-   * one that the step to them began at.
+   * The timestep that the judge is told: the one that the candidates have come to, where their x̂0 is predicted (the published code), or
+   * the one that the step to them began at.
    */
   judgeTimestep?: "reached" | "source";
   /** Default: the pair, as published. */
@@ -76,7 +78,7 @@ export interface StepComparison extends Comparison {
   next?: readonly number[];
 }
 
-/** The candidates of one prompt in one comparison, to be looked at. */
+/** The candidates of one prompt in one comparison, kept as images for people to look at. */
 export interface CandidateStrip {
   prompt: number;
   comparison: number;
@@ -90,7 +92,7 @@ export interface CandidateStrip {
   next?: number;
 }
 
-/** What a rollout of B prompts leaves. */
+/** The results of a rollout of B prompts. */
 export interface Rollout {
   /** By comparison, then by step in the segment, then by prompt. */
   pairs: StepPairs;
@@ -100,7 +102,7 @@ export interface Rollout {
   latents: Tensor;
 }
 
-/** What a rollout of B prompts runs on. */
+/** The inputs of a rollout of B prompts. */
 export interface ResamplerInput<Prepared> {
   denoiser: Denoiser;
   process: NoiseProcess;
@@ -158,7 +160,7 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
   const parts: StepPairs[] = [];
   const strips: CandidateStrip[] = [];
 
-  // Judges the children of the open segment: its pairs, its pictures, and which children go on.
+  // Judges the children of the open segment: makes its pairs and images, and chooses the children that go on.
   const judgeSegment = (timestep: number, x0: Tensor, memory: Scope): readonly number[] => {
     const at = comparisons.length;
     const told = judgeTimestep === "reached" ? timestep : (segment.at(-1) as Transition).t;
@@ -251,7 +253,7 @@ function judgeChildren<Prepared>(
     using memory = new Scope();
     const ofChunk = x0.narrow(0, start, chunk.length);
     let decoded: Tensor | undefined;
-    // The picture must outlive the judge's own scopes: it belongs to no scope until the chunk is done.
+    // The image must outlive the judge's own scopes, so it belongs to no scope until the chunk is done.
     const image = (): Tensor => {
       decoded ??= keep(decodeMetered(ofChunk));
       return decoded;

@@ -124,7 +124,7 @@ export class StepAwarePreferenceModel extends Module {
   /**
    * ids int64 [n, L] → [n, projection], not normalised. Reads the state at each row's first end-of-text token.
    *
-   * What follows that token cannot matter under the causal mask, so the columns that all rows have behind it are not computed.
+   * Under the causal mask the tokens after it have no effect, so columns that are after it in all rows are not computed.
    */
   textFeatures(ids: Tensor): Tensor {
     return scope(() => {
@@ -167,8 +167,8 @@ export function initializeTimeConditioning(spm: StepAwarePreferenceModel, genera
 
 /**
  * Reads a preference model: a folder with `config.json`, weights (names with or without the prefix `model.`) and, when there,
- * `preprocessor_config.json`; or one file of weights, safetensors or torch.save's, with these beside it. A bare file needs no config where it
- * has the published models' sizes.
+ * `preprocessor_config.json`; or one file of weights, safetensors or torch.save's, with these beside it. A bare file needs no config where
+ * it has the published models' sizes.
  *
  * Throws a UserError for what is missing, damaged or does not fit.
  */
@@ -221,7 +221,7 @@ export function startSpm(
   return isStepAware ? loadSpm(path, options) : fromClip(path, generator, options);
 }
 
-/** Whether a weight belongs to what the step-aware model adds to CLIP. */
+/** Whether a weight is one that the step-aware model adds to CLIP. */
 export const isTimeConditioning = (name: string): boolean =>
   name.startsWith("t_embedder.") || name.includes("adaLN_modulation.");
 

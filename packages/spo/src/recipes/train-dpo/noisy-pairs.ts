@@ -33,7 +33,8 @@ export interface PairDraw {
 /**
  * Draws for one pair, all from one generator.
  *
- * process: draws the timestep. channels, size: of square latents. emptyPrompts: probability of leaving the prompt empty, which changes no other draw.
+ * process: draws the timestep. channels, size: of square latents. emptyPrompts: probability of leaving the prompt empty, which changes no
+ * other draw.
  */
 export function drawPair(
   prompt: string,

@@ -1,5 +1,5 @@
-// Diffusion-DPO: the policy is to predict the noise on winners better, and on losers worse, than the reference does. Source: algorithm 6;
-// Wallace et al. 2024, algorithm 1.
+// Diffusion-DPO: the policy learns to predict the noise on winners better, and on losers worse, than the reference does. Source: algorithm
+// 6; Wallace et al. 2024, algorithm 1.
 
 import { dataFacts, openPairSet, type PairBatch, PairLoader } from "@spo/data";
 import { loadTextToImage } from "@spo/diffusion";
@@ -28,7 +28,7 @@ import { type PairLoss, pairLoss } from "./pair-loss.js";
 import { TrainDpoConfig } from "./train-dpo-config.js";
 
 /**
- * Reads preference pairs as a stream, so that the set may be of any size; what stands at a position, and all that is drawn for it, depends
+ * Reads preference pairs as a stream, so the set may be of any size. The pair at a position, and all that is drawn for it, depend
  * on the seed and the position alone.
  *
  * Yields step events, and eval events with the loss and accuracy on held-out pairs. Resumes from the run's newest checkpoint. An aborted
@@ -89,7 +89,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
           const result = lossOf(prepare(batch, (i) => first + i, config.emptyPrompts));
           meter.count("unetBackward", result.samples);
           meter.phase("backward", () => update.scale(result.loss.mul(share)).backward());
-          // After backward has been started: reading waits for the device.
+          // Read after backward has started, because reading waits for the device.
           loss += share * result.loss.item();
           accuracy += share * result.accuracy;
         });
@@ -186,7 +186,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
       );
       tell("measuring", { done: b + 1, total: held.length, left });
     }
-    meter.take(); // measuring is no part of the training's work
+    meter.take(); // measuring does not count as the training's work
     return { loss: loss / count, ...(config.objective === "dpo" ? { accuracy: accuracy / count } : {}) };
   }
 }

@@ -7,7 +7,7 @@ export interface ScoredPairs {
   label0: readonly number[];
 }
 
-/** Share of held-out pairs whose preferred image has the higher score, by timestep, gathered part by part. */
+/** Share of held-out pairs whose preferred image has the higher score, by timestep, accumulated over batches. */
 export class AccuracyByTimestep {
   readonly #found: Map<number, { score0: number[]; score1: number[]; label0: number[] }>;
   readonly #withoutTies: boolean;

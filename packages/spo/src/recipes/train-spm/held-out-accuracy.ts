@@ -1,4 +1,4 @@
-// What a preference model's folder says of its own training: how often it is right on held-out pairs.
+// Held-out accuracy of a preference model, kept in its folder.
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { writeFileAtomic } from "@spo/torch/files";
@@ -19,7 +19,7 @@ export function saveAccuracy(folder: string, accuracy: Readonly<Record<string, n
   writeFileAtomic(join(folder, FILE), `${JSON.stringify(Object.fromEntries(known), null, 2)}\n`);
 }
 
-/** Reads it; undefined where a folder says nothing, or nothing that is understood: it is for a warning alone. */
+/** Reads it; undefined where the folder has none or it cannot be read, because it only serves a warning. */
 export function readAccuracy(path: string): Record<string, number | null> | undefined {
   const file = join(path, FILE);
   if (!existsSync(path) || !statSync(path).isDirectory() || !existsSync(file)) return undefined;

@@ -12,7 +12,7 @@ export const fromBytes = (bytes: Tensor, device: Device): Tensor =>
   scope(() => bytes.to({ device }).to({ dtype: "float32" }).div(127.5).sub(1));
 
 /**
- * The same random place and size for both images of a pair; colours and noise of their own, so that neither being paler nor being
+ * The same random place and size for both images of a pair; different colours and noise, so that neither being paler nor being
  * stronger is a reason to be preferred.
  */
 export function augmentBoth(

@@ -1,4 +1,5 @@
-// Pairs as the preference model sees them: noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c, steps 1 and 2.
+// Noised pairs, the preference model's input: both images noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c,
+// steps 1 and 2.
 
 import type { PairBatch } from "@spo/data";
 import { pixelsFromBytes } from "@spo/data/pixels";
@@ -75,7 +76,7 @@ const TEXT_BYTES = 128 << 20;
 /** Prompts that are encoded together. */
 const TEXT_BATCH = 32;
 
-/** Turns pairs into what the preference model sees of them. */
+/** Makes noised pairs of pairs of images. */
 export class PairNoiser {
   readonly #pipe: TextToImage;
   readonly #side: number;
@@ -104,7 +105,7 @@ export class PairNoiser {
   }
 
   /**
-   * At timestep 0 the images themselves are seen, and nothing is computed. Throws a UserError (`NUMERIC`) that names the pair where a
+   * At timestep 0 these are the images themselves, and nothing is computed. Throws a UserError (`NUMERIC`) that names the pair where a
    * prediction is not finite: as bytes it would be black, and a model would learn from it.
    */
   see(batch: PairBatch, draws: PairDraws, meter?: WorkMeter): SeenPairs {
@@ -209,7 +210,7 @@ export class PairNoiser {
     this.#bytes = 0;
   }
 
-  /** What guidance goes away from: the same for all prompts. */
+  /** The unconditional row of guidance, the same for all prompts. */
   #away(): Conditions {
     this.#unconditional ??= keep(
       scope(() => selectRows(this.#pipe.encode([""], { size: [this.#side, this.#side] }).unconditional, [0])),

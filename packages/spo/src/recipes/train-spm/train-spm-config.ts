@@ -13,7 +13,7 @@ import {
 } from "../bounds.js";
 import { checkpointingSettings, deviceSettings } from "../training/precision-config.js";
 
-/** Of a moment of AdamW: what it keeps in each step. */
+/** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spm`. */

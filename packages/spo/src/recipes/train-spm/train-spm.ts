@@ -66,7 +66,7 @@ const HELD_BYTES = 1 << 29;
 /**
  * Both images of a pair are noised alike to a random step and denoised once by the base; the model learns which of the two people prefer.
  *
- * Reads the pairs as a stream, so that the set may be of any size: what stands at a position, and all that is drawn for it, depends on the
+ * Reads the pairs as a stream, so the set may be of any size. The pair at a position, and all that is drawn for it, depend on the
  * seed and the position alone. A bank instead holds pairs that were drawn and noised once.
  *
  * Yields step events, and eval events with the accuracy by timestep on held-out pairs. Resumes from the run's newest checkpoint. An aborted
@@ -136,7 +136,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     }
     const held = heldSet && holdsAll(heldSet) ? await all(noiseHeld(heldSet)) : undefined;
     if (step > 0)
-      meter.take(); // what was computed before the first step has been counted when the run began
+      meter.take(); // the run's beginning has counted what is computed before the first step
     else if (heldSet) yield* run.eval(0, await evaluate(heldSet, held, 0));
     for (; step < config.steps; step++) {
       const first = step * config.batch;
@@ -158,7 +158,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
             inverseSum: inverseSumOf(examples, device),
           });
           part.loss.backward();
-          // In one piece: each reading waits for the device.
+          // Read together, because each reading waits for the device.
           const figures = cat([part.loss.reshape([1]), score0, score1]).toNumbers();
           const [of0, of1] = [figures.slice(1, 1 + size), figures.slice(1 + size)];
           loss += figures[0] as number;
@@ -187,7 +187,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     }
     update.requireSound(`step ${config.steps}`);
     saveSpm(config.output, spm, processor);
-    // Measured after the last step, unless that was another process's.
+    // Measured after the last step, unless another process did that step.
     const accuracy = heldSet ? (measured ?? (await evaluate(heldSet, held, config.steps))) : {};
     if (heldSet) saveAccuracy(config.output, accuracy);
     const doubt = doubtfulJudge(accuracy);
@@ -272,7 +272,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
           const n = batch.prompts.length;
           const generator = generatorAt(config.seed, "eval", t, start);
           const timesteps = Array<number>(n).fill(t);
-          // Not counted: measuring is no part of the training's work.
+          // Not counted: measuring does not count as the training's work.
           tell("noising held-out pairs", { done: start, total: from.size });
           yield { t, seen: keep(scope(() => noiser.see(batch, noiser.draw(n, timesteps, generator)))) };
         }

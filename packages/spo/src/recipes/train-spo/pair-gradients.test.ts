@@ -1,4 +1,5 @@
-// Against algorithm 5 worked out in float64 for a model of one number a prompt, whose output is w·x_t, with the gradient by central differences.
+// Against algorithm 5 worked out in float64 for a model of one number a prompt, whose output is w·x_t, with the gradient by central
+// differences.
 import { type Denoiser, VpSchedule } from "@spo/diffusion";
 import { Generator, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";

@@ -27,7 +27,7 @@ export interface PairGradients {
 /**
  * Adds the gradient of the pairs' mean loss to the parameters' `grad`, a micro-batch at a time.
  *
- * Where no pair has a gradient it is zero, which still is a step: the optimizer's moments fade. Source: algorithm 5.
+ * Where no pair has a gradient it is zero. That is still a step: the optimizer's moments decay. Source: algorithm 5.
  */
 export function pairGradients({
   pairs,
@@ -43,13 +43,13 @@ export function pairGradients({
       const batch = { ...objective, pairs: selectPairs(pairs, places.slice(start, start + size)) };
       const result = spoBatchLoss(batch);
       const part = result.loss.mul(share);
-      // In one piece: each reading waits for the device.
+      // Read together, because each reading waits for the device.
       const read = cat([part.reshape([1]), result.logRatioWin, result.logRatioLose]).toNumbers();
       const [win, lose] = [read.slice(1, 1 + size), read.slice(1 + size)];
       found.loss += read[0] as number;
       found.logRatioWin.push(...win);
       found.logRatioLose.push(...lose);
-      // Pairs with both sides outside the clip have no gradient at all: nothing to go back for.
+      // Pairs with both sides outside the clip have no gradient, so backward is not needed.
       if (ratioFigures(win, lose, batch.clip).withoutGradient < 1) backward(scale(part), batch);
     });
   }

@@ -1,10 +1,10 @@
-// Looks on while pairs are made, and says when they are not.
+// Watches how many pairs the rounds give, and warns when there are none.
 
 import { mean } from "@spo/records";
 import { UserError } from "@spo/torch";
 import type { StepComparison } from "../../rollout/resampler.js";
 
-/** Rounds in a row without a pair after which it is said again: often at first, then ever more seldom. */
+/** Rounds in a row without a pair after which the warning is repeated: often at first, then less and less. */
 const SAID_AFTER = [1, 3, 10, 30, 100, 300, 1000, 3000];
 
 /** A training stops after so many judged timesteps in a row without one finite score. */
@@ -37,7 +37,7 @@ export class PairWatch {
     );
   }
 
-  /** The comparisons of a round → what a user should be told of them. */
+  /** The comparisons of a round → warnings for the user. */
   see(comparisons: readonly StepComparison[]): string[] {
     for (const { finite } of comparisons) {
       this.#silent = finite.includes(true) ? 0 : this.#silent + 1;
@@ -67,7 +67,7 @@ export class PairWatch {
   }
 }
 
-/** By timestep: how many comparisons there were, how many gave a pair, the mean margin, and how far the scores of one x_t lie apart. */
+/** By timestep: the comparisons, those that gave a pair, the mean margin, and the spread of the scores of one x_t. */
 export function summarise(comparisons: readonly StepComparison[]) {
   return comparisons.map(({ timestep, margin, valid, finite, scores }) => {
     const sound = (values: readonly number[]): number[] => values.filter((_, b) => finite[b]);

@@ -1,8 +1,8 @@
 import { generatorAt, randperm, scope } from "@spo/torch";
 
 /**
- * Row numbers of a round's prompts, of `count` prompts: epoch by epoch in a new order, each prompt once an epoch. A function of the seed and
- * the round alone, 0 for the first; a round may end one epoch and begin the next.
+ * Row numbers of a round's prompts, of `count` prompts: epoch by epoch in a new order, each prompt once an epoch. A function of the seed
+ * and the round alone, 0 for the first; a round may end one epoch and begin the next.
  */
 export function promptsAt(
   round: number,

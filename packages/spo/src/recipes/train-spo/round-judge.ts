@@ -1,6 +1,6 @@
 import type { StepAwareJudge } from "../../judges/judge.js";
 
-/** The judge of all prompts as one of those of a round. chosen: place in all prompts of each of the round's. */
+/** A judge of all prompts as a judge of a round's prompts. chosen: the index in all prompts of each prompt of the round. */
 export function judgeOfRound(judge: StepAwareJudge, chosen: readonly number[]): StepAwareJudge {
   return {
     prepare: (prompts, meter) => judge.prepare(prompts, meter),

@@ -2,8 +2,8 @@ import type { NoiseProcess } from "@spo/diffusion";
 import { UserError } from "@spo/torch";
 
 /**
- * Throws a UserError (`CONFIG`) where sampling has a step without spread, as Stable Diffusion's from timestep 0: there is nothing to choose between,
- * and no density. Source: algorithm 2, σ with ᾱ_t = ᾱ_prev.
+ * Throws a UserError (`CONFIG`) where sampling has a step without spread, as Stable Diffusion's from timestep 0: there is nothing to choose
+ * between, and no density. Source: algorithm 2, σ with ᾱ_t = ᾱ_prev.
  */
 export function requireSpread(
   process: NoiseProcess,

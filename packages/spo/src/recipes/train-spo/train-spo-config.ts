@@ -18,7 +18,7 @@ import {
 import { emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
-/** Of a moment of AdamW: what it keeps in each step. */
+/** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
 
 /** Settings of `spo train spo`. */

@@ -51,7 +51,7 @@ import { judgeOfRound } from "./round-judge.js";
 import { requireSpread } from "./step-spread.js";
 import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
-/** What a library's caller may give beside the config. */
+/** Options of `trainSpo` beside the config. */
 export interface SpoOptions extends RecipeOptions {
   /** A judge of the caller's own, in place of the config's. */
   judge?: StepAwareJudge;
@@ -62,7 +62,7 @@ export interface SpoOptions extends RecipeOptions {
  *
  * Yields a step event for every update and a comparisons event for every round; resumes from the newest checkpoint, at a round's end. An
  * aborted signal ends it after the round at work and a checkpoint, by throwing the signal's reason.
- * Throws UserErrors for a config, model, judge or prompts that will not do, and when numbers run away.
+ * Throws UserErrors for an unusable config, model, judge or prompts, and when loss or scores are not finite ten times in a row.
  */
 export async function* trainSpo(
   config: TrainSpoSettings,
@@ -124,7 +124,7 @@ async function* rounds(
   yield* run.data(
     dataFacts({ prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) }),
   );
-  if (round > 0) meter.take(); // the text features have been counted when the run began
+  if (round > 0) meter.take(); // the run's beginning has counted the text features already
   if (round === 0 && config.judge === "spm" && config.spm !== null && !givenJudge) {
     const doubt = doubtfulJudge(readAccuracy(config.spm) ?? {});
     if (doubt) yield* run.warn(doubt);
@@ -216,14 +216,14 @@ async function* rounds(
     }
     policy.average(round);
     disposePairs(pairs);
-    disposeConditions(conditions.conditional); // what guidance goes away from is every round's
+    disposeConditions(conditions.conditional); // the unconditional row is shared by all rounds
     sampledAfter = round + 1;
     if (standing && isDue(round + 1, sampleEvery, config.rounds))
       yield* showSamples(
         round + 1,
         policy.asResult(() => policy.sampling(() => standing("policy"))),
       );
-    // A round without one finite score, too, leaves weights in doubt.
+    // A round without a single finite score leaves the weights in doubt too.
     const isSound = update.isSound && comparisons.some(({ finite }) => finite.includes(true));
     const save = { every: config.saveEvery, total: config.rounds, isSound, isStopping: signal.aborted };
     if (checkpointIsDue(round + 1, save))
@@ -240,7 +240,7 @@ async function* rounds(
 
   function heldOutInput(): HeldOutInput {
     const { seed, steps } = config;
-    // A control's scores say nothing of the samples.
+    // Random scores say nothing about the samples.
     const judged =
       judge instanceof RandomJudge
         ? undefined
@@ -284,7 +284,7 @@ const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, nu
   width * vae.factor,
 ];
 
-/** The settings without the places on this machine: a LoRA is given away. */
+/** The settings without paths of this machine: LoRA files are shared. */
 function settingsOf(config: TrainSpoConfig): object {
   const { device: _, ...settings } = config;
   return { ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]), judge: basename(config.judge) };

@@ -9,7 +9,7 @@ export interface StepSettings {
   evalEvery: number;
 }
 
-/** What is allowed and hardly meant, in words for a warning. */
+/** Settings that are allowed but hardly intended → words for a warning. */
 export function doubtfulSettings({ steps, warmup, evalPairs, evalEvery }: StepSettings): string[] {
   const found: string[] = [];
   if (warmup >= steps && warmup > 0) {

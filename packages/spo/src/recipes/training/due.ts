@@ -1,8 +1,8 @@
-/** Whether something that is done every so many steps is to be done after this one: at each multiple, and at the end. step: 1 for the first. */
+/** Whether work that is due every `every` steps is due after this one: at each multiple, and at the end. step: 1 for the first. */
 export const isDue = (step: number, every: number, total: number): boolean =>
   step % every === 0 || step === total;
 
-/** How many times more it is to be done after this step. */
+/** How many times more it will be due after this step. */
 export const timesDueAfter = (step: number, every: number, total: number): number =>
   Math.floor(total / every) - Math.floor(step / every) + Number(total % every !== 0 && step < total);
 

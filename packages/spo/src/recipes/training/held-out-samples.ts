@@ -1,4 +1,4 @@
-// What a training shows of itself: the same prompts from the same noise again and again, and how far the model has gone from the base.
+// Held-out samples of a training: the same prompts from the same noise each time, and how far the model has moved from the base.
 import type { Denoiser, NoiseProcess } from "@spo/diffusion";
 import { cat, type Device, generatorAt, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
@@ -25,7 +25,7 @@ export interface HeldOutInput {
   onStep?: (done: number, steps: number) => void;
 }
 
-/** How the model stands to the base, at one moment of a training. */
+/** The model compared with the base, at one moment of a training. */
 export interface Standing {
   /** Decoded samples [n, 3, H, W], about [−1, 1]. In no scope. */
   images: Tensor;
@@ -40,9 +40,10 @@ export interface Standing {
 }
 
 /**
- * Samples the base by deterministic DDIM, and gives what samples and measures the policy against it. All draws depend on the seed alone.
+ * Samples the base by deterministic DDIM → a function that samples the policy and compares it with the base. All draws depend on the seed
+ * alone.
  *
- * Nothing of it is counted as the training's work.
+ * None of it counts as the training's work.
  */
 export function heldOutSamples(input: HeldOutInput): (which: "policy" | "reference") => Standing {
   const { process, steps, count, latentShape, seed, device, judged, decode } = input;
@@ -65,7 +66,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
     return x;
   };
   const base = keep(noGrad(() => scope(() => latentsOf("reference"))));
-  // Predictions of the base do not change: made once.
+  // Predictions of the base do not change, so they are made once.
   const probes = keep(
     noGrad(() =>
       scope(() => {

@@ -13,7 +13,7 @@ export interface LearningRateSettings {
 }
 
 /**
- * The learning rate of an update, as a function of its position alone: a run that is gone on with needs no state of a schedule.
+ * The learning rate of an update, as a function of its position alone: a resumed run needs no state of a schedule.
  *
  * position: in the unit of `warmup` and `total`, updates or rounds; a fraction is a place within one. The first update of a recipe that
  * counts updates is at 0, so a warm-up makes its rate 0, as in diffusers' `get_scheduler`.

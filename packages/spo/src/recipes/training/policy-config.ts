@@ -1,4 +1,4 @@
-// Settings of what a policy leaves as its result. No tensor code: help and checks need no engine.
+// Settings of a policy's result. No tensor code: help and checks need no engine.
 import { z } from "zod";
 
 /** For the schema of a recipe that trains a policy. */

@@ -1,4 +1,4 @@
-// What a training teaches, and the base that it is measured against: an adapter that can be switched off, or a whole model and a frozen copy.
+// What a training changes, and the base that it is compared with: an adapter that can be switched off, or a whole model and a frozen copy.
 import { join } from "node:path";
 import {
   addLora,
@@ -19,10 +19,10 @@ interface Weights {
   namedParameters(): Map<string, Tensor>;
 }
 
-/** The policy and the base that it must not leave. */
+/** The policy and its reference. */
 export interface Policy {
   trained: Tensor[];
-  /** What a checkpoint holds of it: the weights that learn, and their average where there is one. */
+  /** Its part of a checkpoint: the weights that learn, and their moving average if there is one. */
   modules: { policy: Weights; average?: Weights };
   /** Takes the weights into the average, after the training's step `step`, 0 for the first. */
   average: (step: number) => void;
@@ -33,9 +33,9 @@ export interface Policy {
     conditions: GuidedConditions,
     guidanceScale: number,
   ) => { policy: Denoiser; reference: Denoiser };
-  /** Samples with the policy as cheaply as may be. */
+  /** Runs `fn` with the cheapest form of the policy: a LoRA is merged where that loses no bits. */
   sampling: <T>(fn: () => T) => T;
-  /** Writes the result: the adapter as options say, or the whole pipeline in half precision where that holds it. */
+  /** Writes the result: the adapter as options say, or the whole pipeline, in half precision where that is finite. */
   save: (folder: string, options: WriteLoraOptions) => void;
 }
 

@@ -16,8 +16,8 @@ export const weightsDtype = ({
   adapter === "lora" ? dtype : "float32";
 
 /**
- * Mixed precision as PyTorch's `accelerate` has it: autocast around the denoiser, the loss and what learns in float32; float16 scales the loss,
- * and an update whose gradients overflow is left out. Source: Micikevicius et al. 2018.
+ * Mixed precision as PyTorch's `accelerate` has it: autocast around the denoiser, the loss and what learns in float32; float16 scales the
+ * loss, and an update whose gradients overflow is left out. Source: Micikevicius et al. 2018.
  */
 export class Precision {
   readonly #dtype: PrecisionSettings["dtype"];
@@ -75,7 +75,7 @@ export class Precision {
     return figures;
   }
 
-  /** Whether gradients that are not finite are the scale's doing, which the next update will have lower. */
+  /** Whether gradients are not finite because of the scale, which is then lowered for the next update. */
   overflowed(loss: number, gradNorm: number): boolean {
     return (
       this.scaler !== undefined &&

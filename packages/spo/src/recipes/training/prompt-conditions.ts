@@ -1,4 +1,4 @@
-// What the denoiser is told of the prompts of a run, encoded once where that fits.
+// Conditions of a run's prompts, encoded once where they fit into memory.
 import { type Conditions, type GuidedConditions, selectRows, type TextToImage } from "@spo/diffusion";
 import { keep, noGrad, scope } from "@spo/torch";
 
@@ -6,7 +6,7 @@ import { keep, noGrad, scope } from "@spo/torch";
 const KEPT = 256;
 
 /**
- * Gives the conditions of the prompts with the given places: one row each, and one row that guidance goes away from. Call it within the scope
+ * Returns the conditions of the prompts at the given places: one row each, and one unconditional row for guidance. Call it within the scope
  * that uses them.
  *
  * size: height and width of the images in pixels.

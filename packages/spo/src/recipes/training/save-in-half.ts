@@ -1,7 +1,7 @@
 import type { StableDiffusion, StableDiffusionXL } from "@spo/diffusion";
 import { UserError, warn } from "@spo/torch";
 
-/** Half precision is half the size; a result that it does not hold is kept in float32. Throws a UserError (`NUMERIC`) for NaN and infinity. */
+/** Saves a pipeline in half precision, or in float32 where a weight would overflow. Throws a UserError (`NUMERIC`) for NaN and infinity. */
 export function saveInHalf(pipe: StableDiffusion | StableDiffusionXL, folder: string): void {
   try {
     pipe.save(folder, { dtype: "float16" });

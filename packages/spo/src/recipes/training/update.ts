@@ -2,7 +2,7 @@ import { timed, type WorkMeter } from "@spo/records";
 import { clipGradNorm, type Optimizer, type Tensor, UserError } from "@spo/torch";
 import type { Precision } from "./precision.js";
 
-/** A training stops after so many updates in a row that had to be left out: it will not come back by itself. */
+/** A training stops after so many skipped updates in a row: it will not recover by itself. */
 export const MOST_SKIPPED = 10;
 
 /** What an update works on. */
@@ -10,7 +10,7 @@ export interface UpdateParts {
   /** The parameters that learn. */
   parameters: readonly Tensor[];
   optimizer: Optimizer;
-  /** Gradients together longer than this are made as long; null: none are. */
+  /** Largest norm of all gradients together; null: no clipping. */
   maxGradNorm: number | null;
   /** Of a training that may scale its loss. */
   precision?: Precision;
@@ -27,11 +27,11 @@ export interface UpdateInput {
   where: string;
 }
 
-/** What came of an update. */
+/** The outcome of an update. */
 export interface UpdateOutcome {
   /** For the step's event. gradNorm: before clipping, without the loss's scale. */
   metrics: { gradNorm: number; lossScale?: number; overflow?: number };
-  /** What a user should be told: that the update was left out. */
+  /** Messages for the user: that the update was skipped. */
   warnings: string[];
 }
 
@@ -48,7 +48,7 @@ export class Update {
     this.#parts = parts;
   }
 
-  /** Whether the last update was made: after one that was left out the weights are in doubt, and are not saved. */
+  /** Whether the last update was made. After a skipped one the weights are in doubt and are not saved. */
   get isSound(): boolean {
     return this.#skipped === 0;
   }
@@ -85,7 +85,7 @@ export class Update {
   }
 }
 
-/** The fault of a training whose numbers ran away. */
+/** The error of a training whose loss or gradients are not finite. */
 const notFinite = (times: number, where: string): UserError =>
   new UserError(
     `The loss or its gradient was not finite ${times === 1 ? "once" : `${times} times in a row`}, up to ${where}.`,
