@@ -41,7 +41,7 @@ function walk(schema: z.ZodType, value: unknown, at: (value: unknown, place: Pla
   const { inner, place, settingsOf } = unwrap(schema);
   const { element } = defOf(inner);
   if (place !== undefined) return at(value, place);
-  if (Array.isArray(value) && element) return value.map((item) => walk(element, item, at));
+  if (Array.isArray(value)) return element ? value.map((item) => walk(element, item, at)) : value;
   if (typeof value !== "object" || value === null) return value;
   const members = shapeOf(settingsOf ? unwrap(settingsOf).inner : inner) ?? {};
   return Object.fromEntries(

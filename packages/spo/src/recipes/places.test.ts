@@ -20,6 +20,7 @@ const schema = z.strictObject({
   relabel: z.strictObject({ by: scorerText().optional(), threshold: z.number() }).optional(),
   spm: someSettingsOf(Inner).describe("settings of Inner"),
   trials: z.array(someSettingsOf(Inner)).default([]),
+  betas: z.tuple([z.number(), z.number()]).default([0.9, 0.999]),
   name: z.string(),
 });
 const config = {
@@ -29,6 +30,7 @@ const config = {
   relabel: { by: "clip:c", threshold: 0.5 },
   spm: { init: "i", steps: 2, unknown: "u" },
   trials: [{ steps: 3 }, { init: "j" }],
+  betas: [0.9, 0.99],
   name: "n",
 };
 
@@ -62,6 +64,7 @@ test("a config without places has none of them, whether they were said or not", 
     relabel: { threshold: 0.5 },
     spm: { steps: 2, unknown: "u" },
     trials: [{ steps: 3 }, {}],
+    betas: [0.9, 0.99],
     name: "n",
   });
   expect(withoutPlaces(schema, config, ["scorer"])).toMatchObject({ relabel: config.relabel });
