@@ -2,13 +2,13 @@
 import { existsSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { PUBLISHED, saveModel, UNet2DConditionModel } from "@spo/diffusion";
+import { saveModel, stableDiffusion, stableDiffusionXL, UNet2DConditionModel } from "@spo/diffusion";
 import { type DType, Generator, initialize } from "@spo/torch";
 
 /** The published configs. */
-export const FULL_SIZE = PUBLISHED;
+export const FULL_SIZE = { sd15: stableDiffusion.published, sdxl: stableDiffusionXL.published };
 
-export type Family = keyof typeof PUBLISHED;
+export type Family = keyof typeof FULL_SIZE;
 
 /** Of the files. */
 const DTYPES: Readonly<Record<Family, DType>> = { sd15: "float32", sdxl: "bfloat16" };
@@ -27,7 +27,7 @@ export function linkUnet(folder: string, family: Family): void {
   if (!existsSync(kept)) {
     const unfinished = `${kept}.${process.pid}`;
     try {
-      using unet = new UNet2DConditionModel(PUBLISHED[family].unet);
+      using unet = new UNet2DConditionModel(FULL_SIZE[family].unet);
       initialize(unet, new Generator(1), { dtype: DTYPES[family] });
       saveModel(unfinished, unet);
       renameSync(unfinished, kept);

@@ -10,10 +10,11 @@ import {
   type ClipTokenizer,
   initializeClipEmbeddings,
   loadTokenizer,
-  PUBLISHED,
   StableDiffusion,
   StableDiffusionXL,
   saveLora,
+  stableDiffusion,
+  stableDiffusionXL,
   UNet2DConditionModel,
 } from "@spo/diffusion";
 import { clipProcessor } from "@spo/scorers";
@@ -93,7 +94,7 @@ function saveTinySd15(folder: string, tokenizer: ClipTokenizer): UNet2DCondition
   const vae = new AutoencoderKL(VAE);
   for (const module of [textEncoder, unet, vae]) initialize(module, generator);
   noGrad(() => initializeClipEmbeddings(textEncoder, generator));
-  const schedulerConfig = { ...PUBLISHED.sd15.scheduler, _class_name: "DDIMScheduler" };
+  const schedulerConfig = { ...stableDiffusion.published.scheduler, _class_name: "DDIMScheduler" };
   new StableDiffusion({ tokenizer, textEncoder, unet, vae, schedulerConfig }).save(folder);
   return unet;
 }
@@ -121,7 +122,7 @@ function saveTinySdxl(folder: string, tokenizer: ClipTokenizer): UNet2DCondition
   const parts = { tokenizer, tokenizer2: tokenizer, textEncoder: first, textEncoder2: second, unet, vae };
   new StableDiffusionXL({
     ...parts,
-    schedulerConfig: PUBLISHED.sdxl.scheduler,
+    schedulerConfig: stableDiffusionXL.published.scheduler,
   }).save(folder);
   return unet;
 }

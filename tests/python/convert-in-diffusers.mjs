@@ -30,7 +30,8 @@ function expected(path, out) {
       const { conditional } = pipe.encode(["a red apple! ?!?"], { size });
       const unet = pipe.denoiser.forward(sample, 501, conditional);
       const pixels = pipe.vae.decode(sample);
-      writeSafetensors(out, { sample, context: conditional.context, unet, pixels });
+      const context = /** @type {import("@spo/torch").Tensor} */ (conditional.context);
+      writeSafetensors(out, { sample, context, unet, pixels });
     }),
   );
 }

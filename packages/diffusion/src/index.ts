@@ -1,5 +1,40 @@
 export { checkConfig, count, MOST, only, readJson, readJsonObject } from "./config.js";
 export {
+  blankModels,
+  FAMILIES,
+  familyOfConfigs,
+  familyOfDenoiser,
+  familyOfFolder,
+  familyOfModels,
+  familyTitles,
+  readConfigs,
+} from "./families/families.js";
+export type {
+  EncodeOptions,
+  Family,
+  FamilyPart,
+  LoadOptions,
+  LoraPart,
+  PipelineConfigs,
+  PipelineSource,
+  TextToImage,
+} from "./families/family.js";
+export { loadSingleFile, saveSingleFile } from "./families/load-single-file.js";
+export { type LoadTextToImageOptions, loadTextToImage } from "./families/load-text-to-image.js";
+export {
+  StableDiffusion,
+  type StableDiffusionConfigs,
+  type StableDiffusionParts,
+  stableDiffusion,
+} from "./families/stable-diffusion.js";
+export {
+  StableDiffusionXL,
+  type StableDiffusionXLConfigs,
+  type StableDiffusionXLParts,
+  stableDiffusionXL,
+} from "./families/stable-diffusion-xl.js";
+export { requireKnownIds, requireTextFits } from "./families/text-fits.js";
+export {
   type FolderOptions,
   loadTextEncoder,
   loadTextEncoderWithProjection,
@@ -7,21 +42,24 @@ export {
   loadVae,
   type PlaceOptions,
   readWeights,
+  type StoredModel,
   saveModel,
 } from "./layouts/model-folder.js";
-export { type PipelineParts, type SaveOptions, savePipelineFolder } from "./layouts/pipeline-folder.js";
-export { readScheduler, repairedUnet, repairedVae, schedulerPart } from "./layouts/pipeline-repairs.js";
-export { loadSingleFile, type PipelineModels, saveSingleFile } from "./layouts/single-file.js";
-export { ATTENTION_TARGETS, addLora, Lora, LoraLayer, type LoraOptions } from "./lora/lora.js";
+export {
+  type PipelineModels,
+  type PipelineParts,
+  type SaveOptions,
+  savePipelineFolder,
+} from "./layouts/pipeline-folder.js";
+export { addLora, Lora, LoraLayer, type LoraOptions } from "./lora/lora.js";
 export {
   adapterOf,
   applyAdapter,
   disposeAdapter,
   type LoraAdapter,
-  type LoraParts,
   type LoraWeights,
 } from "./lora/lora-adapter.js";
-export { blankLoraParts, loraFamily } from "./lora/lora-family.js";
+export { addFamilyLora, loraFamily } from "./lora/lora-family.js";
 export {
   isLora,
   type LoraLayoutName,
@@ -32,8 +70,14 @@ export {
   type WriteLoraOptions,
   writeLora,
 } from "./lora/lora-file.js";
-export type { LoraDescription, LoraFamily } from "./lora/lora-metadata.js";
-export { Attention, type Context, type SharedContext, Transformer2DModel } from "./models/attention.js";
+export type { LoraDescription } from "./lora/lora-metadata.js";
+export {
+  ATTENTION_TARGETS,
+  Attention,
+  type Context,
+  type SharedContext,
+  Transformer2DModel,
+} from "./models/attention.js";
 export {
   AutoencoderKL,
   AutoencoderKLConfig,
@@ -59,6 +103,16 @@ export {
   idsTensor,
   initializeClipEmbeddings,
 } from "./models/clip-text.js";
+export {
+  allRows,
+  type Conditions,
+  conditionBytes,
+  disposeConditions,
+  type GuidedConditions,
+  joinRows,
+  selectRows,
+  splitRows,
+} from "./models/conditions.js";
 export type { DenoiserInputs, DenoiserModel } from "./models/denoiser-model.js";
 export { type LayerCall, plainly } from "./models/layer-call.js";
 export type { Tap } from "./models/unet-2d-blocks.js";
@@ -69,16 +123,6 @@ export {
   type UNetConditions,
 } from "./models/unet-2d-condition.js";
 export {
-  allRows,
-  type Conditions,
-  conditionBytes,
-  disposeConditions,
-  type GuidedConditions,
-  joinRows,
-  selectRows,
-  splitRows,
-} from "./pipelines/conditions.js";
-export {
   type Denoiser,
   guide,
   guidedDenoiser,
@@ -86,13 +130,7 @@ export {
   type Predict,
 } from "./pipelines/denoiser.js";
 export { requireFinite } from "./pipelines/finite-images.js";
-export { type LoadTextToImageOptions, loadTextToImage } from "./pipelines/load-text-to-image.js";
-export { type PipelineConfigs, PUBLISHED } from "./pipelines/published-configs.js";
 export { type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";
-export { StableDiffusion, type StableDiffusionParts } from "./pipelines/stable-diffusion.js";
-export { StableDiffusionXL, type StableDiffusionXLParts } from "./pipelines/stable-diffusion-xl.js";
-export { requireKnownIds, requireTextFits } from "./pipelines/text-fits.js";
-export type { EncodeOptions, LoadOptions, TextToImage } from "./pipelines/text-to-image.js";
 export { dynamicThreshold } from "./process/bound-x0.js";
 export { type DdimLevels, ddimGaussian, ddimStd, ddimStep } from "./process/ddim-step.js";
 export { type Gaussian, type GaussianStep, gaussianLogProb, sampleGaussian } from "./process/gaussian.js";

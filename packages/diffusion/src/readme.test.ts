@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Generator, initialize, type Tensor } from "@spo/torch";
 import { afterAll, expect, test } from "vitest";
+import { StableDiffusion } from "./families/stable-diffusion.js";
 import { AutoencoderKL } from "./models/autoencoder-kl.js";
 import { CLIPTextModel } from "./models/clip-text.js";
 import { TEXTS, UNETS, VAE } from "./models/tiny-models.fixture.js";
 import { UNet2DConditionModel } from "./models/unet-2d-condition.js";
-import { StableDiffusion } from "./pipelines/stable-diffusion.js";
 import { loadTokenizer } from "./tokenizer/clip-tokenizer.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "readme-"));

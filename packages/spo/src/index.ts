@@ -1,6 +1,5 @@
 export {
   type Candidates,
-  type Family,
   type JudgeContext,
   type LatentShape,
   SpmJudge,

@@ -1,5 +1,10 @@
 // Configs of models of the real classes, small enough to be made in each test.
-import { type PipelineConfigs, PUBLISHED } from "@spo/diffusion";
+import {
+  type StableDiffusionConfigs,
+  type StableDiffusionXLConfigs,
+  stableDiffusion,
+  stableDiffusionXL,
+} from "@spo/diffusion";
 
 const clip = {
   vocab_size: 50,
@@ -13,10 +18,10 @@ const VAE = {
   down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"],
   up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D"],
   norm_num_groups: 2,
-} satisfies PipelineConfigs["vae"];
+} satisfies StableDiffusionConfigs["vae"];
 
 /** Pipelines of both families. */
-export const TINY: Record<"sd15" | "sdxl", PipelineConfigs> = {
+export const TINY: { sd15: StableDiffusionConfigs; sdxl: StableDiffusionXLConfigs } = {
   sd15: {
     unet: {
       sample_size: 8,
@@ -30,7 +35,7 @@ export const TINY: Record<"sd15" | "sdxl", PipelineConfigs> = {
     },
     vae: VAE,
     text_encoder: clip,
-    scheduler: PUBLISHED.sd15.scheduler,
+    scheduler: stableDiffusion.published.scheduler,
   },
   sdxl: {
     unet: {
@@ -51,7 +56,7 @@ export const TINY: Record<"sd15" | "sdxl", PipelineConfigs> = {
     vae: VAE,
     text_encoder: clip,
     text_encoder_2: { ...clip, projection_dim: 10 },
-    scheduler: PUBLISHED.sdxl.scheduler,
+    scheduler: stableDiffusionXL.published.scheduler,
   },
 };
 

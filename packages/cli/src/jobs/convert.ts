@@ -1,8 +1,10 @@
 // From one layout of a model or a LoRA to another.
 import { rmSync } from "node:fs";
 import {
-  blankLoraParts,
+  blankModels,
   disposeAdapter,
+  familyOfConfigs,
+  familyTitles,
   isLora,
   type LoraLayoutName,
   LoraStack,
@@ -97,17 +99,17 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
     });
   const family = options.configs === undefined ? loraFamily(source) : undefined;
   if (options.configs === undefined && family === undefined)
-    throw new UserError(`Nothing in ${source} tells whether it is for Stable Diffusion 1.5 or SDXL.`, {
+    throw new UserError(`Nothing in ${source} tells which family it is for: ${familyTitles("or")}.`, {
       code: "DATA",
       hint: "Say for which model it is: --configs sd15, --configs sdxl, or a folder.",
     });
-  const configs = pipelineConfigs(
-    family ?? (await resolveModel(options.configs as string, { quiet, configsOnly: true })),
-  );
-  const parts = blankLoraParts(configs);
-  const { adapter, metadata } = readLora(source, parts);
+  const configs =
+    family?.published ??
+    pipelineConfigs(await resolveModel(options.configs as string, { quiet, configsOnly: true }));
+  const models = blankModels(family ?? familyOfConfigs(configs), configs);
+  const { adapter, metadata } = readLora(source, models);
   try {
-    writeLora(output, adapter, parts, {
+    writeLora(out, adapter, models, {
       layout: layout satisfies LoraLayoutName,
       dtype,
       description: { title, author, description, license, tags, triggerPhrase },

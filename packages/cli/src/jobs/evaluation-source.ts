@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { LoraStack, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { LoraStack, loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { pathOfRun, readRun } from "@spo/records";
 import type { Device, DType } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
@@ -93,7 +93,7 @@ const stem = (path: string): string => basename(path).replace(/\.[^.]*$/, "");
 export function loadSource(
   { path, configs, loras }: Extract<EvaluationSource, { kind: "model" }>,
   { dtype, device }: { dtype: DType; device: Device },
-): StableDiffusion | StableDiffusionXL {
+): TextToImage {
   const pipe = loadTextToImage(path, { configs, dtype, device });
   new LoraStack(
     pipe.models,

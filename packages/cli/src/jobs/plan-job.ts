@@ -1,5 +1,5 @@
 // Plans of jobs, as tables or JSON.
-import { AutoencoderKL, type PipelineConfigs, UNet2DConditionModel } from "@spo/diffusion";
+import { FAMILIES, type PipelineConfigs } from "@spo/diffusion";
 import { kebabCase, resolveConfig } from "@spo/records/config";
 import { requireDeviceName, resolveDevice, scope, setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
@@ -62,7 +62,7 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
   const configs = pipelineConfigs(await configsOf(options.model, options));
   const [height, width] = sideOf(configs);
   const asked = { ...options, width: options.width ?? width, height: options.height ?? height };
-  const { factor } = new AutoencoderKL(configs.vae);
+  const { factor } = planModels(configs).vae;
   if ([asked.width, asked.height].some((n) => n === 0 || n % factor !== 0)) {
     throw new UserError(`${asked.width}×${asked.height}: width and height must be multiples of ${factor}.`, {
       code: "USAGE",
@@ -93,7 +93,8 @@ export async function planTraining(
   words: readonly string[],
   options: PlanOptions,
 ): Promise<void> {
-  const common = { model: words.includes("sdxl") ? "sdxl" : "sd15", output: "-" };
+  const family = FAMILIES.find(({ name }) => words.includes(name)) ?? FAMILIES[0];
+  const common = { model: family.name, output: "-" };
   if (method === "spo") {
     const defaults = { ...common, spm: "vit-h", prompts: "-" };
     const config = await resolveConfig(TrainSpoConfig, {
@@ -155,16 +156,14 @@ const scorerOf = async (model: string, options: PlanOptions): Promise<string> =>
   /\.(bin|pt|pth|ckpt|safetensors)(@.*)?$/i.test(model) ? "vit-h" : configsOf(model, options);
 
 /** Height and width of the images that a model was made for. */
-function sideOf({ unet, vae }: PipelineConfigs): [number, number] {
-  const size = new UNet2DConditionModel(unet).config.sample_size ?? 64;
-  const { factor } = new AutoencoderKL(vae);
-  const [height, width] = typeof size === "number" ? [size, size] : (size as [number, number]);
-  return [height * factor, width * factor];
+function sideOf(configs: PipelineConfigs): [number, number] {
+  const { latentSize, vae } = planModels(configs);
+  return [latentSize[0] * vae.factor, latentSize[1] * vae.factor];
 }
 
 const sidesOf = (configs: PipelineConfigs): Side => ({
   own: Math.min(...sideOf(configs)),
-  multiple: new AutoencoderKL(configs.vae).factor,
+  multiple: planModels(configs).vae.factor,
 });
 
 interface Planned<S> {

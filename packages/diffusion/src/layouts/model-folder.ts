@@ -38,6 +38,19 @@ export interface KeepingOptions extends Omit<PlaceOptions, "dtype"> {
   dtype?: DType | "stored";
 }
 
+/** @internal What text encoders and VAE are placed with, beside a denoiser of that placement. */
+export const besideDenoiser = ({ dtype, device }: KeepingOptions): KeepingOptions => ({
+  dtype: dtype === "stored" ? dtype : undefined,
+  device,
+});
+
+/** A model with the config.json that its folder holds. */
+export interface StoredModel extends Module {
+  readonly config: object;
+  /** What transformers calls its kind in config.json; absent for diffusers' models. */
+  readonly modelType?: string;
+}
+
 /** What is read of a model's folder, and how it is placed. */
 export interface FolderOptions extends KeepingOptions {
   /** Of the files: `fp16` for `….fp16.safetensors`. Default: the plain files, or the fp16 ones where there are no others. */
@@ -270,16 +283,16 @@ const withFractions = (json: string): string =>
  */
 export function saveModel(
   folder: string,
-  model: AutoencoderKL | UNet2DConditionModel | CLIPTextModel,
+  model: StoredModel,
   { dtype, variant }: { dtype?: DType; variant?: string } = {},
 ): void {
-  const text = model instanceof CLIPTextModel;
-  const name = (text ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string;
+  const { modelType } = model;
+  const name = (modelType ? TRANSFORMERS_WEIGHTS : DIFFUSERS_WEIGHTS)[0] as string;
   const path = join(folder, withVariant(name, variant));
   const tensors = storedWeights(model.namedParameters(), { dtype, place: path });
   makeFolder(folder);
-  const className = text
-    ? { architectures: [model.constructor.name], model_type: "clip_text_model" }
+  const className = modelType
+    ? { architectures: [model.constructor.name], model_type: modelType }
     : { _class_name: model.constructor.name };
   writeFileAtomic(
     join(folder, "config.json"),

@@ -11,31 +11,17 @@ const Part = z.tuple([z.string().nullable(), z.string().nullable()]);
 const ModelIndex = z.looseObject({
   _class_name: z.string().optional(),
   scheduler: Part.optional(),
-  unet: Part.optional(),
-  vae: Part.optional(),
-  text_encoder: Part.optional(),
-  text_encoder_2: Part.optional(),
-  tokenizer: Part.optional(),
-  tokenizer_2: Part.optional(),
   /** SDXL: no negative prompt means zeros, not the encoding of the empty text. */
   force_zeros_for_empty_prompt: z.boolean().nullish(),
 });
 export type ModelIndex = z.output<typeof ModelIndex>;
 
-/** Classes that a part can have, in diffusers and transformers of any age. */
-const CLASSES: Readonly<Record<string, readonly string[]>> = {
-  unet: ["UNet2DConditionModel"],
-  vae: ["AutoencoderKL"],
-  text_encoder: ["CLIPTextModel"],
-  text_encoder_2: ["CLIPTextModelWithProjection"],
-  tokenizer: ["CLIPTokenizer", "CLIPTokenizerFast"],
-  tokenizer_2: ["CLIPTokenizer", "CLIPTokenizerFast"],
-};
-
-/** Pipelines whose models draw from a text alone, as the families here do. */
-const SAME_MODELS: Readonly<Record<string, string>> = {
-  LatentConsistencyModelPipeline: "StableDiffusionPipeline",
-};
+/** What a family has in its folder: pipelines of the same models, its own first, and the classes that each part may have. */
+interface IndexedFamily {
+  readonly pipelines: readonly [string, ...string[]];
+  readonly parts: Readonly<Record<string, { readonly classes: readonly string[] }>>;
+  readonly tokenizers: Readonly<Record<string, readonly string[]>>;
+}
 
 /** Other pipelines that people have, and why they are refused. */
 const OTHERS: readonly [RegExp, string][] = [
@@ -55,14 +41,14 @@ const OTHERS: readonly [RegExp, string][] = [
 ];
 
 /**
- * Reads model_index.json of a pipeline's folder. `_class_name` is the family, `pipeline` what the file says.
+ * Reads model_index.json of a pipeline's folder. `family` is the one of those given whose it is, `pipeline` what the file says.
  *
  * Throws a UserError (`DATA`) unless it names one of the given families and only parts that are supported.
  */
-export function readModelIndex(
+export function readModelIndex<F extends IndexedFamily>(
   folder: string,
-  families: readonly string[],
-): ModelIndex & { pipeline: string } {
+  families: readonly F[],
+): ModelIndex & { family: F; pipeline: string } {
   if (!existsSync(folder)) {
     throw new UserError(`There is no model folder ${folder}.`, {
       code: "DATA",
@@ -76,26 +62,32 @@ export function readModelIndex(
       hint: "Give the folder that holds unet/, vae/ and text_encoder/ with their model_index.json, or a checkpoint in one file.",
     });
   }
-  const index = checkConfig(ModelIndex, readJsonObject(path), path);
-  const found = index._class_name ?? "model without _class_name";
-  const family = SAME_MODELS[found] ?? found;
-  if (!families.includes(family)) {
-    throw new UserError(`${folder} is a ${found}; supported here: ${families.join(", ")}.`, {
+  const found = readJsonObject(path);
+  const index = checkConfig(ModelIndex, found, path);
+  const pipeline = index._class_name ?? "model without _class_name";
+  const family = families.find(({ pipelines }) => pipelines.includes(pipeline));
+  if (!family) {
+    const supported = families.map(({ pipelines: [own] }) => own).join(", ");
+    throw new UserError(`${folder} is a ${pipeline}; supported here: ${supported}.`, {
       code: "DATA",
-      hint: OTHERS.find(([pattern]) => pattern.test(found))?.[1],
+      hint: OTHERS.find(([pattern]) => pattern.test(pipeline))?.[1],
     });
   }
+  const classes = Object.entries(family.parts).map(([part, { classes }]) => [part, classes] as const);
+  classes.push(...Object.entries(family.tokenizers));
+  const Parts = z.looseObject(Object.fromEntries(classes.map(([part]) => [part, Part.optional()])));
+  const named = checkConfig(Parts, found, path);
   const faults: Misfit[] = [];
-  for (const [part, classes] of Object.entries(CLASSES)) {
-    const [, name] = (index[part] as z.output<typeof Part> | undefined) ?? [];
+  for (const [part, supported] of classes) {
+    const [, name] = named[part] ?? [];
     if (name === null) faults.push([part, "is left out, and is needed to draw from a text"]);
-    else if (name !== undefined && !classes.includes(name))
-      faults.push([part, `is a ${name}; supported here: ${classes.join(", ")}`]);
+    else if (name !== undefined && !supported.includes(name))
+      faults.push([part, `is a ${name}; supported here: ${supported.join(", ")}`]);
   }
   refuseMisfits(
     `${path} names parts that are not here`,
     faults,
     "Give a checkpoint of Stable Diffusion or SDXL that draws from a text alone.",
   );
-  return { ...index, _class_name: family, pipeline: found };
+  return { ...index, family, pipeline };
 }

@@ -5,19 +5,20 @@ import { VpSchedule } from "../process/vp-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { saveTokenizer } from "../tokenizer/save-tokenizer.js";
-import { saveModel } from "./model-folder.js";
-import type { PipelineModels } from "./single-file.js";
+import { type StoredModel, saveModel } from "./model-folder.js";
+
+/** The models of a pipeline, under the names of diffusers' folders. */
+export type PipelineModels = Readonly<Record<string, StoredModel>>;
 
 /** What a folder holds. */
 export interface PipelineParts {
   models: PipelineModels;
-  tokenizer: ClipTokenizer;
-  /** SDXL's second one. */
-  tokenizer2?: ClipTokenizer;
+  /** By their folders. */
+  tokenizers: Readonly<Record<string, ClipTokenizer>>;
   /** As in the checkpoint; one that names no class becomes DDIM's. */
   scheduler: SchedulerConfig;
-  /** SDXL: no negative prompt means zeros. Default true, as in the published models. */
-  forceZeros?: boolean;
+  /** What model_index.json says beside the parts: `_class_name` and what the pipeline goes without. */
+  index: Readonly<Record<string, unknown>>;
 }
 
 /** How a pipeline's weights are written. */
@@ -34,39 +35,37 @@ export interface SaveOptions {
  */
 export function savePipelineFolder(
   folder: string,
-  { models, tokenizer, tokenizer2, scheduler, forceZeros = true }: PipelineParts,
+  { models, tokenizers, scheduler, index }: PipelineParts,
   { dtype, variant }: SaveOptions = {},
 ): void {
-  // All are checked before the first is written.
-  for (const [part, model] of Object.entries(models)) {
-    if (model) requireStorable(model.namedParameters(), { dtype, place: join(folder, part) });
-  }
-  for (const [part, model] of Object.entries(models)) {
-    if (model) saveModel(join(folder, part), model, { dtype, variant });
-  }
-  saveTokenizer(join(folder, "tokenizer"), tokenizer);
-  if (tokenizer2) saveTokenizer(join(folder, "tokenizer_2"), tokenizer2);
+  // All are looked at before the first is written.
+  for (const [part, model] of Object.entries(models))
+    requireStorable(model.namedParameters(), { dtype, place: join(folder, part) });
+  for (const [part, model] of Object.entries(models))
+    saveModel(join(folder, part), model, { dtype, variant });
+  for (const [part, tokenizer] of Object.entries(tokenizers)) saveTokenizer(join(folder, part), tokenizer);
   const named = scheduler._class_name ? scheduler : ddimConfig(scheduler);
   writeJson(join(folder, "scheduler", "scheduler_config.json"), named);
-  const xl = models.text_encoder_2 !== undefined;
-  writeJson(join(folder, "model_index.json"), {
-    _class_name: xl ? "StableDiffusionXLPipeline" : "StableDiffusionPipeline",
+  const entries = {
+    ...index,
     _diffusers_version: "0.42.1",
-    feature_extractor: [null, null],
-    ...(xl && { force_zeros_for_empty_prompt: forceZeros }),
-    image_encoder: [null, null],
-    ...(!xl && { requires_safety_checker: false, safety_checker: [null, null] }),
     scheduler: ["diffusers", named._class_name],
-    text_encoder: ["transformers", "CLIPTextModel"],
-    ...(xl && { text_encoder_2: ["transformers", "CLIPTextModelWithProjection"] }),
-    tokenizer: ["transformers", "CLIPTokenizer"],
-    ...(xl && { tokenizer_2: ["transformers", "CLIPTokenizer"] }),
-    unet: ["diffusers", "UNet2DConditionModel"],
-    vae: ["diffusers", "AutoencoderKL"],
-  });
+    ...mapValues(models, (model) => [model.modelType ? "transformers" : "diffusers", model.constructor.name]),
+    ...mapValues(tokenizers, () => ["transformers", "CLIPTokenizer"]),
+  };
+  writeJson(
+    join(folder, "model_index.json"),
+    Object.fromEntries(Object.entries(entries).sort(([a], [b]) => (a < b ? -1 : 1))), // as diffusers has them
+  );
 }
 
-/** All values spelt out, because diffusers' own defaults for DDIM differ. */
+const mapValues = <T>(
+  of: Readonly<Record<string, T>>,
+  entry: (value: T) => unknown,
+): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(of).map(([name, value]) => [name, entry(value)]));
+
+/** All values spelt out: diffusers' own defaults for DDIM are others. */
 const ddimConfig = (scheduler: SchedulerConfig): SchedulerConfig => ({
   ...new VpSchedule(scheduler).config,
   _class_name: "DDIMScheduler",

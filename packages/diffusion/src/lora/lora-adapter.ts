@@ -1,8 +1,7 @@
 // An adapter, independent of file layouts and models: layouts are read into it and written from it.
 import { type Device, type Module, noGrad, scope, type Tensor } from "@spo/torch";
 import { type Misfit, refuseMisfits } from "../layouts/misfits.js";
-import type { CLIPTextModel } from "../models/clip-text.js";
-import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import { adapterShapes, attach, type Lora, type LoraLayer, setWeights } from "./lora.js";
 
 /** Low-rank change of one layer: ΔW = (alpha/rank)·up·down, rank = down's first size. */
@@ -17,16 +16,7 @@ export interface LoraWeights {
 /** Layers by the part of the pipeline and the module's name in it: `unet.down_blocks.0.….to_q`, `text_encoder.text_model.….q_proj`. */
 export type LoraAdapter = Map<string, LoraWeights>;
 
-/** The models of a pipeline that an adapter may change, under the names that the files use. */
-export interface LoraParts {
-  unet: UNet2DConditionModel;
-  text_encoder?: CLIPTextModel;
-  text_encoder_2?: CLIPTextModel;
-}
-
-export const LORA_PARTS = ["unet", "text_encoder", "text_encoder_2"] as const;
-
-/** Layers that an error names; a file for another model has hundreds. */
+/** Layers that a refusal names; a file for another model has hundreds. */
 const SHOWN = 5;
 
 /** `unet.a.b` → [`unet`, `a.b`]. */
@@ -35,11 +25,11 @@ export function splitPart(layer: string): [part: string, module: string] {
   return [layer.slice(0, dot), layer.slice(dot + 1)];
 }
 
-/** An adapter's values, over the models' own memory. */
-export function adapterOf(loras: Partial<Record<keyof LoraParts, Lora>>): LoraAdapter {
+/** An adapter's values, over the models' own memory. loras: by the part of the pipeline, in the order of the file. */
+export function adapterOf(loras: Readonly<Record<string, Lora>>): LoraAdapter {
   const adapter: LoraAdapter = new Map();
-  for (const part of LORA_PARTS) {
-    for (const [name, layer] of loras[part]?.layers ?? [])
+  for (const [part, { layers }] of Object.entries(loras)) {
+    for (const [name, layer] of layers)
       adapter.set(`${part}.${name}`, { down: layer.lora_A, up: layer.lora_B, alpha: layer.alpha });
   }
   return adapter;
@@ -60,21 +50,21 @@ export function disposeAdapter(adapter: LoraAdapter): void {
  * models are then as they were.
  */
 export function applyAdapter(
-  parts: LoraParts,
+  models: PipelineModels,
   adapter: LoraAdapter,
   source = "the adapter",
-): Partial<Record<keyof LoraParts, Lora>> {
+): Record<string, Lora> {
   const faults: Misfit[] = [];
   const modules = new Map(
-    LORA_PARTS.map((part): [string, Map<string, Module> | undefined] => [part, parts[part]?.modules()]),
+    Object.entries(models).map(([part, model]): [string, Map<string, Module>] => [part, model.modules()]),
   );
   for (const [layer, { down, up }] of adapter) {
     const [part, name] = splitPart(layer);
-    const model = modules.get(part);
-    const module = model?.get(name);
+    const known = modules.get(part);
+    const module = known?.get(name);
     const rank = down.shape[0] as number;
     const wanted = adapterShapes(module, rank);
-    if (!model) faults.push([layer, "a part that this model does not have or that was not given"]);
+    if (!known) faults.push([layer, "a part that this model does not have or that was not given"]);
     else if (!module) faults.push([layer, "not in the model"]);
     else if (!wanted) faults.push([layer, "neither a linear map nor a convolution"]);
     else if (!fits(down.shape, wanted.down) || !fits(up.shape, wanted.up))
@@ -86,18 +76,17 @@ export function applyAdapter(
   refuseMisfits(
     `${source} does not fit this model: ${faults.length} of ${adapter.size} layers`,
     faults,
-    "An adapter fits only the family that it was trained on: SD1.5 or SDXL.",
+    "An adapter fits only the family that it was trained on.",
     SHOWN,
   );
-  const loras: Partial<Record<keyof LoraParts, Lora>> = {};
-  for (const part of LORA_PARTS) {
+  const loras: Record<string, Lora> = {};
+  for (const [part, model] of Object.entries(models)) {
     const layers = new Map(
       [...adapter]
         .filter(([layer]) => splitPart(layer)[0] === part)
         .map(([layer, w]) => [splitPart(layer)[1], w]),
     );
-    const model = parts[part];
-    if (!model || layers.size === 0) continue;
+    if (layers.size === 0) continue;
     const lora = attach(
       model,
       new Map([...layers].map(([name, { down, alpha }]) => [name, { rank: down.shape[0] as number, alpha }])),

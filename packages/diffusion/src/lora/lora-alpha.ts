@@ -2,7 +2,7 @@
 import { UserError } from "@spo/torch";
 import { z } from "zod";
 import { checkConfig } from "../config.js";
-import { LORA_PARTS, type LoraAdapter, splitPart } from "./lora-adapter.js";
+import { type LoraAdapter, splitPart } from "./lora-adapter.js";
 import { patternMatcher } from "./lora-patterns.js";
 
 const KEY = "lora_adapter_metadata";
@@ -18,8 +18,8 @@ const PeftConfig = z.looseObject({
   use_rslora: z.boolean().nullish(),
 });
 
-/** Metadata that says each layer's alpha; none where every alpha is its rank, as readers then assume. */
-export function alphaMetadata(adapter: LoraAdapter): Record<string, string> {
+/** Metadata that says each layer's alpha; none where every alpha is its rank, as readers then assume. parts: of the family. */
+export function alphaMetadata(adapter: LoraAdapter, parts: readonly string[]): Record<string, string> {
   const ranked = [...adapter].map(([layer, { down, alpha }]) => ({
     layer,
     rank: down.shape[0] as number,
@@ -27,7 +27,7 @@ export function alphaMetadata(adapter: LoraAdapter): Record<string, string> {
   }));
   if (ranked.every(({ rank, alpha }) => rank === alpha)) return {};
   const packed: Record<string, unknown> = {};
-  for (const part of LORA_PARTS) {
+  for (const part of parts) {
     const layers = ranked
       .filter(({ layer }) => splitPart(layer)[0] === part)
       // transformers 5 has no prefix `text_model.`; peft also matches the end of a longer name.

@@ -20,21 +20,25 @@ import {
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import { type TinyFamily, tinyModels } from "../models/tiny-models.fixture.js";
 import { refusal } from "../refusal.fixture.js";
 import { addLora } from "./lora.js";
-import { applyAdapter, disposeAdapter, type LoraAdapter, type LoraParts } from "./lora-adapter.js";
+import { applyAdapter, disposeAdapter, type LoraAdapter } from "./lora-adapter.js";
 import { isLora, LoraStack, loadLora, readLora, saveLora, writeLora } from "./lora-file.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lora-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const FAMILIES: readonly TinyFamily[] = ["sd15", "sdxl"];
+/** A family's tiny models, or some of them. */
+type Models = Pick<ReturnType<typeof tinyModels>, "unet"> & PipelineModels;
+
 const LAYOUTS = ["kohya", "peft", "diffusers"] as const;
 const MODELS = { sd15: tinyModels("sd15"), sdxl: tinyModels("sdxl") };
 
 /** Every layer of the models that can have an adapter, with its weight's shape. */
-function adaptable(parts: LoraParts): [layer: string, shape: readonly number[]][] {
+function adaptable(parts: Models): [layer: string, shape: readonly number[]][] {
   return (["unet", "text_encoder", "text_encoder_2"] as const).flatMap((part) =>
     [...(parts[part]?.modules() ?? [])].flatMap(([name, module]): [string, readonly number[]][] =>
       module instanceof Linear || module instanceof Conv2d ? [[`${part}.${name}`, module.weight.shape]] : [],
@@ -94,7 +98,7 @@ const choices = (family: TinyFamily) =>
   );
 
 /** What a UNet gives for fixed inputs. */
-function output(parts: LoraParts): Tensor {
+function output(parts: Models): Tensor {
   return noGrad(() =>
     scope(() => {
       const generator = new Generator(5);

@@ -18,15 +18,17 @@ import {
 } from "@spo/torch";
 import { isFolder } from "@spo/torch/files";
 import { readJsonObject } from "../config.js";
+import { familyOfDenoiser, familyOfModels } from "../families/families.js";
+import type { Family } from "../families/family.js";
 import { type Misfit, refuseMisfits } from "../layouts/misfits.js";
-import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
+import type { DenoiserModel } from "../models/denoiser-model.js";
 import type { Lora } from "./lora.js";
 import {
   adapterOf,
   applyAdapter,
   disposeAdapter,
   type LoraAdapter,
-  type LoraParts,
   type LoraWeights,
 } from "./lora-adapter.js";
 import { alphaFrom, alphaMetadata, type SaidOfLayer } from "./lora-alpha.js";
@@ -75,19 +77,20 @@ const SHOWN = 5;
 /**
  * Reads an adapter in any layout; a folder has it under one of the usual names. The tensors lie over the file.
  *
- * `parts`: the models that it is meant for. They may be without values; their configs give the original block names. layout: the one that
- * the names are most like. metadata: the file's own. Layers that the models do not have and entries of other kinds are passed over with one
+ * `models`: those that it is meant for, which may be without values: their configs give the original block names. layout: the one that the
+ * names are most like. metadata: the file's own. Layers that the models do not have and entries of other kinds are passed over with one
  * warning. Throws a UserError for a LoRA of another family, for another method than LoRA, and for a layer that lacks a matrix.
  */
 export function readLora(
   place: string,
-  parts: LoraParts,
+  models: PipelineModels,
 ): { adapter: LoraAdapter; layout: LoraLayoutName; metadata: Readonly<Record<string, string>> } {
   const path = loraFileAt(place);
   using file = openWeights(path);
   const layout = layoutOf(file.keys(), path);
-  const { pieces, unused, unetLayers } = sorted(file, parts, path);
-  refuseOtherModels(file, parts, path, pieces.size, unetLayers);
+  const family = familyOfModels(models);
+  const { pieces, unused, denoiserLayers } = sorted(file, family, models, path);
+  refuseOtherModels(file, models[family.denoiser] as DenoiserModel, path, pieces.size, denoiserLayers);
   const config = join(dirname(path), "adapter_config.json");
   const said = alphaFrom(
     file.metadata,
@@ -116,21 +119,22 @@ export function readLora(
 type Pieces = Partial<Record<LoraPiece, string>>;
 
 /**
- * A file's entries: those of the models' layers, and those that are passed over. unetLayers: how many are a UNet's, known or not.
+ * A file's entries: those of the models' layers, and those that are passed over. denoiserLayers: how many of the denoiser's there are, known or not.
  *
  * Throws a UserError for entries of another method.
  */
 function sorted(
   file: WeightsFile,
-  parts: LoraParts,
+  family: Family,
+  models: PipelineModels,
   path: string,
-): { pieces: Map<string, Pieces>; unused: string[]; unetLayers: { known: number; others: number } } {
+): { pieces: Map<string, Pieces>; unused: string[]; denoiserLayers: { known: number; others: number } } {
   const pieces = new Map<string, Pieces>();
   const unused: string[] = [];
   const embeddings = new Set<string>();
   const methods = new Map<string, string[]>();
-  const unetLayers = { known: 0, others: 0 };
-  const entryOf = loraNames(parts);
+  const denoiserLayers = { known: 0, others: 0 };
+  const entryOf = loraNames(family, models);
   for (const name of file.keys()) {
     const entry = entryOf(name);
     if (entry.kind === "embedding") embeddings.add(entry.name);
@@ -143,10 +147,10 @@ function sorted(
           code: "DATA",
         });
       pieces.set(entry.layer, { ...found, [entry.piece]: name });
-      if (entry.layer.startsWith("unet.")) unetLayers.known++;
+      if (entry.layer.startsWith(`${family.denoiser}.`)) denoiserLayers.known++;
     } else {
       unused.push(name);
-      if (entry.kind === "other layer" && entry.ofUnet) unetLayers.others++;
+      if (entry.kind === "other layer" && entry.ofDenoiser) denoiserLayers.others++;
     }
   }
   if (methods.size > 0) {
@@ -162,30 +166,29 @@ function sorted(
     warn(
       `${path} also has the embedding ${[...embeddings].slice(0, SHOWN).join(", ")}, which is not supported: its word in a prompt means nothing, the LoRA is used.`,
     );
-  return { pieces, unused, unetLayers };
+  return { pieces, unused, denoiserLayers };
 }
 
 /** One sentence for a LoRA of another model, whatever the number of its layers. */
 function refuseOtherModels(
   file: WeightsFile,
-  parts: LoraParts,
+  denoiser: DenoiserModel,
   path: string,
   known: number,
-  unetLayers: { known: number; others: number },
+  denoiserLayers: { known: number; others: number },
 ): void {
-  const { config } = parts.unet;
   const origin = loraOrigin(file);
-  const isOther = origin !== undefined && !fitsOrigin(origin, config);
-  if (known > 0 && !isOther && !(unetLayers.known === 0 && unetLayers.others > 0)) return;
+  const isOther = origin !== undefined && !fitsOrigin(origin, denoiser);
+  if (known > 0 && !isOther && !(denoiserLayers.known === 0 && denoiserLayers.others > 0)) return;
   const base = file.metadata.ss_base_model_version;
   const from = isOther
     ? origin.name
     : base === undefined
       ? "another model"
       : `another model (its metadata says ${base})`;
-  throw new UserError(`${path} is a LoRA for ${from}; this one is ${modelName(config)}.`, {
+  throw new UserError(`${path} is a LoRA for ${from}; this one is ${modelName(denoiser)}.`, {
     code: "DATA",
-    hint: "An adapter fits only the family that it was trained on, and the models that are given: SD1.5 or SDXL.",
+    hint: "An adapter fits only the family that it was trained on, and the models that are given.",
   });
 }
 
@@ -258,10 +261,11 @@ export interface WriteLoraOptions {
 export function writeLora(
   path: string,
   adapter: LoraAdapter,
-  parts: LoraParts,
+  models: PipelineModels,
   { layout = "kohya", dtype, description, metadata = {} }: WriteLoraOptions = {},
 ): void {
-  const { name, storesAlpha } = LAYOUTS[layout](parts);
+  const family = familyOfModels(models);
+  const { name, storesAlpha } = LAYOUTS[layout](family, models);
   noGrad(() =>
     scope(() => {
       const [matrices, alphas] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
@@ -273,12 +277,11 @@ export function writeLora(
       }
       const stored = storedWeights(matrices, { dtype, place: path });
       const tensors = new Map([...stored, ...alphas]);
-      const family = parts.unet.config.addition_embed_type === "text_time" ? "sdxl" : "sd15";
       const hash = createHash("sha256");
       for (const bytes of tensorBytes(tensors)) hash.update(bytes);
       writeSafetensors(path, tensors, {
         format: "pt",
-        ...(storesAlpha ? {} : alphaMetadata(adapter)),
+        ...(storesAlpha ? {} : alphaMetadata(adapter, Object.keys(family.parts))),
         ...loraMetadata(adapter, family, hash.digest("hex"), description),
         ...metadata,
       });
@@ -295,20 +298,24 @@ function alphaTensor(alpha: number, dtype: DType): Tensor {
 
 /** Adapters that lie over the models of one pipeline, each with its weight. */
 export class LoraStack {
-  readonly #layers: { path: string; loras: Partial<Record<keyof LoraParts, Lora>> }[] = [];
+  readonly #layers: { path: string; loras: Record<string, Lora> }[] = [];
 
   /**
    * Reads adapters and lays them over the models. weight: strength, 1 is as trained; textWeight: in the text encoders, default the same.
    * Throws a UserError for the first file that does not fit; the models are then as they were.
    */
-  constructor(parts: LoraParts, files: readonly { path: string; weight?: number; textWeight?: number }[]) {
+  constructor(
+    models: PipelineModels,
+    files: readonly { path: string; weight?: number; textWeight?: number }[],
+  ) {
+    const { denoiser } = familyOfModels(models);
     try {
       for (const { path, weight = 1, textWeight = weight } of files) {
-        const { adapter } = readLora(path, parts);
+        const { adapter } = readLora(path, models);
         try {
-          const loras = applyAdapter(parts, adapter, path);
+          const loras = applyAdapter(models, adapter, path);
           for (const [part, lora] of Object.entries(loras))
-            lora.scale = part === "unet" ? weight : textWeight;
+            lora.scale = part === denoiser ? weight : textWeight;
           this.#layers.push({ path, loras });
         } finally {
           disposeAdapter(adapter);
@@ -349,22 +356,25 @@ export class LoraStack {
   }
 }
 
-/** Writes a UNet's adapter; see `writeLora`. */
+/** Writes a denoiser's adapter; see `writeLora`. */
 export function saveLora(
   path: string,
   lora: Lora,
-  unet: UNet2DConditionModel,
+  model: DenoiserModel,
   options: WriteLoraOptions = {},
 ): void {
-  writeLora(path, adapterOf({ unet: lora }), { unet }, options);
+  const { denoiser } = familyOfDenoiser(model);
+  writeLora(path, adapterOf({ [denoiser]: lora }), { [denoiser]: model }, options);
 }
 
-/** Reads a UNet's adapter in any layout and lays it over the UNet. Throws a UserError when a name or shape does not fit. */
-export function loadLora(unet: UNet2DConditionModel, path: string): Lora {
-  const { adapter } = readLora(path, { unet });
+/** Reads a denoiser's adapter in any layout and lays it over the denoiser. Throws a UserError when a name or shape does not fit. */
+export function loadLora(model: DenoiserModel, path: string): Lora {
+  const { denoiser } = familyOfDenoiser(model);
+  const models = { [denoiser]: model };
+  const { adapter } = readLora(path, models);
   try {
-    const lora = applyAdapter({ unet }, adapter, path).unet;
-    if (!lora) throw new UserError(`${path} has no layers of the UNet.`, { code: "DATA" });
+    const lora = applyAdapter(models, adapter, path)[denoiser];
+    if (!lora) throw new UserError(`${path} has no layers of the denoiser.`, { code: "DATA" });
     return lora;
   } finally {
     disposeAdapter(adapter);

@@ -1,5 +1,6 @@
-// How a file layout of LoRA names a layer's tensors when it is written. Reading is in lora-names.ts.
-import type { LoraParts } from "./lora-adapter.js";
+// What the file layouts of LoRA have in common when they are written: a layer and one of its tensors get a name. Reading is in lora-names.ts.
+import type { Family } from "../families/family.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import type { LoraPiece } from "./lora-names.js";
 
 /** One published way to name an adapter's tensors. */
@@ -10,4 +11,5 @@ export interface LoraLayout {
   readonly storesAlpha: boolean;
 }
 
-export type LoraLayoutOf = (parts: LoraParts) => LoraLayout;
+/** The layout for the models of a family. */
+export type LoraLayoutOf = (family: Family, models: PipelineModels) => LoraLayout;

@@ -1,9 +1,6 @@
-// Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and a minimum of kohya's ss_ fields.
-// Source: sd-scripts, sai_model_spec.py.
+// Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and the least of kohya's ss_ set. Source: sd-scripts, sai_model_spec.py.
+import type { Family } from "../families/family.js";
 import type { LoraAdapter } from "./lora-adapter.js";
-
-/** The two families of models that adapters are made for. */
-export type LoraFamily = "sd15" | "sdxl";
 
 /** What a user may say about an adapter. No paths and no prompts are written unless given here. */
 export interface LoraDescription {
@@ -24,29 +21,14 @@ export interface LoraDescription {
   predictionType?: "epsilon" | "v";
 }
 
-const FAMILIES = {
-  sd15: {
-    architecture: "stable-diffusion-v1/lora",
-    implementation: "diffusers",
-    resolution: [512, 512],
-    version: "sd_v1",
-  },
-  sdxl: {
-    architecture: "stable-diffusion-xl-v1-base/lora",
-    implementation: "https://github.com/Stability-AI/generative-models",
-    resolution: [1024, 1024],
-    version: "sdxl_base_v1-0",
-  },
-} as const;
-
 /** hash: SHA-256 of all tensor bytes of the file, in hexadecimal. */
 export function loraMetadata(
   adapter: LoraAdapter,
-  family: LoraFamily,
+  { metadata }: Family,
   hash: string,
   given: LoraDescription = {},
 ): Record<string, string> {
-  const { architecture, implementation, resolution, version } = FAMILIES[family];
+  const { architecture, implementation, resolution, baseModelVersion } = metadata;
   const optional: Record<string, string | undefined> = {
     "modelspec.description": given.description,
     "modelspec.author": given.author,
@@ -59,7 +41,7 @@ export function loraMetadata(
   };
   return {
     "modelspec.sai_model_spec": "1.0.1",
-    "modelspec.architecture": architecture,
+    "modelspec.architecture": `${architecture}/lora`,
     "modelspec.implementation": implementation,
     "modelspec.title": given.title ?? "LoRA",
     "modelspec.resolution": (given.resolution ?? resolution).join("x"),
@@ -72,7 +54,7 @@ export function loraMetadata(
     ss_network_dim: oneOf([...adapter.values()].map(({ down }) => down.shape[0] as number)),
     ss_network_alpha: oneOf([...adapter.values()].map(({ alpha }) => alpha)),
     ss_network_args: "{}",
-    ss_base_model_version: version,
+    ss_base_model_version: baseModelVersion,
     ss_v2: "False",
   };
 }

@@ -1,17 +1,17 @@
 // Reads the names in LoRA files, in every published spelling: which layer of the model, and which of its matrices.
 import { Conv2d, Linear, type Module } from "@spo/torch";
-import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
+import type { Family } from "../families/family.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import { LoraLayer } from "./lora.js";
-import { LORA_PARTS, type LoraParts } from "./lora-adapter.js";
 
 export type LoraPiece = "down" | "up" | "alpha";
 
 /** What an entry of a LoRA file is. */
 export type LoraEntry =
   | { kind: "piece"; layer: string; piece: LoraPiece }
-  /** A matrix for a layer that the models do not have; `ofUnet` unless its name is a text encoder's. */
-  | { kind: "other layer"; ofUnet: boolean }
-  /** Of another method: without it the adapter would be another one. */
+  /** A matrix for a layer that the models do not have; `ofDenoiser` unless its name is a text encoder's. */
+  | { kind: "other layer"; ofDenoiser: boolean }
+  /** Of another method, whose adapter is another one without it. */
   | { kind: "other method"; method: string }
   /** Of a textual inversion that came in the same file; name: the word that calls for it. */
   | { kind: "embedding"; name: string }
@@ -47,32 +47,11 @@ const OTHER_METHODS: readonly [RegExp, string][] = [
   [/\.vera_lambda_[bd]\b/, "VeRA"],
 ];
 
-/** Names in front of a module's, where they are dotted; the longest that fits holds. */
-const PREFIXES: readonly [prefix: string, part: keyof LoraParts][] = [
-  ["model.diffusion_model.", "unet"],
-  ["diffusion_model.", "unet"],
-  ["unet.", "unet"],
-  ["text_encoders.clip_l.transformer.", "text_encoder"],
-  ["text_encoders.clip_l.", "text_encoder"],
-  ["clip_l.transformer.", "text_encoder"],
-  ["clip_l.", "text_encoder"],
-  ["conditioner.embedders.0.transformer.", "text_encoder"],
-  ["cond_stage_model.transformer.", "text_encoder"],
-  ["text_encoder.", "text_encoder"],
-  ["text_encoders.clip_g.transformer.", "text_encoder_2"],
-  ["text_encoders.clip_g.", "text_encoder_2"],
-  ["clip_g.transformer.", "text_encoder_2"],
-  ["clip_g.", "text_encoder_2"],
-  ["text_encoder_2.", "text_encoder_2"],
-];
+/** Names in front of a module's, where `_` stands for every dot: kohya's. */
+const FLAT_PREFIX = /^lora_(unet|te\d?)_/;
 
-/** Names in front of a module's, where `_` stands for every dot. Both of the first text encoder are in use for both families. */
-const FLAT_PREFIXES: readonly [prefix: string, part: keyof LoraParts][] = [
-  ["lora_unet_", "unet"],
-  ["lora_te_", "text_encoder"],
-  ["lora_te1_", "text_encoder"],
-  ["lora_te2_", "text_encoder_2"],
-];
+/** A text encoder's name, whichever the family has. */
+const OF_TEXT = /^(text_encoders?(_\d)?|clip_\w|text_model|conditioner|cond_stage_model)\./;
 
 const BUNDLED_EMBEDDING = /^bundle_emb\.(.+?)\.(?:string_to_param\.\*|clip_[lg]|emb_params)/;
 
@@ -87,39 +66,45 @@ const pieceOf = (name: string): { stem: string; piece: LoraPiece } | undefined =
 
 /** Whether a name could be an adapter's, of LoRA or of another method. No model is needed to tell. */
 export const isOfAdapter = (name: string): boolean =>
-  FLAT_PREFIXES.some(([prefix]) => name.startsWith(prefix)) ||
+  FLAT_PREFIX.test(name) ||
   (pieceOf(name) !== undefined && !name.endsWith(".alpha")) ||
   OTHER_METHODS.slice(0, 5).some(([end]) => end.test(name));
 
 /**
- * Says what each name in a LoRA file stands for.
+ * Tells what the names of a LoRA file are. models: those of the family that it may change.
  *
- * A name with `_` for `.` cannot be split again, so it is looked up among the models' layers. The UNet's modules are known by diffusers'
- * names and by those of the original code; a text encoder's with `text_model.` and without.
+ * With `_` for `.` a name cannot be parted again, so it is looked up among the models' layers. Modules are known by all names that the family
+ * says of them.
  */
-export function loraNames(parts: LoraParts): (name: string) => LoraEntry {
+export function loraNames(family: Family, models: PipelineModels): (name: string) => LoraEntry {
   const layers = new Map<string, string>();
   const flat = (name: string): string => name.replaceAll(".", "_");
-  const original = new Map(ldmUnetNames(parts.unet.config));
-  for (const part of LORA_PARTS) {
-    for (const [module, found] of parts[part]?.modules() ?? []) {
+  const parts = Object.entries(family.parts).flatMap(([part, { lora }]) => (lora ? [{ part, lora }] : []));
+  for (const { part, lora } of parts) {
+    const model = models[part];
+    const spellings = model && lora.spellings(model);
+    for (const [module, found] of model?.modules() ?? []) {
       if (!isLayer(found)) continue;
       const layer = `${part}.${module}`;
-      for (const name of spellings(part, module, original)) {
+      for (const name of spellings?.(module) ?? []) {
         layers.set(`${part} ${name}`, layer);
-        for (const [prefix, of] of FLAT_PREFIXES) if (of === part) layers.set(prefix + flat(name), layer);
+        for (const prefix of lora.kohyaPrefixes) layers.set(prefix + flat(name), layer);
       }
     }
   }
-  const layerOf = (stem: string): { layer?: string; ofUnet: boolean } => {
-    const flatPart = FLAT_PREFIXES.find(([prefix]) => stem.startsWith(prefix))?.[1];
-    if (flatPart) return { layer: layers.get(stem), ofUnet: flatPart === "unet" };
+  const prefixes = parts
+    .flatMap(({ part, lora }) => lora.prefixes.map((prefix) => [prefix, part] as const))
+    .sort(([a], [b]) => b.length - a.length); // the longest that fits holds
+  const layerOf = (stem: string): { layer?: string; ofDenoiser: boolean } => {
+    const [, flatPart] = FLAT_PREFIX.exec(stem) ?? [];
+    if (flatPart !== undefined) return { layer: layers.get(stem), ofDenoiser: flatPart === "unet" };
     const dotted = stem.replace(/^base_model\.model\./, "");
-    const [prefix, part] = PREFIXES.find(([each]) => dotted.startsWith(each)) ?? ["", undefined];
+    const [prefix, part] = prefixes.find(([each]) => dotted.startsWith(each)) ?? ["", undefined];
     const module = dotted.slice(prefix.length).replace(/(^|\.)processor\./, "$1");
-    // A file without any prefix belongs to one model; its modules say to which.
-    const found = (part ? [part] : LORA_PARTS).map((each) => layers.get(`${each} ${module}`)).find(Boolean);
-    return { layer: found, ofUnet: part === undefined ? !module.startsWith("text_model.") : part === "unet" };
+    // A file without any prefix is of one model, and which one its modules tell.
+    const among = part === undefined ? parts.map((each) => each.part) : [part];
+    const layer = among.map((each) => layers.get(`${each} ${module}`)).find(Boolean);
+    return { layer, ofDenoiser: part === undefined ? !OF_TEXT.test(dotted) : part === family.denoiser };
   };
   return (name) => {
     const embedding = BUNDLED_EMBEDDING.exec(name)?.[1];
@@ -133,18 +118,11 @@ export function loraNames(parts: LoraParts): (name: string) => LoraEntry {
         ? { kind: "other method", method: "whole weights beside LoRA (modules_to_save)" }
         : { kind: "unused" };
     }
-    const { layer, ofUnet } = layerOf(found.stem);
+    const { layer, ofDenoiser } = layerOf(found.stem);
     return layer === undefined
-      ? { kind: "other layer", ofUnet }
+      ? { kind: "other layer", ofDenoiser }
       : { kind: "piece", layer, piece: found.piece };
   };
-}
-
-/** A module's names in files. `to_out` alone is that of diffusers' attention processors. */
-function spellings(part: keyof LoraParts, module: string, original: ReadonlyMap<string, string>): string[] {
-  if (part !== "unet") return [module, module.replace(/^text_model\./, "")];
-  const names = [module, renamed(module, original)].filter((name): name is string => name !== undefined);
-  return names.flatMap((name) => (name.endsWith(".to_out.0") ? [name, name.slice(0, -2)] : [name]));
 }
 
 /** @internal Whether an adapter can lie over a module. */

@@ -11,6 +11,7 @@ import {
   type Tensor,
   zeros,
 } from "@spo/torch";
+import { ATTENTION_TARGETS } from "../models/attention.js";
 
 interface LoraState {
   on: boolean;
@@ -123,9 +124,6 @@ export interface LoraOptions {
   /** Ends of the names of the layers that get an adapter. */
   targets?: readonly string[];
 }
-
-/** The layers that SPO adapts: all attention projections of a UNet. */
-export const ATTENTION_TARGETS: readonly string[] = ["to_q", "to_k", "to_v", "to_out.0"];
 
 /** Adapters that are merged into a weight, in order: they come out in the opposite one, or bits are lost. */
 const mergedInto = new WeakMap<Tensor, Lora[]>();

@@ -12,6 +12,9 @@ import {
 import { type LayerCall, plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 
+/** The layers that SPO adapts, by the ends of their names: all projections of an attention. */
+export const ATTENTION_TARGETS: readonly string[] = ["to_q", "to_k", "to_v", "to_out.0"];
+
 /** Texts of a batch in which several rows read the same one: row i reads texts[rows[i]]. */
 export interface SharedContext {
   /** [u, m, contextDim] */

@@ -125,6 +125,11 @@ export class CLIPTextModel extends Module {
     return this.#config;
   }
 
+  /** transformers' word for its kind. */
+  get modelType(): string {
+    return "clip_text_model";
+  }
+
   forward(ids: Tensor): ClipTextOutput {
     return this.text_model.forward(ids);
   }

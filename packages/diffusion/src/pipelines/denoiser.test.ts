@@ -1,8 +1,8 @@
 import { cat, Generator, initialize, noGrad, randn, scope, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
+import { selectRows } from "../models/conditions.js";
 import { UNETS } from "../models/tiny-models.fixture.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
-import { selectRows } from "./conditions.js";
 import { guide, guidedDenoiser } from "./denoiser.js";
 
 const unet = new UNet2DConditionModel(UNETS.sdxl);

@@ -1,8 +1,8 @@
 // A denoiser for a list of prompts, with classifier-free guidance.
 import { cat, type DType, scope, type Tensor } from "@spo/torch";
 import type { Context } from "../models/attention.js";
+import { type Conditions, type GuidedConditions, placesOf } from "../models/conditions.js";
 import type { DenoiserInputs, DenoiserModel } from "../models/denoiser-model.js";
-import { type Conditions, type GuidedConditions, placesOf } from "./conditions.js";
 
 /** x_t [n, c, h, w] float32, t (one for all, or int64 [n]) → the model's prediction [n, c, h, w] float32. */
 export type Predict = (xt: Tensor, t: number | Tensor) => Tensor;

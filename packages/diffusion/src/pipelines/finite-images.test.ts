@@ -1,7 +1,7 @@
 import { noGrad, scope, tensor, type UserError } from "@spo/torch";
 import { expect, test } from "vitest";
+import { tinyPipeline } from "../families/tiny-pipeline.fixture.js";
 import { requireFinite } from "./finite-images.js";
-import { tinyPipeline } from "./tiny-pipeline.fixture.js";
 
 const nameOf = (place: number): string => `number ${place}`;
 

@@ -1,5 +1,5 @@
 import { type Module, notFinite, notFiniteAt, scope, type Tensor, UserError } from "@spo/torch";
-import type { TextToImage } from "./text-to-image.js";
+import type { TextToImage } from "../families/family.js";
 
 /** Weights that are named at most. */
 const SHOWN = 5;

@@ -1,11 +1,11 @@
 import { Generator, liveTensors, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
+import { StableDiffusionXL } from "../families/stable-diffusion-xl.js";
+import { tinyPipeline } from "../families/tiny-pipeline.fixture.js";
+import type { GuidedConditions } from "../models/conditions.js";
 import { SAMPLERS, type SamplerName } from "../samplers/samplers.js";
-import type { GuidedConditions } from "./conditions.js";
 import { guidedDenoiser } from "./denoiser.js";
 import { sampleLatents } from "./sample-latents.js";
-import { StableDiffusionXL } from "./stable-diffusion-xl.js";
-import { tinyPipeline } from "./tiny-pipeline.fixture.js";
 
 const FAMILIES = ["sd15", "sdxl"] as const;
 const names = Object.keys(SAMPLERS) as SamplerName[];

@@ -1,11 +1,11 @@
 import { cat, type Generator, noGrad, randn, scope, type Tensor } from "@spo/torch";
+import type { TextToImage } from "../families/family.js";
+import { allRows } from "../models/conditions.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import type { ScheduleName } from "../samplers/sampler-names.js";
 import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.js";
-import { allRows } from "./conditions.js";
 import { guidedDenoiser } from "./denoiser.js";
-import type { TextToImage } from "./text-to-image.js";
 
 /** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance. */
 export interface SampleOptions {

@@ -1,9 +1,9 @@
 import { noGrad, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
-import type { Conditions } from "../pipelines/conditions.js";
+import { StableDiffusionXL } from "../families/stable-diffusion-xl.js";
+import { letterTokenizer, tinyPipeline } from "../families/tiny-pipeline.fixture.js";
+import type { Conditions } from "../models/conditions.js";
 import { guidedDenoiser } from "../pipelines/denoiser.js";
-import { StableDiffusionXL } from "../pipelines/stable-diffusion-xl.js";
-import { letterTokenizer, tinyPipeline } from "../pipelines/tiny-pipeline.fixture.js";
 import { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { PromptChunker } from "./prompt-chunks.js";
 import type { PromptSyntax } from "./prompt-weights.js";

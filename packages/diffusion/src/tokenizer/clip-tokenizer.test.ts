@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { UserError } from "@spo/torch";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import { letterTokenizer } from "../pipelines/tiny-pipeline.fixture.js";
+import { letterTokenizer } from "../families/tiny-pipeline.fixture.js";
 import { refusal } from "../refusal.fixture.js";
 import { mergeSymbols } from "./byte-pairs.js";
 import { ClipTokenizer, loadTokenizer } from "./clip-tokenizer.js";

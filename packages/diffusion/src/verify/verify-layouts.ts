@@ -3,7 +3,6 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
-  type Module,
   noGrad,
   openSafetensors,
   openTorchFile,
@@ -13,8 +12,9 @@ import {
   UserError,
   type WeightsFile,
 } from "@spo/torch";
+import { loadSingleFile, saveSingleFile } from "../families/load-single-file.js";
+import type { StoredModel } from "../layouts/model-folder.js";
 import { loadUnet, readWeights } from "../layouts/model-folder.js";
-import { loadSingleFile, type PipelineModels, saveSingleFile } from "../layouts/single-file.js";
 import { type LoraLayoutName, loadLora, readLora, writeLora } from "../lora/lora-file.js";
 import { type Case, type Cases, type Check, collectCases, openGolden } from "./verify-check.js";
 import { checkVae, compareUnet, type Family } from "./verify-modules.js";
@@ -150,8 +150,8 @@ function checkSingleFile(dir: string, family: Family): Case[] {
     const single = join(dir, `single-file-${family}.safetensors`);
     const folder = join(dir, `tiny-${family}`);
     const { models } = loadSingleFile(single, { configs: folder });
-    const parts = Object.entries(models) as [keyof PipelineModels, PipelineModels[keyof PipelineModels]][];
-    for (const [part, model] of parts as [string, Module][]) {
+    const parts: [string, StoredModel][] = Object.entries(models);
+    for (const [part, model] of parts) {
       const wanted = readWeights(join(folder, part), WEIGHTS).weights;
       const found = model.namedParameters();
       let wrong = 0;
@@ -170,7 +170,7 @@ function checkSingleFile(dir: string, family: Family): Case[] {
       };
       compareFiles(cases, "written back", written, single, ignored);
     });
-    for (const [, model] of parts) model?.dispose();
+    for (const [, model] of parts) model.dispose();
   });
 }
 

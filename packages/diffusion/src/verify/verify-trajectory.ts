@@ -2,9 +2,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { noGrad, scope, type Tensor } from "@spo/torch";
-import { allRows, type GuidedConditions } from "../pipelines/conditions.js";
+import { loadTextToImage } from "../families/load-text-to-image.js";
+import { allRows, type GuidedConditions } from "../models/conditions.js";
 import { guidedDenoiser } from "../pipelines/denoiser.js";
-import { loadTextToImage } from "../pipelines/load-text-to-image.js";
 import { gaussianLogProb } from "../process/gaussian.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "../samplers/samplers.js";

@@ -1,7 +1,7 @@
 // What one sample pass of each kind costs in floating-point operations, found on `meta`: the same on every machine.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { addLora, guidedDenoiser } from "@spo/diffusion";
+import { addFamilyLora, guidedDenoiser } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
 import { blankConditions, blankIds, blankLatents } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
@@ -28,7 +28,7 @@ export function flopsOfPasses({ model, adapter, rank }: PolicyShape, spm: string
     return denoiser.forRows([0])(blankLatents(1, of), 500);
   };
   const learning = models();
-  if (adapter === "lora") addLora(learning.denoiser, { rank }, new Generator(0));
+  if (adapter === "lora") addFamilyLora(learning.denoiser, { rank }, new Generator(0));
   else learning.denoiser.requiresGrad_();
   const forward = still(predict(frozen));
   const { flops } = rehearse(() => scope(() => void predict(learning)()));

@@ -1,7 +1,7 @@
 // Judges of finished images: what a comparison chooses and reports by.
 
 import { rgbFromPixels } from "@spo/data/pixels";
-import { StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import type { TextToImage } from "@spo/diffusion";
 import { checkedScores, type Reward } from "@spo/scorers";
 import type { Device, Tensor } from "@spo/torch";
 import { loadReward } from "../judges/load-reward.js";
@@ -42,9 +42,9 @@ export interface ImageJudgeContext {
  */
 export async function loadImageJudge(
   judge: string,
-  { pipe, choices }: { pipe: StableDiffusion | StableDiffusionXL; choices: readonly string[] },
+  { pipe, choices }: { pipe: TextToImage; choices: readonly string[] },
 ): Promise<ImageJudge> {
-  const tokenizer = pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer;
+  const { tokenizer } = pipe;
   const context = { choices, device: deviceOf(pipe) };
   const loaded = await loadReward(judge, { tokenizer, device: context.device, context });
   return isImageJudge(loaded) ? loaded : rewardJudge(loaded);
@@ -53,7 +53,7 @@ export async function loadImageJudge(
 const isImageJudge = (scorer: Reward | ImageJudge): scorer is ImageJudge =>
   "judge" in scorer && typeof scorer.judge === "function";
 
-const deviceOf = ({ denoiser }: StableDiffusion | StableDiffusionXL): Device => denoiser.device;
+const deviceOf = ({ denoiser }: TextToImage): Device => denoiser.device;
 
 function rewardJudge(reward: Reward): ImageJudge {
   return {

@@ -1,7 +1,7 @@
 // A policy's weights at one moment of its training, without the optimizer's state.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { addLora, loadTextToImage, type StableDiffusion, type StableDiffusionXL } from "@spo/diffusion";
+import { addFamilyLora, loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { Passes, readRecord } from "@spo/records";
 import {
   type Device,
@@ -66,10 +66,10 @@ export function loadSnapshot(
   folder: string,
   { model, adapter, rank }: PolicyShape,
   { device }: { device?: Device } = {},
-): StableDiffusion | StableDiffusionXL {
+): TextToImage {
   const pipe = loadTextToImage(model, { device });
   const trained: { namedParameters(): Map<string, Tensor> } =
-    adapter === "lora" ? addLora(pipe.denoiser, { rank }, new Generator(0)) : pipe.denoiser;
+    adapter === "lora" ? addFamilyLora(pipe.denoiser, { rank }, new Generator(0)) : pipe.denoiser;
   using file = openSafetensors(weightsAt(folder));
   const names = new Set(file.keys());
   noGrad(() => {

@@ -22,7 +22,7 @@ export interface Candidates {
  */
 export interface StepAwareJudge<Prepared = unknown> {
   /** What it can judge; anything if absent. Checked before a training begins. */
-  readonly requires?: { family?: Family; latentShape?: LatentShape };
+  readonly requires?: { family?: string; latentShape?: LatentShape };
   /**
    * Called before each round of a training. A judge that draws random numbers must draw the same ones when a round is repeated, after a
    * kill for example.
@@ -33,14 +33,13 @@ export interface StepAwareJudge<Prepared = unknown> {
   score(candidates: Candidates, prepared: Prepared, rows: readonly number[], meter?: WorkMeter): Tensor;
 }
 
-/** The two families of models that are judged. */
-export type Family = "sd15" | "sdxl";
 /** [c, h, w] */
 export type LatentShape = readonly [channels: number, height: number, width: number];
 
 /** The model whose candidates are to be judged. */
 export interface JudgeContext {
-  family: Family;
+  /** Its name: `sd15`, `sdxl`. */
+  family: string;
   /** Of one candidate. */
   latentShape: LatentShape;
   /** Height and width of a decoded one. */

@@ -1,4 +1,4 @@
-import { type ClipTokenizer, type StableDiffusion, StableDiffusionXL } from "@spo/diffusion";
+import type { ClipTokenizer, TextToImage } from "@spo/diffusion";
 import { isModulePath } from "@spo/records/config";
 import { parseRewardSpec, REWARDS, type RewardSpec } from "@spo/scorers";
 import { generatorAt, scope, UserError } from "@spo/torch";
@@ -17,8 +17,6 @@ export interface JudgeChoice {
   seed: number;
 }
 
-type Pipe = StableDiffusion | StableDiffusionXL;
-
 /**
  * The judge that a config names, or the given one, fit for the model.
  *
@@ -26,12 +24,12 @@ type Pipe = StableDiffusion | StableDiffusionXL;
  */
 export async function openJudge(
   config: JudgeChoice,
-  pipe: Pipe,
+  pipe: TextToImage,
   latentSize: readonly [number, number],
   given?: StepAwareJudge,
 ): Promise<StepAwareJudge> {
   const context: JudgeContext = {
-    family: pipe instanceof StableDiffusionXL ? "sdxl" : "sd15",
+    family: pipe.family.name,
     latentShape: pipe.denoiser.latentShape(latentSize),
     imageSize: [latentSize[0] * pipe.vae.factor, latentSize[1] * pipe.vae.factor],
     seed: config.seed,
@@ -44,13 +42,13 @@ export async function openJudge(
 
 async function namedJudge(
   { judge, spm, seed }: JudgeChoice,
-  pipe: Pipe,
+  pipe: TextToImage,
   context: JudgeContext,
 ): Promise<StepAwareJudge> {
   if (judge === "random")
     return new RandomJudge((round) => generatorAt(seed, "random judge", round)) as StepAwareJudge;
   if (isModulePath(judge)) return ownJudge(judge, context);
-  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), tokenizerOf(pipe), context);
+  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), pipe.tokenizer, context);
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
@@ -58,14 +56,19 @@ async function namedJudge(
     });
   }
   const { spm: model, processor } = loadSpm(spm, { device: context.device });
-  const tokenizer = tokenizerOf(pipe);
+  const { tokenizer } = pipe;
+  if (!tokenizer) {
+    throw new UserError(
+      `A preference model reads CLIP's tokens, and ${pipe.family.title} has no tokenizer of CLIP.`,
+      {
+        code: "CONFIG",
+        hint: "Name another judge: --judge ./my-judge.ts, or a reward.",
+      },
+    );
+  }
   refuseOtherTokens(model.config, spm, tokenizer);
   return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts)) as StepAwareJudge;
 }
-
-/** In both families the first tokenizer is CLIP's, as the preference model's is. */
-const tokenizerOf = (pipe: Pipe): ClipTokenizer =>
-  pipe instanceof StableDiffusionXL ? pipe.parts.tokenizer : pipe.tokenizer;
 
 /** Throws a UserError (`CONFIG`) for a text that names no judge. */
 function rewardSpecOf(judge: string): RewardSpec {

@@ -47,7 +47,7 @@ export function rewardJudge(reward: Reward): StepAwareJudge<readonly string[]> {
 /** The judge of a reward's spec, `NAME:PATH[,OPTION=PATH…]`. tokenizer: for a scorer that comes without one. */
 export async function openRewardJudge(
   spec: RewardSpec,
-  tokenizer: ClipTokenizer,
+  tokenizer: ClipTokenizer | undefined,
   { device }: { device?: Device } = {},
 ): Promise<StepAwareJudge> {
   return rewardJudge(await loadReward(spec, { tokenizer, device })) as StepAwareJudge;

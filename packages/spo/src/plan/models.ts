@@ -2,18 +2,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
-  AutoencoderKL,
+  type AutoencoderKL,
+  blankModels,
   CLIPTextModel,
-  CLIPTextModelWithProjection,
   type DenoiserModel,
+  FAMILIES,
+  familyOfConfigs,
+  familyOfFolder,
   type PipelineConfigs,
-  PUBLISHED,
+  readConfigs,
   readJsonObject,
-  readScheduler,
-  repairedUnet,
-  repairedVae,
-  schedulerPart,
-  UNet2DConditionModel,
 } from "@spo/diffusion";
 import { CLIPModel } from "@spo/scorers";
 import {
@@ -43,37 +41,23 @@ export interface PlannedModels {
 }
 
 /**
- * The configs of a pipeline: of a known architecture (`sd15`, `sdxl`), or of a folder in diffusers layout, whose weights need not be there.
+ * The configs of a pipeline: of a family by its name (`sd15`, `sdxl`), or of a folder in diffusers layout, whose weights need not be there.
  *
  * Throws a UserError (`DATA`) when it is neither.
  */
 export function pipelineConfigs(model: string): PipelineConfigs {
-  if (Object.hasOwn(PUBLISHED, model)) return PUBLISHED[model as keyof typeof PUBLISHED];
-  const part = (name: string): unknown => readJsonObject(join(model, name, "config.json"));
-  if (!existsSync(join(model, "unet", "config.json"))) {
+  const named = FAMILIES.find(({ name }) => name === model);
+  if (named) return named.published;
+  const index = join(model, "model_index.json");
+  const pipeline = existsSync(index) ? String(readJsonObject(index)._class_name) : undefined;
+  const family = familyOfFolder(model);
+  if (!family) {
     throw new UserError(`${model} is neither a folder with unet/config.json nor a known architecture.`, {
       code: "DATA",
-      hint: `Known by name: ${Object.keys(PUBLISHED).join(", ")}.`,
+      hint: `Known by name: ${FAMILIES.map(({ name }) => name).join(", ")}.`,
     });
   }
-  const second = existsSync(join(model, "text_encoder_2", "config.json"));
-  const index = join(model, "model_index.json");
-  const pipeline = existsSync(index)
-    ? String(readJsonObject(index)._class_name)
-    : second
-      ? "StableDiffusionXLPipeline"
-      : "StableDiffusionPipeline";
-  const at = (name: string): string => join(model, name, "config.json");
-  return {
-    unet: repairedUnet(part("unet") as PipelineConfigs["unet"], pipeline, at("unet")),
-    vae: repairedVae(part("vae") as PipelineConfigs["vae"], pipeline, at("vae")),
-    text_encoder: part("text_encoder"),
-    ...(second ? { text_encoder_2: part("text_encoder_2") } : {}),
-    scheduler: existsSync(join(model, "scheduler", "scheduler_config.json"))
-      ? readScheduler(model, schedulerPart(model)).config
-      : PUBLISHED[second ? "sdxl" : "sd15"].scheduler,
-    pipeline,
-  } as PipelineConfigs;
+  return readConfigs(model, family, pipeline);
 }
 
 /** The config of a preference model: `vit-h`, or of a folder with config.json. */
@@ -101,10 +85,11 @@ export function planModels(
     relabels = false,
   }: { spm?: SpmConfigInput; dtype?: DType; relabels?: boolean } = {},
 ): PlannedModels {
-  const texts = [new CLIPTextModel(configs.text_encoder)];
-  if (configs.text_encoder_2) texts.push(new CLIPTextModelWithProjection(configs.text_encoder_2));
-  const denoiser = new UNet2DConditionModel(configs.unet).to({ dtype });
-  const vae = new AutoencoderKL(configs.vae);
+  const family = familyOfConfigs(configs);
+  const models = blankModels(family, configs);
+  const texts = Object.values(models).filter((model) => model instanceof CLIPTextModel);
+  const denoiser = (models[family.denoiser] as DenoiserModel).to({ dtype });
+  const vae = models.vae as AutoencoderKL;
   const judge = spm && new StepAwarePreferenceModel(spm);
   const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
   for (const model of [denoiser, vae, judge, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU

@@ -1,4 +1,4 @@
-import { addLora, type DenoiserModel, guidedDenoiser } from "@spo/diffusion";
+import { addFamilyLora, type DenoiserModel, guidedDenoiser } from "@spo/diffusion";
 import { Adafactor, AdamW, copyWeights, Generator, noGrad, scope, type Tensor } from "@spo/torch";
 import { dpoLoss } from "../objectives/dpo-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
@@ -89,7 +89,7 @@ function policyOf(models: PlannedModels, config: TrainDpoConfig, precision: Prec
   const { denoiser } = models;
   const as = (call: () => Tensor): Tensor => call();
   if (config.adapter === "lora") {
-    const lora = addLora(denoiser, { rank: config.rank }, new Generator(config.seed));
+    const lora = addFamilyLora(denoiser, { rank: config.rank }, new Generator(config.seed));
     return {
       reference: denoiser,
       trained: lora.parameters(),

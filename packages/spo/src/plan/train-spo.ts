@@ -1,5 +1,5 @@
 import {
-  addLora,
+  addFamilyLora,
   CheckpointSchedule,
   type DenoiserModel,
   guidedDenoiser,
@@ -135,7 +135,7 @@ export function spoJob(
 function policyOf(models: PlannedModels, config: TrainSpoConfig, precision: Precision) {
   const { denoiser } = models;
   if (config.adapter === "lora") {
-    const lora = addLora(denoiser, { rank: config.rank }, new Generator(config.seed));
+    const lora = addFamilyLora(denoiser, { rank: config.rank }, new Generator(config.seed));
     const off = <T>(call: () => T): T => lora.without(call);
     return {
       reference: denoiser,

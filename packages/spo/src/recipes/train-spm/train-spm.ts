@@ -9,7 +9,7 @@ import {
   type PairSet,
   readRows,
 } from "@spo/data";
-import { loadTextToImage, StableDiffusion } from "@spo/diffusion";
+import { loadTextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { loadReward, trainPixels } from "@spo/scorers";
@@ -94,7 +94,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
   const meter = new WorkMeter();
   const labeller = config.relabel && {
     reward: await loadReward(config.relabel.by ?? `pickscore:${config.init}`, {
-      tokenizer: pipe instanceof StableDiffusion ? pipe.tokenizer : pipe.parts.tokenizer,
+      tokenizer: pipe.tokenizer,
       device,
     }),
     threshold: config.relabel.threshold,

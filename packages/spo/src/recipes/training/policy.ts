@@ -1,13 +1,12 @@
 // What a training changes, and the base that it is compared with: an adapter that can be switched off, or a whole model and a frozen copy.
 import { join } from "node:path";
 import {
-  addLora,
+  addFamilyLora,
   type Denoiser,
   type GuidedConditions,
   guidedDenoiser,
-  type StableDiffusion,
-  type StableDiffusionXL,
   saveLora,
+  type TextToImage,
   type WriteLoraOptions,
 } from "@spo/diffusion";
 import { copyWeights, Ema, generatorAt, keep, powerDecay, type Tensor } from "@spo/torch";
@@ -51,14 +50,14 @@ export interface PolicySettings {
 
 /** Prepares a pipeline's denoiser for a training. Its other models stay as they are. */
 export function makePolicy(
-  pipe: StableDiffusion | StableDiffusionXL,
+  pipe: TextToImage,
   { adapter, rank, ema, seed }: PolicySettings,
   precision: Precision,
 ): Policy {
   const { denoiser: model } = pipe;
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
-    const lora = addLora(model, { rank }, generatorAt(seed, "lora"));
+    const lora = addFamilyLora(model, { rank }, generatorAt(seed, "lora"));
     const averaged = averageOf(lora, ema);
     return {
       trained: lora.parameters(),

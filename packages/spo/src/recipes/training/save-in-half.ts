@@ -1,8 +1,8 @@
-import type { StableDiffusion, StableDiffusionXL } from "@spo/diffusion";
+import type { TextToImage } from "@spo/diffusion";
 import { UserError, warn } from "@spo/torch";
 
 /** Saves a pipeline in half precision, or in float32 where a weight would overflow. Throws a UserError (`NUMERIC`) for NaN and infinity. */
-export function saveInHalf(pipe: StableDiffusion | StableDiffusionXL, folder: string): void {
+export function saveInHalf(pipe: TextToImage, folder: string): void {
   try {
     pipe.save(folder, { dtype: "float16" });
   } catch (error) {

@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Generator, initialize, type Module } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
+import { loadUnet, saveModel } from "../layouts/model-folder.js";
 import { CLIPTextModel } from "../models/clip-text.js";
 import { TEXTS } from "../models/tiny-models.fixture.js";
-import { loadTextToImage } from "../pipelines/load-text-to-image.js";
-import { tinyPipeline } from "../pipelines/tiny-pipeline.fixture.js";
-import { loadUnet, saveModel } from "./model-folder.js";
-import { saveSingleFile } from "./single-file.js";
+import { saveSingleFile } from "./load-single-file.js";
+import { loadTextToImage } from "./load-text-to-image.js";
+import { tinyPipeline } from "./tiny-pipeline.fixture.js";
 
 const root = mkdtempSync(join(tmpdir(), "pipeline-"));
 afterAll(() => rmSync(root, { recursive: true }));

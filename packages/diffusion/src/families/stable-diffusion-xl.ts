@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { cat, scope, type Tensor, tensor, UserError, zerosLike } from "@spo/torch";
 import {
+  besideDenoiser,
   loadTextEncoder,
   loadTextEncoderWithProjection,
   loadUnet,
@@ -8,11 +9,17 @@ import {
 } from "../layouts/model-folder.js";
 import { readModelIndex } from "../layouts/model-index.js";
 import { type SaveOptions, savePipelineFolder } from "../layouts/pipeline-folder.js";
-import { readScheduler } from "../layouts/pipeline-repairs.js";
-import type { PipelineModels } from "../layouts/single-file.js";
+import { readScheduler } from "../layouts/read-scheduler.js";
+import { ATTENTION_TARGETS } from "../models/attention.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
-import { type CLIPTextModel, type CLIPTextModelWithProjection, idsTensor } from "../models/clip-text.js";
-import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import {
+  type CLIPTextConfig,
+  type CLIPTextModel,
+  type CLIPTextModelWithProjection,
+  idsTensor,
+} from "../models/clip-text.js";
+import type { GuidedConditions } from "../models/conditions.js";
+import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import type { VpSchedule } from "../process/vp-schedule.js";
 import { type PromptChunk, PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
@@ -20,10 +27,21 @@ import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
-import type { GuidedConditions } from "./conditions.js";
+import type { EncodeOptions, Family, LoadOptions, TextToImage } from "./family.js";
+import { CLIP_BIG_G, CLIP_L, publishedVae, SCHEDULE } from "./published-parts.js";
+import {
+  CLIP_TOKENIZERS,
+  clipPart,
+  crossAttentionWidth,
+  openClipPart,
+  originalName,
+  unetPart,
+  unetSignature,
+  vaePart,
+} from "./shared-parts.js";
+import type { StableDiffusionConfigs } from "./stable-diffusion.js";
 import { requireKnownIds, requireTextFits } from "./text-fits.js";
 import { requireTextOnly } from "./text-only.js";
-import { besideDenoiser, type EncodeOptions, type LoadOptions, type TextToImage } from "./text-to-image.js";
 
 /** The parts of an SDXL pipeline, named as the folders of its checkpoint are. */
 export interface StableDiffusionXLParts {
@@ -76,7 +94,7 @@ export class StableDiffusionXL implements TextToImage {
    * Throws UserErrors for what is missing, damaged, or of another family.
    */
   static load(folder: string, options: LoadOptions = {}): StableDiffusionXL {
-    const index = readModelIndex(folder, ["StableDiffusionXLPipeline"]);
+    const index = readModelIndex(folder, [stableDiffusionXL]);
     const { pipeline } = index;
     const { config: schedulerConfig, path } = readScheduler(folder, index);
     return new StableDiffusionXL({
@@ -107,8 +125,12 @@ export class StableDiffusionXL implements TextToImage {
     return this.schedule.for("ddim");
   }
 
+  get family(): Family {
+    return stableDiffusionXL;
+  }
+
   /** The models under the names of diffusers' folders. */
-  get models(): PipelineModels {
+  get models() {
     const { textEncoder: text_encoder, textEncoder2: text_encoder_2 } = this.#parts;
     return { unet: this.denoiser, vae: this.vae, text_encoder, text_encoder_2 };
   }
@@ -116,11 +138,13 @@ export class StableDiffusionXL implements TextToImage {
   /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
   save(folder: string, options: SaveOptions = {}): void {
     const { tokenizer, tokenizer2, schedulerConfig: scheduler = {}, forceZeros } = this.#parts;
-    savePipelineFolder(
-      folder,
-      { models: this.models, tokenizer, tokenizer2, scheduler, forceZeros },
-      options,
-    );
+    const index = {
+      _class_name: stableDiffusionXL.pipelines[0],
+      ...{ feature_extractor: [null, null], image_encoder: [null, null] },
+      force_zeros_for_empty_prompt: forceZeros ?? true,
+    };
+    const tokenizers = { tokenizer, tokenizer_2: tokenizer2 };
+    savePipelineFolder(folder, { models: this.models, tokenizers, scheduler, index }, options);
   }
 
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
@@ -206,3 +230,82 @@ function sizeIds([height, width]: readonly [number, number], n: number, like: Te
     { device: like.device },
   );
 }
+
+/** The config.json of each model of SDXL. */
+export interface StableDiffusionXLConfigs extends StableDiffusionConfigs {
+  text_encoder_2: CLIPTextConfig;
+}
+
+/** SDXL base 1.0. */
+const published: StableDiffusionXLConfigs = {
+  unet: {
+    sample_size: 128,
+    in_channels: 4,
+    out_channels: 4,
+    block_out_channels: [320, 640, 1280],
+    layers_per_block: 2,
+    down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    up_block_types: ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    cross_attention_dim: 2048,
+    attention_head_dim: [5, 10, 20],
+    transformer_layers_per_block: [1, 2, 10],
+    use_linear_projection: true,
+    norm_num_groups: 32,
+    addition_embed_type: "text_time",
+    addition_time_embed_dim: 256,
+    projection_class_embeddings_input_dim: 2816,
+  },
+  vae: publishedVae(0.13025, 1024),
+  text_encoder: CLIP_L,
+  text_encoder_2: CLIP_BIG_G,
+  scheduler: {
+    _class_name: "EulerDiscreteScheduler",
+    skip_prk_steps: true, // as published, though Euler has no such steps: for a change to PNDM
+    ...SCHEDULE,
+    timestep_spacing: "leading",
+  },
+};
+
+/** Names that only SDXL's LoRA have: of its second text encoder, and of what the UNet is told of sizes. */
+const ONLY_SDXL = /^lora_te2_|(^|\.)(text_encoder_2|clip_g)\.|label_emb|add_embedding/;
+
+/** SDXL and models distilled from it. */
+export const stableDiffusionXL = {
+  name: "sdxl",
+  title: "SDXL",
+  pipelines: ["StableDiffusionXLPipeline"],
+  parts: {
+    // kohya's own trainer has the UNet's original block names here (`input_blocks_3_1_…`), and those of diffusers for SD1.5.
+    unet: unetPart({ kohyaName: originalName }),
+    vae: vaePart(),
+    text_encoder: clipPart("conditioner.embedders.0.transformer.", ["lora_te1_", "lora_te_"]),
+    text_encoder_2: openClipPart("conditioner.embedders.1.model.", ["lora_te2_"]),
+  },
+  tokenizers: { tokenizer: CLIP_TOKENIZERS, tokenizer_2: CLIP_TOKENIZERS },
+  denoiser: "unet",
+  published,
+  loraTargets: ATTENTION_TARGETS,
+  metadata: {
+    architecture: "stable-diffusion-xl-v1-base",
+    implementation: "https://github.com/Stability-AI/generative-models",
+    resolution: [1024, 1024],
+    baseModelVersion: "sdxl_base_v1-0",
+  },
+  isDenoiser: (model) => model instanceof UNet2DConditionModel && model.add_embedding !== undefined,
+  isSingleFile: (file) =>
+    file.keys().some((name) => name.startsWith("conditioner.")) || (unetSignature(file)?.conditions ?? 0) > 0,
+  isPublished: (file) => {
+    const { width, inputs, context, conditions } = unetSignature(file) ?? {};
+    return width === 320 && inputs === 4 && context === 2048 && conditions === 2816;
+  },
+  isLora: (file) => crossAttentionWidth(file) === 2048 || file.keys().some((name) => ONLY_SDXL.test(name)),
+  load: (folder, options) => StableDiffusionXL.load(folder, options),
+  assemble: ({ models, tokenizer, ...scheduling }) => {
+    const { unet, vae, text_encoder, text_encoder_2 } = models as StableDiffusionXL["models"];
+    return new StableDiffusionXL({
+      ...{ unet, vae, textEncoder: text_encoder, textEncoder2: text_encoder_2 },
+      ...{ tokenizer: tokenizer("tokenizer"), tokenizer2: tokenizer("tokenizer_2", "!") },
+      ...scheduling,
+    });
+  },
+} as const satisfies Family;

@@ -8,6 +8,7 @@ import { AutoencoderKL } from "../models/autoencoder-kl.js";
 import { UNETS, VAE } from "../models/tiny-models.fixture.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { refusal } from "../refusal.fixture.js";
+import { FAMILIES } from "./families.js";
 import { requireTextOnly } from "./text-only.js";
 
 const folder = mkdtempSync(join(tmpdir(), "text-only-"));
@@ -48,14 +49,13 @@ describe("a UNet that wants more than noise and a text is refused:", () => {
 });
 
 describe("a folder", () => {
-  const families = ["StableDiffusionPipeline", "StableDiffusionXLPipeline"];
   const index = (_class_name: string) => {
     writeFileSync(join(folder, "model_index.json"), JSON.stringify({ _class_name }));
-    return readModelIndex(folder, families);
+    return readModelIndex(folder, FAMILIES);
   };
 
   test("of a latent consistency model is one of Stable Diffusion", () => {
-    expect(index("LatentConsistencyModelPipeline")._class_name).toBe("StableDiffusionPipeline");
+    expect(index("LatentConsistencyModelPipeline").family.name).toBe("sd15");
   });
 
   test.each([

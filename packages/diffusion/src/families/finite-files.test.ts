@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type DType, Generator, noGrad, type Tensor, UserError } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
+import { saveModel } from "../layouts/model-folder.js";
 import { addLora } from "../lora/lora.js";
 import { saveLora } from "../lora/lora-file.js";
-import { tinyPipeline } from "../pipelines/tiny-pipeline.fixture.js";
-import { saveModel } from "./model-folder.js";
-import { saveSingleFile } from "./single-file.js";
+import { saveSingleFile } from "./load-single-file.js";
+import { tinyPipeline } from "./tiny-pipeline.fixture.js";
 
 const folder = mkdtempSync(join(tmpdir(), "finite-"));
 afterAll(() => rmSync(folder, { recursive: true }));

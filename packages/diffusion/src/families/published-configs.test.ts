@@ -7,11 +7,11 @@ import { Generator, openSafetensors, scope } from "@spo/torch";
 import { onWarning } from "@spo/torch/warnings";
 import { afterAll, describe, expect, test } from "vitest";
 import { readJson } from "../config.js";
+import { sampleLatents } from "../pipelines/sample-latents.js";
 import { refusal } from "../refusal.fixture.js";
 import { chooseSampler } from "../samplers/sampler-names.js";
+import type { TextToImage } from "./family.js";
 import { loadTextToImage } from "./load-text-to-image.js";
-import { sampleLatents } from "./sample-latents.js";
-import type { TextToImage } from "./text-to-image.js";
 
 const golden = fileURLToPath(new URL("../../../../tests/golden", import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), "published-configs-"));

@@ -13,14 +13,17 @@ import {
   zeros,
 } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
+import { ldmUnet, ldmVae, openClipText } from "../layouts/ldm-models.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import { addLora } from "../lora/lora.js";
 import { CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { TEXTS, type TinyFamily, tinyModels, UNETS, VAE } from "../models/tiny-models.fixture.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
-import { type PipelineConfigs, PUBLISHED } from "../pipelines/published-configs.js";
 import { refusal } from "../refusal.fixture.js";
-import { ldmUnet, ldmVae, openClipText } from "./ldm-models.js";
-import { loadSingleFile, type PipelineModels, saveSingleFile } from "./single-file.js";
+import type { PipelineConfigs } from "./family.js";
+import { loadSingleFile, saveSingleFile } from "./load-single-file.js";
+import { stableDiffusion } from "./stable-diffusion.js";
+import { stableDiffusionXL } from "./stable-diffusion-xl.js";
 
 const folder = mkdtempSync(join(tmpdir(), "single-file-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -53,8 +56,8 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
 
   test("written and read gives every weight of every model, bit for bit", () => {
     const read = loadSingleFile(path, { configs: CONFIGS[family] });
-    expect(read.family).toBe(family);
-    for (const part of Object.keys(models) as (keyof PipelineModels)[]) {
+    expect(read.family.name).toBe(family);
+    for (const part of Object.keys(models)) {
       expect(values(read.models[part]!)).toEqual(values(models[part]!));
       read.models[part]!.dispose();
     }
@@ -80,7 +83,7 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
         : "conditioner.embedders.1.model.logit_scale"]: zeros([]),
     };
     const read = loadSingleFile(changed(path, buffers), { configs: CONFIGS[family] });
-    expect(values(read.models.unet)).toEqual(values(models.unet));
+    expect(values(read.models.unet!)).toEqual(values(models.unet!));
   });
 
   test("with an unknown entry and without its VAE is refused with both", () => {
@@ -112,8 +115,7 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
     const target = changed(path, Object.fromEntries(others.map((name) => [name, zeros([3])])));
     const read = loadSingleFile(target, { configs: CONFIGS[family] });
     stop();
-    for (const part of Object.keys(models) as (keyof PipelineModels)[])
-      expect(values(read.models[part]!)).toEqual(values(models[part]!));
+    for (const part of Object.keys(models)) expect(values(read.models[part]!)).toEqual(values(models[part]!));
     expect(heard).toHaveLength(1);
     expect(heard[0]).toMatch(/changed\.safetensors: 4 entries are not used and passed over: /);
     for (const name of others) expect(heard[0]).toContain(name);
@@ -140,8 +142,8 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
           });
           const target = join(folder, "attention.safetensors");
           writeSafetensors(target, new Map(renamed));
-          const read = loadSingleFile(target, { configs: CONFIGS[family] }).models.vae;
-          expect(values(read)).toEqual(values(models.vae));
+          const read = loadSingleFile(target, { configs: CONFIGS[family] }).models.vae!;
+          expect(values(read)).toEqual(values(models.vae!));
           read.dispose();
         });
       });
@@ -199,7 +201,7 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
 
   test("with a fused adapter has the adapter's sum in its weights", () => {
     scope(() => {
-      const changedModels: PipelineModels = tinyModels(family);
+      const changedModels = tinyModels(family);
       const lora = addLora(changedModels.unet, { rank: 2 }, new Generator(1));
       for (const { lora_B } of lora.layers.values()) {
         lora_B.requiresGrad = false;
@@ -209,8 +211,8 @@ describe.each(["sd15", "sdxl"] as const)("a checkpoint of %s in one file", (fami
       const expected = lora.merged(() => lora.layers.get(name)!.weight.clone());
       lora.fuse();
       const target = join(folder, "fused.safetensors");
-      saveSingleFile(target, changedModels);
-      const read = loadSingleFile(target, { configs: CONFIGS[family] }).models.unet;
+      saveSingleFile(target, changedModels as PipelineModels);
+      const read = loadSingleFile(target, { configs: CONFIGS[family] }).models.unet!;
       const weight = read.namedParameters().get(`${name}.weight`)!;
       expect(weight.toTypedArray()).toEqual(expected.toTypedArray());
     });
@@ -232,7 +234,7 @@ test("configs are read from a pipeline's folder", () => {
   }
   expect(existsSync(join(pipeline, "scheduler"))).toBe(false);
   const { scheduler } = loadSingleFile(path, { configs: pipeline });
-  expect(scheduler).toEqual(PUBLISHED.sd15.scheduler);
+  expect(scheduler).toEqual(stableDiffusion.published.scheduler);
 });
 
 test.each([
@@ -269,8 +271,8 @@ const shapes = (weights: ReadonlyMap<string, Tensor>): Record<string, string> =>
 test("the published models' configs have the published files' names and shapes", () => {
   scope(() => {
     const unet15 = shapes(
-      ldmUnet(PUBLISHED.sd15.unet).toOriginal(
-        new UNet2DConditionModel(PUBLISHED.sd15.unet).namedParameters(),
+      ldmUnet(stableDiffusion.published.unet).toOriginal(
+        new UNet2DConditionModel(stableDiffusion.published.unet).namedParameters(),
       ),
     );
     expect(Object.keys(unet15)).toHaveLength(686);
@@ -285,8 +287,8 @@ test("the published models' configs have the published files' names and shapes",
       "out.2.weight": "4,320,3,3",
     });
     const unetXl = shapes(
-      ldmUnet(PUBLISHED.sdxl.unet).toOriginal(
-        new UNet2DConditionModel(PUBLISHED.sdxl.unet).namedParameters(),
+      ldmUnet(stableDiffusionXL.published.unet).toOriginal(
+        new UNet2DConditionModel(stableDiffusionXL.published.unet).namedParameters(),
       ),
     );
     expect(Object.keys(unetXl)).toHaveLength(1680);
@@ -301,14 +303,16 @@ test("the published models' configs have the published files' names and shapes",
     expect(Object.keys(shapes(vae.toOriginal(tinyModels("sd15").vae.namedParameters())))).toContain(
       "decoder.up.1.upsample.conv.weight",
     );
-    const second = new CLIPTextModelWithProjection(PUBLISHED.sdxl.text_encoder_2!);
-    const text = shapes(openClipText(PUBLISHED.sdxl.text_encoder_2!).toOriginal(second.namedParameters()));
+    const second = new CLIPTextModelWithProjection(stableDiffusionXL.published.text_encoder_2!);
+    const text = shapes(
+      openClipText(stableDiffusionXL.published.text_encoder_2!).toOriginal(second.namedParameters()),
+    );
     expect(text).toMatchObject({
       "transformer.resblocks.31.attn.in_proj_weight": "3840,1280",
       "transformer.resblocks.31.mlp.c_fc.weight": "5120,1280",
       text_projection: "1280,1280",
       positional_embedding: "77,1280",
     });
-    expect(new CLIPTextModel(PUBLISHED.sd15.text_encoder).parameters()).toHaveLength(196);
+    expect(new CLIPTextModel(stableDiffusion.published.text_encoder).parameters()).toHaveLength(196);
   });
 });

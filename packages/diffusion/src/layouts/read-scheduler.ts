@@ -1,10 +1,8 @@
-// Changes that a pipeline of diffusers makes to the configs in its folder.
+// The scheduler's config of a pipeline's folder.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { warn } from "@spo/torch/warnings";
 import { checkConfig, readJsonObject } from "../config.js";
-import type { AutoencoderKLConfig } from "../models/autoencoder-kl.js";
-import type { UNet2DConditionConfig } from "../models/unet-2d-condition.js";
 import { unknownFields } from "../samplers/scheduler-classes.js";
 import { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ModelIndex } from "./model-index.js";
@@ -48,41 +46,4 @@ export function schedulerPart(folder: string): Pick<ModelIndex, "scheduler"> {
   const { scheduler } = readJsonObject(path);
   const [library, name] = Array.isArray(scheduler) ? (scheduler as unknown[]) : [];
   return typeof name === "string" ? { scheduler: [String(library), name] } : {};
-}
-
-/**
- * The UNet's config as a pipeline has it: one that diffusers before 0.9 wrote with a `sample_size` below 64 has 64.
- *
- * path: of the file, for the warning. Source: diffusers StableDiffusionPipeline; SDXL's leaves it.
- */
-export function repairedUnet(
-  config: UNet2DConditionConfig,
-  pipeline: string,
-  path: string,
-): UNet2DConditionConfig {
-  const { sample_size: size, _diffusers_version: version } = config;
-  if (pipeline !== "StableDiffusionPipeline" || typeof size !== "number" || size >= 64) return config;
-  if (typeof version !== "string" || !isBefore(version, [0, 9])) return config;
-  warn(
-    `${path}: sample_size ${size} is read as 64, as diffusers' ${pipeline} does with what version ${version} wrote. Write it so into the file.`,
-  );
-  return { ...config, sample_size: 64 };
-}
-
-/** Whether the first numbers of a version are below others; one that has none is not. */
-function isBefore(version: string, [major, minor]: readonly [number, number]): boolean {
-  const [, first, second] = /^v?(\d+)(?:\.(\d+))?/.exec(version.trim()) ?? [];
-  if (first === undefined) return false;
-  return Number(first) < major || (Number(first) === major && Number(second ?? 0) < minor);
-}
-
-/** The VAE's config as a pipeline has it: Stable Diffusion's ignores the latents' statistics. Source: diffusers StableDiffusionPipeline. */
-export function repairedVae(
-  config: AutoencoderKLConfig,
-  pipeline: string,
-  path: string,
-): AutoencoderKLConfig {
-  if (pipeline === "StableDiffusionXLPipeline" || !(config.latents_mean || config.latents_std)) return config;
-  warn(`${path}: latents_mean and latents_std are not used, as diffusers' ${pipeline} does not use them.`);
-  return { ...config, latents_mean: null, latents_std: null };
 }

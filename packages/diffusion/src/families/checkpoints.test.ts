@@ -6,10 +6,10 @@ import { fileURLToPath } from "node:url";
 import { Generator, openSafetensors, scope, type Tensor } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
 import { readJson } from "../config.js";
-import { saveSingleFile } from "../layouts/single-file.js";
+import { sampleLatents } from "../pipelines/sample-latents.js";
+import type { TextToImage } from "./family.js";
+import { saveSingleFile } from "./load-single-file.js";
 import { loadTextToImage } from "./load-text-to-image.js";
-import { sampleLatents } from "./sample-latents.js";
-import type { TextToImage } from "./text-to-image.js";
 
 const golden = fileURLToPath(new URL("../../../../tests/golden", import.meta.url));
 const checkpoints = join(golden, "checkpoints");

@@ -1,0 +1,79 @@
+// The families that there are, and which of them something belongs to.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { readJsonObject } from "../config.js";
+import type { StoredModel } from "../layouts/model-folder.js";
+import type { PipelineModels } from "../layouts/pipeline-folder.js";
+import { readScheduler, schedulerPart } from "../layouts/read-scheduler.js";
+import type { Family, PipelineConfigs } from "./family.js";
+import { stableDiffusion } from "./stable-diffusion.js";
+import { stableDiffusionXL } from "./stable-diffusion-xl.js";
+
+/** All families. What cannot be told apart is taken for the first one's, whose refusal then says what it lacks. */
+export const FAMILIES: readonly [Family, ...Family[]] = [stableDiffusion, stableDiffusionXL];
+
+/** The titles of all families, for messages. */
+export const familyTitles = (word: "and" | "or"): string => {
+  const titles = FAMILIES.map(({ title }) => title);
+  return `${titles.slice(0, -1).join(", ")} ${word} ${titles.at(-1)}`;
+};
+
+/** The family of a denoiser. */
+export function familyOfDenoiser(model: StoredModel): Family {
+  const family = FAMILIES.find(({ isDenoiser }) => isDenoiser(model));
+  if (!family) throw new Error(`${model.constructor.name} is the denoiser of no family`);
+  return family;
+}
+
+/** The family of a pipeline's models, of which the denoiser at least is there. */
+export function familyOfModels(models: PipelineModels): Family {
+  const family = FAMILIES.find(({ denoiser, isDenoiser }) => {
+    const model = models[denoiser];
+    return model !== undefined && isDenoiser(model);
+  });
+  if (!family) throw new Error(`the models ${Object.keys(models).join(", ")} are of no family`);
+  return family;
+}
+
+/** The family whose parts have a config each, and no other part has one. */
+export function familyOfConfigs(configs: PipelineConfigs): Family {
+  const { scheduler: _, pipeline: __, ...parts } = configs;
+  const family = FAMILIES.find((each) => sameNames(Object.keys(each.parts), Object.keys(parts)));
+  if (!family) throw new Error(`the configs ${Object.keys(parts).join(", ")} are of no family`);
+  return family;
+}
+
+/** The family whose parts have a config in a folder; of several the one that fits best. undefined: there is the denoiser of none. */
+export function familyOfFolder(folder: string): Family | undefined {
+  const hasConfig = (part: string): boolean => existsSync(join(folder, part, "config.json"));
+  const fit = ({ parts }: Family): number =>
+    Object.keys(parts).reduce((sum, part) => sum + (hasConfig(part) ? 1 : -1), 0);
+  return FAMILIES.filter(({ denoiser }) => hasConfig(denoiser)).toSorted((a, b) => fit(b) - fit(a))[0];
+}
+
+const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((name) => b.includes(name));
+
+/** A pipeline's models by their configs, without values. Throws a UserError for a config that is not supported. */
+export const blankModels = (family: Family, configs: PipelineConfigs): Record<string, StoredModel> =>
+  Object.fromEntries(Object.entries(family.parts).map(([part, { blank }]) => [part, blank(configs[part])]));
+
+/**
+ * The configs in a pipeline's folder, whose weights need not be there. Without a scheduler's config that of the published model.
+ *
+ * pipeline: what model_index.json calls it; default: the family's own. Throws a UserError (`DATA`) for a config that is missing or damaged.
+ */
+export function readConfigs(folder: string, family: Family, pipeline = family.pipelines[0]): PipelineConfigs {
+  const parts = Object.entries(family.parts).map(([part, { repaired }]) => {
+    const path = join(folder, part, "config.json");
+    const config = readJsonObject(path);
+    return [part, repaired ? repaired(config, pipeline, path) : config] as const;
+  });
+  return {
+    ...Object.fromEntries(parts),
+    scheduler: existsSync(join(folder, "scheduler", "scheduler_config.json"))
+      ? readScheduler(folder, schedulerPart(folder)).config
+      : family.published.scheduler,
+    pipeline,
+  };
+}

@@ -1,0 +1,135 @@
+import type { Tensor, WeightsFile } from "@spo/torch";
+import type { LdmModel } from "../layouts/ldm-models.js";
+import type { KeepingOptions, StoredModel } from "../layouts/model-folder.js";
+import type { PipelineModels, SaveOptions } from "../layouts/pipeline-folder.js";
+import type { AutoencoderKL } from "../models/autoencoder-kl.js";
+import type { GuidedConditions } from "../models/conditions.js";
+import type { DenoiserModel } from "../models/denoiser-model.js";
+import type { PromptSyntax } from "../prompts/prompt-weights.js";
+import type { NoiseProcess } from "../process/noise-process.js";
+import type { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
+import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
+
+/** What a prompt is encoded for. */
+export interface EncodeOptions {
+  /** What guidance goes away from. Absent: the empty text, or for SDXL zeros. */
+  negativePrompt?: string;
+  /** How prompts are read, the negative one too. Default plain: each letter is a letter, and what is beyond 75 tokens is cut off. */
+  syntax?: PromptSyntax;
+  /** Height and width of the image in pixels: SDXL is told them. */
+  size: readonly [height: number, width: number];
+}
+
+/** A model that makes images of texts, of any family. */
+export interface TextToImage {
+  readonly family: Family;
+  readonly denoiser: DenoiserModel;
+  readonly vae: AutoencoderKL;
+  /** For samplers. */
+  readonly schedule: CheckpointSchedule;
+  /** What trainings noise and step by. */
+  readonly process: NoiseProcess;
+  /** CLIP's, which preference models and scorers of images read by too; absent in a family without CLIP. */
+  readonly tokenizer?: ClipTokenizer;
+  /** All of its models under the names of diffusers' folders. */
+  readonly models: PipelineModels;
+  /** Token ids of prompts by each tokenizer, int64 [n, L]. */
+  tokenize(prompts: readonly string[]): Tensor[];
+  /** What the denoiser is told about n prompts, and what guidance goes away from; n rows each. */
+  encode(prompts: readonly string[], options: EncodeOptions): GuidedConditions;
+  /** Writes the folder that `loadTextToImage` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  save(folder: string, options?: SaveOptions): void;
+  /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
+  withScheduler(config: SchedulerConfig): TextToImage;
+}
+
+/** How a pipeline is placed: `dtype` is the denoiser's, text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
+export type LoadOptions = KeepingOptions;
+
+/** The config.json of each model of a pipeline under the name of its folder, and the scheduler's. */
+export interface PipelineConfigs {
+  readonly [part: string]: unknown;
+  readonly scheduler: SchedulerConfig;
+  /** As model_index.json calls the pipeline: it decides what of the scheduler is repaired. Default: nothing is. */
+  readonly pipeline?: string;
+}
+
+/** What the layers of a model are called in LoRA files, beside its own names. */
+export interface LoraPart {
+  /** In front of a module's dotted name. */
+  readonly prefixes: readonly string[];
+  /** In front of a module's name with `_` for every dot, as kohya writes it; the first is what is written. */
+  readonly kohyaPrefixes: readonly [string, ...string[]];
+  /** All names of a model's modules: its own, and those of other code. */
+  spellings(model: StoredModel): (module: string) => readonly string[];
+  /** The name that kohya's trainer gives a module. Default: the model's own. */
+  kohyaName?(model: StoredModel): (module: string) => string;
+}
+
+/** A model of a pipeline: a folder in diffusers' layout, a prefix in one file. */
+export interface FamilyPart {
+  /** Classes that model_index.json may name for it. */
+  readonly classes: readonly string[];
+  /** A model of a config, without values. Throws a UserError for what is not supported. */
+  blank(config: unknown): StoredModel;
+  /** A folder's config as diffusers' pipeline of that name takes it; path: of the file, for a warning. */
+  repaired?(config: unknown, pipeline: string, path: string): unknown;
+  /** Where its weights stand in one file of the original code. */
+  readonly original: { readonly prefix: string; names(config: unknown): LdmModel };
+  /** Absent: no adapter changes it. */
+  readonly lora?: LoraPart;
+}
+
+/** The models of a pipeline with what reads its texts and its scheduler's config: what a family makes a pipeline of. */
+export interface PipelineSource {
+  models: PipelineModels;
+  /** A tokenizer by its folder; padToken: of the published one, where there is no folder. */
+  tokenizer(part: string, padToken?: string): ClipTokenizer;
+  schedulerConfig: SchedulerConfig;
+  schedule: CheckpointSchedule;
+}
+
+/**
+ * All that is particular about one family of text-to-image models. What works on pipelines, files and adapters asks it here.
+ *
+ * To add one: a file beside this, its line in families.ts, and its models.
+ */
+export interface Family {
+  /** In settings and records: `sd15`. */
+  readonly name: string;
+  /** In messages. */
+  readonly title: string;
+  /** diffusers' pipelines whose folders it loads, its own first. */
+  readonly pipelines: readonly [string, ...string[]];
+  /** Its models by their folders' names. */
+  readonly parts: Readonly<Record<string, FamilyPart>>;
+  /** Folders of its tokenizers, and the classes that model_index.json may name for them. */
+  readonly tokenizers: Readonly<Record<string, readonly string[]>>;
+  /** Which part is the denoiser. */
+  readonly denoiser: string;
+  /** Of the published model: what a checkpoint in one file does not say of itself. */
+  readonly published: PipelineConfigs;
+  /** Ends of the names of the denoiser's layers that a LoRA adapts by default. */
+  readonly loraTargets: readonly string[];
+  /** What metadata of its files says. Source: Stability's ModelSpec 1.0.1; sd-scripts, sai_model_spec.py. */
+  readonly metadata: {
+    /** `modelspec.architecture` of a checkpoint; a LoRA's has `/lora` behind. */
+    readonly architecture: string;
+    readonly implementation: string;
+    readonly resolution: readonly [width: number, height: number];
+    readonly baseModelVersion: string;
+  };
+  /** Whether a denoiser is one of its own. */
+  isDenoiser(model: StoredModel): boolean;
+  /** Whether a checkpoint in one file is of its architecture, whatever the sizes. */
+  isSingleFile(file: WeightsFile): boolean;
+  /** Whether it is of the published model's sizes, too. */
+  isPublished(file: WeightsFile): boolean;
+  /** Whether a LoRA is for its published model, as far as names and shapes in the file tell. */
+  isLora(file: WeightsFile): boolean;
+  /** Loads a folder in diffusers layout. Throws UserErrors for what is missing, damaged or of another family. */
+  load(folder: string, options?: LoadOptions): TextToImage;
+  /** Puts a pipeline together. */
+  assemble(source: PipelineSource): TextToImage;
+}
