@@ -109,7 +109,7 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
   const models = blankModels(family ?? familyOfConfigs(configs), configs);
   const { adapter, metadata } = readLora(source, models);
   try {
-    writeLora(out, adapter, models, {
+    writeLora(output, adapter, models, {
       layout: layout satisfies LoraLayoutName,
       dtype,
       description: { title, author, description, license, tags, triggerPhrase },

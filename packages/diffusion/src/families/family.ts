@@ -38,13 +38,16 @@ export interface TextToImage {
   tokenize(prompts: readonly string[]): Tensor[];
   /** What the denoiser is told about n prompts, and what guidance goes away from; n rows each. */
   encode(prompts: readonly string[], options: EncodeOptions): GuidedConditions;
-  /** Writes the folder that `loadTextToImage` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  /** Writes the folder that `loadTextToImage` and diffusers' `from_pretrained` read, with the scheduler that it came with. Fuse adapters first. */
   save(folder: string, options?: SaveOptions): void;
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(config: SchedulerConfig): TextToImage;
 }
 
-/** How a pipeline is placed: `dtype` is the denoiser's, text encoders and VAE are float32. `stored`: all have what their files have, to be written again. */
+/**
+ * How a pipeline is placed. `dtype` is the denoiser's; text encoders and VAE are float32. `stored`: all have what their files have, to be
+ * written again.
+ */
 export type LoadOptions = KeepingOptions;
 
 /** The config.json of each model of a pipeline under the name of its folder, and the scheduler's. */

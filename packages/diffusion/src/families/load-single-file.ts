@@ -34,8 +34,8 @@ export function loadSingleFile(
 /**
  * Writes a pipeline as one safetensors file in the original naming, whole or not at all. Fuse adapters first.
  *
- * Throws a UserError (`CONFIG`) for a scheduler that predicts x̂0, which such a file cannot say, and as `saveModel` for weights that are not
- * finite.
+ * Throws a UserError (`CONFIG`) for a scheduler that predicts x̂0, which such a file cannot say, and as `saveModel` for weights that are
+ * not finite.
  */
 export function saveSingleFile(path: string, models: PipelineModels, options: SingleFileOptions = {}): void {
   writeSingleFile(path, models, familyOfModels(models), options);

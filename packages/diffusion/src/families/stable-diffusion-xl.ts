@@ -135,7 +135,7 @@ export class StableDiffusionXL implements TextToImage {
     return { unet: this.denoiser, vae: this.vae, text_encoder, text_encoder_2 };
   }
 
-  /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  /** Writes the folder that `load` and diffusers' `from_pretrained` read, with the scheduler that it came with. Fuse adapters first. */
   save(folder: string, options: SaveOptions = {}): void {
     const { tokenizer, tokenizer2, schedulerConfig: scheduler = {}, forceZeros } = this.#parts;
     const index = {
@@ -161,8 +161,8 @@ export class StableDiffusionXL implements TextToImage {
   }
 
   /**
-   * Prompts → context [n, L, d + d₂], or k contexts one after the other where the syntax makes them, the states before the last layer of both encoders, no final norm; and the second one's projected
-   * state at the end token of the first context [n, p].
+   * Prompts → context [n, L, d + d₂], or k contexts one after the other where the syntax makes them: the states before the last layer of
+   * both encoders, no final norm; and the second one's projected state at the end token of the first context [n, p].
    */
   encodePrompts(
     prompts: readonly string[],

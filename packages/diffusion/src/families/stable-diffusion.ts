@@ -100,7 +100,7 @@ export class StableDiffusion implements TextToImage {
     return { unet: this.denoiser, vae: this.vae, text_encoder: this.textEncoder };
   }
 
-  /** Writes the folder that `load` reads and diffusers' `from_pretrained` too, with the scheduler that it came with. Fuse adapters first. */
+  /** Writes the folder that `load` and diffusers' `from_pretrained` read, with the scheduler that it came with. Fuse adapters first. */
   save(folder: string, options: SaveOptions = {}): void {
     const { tokenizer, schedulerConfig: scheduler = {} } = this.#parts;
     const index = {
@@ -241,7 +241,7 @@ function isBefore(version: string, [major, minor]: readonly [number, number]): b
   return Number(first) < major || (Number(first) === major && Number(second ?? 0) < minor);
 }
 
-/** The VAE's config as a pipeline has it: Stable Diffusion's takes no notice of the latents' statistics. Source: diffusers StableDiffusionPipeline. */
+/** The VAE's config as a pipeline has it: Stable Diffusion's ignores the latents' statistics. Source: diffusers StableDiffusionPipeline. */
 function repairedVae(config: AutoencoderKLConfig, pipeline: string, path: string): AutoencoderKLConfig {
   if (pipeline === "StableDiffusionXLPipeline" || !(config.latents_mean || config.latents_std)) return config;
   warn(`${path}: latents_mean and latents_std are not used, as diffusers' ${pipeline} does not use them.`);

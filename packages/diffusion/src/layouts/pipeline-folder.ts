@@ -38,7 +38,7 @@ export function savePipelineFolder(
   { models, tokenizers, scheduler, index }: PipelineParts,
   { dtype, variant }: SaveOptions = {},
 ): void {
-  // All are looked at before the first is written.
+  // All are checked before the first is written.
   for (const [part, model] of Object.entries(models))
     requireStorable(model.namedParameters(), { dtype, place: join(folder, part) });
   for (const [part, model] of Object.entries(models))
@@ -65,7 +65,7 @@ const mapValues = <T>(
 ): Record<string, unknown> =>
   Object.fromEntries(Object.entries(of).map(([name, value]) => [name, entry(value)]));
 
-/** All values spelt out: diffusers' own defaults for DDIM are others. */
+/** All values spelt out, because diffusers' own defaults for DDIM differ. */
 const ddimConfig = (scheduler: SchedulerConfig): SchedulerConfig => ({
   ...new VpSchedule(scheduler).config,
   _class_name: "DDIMScheduler",

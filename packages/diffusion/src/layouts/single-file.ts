@@ -52,7 +52,7 @@ const NOT_WEIGHTS: readonly RegExp[] = [
 /**
  * The models of a file, and its scheduler's config: that of the configs, changed by what the file marks of its prediction.
  *
- * configs: of each part, and of the scheduler. Throws UserErrors for another formulation of the denoiser, and with all names that do not fit.
+ * configs: of each part, and of the scheduler. Throws a UserError with all names that do not fit.
  */
 export function readSingleFile(
   file: WeightsFile,

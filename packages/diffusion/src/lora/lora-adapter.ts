@@ -16,7 +16,7 @@ export interface LoraWeights {
 /** Layers by the part of the pipeline and the module's name in it: `unet.down_blocks.0.….to_q`, `text_encoder.text_model.….q_proj`. */
 export type LoraAdapter = Map<string, LoraWeights>;
 
-/** Layers that a refusal names; a file for another model has hundreds. */
+/** Layers that an error names; a file for another model has hundreds. */
 const SHOWN = 5;
 
 /** `unet.a.b` → [`unet`, `a.b`]. */

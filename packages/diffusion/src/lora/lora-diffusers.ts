@@ -1,4 +1,5 @@
-// LoRA as diffusers' save_lora_weights writes it: unet.<module>.lora.down|up.weight, text_encoder.<module>.lora_linear_layer.down|up.weight.
+// LoRA as diffusers' save_lora_weights writes it:
+// unet.<module>.lora.down|up.weight, text_encoder.<module>.lora_linear_layer.down|up.weight.
 import type { Family } from "../families/family.js";
 import { splitPart } from "./lora-adapter.js";
 import type { LoraLayout } from "./lora-layout.js";

@@ -119,7 +119,7 @@ export function readLora(
 type Pieces = Partial<Record<LoraPiece, string>>;
 
 /**
- * A file's entries: those of the models' layers, and those that are passed over. denoiserLayers: how many of the denoiser's there are, known or not.
+ * A file's entries: those of the models' layers, and those that are passed over. denoiserLayers: how many are a denoiser's, known or not.
  *
  * Throws a UserError for entries of another method.
  */

@@ -1,4 +1,5 @@
-// LoRA as kohya's sd-scripts save it, and ComfyUI and the A1111 family read it: lora_unet_<module with _>.lora_down.weight, .lora_up.weight, .alpha.
+// LoRA as kohya's sd-scripts save it, and ComfyUI and the A1111 family read it:
+// lora_unet_<module with _>.lora_down.weight, .lora_up.weight, .alpha.
 import type { Family } from "../families/family.js";
 import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import { splitPart } from "./lora-adapter.js";

@@ -1,4 +1,4 @@
-// What the file layouts of LoRA have in common when they are written: a layer and one of its tensors get a name. Reading is in lora-names.ts.
+// How a file layout of LoRA names a layer's tensors when it is written. Reading is in lora-names.ts.
 import type { Family } from "../families/family.js";
 import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import type { LoraPiece } from "./lora-names.js";

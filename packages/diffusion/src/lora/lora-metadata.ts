@@ -1,4 +1,5 @@
-// Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and the least of kohya's ss_ set. Source: sd-scripts, sai_model_spec.py.
+// Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and a minimum of kohya's ss_ fields.
+// Source: sd-scripts, sai_model_spec.py.
 import type { Family } from "../families/family.js";
 import type { LoraAdapter } from "./lora-adapter.js";
 

@@ -11,7 +11,7 @@ export type LoraEntry =
   | { kind: "piece"; layer: string; piece: LoraPiece }
   /** A matrix for a layer that the models do not have; `ofDenoiser` unless its name is a text encoder's. */
   | { kind: "other layer"; ofDenoiser: boolean }
-  /** Of another method, whose adapter is another one without it. */
+  /** Of another method: without it the adapter would be another one. */
   | { kind: "other method"; method: string }
   /** Of a textual inversion that came in the same file; name: the word that calls for it. */
   | { kind: "embedding"; name: string }
@@ -71,10 +71,10 @@ export const isOfAdapter = (name: string): boolean =>
   OTHER_METHODS.slice(0, 5).some(([end]) => end.test(name));
 
 /**
- * Tells what the names of a LoRA file are. models: those of the family that it may change.
+ * Says what each name in a LoRA file stands for. models: those of the family that it may change.
  *
- * With `_` for `.` a name cannot be parted again, so it is looked up among the models' layers. Modules are known by all names that the family
- * says of them.
+ * A name with `_` for `.` cannot be split again, so it is looked up among the models' layers. Modules are known by all names that the family
+ * gives them.
  */
 export function loraNames(family: Family, models: PipelineModels): (name: string) => LoraEntry {
   const layers = new Map<string, string>();
@@ -101,7 +101,7 @@ export function loraNames(family: Family, models: PipelineModels): (name: string
     const dotted = stem.replace(/^base_model\.model\./, "");
     const [prefix, part] = prefixes.find(([each]) => dotted.startsWith(each)) ?? ["", undefined];
     const module = dotted.slice(prefix.length).replace(/(^|\.)processor\./, "$1");
-    // A file without any prefix is of one model, and which one its modules tell.
+    // A file without any prefix belongs to one model; its modules say to which.
     const among = part === undefined ? parts.map((each) => each.part) : [part];
     const layer = among.map((each) => layers.get(`${each} ${module}`)).find(Boolean);
     return { layer, ofDenoiser: part === undefined ? !OF_TEXT.test(dotted) : part === family.denoiser };

@@ -82,7 +82,10 @@ const lengths = (side: Conditions): string =>
     .map(({ shape }) => shape.slice(1))
     .join("/");
 
-/** The sides one below the other, each for the given rows; a side's single row serves all. States of tokens are in the model's dtype, each text once. */
+/**
+ * The sides one below the other, each for the given rows; a side's single row serves all. States of tokens are in the model's dtype, each
+ * text once.
+ */
 function inputsOf(sides: readonly Conditions[], rows: readonly number[], dtype: DType): DenoiserInputs {
   const names = Object.keys(sides[0] as Conditions);
   return Object.fromEntries(
