@@ -190,3 +190,4 @@ export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./token
 export { publishedTokenizer, saveTokenizer } from "./tokenizer/save-tokenizer.js";
 export { diffusionChecks, diffusionChecksOf } from "./verify/verify.js";
 export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify/verify-check.js";
+export { GOLDEN_FAMILIES, type GoldenFamily } from "./verify/verify-modules.js";

@@ -5,8 +5,8 @@ import type { PipelineModels, SaveOptions } from "../layouts/pipeline-folder.js"
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { GuidedConditions } from "../models/conditions.js";
 import type { DenoiserModel } from "../models/denoiser-model.js";
-import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { NoiseProcess } from "../process/noise-process.js";
+import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";

@@ -10,11 +10,11 @@ import type { AutoencoderKL, AutoencoderKLConfig } from "../models/autoencoder-k
 import { type CLIPTextConfig, type CLIPTextModel, idsTensor } from "../models/clip-text.js";
 import type { GuidedConditions } from "../models/conditions.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
+import type { VpSchedule } from "../process/vp-schedule.js";
 import { PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import { weightedStates } from "../prompts/weighted-states.js";
 import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
-import type { VpSchedule } from "../process/vp-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { EncodeOptions, Family, LoadOptions, PipelineConfigs, TextToImage } from "./family.js";

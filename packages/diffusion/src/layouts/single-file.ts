@@ -11,8 +11,8 @@ import {
   writeSafetensors,
   zeros,
 } from "@spo/torch";
-import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { lacksField } from "../samplers/scheduler-classes.js";
+import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { LdmModel } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { besideDenoiser, type KeepingOptions, place, type StoredModel } from "./model-folder.js";

@@ -17,13 +17,12 @@ import type { StoredModel } from "../layouts/model-folder.js";
 import { loadUnet, readWeights } from "../layouts/model-folder.js";
 import { type LoraLayoutName, loadLora, readLora, writeLora } from "../lora/lora-file.js";
 import { type Case, type Cases, type Check, collectCases, openGolden } from "./verify-check.js";
-import { checkVae, compareUnet, type Family } from "./verify-modules.js";
+import { checkVae, compareUnet, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
 
-const FAMILIES: readonly Family[] = ["sd15", "sdxl"];
 const LORA_LAYOUTS: readonly LoraLayoutName[] = ["diffusers", "peft", "kohya"];
 
 export const layoutChecks: readonly Check[] = [
-  ...FAMILIES.flatMap((family) =>
+  ...GOLDEN_FAMILIES.flatMap((family) =>
     LORA_LAYOUTS.map(
       (layout): Check => ({
         name: `LoRA, ${family}, ${layout} layout`,
@@ -36,7 +35,7 @@ export const layoutChecks: readonly Check[] = [
       }),
     ),
   ),
-  ...FAMILIES.map(
+  ...GOLDEN_FAMILIES.map(
     (family): Check => ({
       name: `single file, ${family}`,
       files: [`single-file-${family}.safetensors`, `tiny-${family}`],
@@ -60,7 +59,7 @@ export const layoutChecks: readonly Check[] = [
 /**
  * Outputs with the adapter on, scaled, merged and off; then written in each layout and compared with the file of that layout, bit for bit.
  */
-function checkLora(dir: string, family: Family, layout: LoraLayoutName): Case[] {
+function checkLora(dir: string, family: GoldenFamily, layout: LoraLayoutName): Case[] {
   const fileOf = (name: LoraLayoutName): string => join(dir, `lora-${family}-${name}.safetensors`);
   return noGrad(() =>
     collectCases((cases) => {
@@ -145,7 +144,7 @@ function inTemporaryFolder(fn: (folder: string) => void): void {
 }
 
 /** The single file gives the folders' tensors; a file written from the folders has its names and bytes. */
-function checkSingleFile(dir: string, family: Family): Case[] {
+function checkSingleFile(dir: string, family: GoldenFamily): Case[] {
   return collectCases((cases) => {
     const single = join(dir, `single-file-${family}.safetensors`);
     const folder = join(dir, `tiny-${family}`);

@@ -5,13 +5,15 @@ import { type AutoencoderKL, samplePosterior } from "../models/autoencoder-kl.js
 import type { UNet2DConditionModel, UNetConditions } from "../models/unet-2d-condition.js";
 import { type Case, type Cases, collectCases, openGolden } from "./verify-check.js";
 
-export type Family = "sd15" | "sdxl";
+/** The families that there are golden files of. */
+export const GOLDEN_FAMILIES = ["sd15", "sdxl"] as const;
+export type GoldenFamily = (typeof GOLDEN_FAMILIES)[number];
 
 /** The outputs of a UNet at the timesteps of the file. */
 export function compareUnet(
   cases: Cases,
   dir: string,
-  family: Family,
+  family: GoldenFamily,
   unet: UNet2DConditionModel,
   tolerance: number | ((scale: number) => number),
 ): void {
@@ -27,7 +29,7 @@ export function compareUnet(
 }
 
 /** What the UNet of the golden file is told. */
-export function conditionsOf(dir: string, family: string): UNetConditions {
+export function conditionsOf(dir: string, family: GoldenFamily): UNetConditions {
   const { file, get } = openGolden(dir, `expected-${family}.safetensors`);
   const context = get("unet/context");
   if (!file.has("unet/text_embeds")) return { context };
@@ -35,7 +37,7 @@ export function conditionsOf(dir: string, family: string): UNetConditions {
 }
 
 /** All outputs of a VAE. folder: of the VAE, relative to dir. */
-export function checkVae(dir: string, family: Family, folder: string): Case[] {
+export function checkVae(dir: string, family: GoldenFamily, folder: string): Case[] {
   return collectCases((cases) => {
     const { get } = openGolden(dir, `expected-${family}.safetensors`);
     const vae: AutoencoderKL = loadVae(join(dir, folder));

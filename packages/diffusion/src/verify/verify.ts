@@ -6,7 +6,7 @@ import { loadUnet } from "../layouts/model-folder.js";
 import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
 import { layoutChecks } from "./verify-layouts.js";
-import { checkVae, compareUnet, conditionsOf, type Family } from "./verify-modules.js";
+import { checkVae, compareUnet, conditionsOf, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
 import { textChecks } from "./verify-text.js";
 import { furtherTrajectoryChecks, trajectoryChecks } from "./verify-trajectory.js";
 
@@ -14,26 +14,20 @@ import { furtherTrajectoryChecks, trajectoryChecks } from "./verify-trajectory.j
 export const diffusionChecks: readonly Check[] = [
   { name: "CLIP tokenizer", files: ["clip-tokenizer"], run: checkTokenizer },
   ...textChecks,
-  {
-    name: "UNet, sd15",
-    files: ["expected-sd15.safetensors", "tiny-sd15"],
-    run: (dir) => checkUnet(dir, "sd15"),
-  },
-  {
-    name: "UNet, sdxl",
-    files: ["expected-sdxl.safetensors", "tiny-sdxl"],
-    run: (dir) => checkUnet(dir, "sdxl"),
-  },
-  {
-    name: "VAE, sd15",
-    files: ["expected-sd15.safetensors", "tiny-sd15"],
-    run: (dir) => checkVae(dir, "sd15", "tiny-sd15/vae"),
-  },
-  {
-    name: "VAE, sdxl",
-    files: ["expected-sdxl.safetensors", "tiny-sdxl"],
-    run: (dir) => checkVae(dir, "sdxl", "tiny-sdxl/vae"),
-  },
+  ...GOLDEN_FAMILIES.map(
+    (family): Check => ({
+      name: `UNet, ${family}`,
+      files: [`expected-${family}.safetensors`, `tiny-${family}`],
+      run: (dir) => checkUnet(dir, family),
+    }),
+  ),
+  ...GOLDEN_FAMILIES.map(
+    (family): Check => ({
+      name: `VAE, ${family}`,
+      files: [`expected-${family}.safetensors`, `tiny-${family}`],
+      run: (dir) => checkVae(dir, family, `tiny-${family}/vae`),
+    }),
+  ),
   ...trajectoryChecks,
   ...layoutChecks,
 ];
@@ -71,7 +65,7 @@ function checkTokenizer(dir: string): Case[] {
   });
 }
 
-function checkUnet(dir: string, family: Family): Case[] {
+function checkUnet(dir: string, family: GoldenFamily): Case[] {
   return collectCases((cases) => {
     const unet = loadUnet(join(dir, `tiny-${family}`, "unet"));
     compareUnet(cases, dir, family, unet, 1e-5);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   type Conditions,
   type Denoiser,
+  type GoldenFamily,
   guidedDenoiser,
   readJsonObject,
   type SchedulerConfig,
@@ -12,12 +13,8 @@ import {
 } from "@spo/diffusion";
 import type { SafetensorsFile, Tensor } from "@spo/torch";
 
-/** The two families of models that there are golden values of. */
-export const FAMILIES = ["sd15", "sdxl"] as const;
-export type Family = (typeof FAMILIES)[number];
-
 /** The noise process of a family. */
-export const processOf = (folder: string, family: Family): VpSchedule =>
+export const processOf = (folder: string, family: GoldenFamily): VpSchedule =>
   new VpSchedule(
     readJsonObject(join(folder, `tiny-${family}`, "scheduler", "scheduler_config.json")) as SchedulerConfig,
   );

@@ -6,6 +6,7 @@ import {
   type Cases,
   collectCases,
   type Denoiser,
+  type GoldenFamily,
   loadUnet,
   openGolden,
 } from "@spo/diffusion";
@@ -13,7 +14,7 @@ import { Generator, noGrad, type SafetensorsFile, scope, type Tensor, tensor } f
 import { dpoLoss } from "../objectives/dpo-loss.js";
 import { pairLogProbs, type SpoBatch, spoLoss } from "../objectives/spo-loss.js";
 import type { StepPairs } from "../objectives/step-pairs.js";
-import { conditionsOf, denoiserOf, type Family, namesUnder, processOf } from "./golden-inputs.js";
+import { conditionsOf, denoiserOf, namesUnder, processOf } from "./golden-inputs.js";
 
 const SPO_OUTPUTS = [
   ...["logp", "ref_logp", "log_ratio", "ratio"].flatMap((name) => [`${name}_w`, `${name}_l`]),
@@ -21,7 +22,7 @@ const SPO_OUTPUTS = [
   "loss",
 ];
 
-export function checkSpoLoss(folder: string, family: Family): Case[] {
+export function checkSpoLoss(folder: string, family: GoldenFamily): Case[] {
   return collectCases((cases) => {
     const { file, get, meta } = openGolden(folder, `losses-spo-${family}.safetensors`);
     const {
@@ -110,7 +111,7 @@ export function checkSpoLoss(folder: string, family: Family): Case[] {
   });
 }
 
-export function checkDpoLoss(folder: string, family: Family): Case[] {
+export function checkDpoLoss(folder: string, family: GoldenFamily): Case[] {
   return collectCases((cases) => {
     const { file, get, meta } = openGolden(folder, `losses-dpo-${family}.safetensors`);
     const { unet, lora } = adaptedUnet(folder, family, file);
@@ -140,7 +141,7 @@ export function checkDpoLoss(folder: string, family: Family): Case[] {
 }
 
 /** The UNet of a family with the adapter that a file holds; `up` may be set to 0. */
-function adaptedUnet(folder: string, family: Family, file: SafetensorsFile, { fresh = false } = {}) {
+function adaptedUnet(folder: string, family: GoldenFamily, file: SafetensorsFile, { fresh = false } = {}) {
   const unet = loadUnet(join(folder, `tiny-${family}`, "unet"));
   const names = namesUnder(file, "lora/");
   const rank = file.info(`lora/${names.find((name) => name.endsWith("down.weight"))}`).shape[0] as number;

@@ -1,14 +1,15 @@
 // Which candidates win and lose, and whole rollouts.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Case, collectCases, loadUnet, loadVae, openGolden } from "@spo/diffusion";
+import { type Case, collectCases, type GoldenFamily, loadUnet, loadVae, openGolden } from "@spo/diffusion";
 import { noGrad, stack, tensor } from "@spo/torch";
 import { SpmJudge } from "../judges/judge.js";
 import { relabel } from "../objectives/spm-loss.js";
 import { compare } from "../rollout/compare.js";
 import { resample } from "../rollout/resampler.js";
 import { loadSpm } from "../spm/spm.js";
-import { denoiserOf, type Family, processOf } from "./golden-inputs.js";
+
+import { denoiserOf, processOf } from "./golden-inputs.js";
 
 interface DecisionCases {
   cases: {
@@ -51,7 +52,7 @@ export function checkDecisions(folder: string): Case[] {
   });
 }
 
-export function checkRollout(folder: string, family: Family): Case[] {
+export function checkRollout(folder: string, family: GoldenFamily): Case[] {
   return collectCases((cases) =>
     noGrad(() => {
       const { file, get, meta } = openGolden(folder, `rollout-${family}.safetensors`);

@@ -1,13 +1,14 @@
 // The preference model: features, scores, pixels, noising, loss.
 import { join } from "node:path";
-import { type Case, collectCases, loadUnet, loadVae, openGolden } from "@spo/diffusion";
+import { type Case, collectCases, type GoldenFamily, loadUnet, loadVae, openGolden } from "@spo/diffusion";
 import { centreCrop, resizeShortSide, scorePixels, trainPixels } from "@spo/scorers";
 import { cat, noGrad, type Tensor } from "@spo/torch";
 import { spmLoss } from "../objectives/spm-loss.js";
 import { timestepSinusoid } from "../spm/clip-vision.js";
 import { loadSpm } from "../spm/spm.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
-import { denoiserOf, type Family, namesUnder, processOf } from "./golden-inputs.js";
+
+import { denoiserOf, namesUnder, processOf } from "./golden-inputs.js";
 
 export function checkSpm(folder: string): Case[] {
   return collectCases((cases) =>
@@ -136,7 +137,7 @@ export function checkSpmLoss(folder: string): Case[] {
   });
 }
 
-export function checkNoising(folder: string, family: Family): Case[] {
+export function checkNoising(folder: string, family: GoldenFamily): Case[] {
   return collectCases((cases) =>
     noGrad(() => {
       const { file, get, meta } = openGolden(folder, `spm-noising-${family}.safetensors`);

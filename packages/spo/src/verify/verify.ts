@@ -1,6 +1,5 @@
-import type { Check } from "@spo/diffusion";
+import { type Check, GOLDEN_FAMILIES } from "@spo/diffusion";
 import { rewardChecks } from "@spo/scorers";
-import { FAMILIES } from "./golden-inputs.js";
 import { checkAdamW } from "./verify-adamw.js";
 import { checkDpoLoss, checkSpoLoss } from "./verify-losses.js";
 import { checkDecisions, checkRollout } from "./verify-resampler.js";
@@ -13,7 +12,7 @@ export const spoChecks: Check[] = [
   { name: "SPM loss and gradients", files: ["losses-spm.safetensors", "tiny-spm"], run: checkSpmLoss },
   { name: "resampler decisions", files: ["resampler.json"], run: checkDecisions },
   { name: "AdamW and clipping", files: ["losses-adamw.safetensors"], run: checkAdamW },
-  ...FAMILIES.flatMap((family): Check[] => [
+  ...GOLDEN_FAMILIES.flatMap((family): Check[] => [
     {
       name: `SPM noising, ${family}`,
       files: [`spm-noising-${family}.safetensors`, `tiny-${family}`, "tiny-spm"],
