@@ -23,8 +23,8 @@ export const FOLDERS = {
     "samplers",
     "prompts",
     "layouts",
-    "lora",
     "families",
+    "lora",
     "pipelines",
     "verify",
   ],
@@ -61,11 +61,7 @@ export const FOLDERS = {
 };
 
 /** Arrows that still point upwards, as `package: from → to`. To be emptied: one that is not there any more is a fault as well. */
-export const UPWARD = [
-  "spo: rollout → objectives",
-  "@spo/diffusion: layouts → pipelines",
-  "@spo/diffusion: lora → pipelines",
-];
+export const UPWARD = ["spo: rollout → objectives"];
 
 /**
  * Faults of the order of folders, and circles of imports that are there when the program runs, as lines.
