@@ -7,6 +7,7 @@ import { type Case, type Cases, collectCases, openGolden } from "./verify-check.
 
 /** The families that there are golden files of. */
 export const GOLDEN_FAMILIES = ["sd15", "sdxl"] as const;
+/** One of them, by its name. */
 export type GoldenFamily = (typeof GOLDEN_FAMILIES)[number];
 
 /** The outputs of a UNet at the timesteps of the file. */
