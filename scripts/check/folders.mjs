@@ -1,12 +1,12 @@
 // @ts-check
-// Inside a package, imports point downwards too: from folder to folder in a declared order; and no files import each other in a circle.
+// Inside a package, imports point downwards too: from folder to folder in a declared order. No files import each other in a circle.
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve, sep } from "node:path";
 import { importsOf, sourcesOf } from "./imports.mjs";
 
 /**
- * The folders of each package from the bottom to the top, without `src/`. `.` is the package's own files. A file may have a place of its own;
- * an `index.ts` beside `src` is above all unless it has one.
+ * The folders of each package from the bottom to the top, without `src/`. `.` is the package's own files. A file may have a place of its
+ * own; an `index.ts` beside `src` is above all unless it has one.
  *
  * @type {Readonly<Record<string, readonly string[]>>}
  */
@@ -87,7 +87,10 @@ export function folderFaults(root, packages, { folders = FOLDERS, upward = UPWAR
   ];
 }
 
-/** @typedef {{ file: string, specifier: string, atRun: boolean }} Import a file of the package, and whether it is loaded with the importing one */
+/**
+ * @typedef {{ file: string, specifier: string, atRun: boolean }} Import a file of the package, and whether it is loaded with the importing
+ *   one
+ */
 
 /**
  * What the files of a package import of one another. Tests and fixtures are left out: they may use what they like.

@@ -1,5 +1,5 @@
 // @ts-check
-// Every link of a document to a file of the repository, or to a heading of one, leads somewhere.
+// Every link of a document to a file of the repository, or to a heading of one, leads somewhere; and every source file that it names is there.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
@@ -36,6 +36,39 @@ export function linkFaults(root) {
         return anchor !== undefined && !anchorsOf(readFileSync(target, "utf8")).has(anchor);
       })
       .map(([link]) => `${path}: ${link.slice(2, -1)} leads nowhere`);
+  });
+}
+
+/** Documents that tell of former files too. */
+const OF_THE_PAST = new Set(["CHANGELOG.md"]);
+
+/**
+ * A line for each source file that a document names in backticks and that is not there: `docs/a.md: samplers/gone.ts is no file`.
+ * A name may leave out the folders above it.
+ *
+ * @param {string} root
+ * @returns {string[]}
+ */
+export function fileNameFaults(root) {
+  const files = filesBelow(root);
+  return documentsOf(root)
+    .filter((path) => !OF_THE_PAST.has(path))
+    .flatMap((path) => {
+      const text = withoutBlocks(readFileSync(join(root, path), "utf8"));
+      return [...text.matchAll(/`((?:[\w@.-]+\/)+[\w.-]+\.(?:ts|mjs|js|h|cc|py))`/g)]
+        .map(([, name]) => /** @type {string} */ (name))
+        .filter((name) => !/^\.|[A-Z]{4,}/.test(name)) // a file of the user's, or a placeholder such as NAME.ts
+        .filter((name) => !files.some((file) => file === name || file.endsWith(`/${name}`)))
+        .map((name) => `${path}: ${name} is no file`);
+    });
+}
+
+/** @param {string} root @returns {string[]} */
+function filesBelow(root, folder = "") {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = folder ? `${folder}/${entry.name}` : entry.name;
+    if (entry.isDirectory()) return FOREIGN.has(entry.name) ? [] : filesBelow(root, path);
+    return [path];
   });
 }
 

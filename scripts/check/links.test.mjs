@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { root as repository } from "../setup/root.mjs";
-import { anchorsOf, documentsOf, linkFaults } from "./links.mjs";
+import { anchorsOf, documentsOf, fileNameFaults, linkFaults } from "./links.mjs";
 
 const root = mkdtempSync(join(tmpdir(), "links-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -44,4 +44,24 @@ test("equal headings get numbers", () => {
 test("every link of this repository's documents leads somewhere", () => {
   expect(documentsOf(repository)).toContain("README.md");
   expect(linkFaults(repository)).toEqual([]);
+});
+
+test("a source file that a document names and that is not there is a fault; a placeholder and a user's file are none", () => {
+  const folder = mkdtempSync(join(tmpdir(), "file-names-"));
+  try {
+    mkdirSync(join(folder, "src", "nn"), { recursive: true });
+    writeFileSync(join(folder, "src", "nn", "layers.ts"), "");
+    writeFileSync(
+      join(folder, "a.md"),
+      "`src/nn/layers.ts` `nn/layers.ts` `nn/gone.ts` `nn/NAME.ts` `./my/judge.ts`\n```\nnn/block.ts\n```\n",
+    );
+    writeFileSync(join(folder, "CHANGELOG.md"), "before: `nn/gone.ts`");
+    expect(fileNameFaults(folder)).toEqual(["a.md: nn/gone.ts is no file"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("every source file that this repository's documents name is there", () => {
+  expect(fileNameFaults(repository)).toEqual([]);
 });
