@@ -64,8 +64,8 @@ describe("a bad config", () => {
   test("exits with 3, lists all faults, says what was meant, and makes no folder", async () => {
     const ended = await cli(spo("unknown", "--treshold", "0.5", "--optimizer.lrr", "1"));
     expect(ended).toMatchObject({ code: 3, stdout: "" });
-    expect(ended.stderr).toContain("treshold is no setting; did you mean threshold?");
-    expect(ended.stderr).toContain("did you mean optimizer.lr?");
+    expect(ended.stderr).toContain("--treshold is no setting; did you mean --threshold?");
+    expect(ended.stderr).toContain("did you mean --optimizer.lr?");
     expect(existsSync(at("unknown"))).toBe(false);
   });
 

@@ -59,6 +59,27 @@ test("other texts stand in their places, and all else is as it was", () => {
   );
 });
 
+test.each(Object.entries(SCHEMAS))("a whole config of %s stays one where every place stays", (_, recipe) => {
+  const texts = {
+    model: "m",
+    init: "i",
+    spm: "s",
+    prompts: "p",
+    pairs: ["q"],
+    output: "o",
+    heldOut: "h",
+    judge: "j",
+    validator: "v",
+  };
+  const known = Object.entries(texts).filter(([key]) => Object.hasOwn(recipe.shape, key));
+  const more =
+    "search" in recipe.shape
+      ? { spm: { init: "i" }, seconds: 9, search: { spo: [{}], dpo: [{}], seconds: 9 } }
+      : {};
+  const whole = recipe.parse({ ...Object.fromEntries(known), ...more });
+  expect(mapPlaces(recipe, whole, (text) => text)).toEqual(whole);
+});
+
 test("a config without places has none of them, whether they were said or not", () => {
   expect(withoutPlaces(schema, config)).toEqual({
     relabel: { threshold: 0.5 },
