@@ -5,8 +5,8 @@ import { defineConfig } from "vitest/config";
 const root = fileURLToPath(new URL(".", import.meta.url));
 
 /**
- * Each export of each package → its source, so that tests need no build: `@spo/torch/files` → packages/torch/src/files.ts. The engine is not
- * built from TypeScript and is left out.
+ * Each export of each package → its source, so that tests need no build: `@spo/torch/files` → packages/torch/src/files.ts. The engine is
+ * not built from TypeScript and is left out.
  */
 function sources() {
   const { workspaces } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));

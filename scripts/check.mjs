@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { run } from "../native/lib/run.js";
 import { codeFaults } from "./check/code-in-documents.mjs";
+import { commentLengthFaults } from "./check/comment-length.mjs";
 import { docstringFaults } from "./check/docstrings.mjs";
 import { layeringFaults } from "./check/layering.mjs";
 import { root } from "./setup/root.mjs";
@@ -40,6 +41,7 @@ const steps = [
   ["types of scripts", command(binary("tsc"), ["-p", "scripts"])],
   ["layering", faultless(layeringFaults)],
   ["docstrings", faultless(docstringFaults)],
+  ["length of comments", faultless(commentLengthFaults)],
   ["generated operators", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
   [
     "code in documents",

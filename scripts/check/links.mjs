@@ -1,9 +1,9 @@
 // @ts-check
-// Every link of a document to a file of the repository, or to a heading of one, leads somewhere; and every source file that it names is there.
+// Every link of a document to a file of the repository, or to a heading of one, leads somewhere. Every source file that it names is there.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** Folders whose Markdown is not ours. */
+/** Folders whose files are not ours. */
 const FOREIGN = new Set(["node_modules", "dist", "runs", ".git"]);
 
 /**
@@ -12,13 +12,7 @@ const FOREIGN = new Set(["node_modules", "dist", "runs", ".git"]);
  * @param {string} root
  * @returns {string[]}
  */
-export function documentsOf(root, folder = "") {
-  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
-    const path = folder ? `${folder}/${entry.name}` : entry.name;
-    if (entry.isDirectory()) return FOREIGN.has(entry.name) ? [] : documentsOf(root, path);
-    return entry.name.endsWith(".md") ? [path] : [];
-  });
-}
+export const documentsOf = (root) => filesBelow(root).filter((path) => path.endsWith(".md"));
 
 /**
  * A line for each link that leads nowhere: `docs/a.md: b.md#c`. Links to the web are not followed.
@@ -63,8 +57,13 @@ export function fileNameFaults(root) {
     });
 }
 
-/** @param {string} root @returns {string[]} */
-function filesBelow(root, folder = "") {
+/**
+ * Files of the repository, by their paths from its root; without what is installed, built or written by runs.
+ *
+ * @param {string} root
+ * @returns {string[]}
+ */
+export function filesBelow(root, folder = "") {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = folder ? `${folder}/${entry.name}` : entry.name;
     if (entry.isDirectory()) return FOREIGN.has(entry.name) ? [] : filesBelow(root, path);

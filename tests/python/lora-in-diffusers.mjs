@@ -21,7 +21,10 @@ import { Conv2d, Generator, Linear, noGrad, randn, scope, tensor, writeSafetenso
 import { findPython } from "../../scripts/bench/python.mjs";
 
 /** @typedef {import("@spo/diffusion").CLIPTextModel} CLIPTextModel */
-/** @typedef {{ unet: import("@spo/diffusion").UNet2DConditionModel, text_encoder?: CLIPTextModel, text_encoder_2?: CLIPTextModel }} LoraParts */
+/**
+ * @typedef {{ unet: import("@spo/diffusion").UNet2DConditionModel, text_encoder?: CLIPTextModel, text_encoder_2?: CLIPTextModel }}
+ * LoraParts
+ */
 /** @typedef {import("@spo/torch").Tensor} Tensor */
 
 const here = fileURLToPath(new URL(".", import.meta.url));

@@ -1,4 +1,4 @@
-// The families that there are, and which of them something belongs to.
+// All families of models, and how to recognise the family of a model, a config or a file.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readJsonObject } from "../config.js";
@@ -9,7 +9,7 @@ import type { Family, PipelineConfigs } from "./family.js";
 import { stableDiffusion } from "./stable-diffusion.js";
 import { stableDiffusionXL } from "./stable-diffusion-xl.js";
 
-/** All families. What cannot be told apart is taken for the first one's, whose refusal then says what it lacks. */
+/** All families. An unrecognised model is treated as the first family's, whose error then says what it lacks. */
 export const FAMILIES: readonly [Family, ...Family[]] = [stableDiffusion, stableDiffusionXL];
 
 /** The titles of all families, for messages. */
@@ -35,7 +35,7 @@ export function familyOfModels(models: PipelineModels): Family {
   return family;
 }
 
-/** The family whose parts have a config each, and no other part has one. */
+/** The family whose parts have exactly these configs. */
 export function familyOfConfigs(configs: PipelineConfigs): Family {
   const { scheduler: _, pipeline: __, ...parts } = configs;
   const family = FAMILIES.find((each) => sameNames(Object.keys(each.parts), Object.keys(parts)));
@@ -43,7 +43,7 @@ export function familyOfConfigs(configs: PipelineConfigs): Family {
   return family;
 }
 
-/** The family whose parts have a config in a folder; of several the one that fits best. undefined: there is the denoiser of none. */
+/** The family whose parts have a config in a folder; of several, the one that fits best. undefined: no family's denoiser is there. */
 export function familyOfFolder(folder: string): Family | undefined {
   const hasConfig = (part: string): boolean => existsSync(join(folder, part, "config.json"));
   const fit = ({ parts }: Family): number =>

@@ -11,9 +11,9 @@ import type { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 
-/** What a prompt is encoded for. */
+/** How a prompt is encoded. */
 export interface EncodeOptions {
-  /** What guidance goes away from. Absent: the empty text, or for SDXL zeros. */
+  /** The unconditional side of guidance. Absent: the empty text, or for SDXL zeros. */
   negativePrompt?: string;
   /** How prompts are read, the negative one too. Default plain: each letter is a letter, and what is beyond 75 tokens is cut off. */
   syntax?: PromptSyntax;
@@ -28,17 +28,20 @@ export interface TextToImage {
   readonly vae: AutoencoderKL;
   /** For samplers. */
   readonly schedule: CheckpointSchedule;
-  /** What trainings noise and step by. */
+  /** The noise process of trainings. */
   readonly process: NoiseProcess;
-  /** CLIP's, which preference models and scorers of images read by too; absent in a family without CLIP. */
+  /** CLIP's tokenizer, which preference models and scorers use too; absent in a family without CLIP. */
   readonly tokenizer?: ClipTokenizer;
   /** All of its models under the names of diffusers' folders. */
   readonly models: PipelineModels;
   /** Token ids of prompts by each tokenizer, int64 [n, L]. */
   tokenize(prompts: readonly string[]): Tensor[];
-  /** What the denoiser is told about n prompts, and what guidance goes away from; n rows each. */
+  /** The denoiser's conditions for n prompts, and the unconditional ones for guidance; n rows each. */
   encode(prompts: readonly string[], options: EncodeOptions): GuidedConditions;
-  /** Writes the folder that `loadTextToImage` and diffusers' `from_pretrained` read, with the scheduler that it came with. Fuse adapters first. */
+  /**
+   * Writes the folder that `loadTextToImage` and diffusers' `from_pretrained` read, with the scheduler that it came with. Fuse adapters
+   * first.
+   */
   save(folder: string, options?: SaveOptions): void;
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(config: SchedulerConfig): TextToImage;
@@ -58,7 +61,7 @@ export interface PipelineConfigs {
   readonly pipeline?: string;
 }
 
-/** What the layers of a model are called in LoRA files, beside its own names. */
+/** The names of a model's layers in LoRA files, beside its own names. */
 export interface LoraPart {
   /** In front of a module's dotted name. */
   readonly prefixes: readonly string[];
@@ -84,7 +87,7 @@ export interface FamilyPart {
   readonly lora?: LoraPart;
 }
 
-/** The models of a pipeline with what reads its texts and its scheduler's config: what a family makes a pipeline of. */
+/** The models, tokenizers and scheduler config that a family makes a pipeline of. */
 export interface PipelineSource {
   models: PipelineModels;
   /** A tokenizer by its folder; padToken: of the published one, where there is no folder. */
@@ -94,7 +97,7 @@ export interface PipelineSource {
 }
 
 /**
- * All that is particular about one family of text-to-image models. What works on pipelines, files and adapters asks it here.
+ * Everything particular about one family of text-to-image models. Code for pipelines, files and adapters reads it here.
  *
  * To add one: a file beside this, its line in families.ts, and its models.
  */
@@ -115,7 +118,7 @@ export interface Family {
   readonly published: PipelineConfigs;
   /** Ends of the names of the denoiser's layers that a LoRA adapts by default. */
   readonly loraTargets: readonly string[];
-  /** What metadata of its files says. Source: Stability's ModelSpec 1.0.1; sd-scripts, sai_model_spec.py. */
+  /** Values for the metadata of its files. Source: Stability's ModelSpec 1.0.1; sd-scripts, sai_model_spec.py. */
   readonly metadata: {
     /** `modelspec.architecture` of a checkpoint; a LoRA's has `/lora` behind. */
     readonly architecture: string;
@@ -129,7 +132,7 @@ export interface Family {
   isSingleFile(file: WeightsFile): boolean;
   /** Whether it is of the published model's sizes, too. */
   isPublished(file: WeightsFile): boolean;
-  /** Whether a LoRA is for its published model, as far as names and shapes in the file tell. */
+  /** Whether a LoRA fits its published model, judging by names and shapes in the file. */
   isLora(file: WeightsFile): boolean;
   /** Loads a folder in diffusers layout. Throws UserErrors for what is missing, damaged or of another family. */
   load(folder: string, options?: LoadOptions): TextToImage;

@@ -17,8 +17,8 @@ export interface LoadTextToImageOptions extends LoadOptions {
 /**
  * Loads a model in whatever layout it has: a folder in diffusers layout, or one file in the original naming (.safetensors, .ckpt).
  *
- * The family is told from model_index.json or from the names in the file. Throws UserErrors for what is missing, damaged, or of a family that
- * is not supported.
+ * The family is told from model_index.json or from the names in the file. Throws UserErrors for what is missing, damaged, or of a family
+ * that is not supported.
  */
 export function loadTextToImage(
   path: string,

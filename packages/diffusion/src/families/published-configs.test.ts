@@ -1,4 +1,5 @@
-// Folders with configs as people's checkpoints have them, against the images that diffusers draws. Made by scripts/golden/published_configs.py.
+// Folders with configs as people's checkpoints have them, against the images that diffusers draws. Made by
+// scripts/golden/published_configs.py.
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

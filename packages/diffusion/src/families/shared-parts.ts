@@ -1,4 +1,4 @@
-// The models that several families are made of, as parts of one.
+// Models that several families share, as parts of a family.
 import type { WeightsFile } from "@spo/torch";
 import { ldmText, ldmUnet, ldmVae, openClipText } from "../layouts/ldm-models.js";
 import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
@@ -83,7 +83,7 @@ export const openClipPart = (prefix: string, kohyaPrefixes: LoraPart["kohyaPrefi
 
 const textSpellings = () => (module: string) => [module, module.replace(/^text_model\./, "")];
 
-/** What tells UNets of latent diffusion apart. */
+/** Sizes by which UNets of latent diffusion are told apart. */
 export interface UnetSignature {
   /** Width of the first level. */
   width: number;

@@ -60,7 +60,7 @@ export interface StableDiffusionXLParts {
   forceZeros?: boolean;
 }
 
-/** What SDXL's UNet is told. */
+/** Conditions of SDXL's UNet. */
 type SDXLConditions = { context: Tensor; textEmbeds: Tensor; timeIds: Tensor };
 
 /** SDXL: two text encoders, whose states stand side by side, and a UNet that is told the image's size. Source: Podell et al. 2023. */

@@ -1,4 +1,4 @@
-// Whether a tokenizer's ids and lengths are those of its text encoder.
+// Checks that a tokenizer's ids and lengths fit its text encoder.
 import { UserError } from "@spo/torch";
 import { warn } from "@spo/torch/warnings";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
@@ -32,7 +32,9 @@ export function requireTextFits(tokenizer: ClipTokenizer, encoder: ReadsText, pa
     );
 }
 
-/** Throws a UserError (`DATA`) for ids that are no rows of an encoder's embeddings. texts: as they were encoded, n of them with L ids each. */
+/**
+ * Throws a UserError (`DATA`) for ids that are no rows of an encoder's embeddings. texts: as they were encoded, n of them with L ids each.
+ */
 export function requireKnownIds(ids: readonly number[], texts: readonly string[], encoder: ReadsText): void {
   const { vocab_size: vocabulary = 49408 } = encoder.config;
   const at = ids.findIndex((id) => id >= vocabulary);

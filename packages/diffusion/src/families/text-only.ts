@@ -1,4 +1,4 @@
-// Which UNets draw from noise and a text alone, and what the others want besides.
+// Refuses UNets that need more inputs than noise and a text, and says which.
 import { UserError } from "@spo/torch";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { UNet2DConditionModel } from "../models/unet-2d-condition.js";

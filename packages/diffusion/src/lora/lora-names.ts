@@ -73,8 +73,8 @@ export const isOfAdapter = (name: string): boolean =>
 /**
  * Says what each name in a LoRA file stands for. models: those of the family that it may change.
  *
- * A name with `_` for `.` cannot be split again, so it is looked up among the models' layers. Modules are known by all names that the family
- * gives them.
+ * A name with `_` for `.` cannot be split again, so it is looked up among the models' layers. Modules are known by all names that the
+ * family gives them.
  */
 export function loraNames(family: Family, models: PipelineModels): (name: string) => LoraEntry {
   const layers = new Map<string, string>();

@@ -1,9 +1,9 @@
 import { cat, scope, type Tensor, tensor } from "@spo/torch";
 
-/** What a denoiser is told of n images, by name: each tensor has a row an image, states of tokens [n, L, d] or one vector [n, d]. */
+/** Conditions of n images, by name: each tensor has a row an image, states of tokens [n, L, d] or one vector [n, d]. */
 export type Conditions = Readonly<Record<string, Tensor>>;
 
-/** Where guidance goes, and what it goes away from. */
+/** The two sides of guidance. */
 export interface GuidedConditions<C extends Conditions = Conditions> {
   conditional: C;
   unconditional: C;

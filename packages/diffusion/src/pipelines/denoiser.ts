@@ -27,7 +27,7 @@ export function guide(both: Tensor, guidanceScale: number): Tensor {
 }
 
 /**
- * Whether a model computes both sides: above a scale of 1, unless it is told the scale and was distilled to need one side only.
+ * Whether a model computes both sides: above a scale of 1, unless it gets the scale as an input and was distilled to need one side only.
  *
  * Source: diffusers `do_classifier_free_guidance`.
  */

@@ -10,7 +10,7 @@ import { guidedDenoiser } from "./denoiser.js";
 /** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance. */
 export interface SampleOptions {
   prompts: readonly string[];
-  /** One for each prompt: an image's noise is the same whatever else is in its batch, and the image but for rounding. Alone it has the same bits. */
+  /** One for each prompt: an image's noise does not depend on its batch, the image only by rounding. Alone it has the same bits. */
   generators: readonly Generator[];
   /** Size of the latents. Default: what the model was made for. */
   latentSize?: readonly [height: number, width: number];
@@ -22,7 +22,7 @@ export interface SampleOptions {
   guidanceScale?: number;
   /** Default: the one that the checkpoint names. */
   sampler?: SamplerName;
-  /** How the visited levels lie. Default: as the checkpoint's config says. */
+  /** Schedule of the visited levels. Default: the checkpoint's. */
   schedule?: ScheduleName;
   /** DDIM only. 0: deterministic; 1: as much noise as DDPM. */
   eta?: number;
