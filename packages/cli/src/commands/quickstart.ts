@@ -11,7 +11,7 @@ export default function (command: Command): void {
     )
     .option("--fast", "less training and fewer images: shows that it works, not what it reaches")
     .option("-o, --output <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
-    .option("--example <folder>", "model, data and settings (examples/emoji of this repository)")
+    .option("--example <folder>", "model, data and settings (the embedded one)")
     .option("--seed <number>", "seed of the SPO training", seed)
     .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
     .option("--control", "random scores in place of the preference model's, everything else equal")

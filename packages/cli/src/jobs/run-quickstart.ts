@@ -1,13 +1,13 @@
 // The quickstart on the terminal: one progress bar a stage, a clean end on Ctrl-C, the report and its summary.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import {
   type QuickstartOptions,
   type QuickstartResult,
   quickstart,
   quickstartReport,
 } from "@spo/example-emoji";
+import { EXAMPLE_FOLDER } from "@spo/example-emoji/folder";
 import { readRun } from "@spo/records";
 import { essence, verdict } from "@spo/records/report";
 import { answerSignals } from "@spo/torch";
@@ -19,8 +19,6 @@ import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
-
-const EXAMPLE = fileURLToPath(new URL("../../../../examples/emoji", import.meta.url));
 
 /** Of `spo quickstart`. */
 export interface QuickstartCommandOptions extends CommonOptions {
@@ -43,7 +41,7 @@ const Call = z.object({
 
 /** Runs or resumes a quickstart, then writes its report and prints a summary. */
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
-  const { fast = false, control = false, example = EXAMPLE, seed, device } = options;
+  const { fast = false, control = false, example = EXAMPLE_FOLDER, seed, device } = options;
   const folder = options.output ?? defaultFolder({ fast, control, seed });
   requirePlace(folder, "folder");
   if (!existsSync(join(example, "quickstart.json")))
