@@ -1,6 +1,6 @@
 // @ts-check
 import { expect, test } from "vitest";
-import { glibcIn, platformManifest, platformOf } from "./prebuilt-package.mjs";
+import { glibcIn, platformManifest, platformOf } from "./pack-addon.mjs";
 
 test("a platform's package is installed on that platform alone, in the version of @spo/native", () => {
   const manifest = platformManifest(platformOf("arm64"));

@@ -33,7 +33,7 @@ export function platformOf(arch) {
  * @param {string} out folder that gets the tarball
  * @returns {Promise<string>} its path
  */
-export async function packPrebuilt(arch, out) {
+export async function packAddon(arch, out) {
   const platform = platformOf(arch);
   const stage = mkdtempSync(join(tmpdir(), "spo-prebuilt-"));
   try {
