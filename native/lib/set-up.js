@@ -12,6 +12,7 @@ import { ADDON_FILE } from "./load-addon.js";
 import { withLock } from "./lock.js";
 import { DoesNotLoad, findPrebuilt, libtorchMisfit, placePrebuilt, prebuiltKey } from "./prebuilt.js";
 import { say } from "./say.js";
+import { SetupError } from "./setup-error.js";
 
 /** @typedef {import("./libtorch.js").Libtorch} Libtorch */
 /** @typedef {import("./libtorch.js").AddonRecord} AddonRecord */
@@ -37,7 +38,7 @@ export async function setUpEngine({ again = false } = {}) {
   if (current) return current;
 
   const found = findPrebuilt();
-  if (!found.prebuilt) await findCompiler(); // whoever has none is told before a long download
+  if (!found.prebuilt) await compilerAs(found.reason); // whoever has none is told before a long download
   const libtorch = await chooseLibtorch(found.prebuilt);
   const addon = await addonFor(libtorch, found);
   const record = { ...addon, sources: sourceHash(), libtorch, choice: choiceHash() };
@@ -85,11 +86,24 @@ async function addonFor(libtorch, { prebuilt, reason }) {
  * @returns {Promise<Addon>}
  */
 async function compiled(libtorch, whyCompiled) {
-  if (!whyCompiled.endsWith("is not installed")) say(`addon: ${whyCompiled}; it is compiled here`);
-  const compiler = await findCompiler();
+  const compiler = await compilerAs(whyCompiled);
+  if (isUnexpected(whyCompiled)) say(`addon: ${whyCompiled}; it is compiled here`);
   const key = compiledKey(libtorch, compiler);
   const addon = await inCache(key, (folder) => compileAddon(libtorch, compiler, folder));
   return { addon, key, origin: "compiled", compiler: compiler.version, whyCompiled };
+}
+
+/** In a clone no prebuilt addon is installed, so nothing is said of it. @param {string} whyCompiled */
+const isUnexpected = (whyCompiled) => !whyCompiled.endsWith("is not installed");
+
+/** The compiler; where there is none, the fault tells why the prebuilt addon is not used. @param {string} whyCompiled */
+async function compilerAs(whyCompiled) {
+  try {
+    return await findCompiler();
+  } catch (error) {
+    if (!(error instanceof SetupError) || !isUnexpected(whyCompiled)) throw error;
+    throw new SetupError(`${error.problem.replace(/\.$/, "")}: ${whyCompiled}.`, error.fix);
+  }
 }
 
 /**
