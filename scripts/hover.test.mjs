@@ -84,7 +84,7 @@ const ready = ask("initialize", {
 /** What is shown behind the type for the last word of each line but the first. @param {string} name @param {readonly string[]} lines */
 async function described(name, lines) {
   await ready;
-  const uri = pathToFileURL(join(root, "packages/spo/src/recipes", name)).href;
+  const uri = pathToFileURL(join(root, "packages/spo/src", name)).href;
   send({
     method: "textDocument/didOpen",
     params: { textDocument: { uri, languageId: "typescript", version: 1, text: `${lines.join("\n")}\n` } },
@@ -107,7 +107,7 @@ test("of each setting of each recipe it is what the schema says", async () => {
   const settings = Object.entries(SCHEMAS).flatMap(([command, schema]) =>
     settingsOf(schema).map(({ path, description }) => ({ name: settingsName(command), path, description })),
   );
-  const first = `import type { ${Object.keys(SCHEMAS).map(settingsName).join(", ")} } from "./settings.gen.js";`;
+  const first = `import type { ${Object.keys(SCHEMAS).map(settingsName).join(", ")} } from "./recipes/settings.gen.js";`;
   const lines = settings.map(({ name, path }) => {
     const declared = `declare const ${name}_${path.replaceAll(".", "_")}: ${name}`;
     return `${declared}; ${name}_${path.replaceAll(".", "_")}.${path.replaceAll(".", "!.")};`;
@@ -123,7 +123,7 @@ test.each([
   ["trainDpo", "emptyPrompts", "share of"],
   ["trainSpm", "guidanceScale", "of the base"],
 ])("of a setting in a call of %s it is there too", async (recipe, setting, words) => {
-  const lines = [`import { ${recipe} } from "./index.js";`, `${recipe}({ ${setting}`, ": 0 });"];
+  const lines = [`import { ${recipe} } from "./recipes.js";`, `${recipe}({ ${setting}`, ": 0 });"];
   const [shown] = await described(`hover-${recipe}.ts`, lines);
   expect(shown).toContain(words);
 });
