@@ -180,10 +180,8 @@ export const MUTANTS = [
   {
     name: "the saved LoRA is not the average",
     file: `${recipes}/training/policy.ts`,
-    from: `averaged.asResult(() =>
-          saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, model, options),
-        ),`,
-    to: 'saveLora(join(folder, "pytorch_lora_weights.safetensors"), lora, model, options),',
+    from: "averaged.asResult(() => saveLora(path, lora, model, { ...options, description }));",
+    to: "saveLora(path, lora, model, { ...options, description });",
     test: `${recipes}/training/policy.test.ts`,
   },
   {
@@ -293,10 +291,10 @@ export const MUTANTS = [
   },
   {
     name: "timesteps weighed by another variance",
-    file: `${losses}/spo-loss.ts`,
+    file: "packages/diffusion/src/process/gaussian.ts",
     from: "-1 / (2 * s ** 2)",
     to: "-1 / s ** 2",
-    test: `${recipes}/train-spo/pair-gradients.test.ts`,
+    test: "packages/diffusion/src/process/noise-process.test.ts",
   },
   {
     name: "a tie's ideal is not 0",
