@@ -12,7 +12,7 @@ import { importsOf, sourcesOf } from "./imports.mjs";
  */
 export const FOLDERS = {
   "@spo/native": ["lib", "bin"],
-  "@spo/torch": [".", "nn", "optim"],
+  "@spo/torch": [".", "weights", "nn", "optim", "rehearsal"],
   "@spo/hub": ["."],
   "@spo/records": [".", "config", "index.ts", "report"],
   "@spo/diffusion": [

@@ -1,6 +1,6 @@
 // Which devices there are.
 import type { Device } from "./dtype.js";
-import { UserError } from "./files.js";
+import { UserError } from "./errors.js";
 import { engineFacts } from "./modes.js";
 import { zeros } from "./ops.gen.js";
 

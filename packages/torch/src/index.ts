@@ -2,7 +2,8 @@ export { checkpoint } from "./checkpoint.js";
 export type { GridInterpolation, GridPadding, Reduction } from "./choices.js";
 export { requireDeviceName, resolveDevice } from "./device.js";
 export { type Device, type DType, elementSize, isFloating, type MemoryFormat } from "./dtype.js";
-export { appendLine, UserError, type UserErrorCode, writeFileAtomic } from "./files.js";
+export { UserError, type UserErrorCode } from "./errors.js";
+export { appendLine, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";
 export { generatorAt } from "./generator-at.js";
 export {
@@ -22,8 +23,6 @@ export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js"
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";
 export { parameter } from "./nn/parameter.js";
 export { notFiniteAt } from "./not-finite.js";
-export { onMeta } from "./on-meta.js";
-export { openWeights, type WeightsFile } from "./open-weights.js";
 export * from "./ops.gen.js";
 export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
@@ -34,18 +33,20 @@ export type { Optimizer } from "./optim/optimizer.js";
 export { warmupConstant, warmupCosine, warmupLinear } from "./optim/schedule.js";
 export { forgetPeak, peakBytes } from "./peak-memory.js";
 export { rand, randn } from "./random.js";
-export { type MemoryBook, type Rehearsal, rehearse } from "./rehearse.js";
+export { onMeta } from "./rehearsal/on-meta.js";
+export { type MemoryBook, type Rehearsal, rehearse } from "./rehearsal/rehearse.js";
+export { SimulatedProcess } from "./rehearsal/simulated-heap.js";
+export { keep, liveTensors, Scope, scope } from "./scope.js";
+export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
+export { onWarning, warn } from "./warnings.js";
+export { openWeights, type WeightsFile } from "./weights/open-weights.js";
 export {
   openSafetensors,
   readSafetensors,
   SafetensorsFile,
   tensorBytes,
   writeSafetensors,
-} from "./safetensors.js";
-export { keep, liveTensors, Scope, scope } from "./scope.js";
-export { SimulatedProcess } from "./simulated-heap.js";
-export { notFinite, requireStorable, storedWeights } from "./stored-weights.js";
-export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
-export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./torch-load.js";
-export { warnOfUnused } from "./unused-entries.js";
-export { onWarning, warn } from "./warnings.js";
+} from "./weights/safetensors.js";
+export { notFinite, requireStorable, storedWeights } from "./weights/stored-weights.js";
+export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./weights/torch-load.js";
+export { warnOfUnused } from "./weights/unused-entries.js";

@@ -2,7 +2,7 @@
 import { native } from "@spo/native";
 import { throughEngine } from "./checkpoint.js";
 import { type Device, type DType, dtypeCode } from "./dtype.js";
-import { UserError } from "./files.js";
+import { UserError } from "./errors.js";
 import { handlesOf, wrap } from "./handle.js";
 import { notAPromise } from "./scope.js";
 import type { Tensor } from "./tensor.js";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import { UserError } from "./files.js";
+import { UserError } from "./errors.js";
 import { decodeText, jsonFault, linesOf, readJson, readJsonObject, readText } from "./text-files.js";
 
 const folder = mkdtempSync(join(tmpdir(), "text-files-"));

@@ -1,6 +1,6 @@
 // Text and JSON that a user wrote: what is wrong with it, and in which line. No tensor code.
 import { readFileSync, statSync } from "node:fs";
-import { UserError, type UserErrorCode } from "./files.js";
+import { UserError, type UserErrorCode } from "./errors.js";
 
 /**
  * A file's text, which must be UTF-8; a byte order mark at its start is left out. kind: what it should be, for the message.

@@ -9,7 +9,7 @@ import {
   type Storages,
   tensorOpcodes,
   zipFile,
-} from "../../../packages/torch/src/torch-file.fixture.js";
+} from "../../../packages/torch/src/weights/torch-file.fixture.js";
 import { mutateBytes } from "../byte-mutators.js";
 import { Draws } from "../draws.js";
 import type { Kind } from "../kind.js";

@@ -1,12 +1,12 @@
 import { checkOptions, wrongArgument } from "../arguments.js";
 import { type Device, type DType, isFloating } from "../dtype.js";
-import { UserError } from "../files.js";
+import { UserError } from "../errors.js";
 import { Generator } from "../generator.js";
 import { noGrad } from "../modes.js";
 import { zeros } from "../ops.gen.js";
 import { scope } from "../scope.js";
 import { Tensor, type TensorOptions } from "../tensor.js";
-import { isOfQuantization, warnOfUnused } from "../unused-entries.js";
+import { isOfQuantization, warnOfUnused } from "../weights/unused-entries.js";
 import { reorder, reorderForCpu, reorderLater } from "./kernel-order.js";
 import { replace } from "./parameter.js";
 

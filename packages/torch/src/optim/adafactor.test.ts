@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { Adafactor, liveTensors, noGrad, tensor } from "../index.js";
 
-/** By goldens/adafactor.py. */
+/** By golden/adafactor.py. */
 interface Golden {
   settings: { lr: number; weight_decay: number };
   shapes: Record<string, number[]>;
@@ -12,7 +12,7 @@ interface Golden {
   after64: Record<string, number[]>[];
 }
 const golden: Golden = JSON.parse(
-  readFileSync(new URL("../../goldens/adafactor.json", import.meta.url), "utf8"),
+  readFileSync(new URL("../../golden/adafactor.json", import.meta.url), "utf8"),
 );
 const names = Object.keys(golden.shapes);
 

@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { native } from "@spo/native";
-import { type DType, dtypeCode } from "./dtype.js";
-import { UserError } from "./files.js";
-import { wrap } from "./handle.js";
-import type { Tensor } from "./tensor.js";
+import { type DType, dtypeCode } from "../dtype.js";
+import { UserError } from "../errors.js";
+import { wrap } from "../handle.js";
+import type { Tensor } from "../tensor.js";
 
 /** A file in memory: nothing is read before it is used, and tensors over it share its pages (writes stay private to the process). */
 export class MappedFile {

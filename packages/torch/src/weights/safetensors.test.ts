@@ -22,7 +22,7 @@ import {
   UserError,
   writeSafetensors,
   zeros,
-} from "./index.js";
+} from "../index.js";
 
 let folder: string;
 let path: string;

@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { FLOAT8_TYPES, float8Values } from "./float8.js";
 import {
   openSafetensors,
   openWeights,
@@ -14,10 +13,11 @@ import {
   tensor,
   UserError,
   writeSafetensors,
-} from "./index.js";
+} from "../index.js";
+import { FLOAT8_TYPES, float8Values } from "./float8.js";
 
 const golden = (name: string): string =>
-  fileURLToPath(new URL(`../../../tests/golden/foreign/${name}`, import.meta.url));
+  fileURLToPath(new URL(`../../../../tests/golden/foreign/${name}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "foreign-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
-import { UserError } from "./files.js";
+import { UserError } from "../errors.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 import { isTorchFile, openTorchFile, type TorchFile } from "./torch-load.js";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { notFinite, requireStorable, scope, storedWeights, tensor, UserError } from "./index.js";
+import { notFinite, requireStorable, scope, storedWeights, tensor, UserError } from "../index.js";
 
 const fault = (fn: () => unknown): UserError => {
   try {

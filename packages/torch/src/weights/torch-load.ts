@@ -1,11 +1,11 @@
 // Weights that torch.save wrote (.bin, .ckpt, .pt, .pth), read without unpickling: see pickle.ts.
-import { type DType, elementSize } from "./dtype.js";
-import { UserError } from "./files.js";
+import { type DType, elementSize } from "../dtype.js";
+import { UserError } from "../errors.js";
+import { keep, scope } from "../scope.js";
+import type { Tensor } from "../tensor.js";
 import { decodeFloat8, isFloat8 } from "./float8.js";
 import { MappedFile } from "./mapped-file.js";
 import { type PickleValue, readPickle } from "./pickle.js";
-import { keep, scope } from "./scope.js";
-import type { Tensor } from "./tensor.js";
 import { type StoredTensor, TorchHost, tensorsOf, widthOf } from "./torch-objects.js";
 import { readZipDirectory } from "./zip.js";
 

@@ -1,10 +1,10 @@
 // Weights as they are written to files: in another element type, and never with NaN or infinity.
-import { type DType, isFloating } from "./dtype.js";
-import { UserError } from "./files.js";
-import { noGrad } from "./modes.js";
-import { notFiniteAt } from "./not-finite.js";
-import { scope } from "./scope.js";
-import type { Tensor } from "./tensor.js";
+import { type DType, isFloating } from "../dtype.js";
+import { UserError } from "../errors.js";
+import { noGrad } from "../modes.js";
+import { notFiniteAt } from "../not-finite.js";
+import { scope } from "../scope.js";
+import type { Tensor } from "../tensor.js";
 
 /** Weights that an error names. */
 const SHOWN = 5;

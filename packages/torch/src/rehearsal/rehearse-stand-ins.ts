@@ -1,7 +1,7 @@
 // libtorch's own `meta` lacks some operators, and splits others in ways that a CPU does not. The stand-ins here give results of the same
 // shape, keep the same tensors for backward, and make gradients of the same size. There are no numbers on `meta`.
 import { native } from "@spo/native";
-import { memoryFormatCode } from "./dtype.js";
+import { memoryFormatCode } from "../dtype.js";
 
 type Call = typeof native.call;
 type StandIn = (call: Call, args: readonly unknown[]) => number;

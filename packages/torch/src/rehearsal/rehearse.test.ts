@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { checkpoint } from "./checkpoint.js";
-import { noGrad } from "./modes.js";
-import { Conv2d, Linear } from "./nn/layers.js";
-import { empty, scaledDotProductAttention } from "./ops.gen.js";
+import { checkpoint } from "../checkpoint.js";
+import { noGrad } from "../modes.js";
+import { Conv2d, Linear } from "../nn/layers.js";
+import { empty, scaledDotProductAttention } from "../ops.gen.js";
+import { scope } from "../scope.js";
+import type { Tensor } from "../tensor.js";
 import { rehearse } from "./rehearse.js";
-import { scope } from "./scope.js";
-import type { Tensor } from "./tensor.js";
 
 const meta = (...shape: number[]): Tensor => empty(shape, { device: "meta" });
 const MEGABYTE = 4 * 256 * 1024;

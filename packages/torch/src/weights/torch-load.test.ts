@@ -13,7 +13,7 @@ import {
   scope,
   type Tensor,
   UserError,
-} from "./index.js";
+} from "../index.js";
 import {
   legacyFile,
   opcodes,

@@ -1,6 +1,6 @@
 // The objects in pickles of torch.save: storages, tensors, and the globals that make them.
-import { type DType, elementSize } from "./dtype.js";
-import { UserError } from "./files.js";
+import { type DType, elementSize } from "../dtype.js";
+import { UserError } from "../errors.js";
 import { FLOAT8_TYPES, type Float8, isFloat8 } from "./float8.js";
 import { PickleObject, type PickleValue } from "./pickle.js";
 import { isPassedOver } from "./pickle-globals.js";

@@ -1,5 +1,5 @@
 // Entries of a file of weights that nothing here uses: what other tools keep beside a model's own weights.
-import { warn } from "./warnings.js";
+import { warn } from "../warnings.js";
 
 /** Names that the warning lists; a file may have thousands. */
 const SHOWN = 5;

@@ -1,6 +1,6 @@
 // What a computation would cost, found by doing it on the `meta` device: there tensors have shapes and no values.
 import { native } from "@spo/native";
-import { isRecomputing } from "./checkpoint.js";
+import { isRecomputing } from "../checkpoint.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
 /** Pairs of numbers: a block, negative where another thread did it, and its bytes, negative where it was freed. */

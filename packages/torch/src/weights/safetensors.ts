@@ -1,11 +1,12 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { native } from "@spo/native";
-import { type DType, elementSize } from "./dtype.js";
-import { requireSpace, UserError, writeFileAtomic } from "./files.js";
+import { type DType, elementSize } from "../dtype.js";
+import { UserError } from "../errors.js";
+import { requireSpace, writeFileAtomic } from "../files.js";
+import { scope } from "../scope.js";
+import type { Tensor } from "../tensor.js";
 import { decodeFloat8, type Float8 } from "./float8.js";
 import { MappedFile } from "./mapped-file.js";
-import { scope } from "./scope.js";
-import type { Tensor } from "./tensor.js";
 
 const NAMES: Record<string, DType> = {
   F64: "float64",

@@ -1,6 +1,6 @@
 // Runs a whole program on `meta`, to find out whether all of it is on one device.
 import { native } from "@spo/native";
-import { dtypeCode } from "./dtype.js";
+import { dtypeCode } from "../dtype.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
 const op = (name: string): number => {

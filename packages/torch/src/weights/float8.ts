@@ -1,8 +1,8 @@
 // Numbers of eight bits, in which large checkpoints are shared. Nothing computes in them: they are read as bfloat16, which holds each
 // exactly.
-import { noGrad } from "./modes.js";
-import { scope } from "./scope.js";
-import { type Tensor, tensor } from "./tensor.js";
+import { noGrad } from "../modes.js";
+import { scope } from "../scope.js";
+import { type Tensor, tensor } from "../tensor.js";
 
 /** How the eight bits of a number are used. */
 interface Float8Format {
