@@ -4,7 +4,6 @@ import { WorkMeter } from "@spo/records";
 import {
   AdamW,
   Generator,
-  keep,
   noGrad,
   randint,
   randn,
@@ -95,21 +94,20 @@ const question: Question = {
     /** → the loss of each update. */
     const round = (): number[] =>
       scope(() => {
-        const prepared = keep(noGrad(() => judge.prepareIds(input("ids"), meter)));
+        const scorer = noGrad(() => judge.prepare([], meter)); // the tokenizer has them all
         const { pairs } = lora.merged(() =>
           resample({
             denoiser: policy,
             process,
             decode: (latents) => vae.decodeLatents(latents),
-            judge,
-            prepared,
+            scorer,
             initialLatents: input("initialLatents"),
             randomness,
             settings: SETTINGS,
             meter,
           }),
         );
-        prepared.dispose();
+        scorer.dispose?.();
         if (pairs.size !== PAIRS) throw new Error(`${pairs.size} pairs, expected ${PAIRS}`);
         const losses: number[] = [];
         for (let start = 0; start < order.length; start += BATCH) {

@@ -1,15 +1,16 @@
-export {
-  type Candidates,
-  type JudgeContext,
-  type LatentShape,
-  SpmJudge,
-  type StepAwareJudge,
+export type {
+  CandidateScorer,
+  Candidates,
+  JudgeContext,
+  LatentShape,
+  StepAwareJudge,
 } from "./judges/judge.js";
 export { loadReward } from "./judges/load-reward.js";
 export type { JudgeExport } from "./judges/own-judge.js";
 export { RandomJudge } from "./judges/random-judge.js";
 export { rewardJudge } from "./judges/reward-judge.js";
 export { type PromptedCandidates, scoreJudge } from "./judges/score-judge.js";
+export { SpmJudge } from "./judges/spm-judge.js";
 export { type DpoLoss, dpoLoss } from "./objectives/dpo-loss.js";
 export {
   labelTensors,

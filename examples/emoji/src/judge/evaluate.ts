@@ -5,8 +5,8 @@ import type { StableDiffusion } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import type { GroupedFeatures } from "@spo/scorers";
 import { requireFiniteScores, roundTrip, type SampleSettings, sampleImages } from "@spo/scorers";
-import { cat, keep, noGrad, scope, type Tensor, tensor } from "@spo/torch";
-import type { SpmJudge } from "spo";
+import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import type { CandidateScorer, StepAwareJudge } from "spo";
 import type { Artwork } from "../data/artwork.js";
 import type { ArtworkJudge } from "./artwork-judge.js";
 
@@ -36,7 +36,8 @@ export const judgeScore = ({ logProb, realism }: Pick<ImageFigures, "logProb" | 
 /** The judges and the choices that `evaluate` measures with. */
 export interface EvaluationTools {
   judge: ArtworkJudge;
-  spm: SpmJudge;
+  /** The preference model. */
+  spm: StepAwareJudge;
   /** Prompts among whose concepts the judge has to find the right one. */
   choices: readonly string[];
 }
@@ -50,14 +51,14 @@ export function* evaluateModel(
   tools: EvaluationTools,
   meter?: WorkMeter,
 ): Generator<ImageFigures[]> {
-  const prepared = keep(noGrad(() => tools.spm.prepare(prompts)));
+  const scorer = noGrad(() => tools.spm.prepare(prompts));
   for (const seed of seeds) {
     for (const { images, prompts: shown } of sampleImages(pipe, prompts, { ...settings, seed }, meter)) {
-      yield measure(images, shown, { prompts, seed, prepared, ...tools });
+      yield measure(images, shown, { ...tools, prompts, seed, scorer });
       images.dispose();
     }
   }
-  prepared.dispose();
+  scorer.dispose?.();
 }
 
 function measure(
@@ -66,11 +67,10 @@ function measure(
   {
     prompts,
     seed,
-    prepared,
+    scorer,
     judge,
-    spm,
     choices,
-  }: { prompts: readonly string[]; seed: number; prepared: Tensor } & EvaluationTools,
+  }: { prompts: readonly string[]; seed: number; scorer: CandidateScorer } & EvaluationTools,
 ): ImageFigures[] {
   return noGrad(() =>
     scope(() => {
@@ -87,8 +87,8 @@ function measure(
       const rows = features.toNumbers();
       const width = features.shape[1] as number;
       // At timestep 0 nothing looks at latents.
-      const scores = spm
-        .score({ xt: images, x0: images, timestep: 0, image: () => images }, prepared, shown)
+      const scores = scorer
+        .score({ xt: images, x0: images, timestep: 0, image: () => images }, shown)
         .toNumbers();
       const texts = shown.map((prompt) => prompts[prompt] as string);
       requireFiniteScores("The preference model", scores, texts);

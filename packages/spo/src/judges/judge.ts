@@ -1,7 +1,6 @@
+import type { TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import { type ScoreProcessor, scorePixels } from "@spo/scorers";
-import { cat, type Device, scope, type Tensor, tensor } from "@spo/torch";
-import type { StepAwarePreferenceModel } from "../spm/spm.js";
+import type { Device, Tensor } from "@spo/torch";
 
 /** What a judge gets: n candidates of one denoising step. */
 export interface Candidates {
@@ -15,12 +14,20 @@ export interface Candidates {
   image(): Tensor;
 }
 
-/**
- * Scores candidates: a preference model on decoded predictions, one on latents, or a plain reward that ignores the timestep.
- *
- * `Prepared` is what it computes once for a list of prompts, as tensors alone or in arrays, Maps and plain objects.
- */
-export interface StepAwareJudge<Prepared = unknown> {
+/** Scores candidates of the prompts that it was made for. */
+export interface CandidateScorer {
+  /**
+   * Scores, higher is better, float32 [n]; NaN for a candidate without one. A score does not depend on the other candidates.
+   *
+   * rows[i]: which of the prompts candidate i belongs to.
+   */
+  score(candidates: Candidates, rows: readonly number[], meter?: WorkMeter): Tensor;
+  /** Frees what it holds of the prompts. */
+  dispose?(): void;
+}
+
+/** Judges candidates: a preference model on decoded predictions, one on latents, or a plain reward that ignores the timestep. */
+export interface StepAwareJudge {
   /** What it can judge; anything if absent. Checked before a training begins. */
   readonly requires?: { family?: string; latentShape?: LatentShape };
   /**
@@ -28,9 +35,8 @@ export interface StepAwareJudge<Prepared = unknown> {
    * kill for example.
    */
   beginRound?(round: number): void;
-  prepare(prompts: readonly string[], meter?: WorkMeter): Prepared;
-  /** Scores, higher is better, float32 [n]. rows[i]: which of the prepared prompts candidate i belongs to. */
-  score(candidates: Candidates, prepared: Prepared, rows: readonly number[], meter?: WorkMeter): Tensor;
+  /** Reads the prompts once. Tensors that the scorer holds go through `keep`. */
+  prepare(prompts: readonly string[], meter?: WorkMeter): CandidateScorer;
 }
 
 /** [c, h, w] */
@@ -38,6 +44,8 @@ export type LatentShape = readonly [channels: number, height: number, width: num
 
 /** The model whose candidates are to be judged. */
 export interface JudgeContext {
+  /** Its text encoders, denoiser and VAE, for a judge that shares them without changing them. */
+  pipeline: TextToImage;
   /** Its name: `sd15`, `sdxl`. */
   family: string;
   /** Of one candidate. */
@@ -48,47 +56,4 @@ export interface JudgeContext {
   seed: number;
   /** Where the candidates are, and their scores may be. */
   device: Device;
-}
-
-/** Prompts whose text features are computed at a time. */
-const TEXTS = 256;
-
-/** The step-aware preference model on decoded predictions. */
-export class SpmJudge implements StepAwareJudge<Tensor> {
-  readonly spm: StepAwarePreferenceModel;
-  readonly #processor: ScoreProcessor;
-  readonly #tokenize: (prompts: readonly string[]) => Tensor;
-
-  /** tokenize: prompts → ids int64 [n, L]. */
-  constructor(
-    spm: StepAwarePreferenceModel,
-    processor: ScoreProcessor,
-    tokenize: (prompts: readonly string[]) => Tensor,
-  ) {
-    this.spm = spm;
-    this.#processor = processor;
-    this.#tokenize = tokenize;
-  }
-
-  /** → text features [prompts, projection]. */
-  prepare(prompts: readonly string[], meter?: WorkMeter): Tensor {
-    return scope(() => this.prepareIds(this.#tokenize(prompts), meter));
-  }
-
-  /** ids int64 [prompts, L] → text features [prompts, projection]. */
-  prepareIds(ids: Tensor, meter?: WorkMeter): Tensor {
-    meter?.count("judgeText", ids.shape[0] as number);
-    return scope(() => cat(ids.split(TEXTS).map((part) => this.spm.textFeatures(part))));
-  }
-
-  score(candidates: Candidates, prepared: Tensor, rows: readonly number[], meter?: WorkMeter): Tensor {
-    return scope(() => {
-      const { dtype, device } = this.spm.visual_projection.weight;
-      const pixels = scorePixels(candidates.image(), this.#processor).to({ dtype, device });
-      meter?.count("judgeImage", rows.length);
-      const features = this.spm.imageFeatures(pixels, candidates.timestep);
-      const text = prepared.indexSelect(0, tensor([...rows], { dtype: "int64", device }));
-      return this.spm.scores(features, text).to({ dtype: "float32" });
-    });
-  }
 }

@@ -3,10 +3,11 @@ import { isModulePath } from "@spo/records/config";
 import { parseRewardSpec, REWARDS, type RewardSpec } from "@spo/scorers";
 import { generatorAt, scope, UserError } from "@spo/torch";
 import { loadSpm, type SpmConfig } from "../spm/spm.js";
-import { type JudgeContext, SpmJudge, type StepAwareJudge } from "./judge.js";
+import type { JudgeContext, StepAwareJudge } from "./judge.js";
 import { ownJudge } from "./own-judge.js";
 import { RandomJudge } from "./random-judge.js";
 import { openRewardJudge } from "./reward-judge.js";
+import { SpmJudge } from "./spm-judge.js";
 
 /** Which judge a training asks for. */
 export interface JudgeChoice {
@@ -29,37 +30,43 @@ export async function openJudge(
   given?: StepAwareJudge,
 ): Promise<StepAwareJudge> {
   const context: JudgeContext = {
+    pipeline: pipe,
     family: pipe.family.name,
     latentShape: pipe.denoiser.latentShape(latentSize),
     imageSize: [latentSize[0] * pipe.vae.factor, latentSize[1] * pipe.vae.factor],
     seed: config.seed,
     device: pipe.denoiser.device,
   };
-  const judge = given ?? (await namedJudge(config, pipe, context));
+  const judge = given ?? (await namedJudge(config, context));
   refuseOther(judge, context);
   return judge;
 }
 
-async function namedJudge(
-  { judge, spm, seed }: JudgeChoice,
-  pipe: TextToImage,
-  context: JudgeContext,
-): Promise<StepAwareJudge> {
-  if (judge === "random")
-    return new RandomJudge((round) => generatorAt(seed, "random judge", round)) as StepAwareJudge;
+/** Judges with a name. Any other is a module's path or a reward's spec. */
+const NAMED: Readonly<Record<string, (choice: JudgeChoice, context: JudgeContext) => StepAwareJudge>> = {
+  spm: spmJudge,
+  random: ({ seed }) => new RandomJudge((round) => generatorAt(seed, "random judge", round)),
+};
+
+function namedJudge(choice: JudgeChoice, context: JudgeContext): StepAwareJudge | Promise<StepAwareJudge> {
+  const { judge } = choice;
+  if (Object.hasOwn(NAMED, judge)) return (NAMED[judge] as (typeof NAMED)[string])(choice, context);
   if (isModulePath(judge)) return ownJudge(judge, context);
-  if (judge !== "spm") return openRewardJudge(rewardSpecOf(judge), pipe.tokenizer, context);
+  return openRewardJudge(rewardSpecOf(judge), context.pipeline.tokenizer, context);
+}
+
+function spmJudge({ spm }: JudgeChoice, { pipeline, device }: JudgeContext): StepAwareJudge {
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
       hint: "Train one by `npx spo train spm`, or name another judge: --judge ./my-judge.ts.",
     });
   }
-  const { spm: model, processor } = loadSpm(spm, { device: context.device });
-  const { tokenizer } = pipe;
+  const { spm: model, processor } = loadSpm(spm, { device });
+  const { tokenizer } = pipeline;
   if (!tokenizer) {
     throw new UserError(
-      `A preference model reads CLIP's tokens, and ${pipe.family.title} has no tokenizer of CLIP.`,
+      `A preference model reads CLIP's tokens, and ${pipeline.family.title} has no tokenizer of CLIP.`,
       {
         code: "CONFIG",
         hint: "Name another judge: --judge ./my-judge.ts, or a reward.",
@@ -67,7 +74,7 @@ async function namedJudge(
     );
   }
   refuseOtherTokens(model.config, spm, tokenizer);
-  return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts)) as StepAwareJudge;
+  return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts));
 }
 
 /** Throws a UserError (`CONFIG`) for a text that names no judge. */

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { importOwn } from "@spo/records/config";
 import { UserError } from "@spo/torch";
-import type { JudgeContext, StepAwareJudge } from "./judge.js";
+import type { CandidateScorer, JudgeContext, StepAwareJudge } from "./judge.js";
 
 /** What a judge's file exports by default: a judge, or what makes one for a model. */
 export type JudgeExport =
@@ -18,7 +18,7 @@ export async function ownJudge(path: string, context: JudgeContext): Promise<Ste
   const fault = (text: string, cause?: unknown): UserError =>
     new UserError(`The judge ${path} ${text}`, {
       code: "DATA",
-      hint: "Export by default an object with prepare and score, or a function that makes one: docs/own-judge.md.",
+      hint: "Export by default an object with prepare, or a function that makes one: docs/own-judge.md.",
       cause,
     });
   if (!existsSync(path)) throw fault("does not exist.");
@@ -30,20 +30,22 @@ export async function ownJudge(path: string, context: JudgeContext): Promise<Ste
     if (error instanceof UserError) throw error;
     throw fault(`cannot be loaded: ${messageOf(error)}`, error);
   }
-  if (!isJudge(found)) throw fault("exports no judge.");
-  return guarded(found, fault);
+  if (!has(found, "prepare")) throw fault("exports no judge.");
+  if (has(found, "score"))
+    throw fault(
+      "has score beside prepare, as judges had it before. Now prepare(prompts) gives an object with score(candidates, rows).",
+    );
+  return guarded(found as StepAwareJudge, fault);
 }
 
-const isJudge = (value: unknown): value is StepAwareJudge =>
-  typeof value === "object" &&
-  value !== null &&
-  "prepare" in value &&
-  typeof value.prepare === "function" &&
-  "score" in value &&
-  typeof value.score === "function";
+/** The methods of a value. */
+const has = (value: unknown, ...methods: readonly string[]): boolean =>
+  methods.every(
+    (method) => typeof (value as Record<string, unknown> | null | undefined)?.[method] === "function",
+  );
 
 /** The judge, whose errors become UserErrors: they are the user's to mend. */
-function guarded(judge: StepAwareJudge, fault: (text: string, cause: unknown) => UserError): StepAwareJudge {
+function guarded(judge: StepAwareJudge, fault: (text: string, cause?: unknown) => UserError): StepAwareJudge {
   const guard = <T>(where: () => string, call: () => T): T => {
     try {
       return call();
@@ -55,16 +57,21 @@ function guarded(judge: StepAwareJudge, fault: (text: string, cause: unknown) =>
   return {
     requires: judge.requires,
     beginRound: judge.beginRound && ((round) => judge.beginRound?.(round)),
-    prepare: (prompts, meter) =>
-      guard(
+    prepare: (prompts, meter) => {
+      const scorer: CandidateScorer = guard(
         () => `while it prepared ${prompts.length} prompts`,
         () => judge.prepare(prompts, meter),
-      ),
-    score: (candidates, prepared, rows, meter) =>
-      guard(
-        () => `at timestep ${candidates.timestep} with latents [${candidates.x0.shape}]`,
-        () => judge.score(candidates, prepared, rows, meter),
-      ),
+      );
+      if (!has(scorer, "score")) throw fault("prepares no scorer: prepare gives an object with score.");
+      return {
+        score: (candidates, rows, counted) =>
+          guard(
+            () => `at timestep ${candidates.timestep} with latents [${candidates.x0.shape}]`,
+            () => scorer.score(candidates, rows, counted),
+          ),
+        dispose: () => scorer.dispose?.(),
+      };
+    },
   };
 }
 

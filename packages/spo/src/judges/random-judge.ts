@@ -1,8 +1,8 @@
-import { type Generator, randn, type Tensor } from "@spo/torch";
-import type { Candidates, StepAwareJudge } from "./judge.js";
+import { type Generator, randn } from "@spo/torch";
+import type { CandidateScorer, StepAwareJudge } from "./judge.js";
 
 /** A control: random scores. Images, timesteps and prompts are as with a real judge. */
-export class RandomJudge implements StepAwareJudge<null> {
+export class RandomJudge implements StepAwareJudge {
   readonly #generatorAt: (round: number) => Generator;
   #generator: Generator;
 
@@ -16,11 +16,7 @@ export class RandomJudge implements StepAwareJudge<null> {
     this.#generator = this.#generatorAt(round);
   }
 
-  prepare(): null {
-    return null;
-  }
-
-  score(_: Candidates, __: null, rows: readonly number[]): Tensor {
-    return randn([rows.length], { generator: this.#generator });
+  prepare(): CandidateScorer {
+    return { score: (_, rows) => randn([rows.length], { generator: this.#generator }) };
   }
 }

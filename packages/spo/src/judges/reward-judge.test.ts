@@ -20,13 +20,13 @@ test("an image that is not finite gets no score, is not shown to the reward, and
     images.select(0, 3).fill_(Number.NEGATIVE_INFINITY);
     images.select(0, 2).fill_(-1);
     const candidates = { xt: tensor([0]), x0: tensor([0]), timestep: 1, image: () => images };
-    const scores = judge.score(candidates, ["a", "b"], [0, 1, 1, 0]).toNumbers();
-    expect(scores).toEqual([255, Number.NaN, 0, Number.NaN]);
+    const scorer = judge.prepare(["a", "b"]);
+    expect(scorer.score(candidates, [0, 1, 1, 0]).toNumbers()).toEqual([255, Number.NaN, 0, Number.NaN]);
     expect(asked).toEqual([
       [255, "a"],
       [0, "b"],
     ]);
     images.fill_(Number.NaN);
-    expect(judge.score(candidates, ["a", "b"], [0, 1, 1, 0]).toNumbers()).toEqual(Array(4).fill(Number.NaN));
+    expect(scorer.score(candidates, [0, 1, 1, 0]).toNumbers()).toEqual(Array(4).fill(Number.NaN));
   });
 });

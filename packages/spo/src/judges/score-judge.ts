@@ -12,17 +12,18 @@ export interface PromptedCandidates extends Candidates {
  */
 export function scoreJudge(
   score: (candidates: PromptedCandidates) => Tensor | readonly number[],
-): StepAwareJudge<readonly string[]> {
+): StepAwareJudge {
   return {
-    prepare: (prompts) => prompts,
-    score: ({ xt, x0, timestep, image }, prompts, rows) =>
-      scope(() => {
-        const ofRows = rows.map((row) => prompts[row] as string);
-        const scores = score({ xt, x0, timestep, image, prompts: ofRows });
-        if (scores instanceof Tensor) return scores.to({ dtype: "float32" });
-        if (Array.isArray(scores) && scores.every((value) => typeof value === "number"))
-          return tensor([...scores], { dtype: "float32" });
-        throw new UserError("A judge's function gives a tensor or an array of numbers.", { code: "DATA" });
-      }),
+    prepare: (prompts) => ({
+      score: ({ xt, x0, timestep, image }, rows) =>
+        scope(() => {
+          const ofRows = rows.map((row) => prompts[row] as string);
+          const scores = score({ xt, x0, timestep, image, prompts: ofRows });
+          if (scores instanceof Tensor) return scores.to({ dtype: "float32" });
+          if (Array.isArray(scores) && scores.every((value) => typeof value === "number"))
+            return tensor([...scores], { dtype: "float32" });
+          throw new UserError("A judge's function gives a tensor or an array of numbers.", { code: "DATA" });
+        }),
+    }),
   };
 }

@@ -3,7 +3,7 @@ import { WorkMeter } from "@spo/records";
 import { clipProcessor } from "@spo/scorers";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
 import { describe, expect, test } from "vitest";
-import { SpmJudge } from "../judges/judge.js";
+import { SpmJudge } from "../judges/spm-judge.js";
 import { drawn, resample } from "../rollout/resampler.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../schemas.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
@@ -229,8 +229,7 @@ test.each([0, 1, 3])(
           denoiser,
           process: new CheckpointSchedule(configs.scheduler),
           decode: (latents) => models.vae.decodeLatents(latents),
-          judge,
-          prepared: randn([2, 8], { generator }),
+          scorer: judge.prepare(["", ""]),
           initialLatents: randn([2, 4, 8, 8], { generator }),
           randomness: drawn(generator),
           settings: config,

@@ -3,7 +3,7 @@ import { WorkMeter } from "@spo/records";
 import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor } from "@spo/torch";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { StepAwareJudge } from "../judges/judge.js";
+import type { CandidateScorer } from "../judges/judge.js";
 import { concatPairs, selectPairs } from "../objectives/step-pairs.js";
 import { drawn, type ResamplerSettings, type Rollout, resample } from "./resampler.js";
 
@@ -17,8 +17,7 @@ const decode = (latents: Tensor): Tensor =>
       .narrow(0, 0, latents.shape[0] as number),
   );
 /** Prefers latents with a high mean; never decodes. */
-const meanJudge: StepAwareJudge<null> = {
-  prepare: () => null,
+const meanScorer: CandidateScorer = {
   score: ({ x0 }) => scope(() => x0.mean([1, 2, 3]).mul(10)),
 };
 
@@ -27,7 +26,7 @@ function roll(
   {
     prompts = 2,
     seed = 1,
-    judge = meanJudge,
+    scorer = meanScorer,
     meter,
     stripPrompts,
     noiseBlock,
@@ -35,7 +34,7 @@ function roll(
     noiseBlock?: number;
     prompts?: number;
     seed?: number;
-    judge?: StepAwareJudge<null>;
+    scorer?: CandidateScorer;
     meter?: WorkMeter;
     stripPrompts?: number[];
   } = {},
@@ -47,8 +46,7 @@ function roll(
       denoiser,
       process: schedule,
       decode,
-      judge,
-      prepared: null,
+      scorer,
       initialLatents,
       randomness: drawn(generator, { noiseBlock }),
       settings,
@@ -155,15 +153,14 @@ test("a judge of latents costs no decode, one of images one decode a candidate, 
     [1, 1, 3],
     [2, 1, 3],
   ]);
-  const judge: StepAwareJudge<null> = {
-    prepare: () => null,
+  const scorer: CandidateScorer = {
     score: (candidates) =>
       scope(() => {
         candidates.image();
         return candidates.image().mean([1, 2, 3]);
       }),
   };
-  roll(settings, { meter, judge, stripPrompts: [1] });
+  roll(settings, { meter, scorer, stripPrompts: [1] });
   expect(meter.take().passes.vaeDecode).toBe(3 * 6);
 });
 
@@ -184,9 +181,8 @@ test("no valid pair is an empty list, not an error", () => {
 });
 
 test("a prompt with a score that is not finite gives no pair there, and the others give theirs", () => {
-  const judge: StepAwareJudge<null> = {
-    prepare: () => null,
-    score: ({ x0, timestep }, _, rows) =>
+  const scorer: CandidateScorer = {
+    score: ({ x0, timestep }, rows) =>
       scope(() => {
         const broken = rows.map((row) => (row === 1 && timestep > 0 ? Number.NaN : 1));
         return x0.mean([1, 2, 3]).mul(tensor(broken, { dtype: "float32" }));
@@ -195,7 +191,7 @@ test("a prompt with a score that is not finite gives no pair there, and the othe
   scope(() => {
     const { pairs, comparisons } = roll(
       { steps: 4, candidates: 2, firstBranch: 1, threshold: -1 },
-      { judge },
+      { scorer },
     );
     expect(comparisons.map(({ finite }) => finite)).toEqual([
       [true, false],
@@ -208,9 +204,9 @@ test("a prompt with a score that is not finite gives no pair there, and the othe
 });
 
 test("a judge that gives another number of scores than there are candidates is told so", () => {
-  const judge: StepAwareJudge<null> = { prepare: () => null, score: ({ x0 }) => x0.mean([1, 2]) };
+  const scorer: CandidateScorer = { score: ({ x0 }) => x0.mean([1, 2]) };
   const settings = { steps: 4, candidates: 2, firstBranch: 1, threshold: 0 };
-  expect(() => roll(settings, { judge })).toThrow(/4 candidates and gave a tensor \[4,4\]/);
+  expect(() => roll(settings, { scorer })).toThrow(/4 candidates and gave a tensor \[4,4\]/);
 });
 
 test("the candidate that goes on is the best one where that is asked for, and random otherwise", () => {
@@ -229,16 +225,15 @@ test("the candidate that goes on is the best one where that is asked for, and ra
 
 test("the judge is told the timestep that candidates have come to, or the one that they were born at", () => {
   const told: number[] = [];
-  const judge: StepAwareJudge<null> = {
-    prepare: () => null,
+  const scorer: CandidateScorer = {
     score: ({ x0, timestep }) => {
       told.push(timestep);
       return x0.mean([1, 2, 3]);
     },
   };
   const settings = { steps: 4, candidates: 2, firstBranch: 1, threshold: 0 };
-  roll(settings, { judge });
-  roll({ ...settings, judgeTimestep: "source" }, { judge });
+  roll(settings, { scorer });
+  roll({ ...settings, judgeTimestep: "source" }, { scorer });
   expect(told).toEqual([251, 1, 0, 501, 251, 1]);
 });
 

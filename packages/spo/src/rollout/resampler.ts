@@ -13,7 +13,7 @@ import {
   tensor,
   UserError,
 } from "@spo/torch";
-import type { StepAwareJudge } from "../judges/judge.js";
+import type { CandidateScorer } from "../judges/judge.js";
 import { concatPairs, type StepPairs } from "../objectives/step-pairs.js";
 import { withCommonDetail } from "./candidate-noise.js";
 import { type Comparison, compare, type MarginSoftmax } from "./compare.js";
@@ -103,14 +103,14 @@ export interface Rollout {
 }
 
 /** The inputs of a rollout of B prompts. */
-export interface ResamplerInput<Prepared> {
+export interface ResamplerInput {
   denoiser: Denoiser;
   process: NoiseProcess;
   /** Scaled latents [n, c, h, w] → pixels [n, 3, H, W]. */
   decode: (latents: Tensor) => Tensor;
-  judge: StepAwareJudge<Prepared>;
-  prepared: Prepared;
-  /** x_T of each prompt, standard normal [B, c, h, w], float32. Row b belongs to prompt b of the denoiser and of `prepared`. */
+  /** Of the prompts. */
+  scorer: CandidateScorer;
+  /** x_T of each prompt, standard normal [B, c, h, w], float32. Row b belongs to prompt b of the denoiser and of the scorer. */
   initialLatents: Tensor;
   randomness: Randomness;
   settings: ResamplerSettings;
@@ -139,11 +139,11 @@ interface Transition {
  * are judged as they are, at timestep 0. Gives tensors of no graph. Where a score is not finite there is no pair.
  * Throws a UserError (`DATA`) when the judge gives no score for each candidate. Source: Liang et al. 2024, section 3.3; algorithm 4.
  */
-export function resample<Prepared>(input: ResamplerInput<Prepared>): Rollout {
+export function resample(input: ResamplerInput): Rollout {
   return noGrad(() => scope(() => rollout(input)));
 }
 
-function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
+function rollout(input: ResamplerInput): Rollout {
   const { denoiser, process, initialLatents, randomness, settings, meter } = input;
   const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
   const { continueFrom = "random", judgeTimestep = "reached", marginSoftmax } = settings;
@@ -228,17 +228,16 @@ function rollout<Prepared>(input: ResamplerInput<Prepared>): Rollout {
 }
 
 /** Scores of all children, and the decoded predictions of those prompts whose pictures are wanted. */
-function judgeChildren<Prepared>(
+function judgeChildren(
   {
-    judge,
-    prepared,
+    scorer,
     decode,
     initialLatents,
     settings,
     judgeChunk = JUDGE_CHUNK,
     stripPrompts = [],
     meter,
-  }: ResamplerInput<Prepared>,
+  }: ResamplerInput,
   { xt, x0, timestep, rows }: { xt: Tensor; x0: Tensor; timestep: number; rows: readonly number[] },
 ): { scores: number[][]; pictures: Map<number, Tensor> } {
   const prompts = initialLatents.shape[0] as number;
@@ -260,7 +259,7 @@ function judgeChildren<Prepared>(
     };
     try {
       const candidates = { xt: xt.narrow(0, start, chunk.length), x0: ofChunk, timestep, image };
-      const given = timed(meter, "judge", () => judge.score(candidates, prepared, chunk, meter));
+      const given = timed(meter, "judge", () => scorer.score(candidates, chunk, meter));
       scores.push(...oneEach(given, chunk.length));
       for (const [i, prompt] of chunk.entries()) {
         const wanted = pictures.get(prompt);

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Case, collectCases, type GoldenFamily, loadUnet, loadVae, openGolden } from "@spo/diffusion";
 import { noGrad, stack, tensor } from "@spo/torch";
-import { SpmJudge } from "../judges/judge.js";
+import { SpmJudge } from "../judges/spm-judge.js";
 import { relabel } from "../objectives/spm-loss.js";
 import { compare } from "../rollout/compare.js";
 import { resample } from "../rollout/resampler.js";
@@ -74,8 +74,7 @@ export function checkRollout(folder: string, family: GoldenFamily): Case[] {
         denoiser: denoiserOf(unet, file, settings.guidance_scale),
         process: processOf(folder, family),
         decode: (latents) => vae.decodeLatents(latents),
-        judge,
-        prepared: judge.prepareIds(get("preference_input_ids")),
+        scorer: judge.prepare([]), // the tokenizer has them all
         initialLatents: get("initial_latents"),
         randomness: {
           noise: (i) =>

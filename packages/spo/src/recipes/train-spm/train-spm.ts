@@ -12,7 +12,7 @@ import {
 import { loadTextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
-import { loadReward, trainPixels } from "@spo/scorers";
+import { trainPixels } from "@spo/scorers";
 import {
   AdamW,
   cat,
@@ -26,6 +26,7 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
+import { loadReward } from "../../judges/load-reward.js";
 import { inverseSumOf, labelTensors, pairAccuracy, spmLoss } from "../../objectives/spm-loss.js";
 import { saveSpm, startSpm } from "../../spm/spm.js";
 import {

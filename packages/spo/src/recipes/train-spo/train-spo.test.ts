@@ -31,15 +31,17 @@ let runs = 0;
 async function train(settings: object) {
   const shown: Shown[] = [];
   let round = -1;
-  const judge: StepAwareJudge<readonly string[]> = {
-    prepare: (prompts) => [...prompts],
+  const judge: StepAwareJudge = {
     beginRound: (begun) => {
       round = begun;
     },
-    score: ({ xt, x0, timestep }, prompts, rows) => {
-      shown.push({ round, timestep, xt: xt.toNumbers(), prompts: rows.map((row) => prompts[row] as string) });
-      return scope(() => x0.mean([1, 2, 3]).mul(30));
-    },
+    prepare: (prompts) => ({
+      score: ({ xt, x0, timestep }, rows) => {
+        const ofRows = rows.map((row) => prompts[row] as string);
+        shown.push({ round, timestep, xt: xt.toNumbers(), prompts: ofRows });
+        return scope(() => x0.mean([1, 2, 3]).mul(30));
+      },
+    }),
   };
   const at = join(folder, `run-${runs++}`);
   const config = TrainSpoConfig.parse({
@@ -61,7 +63,7 @@ async function train(settings: object) {
     at,
     "train spo",
     config,
-    (of, context) => trainSpo(of, { ...context, judge: judge as StepAwareJudge }),
+    (of, context) => trainSpo(of, { ...context, judge }),
     (event) => {
       if (event.type === "phase")
         phases.push([event.name, event.done, event.total, event.left].join(" ").trim());

@@ -21,6 +21,7 @@ import {
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { openJudge } from "../../judges/open-judge.js";
 import { RandomJudge } from "../../judges/random-judge.js";
+import { scorerOfPlaces } from "../../judges/scorer-of-places.js";
 import { ratioFigures } from "../../objectives/spo-loss.js";
 import type { StepPairs } from "../../objectives/step-pairs.js";
 import { type CandidateStrip, drawn, resample } from "../../rollout/resampler.js";
@@ -47,7 +48,6 @@ import { pairBatches } from "./pair-batches.js";
 import { pairGradients } from "./pair-gradients.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 import { promptsAt } from "./prompt-order.js";
-import { judgeOfRound } from "./round-judge.js";
 import { requireSpread } from "./step-spread.js";
 import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
@@ -101,7 +101,7 @@ async function* rounds(
   const judge = await openJudge(config, pipe, latentSize, givenJudge);
   const meter = new WorkMeter();
   tell("encoding the prompts");
-  const prepared = keep(noGrad(() => scope(() => judge.prepare(prompts, meter))));
+  const scorer = noGrad(() => judge.prepare(prompts, meter));
   const conditionsOf = promptConditions(pipe, prompts, imageSize);
   const precision = new Precision(config, pipe);
   const policy = makePolicy(pipe, config, precision);
@@ -149,8 +149,7 @@ async function* rounds(
             denoiser: denoisers.policy,
             process,
             decode,
-            judge: judgeOfRound(judge, chosen),
-            prepared,
+            scorer: scorerOfPlaces(scorer, chosen),
             initialLatents: randn([chosen.length, ...latentShape], { generator, device }),
             randomness: drawn(generator, { device, noiseBlock: config.noiseBlock }),
             settings: config,
@@ -241,14 +240,11 @@ async function* rounds(
   function heldOutInput(): HeldOutInput {
     const { seed, steps } = config;
     // Random scores say nothing about the samples.
-    const judged =
-      judge instanceof RandomJudge
-        ? undefined
-        : { judge, prepared: keep(noGrad(() => scope(() => judge.prepare(heldOut)))) };
+    const scorer = judge instanceof RandomJudge ? undefined : noGrad(() => judge.prepare(heldOut));
     const conditions = keep(promptConditions(pipe, heldOut, imageSize)(heldOut.map((_, i) => i)));
     return {
       ...policy.denoisers(conditions, config.guidanceScale),
-      ...{ process, decode, judged, count: heldOut.length, latentShape, steps, seed, device },
+      ...{ process, decode, scorer, count: heldOut.length, latentShape, steps, seed, device },
       onStep: (done, total) =>
         tell("drawing held-out samples", {
           ...{ done, total },

@@ -90,27 +90,24 @@ test("the score is the mean over the prompts, of the samples as they are, at tim
     const seen: {
       timestep: number;
       rows: readonly number[];
-      prepared: unknown;
       x0: number[];
       image: number[];
     }[] = [];
-    const judge = {
-      prepare: () => "all",
+    const scorer = {
       score: (
         { x0, timestep, image }: { x0: Tensor; timestep: number; image: () => Tensor },
-        prepared: unknown,
         rows: readonly number[],
       ) => {
-        seen.push({ timestep, rows, prepared, x0: x0.toNumbers(), image: image().toNumbers() });
+        seen.push({ timestep, rows, x0: x0.toNumbers(), image: image().toNumbers() });
         return x0.mean([1, 2, 3]);
       },
     };
-    const standing = heldOutSamples(inputOf(0.4, 0.3, { judged: { judge, prepared: "held out" } }));
+    const standing = heldOutSamples(inputOf(0.4, 0.3, { scorer }));
     const { metrics } = standing("policy");
     const expected = [0, 1].flatMap((i) => sampleOf(0.4, i));
     expect(metrics.score).toBeCloseTo(mean(expected), 4);
     expect(seen).toHaveLength(1);
-    expect(seen[0]).toMatchObject({ timestep: 0, rows: [0, 1], prepared: "held out" });
+    expect(seen[0]).toMatchObject({ timestep: 0, rows: [0, 1] });
     expectClose(
       seen[0]?.image ?? [],
       expected.map((x) => 2 * x),

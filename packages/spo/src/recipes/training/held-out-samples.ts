@@ -1,7 +1,7 @@
 // Held-out samples of a training: the same prompts from the same noise each time, and how far the model has moved from the base.
 import type { Denoiser, NoiseProcess } from "@spo/diffusion";
 import { cat, type Device, generatorAt, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
-import type { StepAwareJudge } from "../../judges/judge.js";
+import type { CandidateScorer } from "../../judges/judge.js";
 
 /** Timesteps of the drift, evenly over those of sampling. */
 const DRIFT_STEPS = 5;
@@ -12,8 +12,8 @@ export interface HeldOutInput {
   reference: Denoiser;
   process: NoiseProcess;
   decode: (latents: Tensor) => Tensor;
-  /** Absent where scores say nothing. prepared: by the judge, of these prompts. */
-  judged?: { judge: StepAwareJudge; prepared: unknown };
+  /** Of these prompts. Absent where scores say nothing. */
+  scorer?: CandidateScorer;
   /** How many prompts. */
   count: number;
   /** [c, h, w] */
@@ -46,7 +46,7 @@ export interface Standing {
  * None of it counts as the training's work.
  */
 export function heldOutSamples(input: HeldOutInput): (which: "policy" | "reference") => Standing {
-  const { process, steps, count, latentShape, seed, device, judged, decode } = input;
+  const { process, steps, count, latentShape, seed, device, scorer, decode } = input;
   const rows = Array.from({ length: count }, (_, i) => i);
   const draw = (what: string): Tensor =>
     scope(() =>
@@ -85,7 +85,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
         const latents = which === "reference" ? base : latentsOf("policy");
         const images = keep(decode(latents));
         const candidates = { xt: latents, x0: latents, timestep: 0, image: () => images };
-        const scores = judged?.judge.score(candidates, judged.prepared, rows);
+        const scores = scorer?.score(candidates, rows);
         const predict = input[which].forRows(rows);
         const drifts = probes.map(({ t, xt, output }) => meanSquare(predict(xt, t).sub(output)));
         return {
