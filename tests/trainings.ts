@@ -27,7 +27,7 @@ export function trainingsIn(folder: string) {
       const controller = new AbortController();
       const run = Run.open(join(folder, name), { kind, config });
       try {
-        for await (const event of recipe(config, { run, signal: controller.signal }))
+        for await (const event of recipe(config, { run, signal: controller.signal, device: "cpu" }))
           if (event.type === "step" && event.step === stopAfter) controller.abort(new Error("stopped"));
       } finally {
         run.close();

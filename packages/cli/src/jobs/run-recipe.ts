@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { Run } from "@spo/records";
 import { kebabCase } from "@spo/records/spelling";
-import { answerSignals, engineFacts } from "@spo/torch";
+import { answerSignals, engineFacts, resolveDevice } from "@spo/torch";
 import { requirePlace } from "@spo/torch/files";
 import { mayChange, type RecipeContext, type RecipeEvent } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
@@ -71,7 +71,8 @@ export async function runRecipe<Config extends object>({
   };
   const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
-    for await (const event of recipe(config, { run, signal, onPhase })) {
+    const device = resolveDevice((config as { device?: string }).device ?? "cpu");
+    for await (const event of recipe(config, { run, signal, device, onPhase })) {
       tell(event);
       await setImmediate(); // lets signals and timers run
     }

@@ -61,7 +61,7 @@ type Purpose = "validation" | "curve" | "report";
  */
 export async function* compareMethods(
   config: CompareConfig,
-  { run, signal }: RecipeContext,
+  { run, signal }: Pick<RecipeContext, "run" | "signal">,
 ): AsyncGenerator<ComparisonEvent> {
   const at = (...path: string[]): string => join(run.folder, ...path);
   const prompts = { train: readPrompts(config.prompts), heldOut: readPrompts(config.heldOut) };

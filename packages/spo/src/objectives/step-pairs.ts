@@ -75,3 +75,8 @@ export function concatPairs(
 }
 
 const isOneHandle = ({ latentsWin, latentsLose }: StepPairs): boolean => latentsWin === latentsLose;
+
+/** Frees the tensors of pairs that were kept. */
+export function disposePairs({ latentsWin, latentsLose, nextWin, nextLose }: StepPairs): void {
+  for (const tensor of [latentsWin, latentsLose, nextWin, nextLose]) tensor.dispose();
+}

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Event, Run } from "@spo/records";
-import { engineFacts } from "@spo/torch";
+import { type Device, engineFacts, resolveDevice } from "@spo/torch";
 import { mayChange } from "./may-change.js";
 
 /** What a recipe yields: the events of its run folder. */
@@ -11,6 +11,8 @@ export interface RecipeContext {
   run: Run;
   /** Aborted: the recipe finishes its step, saves a checkpoint and throws the signal's reason. */
   signal: AbortSignal;
+  /** Where it computes: `device` of its config, which is there. */
+  device: Device;
   /** Called during the work with what the recipe is doing: phases that are not written to the log. */
   onPhase?: (phase: RecipeEvent) => void;
 }
@@ -34,13 +36,18 @@ export interface RecipeOptions {
   onPhase?: (phase: RecipeEvent) => void;
 }
 
-/** The context of the given options. `using` closes a run that was opened here. */
+/**
+ * The context of the given options: the run is opened here, and the device found. `using` closes a run that was opened here.
+ *
+ * Throws a UserError for a device that is not there, before a folder is made.
+ */
 export function openContext(
   kind: string,
-  config: { output: string },
+  config: { output: string; device?: string },
   { run = join(config.output, "run"), signal = new AbortController().signal, onPhase }: RecipeOptions,
 ): RecipeContext & Disposable {
-  if (typeof run !== "string") return { run, signal, onPhase, [Symbol.dispose]: () => {} };
+  const device = resolveDevice(config.device ?? "cpu");
+  if (typeof run !== "string") return { run, signal, device, onPhase, [Symbol.dispose]: () => {} };
   const opened = Run.open(run, { kind, config, engine: engineFacts(), mayChange: mayChange(kind) });
-  return { run: opened, signal, onPhase, [Symbol.dispose]: () => opened.close() };
+  return { run: opened, signal, device, onPhase, [Symbol.dispose]: () => opened.close() };
 }

@@ -113,7 +113,12 @@ export async function eventsOfRun<Config extends object>(
   onPhase?: (phase: RecipeEvent) => void,
 ): Promise<Event[]> {
   using run = Run.open(folder, { kind, config });
-  for await (const _ of recipe(config, { run, signal: new AbortController().signal, onPhase }));
+  for await (const _ of recipe(config, {
+    run,
+    signal: new AbortController().signal,
+    device: "cpu",
+    onPhase,
+  }));
   return run.events();
 }
 

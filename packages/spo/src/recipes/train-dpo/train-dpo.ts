@@ -5,7 +5,7 @@ import { dataFacts, openPairSet, type PairBatch, PairLoader } from "@spo/data";
 import { loadTextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
-import { Adafactor, AdamW, generatorAt, noGrad, type Optimizer, resolveDevice, scope } from "@spo/torch";
+import { Adafactor, AdamW, generatorAt, noGrad, type Optimizer, scope } from "@spo/torch";
 import {
   openContext,
   phaseTeller,
@@ -45,10 +45,9 @@ export async function* trainDpo(
 }
 
 async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
-  const { run, signal } = context;
+  const { run, signal, device } = context;
   const tell = phaseTeller(context);
   tell("loading the model");
-  const device = resolveDevice(config.device);
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
     device,
@@ -102,13 +101,13 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
       });
       const { metrics, warnings } = update.apply({ loss, lr: rate, where: `step ${step + 1}` });
       for (const message of warnings) yield* run.warn(message);
-      policy.average(step);
+      policy.updateEma(step);
       const figures = { loss, ...(config.objective === "dpo" ? { accuracy } : {}), ...metrics, lr: rate };
       yield* run.step(step + 1, config.steps, figures, meter.take());
       if (held.length > 0 && isDue(step + 1, config.evalEvery, config.steps))
         yield* run.eval(
           step + 1,
-          policy.asResult(() => evaluate(step + 1)),
+          policy.withEmaWeights(() => evaluate(step + 1)),
         );
       const { saveEvery: every, steps: total } = config;
       if (checkpointIsDue(step + 1, { every, total, isSound: update.isSound, isStopping: signal.aborted }))

@@ -21,7 +21,6 @@ import {
   keep,
   noGrad,
   randint,
-  resolveDevice,
   scope,
   type Tensor,
   tensor,
@@ -84,9 +83,8 @@ export async function* trainSpm(
 }
 
 async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
-  const { run, signal } = context;
+  const { run, signal, device } = context;
   const tell = phaseTeller(context);
-  const device = resolveDevice(config.device);
   tell("loading the model");
   const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined, device });
   const side = trainingSide(pipe, config.resolution);

@@ -87,17 +87,17 @@ describe.each(["lora", "full"] as const)("what learns: %s", (adapter) => {
     let power = 0;
     while (widthOf(power) > width) power += 1e-5;
     set(policy.trained, 1);
-    policy.average(0);
+    policy.updateEma(0);
     set(policy.trained, 5);
-    policy.average(1);
+    policy.updateEma(1);
     set(policy.trained, 9);
     const share = 0.5 ** (power + 1);
     const expected = share * 1 + (1 - share) * 5;
     const read = (): number => policy.trained[0]?.flatten().toNumbers()[0] as number;
-    expect(policy.asResult(read)).toBeCloseTo(expected, 4);
+    expect(policy.withEmaWeights(read)).toBeCloseTo(expected, 4);
     expect(read()).toBe(9);
     expect(() =>
-      policy.asResult(() => {
+      policy.withEmaWeights(() => {
         throw new Error("in between");
       }),
     ).toThrow("in between");
@@ -108,13 +108,13 @@ describe.each(["lora", "full"] as const)("what learns: %s", (adapter) => {
 test("the saved LoRA is the average where there is one, and else the last weights", () => {
   const averaged = policyOf({ ema: 0.2 }).policy;
   set(averaged.trained, 1);
-  averaged.average(0);
+  averaged.updateEma(0);
   set(averaged.trained, 5);
   averaged.save(join(folder, "averaged"), { layout: "diffusers" });
   expect(savedValue("averaged")).toBe(1);
   const plain = policyOf({}).policy;
   set(plain.trained, 1);
-  plain.average(0);
+  plain.updateEma(0);
   set(plain.trained, 5);
   plain.save(join(folder, "plain"), { layout: "diffusers" });
   expect(savedValue("plain")).toBe(5);
@@ -124,7 +124,7 @@ test("the average is saved in a checkpoint, beside the weights", () => {
   const { policy } = policyOf({ ema: 0.2 });
   keep(policy.trained);
   set(policy.trained, 3);
-  policy.average(0);
+  policy.updateEma(0);
   const { average, policy: learned } = policy.modules;
   const [name, value] = [...(average?.namedParameters() ?? [])][0] as [string, Tensor];
   expect(value.flatten().toNumbers()[0]).toBe(3);

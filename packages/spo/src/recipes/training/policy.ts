@@ -14,7 +14,7 @@ import type { Precision } from "./precision.js";
 import { saveInHalf } from "./save-in-half.js";
 
 /** Weights by name. */
-interface Weights {
+export interface Weights {
   namedParameters(): Map<string, Tensor>;
 }
 
@@ -24,16 +24,16 @@ export interface Policy {
   /** Its part of a checkpoint: the weights that learn, and their moving average if there is one. */
   modules: { policy: Weights; average?: Weights };
   /** Takes the weights into the average, after the training's step `step`, 0 for the first. */
-  average: (step: number) => void;
+  updateEma: (step: number) => void;
   /** Does something with the weights that are the result: the average, where there is one. */
-  asResult: <T>(fn: () => T) => T;
+  withEmaWeights: <T>(fn: () => T) => T;
   /** Both for the same prompts, one row each. guidanceScale 1: the conditional prediction alone. */
   denoisers: (
     conditions: GuidedConditions,
     guidanceScale: number,
   ) => { policy: Denoiser; reference: Denoiser };
   /** Runs `fn` with the cheapest form of the policy: a LoRA is merged where that loses no bits. */
-  sampling: <T>(fn: () => T) => T;
+  withMergedAdapter: <T>(fn: () => T) => T;
   /** Writes the result: the adapter as options say, or the whole pipeline, in half precision where that is finite. */
   save: (folder: string, options: WriteLoraOptions) => void;
 }
@@ -69,12 +69,12 @@ export function makePolicy(
           reference: guidedDenoiser({ ...shared, around: (call) => lora.without(() => around(call)) }),
         };
       },
-      sampling: (fn) => (precision.merges ? lora.merged(fn) : fn()),
+      withMergedAdapter: (fn) => (precision.merges ? lora.merged(fn) : fn()),
       save: (folder, options) => {
         const path = join(folder, "pytorch_lora_weights.safetensors");
         const predictionType = pipe.process.prediction === "v_prediction" ? "v" : "epsilon";
         const description = { ...options.description, predictionType } as const;
-        averaged.asResult(() => saveLora(path, lora, model, { ...options, description }));
+        averaged.withEmaWeights(() => saveLora(path, lora, model, { ...options, description }));
       },
     };
   }
@@ -94,22 +94,22 @@ export function makePolicy(
         reference: guidedDenoiser({ model: frozen, ...shared }),
       };
     },
-    sampling: (fn) => fn(),
-    save: (folder) => averaged.asResult(() => saveInHalf(pipe, folder)),
+    withMergedAdapter: (fn) => fn(),
+    save: (folder) => averaged.withEmaWeights(() => saveInHalf(pipe, folder)),
   };
 }
 
 /** width: of the average; 0: none, and the result is the weights themselves. */
-function averageOf(policy: Weights, width: number): Pick<Policy, "modules" | "average" | "asResult"> {
-  if (width === 0) return { modules: { policy }, average: () => {}, asResult: (fn) => fn() };
+function averageOf(policy: Weights, width: number): Pick<Policy, "modules" | "updateEma" | "withEmaWeights"> {
+  if (width === 0) return { modules: { policy }, updateEma: () => {}, withEmaWeights: (fn) => fn() };
   const named = policy.namedParameters();
   const ema = new Ema([...named.values()], powerDecay(width));
   const averages = [...ema.state().values()]; // in the parameters' order
   const average = new Map([...named.keys()].map((name, i) => [name, averages[i] as Tensor]));
   return {
     modules: { policy, average: { namedParameters: () => average } },
-    average: (step) => ema.update(step),
-    asResult: (fn) => {
+    updateEma: (step) => ema.update(step),
+    withEmaWeights: (fn) => {
       ema.swap();
       try {
         return fn();

@@ -1,0 +1,38 @@
+// Pictures of a round's candidates, for the report.
+import { join } from "node:path";
+import { encodePng, rgbFromPixels } from "@spo/data/pixels";
+import type { Run } from "@spo/records";
+import { stripFileName } from "@spo/records/report";
+import { notFiniteAt, scope, writeFileAtomic } from "@spo/torch";
+import type { CandidateStrip } from "../../rollout/resampler.js";
+import type { RecipeEvent } from "../recipe.js";
+
+/** Side of the pictures, pixels: a round has hundreds of them. */
+const STRIP_SIDE = 128;
+
+/** Writes the candidates of a round into the run's folder, and disposes their images. prompts: of the round. */
+export async function* saveStrips(
+  run: Run,
+  round: number,
+  strips: readonly CandidateStrip[],
+  prompts: readonly string[],
+): AsyncGenerator<RecipeEvent> {
+  const finite = strips.filter(({ images }) => !scope(() => notFiniteAt(images).any().item()));
+  const shown = [];
+  for (const { images, prompt, ...strip } of finite) {
+    const encoded: string[] = [];
+    for (let j = 0; j < strip.scores.length; j++) {
+      const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, j, 1)));
+      encoded.push(
+        Buffer.from(await encodePng(data, width, height, { most: STRIP_SIDE })).toString("base64"),
+      );
+    }
+    shown.push({ ...strip, prompt: prompts[prompt] as string, images: encoded });
+  }
+  writeFileAtomic(join(run.folder, "strips", stripFileName(round)), JSON.stringify(shown));
+  for (const { images } of strips) images.dispose();
+  if (finite.length < strips.length)
+    yield* run.warn(
+      `round ${round + 1}: candidates that are not finite are not kept as images, at ${strips.length - finite.length} of ${strips.length} comparisons`,
+    );
+}

@@ -1,0 +1,111 @@
+// What a training by SPO works with: model, judge, prompts, what learns.
+import { basename } from "node:path";
+import { fingerprintOfPrompts, readPrompts } from "@spo/data";
+import { loadTextToImage, type TextToImage } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
+import { withoutPlaces } from "@spo/records/config";
+import { AdamW, noGrad, type Tensor } from "@spo/torch";
+import type { StepAwareJudge } from "../../judges/judge.js";
+import { openJudge } from "../../judges/open-judge.js";
+import { phaseTeller, type RecipeContext } from "../recipe.js";
+import { readAccuracy } from "../train-spm/held-out-accuracy.js";
+import { doubtfulJudge } from "../training/doubtful-settings.js";
+import { makePolicy } from "../training/policy.js";
+import { Precision, weightsDtype } from "../training/precision.js";
+import { promptConditions } from "../training/prompt-conditions.js";
+import { trainingSide } from "../training/training-side.js";
+import { Update } from "../training/update.js";
+import { heldOutPrompts } from "./held-out-prompts.js";
+import { requireSpread } from "./step-spread.js";
+import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
+
+/**
+ * Loads the model, the judge and the prompts, and makes the policy and its optimizer.
+ *
+ * Throws UserErrors for a model, a judge or prompts that will not do.
+ */
+export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, given?: StepAwareJudge) {
+  const { device } = context;
+  const tell = phaseTeller(context);
+  const warnings: string[] = [];
+  const reading = { onWarning: (message: string) => void warnings.push(message) };
+  const prompts = readPrompts(config.prompts, reading);
+  tell("loading the model");
+  const pipe = loadTextToImage(config.model, {
+    configs: config.configs ?? undefined,
+    device,
+    dtype: weightsDtype(config),
+  });
+  const { process } = pipe;
+  const latentSize = latentSizeOf(pipe, config);
+  requireRollout(config, latentSize);
+  requireSpread(process, config);
+  const latentShape = pipe.denoiser.latentShape(latentSize);
+  const imageSize = imageSizeOf(pipe, latentSize);
+  const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
+  tell("loading the judge");
+  const judge = await openJudge(config, pipe, latentSize, given);
+  const meter = new WorkMeter();
+  tell("encoding the prompts");
+  const scorer = noGrad(() => judge.prepare(prompts, meter));
+  const conditionsOf = promptConditions(pipe, prompts, imageSize);
+  const precision = new Precision(config, pipe);
+  const policy = makePolicy(pipe, config, precision);
+
+  const { lr, ...rest } = config.optimizer;
+  const optimizer = new AdamW(policy.trained, { lr, ...rest });
+  const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
+  const { maxGradNorm } = config;
+  const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
+  const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
+  const stripEvery = config.stripEvery ?? epoch;
+  const sampleEvery = config.sampleEvery ?? stripEvery;
+  const asked = config.heldOut === null ? prompts : readPrompts(config.heldOut, reading);
+  const heldOut = asked.slice(0, config.samples);
+  const { guidanceScale, steps, seed, rounds } = config;
+  const showHeldOut =
+    heldOut.length > 0
+      ? heldOutPrompts({
+          ...{ prompts: heldOut, pipe, policy, process, judge, decode, latentShape, imageSize },
+          ...{ guidanceScale, steps, seed, device, every: sampleEvery, rounds, tell },
+        })
+      : undefined;
+  return {
+    ...{ tell, warnings, meter, prompts, judge, scorer, conditionsOf, policy, process, decode },
+    ...{ latentShape, imageSize, update, state, stripEvery, sampleEvery, showHeldOut },
+    /** Digests of what it reads, for the log. */
+    facts: { prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) },
+    /** What is doubtful about the preference model, as its training measured it. */
+    doubt:
+      config.judge === "spm" && config.spm !== null && !given
+        ? doubtfulJudge(readAccuracy(config.spm) ?? {})
+        : undefined,
+    /** Writes the result. */
+    save: () =>
+      policy.save(config.output, {
+        layout: config.loraLayout,
+        description: { title: "SPO", resolution: [imageSize[1], imageSize[0]] },
+        metadata: { "spo.method": "spo", "spo.settings": JSON.stringify(settingsOf(config)) },
+      }),
+  };
+}
+
+/** What a training by SPO works with. */
+export type SpoSetup = Awaited<ReturnType<typeof setUpSpo>>;
+
+/** Height and width of the latents. Throws a UserError (`CONFIG`) for a size or a model that cannot be. */
+function latentSizeOf(pipe: TextToImage, { resolution }: TrainSpoConfig): readonly [number, number] {
+  const side = trainingSide(pipe, resolution) / pipe.vae.factor;
+  return resolution === null ? pipe.denoiser.sampleSize : [side, side];
+}
+
+const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, number]): [number, number] => [
+  height * vae.factor,
+  width * vae.factor,
+];
+
+/** The settings without paths of this machine: LoRA files are shared. */
+function settingsOf(config: TrainSpoConfig): object {
+  const { device: _, ...settings } = config;
+  return { ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]), judge: basename(config.judge) };
+}
