@@ -109,7 +109,7 @@ export async function planTraining(
       device: config.device,
       settings: config,
       models: (config) => planModels(configs, { spm, dtype: weightsDtype(config) }),
-      job: (models, config) => spoJob(models, config, configs),
+      job: spoJob,
       savings: spoSavings(sidesOf(configs)),
     });
   } else if (method === "dpo") {

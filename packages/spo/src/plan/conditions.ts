@@ -29,6 +29,10 @@ export function blankConditions(n: number, models: PlannedModels): Conditions {
   );
 }
 
+/** Pixels of n images of a size that is given in latents. */
+export const blankImages = (n: number, models: PlannedModels, size: readonly [number, number]): Tensor =>
+  blank([n, 3, ...size.map((side) => side * models.vae.factor)], models);
+
 /** Latents of n images. */
 export const blankLatents = (
   n: number,

@@ -82,7 +82,7 @@ describe("what fits into a memory", () => {
 
 describe("of real jobs, a memory of", () => {
   const side = { own: 512, multiple: 8 };
-  const [models, scheduler] = [() => planModels(TINY.sd15, { spm: TINY_SPM }), TINY.sd15.scheduler];
+  const models = () => planModels(TINY.sd15, { spm: TINY_SPM });
   const spo = TrainSpoConfig.parse({
     ...{ model: "m", spm: "s", prompts: "p", output: "o" },
     ...{ rounds: 1, promptsPerRound: 4, steps: 6, firstBranch: 2, candidates: 4, batch: 8, microBatch: 8 },
@@ -97,7 +97,7 @@ describe("of real jobs, a memory of", () => {
   });
   const spm = TrainSpmConfig.parse({ model: "m", init: "i", pairs: ["p"], output: "o", steps: 3, batch: 8 });
   const sample = { batch: 4, dtype: "float32", vaeTiling: "auto", width: 16, height: 16 };
-  const spoPlan = (config: typeof spo) => planJob(spoJob(models(), config, { scheduler }));
+  const spoPlan = (config: typeof spo) => planJob(spoJob(models(), config));
   const dpoPlan = (config: typeof dpo) => planJob(dpoJob(models(), config));
   const spmPlan = (config: typeof spm) => planJob(spmJob(models(), config));
   const samplePlan = ({ batch }: typeof sample) =>

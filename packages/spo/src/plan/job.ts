@@ -1,6 +1,6 @@
 // A job as a list of phases; what it needs in memory and work; how long it takes.
 
-import type { Pass } from "@spo/records";
+import { type Pass, WorkMeter } from "@spo/records";
 import {
   type Device,
   forgetPeak,
@@ -19,10 +19,8 @@ export interface Phase {
   name: string;
   /** How often in the whole job. */
   runs: number;
-  /** Sample passes of one run. */
-  passes: Partial<Record<Pass, number>>;
-  /** Does the work once, with inputs of its own. */
-  body: () => void;
+  /** Does the work once, with inputs of its own, and counts its sample passes. */
+  body: (meter: WorkMeter) => void;
 }
 
 /** A job to rehearse: models, memory that is held throughout, and phases. */
@@ -40,6 +38,7 @@ export interface Job {
 export interface PhasePlan {
   name: string;
   runs: number;
+  /** Sample passes of one run. */
   passes: Partial<Record<Pass, number>>;
   /** Above what the whole job holds: of tensors. */
   activationBytes: number;
@@ -74,8 +73,11 @@ const THREAD_BYTES = 12 << 20;
 /** Goes through a job's phases on `meta`. */
 export function planJob({ memory, phases }: Job): Plan {
   const books: MemoryBook[] = [];
-  const planned = phases.map(({ name, runs, passes, body }): PhasePlan => {
-    const { bytes, flops, book } = rehearse(body);
+  const meter = new WorkMeter();
+  const planned = phases.map(({ name, runs, body }): PhasePlan => {
+    const { bytes, flops, book } = rehearse(() => body(meter));
+    const counted = Object.entries(meter.take().passes).filter(([, samples]) => samples > 0);
+    const passes: Partial<Record<Pass, number>> = Object.fromEntries(counted);
     books.push(book);
     return { name, runs, passes, activationBytes: bytes.peak, residentBytes: 0, flops };
   });
@@ -135,7 +137,7 @@ export function measureJob(
     onPhase?.(name);
     const seconds = Array.from({ length: 3 }, () => {
       const began = performance.now();
-      body();
+      body(new WorkMeter());
       waitFor(device);
       return (performance.now() - began) / 1000;
     }).toSorted((a, b) => a - b);

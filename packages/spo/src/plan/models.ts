@@ -4,7 +4,9 @@ import { join } from "node:path";
 import {
   type AutoencoderKL,
   blankModels,
+  CheckpointSchedule,
   CLIPTextModel,
+  ClipTokenizer,
   type DenoiserModel,
   FAMILIES,
   familyOfConfigs,
@@ -12,6 +14,7 @@ import {
   type PipelineConfigs,
   readConfigs,
   readJsonObject,
+  type TextToImage,
 } from "@spo/diffusion";
 import { CLIPModel } from "@spo/scorers";
 import {
@@ -29,6 +32,9 @@ import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm
 
 /** Models with shapes and no values, until `giveValues`. */
 export interface PlannedModels {
+  /** Its tokenizers know no word. */
+  pipe: TextToImage;
+  /** Those of the pipeline, again. */
   texts: CLIPTextModel[];
   denoiser: DenoiserModel;
   vae: AutoencoderKL;
@@ -86,14 +92,22 @@ export function planModels(
   }: { spm?: SpmConfigInput; dtype?: DType; relabels?: boolean } = {},
 ): PlannedModels {
   const family = familyOfConfigs(configs);
-  const models = blankModels(family, configs);
-  const texts = Object.values(models).filter((model) => model instanceof CLIPTextModel);
-  const denoiser = (models[family.denoiser] as DenoiserModel).to({ dtype });
-  const vae = models.vae as AutoencoderKL;
+  const blanks = blankModels(family, configs);
+  const texts = Object.values(blanks).filter((model) => model instanceof CLIPTextModel);
+  const { scheduler: schedulerConfig, pipeline = "" } = configs;
+  const pipe = family.assemble({
+    models: blanks,
+    tokenizer: () => wordless(texts),
+    schedulerConfig,
+    schedule: new CheckpointSchedule(schedulerConfig, { pipeline }),
+  });
+  const { vae } = pipe;
+  const denoiser = pipe.denoiser.to({ dtype });
   const judge = spm && new StepAwarePreferenceModel(spm);
   const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
   for (const model of [denoiser, vae, judge, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
   return {
+    pipe,
     texts,
     denoiser,
     vae,
@@ -103,6 +117,14 @@ export function planModels(
     device: "meta",
   };
 }
+
+/** A tokenizer that marks the ends of a text, and has no words between them. */
+const wordless = (texts: readonly CLIPTextModel[]): ClipTokenizer =>
+  new ClipTokenizer({
+    vocabulary: { "<|startoftext|>": 0, "<|endoftext|>": 1 },
+    merges: [],
+    modelMaxLength: Math.min(...texts.map(({ config }) => config.max_position_embeddings ?? 77)),
+  });
 
 /** The same models with random weights, for a measurement. */
 export function giveValues(models: PlannedModels, device: Device = "cpu"): PlannedModels {
@@ -140,25 +162,6 @@ export const modulesOf = ({ texts, denoiser, vae, spm, scorer }: PlannedModels):
   ...(spm ? [spm] : []),
   ...(scorer ? [scorer] : []),
 ];
-
-/**
- * Height and width of the latents that a training at a resolution has; null: the model's own.
- *
- * Throws a UserError (`CONFIG`) for a resolution that the VAE cannot take.
- */
-export function latentSizeAt(
-  { latentSize, vae }: PlannedModels,
-  resolution: number | null,
-): readonly [number, number] {
-  if (resolution === null) return latentSize;
-  if (resolution % vae.factor !== 0) {
-    throw new UserError(`resolution ${resolution} is no multiple of ${vae.factor}, the VAE's factor.`, {
-      code: "CONFIG",
-    });
-  }
-  const side = resolution / vae.factor;
-  return [side, side];
-}
 
 /** Bytes of parameters; one that stands at two names counts once. */
 export function bytesOf(parameters: Iterable<Tensor>): number {

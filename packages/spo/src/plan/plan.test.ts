@@ -1,4 +1,4 @@
-import { CheckpointSchedule, guidedDenoiser, type PipelineConfigs } from "@spo/diffusion";
+import { CheckpointSchedule, guidedDenoiser } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { clipProcessor } from "@spo/scorers";
 import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
@@ -39,17 +39,17 @@ const dpoConfig = (more: object = {}) =>
     ...more,
   });
 
-const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => Job> = {
+const JOBS: Record<string, (models: PlannedModels) => Job> = {
   sampling: (models) => samplingJob(models, sampling),
-  "SPO with a LoRA": (models, configs) => spoJob(models, spoConfig(), configs),
-  "SPO of the whole UNet": (models, configs) => spoJob(models, spoConfig({ adapter: "full" }), configs),
-  "SPO with inner steps": (models, configs) => spoJob(models, spoConfig({ innerSteps: 1 }), configs),
-  "SPO in bfloat16 with gradient checkpointing": (models, configs) => {
+  "SPO with a LoRA": (models) => spoJob(models, spoConfig()),
+  "SPO of the whole UNet": (models) => spoJob(models, spoConfig({ adapter: "full" })),
+  "SPO with inner steps": (models) => spoJob(models, spoConfig({ innerSteps: 1 })),
+  "SPO in bfloat16 with gradient checkpointing": (models) => {
     models.denoiser.to({ dtype: "bfloat16" });
-    return spoJob(models, spoConfig({ dtype: "bfloat16", gradientCheckpointing: true }), configs);
+    return spoJob(models, spoConfig({ dtype: "bfloat16", gradientCheckpointing: true }));
   },
-  "SPO of the whole UNet in float16": (models, configs) =>
-    spoJob(models, spoConfig({ dtype: "float16", adapter: "full" }), configs),
+  "SPO of the whole UNet in float16": (models) =>
+    spoJob(models, spoConfig({ dtype: "float16", adapter: "full" })),
   "a preference model": (models) => spmJob(models, spmConfig),
   "Diffusion-DPO with a LoRA": (models) => dpoJob(models, dpoConfig()),
   "Diffusion-DPO of the whole UNet": (models) => dpoJob(models, dpoConfig({ adapter: "full" })),
@@ -58,7 +58,7 @@ const JOBS: Record<string, (models: PlannedModels, configs: PipelineConfigs) => 
     spmJob(models, { ...spmConfig, gradientCheckpointing: true }),
 };
 const planOf = (name: string, family: "sd15" | "sdxl"): Plan =>
-  planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: TINY_SPM }), TINY[family]));
+  planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: TINY_SPM })));
 
 describe.each(families)("of %s, each phase of", (family) => {
   test.each(Object.keys(JOBS))("%s costs the same planned twice, and leaves nothing behind", (name) => {
@@ -78,7 +78,7 @@ describe.each(families)("of %s, each phase of", (family) => {
 
   test.each(Object.keys(JOBS))("%s runs with real numbers too, as planned, and keeps no tensor", (name) => {
     const models = giveValues(planModels(TINY[family], { spm: TINY_SPM }));
-    const job = (JOBS[name] as (typeof JOBS)[string])(models, TINY[family]);
+    const job = (JOBS[name] as (typeof JOBS)[string])(models);
     const before = liveTensors();
     const { phases, hours } = measureJob(job, 0);
     expect(liveTensors()).toBe(before);
@@ -113,7 +113,7 @@ test("decoding by tiles, and one image at a time, takes less memory and is as ma
 
 test("a rollout in which no step branches is refused, as by the training", () => {
   const models = planModels(TINY.sd15, { spm: TINY_SPM });
-  expect(() => spoJob(models, spoConfig({ firstBranch: 6 }), TINY.sd15)).toThrow(
+  expect(() => spoJob(models, spoConfig({ firstBranch: 6 }))).toThrow(
     expect.objectContaining({
       code: "CONFIG",
       message: expect.stringContaining("no step would branch") as string,
@@ -123,7 +123,7 @@ test("a rollout in which no step branches is refused, as by the training", () =>
 
 test("noise blocks that do not fit the latents are refused, as by the training", () => {
   const models = planModels(TINY.sd15, { spm: TINY_SPM });
-  expect(() => spoJob(models, spoConfig({ noiseBlock: 5 }), TINY.sd15)).toThrow(
+  expect(() => spoJob(models, spoConfig({ noiseBlock: 5 }))).toThrow(
     expect.objectContaining({
       code: "CONFIG",
       message: expect.stringContaining("no whole number of such blocks") as string,
@@ -142,9 +142,7 @@ test("half precision halves the UNet's weights", () => {
 
 test("gradient checkpointing lowers an update's activations and computes more; nothing else changes", () => {
   const plan = (gradientCheckpointing: boolean) =>
-    planJob(
-      spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ gradientCheckpointing }), TINY.sd15),
-    );
+    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ gradientCheckpointing })));
   const [plain, checkpointed] = [plan(false), plan(true)];
   const update = ({ phases }: Plan) => phases.find(({ name }) => name === "update") as Plan["phases"][number];
   expect(update(checkpointed).activationBytes).toBeLessThan(0.7 * update(plain).activationBytes);
@@ -165,7 +163,7 @@ test("gradient checkpointing lowers an update's activations and computes more; n
 
 test("a resolution below the model's lowers the memory of every step of SPO", () => {
   const plan = (resolution: number | null) =>
-    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ resolution }), TINY.sd15));
+    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ resolution })));
   const [own, small] = [plan(null), plan(8)];
   for (const [i, { name, activationBytes }] of own.phases.entries()) {
     if (!["text", "optimizer"].includes(name))
@@ -211,7 +209,7 @@ test.each([0, 1, 3])(
   (innerSteps) => {
     const config = spoConfig({ innerSteps, threshold: 0 });
     const configs = TINY.sd15;
-    const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config, configs)).work.passes;
+    const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config)).work.passes;
     const models = giveValues(planModels(configs, { spm: TINY_SPM }));
     if (!models.spm) throw new Error("no preference model");
     const judge = new SpmJudge(models.spm, clipProcessor(16), () => blankIds(2, models));

@@ -1,8 +1,10 @@
 import { ddimStep, guidedDenoiser, isGuided } from "@spo/diffusion";
+import type { WorkMeter } from "@spo/records";
 import { noGrad, scope } from "@spo/torch";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
-import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
+import type { PlannedModels } from "./models.js";
+import { weightsOf } from "./update.js";
 
 /** A sampling to be planned; sides in pixels. */
 export interface SamplingSettings {
@@ -23,9 +25,10 @@ export function samplingJob(models: PlannedModels, settings: SamplingSettings): 
   const { images, batch, steps, guidanceScale, latentSize } = settings;
   const batches = Math.ceil(images / batch);
   const guided = isGuided(models.denoiser, guidanceScale) ? 2 : 1;
-  const step = (): void =>
+  const step = (meter: WorkMeter): void =>
     noGrad(() =>
       scope(() => {
+        meter.count("unetSampling", guided * batch);
         const conditional = blankConditions(batch, models);
         const unconditional = blankConditions(batch, models);
         const denoiser = guidedDenoiser({
@@ -39,22 +42,24 @@ export function samplingJob(models: PlannedModels, settings: SamplingSettings): 
         scope(() => void ddimStep(xt, predict(xt, 500), { alphaBar: 0.3, alphaBarPrev: 0.4, eta: 0 }));
       }),
     );
-  const decode = (): void =>
+  const decode = (meter: WorkMeter): void => {
+    meter.count("vaeDecode", batch);
     noGrad(() =>
       scope(() => void models.vae.decodeLatents(blankLatents(batch, models, latentSize), settings.decode)),
     );
+  };
   return {
     models,
     memory: {
-      weights: bytesOf(modulesOf(models).flatMap((module) => module.parameters())),
+      weights: weightsOf(models),
       trained: 0,
       optimizer: 0,
       data: 0,
     },
     phases: [
-      { name: "text", runs: 2 * batches, passes: {}, body: () => encodeBlank(batch, models) },
-      { name: "step", runs: batches * steps, passes: { unetSampling: guided * batch }, body: step },
-      { name: "decode", runs: batches, passes: { vaeDecode: batch }, body: decode },
+      { name: "text", runs: 2 * batches, body: () => encodeBlank(batch, models) },
+      { name: "step", runs: batches * steps, body: step },
+      { name: "decode", runs: batches, body: decode },
     ],
   };
 }

@@ -1,62 +1,39 @@
-import {
-  addFamilyLora,
-  CheckpointSchedule,
-  type DenoiserModel,
-  guidedDenoiser,
-  isGuided,
-  type PipelineConfigs,
-} from "@spo/diffusion";
-import { AdamW, copyWeights, Generator, noGrad, scope } from "@spo/torch";
-import { spoBatchLoss } from "../objectives/spo-loss.js";
+import { isGuided } from "@spo/diffusion";
+import { AdamW, noGrad, scope } from "@spo/torch";
 import type { StepPairs } from "../objectives/step-pairs.js";
+import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
-import { Precision } from "../recipes/training/precision.js";
+import { latentSizeOf } from "../recipes/training/training-side.js";
 import { JUDGE_CHUNK } from "../rollout/resampler.js";
-import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
+import { blankConditions, blankImages, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
-import { blank, bytesOf, latentSizeAt, modulesOf, type PlannedModels } from "./models.js";
-import { dropGradients, earlierGradients, optimizerPhase } from "./update.js";
+import { blank, type PlannedModels } from "./models.js";
+import { optimizerPhase, planPolicy, update } from "./update.js";
 
 /**
  * SPO as `spo train spo` does it: rounds of sampling pools and updates on their pairs. Counts as if every comparison gave a pair, which is
  * the most that a run can cost; at the published thresholds about half of them do.
  */
-export function spoJob(
-  models: PlannedModels,
-  config: TrainSpoConfig,
-  { scheduler, pipeline = "" }: Pick<PipelineConfigs, "scheduler" | "pipeline">,
-): Job {
-  const { spm, denoiser, vae } = models;
-  const latentSize = latentSizeAt(models, config.resolution);
-  requireRollout(config, latentSize);
+export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
+  const { spm, denoiser, vae, pipe } = models;
   if (!spm) throw new Error("spoJob: the preference model is missing");
-  const weights = bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
-  const precision = new Precision(config, models);
-  const { reference, trained, off, sampling } = policyOf(models, config, precision);
-  const copy = reference === denoiser ? 0 : bytesOf(reference.parameters());
+  const latentSize = latentSizeOf(pipe, config.resolution);
+  requireRollout(config, latentSize);
+  const { policy, precision, memory } = planPolicy(models, config, { moments: 2, data: 0 });
+  const { trained, withMergedAdapter } = policy;
   const optimizer = new AdamW(trained, config.optimizer);
-  const process = new CheckpointSchedule(scheduler, { pipeline }).for("ddim");
-  const { candidates: k, promptsPerRound: prompts, steps, firstBranch, innerSteps, rounds } = config;
-  const guided = isGuided(denoiser, config.guidanceScale) ? 2 : 1;
-
-  const denoiserOf = (rows: number, model: DenoiserModel, without: typeof off = (call) => call()) =>
-    guidedDenoiser({
-      model,
-      conditional: blankConditions(rows, models),
-      unconditional: blankConditions(1, models),
-      guidanceScale: config.guidanceScale,
-      around: (call) => without(() => precision.around(call)),
-    });
-  const frozen = (fn: () => void): void => sampling(() => noGrad(() => scope(fn)));
-  const predict = (rows: number) => (): void =>
-    frozen(() => {
-      const xt = blankLatents(rows, models, latentSize);
-      denoiserOf(prompts, denoiser).forRows(Array.from({ length: rows }, (_, i) => i % prompts))(xt, 500);
-    });
+  const { candidates: k, promptsPerRound: prompts, firstBranch, innerSteps, rounds } = config;
+  const { steps, eta, beta, clip, guidanceScale } = config;
+  const guided = isGuided(denoiser, guidanceScale) ? 2 : 1;
+  const denoisersOf = (rows: number): ReturnType<typeof policy.denoisers> =>
+    policy.denoisers(
+      { conditional: blankConditions(rows, models), unconditional: blankConditions(1, models) },
+      guidanceScale,
+    );
+  const frozen = (fn: () => unknown): void => withMergedAdapter(() => noGrad(() => scope(() => void fn())));
 
   // What one round does. Source: algorithm 4.
   const single = firstBranch + 1;
-  const pooled = steps - single;
   const comparisons = Math.ceil((steps - firstBranch) / (innerSteps + 1));
   const judged = comparisons * k * prompts;
   const transitions = (steps - firstBranch) * prompts;
@@ -64,95 +41,69 @@ export function spoJob(
   const chunk = Math.min(JUDGE_CHUNK, k * prompts);
   const size = Math.min(config.microBatch, transitions);
   const apartInBatch = Math.round((size * apart) / transitions);
-  const predictions = size + apartInBatch;
   const imageSize = spm.config.vision_config.image_size;
-
-  const update = (): void =>
-    scope(() => {
-      const { loss } = spoBatchLoss({
-        policy: denoiserOf(size, denoiser),
-        reference: denoiserOf(size, reference, off),
-        pairs: blankPairs(size, apartInBatch, models, latentSize),
-        process,
-        ...config,
-      });
-      if (size < config.batch) earlierGradients(trained);
-      precision.scale(loss).backward();
-      dropGradients(trained);
-    });
 
   const step = (rows: number, runs: number, name: string): Phase => ({
     name,
     runs: runs * rounds,
-    passes: { unetSampling: guided * rows },
-    body: predict(rows),
+    body: (meter) =>
+      frozen(() => {
+        meter.count("unetSampling", guided * rows);
+        const xt = blankLatents(rows, models, latentSize);
+        return denoisersOf(prompts).policy.forRows(range(rows).map((i) => i % prompts))(xt, 500);
+      }),
   });
   return {
     models,
-    memory: {
-      weights: weights + copy,
-      trained: config.adapter === "lora" ? bytesOf(trained) : 0,
-      optimizer: (config.ema > 0 ? 3 : 2) * bytesOf(trained),
-      data: 0,
-    },
+    memory,
     phases: [
-      { name: "text", runs: 1, passes: { judgeText: prompts }, body: () => encodeBlank(prompts, models) },
+      {
+        name: "text",
+        runs: 1,
+        body: (meter) => {
+          meter.count("judgeText", prompts);
+          encodeBlank(prompts, models);
+        },
+      },
       step(prompts, single, "sampling, one latent a prompt"),
-      step(k * prompts, pooled, "sampling, all candidates"),
+      step(k * prompts, steps - single, "sampling, all candidates"),
       {
         name: "decode",
         runs: (rounds * judged) / chunk,
-        passes: { vaeDecode: chunk },
-        body: () => frozen(() => void vae.decodeLatents(blankLatents(chunk, models, latentSize))),
+        body: (meter) => {
+          meter.count("vaeDecode", chunk);
+          frozen(() => vae.decodeLatents(blankLatents(chunk, models, latentSize)));
+        },
       },
       {
         name: "judge",
         runs: (rounds * judged) / chunk,
-        passes: { judgeImage: chunk },
-        body: () =>
+        body: (meter) =>
           frozen(() => {
-            const [height, width] = latentSize.map((n) => n * vae.factor) as [number, number];
-            blank([chunk, 3, height, width], models); // as decoded, which stay until they are judged
+            meter.count("judgeImage", chunk);
+            blankImages(chunk, models, latentSize); // as decoded, which stay until they are judged
             spm.imageFeatures(blank([chunk, 3, imageSize, imageSize], models), 500);
           }),
       },
       {
         name: "update",
         runs: (rounds * transitions) / size,
-        passes: {
-          unetPolicy: guided * predictions,
-          unetReference: guided * predictions,
-          unetBackward: guided * predictions,
-        },
-        body: update,
+        body: (meter) =>
+          update(trained, size < config.batch, () => {
+            pairGradients({
+              ...denoisersOf(size),
+              pairs: blankPairs(size, apartInBatch, models, latentSize),
+              places: range(size),
+              microBatch: size,
+              parameters: trained,
+              scale: (loss) => precision.scale(loss),
+              process: pipe.process,
+              ...{ steps, eta, beta, clip, meter },
+            });
+          }),
       },
       optimizerPhase(trained, optimizer, (rounds * transitions) / config.batch),
     ],
-  };
-}
-
-/** What learns, and what it must not leave. sampling: how it is sampled from, a LoRA added into the weights where that loses no bits. */
-function policyOf(models: PlannedModels, config: TrainSpoConfig, precision: Precision) {
-  const { denoiser } = models;
-  if (config.adapter === "lora") {
-    const lora = addFamilyLora(denoiser, { rank: config.rank }, new Generator(config.seed));
-    const off = <T>(call: () => T): T => lora.without(call);
-    return {
-      reference: denoiser,
-      trained: lora.parameters(),
-      off,
-      sampling: (fn: () => void): void => (precision.merges ? lora.merged(fn) : fn()),
-    };
-  }
-  const reference = denoiser.blank();
-  if (models.device !== "meta") copyWeights(denoiser, reference);
-  precision.freeze(reference);
-  denoiser.requiresGrad_();
-  return {
-    reference,
-    trained: denoiser.parameters(),
-    off: undefined,
-    sampling: (fn: () => void): void => fn(),
   };
 }
 
@@ -164,18 +115,16 @@ function blankPairs(
   latentSize: readonly [number, number],
 ): StepPairs {
   const latents = () => blankLatents(size, models, latentSize);
-  const [latentsWin, latentsLose, nextWin, nextLose] = [latents(), latents(), latents(), latents()];
-  const each = <T>(value: T): T[] => Array.from({ length: size }, () => value);
+  const each = <T>(value: T): T[] => range(size).map(() => value);
   return {
     size,
     timesteps: each(501),
-    prompts: Array.from({ length: size }, (_, i) => i),
-    latentsWin,
-    latentsLose,
-    nextWin,
-    nextLose,
-    shared: Array.from({ length: size }, (_, i) => i >= apart),
+    prompts: range(size),
+    ...{ latentsWin: latents(), latentsLose: latents(), nextWin: latents(), nextLose: latents() },
+    shared: range(size).map((i) => i >= apart),
     margins: each(1),
     comparisons: each(0),
   };
 }
+
+const range = (n: number): number[] => [...Array(n).keys()];

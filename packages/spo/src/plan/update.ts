@@ -1,15 +1,44 @@
-// What every training does with its gradients.
+// What a training has beside its forward and backward passes.
 import { type Optimizer, scope, type Tensor, zerosLike } from "@spo/torch";
-import type { Phase } from "./job.js";
+import { makePolicy, type Policy, type PolicySettings } from "../recipes/training/policy.js";
+import { Precision, type PrecisionSettings } from "../recipes/training/precision.js";
+import type { Job, Phase } from "./job.js";
+import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
 
-/** Gradients of the parts of a batch that came before, to which the next part's are added. */
-export function earlierGradients(trained: readonly Tensor[]): void {
-  scope(() => {
-    for (const parameter of trained) parameter.grad = zerosLike(parameter);
-  });
+/**
+ * What SPO and Diffusion-DPO train, and the memory that it holds throughout. moments: numbers of the optimizer for each parameter that
+ * learns; data: bytes.
+ */
+export function planPolicy(
+  models: PlannedModels,
+  config: PolicySettings & PrecisionSettings,
+  { moments, data }: { moments: number; data: number },
+): { policy: Policy; precision: Precision; memory: Job["memory"] } {
+  const weights = weightsOf(models);
+  const precision = new Precision(config, models);
+  const policy = makePolicy(models.pipe, config, precision);
+  const learns = bytesOf(policy.trained);
+  const memory = {
+    weights: weights + bytesOf(policy.frozen),
+    trained: config.adapter === "lora" ? learns : 0,
+    optimizer: (moments + (config.ema > 0 ? 1 : 0)) * learns,
+    data,
+  };
+  return { policy, precision, memory };
 }
 
-export function dropGradients(trained: readonly Tensor[]): void {
+/** Bytes of all models. */
+export const weightsOf = (models: PlannedModels): number =>
+  bytesOf(modulesOf(models).flatMap((module) => module.parameters()));
+
+/**
+ * The gradients of a part of a batch. inParts: whether those of a part before it are there, to which they are added.
+ *
+ * It leaves none.
+ */
+export function update(trained: readonly Tensor[], inParts: boolean, backward: () => void): void {
+  if (inParts) giveGradients(trained);
+  scope(backward);
   for (const parameter of trained) parameter.grad = undefined;
 }
 
@@ -17,10 +46,14 @@ export function dropGradients(trained: readonly Tensor[]): void {
 export const optimizerPhase = (trained: readonly Tensor[], optimizer: Optimizer, runs: number): Phase => ({
   name: "optimizer",
   runs,
-  passes: {},
-  body: () => {
-    earlierGradients(trained);
-    if (trained[0]?.device !== "meta") optimizer.step();
-    dropGradients(trained);
-  },
+  body: () =>
+    update(trained, true, () => {
+      if (trained[0]?.device !== "meta") optimizer.step();
+    }),
 });
+
+function giveGradients(trained: readonly Tensor[]): void {
+  scope(() => {
+    for (const parameter of trained) parameter.grad = zerosLike(parameter);
+  });
+}

@@ -16,7 +16,7 @@ const [MUL, ADD, SUM, SILU, EXP_] = [
 ];
 const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), op("expand"), op("clone")];
 const [EMPTY_LIKE, NEW_EMPTY, INDEX] = [op("empty_like"), op("new_empty"), op("index", "Tensor")];
-const [CLAMP, MEAN] = [op("clamp"), op("mean")];
+const [CLAMP, MEAN, TO_COPY, ZEROS] = [op("clamp"), op("mean"), op("_to_copy"), op("zeros")];
 
 /** Stand-ins by operator, for tensors on `meta`. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
@@ -56,6 +56,13 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
       const axis = (dim as number) < 0 ? (dim as number) + native.sizes(x as number).length : (dim as number);
       return call(INDEX, x, [...Array<null>(axis).fill(null), places]) as number;
     },
+  ],
+  [
+    TO_COPY, // what is read of a computation without numbers is 0
+    (call, [x, ...options]) =>
+      (options[2] === "cpu" && native.device(x as number) === "meta"
+        ? call(ZEROS, native.sizes(x as number), options[0] ?? native.dtype(x as number), undefined, "cpu")
+        : call(TO_COPY, x, ...options)) as number,
   ],
 ] satisfies [number, StandIn][]);
 

@@ -13,7 +13,7 @@ import { doubtfulJudge } from "../training/doubtful-settings.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
 import { promptConditions } from "../training/prompt-conditions.js";
-import { trainingSide } from "../training/training-side.js";
+import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { heldOutPrompts } from "./held-out-prompts.js";
 import { requireSpread } from "./step-spread.js";
@@ -37,7 +37,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
     dtype: weightsDtype(config),
   });
   const { process } = pipe;
-  const latentSize = latentSizeOf(pipe, config);
+  const latentSize = latentSizeOf(pipe, config.resolution);
   requireRollout(config, latentSize);
   requireSpread(process, config);
   const latentShape = pipe.denoiser.latentShape(latentSize);
@@ -94,11 +94,6 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
 export type SpoSetup = Awaited<ReturnType<typeof setUpSpo>>;
 
 /** Height and width of the latents. Throws a UserError (`CONFIG`) for a size or a model that cannot be. */
-function latentSizeOf(pipe: TextToImage, { resolution }: TrainSpoConfig): readonly [number, number] {
-  const side = trainingSide(pipe, resolution) / pipe.vae.factor;
-  return resolution === null ? pipe.denoiser.sampleSize : [side, side];
-}
-
 const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, number]): [number, number] => [
   height * vae.factor,
   width * vae.factor,

@@ -21,6 +21,8 @@ export interface Weights {
 /** The policy and its reference. */
 export interface Policy {
   trained: Tensor[];
+  /** The weights of a reference that is a copy. */
+  frozen: readonly Tensor[];
   /** Its part of a checkpoint: the weights that learn, and their moving average if there is one. */
   modules: { policy: Weights; average?: Weights };
   /** Takes the weights into the average, after the training's step `step`, 0 for the first. */
@@ -61,6 +63,7 @@ export function makePolicy(
     const averaged = averageOf(lora, ema);
     return {
       trained: lora.parameters(),
+      frozen: [],
       ...averaged,
       denoisers: (conditions, guidanceScale) => {
         const shared = { model, ...conditions, guidanceScale };
@@ -86,6 +89,7 @@ export function makePolicy(
   const averaged = averageOf(model, ema);
   return {
     trained: model.parameters(),
+    frozen: frozen.parameters(),
     ...averaged,
     denoisers: (conditions, guidanceScale) => {
       const shared = { ...conditions, guidanceScale, around };

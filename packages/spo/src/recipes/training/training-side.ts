@@ -22,3 +22,9 @@ export function trainingSide(pipe: TextToImage, resolution: number | null): numb
   }
   return side;
 }
+
+/** Height and width of the latents of a training's images: those of the model's own size may be no square. Throws as `trainingSide`. */
+export function latentSizeOf(pipe: TextToImage, resolution: number | null): readonly [number, number] {
+  const side = trainingSide(pipe, resolution) / pipe.vae.factor;
+  return resolution === null ? pipe.denoiser.sampleSize : [side, side];
+}
