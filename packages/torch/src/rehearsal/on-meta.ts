@@ -1,6 +1,7 @@
 // Runs a whole program on `meta`, to find out whether all of it is on one device.
 import { native } from "@spo/native";
 import { dtypeCode } from "../dtype.js";
+import { interceptCalls } from "./intercept-calls.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
 const op = (name: string): number => {
@@ -42,20 +43,14 @@ const FLOAT64 = dtypeCode("float64");
  * device together throw, as they do on a GPU. So do those that return float64 there, which Apple's GPUs do not have.
  */
 export function onMeta(): Disposable {
-  const call = native.call;
-  native.call = (index, ...args) => {
+  return interceptCalls((call) => (index, ...args) => {
     const checked = CHECKED.get(index);
     if (!checked) return withoutFloat64(call(index, ...args));
     const handles = checked.places.flatMap((at) => args[at]).filter((x) => typeof x === "number");
     if (!areOnMeta(checked.name, handles)) return call(index, ...args);
     if (index === FUSED_ADAMW) return null;
     return standIns.get(index)?.(call, args) ?? call(index, ...args);
-  };
-  return {
-    [Symbol.dispose]: () => {
-      native.call = call;
-    },
-  };
+  });
 }
 
 /** What an operator returned. Throws an Error for float64 on `meta`. */

@@ -2,8 +2,8 @@
 // shape, keep the same tensors for backward, and make gradients of the same size. There are no numbers on `meta`.
 import { native } from "@spo/native";
 import { memoryFormatCode } from "../dtype.js";
+import type { Call } from "./intercept-calls.js";
 
-type Call = typeof native.call;
 type StandIn = (call: Call, args: readonly unknown[]) => number;
 
 const op = (name: string, overload = ""): number => native.op(`aten::${name}`, overload);

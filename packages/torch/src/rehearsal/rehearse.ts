@@ -1,6 +1,7 @@
 // What a computation would cost, found by doing it on the `meta` device: there tensors have shapes and no values.
 import { native } from "@spo/native";
 import { isRecomputing } from "../checkpoint.js";
+import { interceptCalls } from "./intercept-calls.js";
 import { standIns } from "./rehearse-stand-ins.js";
 
 /** Pairs of numbers: a block, negative where another thread did it, and its bytes, negative where it was freed. */
@@ -39,8 +40,7 @@ const PRODUCTS = new Set([op("matmul"), op("mm"), op("bmm")]);
  */
 export function rehearse<T>(fn: () => T): Rehearsal<T> {
   const flops = { forward: 0, backward: 0 };
-  const call = native.call;
-  native.call = (index, ...rest) => {
+  using _counting = interceptCalls((call) => (index, ...rest) => {
     const result = standIns.get(index)?.(call, rest) ?? call(index, ...rest);
     const inputs = rest as number[];
     const work = workOf(index, inputs, result as number);
@@ -53,14 +53,13 @@ export function rehearse<T>(fn: () => T): Rehearsal<T> {
       flops.backward += index === ATTENTION ? 2.5 * work : sides * work;
     }
     return result;
-  };
+  });
   native.metaBook(true);
   let value: T;
   let book: MemoryBook;
   try {
     value = fn();
   } finally {
-    native.call = call;
     book = new Float64Array(native.metaBook(false));
   }
   let [alive, peak] = [0, 0];
