@@ -12,7 +12,7 @@
 
 const recipes = "packages/spo/src/recipes";
 const losses = "packages/spo/src/objectives";
-const resampler = "packages/spo/src/rollout";
+const rollout = "packages/spo/src/rollout";
 
 /** @type {readonly Mutant[]} */
 export const MUTANTS = [
@@ -326,24 +326,24 @@ export const MUTANTS = [
   },
   {
     name: "a gap of the threshold itself makes a pair",
-    file: `${resampler}/compare.ts`,
+    file: `${rollout}/compare.ts`,
     from: "found.valid.push(margin > threshold)",
     to: "found.valid.push(margin >= threshold)",
-    test: `${resampler}/compare.test.ts`,
+    test: `${rollout}/compare.test.ts`,
   },
   {
     name: "the best candidate goes on",
-    file: `${resampler}/resampler.ts`,
-    from: 'drawn && continueFrom === "best" ? found.win : drawn',
-    to: "drawn && found.win",
-    test: `${resampler}/resampler.test.ts`,
+    file: `${rollout}/rollout.ts`,
+    from: 'drawn && continueFrom === "best" ? comparison.win : drawn',
+    to: "drawn && comparison.win",
+    test: `${losses}/resample.test.ts`,
   },
   {
     name: "the judge is told where candidates were born",
-    file: `${resampler}/resampler.ts`,
+    file: `${rollout}/rollout.ts`,
     from: 'judgeTimestep === "reached" ?',
     to: 'judgeTimestep !== "reached" ?',
-    test: `${resampler}/resampler.test.ts`,
+    test: `${losses}/resample.test.ts`,
   },
   {
     name: "the judge is asked of other prompts",

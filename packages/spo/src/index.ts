@@ -12,6 +12,7 @@ export { rewardJudge } from "./judges/reward-judge.js";
 export { type PromptedCandidates, scoreJudge } from "./judges/score-judge.js";
 export { SpmJudge } from "./judges/spm-judge.js";
 export { type DpoLoss, dpoLoss } from "./objectives/dpo-loss.js";
+export { type Resampled, resample } from "./objectives/resample.js";
 export {
   labelTensors,
   pairAccuracy,
@@ -31,18 +32,11 @@ export {
   spoBatchLoss,
   spoLoss,
 } from "./objectives/spo-loss.js";
-export { concatPairs, type StepPairs, selectPairs } from "./objectives/step-pairs.js";
+export { concatPairs, type StepPairs, selectPairs, stepPairs } from "./objectives/step-pairs.js";
 export { type Comparison, compare, type MarginSoftmax } from "./rollout/compare.js";
-export {
-  type CandidateStrip,
-  drawn,
-  type Randomness,
-  type ResamplerInput,
-  type ResamplerSettings,
-  type Rollout,
-  resample,
-  type StepComparison,
-} from "./rollout/resampler.js";
+export { drawn, type Randomness } from "./rollout/randomness.js";
+export { type Rollout, type RolloutInput, type RolloutSettings, rollout } from "./rollout/rollout.js";
+export type { CandidateStrip, Segment, StepComparison, Transition } from "./rollout/transitions.js";
 export {
   StepAwareEncoderLayer,
   StepAwareVisionTransformer,

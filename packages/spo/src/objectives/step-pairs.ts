@@ -1,4 +1,5 @@
 import { cat, scope, type Tensor, tensor } from "@spo/torch";
+import type { Segment } from "../rollout/transitions.js";
 
 /**
  * Win-lose pairs of single denoising steps, P of them; row i of everything belongs to pair i.
@@ -23,6 +24,35 @@ export interface StepPairs {
   margins: number[];
   /** Which comparison of the rollout made it. */
   comparisons: number[];
+}
+
+/** SPO's reading of a segment: its winner's and loser's steps, of the prompts whose comparison is valid. Source: algorithm 4. */
+export function stepPairs({ transitions, comparison, index }: Segment): StepPairs {
+  const { win, lose, margin, valid } = comparison;
+  const prompts = valid.flatMap((isValid, b) => (isValid ? [b] : []));
+  const constant = <T>(value: T): T[] => prompts.map(() => value);
+  return concatPairs(
+    transitions.map(({ t, from, to, branch }) => {
+      const rowsOf = (places: readonly number[]): Tensor =>
+        tensor([...places], { dtype: "int64", device: to.device });
+      const child = (chosen: readonly number[]): Tensor =>
+        rowsOf(prompts.map((b) => (chosen[b] as number) * valid.length + b));
+      const [winners, losers] = [child(win), child(lose)];
+      const latentsWin = from.indexSelect(0, branch ? rowsOf(prompts) : winners);
+      return {
+        size: prompts.length,
+        timesteps: constant(t),
+        prompts: [...prompts],
+        latentsWin,
+        latentsLose: branch ? latentsWin : from.indexSelect(0, losers),
+        nextWin: to.indexSelect(0, winners),
+        nextLose: to.indexSelect(0, losers),
+        shared: constant(branch),
+        margins: prompts.map((b) => margin[b] as number),
+        comparisons: constant(index),
+      };
+    }),
+  );
 }
 
 /** The pairs at the given places, in that order. */

@@ -4,7 +4,7 @@ import type { StepPairs } from "../objectives/step-pairs.js";
 import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
-import { JUDGE_CHUNK } from "../rollout/resampler.js";
+import { JUDGE_CHUNK } from "../rollout/judge-candidates.js";
 import { blankConditions, blankImages, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";

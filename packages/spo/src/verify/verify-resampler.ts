@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { type Case, collectCases, type GoldenFamily, loadUnet, loadVae, openGolden } from "@spo/diffusion";
 import { noGrad, stack, tensor } from "@spo/torch";
 import { SpmJudge } from "../judges/spm-judge.js";
+import { resample } from "../objectives/resample.js";
 import { relabel } from "../objectives/spm-loss.js";
 import { compare } from "../rollout/compare.js";
-import { resample } from "../rollout/resampler.js";
 import { loadSpm } from "../spm/spm.js";
 
 import { denoiserOf, processOf } from "./golden-inputs.js";

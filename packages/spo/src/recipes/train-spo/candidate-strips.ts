@@ -4,7 +4,7 @@ import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import type { Run } from "@spo/records";
 import { stripFileName } from "@spo/records/report";
 import { notFiniteAt, scope, writeFileAtomic } from "@spo/torch";
-import type { CandidateStrip } from "../../rollout/resampler.js";
+import type { CandidateStrip } from "../../rollout/transitions.js";
 import type { RecipeEvent } from "../recipe.js";
 
 /** Side of the pictures, pixels: a round has hundreds of them. */

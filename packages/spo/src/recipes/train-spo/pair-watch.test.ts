@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { compare } from "../../rollout/compare.js";
-import type { StepComparison } from "../../rollout/resampler.js";
+import type { StepComparison } from "../../rollout/transitions.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 
 const comparison = (scores: number[][], threshold = 0.3): StepComparison => ({

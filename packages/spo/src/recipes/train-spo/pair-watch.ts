@@ -2,7 +2,7 @@
 
 import { mean } from "@spo/records";
 import { UserError } from "@spo/torch";
-import type { StepComparison } from "../../rollout/resampler.js";
+import type { StepComparison } from "../../rollout/transitions.js";
 
 /** Rounds in a row without a pair after which the warning is repeated: often at first, then less and less. */
 const SAID_AFTER = [1, 3, 10, 30, 100, 300, 1000, 3000];

@@ -3,7 +3,9 @@ import type { Denoiser, NoiseProcess } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { type Device, type Generator, keep, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { CandidateScorer } from "../../judges/judge.js";
-import { drawn, type ResamplerSettings, type Rollout, resample } from "../../rollout/resampler.js";
+import { type Resampled, resample } from "../../objectives/resample.js";
+import { drawn } from "../../rollout/randomness.js";
+import type { RolloutSettings } from "../../rollout/rollout.js";
 import type { Policy } from "../training/policy.js";
 
 /** What a round is sampled with. */
@@ -15,7 +17,7 @@ export interface RoundInput {
   decode: (latents: Tensor) => Tensor;
   /** Of the round's prompts. */
   scorer: CandidateScorer;
-  settings: ResamplerSettings;
+  settings: RolloutSettings;
   /** How many prompts. */
   count: number;
   /** [c, h, w] */
@@ -32,7 +34,7 @@ export interface RoundInput {
 }
 
 /** Samples a round without a graph. The caller disposes of the pairs and of the pictures. Source: algorithm 4. */
-export const sampleRound = (input: RoundInput): Omit<Rollout, "latents"> =>
+export const sampleRound = (input: RoundInput): Omit<Resampled, "latents"> =>
   input.policy.withMergedAdapter(() =>
     noGrad(() =>
       scope(() => {

@@ -4,8 +4,10 @@ import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor } from "
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { CandidateScorer } from "../judges/judge.js";
-import { concatPairs, selectPairs } from "../objectives/step-pairs.js";
-import { drawn, type ResamplerSettings, type Rollout, resample } from "./resampler.js";
+import { drawn } from "../rollout/randomness.js";
+import type { RolloutSettings } from "../rollout/rollout.js";
+import { type Resampled, resample } from "./resample.js";
+import { concatPairs, selectPairs } from "./step-pairs.js";
 
 const schedule = new VpSchedule();
 /** Predicts a fixed fraction of x_t as noise. */
@@ -22,7 +24,7 @@ const meanScorer: CandidateScorer = {
 };
 
 function roll(
-  settings: ResamplerSettings,
+  settings: RolloutSettings,
   {
     prompts = 2,
     seed = 1,
@@ -38,7 +40,7 @@ function roll(
     meter?: WorkMeter;
     stripPrompts?: number[];
   } = {},
-): Rollout {
+): Resampled {
   return scope(() => {
     const generator = new Generator(seed);
     const initialLatents = randn([prompts, 4, 4, 4], { generator });
@@ -134,7 +136,7 @@ test("the same generator state gives the same rollout", () => {
   scope(() => {
     const [a, b] = [1, 1].map((seed) =>
       roll({ steps: 5, candidates: 3, firstBranch: 1, threshold: 0 }, { seed }),
-    ) as [Rollout, Rollout];
+    ) as [Resampled, Resampled];
     expect(a.pairs.nextWin.toNumbers()).toEqual(b.pairs.nextWin.toNumbers());
     expect(a.comparisons).toEqual(b.comparisons);
   });

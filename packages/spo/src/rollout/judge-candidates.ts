@@ -1,0 +1,70 @@
+// The scores of all candidates of one timestep, and the pictures of those that people want to see.
+import { timed } from "@spo/records";
+import { cat, keep, Scope, Tensor, UserError } from "@spo/torch";
+import type { RolloutInput } from "./rollout.js";
+
+/** Candidates that are decoded and judged at a time, unless told otherwise. */
+export const JUDGE_CHUNK = 16;
+
+/** Scores of all children, and the decoded predictions of those prompts whose pictures are wanted. */
+export function judgeCandidates(
+  {
+    scorer,
+    decode,
+    initialLatents,
+    settings,
+    judgeChunk = JUDGE_CHUNK,
+    stripPrompts = [],
+    meter,
+  }: Omit<RolloutInput, "denoiser" | "process" | "randomness" | "onStep">,
+  { xt, x0, timestep, rows }: { xt: Tensor; x0: Tensor; timestep: number; rows: readonly number[] },
+): { scores: number[][]; pictures: Map<number, Tensor> } {
+  const prompts = initialLatents.shape[0] as number;
+  const scores: number[] = [];
+  const pictures = new Map<number, Tensor[]>(stripPrompts.map((prompt) => [prompt, []]));
+  const decodeMetered = (latents: Tensor): Tensor => {
+    meter?.count("vaeDecode", latents.shape[0] as number);
+    return timed(meter, "decode", () => decode(latents));
+  };
+  for (let start = 0; start < rows.length; start += judgeChunk) {
+    const chunk = rows.slice(start, start + judgeChunk);
+    using memory = new Scope();
+    const ofChunk = x0.narrow(0, start, chunk.length);
+    let decoded: Tensor | undefined;
+    // The image must outlive the judge's own scopes, so it belongs to no scope until the chunk is done.
+    const image = (): Tensor => {
+      decoded ??= keep(decodeMetered(ofChunk));
+      return decoded;
+    };
+    try {
+      const candidates = { xt: xt.narrow(0, start, chunk.length), x0: ofChunk, timestep, image };
+      const given = timed(meter, "judge", () => scorer.score(candidates, chunk, meter));
+      scores.push(...oneEach(given, chunk.length));
+      for (const [i, prompt] of chunk.entries()) {
+        const wanted = pictures.get(prompt);
+        if (!wanted) continue;
+        const picture = decoded ? decoded.narrow(0, i, 1).clone() : decodeMetered(ofChunk.narrow(0, i, 1));
+        wanted.push(memory.keep(picture));
+      }
+    } finally {
+      decoded?.dispose();
+    }
+  }
+  return {
+    scores: range(settings.candidates).map((j) => scores.slice(j * prompts, (j + 1) * prompts)),
+    pictures: new Map([...pictures].map(([prompt, images]) => [prompt, cat(images)])),
+  };
+}
+
+/** Scores as numbers. Throws a UserError (`DATA`) unless there is one for each of n candidates. */
+function oneEach(scores: Tensor, n: number): number[] {
+  if (scores instanceof Tensor && scores.shape.length === 1 && scores.shape[0] === n)
+    return scores.toNumbers();
+  const found = scores instanceof Tensor ? `a tensor [${scores.shape}]` : `a ${typeof scores}`;
+  throw new UserError(`The judge was shown ${n} candidates and gave ${found}, not a tensor [${n}].`, {
+    code: "DATA",
+    hint: "A judge gives one score for each candidate: mean or sum over everything but the first dimension.",
+  });
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);

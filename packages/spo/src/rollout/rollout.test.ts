@@ -1,0 +1,79 @@
+import { type Denoiser, gaussianLogProb, VpSchedule } from "@spo/diffusion";
+import { cat, Generator, liveTensors, randn, scope, type Tensor } from "@spo/torch";
+import { expect, test } from "vitest";
+import { drawn } from "./randomness.js";
+import { rollout } from "./rollout.js";
+import type { Segment } from "./transitions.js";
+
+const [B, K, STEPS] = [2, 3, 4];
+const process = new VpSchedule();
+const denoiser: Denoiser = { samplePasses: 1, forRows: () => (xt) => xt.mul(0.9) };
+const settings = { steps: STEPS, candidates: K, firstBranch: 1, threshold: 0 };
+
+/** A rollout whose segments are read, and what came of it. */
+function roll<R>(read: (segment: Segment) => R, innerSteps = 0) {
+  const generator = new Generator(3);
+  return rollout(
+    {
+      ...{ denoiser, process, settings: { ...settings, innerSteps } },
+      decode: (latents: Tensor) => latents,
+      scorer: { score: ({ x0 }) => scope(() => x0.mean([1, 2, 3])) },
+      initialLatents: randn([B, 4, 2, 2], { generator }),
+      randomness: drawn(generator),
+    },
+    read,
+  );
+}
+
+test("every segment is read once, with all children, their scores and what they were drawn from", () => {
+  scope(() => {
+    const { read, latents } = roll(({ transitions, scores, index }) => {
+      expect(transitions).toHaveLength(1);
+      expect(scores.map((row) => row.length)).toEqual([B, B, B]);
+      return { index, ...(transitions[0] as Segment["transitions"][number]) };
+    });
+    const timesteps = process.timesteps(STEPS);
+    expect(read.map(({ index }) => index)).toEqual([0, 1, 2]);
+    expect(read.map(({ t }) => t)).toEqual(timesteps.slice(1));
+    expect(read.map(({ previous }) => previous)).toEqual(
+      timesteps.slice(1).map((t) => process.previousTimestep(t, STEPS)),
+    );
+    for (const { t, previous, branch, from, to, gaussian } of read) {
+      expect([branch, from.shape, to.shape]).toEqual([true, [B, 4, 2, 2], [K * B, 4, 2, 2]]);
+      // The Gaussian is that of the process at x_t, one for the children of each prompt.
+      const { mean, std } = process.step(from, from.mul(0.9), { t, previous, eta: 1 });
+      expect(gaussian.std).toEqual(std);
+      expect(gaussian.mean.sub(mean).abs().max().item()).toBeLessThan(1e-6);
+    }
+    const last = read.at(-1) as (typeof read)[number];
+    expect(last.to.sub(latents).abs().max().item()).toBe(0);
+  });
+});
+
+test("the density of what was drawn is that of standard normal noise, for other objectives to compare with", () => {
+  scope(() => {
+    const { read } = roll(({ transitions }) => transitions[0] as Segment["transitions"][number]);
+    const { to, gaussian } = read[0] as (typeof read)[number];
+    const std = gaussian.std as number;
+    const mean = cat(Array(K).fill(gaussian.mean)); // row j·B + b
+    const noise = to.sub(mean).div(std).toNumbers();
+    const of = gaussianLogProb(to, { mean, std }).toNumbers();
+    const size = noise.length / (K * B);
+    const log = (z: number): number => -(z ** 2) / 2 - Math.log(std) - Math.log(2 * Math.PI) / 2;
+    for (const [row, value] of of.entries()) {
+      const own = noise.slice(row * size, (row + 1) * size).map(log);
+      expect(value).toBeCloseTo(own.reduce((sum, each) => sum + each, 0) / size, 4);
+    }
+  });
+});
+
+test("a segment with inner steps has a transition for each, and what is not read is freed", () => {
+  const before = liveTensors();
+  scope(() => {
+    const { read, latents } = roll(({ transitions }) => transitions.map(({ branch }) => branch), 1);
+    expect(read).toEqual([[true, false], [true]]);
+    expect(liveTensors() - before).toBe(2); // where it began and where it ended
+    expect(latents.shape).toEqual([K * B, 4, 2, 2]);
+  });
+  expect(liveTensors()).toBe(before);
+});

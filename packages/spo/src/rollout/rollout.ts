@@ -1,0 +1,155 @@
+import { type Denoiser, type NoiseProcess, sampleGaussian } from "@spo/diffusion";
+import { timed, type WorkMeter } from "@spo/records";
+import { noGrad, Scope, scope, type Tensor, tensor } from "@spo/torch";
+import type { CandidateScorer } from "../judges/judge.js";
+import { compare, type MarginSoftmax } from "./compare.js";
+import { judgeCandidates } from "./judge-candidates.js";
+import type { Randomness } from "./randomness.js";
+import type { CandidateStrip, Segment, StepComparison, Transition } from "./transitions.js";
+
+/** Settings of a rollout, with the paper's letters. Source: Liang et al. 2024, section 3.3; algorithm 4. */
+export interface RolloutSettings {
+  /** N, sampling steps. */
+  steps: number;
+  /** k, children of one x_t. */
+  candidates: number;
+  /** d in [0, N), the first step that branches; before it the sampling is ordinary. */
+  firstBranch: number;
+  /** m, steps that each child makes on its own before it is judged. SD1.5: 0. */
+  innerSteps?: number;
+  /** Least p_best − p_worst of a pair. */
+  threshold: number;
+  /** Noise that the steps add, as the process has it. SPO: 1. */
+  eta?: number;
+  /**
+   * The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge.
+   */
+  continueFrom?: "random" | "best";
+  /**
+   * The timestep that the judge is told: the one that the candidates have come to, where their x̂0 is predicted (the published code), or
+   * the one that the step to them began at.
+   */
+  judgeTimestep?: "reached" | "source";
+  /** Default: the pair, as published. */
+  marginSoftmax?: MarginSoftmax;
+}
+
+/** The inputs of a rollout of B prompts. */
+export interface RolloutInput {
+  denoiser: Denoiser;
+  process: NoiseProcess;
+  /** Scaled latents [n, c, h, w] → pixels [n, 3, H, W]. */
+  decode: (latents: Tensor) => Tensor;
+  /** Of the prompts. */
+  scorer: CandidateScorer;
+  /** x_T of each prompt, standard normal [B, c, h, w], float32. Row b belongs to prompt b of the denoiser and of the scorer. */
+  initialLatents: Tensor;
+  randomness: Randomness;
+  settings: RolloutSettings;
+  /** Candidates decoded and judged at a time: small chunks stay in the cache. */
+  judgeChunk?: number;
+  /** Prompts whose candidates are kept as images. They are decoded even if the judge does not. */
+  stripPrompts?: readonly number[];
+  meter?: WorkMeter;
+  /** Called after each of N steps, outside of every step's scope. */
+  onStep?: (done: number, steps: number) => void;
+}
+
+/** What a rollout of B prompts found. */
+export interface Rollout<R> {
+  /** What was read of each segment, in the order of sampling. */
+  read: R[];
+  comparisons: StepComparison[];
+  strips: CandidateStrip[];
+  /** After the last step, [k·B, c, h, w], row j·B + b. */
+  latents: Tensor;
+}
+
+/**
+ * Samples B prompts with pools of candidates. From step d on, a segment is a branch into k children and m steps of each on its own. At
+ * the next timestep each child's x̂0 is judged, and one of them, random or the best, goes on. The last step always ends its segment; its
+ * children are judged as they are, at timestep 0.
+ *
+ * read: what an objective learns of a segment; tensors in it are kept, those of the segment end with it. Gives tensors of no graph.
+ * Throws a UserError (`DATA`) when the judge gives no score for each candidate. Source: Liang et al. 2024, section 3.3; algorithm 4.
+ */
+export const rollout = <R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<R> =>
+  noGrad(() => scope(() => sample(input, read)));
+
+function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<R> {
+  const { denoiser, process, initialLatents, randomness, settings, meter } = input;
+  const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
+  const { continueFrom = "random", judgeTimestep = "reached", marginSoftmax } = settings;
+  if (!(firstBranch >= 0 && firstBranch < steps))
+    throw new RangeError(`firstBranch is ${firstBranch}, must be in [0, ${steps})`);
+  const [prompts, ...latent] = initialLatents.shape as [number, ...number[]];
+  const childRows = range(k * prompts).map((row) => row % prompts); // row = j·B + b
+  const predictOne = denoiser.forRows(range(prompts));
+  const predictAll = denoiser.forRows(childRows);
+
+  let x = initialLatents; // [B, …] up to the first branch, then [k·B, …]
+  let transitions: Transition[] = [];
+  const found: Omit<Rollout<R>, "latents"> = { read: [], comparisons: [], strips: [] };
+
+  // Judges the children of the open segment, has it read, and chooses the children that go on.
+  const endSegment = (timestep: number, x0: Tensor, memory: Scope): readonly number[] => {
+    const index = found.comparisons.length;
+    const told = judgeTimestep === "reached" ? timestep : (transitions.at(-1) as Transition).t;
+    const { scores, pictures } = judgeCandidates(input, { xt: x, x0, timestep: told, rows: childRows });
+    const comparison = compare(scores, threshold, { among: marginSoftmax });
+    const drawn = timestep > 0 ? randomness.choose(index, k, prompts) : undefined;
+    const next = drawn && continueFrom === "best" ? comparison.win : drawn;
+    found.comparisons.push({ ...comparison, timestep, scores, next });
+    found.read.push(memory.keep(read({ transitions, scores, comparison, index })));
+    for (const [prompt, images] of pictures) {
+      found.strips.push({
+        ...{ prompt, comparison: index, timestep, images: memory.keep(images) },
+        scores: scores.map((row) => row[prompt] as number),
+        win: comparison.win[prompt] as number,
+        lose: comparison.lose[prompt] as number,
+        valid: comparison.valid[prompt] as boolean,
+        next: next?.[prompt],
+      });
+    }
+    return next ?? [];
+  };
+
+  for (const [i, t] of process.timesteps(steps).entries()) {
+    using memory = new Scope();
+    const previous = process.previousTimestep(t, steps);
+    const branch = i >= firstBranch && (i - firstBranch) % (innerSteps + 1) === 0;
+    meter?.count("unetSampling", (x.shape[0] as number) * denoiser.samplePasses);
+    const { x0, mean, std } = timed(meter, "sampling", () => {
+      const output = (i <= firstBranch ? predictOne : predictAll)(x, t);
+      return process.step(x, output, { t, previous, eta });
+    });
+    if (i < firstBranch) {
+      x = memory.keep(sampleGaussian({ mean, std }, randomness.noise(i, x.shape)));
+    } else {
+      let from = x;
+      let centre = mean;
+      if (branch && i > firstBranch) {
+        const next = endSegment(t, x0, memory);
+        const chosen = tensor(
+          next.map((j, b) => j * prompts + b),
+          { dtype: "int64", device: x.device },
+        );
+        from = memory.keep(x.indexSelect(0, chosen));
+        centre = mean.indexSelect(0, chosen);
+      }
+      if (branch) transitions = [];
+      const drawnFrom = branch ? centre : centre.unflatten(0, [k, prompts]);
+      const noise = randomness.noise(i, [k, prompts, ...latent]);
+      x = memory.keep(sampleGaussian({ mean: drawnFrom, std }, noise).flatten(0, 1));
+      transitions.push({ t, previous, branch, from, to: x, gaussian: { mean: memory.keep(centre), std } });
+    }
+    input.onStep?.(i + 1, steps);
+  }
+  {
+    using memory = new Scope();
+    endSegment(0, x, memory);
+  }
+  return { ...found, latents: x };
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
