@@ -121,7 +121,7 @@ describe("the tutorial for own models, typed from its beginning to its end", () 
     );
     expect(scored).toBe("2\n");
     const judged = await runCode(
-      `${judge}\n${pixels}\nconsole.log(brightness.score({ image: () => pixels }, ["a", "b"], [0, 1]).shape);`,
+      `${judge}\n${pixels}\nconsole.log(brightness.prepare(["a", "b"]).score({ image: () => pixels }, [0, 1]).shape);`,
     );
     expect(judged).toContain("2");
   });

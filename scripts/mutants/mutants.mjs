@@ -144,9 +144,9 @@ export const MUTANTS = [
   },
   {
     name: "the seed does not reach DPO's pairs",
-    file: `${recipes}/train-dpo/train-dpo.ts`,
-    from: 'generatorAt(config.seed, "pair", placeOf(i))',
-    to: 'generatorAt(0, "pair", placeOf(i))',
+    file: `${recipes}/train-dpo/noisy-pairs.ts`,
+    from: 'generatorAt(seed, "pair", place(i))',
+    to: 'generatorAt(0, "pair", place(i))',
     test: `${recipes}/train-dpo/train-dpo.test.ts`,
   },
   {
@@ -229,15 +229,15 @@ export const MUTANTS = [
   {
     name: "no prompt is left empty in training",
     file: `${recipes}/train-dpo/train-dpo.ts`,
-    from: "(i) => first + i, config.emptyPrompts",
+    from: "(i) => first + i, emptyPrompts",
     to: "(i) => first + i, 0",
     test: `${recipes}/train-dpo/train-dpo.test.ts`,
   },
   {
     name: "held-out pairs beyond the number asked for",
-    file: `${recipes}/train-dpo/train-dpo.ts`,
-    from: "Math.min(config.evalPairs, heldSet.size)",
-    to: "heldSet.size",
+    file: `${recipes}/train-dpo/held-out-pairs.ts`,
+    from: "Math.min(count, set.size)",
+    to: "set.size",
     test: `${recipes}/train-dpo/train-dpo.test.ts`,
   },
   {

@@ -4,7 +4,18 @@ import type { PairBatch } from "@spo/data";
 import { pixelsFromBytes } from "@spo/data/pixels";
 import type { Conditions, NoiseProcess, TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import { cat, type Device, type Generator, rand, randn, scope, type Tensor, tensor } from "@spo/torch";
+import {
+  cat,
+  type Device,
+  type Generator,
+  generatorAt,
+  noGrad,
+  rand,
+  randn,
+  scope,
+  type Tensor,
+  tensor,
+} from "@spo/torch";
 
 /** n pairs, winners in the first half. */
 export interface NoisyPairs {
@@ -105,3 +116,38 @@ export function sidesOf(
   );
   return [second.lerp(first, firstWins), first.lerp(second, firstWins)];
 }
+
+/** What the draws of a batch's pairs depend on. */
+export interface PairDraws {
+  seed: number;
+  /** Of pair i of the batch: draws depend on the seed and this alone. */
+  place: (i: number) => number | string;
+  /** Side of the latents. */
+  size: number;
+  /** Share of prompts that are left empty. */
+  emptyPrompts: number;
+}
+
+/** Pairs noised by what is drawn for each of them, without a graph. */
+export const drawNoisyPairs = (
+  pipe: TextToImage,
+  batch: PairBatch,
+  { seed, place, size, emptyPrompts }: PairDraws,
+  meter: WorkMeter,
+): NoisyPairs =>
+  noGrad(() =>
+    scope(() => {
+      const { process, denoiser } = pipe;
+      const draws = batch.prompts.map((prompt, i) => {
+        const generator = generatorAt(seed, "pair", place(i));
+        return drawPair(prompt, {
+          generator,
+          process,
+          channels: denoiser.latentChannels,
+          size,
+          emptyPrompts,
+        });
+      });
+      return noisyPairs(pipe, batch, draws, meter);
+    }),
+  );
