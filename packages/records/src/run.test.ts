@@ -113,6 +113,29 @@ describe("a run's folder", () => {
     }
   });
 
+  test("an empty folder of which another process makes a run just after it was listed is opened too", () => {
+    Run.open(folder, settings).close();
+    const [config, start] = ["config.json", "events.jsonl"].map((name) => readFileSync(join(folder, name)));
+    rmSync(folder, { recursive: true });
+    fs.mkdirSync(folder);
+    const { readdirSync: original } = fs;
+    const patch = (readdir: typeof original): void => {
+      Object.assign(fs, { readdirSync: readdir });
+      syncBuiltinESMExports();
+    };
+    patch(((...args: Parameters<typeof original>) => {
+      const listed = original(...args);
+      writeFileSync(join(folder, "config.json"), config as Buffer);
+      writeFileSync(log(), start as Buffer);
+      return listed;
+    }) as typeof original);
+    try {
+      Run.open(folder, settings).close();
+    } finally {
+      patch(original);
+    }
+  });
+
   test("who lost it to another process, or whose folder is gone, writes nothing more and says so", () => {
     const run = Run.open(folder, settings);
     const before = readFileSync(log(), "utf8");

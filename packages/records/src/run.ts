@@ -526,11 +526,13 @@ function changeOf(
   // A run may go on elsewhere: its state is the same on every device.
   { settings, length }: MayChange = { settings: ["device"] },
 ): Change {
-  const isNew = (): boolean => !existsSync(folder) || readdirSync(folder).every(isOfAStart);
-  // Read twice, because another process may make a run of it in between.
-  const found = readConfig(folder) ?? (isNew() ? undefined : readConfig(folder));
+  let found = readConfig(folder);
   if (!found) {
-    if (isNew()) return { keys: [], goesOn: false };
+    // Listed once: another process may make a run of it at any moment, and what holds the lock looks again.
+    if (!existsSync(folder) || readdirSync(folder).every(isOfAStart)) return { keys: [], goesOn: false };
+    found = readConfig(folder);
+  }
+  if (!found) {
     throw new UserError(`${folder} is not empty and holds no run.`, {
       code: "CONFIG",
       hint: "Give another output folder.",
