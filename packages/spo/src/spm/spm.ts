@@ -185,8 +185,9 @@ export function loadSpm(
       });
     }
     const spm = new StepAwarePreferenceModel(spmConfig(folder, source, weights));
+    const processor = readProcessor(folder, spm.config); // before the weights are kept: it may throw
     place(spm, { source, weights }, options);
-    return { spm, processor: readProcessor(folder, spm.config) };
+    return { spm, processor };
   });
 }
 
