@@ -5,17 +5,17 @@ import { join } from "node:path";
 import { run } from "../native/lib/run.js";
 import { packWorkspaces } from "./pack/pack-workspaces.mjs";
 import { addonTarballs, releaseFaults } from "./pack/release-faults.mjs";
-import { workspaces } from "./pack/workspaces.mjs";
+import { publishedWorkspaces } from "./pack/workspaces.mjs";
 import { root } from "./setup/root.mjs";
 
 const dryRun = process.argv.includes("--dry-run");
 const folder = join(root, "dist/packages");
-const version = workspaces()[0]?.manifest.version ?? "";
+const version = publishedWorkspaces()[0]?.manifest.version ?? "";
 const { there, missing } = addonTarballs(folder, version);
 
 const faults = [
   ...releaseFaults(
-    workspaces().map(({ manifest }) => manifest),
+    publishedWorkspaces().map(({ manifest }) => manifest),
     process.env,
   ),
   ...missing.map((file) => `${file} is missing: npm run pack:addon makes it on a machine of that kind`),

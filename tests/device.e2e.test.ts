@@ -139,7 +139,6 @@ describe("pretraining on another device", () => {
   const context = (kind: string, config: object) => ({
     run: Run.open(join(folder, kind), { kind, config, engine: {} }),
     signal: new AbortController().signal,
-    device: "meta" as const,
   });
   const few = { data, output: join(folder, "never"), batch: 8, steps: 9, saveEvery: 99, device: "meta" };
   const step = { type: "step", step: 2 };

@@ -19,10 +19,10 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { packAddon } from "../scripts/pack/pack-addon.mjs";
 import { packWorkspaces } from "../scripts/pack/pack-workspaces.mjs";
-import { type Manifest, manifestOf, workspaces } from "../scripts/pack/workspaces.mjs";
+import { type Manifest, manifestOf, publishedWorkspaces } from "../scripts/pack/workspaces.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const names = workspaces().map(({ manifest }) => manifest.name);
+const names = publishedWorkspaces().map(({ manifest }) => manifest.name);
 const { libtorch } = builtAddon() as AddonRecord;
 const exportsOf = ({ name, exports = {} }: Manifest): string[] =>
   Object.keys(exports).map((path) => name + path.slice(1));

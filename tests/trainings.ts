@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { computedPart, type Event, Run, readRun } from "@spo/records";
 import { readSafetensors } from "@spo/torch";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import type { RecipeEvent, RecipeOptions } from "spo/recipes";
 
 /** A training's run in a folder. */
 interface Training<Config> {
@@ -21,13 +21,13 @@ export function trainingsIn(folder: string) {
 
     async train<Config extends object>(
       kind: string,
-      recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>,
+      recipe: (config: Config, options: RecipeOptions) => AsyncGenerator<RecipeEvent>,
       { name, config, stopAfter }: Training<Config>,
     ): Promise<void> {
       const controller = new AbortController();
       const run = Run.open(join(folder, name), { kind, config });
       try {
-        for await (const event of recipe(config, { run, signal: controller.signal, device: "cpu" }))
+        for await (const event of recipe(config, { run, signal: controller.signal }))
           if (event.type === "step" && event.step === stopAfter) controller.abort(new Error("stopped"));
       } finally {
         run.close();

@@ -5,7 +5,7 @@ import { basename, join, relative, sep } from "node:path";
 import { PREBUILT_PLATFORMS, prebuiltName } from "../../native/lib/prebuilt.js";
 import { run, tail } from "../../native/lib/run.js";
 import { root } from "../setup/root.mjs";
-import { workspaces } from "./workspaces.mjs";
+import { publishedWorkspaces } from "./workspaces.mjs";
 
 /** @typedef {import("./workspaces.mjs").Manifest} Manifest */
 
@@ -18,7 +18,7 @@ import { workspaces } from "./workspaces.mjs";
 export async function packWorkspaces(out) {
   const stages = mkdtempSync(join(tmpdir(), "spo-pack-"));
   try {
-    const folders = workspaces().map(({ folder, manifest }, index) => {
+    const folders = publishedWorkspaces().map(({ folder, manifest }, index) => {
       const stage = join(stages, String(index));
       cpSync(folder, stage, { recursive: true, filter: (file) => belongs(folder, file) });
       writeManifest(stage, published(manifest, folder));

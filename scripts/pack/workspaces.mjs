@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../setup/root.mjs";
+import { workspaces } from "../setup/workspaces.mjs";
 
 /**
  * @typedef {object} Manifest the part of a package.json that is looked at here
@@ -25,11 +26,9 @@ export const manifestOf = (folder) => JSON.parse(readFileSync(join(folder, "pack
  *
  * @returns {{ folder: string, manifest: Manifest }[]} folder: its absolute path
  */
-export function workspaces() {
-  /** @type {{ workspaces: string[] }} */
-  const { workspaces: folders } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const all = folders
-    .map((folder) => ({ folder: join(root, folder), manifest: manifestOf(join(root, folder)) }))
+export function publishedWorkspaces() {
+  const all = workspaces(root)
+    .map((folder) => ({ folder, manifest: manifestOf(folder) }))
     .filter(({ manifest }) => !manifest.private);
   /** @type {typeof all} */
   const ordered = [];

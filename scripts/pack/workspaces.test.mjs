@@ -3,9 +3,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
 import { root } from "../setup/root.mjs";
-import { manifestOf, workspaces } from "./workspaces.mjs";
+import { manifestOf, publishedWorkspaces } from "./workspaces.mjs";
 
-const all = workspaces();
+const all = publishedWorkspaces();
 const versions = new Map(all.map(({ manifest: { name, version } }) => [name, version]));
 
 describe.each(all.map(({ folder, manifest }) => ({ name: manifest.name, folder, manifest })))(

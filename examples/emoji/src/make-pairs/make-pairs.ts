@@ -3,6 +3,7 @@
 import { type PairRow, readPrompts, writePairs } from "@spo/data";
 import { rgbFromPixels } from "@spo/data/pixels";
 import { StableDiffusion } from "@spo/diffusion";
+import { checkConfig } from "@spo/records/config";
 import { roundTrip, sampleImages } from "@spo/scorers";
 import {
   cat,
@@ -17,12 +18,13 @@ import {
   tensor,
 } from "@spo/torch";
 import sharp from "sharp";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import { openContext, type RecipeEvent, type RecipeOptions } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { redrawAll } from "../data/redraw.js";
 import { loadArtworkJudge } from "../judge/artwork-judge.js";
-import type { MakePairsConfig } from "./make-pairs-config.js";
+import type { DataPairsSettings } from "../settings.gen.js";
+import { MakePairsConfig } from "./make-pairs-config.js";
 import {
   damagedPairs,
   fadedPairs,
@@ -35,9 +37,12 @@ import {
 
 /** Every image has gone through the VAE and 8 bits, so that neither leaves a trace by which the sides differ. */
 export async function* makePairs(
-  config: MakePairsConfig,
-  { run, signal }: RecipeContext,
+  settings: DataPairsSettings,
+  options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
+  const config = checkConfig(MakePairsConfig, settings);
+  using context = openContext("data pairs", config, options);
+  const { run, signal } = context;
   const artwork = await readArtwork(config.data);
   const pipe = StableDiffusion.load(config.model);
   const labeller = loadArtworkJudge(config.labeller);

@@ -2,6 +2,7 @@
 
 import { augment } from "@spo/data/pixels";
 import { loadTokenizer, loadVae } from "@spo/diffusion";
+import { checkConfig } from "@spo/records/config";
 import { clipProcessor, roundTrip, trainPixels, unit } from "@spo/scorers";
 import {
   AdamW,
@@ -13,31 +14,35 @@ import {
   rand,
   randint,
   randn,
-  resolveDevice,
   scope,
   type Tensor,
   tensor,
   where,
 } from "@spo/torch";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "spo";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import {
   checkpointIsDue,
   learningRateAt,
+  openContext,
+  type RecipeEvent,
+  type RecipeOptions,
   restoreTrainingState,
   saveTrainingState,
   Update,
 } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
-import type { PretrainClipConfig } from "./pretrain-clip-config.js";
+import type { PretrainClipSettings } from "../settings.gen.js";
+import { PretrainClipConfig } from "./pretrain-clip-config.js";
 
 /** Image-text contrastive training (Radford et al. 2021) over the captions of each batch. Yields a step event each step. */
 export async function* pretrainClip(
-  config: PretrainClipConfig,
-  { run, signal }: RecipeContext,
+  settings: PretrainClipSettings,
+  options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
-  const device = resolveDevice(config.device);
+  const config = checkConfig(PretrainClipConfig, settings);
+  using context = openContext("pretrain clip", config, options);
+  const { run, signal, device } = context;
   const artwork = await readArtwork(config.data);
   const tokenizer = loadTokenizer(config.tokenizer);
   const size = artwork.pixels.shape[2] as number;

@@ -4,6 +4,7 @@
 import { readPrompts } from "@spo/data";
 import { augment, degrade } from "@spo/data/pixels";
 import { StableDiffusion } from "@spo/diffusion";
+import { checkConfig } from "@spo/records/config";
 import { roundTrip, sampleImages } from "@spo/scorers";
 import {
   AdamW,
@@ -16,15 +17,16 @@ import {
   noGrad,
   randint,
   randperm,
-  resolveDevice,
   scope,
   type Tensor,
   tensor,
 } from "@spo/torch";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import {
   checkpointIsDue,
   learningRateAt,
+  openContext,
+  type RecipeEvent,
+  type RecipeOptions,
   restoreTrainingState,
   saveTrainingState,
   Update,
@@ -33,14 +35,17 @@ import { readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { redrawAll } from "../data/redraw.js";
 import { ArtworkJudge, saveArtworkJudge } from "../judge/artwork-judge.js";
-import type { PretrainJudgeConfig } from "./pretrain-judge-config.js";
+import type { PretrainJudgeSettings } from "../settings.gen.js";
+import { PretrainJudgeConfig } from "./pretrain-judge-config.js";
 
 /** Yields a step event each step; resumes from the run's newest checkpoint. */
 export async function* pretrainJudge(
-  config: PretrainJudgeConfig,
-  { run, signal }: RecipeContext,
+  settings: PretrainJudgeSettings,
+  options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
-  const device = resolveDevice(config.device);
+  const config = checkConfig(PretrainJudgeConfig, settings);
+  using context = openContext("pretrain judge", config, options);
+  const { run, signal, device } = context;
   const artwork = await readArtwork(config.data);
   const pipe = StableDiffusion.load(config.model, { device });
   const rows = tensor(rowsOfHalf(artwork, config.half), { dtype: "int64" });
@@ -63,14 +68,14 @@ export async function* pretrainJudge(
     ),
   );
   const samples: Tensor[] = [];
-  const settings = {
+  const sampling = {
     seed: config.seed,
     perPrompt: config.samplesPerPrompt,
     steps: 20,
     guidanceScale: config.guidanceScale,
     eta: 1,
   };
-  for (const { images } of sampleImages(pipe, prompts, settings)) {
+  for (const { images } of sampleImages(pipe, prompts, sampling)) {
     samples.push(images);
     yield* run.phase(
       "samples of the base",

@@ -1,4 +1,5 @@
 // Trains a small text encoder and UNet on captioned artwork, from scratch: the base model of the embedded default.
+
 import { join } from "node:path";
 import {
   type CLIPTextConfig,
@@ -12,6 +13,7 @@ import {
   UNet2DConditionModel,
   VpSchedule,
 } from "@spo/diffusion";
+import { checkConfig } from "@spo/records/config";
 import {
   AdamW,
   cat,
@@ -28,22 +30,24 @@ import {
   rand,
   randint,
   randn,
-  resolveDevice,
   scope,
   type Tensor,
   tensor,
 } from "@spo/torch";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import {
   checkpointIsDue,
   learningRateAt,
+  openContext,
+  type RecipeEvent,
+  type RecipeOptions,
   restoreTrainingState,
   saveInHalf,
   saveTrainingState,
   Update,
 } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
-import type { PretrainTextToImageConfig } from "./pretrain-text-to-image-config.js";
+import type { PretrainTextToImageSettings } from "../settings.gen.js";
+import { PretrainTextToImageConfig } from "./pretrain-text-to-image-config.js";
 import { encodeMeans } from "./pretrain-vae.js";
 
 function unetConfig(config: PretrainTextToImageConfig, latentSize: number): UNet2DConditionConfig {
@@ -80,10 +84,12 @@ class TextToImage extends Module {
  * Yields a step event each step; resumes from the run's newest checkpoint; writes the averaged weights as a diffusers folder.
  */
 export async function* pretrainTextToImage(
-  config: PretrainTextToImageConfig,
-  { run, signal }: RecipeContext,
+  settings: PretrainTextToImageSettings,
+  options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
-  const device = resolveDevice(config.device);
+  const config = checkConfig(PretrainTextToImageConfig, settings);
+  using context = openContext("pretrain text-to-image", config, options);
+  const { run, signal, device } = context;
   const artwork = await readArtwork(config.data, { core: true });
   const vae = loadVae(config.vae, { device });
   const tokenizer = loadTokenizer(config.tokenizer);

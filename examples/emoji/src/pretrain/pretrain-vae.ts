@@ -1,5 +1,7 @@
 // Trains a small AutoencoderKL on captioned artwork: the first of the recipes that make the embedded weights.
+
 import { AutoencoderKL, type AutoencoderKLConfig, saveModel } from "@spo/diffusion";
+import { checkConfig } from "@spo/records/config";
 import {
   AdamW,
   cat,
@@ -11,20 +13,22 @@ import {
   noGrad,
   randint,
   randn,
-  resolveDevice,
   scope,
   type Tensor,
 } from "@spo/torch";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
 import {
   checkpointIsDue,
   learningRateAt,
+  openContext,
+  type RecipeEvent,
+  type RecipeOptions,
   restoreTrainingState,
   saveTrainingState,
   Update,
 } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
-import type { PretrainVaeConfig } from "./pretrain-vae-config.js";
+import type { PretrainVaeSettings } from "../settings.gen.js";
+import { PretrainVaeConfig } from "./pretrain-vae-config.js";
 
 /** Config of a VAE without attention that shrinks by 2^(channels − 1). */
 function smallVaeConfig({
@@ -60,10 +64,12 @@ function smallVaeConfig({
  * Yields a step event each step. Resumes from the run's newest checkpoint.
  */
 export async function* pretrainVae(
-  config: PretrainVaeConfig,
-  { run, signal }: RecipeContext,
+  settings: PretrainVaeSettings,
+  options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
-  const device = resolveDevice(config.device);
+  const config = checkConfig(PretrainVaeConfig, settings);
+  using context = openContext("pretrain vae", config, options);
+  const { run, signal, device } = context;
   const artwork = await readArtwork(config.data);
   const pixels = keep(artwork.pixels.to({ device }));
   const size = pixels.shape[2] as number;

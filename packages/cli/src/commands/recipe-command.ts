@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { resolveConfig, type ScaledSettings, settingsHelp } from "@spo/records/config";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
-import type { RecipeContext, RecipeEvent } from "spo/recipes";
+import type { RecipeEvent, RecipeOptions } from "spo/recipes";
 import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveModels } from "../options/resolve-config.js";
@@ -22,7 +22,7 @@ export interface RecipeDescription<S extends z.ZodObject> {
   scaled?: ScaledSettings;
   /** Where the result goes inside the run's folder, unless `output` says otherwise. */
   output: string;
-  load: () => Promise<(config: z.output<S>, context: RecipeContext) => AsyncGenerator<RecipeEvent>>;
+  load: () => Promise<(config: z.output<S>, options: RecipeOptions) => AsyncGenerator<RecipeEvent>>;
   example: string;
 }
 

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { Run } from "@spo/records";
 import { kebabCase } from "@spo/records/spelling";
-import { answerSignals, engineFacts, resolveDevice } from "@spo/torch";
+import { answerSignals, engineFacts } from "@spo/torch";
 import { requirePlace } from "@spo/torch/files";
-import { mayChange, type RecipeContext, type RecipeEvent } from "spo/recipes";
+import { mayChange, type RecipeEvent, type RecipeOptions } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -20,7 +20,7 @@ const JSON_PHASE_MS = 1000;
 export interface RecipeCall<Config extends object> extends CommonOptions {
   /** The `kind` in the run's config, e.g. `train spo`. */
   kind: string;
-  recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>;
+  recipe: (config: Config, options: RecipeOptions) => AsyncGenerator<RecipeEvent>;
   config: Config;
   folder: string;
 }
@@ -71,8 +71,7 @@ export async function runRecipe<Config extends object>({
   };
   const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
-    const device = resolveDevice((config as { device?: string }).device ?? "cpu");
-    for await (const event of recipe(config, { run, signal, device, onPhase })) {
+    for await (const event of recipe(config, { run, signal, onPhase })) {
       tell(event);
       await setImmediate(); // lets signals and timers run
     }

@@ -16,7 +16,7 @@ import { Generator, initialize, noGrad } from "@spo/torch";
 import sharp from "sharp";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "../spm/spm.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
-import type { RecipeContext, RecipeEvent } from "./recipe.js";
+import type { RecipeEvent, RecipeOptions } from "./recipe.js";
 
 /** Side of the images, pixels. */
 const SIDE = 16;
@@ -109,14 +109,13 @@ export async function eventsOfRun<Config extends object>(
   folder: string,
   kind: string,
   config: Config,
-  recipe: (config: Config, context: RecipeContext) => AsyncGenerator<RecipeEvent>,
+  recipe: (config: Config, options: RecipeOptions) => AsyncGenerator<RecipeEvent>,
   onPhase?: (phase: RecipeEvent) => void,
 ): Promise<Event[]> {
   using run = Run.open(folder, { kind, config });
   for await (const _ of recipe(config, {
     run,
     signal: new AbortController().signal,
-    device: "cpu",
     onPhase,
   }));
   return run.events();
