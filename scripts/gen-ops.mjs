@@ -23,7 +23,7 @@ linalg_vector_norm; logsumexp; softmax int; log_softmax int; topk; sort; argsort
 view; reshape; flatten using_ints; permute; transpose int; unsqueeze; squeeze dim; expand; expand_as; repeat; repeat_interleave self_int
 contiguous; as_strided; narrow; select int; slice Tensor; index_select; index_add; gather; scatter src; chunk; split Tensor; unbind int; cat; stack; flip; roll
 tril; triu; pad; constant_pad_nd; clone; detach; diagonal; unfold; nonzero; unflatten int; movedim int; pixel_shuffle; pixel_unshuffle
-linear; conv2d; conv_transpose2d input; group_norm; layer_norm; embedding; silu; gelu; relu; leaky_relu; scaled_dot_product_attention
+linear; conv2d; conv_transpose2d input; group_norm; layer_norm; rms_norm; embedding; silu; gelu; relu; leaky_relu; scaled_dot_product_attention
 upsample_nearest2d; upsample_bicubic2d; upsample_bilinear2d; _upsample_bicubic2d_aa; avg_pool2d; adaptive_avg_pool2d; max_pool2d; l1_loss; mse_loss
 smooth_l1_loss; affine_grid_generator; grid_sampler; binary_cross_entropy_with_logits; cross_entropy_loss; dropout
 matmul; mm; bmm; baddbmm; addmm; addbmm; einsum; outer; dot; cosine_similarity; cdist

@@ -135,6 +135,7 @@ export const SENTENCES = {
     "Each of numGroups groups of channels to mean 0 and variance 1, then weight and bias by channel.",
   layer_norm:
     "The last dimensions, of shape normalizedShape, to mean 0 and variance 1, then weight and bias.",
+  rms_norm: "The last dimensions, of shape normalizedShape, to a mean square of 1, then weight.",
   embedding: "Rows of weight at indices (int64).",
   silu: "x · sigmoid(x).",
   gelu: 'x · Φ(x), Φ the normal distribution; approximate "tanh" for its approximation.',

@@ -19,7 +19,7 @@ export {
   trimMemory,
 } from "./modes.js";
 export { inOrder } from "./nn/kernel-order.js";
-export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from "./nn/layers.js";
+export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RMSNorm } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";
 export { parameter } from "./nn/parameter.js";
 export { notFiniteAt } from "./not-finite.js";

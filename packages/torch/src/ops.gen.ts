@@ -164,6 +164,7 @@ const opConv2d = native.op("aten::conv2d", "");
 const opConvTranspose2dInput = native.op("aten::conv_transpose2d", "input");
 const opGroupNorm = native.op("aten::group_norm", "");
 const opLayerNorm = native.op("aten::layer_norm", "");
+const opRmsNorm = native.op("aten::rms_norm", "");
 const opEmbedding = native.op("aten::embedding", "");
 const opSilu = native.op("aten::silu", "");
 const opGelu = native.op("aten::gelu", "");
@@ -1450,6 +1451,11 @@ export function groupNorm(input: Tensor, numGroups: number, weight?: Tensor | nu
 /** The last dimensions, of shape normalizedShape, to mean 0 and variance 1, then weight and bias.<br>`aten::layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor` */
 export function layerNorm(input: Tensor, normalizedShape: readonly number[], weight?: Tensor | null, bias?: Tensor | null, eps?: number, cudnnEnable?: boolean): Tensor {
   return wrap(native.call(opLayerNorm, handleOf(input, "layerNorm", "input"), normalizedShape, handleIfAny(weight, "layerNorm", "weight"), handleIfAny(bias, "layerNorm", "bias"), eps, cudnnEnable));
+}
+
+/** The last dimensions, of shape normalizedShape, to a mean square of 1, then weight.<br>`aten::rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor` */
+export function rmsNorm(input: Tensor, normalizedShape: readonly number[], weight?: Tensor | null, eps?: number | null): Tensor {
+  return wrap(native.call(opRmsNorm, handleOf(input, "rmsNorm", "input"), normalizedShape, handleIfAny(weight, "rmsNorm", "weight"), eps));
 }
 
 /** Rows of weight at indices (int64).<br>`aten::embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor` */

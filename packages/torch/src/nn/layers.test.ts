@@ -8,6 +8,7 @@ import {
   LayerNorm,
   Linear,
   noGrad,
+  RMSNorm,
   randn,
   scope,
   tensor,
@@ -118,6 +119,21 @@ test("LayerNorm normalises the last axis, then scales and shifts each place", ()
     const expected = normalised(x.toNumbers(), 5, 1e-2).map(
       (v, i) => v * (w[i % 5] as number) + (b[i % 5] as number),
     );
+    close(noGrad(() => layer.forward(x)).toNumbers(), expected);
+  }));
+
+test("RMSNorm divides by the root of the mean square, takes no mean off, and scales each place", () =>
+  scope(() => {
+    using layer = new RMSNorm(4, { eps: 1e-2 });
+    initialize(layer, generator());
+    expect(layer.weight.toNumbers()).toEqual([1, 1, 1, 1]);
+    layer.weight.copy_(numbers([4], 5));
+    const x = numbers([2, 3, 4], 7);
+    const [w, v] = [layer.weight.toNumbers(), x.toNumbers()];
+    const expected = v.map((value, i) => {
+      const row = v.slice(i - (i % 4), i - (i % 4) + 4);
+      return ((w[i % 4] as number) * value) / Math.sqrt(row.reduce((sum, y) => sum + y * y, 0) / 4 + 1e-2);
+    });
     close(noGrad(() => layer.forward(x)).toNumbers(), expected);
   }));
 

@@ -1,6 +1,6 @@
 import { checkSize } from "../arguments.js";
 import type { Generator } from "../generator.js";
-import { conv2d, embedding, groupNorm, layerNorm, linear } from "../ops.gen.js";
+import { conv2d, embedding, groupNorm, layerNorm, linear, rmsNorm } from "../ops.gen.js";
 import type { Tensor } from "../tensor.js";
 import { inOrder } from "./kernel-order.js";
 import { Module } from "./module.js";
@@ -125,6 +125,29 @@ export class LayerNorm extends Module {
 
   forward(x: Tensor): Tensor {
     return layerNorm(x, this.#shape, this.weight, this.bias, this.#eps);
+  }
+}
+
+/** Divides the last axis of x [..., width] by its root mean square: w·x/√(mean x² + eps). Source: Zhang & Sennrich 2019. */
+export class RMSNorm extends Module {
+  readonly weight: Tensor;
+  readonly #shape: readonly number[];
+  readonly #eps: number;
+
+  constructor(width: number, { eps = 1e-6 } = {}) {
+    super();
+    checkSize("RMSNorm", "width", width, 1);
+    this.weight = parameter([width]);
+    this.#shape = [width];
+    this.#eps = eps;
+  }
+
+  override reset(): void {
+    this.weight.fill_(1);
+  }
+
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.#shape, this.weight, this.#eps);
   }
 }
 
