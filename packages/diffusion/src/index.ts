@@ -115,9 +115,9 @@ export {
 } from "./models/conditions.js";
 export type { DenoiserInputs, DenoiserModel } from "./models/denoiser-model.js";
 export { type LayerCall, plainly } from "./models/layer-call.js";
+export { timestepEmbedding } from "./models/timestep-embedding.js";
 export type { Tap } from "./models/unet-2d-blocks.js";
 export {
-  timestepEmbedding,
   UNet2DConditionConfig,
   UNet2DConditionModel,
   type UNetConditions,

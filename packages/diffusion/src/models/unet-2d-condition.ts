@@ -1,12 +1,10 @@
 import {
-  arange,
   Conv2d,
   cat,
   checkpoint,
   type Device,
   type DType,
   GroupNorm,
-  Linear,
   Module,
   scope,
   silu,
@@ -19,6 +17,7 @@ import { type Context, rowsOf } from "./attention.js";
 import type { DenoiserModel } from "./denoiser-model.js";
 import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
+import { TimestepEmbedding, timestepEmbedding } from "./timestep-embedding.js";
 import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
 
 const perLevel = (most: number) => z.union([count(most), z.array(count(most))]);
@@ -198,43 +197,6 @@ function attends(
 }
 export type UNet2DConditionConfig = z.input<typeof UNet2DConditionConfig>;
 type Sizes = z.output<typeof UNet2DConditionConfig>;
-
-/**
- * Sinusoids of timesteps. timesteps [n] → [n, width]. Source: diffusers `get_timestep_embedding`, period 10000.
- *
- * flip: cosines first, as both families have it.
- */
-export function timestepEmbedding(timesteps: Tensor, width: number, { flip = true, shift = 0 } = {}): Tensor {
-  return scope(() => {
-    const half = width / 2;
-    const frequencies = arange(0, half, 1, { device: timesteps.device })
-      .mul(-Math.log(10000) / (half - shift))
-      .exp();
-    const angles = timesteps.to({ dtype: "float32" }).unsqueeze(1).mul(frequencies.unsqueeze(0)); // [n, half]
-    return cat(flip ? [angles.cos(), angles.sin()] : [angles.sin(), angles.cos()], 1);
-  });
-}
-
-/** Linear → SiLU → Linear, a condition added before. Source: diffusers TimestepEmbedding. */
-class TimestepEmbedding extends Module {
-  readonly cond_proj?: Linear;
-  readonly linear_1: Linear;
-  readonly linear_2: Linear;
-
-  constructor(inFeatures: number, outFeatures: number, conditionFeatures?: number | null) {
-    super();
-    if (conditionFeatures) this.cond_proj = new Linear(conditionFeatures, inFeatures, { bias: false });
-    this.linear_1 = new Linear(inFeatures, outFeatures);
-    this.linear_2 = new Linear(outFeatures, outFeatures);
-  }
-
-  forward(x: Tensor, condition?: Tensor): Tensor {
-    return scope(() => {
-      const told = condition && this.cond_proj ? x.add(this.cond_proj.forward(condition)) : x;
-      return this.linear_2.forward(silu(this.linear_1.forward(told)));
-    });
-  }
-}
 
 /** What a UNet is told of each row of a batch. */
 export type UNetConditions = Readonly<{
