@@ -61,6 +61,34 @@ test("a folder without SDXL names every file that is missing, checks all the res
   }
 });
 
+test("a set of one file is checked for that alone; what it lists besides is missed or named", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "spo-verify-set-"));
+  try {
+    cpSync(join(own, "losses-adamw.safetensors"), join(folder, "losses-adamw.safetensors"));
+    const files = ["losses-adamw.safetensors", "later-adamw.json", "tiny-later/config.json"];
+    writeFileSync(join(folder, "later-adamw.json"), "{}");
+    writeFileSync(join(folder, "manifest.json"), JSON.stringify({ files }));
+    const all = await cli(["verify", folder, "--json"]);
+    expect(all.code).toBe(1);
+    const { checks, unsupported } = JSON.parse(all.stdout) as Verified;
+    expect(checks.map(({ name, ok, error }) => [name, ok, error])).toEqual([
+      ["AdamW and clipping", true, undefined],
+      ["files of the manifest", false, "missing: tiny-later/config.json"],
+    ]);
+    expect(unsupported).toEqual(["later-adamw.json", "tiny-later"]);
+    const some = await cli(["verify", "--only", "ADAM", folder, "--json"]);
+    expect(some.code).toBe(0);
+    expect(JSON.parse(some.stdout)).toMatchObject({
+      summary: { checks: 1 },
+      unsupported: ["later-adamw.json"],
+    });
+    const none = await cli(["verify", folder, "--only", "sampler"]);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining("There are: AdamW and clipping.")]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 describe.skipIf(!existsSync(fixtures))(
   "the golden fixtures (skipped where they are not beside the repository)",
   () => {

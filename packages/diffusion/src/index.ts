@@ -188,6 +188,13 @@ export {
 } from "./samplers/sigmas.js";
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./tokenizer/clip-tokenizer.js";
 export { publishedTokenizer, saveTokenizer } from "./tokenizer/save-tokenizer.js";
+export {
+  checksAskedFor,
+  type GoldenSet,
+  missingFiles,
+  openGoldenSet,
+  uncheckedFiles,
+} from "./verify/golden-set.js";
 export { diffusionChecks, diffusionChecksOf } from "./verify/verify.js";
 export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify/verify-check.js";
 export { GOLDEN_FAMILIES, type GoldenFamily } from "./verify/verify-modules.js";

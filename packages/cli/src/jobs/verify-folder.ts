@@ -1,8 +1,16 @@
-// Runs all golden checks over a folder of fixtures and prints them as a table.
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+// Runs the golden checks that a folder of fixtures asks for and prints them as a table.
+import { existsSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import { type Case, type Check, diffusionChecksOf } from "@spo/diffusion";
+import {
+  type Case,
+  type Check,
+  checksAskedFor,
+  diffusionChecksOf,
+  type GoldenSet,
+  missingFiles,
+  openGoldenSet,
+  uncheckedFiles,
+} from "@spo/diffusion";
 import { setThreads } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
 import { spoChecks } from "spo";
@@ -18,23 +26,41 @@ interface Outcome {
   cases: (Case & { ok: boolean })[];
 }
 
-/** Files that describe fixtures. */
-const ABOUT = ["README.md", "manifest.json"];
+/** only: words; a check is run, and a file without a check named, where its name has one of them, in any case of letters. */
+export interface VerifyOptions extends CommonOptions {
+  only?: readonly string[];
+}
 
 /** Prints every case, what failed, and which files no check covers. Sets exit code 1 unless all is well. */
-export async function verifyFolder(folder: string, { json }: CommonOptions): Promise<void> {
-  const checks = [...diffusionChecksOf(folder), ...spoChecks].filter(
-    ({ optional }) => optional === undefined || existsSync(join(folder, optional)),
-  );
+export async function verifyFolder(folder: string, { json, only }: VerifyOptions): Promise<void> {
+  const asked = (name: string): boolean =>
+    !only || only.some((word) => name.toLowerCase().includes(word.toLowerCase()));
+  const set = openGoldenSet(folder);
+  const all = checksAskedFor(set, [...diffusionChecksOf(set), ...spoChecks]);
+  const checks = all.filter(({ name }) => asked(name));
+  const { unchecked, missing } = uncheckedFiles(set, all);
+  const unsupported = unchecked.filter(asked);
+  if (checks.length + unsupported.length === 0)
+    throw new UserError(`No check of ${folder} has ${only?.join(" or ")} in its name.`, {
+      code: "USAGE",
+      hint: `There are: ${all.map(({ name }) => name).join("; ")}.`,
+    });
   if (!existsSync(folder)) say(`spo: there is no folder ${folder}.`);
   // Fixtures are tiny: threads gain nothing, and on busy cores they wait for each other for minutes.
   if (!process.env.OMP_NUM_THREADS) setThreads(1);
   const outcomes: Outcome[] = [];
   for (const check of checks) {
-    const outcome = await outcomeOf(check, folder);
+    const outcome = await outcomeOf(check, set);
     outcomes.push(outcome);
     if (!json) print(outcome);
     await setImmediate(); // lets signals arrive
+  }
+  const lost = missing.filter(asked);
+  if (lost.length > 0) {
+    const error = `missing: ${lost.join(", ")}`;
+    const outcome = { name: "files of the manifest", files: lost, ok: false, error, cases: [] };
+    outcomes.push(outcome);
+    if (!json) print(outcome);
   }
   const cases = outcomes.flatMap((outcome) => outcome.cases);
   const summary = {
@@ -43,8 +69,7 @@ export async function verifyFolder(folder: string, { json }: CommonOptions): Pro
     cases: cases.length,
     misses: cases.filter(({ ok }) => !ok).length,
   };
-  const unsupported = uncovered(folder, checks);
-  const ok = summary.failedChecks === 0;
+  const ok = summary.failedChecks === 0 && summary.checks > 0; // who compared nothing has shown nothing
   if (!ok) process.exitCode = 1;
   if (json) {
     putJson({ schema: "spo.verify/1", folder, ok, summary, checks: outcomes, unsupported });
@@ -53,7 +78,7 @@ export async function verifyFolder(folder: string, { json }: CommonOptions): Pro
   if (unsupported.length > 0) put(`\nNot yet supported, not checked: ${unsupported.join(", ")}`);
   const paint = painter(process.stdout);
   put(
-    `\n${summary.cases} cases of ${summary.checks} checks: ${ok ? paint("green", "0 misses") : paint("red", `${summary.misses} misses, ${summary.failedChecks} checks failed`)}`,
+    `\n${summary.cases} cases of ${summary.checks} checks: ${ok ? paint("green", "0 misses") : paint("red", summary.checks === 0 ? "nothing was compared" : `${summary.misses} misses, ${summary.failedChecks} checks failed`)}`,
   );
   for (const { name, error, cases: all } of outcomes.filter((outcome) => !outcome.ok))
     put(
@@ -61,13 +86,13 @@ export async function verifyFolder(folder: string, { json }: CommonOptions): Pro
     );
 }
 
-async function outcomeOf(check: Check, folder: string): Promise<Outcome> {
+async function outcomeOf(check: Check, set: GoldenSet): Promise<Outcome> {
   const { name, files } = check;
-  const missing = files.filter((file) => !existsSync(join(folder, file)));
+  const missing = missingFiles(set, check);
   if (missing.length > 0)
     return { name, files, ok: false, error: `missing: ${missing.join(", ")}`, cases: [] };
   try {
-    const found = await check.run(folder);
+    const found = await check.run(set.folder, set.base);
     const cases = found.map((each) => ({ ...each, ok: each.maxError <= each.tolerance }));
     const error = cases.length === 0 ? "it compared nothing" : undefined;
     return { name, files, ok: !error && cases.every(({ ok }) => ok), error, cases };
@@ -92,12 +117,3 @@ function print({ name, ok, error, cases }: Outcome): void {
 }
 
 const exponential = (x: number): string => (x === 0 ? "0" : x.toExponential(2)).padStart(9);
-
-/** Names in the folder that no check reads. */
-function uncovered(folder: string, checks: readonly Check[]): string[] {
-  if (!existsSync(folder)) return [];
-  const covered = new Set(checks.flatMap(({ files }) => files.map((file) => file.split("/")[0] as string)));
-  return readdirSync(folder)
-    .filter((name) => !covered.has(name) && !ABOUT.includes(name) && !name.startsWith("."))
-    .sort();
-}

@@ -13,12 +13,14 @@ export interface Case {
 /** A group of comparisons over golden files of the documented form. */
 export interface Check {
   name: string;
-  /** Files and folders that it reads, relative to the fixtures' folder. */
+  /** Files and folders of the set that it reads, relative to the set's folder. */
   files: readonly string[];
-  /** A file or folder without which the check is left out: not every folder of fixtures has it. */
+  /** Files and folders that it reads of the set that this one is based on, relative to that one's folder. */
+  baseFiles?: readonly string[];
+  /** A file or folder without which the check is left out where a set has no manifest: not every set has it. */
   optional?: string;
-  /** dir: the fixtures' folder. Throws when a file is damaged or of another form. */
-  run(dir: string): Promise<Case[]> | Case[];
+  /** dir: the set's folder; base: that of the set that it is based on. Throws when a file is damaged or of another form. */
+  run(dir: string, base: string): Promise<Case[]> | Case[];
 }
 
 /** Collects cases. */

@@ -1,5 +1,4 @@
 // Golden values of whole samplings: text to image, call by call of the UNet, with the noises of the file.
-import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { noGrad, scope, type Tensor } from "@spo/torch";
 import { loadTextToImage } from "../families/load-text-to-image.js";
@@ -10,6 +9,7 @@ import type { SamplerState } from "../samplers/sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "../samplers/samplers.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { alphaBarOf } from "../samplers/sigmas.js";
+import { type GoldenSet, namesIn } from "./golden-set.js";
 import { type Case, type Check, collectCases, largest, openGolden } from "./verify-check.js";
 
 const PUBLISHED = {
@@ -36,13 +36,10 @@ const published = Object.entries(PUBLISHED).flatMap(([family, names]) =>
 export const trajectoryChecks: readonly Check[] = published.map(checkOf);
 
 /** Those that it has besides: `trajectory-<family>-<any name>.safetensors`, of other settings. */
-export function furtherTrajectoryChecks(dir: string): Check[] {
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
+export const furtherTrajectoryChecks = (set: GoldenSet): Check[] =>
+  namesIn(set)
     .filter((file) => TRAJECTORY.test(file) && !published.includes(file))
-    .sort()
     .map(checkOf);
-}
 
 function checkOf(file: string): Check {
   const [, family, name] = TRAJECTORY.exec(file) as unknown as [string, string, string];

@@ -4,6 +4,7 @@ import type { Tensor } from "@spo/torch";
 import { readJson } from "../config.js";
 import { loadUnet } from "../layouts/model-folder.js";
 import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
+import type { GoldenSet } from "./golden-set.js";
 import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
 import { layoutChecks } from "./verify-layouts.js";
 import { checkVae, compareUnet, conditionsOf, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
@@ -32,10 +33,10 @@ export const diffusionChecks: readonly Check[] = [
   ...layoutChecks,
 ];
 
-/** The golden checks of a folder: those that every one has, and one for each further sampling that it holds. */
-export const diffusionChecksOf = (dir: string): Check[] => [
+/** The golden checks of a set: those that every one has, and one for each further sampling that it holds. */
+export const diffusionChecksOf = (set: GoldenSet): Check[] => [
   ...diffusionChecks,
-  ...furtherTrajectoryChecks(dir),
+  ...furtherTrajectoryChecks(set),
 ];
 
 function checkTokenizer(dir: string): Case[] {
