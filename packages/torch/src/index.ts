@@ -48,5 +48,12 @@ export {
   writeSafetensors,
 } from "./weights/safetensors.js";
 export { notFinite, requireStorable, storedWeights } from "./weights/stored-weights.js";
-export { isTorchFile, openTorchFile, readTorchFile, TorchFile } from "./weights/torch-load.js";
+export {
+  isTorchFile,
+  openTorchFile,
+  readTorchFile,
+  readTorchRecord,
+  TorchFile,
+} from "./weights/torch-load.js";
+export { type TorchRecord, writeTorchRecord } from "./weights/torch-save.js";
 export { warnOfUnused } from "./weights/unused-entries.js";

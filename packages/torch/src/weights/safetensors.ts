@@ -233,7 +233,8 @@ function inFileOrder(
     );
 }
 
-function bytesOf(tensor: Tensor): Uint8Array {
+/** @internal The elements of a tensor, row by row, as files have them. */
+export function bytesOf(tensor: Tensor): Uint8Array {
   const plain = tensor.device === "cpu" ? undefined : tensor.detach().to({ device: "cpu" });
   const bytes = new Uint8Array(native.copyOut((plain ?? tensor).handle));
   plain?.dispose();

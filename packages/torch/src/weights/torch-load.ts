@@ -6,7 +6,8 @@ import type { Tensor } from "../tensor.js";
 import { decodeFloat8, isFloat8 } from "./float8.js";
 import { MappedFile } from "./mapped-file.js";
 import { type PickleValue, readPickle } from "./pickle.js";
-import { type StoredTensor, TorchHost, tensorsOf, widthOf } from "./torch-objects.js";
+import { StoredTensor, TorchHost, tensorsOf, widthOf } from "./torch-objects.js";
+import type { TorchRecord } from "./torch-save.js";
 import { readZipDirectory } from "./zip.js";
 
 const MAX_PICKLE = 32 << 20;
@@ -117,7 +118,39 @@ const latin1 = (bytes: Uint8Array, length: number): string =>
  * Nothing in the file is run. Objects of training states are passed over; a function that is not known to make tensors, dicts or numbers is
  * refused by name. Throws a UserError (`DATA`), also for a weight that is no tensor.
  */
-export function openTorchFile(path: string): TorchFile {
+export const openTorchFile = (path: string): TorchFile =>
+  opened(path, (file, { value, places }, bad) => {
+    const tensors = tensorsOf(value, path);
+    checkBounds(tensors, places, file.size, bad);
+    return new TorchFile(file, tensors, places);
+  });
+
+/**
+ * The dict in a file of torch.save with the dicts within it: tensors over the file's memory, and numbers. Other values are passed over.
+ *
+ * Throws as `openTorchFile`; also for what is no dict.
+ */
+export const readTorchRecord = (path: string): TorchRecord =>
+  opened(path, (file, { value, places }, bad) => {
+    const tensors = new Map<string, StoredTensor>();
+    const keyed = keyedRecord(value, tensors, bad);
+    checkBounds(tensors, places, file.size, bad);
+    using found = new TorchFile(file, tensors, places);
+    const filled = ({ entries }: KeyedRecord): TorchRecord =>
+      Object.fromEntries(
+        entries.map(([name, entry]) => [
+          name,
+          typeof entry === "number" ? entry : typeof entry === "string" ? found.get(entry) : filled(entry),
+        ]),
+      );
+    return filled(keyed);
+  });
+
+/** Opens the file, and closes it where reading it fails. */
+function opened<T>(
+  path: string,
+  read: (file: MappedFile, contents: Contents, bad: (why: string) => never) => T,
+): T {
   const file = new MappedFile(path);
   const bad = (why: string): never => {
     throw new UserError(`${path}: not a whole file of torch.save: ${why}.`, {
@@ -128,14 +161,45 @@ export function openTorchFile(path: string): TorchFile {
   try {
     const start = file.bytes(0, Math.min(file.size, 24));
     if (!isTorchFile(start)) bad("it starts neither as a zip file nor as the older form");
-    const { value, places } = isZip(start) ? readZip(file, bad) : readLegacy(file, bad);
-    const tensors = tensorsOf(value, path);
-    checkBounds(tensors, places, file.size, bad);
-    return new TorchFile(file, tensors, places);
+    return read(file, isZip(start) ? readZip(file, bad) : readLegacy(file, bad), bad);
   } catch (error) {
     file.close();
     throw error;
   }
+}
+
+/** A dict whose tensors are named by keys of a table. */
+interface KeyedRecord {
+  entries: [name: string, entry: number | string | KeyedRecord][];
+}
+
+/** Entries of a record and all within it: one dict may stand in a pickle many times. */
+const MOST_ENTRIES = 10_000;
+const MOST_DEPTH = 8;
+
+/** tensors: filled with each tensor under a key of its own. */
+function keyedRecord(
+  value: PickleValue,
+  tensors: Map<string, StoredTensor>,
+  bad: (why: string) => never,
+): KeyedRecord {
+  let count = 0;
+  const keyed = (dict: Map<PickleValue, PickleValue>, depth: number): KeyedRecord => {
+    if (depth > MOST_DEPTH) bad(`its dicts lie more than ${MOST_DEPTH} deep`); // one may hold itself
+    const entries: KeyedRecord["entries"] = [];
+    for (const [name, entry] of dict) {
+      if (++count > MOST_ENTRIES) bad(`it has more than ${MOST_ENTRIES} entries`);
+      if (typeof name !== "string") continue;
+      if (typeof entry === "number") entries.push([name, entry]);
+      else if (entry instanceof Map) entries.push([name, keyed(entry, depth + 1)]);
+      else if (entry instanceof StoredTensor) {
+        entries.push([name, String(tensors.size)]);
+        tensors.set(String(tensors.size), entry);
+      }
+    }
+    return { entries };
+  };
+  return value instanceof Map ? keyed(value, 1) : bad("it holds no dict");
 }
 
 /** All tensors of a file of torch.save, by name. They share the file's memory. */
