@@ -177,3 +177,53 @@ describe("spo label", () => {
     expect(alone).toMatchObject({ code: 4, stderr: expect.stringContaining("no two of them") });
   });
 });
+
+describe("spo data filter", () => {
+  test("keeps pairs by two scorers' gaps, which a second call needs no scorer for", async () => {
+    writeFileSync(
+      at("dark.mjs"),
+      `export default { score: (images) => images.map(({ data }) => -data[0]) };`,
+    );
+    const made = await cli([
+      ...["label", at("images"), "--images", "--by", at("brightness.mjs"), "--hard", "--to", "jsonl"],
+      ...["--output", at("bright")],
+    ]);
+    expect(made.code, made.stderr).toBe(0);
+    const both = await cli([
+      ...["data", "filter", at("bright"), "--by", at("brightness.mjs"), "--by", at("dark.mjs"), "--json"],
+      ...["--require", "brightness>1", "--ties", "dark<5", "--output", at("filtered.parquet")],
+    ]);
+    expect(both.code, both.stderr).toBe(0);
+    // Of the levels 10, 60, 60 and 250: three pairs with 250 have a gap above 1, and 60 and 60 tie; of two prompts.
+    expect(JSON.parse(both.stdout)).toMatchObject({
+      wins: { before: 10, kept: 6 },
+      ties: { before: 2, kept: 2 },
+      disagreements: [{ scorers: ["brightness", "dark"], pairs: 10, of: 10 }],
+    });
+    const again = await cli([
+      ...[
+        "data",
+        "filter",
+        at("filtered.parquet"),
+        "--require",
+        "dark<-200",
+        "--output",
+        at("again.parquet"),
+      ],
+    ]);
+    expect(again.code, again.stderr).toBe(0);
+    const gaps = (await pairsOf(at("again.parquet"))).map((pair) => pair.gaps?.dark);
+    expect(gaps).toEqual([-240, -240]);
+  });
+
+  test.each([
+    [["--require", "vqa>0"], "nothing gives gaps by vqa"],
+    [["--require", "brightness>1", "--require", "brightness<0"], "No gap meets both"],
+    [[], "Nothing was asked for"],
+  ])("refuses %j", async (words, message) => {
+    const scorer = words.length > 2 ? ["--by", at("brightness.mjs")] : [];
+    const ended = await cli(["data", "filter", world.pairs, ...scorer, ...words, "-o", at("never.parquet")]);
+    expect(ended.code).toBe(2);
+    expect(ended.stderr).toContain(message);
+  });
+});

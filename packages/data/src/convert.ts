@@ -38,6 +38,7 @@ export async function convertPairs(
   source: PairSource,
   { to, output, split, votes, skipBroken = false, harden = false, onProgress, ...filter }: ConvertOptions,
 ): Promise<Converted> {
+  const { gapScorers } = source;
   const faults = new FaultList();
   const pool = new ImagePool();
   const total = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
@@ -83,8 +84,8 @@ export async function convertPairs(
   try {
     const written =
       to === "parquet"
-        ? await writeParquetPairs(output, checked())
-        : await writeFolderPairs(to, output, checked(), { harden });
+        ? await writeParquetPairs(output, checked(), { gapScorers })
+        : await writeFolderPairs(to, output, checked(), { harden, gapScorers });
     return { written, skipped: { count: faults.count, shown: faults.shown } };
   } finally {
     await pool.close();

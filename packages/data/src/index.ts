@@ -4,6 +4,16 @@ export { contactSheet } from "./contact-sheet.js";
 export { type Converted, type ConvertOptions, convertPairs } from "./convert.js";
 export { FaultList } from "./fault-list.js";
 export { dataFacts, type Fingerprint, fingerprintOfPrompts } from "./fingerprint.js";
+export {
+  checkGapFilter,
+  disagreementText,
+  filterByGaps,
+  type GapCondition,
+  type GapFilter,
+  type GapSummary,
+  isTurned,
+  parseGapCondition,
+} from "./gap-filter.js";
 export { bytesOfImage, hashOfImage } from "./image-bytes.js";
 export { type Decoded, ImagePool } from "./image-pool.js";
 export { type ImageOfSet, readImageSet } from "./image-set.js";

@@ -25,6 +25,8 @@ export interface PairFacts {
   /** The seeds that the images were made from, where the data says. */
   seed0?: number;
   seed1?: number;
+  /** By scorer: its score of the preferred image less that of the other; of a tie, that of image 0 less that of image 1. */
+  gaps?: Readonly<Record<string, number>>;
   /** What cannot be read of the row: a label that is no number, an image that is none. */
   faults?: readonly Fault[];
 }
@@ -56,6 +58,8 @@ export interface PairBlock {
 export interface PairSource {
   readonly layout: Layout;
   readonly blocks: readonly PairBlock[];
+  /** Scorers whose gaps its pairs may have; default none. */
+  readonly gapScorers?: readonly string[];
   /** The pairs of a block without their images. */
   facts(block: number): Promise<PairFacts[]>;
   pairs(block: number): Promise<PreferencePair[]>;

@@ -93,7 +93,7 @@ export function withVotes(
   ballot: Ballot,
 ): PreferencePair {
   const label0 = ballot.label0(pair.prompt, hash0, hash1);
-  const { faults: _, ...rest } = pair; // of labels that no longer count
+  const { faults: _, gaps: __, ...rest } = pair; // of labels that no longer count
   return label0 === undefined
     ? { ...rest, labelled: false, label0: Number.NaN, label1: Number.NaN }
     : { ...rest, labelled: true, label0, label1: 1 - label0 };

@@ -30,13 +30,13 @@ export {
 } from "./measures/set-figures.js";
 export { checkedScores, requireFiniteScores } from "./rewards/checked-scores.js";
 export { featureRows } from "./rewards/feature-rows.js";
+export { withGaps } from "./rewards/gap-pairs.js";
 export { loadImageReward } from "./rewards/image-reward.js";
 export {
   type LabelOptions,
   type LabelSummary,
   labelOf,
   labelPairs,
-  type PairScores,
 } from "./rewards/label-pairs.js";
 export { loadReward, type RewardLoader, type RewardLoadOptions } from "./rewards/load-reward.js";
 export type { Reward, RgbImage } from "./rewards/reward.js";
@@ -47,4 +47,5 @@ export {
   type RewardSpec,
   splitRewardSpecs,
 } from "./rewards/reward-spec.js";
+export { type PairScores, type ScoreOptions, scorePairs } from "./rewards/score-pairs.js";
 export { rewardChecks } from "./verify/verify-rewards.js";

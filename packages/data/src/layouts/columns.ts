@@ -1,4 +1,5 @@
 // Finds the meaning of a preference set's columns. The only place that knows the names in use.
+import { scorerOfGap } from "./gap-columns.js";
 
 /** The column of each image, of which one may be missing. */
 type Two = readonly [string | undefined, string | undefined];
@@ -49,6 +50,8 @@ export interface Columns {
   trust?: string;
   /** Rows with the same are about the same pair. */
   pair?: string;
+  /** Score gaps of pairs, by scorer. */
+  gaps: readonly string[];
   /** Other names of the two images, by which a `winner` may call them. */
   aliases: readonly (readonly [string, string])[];
 }
@@ -170,7 +173,9 @@ interface SideColumn {
 export function resolveColumns(names: readonly string[]): Columns {
   const single = new Map<Single, { name: string; place: number }[]>();
   const sides: SideColumn[] = [];
+  const gaps = names.filter((name) => scorerOfGap(name) !== undefined);
   for (const name of names) {
+    if (gaps.includes(name)) continue; // a scorer may be called as a column is
     if (/\.(png|jpe?g|webp)$/i.test(name)) continue; // an image where a column's name should be
     const words = wordsOf(name);
     for (const { means, place } of SINGLE_NAMES.get(words.join("")) ?? [])
@@ -203,6 +208,7 @@ export function resolveColumns(names: readonly string[]): Columns {
     annotator: one("annotator"),
     trust: one("trust"),
     pair: one("pair"),
+    gaps,
     aliases: twos.flatMap((two) => (two.kind === "sides" ? [two.names] : [])),
   };
 }

@@ -50,8 +50,8 @@ const write = (
   harden = false,
 ): Promise<number> =>
   layout === "parquet"
-    ? writeParquetPairs(join(at, "pairs.parquet"), each(pairs))
-    : writeFolderPairs(layout, at, each(pairs), { harden });
+    ? writeParquetPairs(join(at, "pairs.parquet"), each(pairs), { gapScorers: ["clip"] })
+    : writeFolderPairs(layout, at, each(pairs), { harden, gapScorers: ["clip"] });
 
 /** All pairs of a set with their images' bytes. */
 async function readAll(path: string) {
@@ -85,6 +85,9 @@ const drawnPair = fc.record({
   model1: fc.option(fc.constantFrom("flux", "sd 1.5"), { nil: undefined }),
   seed0: fc.option(fc.nat({ max: 2 ** 40 }), { nil: undefined }),
   seed1: fc.option(fc.nat({ max: 2 ** 40 }), { nil: undefined }),
+  gaps: fc.option(fc.record({ clip: fc.double({ noNaN: true, noDefaultInfinity: true }) }), {
+    nil: undefined,
+  }),
   images: fc.tuple(fc.nat({ max: 5 }), fc.nat({ max: 5 })),
 });
 

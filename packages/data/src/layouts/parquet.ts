@@ -146,8 +146,8 @@ function columnsOf(
   };
 }
 
-function usedNames({ prompts, images, preferences, models, seeds, ...single }: Columns): Set<string> {
-  const names = new Set<string>(prompts);
+function usedNames({ prompts, images, preferences, models, seeds, gaps, ...single }: Columns): Set<string> {
+  const names = new Set<string>([...prompts, ...gaps]);
   const add = (name: string | undefined): void => {
     if (name !== undefined) names.add(name);
   };

@@ -12,6 +12,7 @@ import {
   winnerIn,
 } from "./cells.js";
 import type { Columns, ImageColumns, PreferenceColumns } from "./columns.js";
+import { scorerOfGap } from "./gap-columns.js";
 import { pairsOfRanking } from "./ranking.js";
 
 /** A row by the names of its columns. */
@@ -290,6 +291,15 @@ export function originsOf(
     if (Number.isSafeInteger(seed1)) origins.seed1 = seed1;
   }
   return origins;
+}
+
+/** The gaps that a row has in the columns of gaps. Cells without a number are passed over. */
+export function gapsIn(row: Row, columns: readonly string[]): Pick<PairFacts, "gaps"> {
+  const found = columns.flatMap((column) => {
+    const gap = isEmpty(row[column]) ? Number.NaN : numberIn(row[column]);
+    return Number.isNaN(gap) ? [] : [[scorerOfGap(column) as string, gap] as const];
+  });
+  return found.length > 0 ? { gaps: Object.fromEntries(found) } : {};
 }
 
 /** The share of the first of two numbers of votes; undefined when there are none. Shares are not smoothed: they say no number. */

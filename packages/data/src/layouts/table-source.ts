@@ -13,8 +13,10 @@ import type {
 } from "../preference.js";
 import { isEmpty, type Numbering, numberIn, numberingOf } from "./cells.js";
 import type { Columns } from "./columns.js";
+import { scorerOfGap } from "./gap-columns.js";
 import {
   areVotes,
+  gapsIn,
   imageIn,
   imagesOf,
   liesWithin,
@@ -82,7 +84,10 @@ export async function sourceOfTable(
       return reading;
     };
     const entries = isIndexed ? await indexRows(table, readingOf, faults) : undefined;
-    return source(table, readingOf, entries);
+    const gapScorers = new Set(
+      columns.flatMap(({ gaps }) => gaps.map((name) => scorerOfGap(name) as string)),
+    );
+    return source(table, readingOf, entries, [...gapScorers]);
   } catch (error) {
     await table.close();
     throw error;
@@ -93,6 +98,7 @@ function source(
   table: RowTable,
   readingOf: (block: number, row: number) => RowReading,
   entries: readonly (readonly Entry[])[] | undefined,
+  gapScorers: readonly string[],
 ): PairSource {
   const places = entries
     ? slices(table, entries)
@@ -114,7 +120,7 @@ function source(
       label1: entry.label1,
       labelled: shared.labelled && (entry.isJudged || entry.fault !== undefined),
     });
-    Object.assign(facts, originsOf(row, entry, reading.columns));
+    Object.assign(facts, originsOf(row, entry, reading.columns), gapsIn(row, reading.columns.gaps));
     if (entry.fault !== undefined && facts.labelled) facts.faults = [...(facts.faults ?? []), entry.fault];
     return facts;
   };
@@ -122,6 +128,7 @@ function source(
     table.read(places[place]?.block ?? 0, images);
   return {
     layout: table.layout,
+    gapScorers,
     blocks: places.map(({ block, entries: known }) => {
       const whole = table.blocks[block] as PairBlock;
       if (!known) return whole;

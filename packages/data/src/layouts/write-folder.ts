@@ -14,6 +14,7 @@ import { bytesOfImage, endingOf } from "../image-bytes.js";
 import type { Layout, PairFacts, PreferencePair } from "../preference.js";
 import { splitOfPath } from "../splits.js";
 import { csvLine } from "./csv.js";
+import { gapCells, gapColumn } from "./gap-columns.js";
 
 /** The layouts that are a folder of images with a list. */
 export type FolderLayout = Exclude<Layout, "parquet">;
@@ -21,14 +22,14 @@ export type FolderLayout = Exclude<Layout, "parquet">;
 /**
  * Writes pairs as a folder that `openPairs` reads, whole or not at all. `jsonl`, `csv` and `hpd` keep everything that a pair says.
  *
- * `kohya` has only winners and losers: an unjudged pair, a tie or a soft label is a fault, unless `harden`, which leaves out the first
+ * gapScorers: whose gaps are written. `kohya` has only winners and losers: an unjudged pair, a tie or a soft label is a fault, unless `harden`, which leaves out the first
  * two and takes the larger label for the winner. Throws a UserError (`DATA`) that lists the faults.
  */
 export async function writeFolderPairs(
   layout: FolderLayout,
   folder: string,
   pairs: AsyncIterable<PreferencePair>,
-  { harden = false } = {},
+  { harden = false, gapScorers = [] }: { harden?: boolean; gapScorers?: readonly string[] } = {},
 ): Promise<number> {
   refuseOther(layout, folder);
   const temporary = temporaryOf(folder);
@@ -38,7 +39,7 @@ export async function writeFolderPairs(
     makeFolder(temporary);
     const count = await (layout === "kohya"
       ? writeNamed(temporary, folder, pairs, harden, faults)
-      : writeListed(layout, temporary, pairs, faults));
+      : writeListed(layout, temporary, pairs, gapScorers, faults));
     faults.throwIfAny(folder);
     placeFolder(temporary, folder);
     return count;
@@ -79,10 +80,11 @@ async function writeListed(
   layout: Exclude<FolderLayout, "kohya">,
   folder: string,
   pairs: AsyncIterable<PreferencePair>,
+  gapScorers: readonly string[],
   faults: FaultList,
 ): Promise<number> {
   makeFolder(join(folder, "images"));
-  const lines: string[] = layout === "csv" ? [csvLine(CSV_COLUMNS)] : [];
+  const lines: string[] = layout === "csv" ? [csvLine([...CSV_COLUMNS, ...gapScorers.map(gapColumn)])] : [];
   let count = 0;
   for await (const { image0, image1, ...facts } of pairs) {
     const images: string[] = [];
@@ -90,7 +92,7 @@ async function writeListed(
       const name = `images/${numbered(count)}_${which}`;
       images.push(name + (await writeImage(join(folder, name), image, `pair ${count}`, faults)));
     }
-    lines.push(lineOf(layout, facts, images as [string, string]));
+    lines.push(lineOf(layout, facts, images as [string, string], gapScorers));
     count++;
   }
   const text = layout === "hpd" ? `[\n${lines.join(",\n")}\n]\n` : lines.map((line) => `${line}\n`).join("");
@@ -115,7 +117,12 @@ const CSV_COLUMNS = [
   "seed_1",
 ];
 
-function lineOf(layout: "jsonl" | "csv" | "hpd", facts: PairFacts, images: [string, string]): string {
+function lineOf(
+  layout: "jsonl" | "csv" | "hpd",
+  facts: PairFacts,
+  images: [string, string],
+  gapScorers: readonly string[],
+): string {
   const labels = facts.labelled ? [facts.label0, facts.label1] : undefined;
   const rest = {
     num_example_per_prompt: facts.examples,
@@ -127,6 +134,7 @@ function lineOf(layout: "jsonl" | "csv" | "hpd", facts: PairFacts, images: [stri
     model_1: facts.model1,
     seed_0: facts.seed0,
     seed_1: facts.seed1,
+    ...gapCells(facts, gapScorers),
   };
   switch (layout) {
     case "hpd":

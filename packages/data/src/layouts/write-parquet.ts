@@ -11,6 +11,7 @@ import {
 import { ByteWriter, ParquetWriter, schemaFromColumnData } from "hyparquet-writer";
 import { bytesOfImage } from "../image-bytes.js";
 import type { PreferencePair } from "../preference.js";
+import { gapColumn } from "./gap-columns.js";
 
 /** Stored images of one row group: a reader holds at least one. */
 const GROUP_BYTES = 16 << 20;
@@ -22,9 +23,13 @@ type Row = Omit<PreferencePair, "image0" | "image1"> & { jpg_0: Uint8Array; jpg_
 /**
  * Writes pairs in Pick-a-Pic's columns, as they come: whole or not at all, in row groups small enough to be read one by one.
  *
- * Gives their number. Throws UserErrors when the disk refuses or an image's file cannot be read.
+ * gapScorers: whose gaps are written. Gives the number of pairs. Throws UserErrors when the disk refuses or an image's file cannot be read.
  */
-export async function writeParquetPairs(path: string, pairs: AsyncIterable<PreferencePair>): Promise<number> {
+export async function writeParquetPairs(
+  path: string,
+  pairs: AsyncIterable<PreferencePair>,
+  { gapScorers = [] }: { gapScorers?: readonly string[] } = {},
+): Promise<number> {
   const temporary = temporaryOf(path);
   removeLeftovers(path);
   makeFolder(dirname(path));
@@ -34,13 +39,14 @@ export async function writeParquetPairs(path: string, pairs: AsyncIterable<Prefe
     try {
       const parquet = new ParquetWriter({
         writer: appender(file),
-        schema: schemaFromColumnData({ columnData: columns([]) }),
+        schema: schemaFromColumnData({ columnData: columns([], gapScorers) }),
         codec: "UNCOMPRESSED",
       });
       let rows: Row[] = [];
       let bytes = 0;
       const flush = (): void => {
-        if (rows.length > 0) parquet.write({ columnData: columns(rows), rowGroupSize: rows.length });
+        if (rows.length > 0)
+          parquet.write({ columnData: columns(rows, gapScorers), rowGroupSize: rows.length });
         written += rows.length;
         [rows, bytes] = [[], 0];
       };
@@ -65,7 +71,7 @@ export async function writeParquetPairs(path: string, pairs: AsyncIterable<Prefe
   }
 }
 
-function columns(rows: readonly Row[]) {
+function columns(rows: readonly Row[], gapScorers: readonly string[]) {
   const column = <T>(of: (row: Row) => T | undefined): (T | null)[] => rows.map((row) => of(row) ?? null);
   const whole = (value: number | undefined): bigint | undefined =>
     value === undefined ? undefined : BigInt(value);
@@ -90,6 +96,12 @@ function columns(rows: readonly Row[]) {
     { name: "model_1", data: column((row) => row.model1), type: "STRING" as const, nullable: true },
     { name: "seed_0", data: column((row) => whole(row.seed0)), type: "INT64" as const, nullable: true },
     { name: "seed_1", data: column((row) => whole(row.seed1)), type: "INT64" as const, nullable: true },
+    ...gapScorers.map((scorer) => ({
+      name: gapColumn(scorer),
+      data: column((row) => row.gaps?.[scorer]),
+      type: "DOUBLE" as const,
+      nullable: true,
+    })),
   ];
 }
 

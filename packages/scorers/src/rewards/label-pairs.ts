@@ -1,29 +1,17 @@
 // Preference labels from a scorer: AI feedback where there are no people.
 
-import type { EncodedImage, PairFacts, PairSource, PreferencePair } from "@spo/data";
-import { bytesOfImage, decodeRgb, FaultList } from "@spo/data";
-import { checkedScores } from "./checked-scores.js";
-import type { Reward, RgbImage } from "./reward.js";
+import type { PairFacts, PairSource } from "@spo/data";
+import type { Reward } from "./reward.js";
+import { type PairScores, type ScoreOptions, scorePairs, withFacts } from "./score-pairs.js";
 
 /** How scores become labels. */
-export interface LabelOptions {
+export interface LabelOptions extends ScoreOptions {
   /** Score difference at which the better image is preferred with odds of e to 1. PickScore and ImageReward were trained with 1. */
   temperature?: number;
   /** Where the two probabilities are at most so far apart, the pair is a tie, ½ and ½. */
   tie?: number;
   /** 1 and 0 in place of probabilities. */
   hard?: boolean;
-  /** Images scored together. */
-  batch?: number;
-  /** Pairs whose images do not decode are left without a label; else they are an error. */
-  skipBroken?: boolean;
-  onProgress?: (done: number, total: number) => void;
-}
-
-/** Scores of a pair's images. NaN where one does not decode. */
-export interface PairScores {
-  score0: number;
-  score1: number;
 }
 
 /** What the labels came out as. */
@@ -54,114 +42,32 @@ export function labelOf(
 }
 
 /**
- * Scores every pair of a source, and gives the source with labels made of the scores. Holds two numbers a pair; images are decoded as they
- * are and let go. An image file that stands in several pairs of a prompt is scored once.
+ * Scores every pair of a source, and gives the source with labels made of the scores. Pairs whose images do not decode are left without
+ * a label.
  *
- * Throws UserErrors: `DATA` listing images that do not decode, `NUMERIC` for scores that are no finite numbers.
+ * Throws UserErrors as `scorePairs`.
  */
 export async function labelPairs(
   source: PairSource,
   reward: Reward,
   options: LabelOptions = {},
 ): Promise<{ labelled: PairSource; scores: PairScores[][]; summary: LabelSummary }> {
-  const { batch = 16, skipBroken = false, onProgress } = options;
-  const total = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
-  const known = new Map<string, number>();
-  const scores: PairScores[][] = [];
-  const before: PairFacts[][] = [];
-  let done = 0;
-  for (const block of source.blocks.keys()) {
-    const pairs = await source.pairs(block);
-    const faults = new FaultList();
-    const found: PairScores[] = [];
-    for (let start = 0; start < pairs.length; start += batch) {
-      const part = pairs.slice(start, start + batch);
-      const sides = part.flatMap(({ prompt, image0, image1 }, i) =>
-        [image0, image1].map((image, which) => ({
-          prompt,
-          image,
-          key: image instanceof Uint8Array ? undefined : JSON.stringify([prompt, image.path]),
-          where: `${source.where(block, start + i)}, image ${which}`,
-        })),
-      );
-      const fresh = new Map<string | number, (typeof sides)[number]>();
-      for (const [i, side] of sides.entries())
-        if (side.key === undefined || !known.has(side.key)) fresh.set(side.key ?? i, side);
-      const values = await scoreSides([...fresh.values()], reward, faults);
-      const given = new Map([...fresh.keys()].map((key, i) => [key, values[i] as number]));
-      for (const [key, value] of given) if (typeof key === "string") known.set(key, value);
-      const of = (i: number): number => {
-        const key = sides[i]?.key;
-        return (key === undefined ? given.get(i) : known.get(key)) as number;
-      };
-      for (const i of part.keys()) found.push({ score0: of(2 * i), score1: of(2 * i + 1) });
-      done += part.length;
-      onProgress?.(done, total);
-    }
-    if (!skipBroken)
-      faults.throwIfAny("Nothing was labelled", "With --skip-broken these pairs are left out.");
-    scores.push(found);
-    before.push(pairs.map(({ image0: _, image1: __, ...facts }) => facts));
-  }
+  const { scores, facts: before } = await scorePairs(source, reward, options);
   const facts = before.map((block, b) =>
     block.map((pair, row) => labelledFacts(pair, scores[b]?.[row] as PairScores, reward.name, options)),
   );
   return {
-    labelled: {
-      layout: source.layout,
-      blocks: source.blocks,
-      where: (block, row) => source.where(block, row),
-      facts: async (block) => facts[block] as PairFacts[],
-      pairs: async (block) =>
-        (await source.pairs(block)).map(
-          ({ image0, image1 }, row): PreferencePair => ({
-            ...(facts[block]?.[row] as PairFacts),
-            image0,
-            image1,
-          }),
-        ),
-      close: () => source.close(),
-    },
+    labelled: withFacts(source, facts),
     scores,
     summary: summarise(before.flat(), facts.flat(), scores.flat()),
   };
-}
-
-async function scoreSides(
-  sides: readonly { prompt: string; image: EncodedImage; where: string }[],
-  reward: Reward,
-  faults: FaultList,
-): Promise<number[]> {
-  const decoded = await Promise.all(
-    sides.map(async ({ image, where }): Promise<RgbImage | undefined> => {
-      try {
-        return await decodeRgb(bytesOfImage(image), where);
-      } catch (error) {
-        faults.add(where, (error as Error).message.replace(`${where} `, ""));
-        return undefined;
-      }
-    }),
-  );
-  const whole = sides.flatMap(({ prompt }, i) => {
-    const image = decoded[i];
-    return image ? [{ prompt, image, i }] : [];
-  });
-  const values = Array<number>(sides.length).fill(Number.NaN);
-  if (whole.length === 0) return values;
-  const scores = await checkedScores(
-    reward,
-    whole.map(({ image }) => image),
-    whole.map(({ prompt }) => prompt),
-  );
-  for (const [j, { i }] of whole.entries()) values[i] = scores[j] as number;
-  return values;
 }
 
 function labelledFacts(pair: PairFacts, scores: PairScores, kind: string, options: LabelOptions): PairFacts {
   if (Number.isNaN(scores.score0 + scores.score1))
     return { ...pair, labelled: false, label0: Number.NaN, label1: Number.NaN };
   const label0 = labelOf(scores, options);
-  const { faults: _, ...rest } = pair; // of labels that no longer count
+  const { faults: _, gaps: __, ...rest } = pair; // of labels that no longer count
   return { ...rest, kind: pair.kind ?? kind, labelled: true, label0, label1: 1 - label0 };
 }
 
