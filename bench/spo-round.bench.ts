@@ -13,7 +13,16 @@ import {
   type Tensor,
   writeSafetensors,
 } from "@spo/torch";
-import { backward, loadSpm, type Randomness, resample, SpmJudge, selectPairs, spoBatchLoss } from "spo";
+import {
+  backward,
+  loadSpm,
+  PixelPreferenceModel,
+  type Randomness,
+  resample,
+  SpmJudge,
+  selectPairs,
+  spoBatchLoss,
+} from "spo";
 import { CONTEXT, PROMPTS, SCHEDULE, TINY_SPM, writeLora, writeSpm, writeUnet, writeVae } from "./models.js";
 import { some } from "./numbers.js";
 import type { Question } from "./question.js";
@@ -68,7 +77,7 @@ const question: Question = {
     const vae = loadVae(join(folder, "vae"));
     const { spm, processor } = loadSpm(join(folder, "spm"));
     const lora = loadLora(unet, join(folder, "lora.safetensors"));
-    const judge = new SpmJudge(spm, processor, () => input("ids"));
+    const judge = new SpmJudge(new PixelPreferenceModel(spm, processor, () => input("ids")));
     const process = new VpSchedule(SCHEDULE);
     const optimizer = new AdamW(lora.parameters(), { lr: 6e-5, weightDecay: 1e-4 });
     const meter = new WorkMeter();

@@ -40,15 +40,15 @@ export const MUTANTS = [
   {
     name: "prompts weighed within a micro-batch",
     file: `${recipes}/train-spm/train-spm.ts`,
-    from: "inverseSumOf(examples, device)",
-    to: "inverseSumOf(seen.examples, device)",
+    from: "inverseSumOf(pairs.examples, device)",
+    to: "inverseSumOf(part.examples, device)",
     test: `${recipes}/train-spm/train-spm.test.ts`,
   },
   {
     name: "the SPM's accuracy without the micro-batch's share",
     file: `${recipes}/train-spm/train-spm.ts`,
-    from: "accuracy += share * pairAccuracy",
-    to: "accuracy += pairAccuracy",
+    from: "right += share * pairAccuracy",
+    to: "right += pairAccuracy",
     test: `${recipes}/train-spm/train-spm.test.ts`,
   },
   {
@@ -151,9 +151,9 @@ export const MUTANTS = [
   },
   {
     name: "every step of the SPM has the first one's draws",
-    file: `${recipes}/train-spm/train-spm.ts`,
-    from: 'generatorAt(config.seed, "pair", first + i)',
-    to: 'generatorAt(config.seed, "pair", i)',
+    file: `${recipes}/train-spm/training-pairs.ts`,
+    from: "drawAt(first + i)",
+    to: "drawAt(i)",
     test: `${recipes}/train-spm/train-spm.test.ts`,
   },
   {
@@ -256,10 +256,10 @@ export const MUTANTS = [
   },
   {
     name: "the SPM's largest timestep is never drawn",
-    file: `${recipes}/train-spm/seen-pairs.ts`,
+    file: `${recipes}/train-spm/pixel-pair-noiser.ts`,
     from: "Math.min(maxTimestep + 1,",
     to: "Math.min(maxTimestep,",
-    test: `${recipes}/train-spm/seen-pairs.test.ts`,
+    test: `${recipes}/train-spm/pixel-pair-noiser.test.ts`,
   },
   {
     name: "DPO's beta twice as large",

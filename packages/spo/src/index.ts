@@ -42,6 +42,9 @@ export {
   StepAwareVisionTransformer,
   timestepSinusoid,
 } from "./spm/clip-vision.js";
+export { openPreferenceModel, startPreferenceModel } from "./spm/open-preference-model.js";
+export { PixelPreferenceModel } from "./spm/pixel-preference-model.js";
+export type { PreferenceModel, Sight, Texts } from "./spm/preference-model.js";
 export {
   fromClip,
   initializeTimeConditioning,

@@ -10,7 +10,7 @@ import { readStripFile, type StripFile, stripFileName } from "@spo/records/repor
 import type { GroupedFeatures } from "@spo/scorers";
 import { engineFacts, getThreads, keep, resolveDevice, writeFileAtomic } from "@spo/torch";
 import { readJson } from "@spo/torch/text-files";
-import { loadSpm, SpmJudge } from "spo";
+import { openPreferenceModel, SpmJudge } from "spo";
 import type { RecipeContext } from "spo/recipes";
 import { trainSpm, trainSpo } from "spo/recipes";
 import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
@@ -157,11 +157,10 @@ export async function* quickstart(
 
   const heldOut = readPrompts(at("prompts", "held-out.txt"));
   const judge = loadArtworkJudge(at("judge"), { device });
-  const { spm, processor } = loadSpm(spmConfig.output, { device });
   const base = StableDiffusion.load(at("model"), { device });
   const tools: EvaluationTools = {
     judge,
-    spm: new SpmJudge(spm, processor, (texts) => base.tokenizer.encodeBatch(texts)),
+    spm: new SpmJudge(openPreferenceModel(spmConfig.output, base)),
     choices: readPrompts([at("prompts", "train.txt"), at("prompts", "held-out.txt")]),
   };
   const images: Record<"base" | "spo", ImageFigures[]> = { base: [], spo: [] };

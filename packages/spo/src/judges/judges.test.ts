@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, liveTensors, noGrad, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
+import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel } from "../spm/spm.js";
 import { TINY_SPM } from "../tiny-models.fixture.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
@@ -35,7 +36,7 @@ function preferenceModel(): SpmJudge {
   const generator = new Generator(2);
   initialize(spm, generator);
   initializeTimeConditioning(spm, generator);
-  return new SpmJudge(spm, clipProcessor(16), tokenize);
+  return new SpmJudge(new PixelPreferenceModel(spm, clipProcessor(16), tokenize));
 }
 
 function ownFile(): Promise<StepAwareJudge> {

@@ -1,8 +1,8 @@
-import type { ClipTokenizer, TextToImage } from "@spo/diffusion";
+import type { TextToImage } from "@spo/diffusion";
 import { isModulePath } from "@spo/records/config";
 import { parseRewardSpec, REWARDS, type RewardSpec } from "@spo/scorers";
-import { generatorAt, scope, UserError } from "@spo/torch";
-import { loadSpm, type SpmConfig } from "../spm/spm.js";
+import { generatorAt, UserError } from "@spo/torch";
+import { openPreferenceModel } from "../spm/open-preference-model.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
 import { ownJudge } from "./own-judge.js";
 import { RandomJudge } from "./random-judge.js";
@@ -55,26 +55,14 @@ function namedJudge(choice: JudgeChoice, context: JudgeContext): StepAwareJudge 
   return openRewardJudge(rewardSpecOf(judge), context.pipeline.tokenizer, context);
 }
 
-function spmJudge({ spm }: JudgeChoice, { pipeline, device }: JudgeContext): StepAwareJudge {
+function spmJudge({ spm }: JudgeChoice, { pipeline }: JudgeContext): StepAwareJudge {
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
       hint: "Train one by `npx spo train spm`, or name another judge: --judge ./my-judge.ts.",
     });
   }
-  const { spm: model, processor } = loadSpm(spm, { device });
-  const { tokenizer } = pipeline;
-  if (!tokenizer) {
-    throw new UserError(
-      `A preference model reads CLIP's tokens, and ${pipeline.family.title} has no tokenizer of CLIP.`,
-      {
-        code: "CONFIG",
-        hint: "Name another judge: --judge ./my-judge.ts, or a reward.",
-      },
-    );
-  }
-  refuseOtherTokens(model.config, spm, tokenizer);
-  return new SpmJudge(model, processor, (texts) => tokenizer.encodeBatch(texts));
+  return new SpmJudge(openPreferenceModel(spm, pipeline));
 }
 
 /** Throws a UserError (`CONFIG`) for a text that names no judge. */
@@ -89,20 +77,6 @@ function rewardSpecOf(judge: string): RewardSpec {
       cause: error,
     });
   }
-}
-
-/** A preference model that was trained on other tokens would read other words. */
-function refuseOtherTokens({ text_config: text }: SpmConfig, folder: string, tokenizer: ClipTokenizer): void {
-  const length = scope(() => tokenizer.encodeBatch([""]).shape[1] as number);
-  const words = tokenizer.vocabSize;
-  if (text.vocab_size === words && text.max_position_embeddings >= length) return;
-  throw new UserError(
-    `${folder} reads ${text.vocab_size} tokens, at most ${text.max_position_embeddings} of them; the diffusion model's tokenizer has ${words}, and gives ${length}.`,
-    {
-      code: "DATA",
-      hint: "The preference model belongs to a model with another tokenizer: train one on this model by `npx spo train spm`.",
-    },
-  );
 }
 
 function refuseOther({ requires }: StepAwareJudge, { family, latentShape }: JudgeContext): void {

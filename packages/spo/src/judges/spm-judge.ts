@@ -1,47 +1,40 @@
 import type { WorkMeter } from "@spo/records";
-import { type ScoreProcessor, scorePixels } from "@spo/scorers";
-import { cat, keep, scope, type Tensor, tensor } from "@spo/torch";
-import type { StepAwarePreferenceModel } from "../spm/spm.js";
+import { keep, scope } from "@spo/torch";
+import { joinTexts, type PreferenceModel, textRows } from "../spm/preference-model.js";
 import type { CandidateScorer, StepAwareJudge } from "./judge.js";
 
-/** Prompts whose text features are computed at a time. */
+/** Prompts that are read at a time. */
 const TEXTS = 256;
 
-/** The step-aware preference model on decoded predictions. */
+/** A step-aware preference model as the judge. */
 export class SpmJudge implements StepAwareJudge {
-  readonly spm: StepAwarePreferenceModel;
-  readonly #processor: ScoreProcessor;
-  readonly #tokenize: (prompts: readonly string[]) => Tensor;
+  readonly model: PreferenceModel;
 
-  /** tokenize: prompts → ids int64 [n, L]. */
-  constructor(
-    spm: StepAwarePreferenceModel,
-    processor: ScoreProcessor,
-    tokenize: (prompts: readonly string[]) => Tensor,
-  ) {
-    this.spm = spm;
-    this.#processor = processor;
-    this.#tokenize = tokenize;
+  constructor(model: PreferenceModel) {
+    this.model = model;
   }
 
   prepare(prompts: readonly string[], meter?: WorkMeter): CandidateScorer {
-    const features = keep(
-      scope(() => {
-        const ids = this.#tokenize(prompts);
-        meter?.count("judgeText", ids.shape[0] as number);
-        return cat(ids.split(TEXTS).map((part) => this.spm.textFeatures(part)));
-      }),
-    ); // [prompts, projection]
+    meter?.count("judgeText", prompts.length);
+    const texts = keep(
+      scope(() =>
+        joinTexts(
+          Array.from({ length: Math.ceil(prompts.length / TEXTS) }, (_, i) =>
+            this.model.encode(prompts.slice(i * TEXTS, (i + 1) * TEXTS)),
+          ),
+        ),
+      ),
+    );
     return {
-      score: ({ image, timestep }, rows, counted) =>
+      score: (candidates, rows, counted) =>
         scope(() => {
-          const { dtype, device } = this.spm.visual_projection.weight;
-          const pixels = scorePixels(image(), this.#processor).to({ dtype, device });
+          const input = this.model.look(candidates);
           counted?.count("judgeImage", rows.length);
-          const text = features.indexSelect(0, tensor([...rows], { dtype: "int64", device }));
-          return this.spm.scores(this.spm.imageFeatures(pixels, timestep), text).to({ dtype: "float32" });
+          return this.model.score(input, candidates.timestep, textRows(texts, rows)).to({ dtype: "float32" });
         }),
-      dispose: () => features.dispose(),
+      dispose: () => {
+        for (const text of Object.values(texts)) text.dispose();
+      },
     };
   }
 }

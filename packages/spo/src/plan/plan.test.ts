@@ -7,6 +7,7 @@ import { SpmJudge } from "../judges/spm-judge.js";
 import { resample } from "../objectives/resample.js";
 import { drawn } from "../rollout/randomness.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../schemas.js";
+import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
 import { blankConditions, blankIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";
@@ -213,7 +214,9 @@ test.each([0, 1, 3])(
     const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config)).work.passes;
     const models = giveValues(planModels(configs, { spm: TINY_SPM }));
     if (!models.spm) throw new Error("no preference model");
-    const judge = new SpmJudge(models.spm, clipProcessor(16), () => blankIds(2, models));
+    const judge = new SpmJudge(
+      new PixelPreferenceModel(models.spm, clipProcessor(16), () => blankIds(2, models)),
+    );
     const meter = new WorkMeter();
     const generator = new Generator(1);
     const denoiser = guidedDenoiser({

@@ -1,9 +1,11 @@
 import { guidedDenoiser } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import { AdamW, cat, noGrad, scope, type Tensor } from "@spo/torch";
-import { spmLoss } from "../objectives/spm-loss.js";
+import { clipProcessor } from "@spo/scorers";
+import { AdamW, noGrad, scope, type Tensor } from "@spo/torch";
+import { pairLoss } from "../recipes/train-spm/pair-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
+import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
 import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
@@ -12,7 +14,7 @@ import { optimizerPhase, update, weightsOf } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
-  const { spm, scorer, denoiser: model, vae, pipe } = models;
+  const { spm, scorer, denoiser, vae, pipe } = models;
   if (!spm) throw new Error("spmJob: the preference model is missing");
   const { batch, steps, bank, cleanShare, guidanceScale, readAhead } = config;
   const microBatch = Math.min(batch, config.microBatch ?? batch);
@@ -31,8 +33,8 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const noising = (meter: WorkMeter): void =>
     noGrad(() =>
       scope(() => {
-        const denoiser = guidedDenoiser({
-          model,
+        const guided = guidedDenoiser({
+          model: denoiser,
           conditional: blankConditions(noised, models),
           unconditional: blankConditions(1, models),
           guidanceScale,
@@ -40,7 +42,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         const image = (): Tensor => blankImages(noised, models, latentSize);
         const noise = (): Tensor => blankLatents(noised, models, latentSize);
         const { x0 } = noisyPredictions(
-          { vae, denoiser, process: pipe.process },
+          { vae, denoiser: guided, process: pipe.process },
           {
             ...{ image0: image(), image1: image(), noise: noise(), rows, timesteps: rows.map(() => 500) },
             ...{ posteriorNoise0: noise(), posteriorNoise1: noise() },
@@ -60,17 +62,23 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         scorer?.text_model.forward(blankIds(noised, models));
       }),
     );
+  const model = new PixelPreferenceModel(spm, clipProcessor(imageSize), (texts) =>
+    blankIds(texts.length, models),
+  );
   const learn = (meter: WorkMeter): void =>
     update(trained, microBatch < batch, () => {
       meter.count("judgeImage", 2 * microBatch);
       meter.count("judgeText", microBatch);
-      const features = spm.imageFeatures(blank([2 * microBatch, 3, imageSize, imageSize], models), 500);
-      const text = spm.text_projection.forward(spm.text_model.forward(blankIds(microBatch, models)).pooled);
-      const [score0, score1] = spm.scores(features, cat([text, text])).chunk(2);
-      if (!score0 || !score1) throw new Error("spmJob: no scores");
-      const column = () => blank([microBatch], models);
-      const labels = { label0: column(), label1: column(), examples: column() };
-      const { loss } = spmLoss({ score0, score1, ...labels });
+      const input = (): Tensor => blank([microBatch, 3, imageSize, imageSize], models);
+      const column = (): Tensor => blank([microBatch], models);
+      const pairs = Array.from({ length: microBatch }, (_, i) => i);
+      const { loss } = pairLoss(model, {
+        inputs: [input(), input()],
+        timesteps: blank([microBatch], models, "int64"),
+        prompts: pairs.map(String),
+        rows: pairs,
+        ...{ label0: column(), label1: column(), examples: column() },
+      });
       loss.backward();
     });
 

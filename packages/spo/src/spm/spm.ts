@@ -128,7 +128,9 @@ export class StepAwarePreferenceModel extends Module {
    */
   textFeatures(ids: Tensor): Tensor {
     return scope(() => {
-      const used = endOfText(ids, this.#config.text_config.eos_token_id).max().item() + 1;
+      const ends = endOfText(ids, this.#config.text_config.eos_token_id);
+      // Without values there is no end: all columns are computed.
+      const used = ids.device === "meta" ? (ids.shape[1] as number) : ends.max().item() + 1;
       return this.text_projection.forward(this.text_model.forward(ids.narrow(1, 0, used)).pooled);
     });
   }

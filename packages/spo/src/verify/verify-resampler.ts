@@ -7,6 +7,7 @@ import { SpmJudge } from "../judges/spm-judge.js";
 import { resample } from "../objectives/resample.js";
 import { relabel } from "../objectives/spm-loss.js";
 import { compare } from "../rollout/compare.js";
+import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { loadSpm } from "../spm/spm.js";
 
 import { denoiserOf, processOf } from "./golden-inputs.js";
@@ -69,12 +70,12 @@ export function checkRollout(folder: string, family: GoldenFamily): Case[] {
       const unet = loadUnet(join(folder, `tiny-${family}`, "unet"));
       const vae = loadVae(join(folder, `tiny-${family}`, "vae"));
       const { spm, processor } = loadSpm(join(folder, "tiny-spm"));
-      const judge = new SpmJudge(spm, processor, () => get("preference_input_ids"));
+      const judge = new SpmJudge(new PixelPreferenceModel(spm, processor, () => get("preference_input_ids")));
       const { pairs, comparisons } = resample({
         denoiser: denoiserOf(unet, file, settings.guidance_scale),
         process: processOf(folder, family),
         decode: (latents) => vae.decodeLatents(latents),
-        scorer: judge.prepare([]), // the tokenizer has them all
+        scorer: judge.prepare([""]), // the tokenizer has them all
         initialLatents: get("initial_latents"),
         randomness: {
           noise: (i) =>

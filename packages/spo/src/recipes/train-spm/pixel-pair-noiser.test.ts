@@ -8,10 +8,11 @@ import {
   VpSchedule,
 } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
+import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, noGrad, randint, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { TINY } from "../../tiny-models.fixture.js";
-import { drawTimesteps, PairNoiser } from "./seen-pairs.js";
+import { drawTimesteps, PixelPairNoiser } from "./pixel-pair-noiser.js";
 
 const SIDE = 16;
 const tokenizer = loadTokenizer(
@@ -25,10 +26,14 @@ const models = {
   vae: new AutoencoderKL(TINY.sd15.vae),
 };
 for (const module of Object.values(models)) initialize(module, generator);
-const noiser = new PairNoiser(new StableDiffusion({ tokenizer, ...models }), {
-  side: SIDE,
-  guidanceScale: 3,
-});
+const noiser = new PixelPairNoiser(
+  new StableDiffusion({ tokenizer, ...models }),
+  { processor: clipProcessor(SIDE), device: "cpu" },
+  {
+    ...{ side: SIDE, guidanceScale: 3, maxTimestep: 999, cleanShare: 0, seed: 0, pixelNoise: 0 },
+    augmentation: undefined,
+  },
+);
 
 test("a pair at timestep 0 is seen as it is and costs nothing, and the others are seen as they would be without it", () =>
   noGrad(() =>
@@ -40,20 +45,20 @@ test("a pair at timestep 0 is seen as it is and costs nothing, and the others ar
         ...{ image0: image(), image1: image(), side: SIDE, prompts, where: prompts },
         ...{ label0: [1, 0, 1, 0], label1: [0, 1, 0, 1], examples: [1, 1, 1, 1] },
       };
-      const draws = noiser.draw(4, [700, 300, 500, 100], generator);
+      const draws = noiser.draw(4, generator, [700, 300, 500, 100]);
       const meter = new WorkMeter();
-      const all = noiser.see(batch, draws, meter);
+      const all = noiser.noise(batch, draws, meter);
       expect(meter.take().passes).toMatchObject({ vaeEncode: 8, unetReference: 16, vaeDecode: 8 });
-      const mixed = noiser.see(batch, { ...draws, timesteps: [700, 0, 500, 0] }, meter);
+      const mixed = noiser.noise(batch, { ...draws, timesteps: [700, 0, 500, 0] }, meter);
       expect(meter.take().passes).toMatchObject({ vaeEncode: 4, unetReference: 8, vaeDecode: 4 });
       const rowsOf = (bytes: Tensor): number[][] =>
         bytes
           .unbind()
           .map((image) => image.permute([1, 2, 0]).reshape([-1]).to({ dtype: "float32" }).toNumbers());
-      for (const side of ["image0", "image1"] as const) {
-        const [seen, noised] = [rowsOf(mixed[side]), rowsOf(all[side])];
+      for (const side of [0, 1] as const) {
+        const [seen, noised] = [rowsOf(mixed[`side${side}`]), rowsOf(all[`side${side}`])];
         const given = Array.from({ length: 4 }, (_, i) => [
-          ...batch[side].slice(i * SIDE * SIDE * 3, (i + 1) * SIDE * SIDE * 3),
+          ...batch[`image${side}`].slice(i * SIDE * SIDE * 3, (i + 1) * SIDE * SIDE * 3),
         ]);
         for (const row of [1, 3]) expect(seen[row]).toEqual(given[row]);
         for (const row of [0, 2]) {
@@ -100,7 +105,8 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])(
         const bias = models.vae.decoder.conv_out.bias as Tensor;
         const before = bias.clone();
         bias.fill_(value);
-        const see = (timesteps: number[]): object => noiser.see(batch, noiser.draw(2, timesteps, generator));
+        const see = (timesteps: number[]): object =>
+          noiser.noise(batch, noiser.draw(2, generator, timesteps));
         expect(() => see([0, 700])).toThrow(
           expect.objectContaining({
             code: "NUMERIC",

@@ -1,8 +1,8 @@
-// Noised pairs, the preference model's input: both images noised alike, denoised once by the frozen base, decoded. Source: algorithm 3c,
-// steps 1 and 2.
+// Noised pairs for a preference model that looks at images: both images noised alike, denoised once by the frozen base, decoded. Source:
+// algorithm 3c, steps 1 and 2.
 
 import type { PairBatch } from "@spo/data";
-import { pixelsFromBytes } from "@spo/data/pixels";
+import { move, pixelsFromBytes, recolour } from "@spo/data/pixels";
 import {
   type Conditions,
   conditionBytes,
@@ -16,10 +16,12 @@ import {
   type TextToImage,
 } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
+import { trainPixels } from "@spo/scorers";
 import {
   cat,
   type Device,
   type Generator,
+  generatorAt,
   keep,
   noGrad,
   rand,
@@ -28,28 +30,10 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
+import type { PixelPreferenceModel } from "../../spm/pixel-preference-model.js";
 import { noisyPredictions } from "../../spm/spm-noising.js";
-
-/** n pairs; entry i of everything belongs to pair i. */
-export interface SeenPairs {
-  /** uint8 [n, 3, side, side], decoded predictions. */
-  image0: Tensor;
-  image1: Tensor;
-  /** int64 [n] */
-  timesteps: Tensor;
-  prompts: readonly string[];
-  label0: readonly number[];
-  /** Pairs of the prompt in the set. */
-  examples: readonly number[];
-}
-
-/** What is random about n pairs. Noise [n, c, h, w] is of latents: the image's own for its posterior sample, one for both to reach t. */
-export interface PairDraws {
-  timesteps: readonly number[];
-  posteriorNoise0: Tensor;
-  posteriorNoise1: Tensor;
-  noise: Tensor;
-}
+import type { NoisedPairs, PairDraws, PairNoiser } from "./noised-pairs.js";
+import type { TrainSpmConfig } from "./train-spm-config.js";
 
 /** Which timesteps are drawn. */
 export interface TimestepSettings {
@@ -76,39 +60,51 @@ const TEXT_BYTES = 128 << 20;
 /** Prompts that are encoded together. */
 const TEXT_BATCH = 32;
 
-/** Makes noised pairs of pairs of images. */
-export class PairNoiser {
+/** How pairs are noised, and looked at in training. */
+export type PixelPairSettings = Pick<
+  TrainSpmConfig,
+  "guidanceScale" | "maxTimestep" | "cleanShare" | "augmentation" | "pixelNoise" | "seed"
+>;
+
+/** Both images of a pair are noised alike, denoised once by the base and decoded, as bytes: uint8 [n, 3, side, side]. */
+export class PixelPairNoiser implements PairNoiser {
+  readonly bytesOfPair: number;
   readonly #pipe: TextToImage;
+  readonly #model: Pick<PixelPreferenceModel, "processor" | "device">;
   readonly #side: number;
-  readonly #guidanceScale: number;
+  readonly #settings: PixelPairSettings;
   readonly #texts = new Map<string, Conditions>();
   #bytes = 0;
   #unconditional: Conditions | undefined;
 
   /** side: of the images, pixels. */
-  constructor(pipe: TextToImage, { side, guidanceScale }: { side: number; guidanceScale: number }) {
+  constructor(
+    pipe: TextToImage,
+    model: Pick<PixelPreferenceModel, "processor" | "device">,
+    { side, ...settings }: PixelPairSettings & { side: number },
+  ) {
     this.#pipe = pipe;
+    this.#model = model;
     this.#side = side;
-    this.#guidanceScale = guidanceScale;
+    this.#settings = settings;
+    this.bytesOfPair = 2 * 3 * side * side;
   }
 
-  /** [n, c, h, w] of the latents of n images. */
-  latentShape(n: number): number[] {
+  /** Each image has noise of its own for its posterior sample; one noise takes both to x_t. */
+  draw(n: number, generator: Generator, given?: readonly number[]): PairDraws {
+    const timesteps =
+      given ?? drawTimesteps(n, { process: this.#pipe.process, ...this.#settings }, generator);
     const side = this.#side / this.#pipe.vae.factor;
-    return [n, ...this.#pipe.denoiser.latentShape([side, side])];
-  }
-
-  /** The noises of n pairs from one generator, where it draws. */
-  draw(n: number, timesteps: readonly number[], generator: Generator): PairDraws {
-    const noise = (): Tensor => randn(this.latentShape(n), { generator });
-    return { timesteps, posteriorNoise0: noise(), posteriorNoise1: noise(), noise: noise() };
+    const shape = [n, ...this.#pipe.denoiser.latentShape([side, side])];
+    const noise = (): Tensor => randn(shape, { generator });
+    return { timesteps, noises: { posterior0: noise(), posterior1: noise(), step: noise() } };
   }
 
   /**
    * At timestep 0 these are the images themselves, and nothing is computed. Throws a UserError (`NUMERIC`) that names the pair where a
    * prediction is not finite: as bytes it would be black, and a model would learn from it.
    */
-  see(batch: PairBatch, draws: PairDraws, meter?: WorkMeter): SeenPairs {
+  noise(batch: PairBatch, draws: PairDraws, meter?: WorkMeter): NoisedPairs {
     return noGrad(() =>
       scope(() => {
         const { timesteps } = draws;
@@ -126,8 +122,8 @@ export class PairNoiser {
             (i) => `of the pair ${batch.where[i]}, as the base predicts it at timestep ${timesteps[i]}`,
           );
         return {
-          image0: toBytes(image0),
-          image1: toBytes(image1),
+          side0: toBytes(image0),
+          side1: toBytes(image1),
           timesteps: tensor([...timesteps], { dtype: "int64", device }),
           prompts: batch.prompts,
           label0: batch.label0,
@@ -137,25 +133,50 @@ export class PairNoiser {
     );
   }
 
+  /**
+   * In training the same random place and size for both images of a pair; different colours and noise, so that neither being paler nor
+   * being stronger is a reason to be preferred.
+   */
+  inputs({ side0, side1 }: NoisedPairs, place?: readonly number[]): [Tensor, Tensor] {
+    const { processor, device } = this.#model;
+    const { augmentation, pixelNoise, seed } = this.#settings;
+    const input = (of: (bytes: Tensor, side: number) => Tensor): [Tensor, Tensor] =>
+      noGrad(() =>
+        scope(() => [side0, side1].map((bytes, side) => trainPixels(of(bytes, side), processor))),
+      ) as [Tensor, Tensor];
+    if (!place) return input((bytes) => fromBytes(bytes, device));
+    const generator = generatorAt(seed, "noise", ...place);
+    return input((bytes, side) => {
+      let x = fromBytes(bytes, device);
+      if (augmentation) {
+        x = move(x, generatorAt(seed, "move", ...place), augmentation); // alike for either side
+        x = recolour(x, generatorAt(seed, "recolour", ...place, side), augmentation.colour);
+      }
+      if (pixelNoise === 0) return x;
+      const spread = rand([x.shape[0] as number, 1, 1, 1], { generator, device }).mul(pixelNoise);
+      return x.add(randn(x.shape, { generator, device }).mul(spread));
+    });
+  }
+
   /** Both sides' images, those of the pairs in `noised` as the base predicts them from their noised latents. */
   #predicted(
     { prompts }: PairBatch,
     images: readonly [Tensor, Tensor],
-    { timesteps, ...draws }: PairDraws,
+    { timesteps, noises }: PairDraws,
     noised: readonly number[],
     meter?: WorkMeter,
   ): [Tensor, Tensor] {
     const { vae, process, denoiser: model } = this.#pipe;
     const { device } = model;
     const places = tensor([...noised], { dtype: "int64", device });
-    const of = (all: Tensor): Tensor => all.to({ device }).indexSelect(0, places);
+    const of = (all: Tensor | undefined): Tensor => (all as Tensor).to({ device }).indexSelect(0, places);
     const listed = <T>(all: readonly T[]): T[] => noised.map((i) => all[i] as T);
     const { conditional, rows } = this.#conditions(listed(prompts));
     const denoiser = guidedDenoiser({
       model,
       conditional,
       unconditional: this.#away(),
-      guidanceScale: this.#guidanceScale,
+      guidanceScale: this.#settings.guidanceScale,
     });
     const { x0 } = noisyPredictions(
       { vae, denoiser, process },
@@ -164,9 +185,9 @@ export class PairNoiser {
         image1: of(images[1]),
         timesteps: listed(timesteps),
         rows,
-        posteriorNoise0: of(draws.posteriorNoise0),
-        posteriorNoise1: of(draws.posteriorNoise1),
-        noise: of(draws.noise),
+        posteriorNoise0: of(noises.posterior0),
+        posteriorNoise1: of(noises.posterior1),
+        noise: of(noises.step),
       },
       meter,
     );
@@ -219,65 +240,10 @@ export class PairNoiser {
   }
 }
 
-/** The same pairs in the CPU's memory, of which there is more than a GPU's. */
-export function onCpu(seen: SeenPairs): SeenPairs {
-  return scope(() => ({
-    ...seen,
-    ...movedTo("cpu", { image0: seen.image0, image1: seen.image1, timesteps: seen.timesteps }),
-  }));
-}
-
-const movedTo = <T extends Record<string, Tensor>>(device: Device, tensors: T): T =>
-  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, tensor.to({ device })])) as T;
-
-/** The pairs at the given places of a bank, whose parts are of one size. */
-export function fromBank(bank: readonly SeenPairs[], places: readonly number[]): SeenPairs {
-  return scope(() => {
-    const size = (bank[0] as SeenPairs).prompts.length;
-    const at = (place: number): { seen: SeenPairs; row: number } => ({
-      seen: bank[Math.floor(place / size)] as SeenPairs,
-      row: place % size,
-    });
-    const stacked = (of: (seen: SeenPairs) => Tensor): Tensor =>
-      cat(
-        places.map((place) => {
-          const { seen, row } = at(place);
-          return of(seen).narrow(0, row, 1);
-        }),
-      );
-    const listed = <T>(of: (seen: SeenPairs) => readonly T[]): T[] =>
-      places.map((place) => {
-        const { seen, row } = at(place);
-        return of(seen)[row] as T;
-      });
-    return {
-      image0: stacked((seen) => seen.image0),
-      image1: stacked((seen) => seen.image1),
-      timesteps: stacked((seen) => seen.timesteps),
-      prompts: listed((seen) => seen.prompts),
-      label0: listed((seen) => seen.label0),
-      examples: listed((seen) => seen.examples),
-    };
-  });
-}
-
-/** Pairs of the prompt in the set, for the pairs at the given places of a bank. */
-export function examplesOf(bank: readonly SeenPairs[], places: readonly number[]): number[] {
-  const size = (bank[0] as SeenPairs).prompts.length;
-  return places.map((place) => bank[Math.floor(place / size)]?.examples[place % size] as number);
-}
-
-/** Draws of pairs one below the other. */
-export function joinDraws(draws: readonly PairDraws[]): PairDraws {
-  const joined = (of: (draw: PairDraws) => Tensor): Tensor => cat(draws.map(of));
-  return {
-    timesteps: draws.flatMap(({ timesteps }) => timesteps),
-    posteriorNoise0: joined((draw) => draw.posteriorNoise0),
-    posteriorNoise1: joined((draw) => draw.posteriorNoise1),
-    noise: joined((draw) => draw.noise),
-  };
-}
-
 /** Finite pixels in [−1, 1] as bytes. */
 const toBytes = (pixels: Tensor): Tensor =>
   scope(() => pixels.clamp(-1, 1).add(1).mul(127.5).round().to({ dtype: "uint8" }));
+
+/** uint8 pixels → [−1, 1] float32. */
+const fromBytes = (bytes: Tensor, device: Device): Tensor =>
+  scope(() => bytes.to({ device }).to({ dtype: "float32" }).div(127.5).sub(1));
