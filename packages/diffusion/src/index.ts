@@ -36,6 +36,7 @@ export {
 export { requireKnownIds, requireTextFits } from "./families/text-fits.js";
 export {
   type FolderOptions,
+  loadT5Encoder,
   loadTextEncoder,
   loadTextEncoderWithProjection,
   loadUnet,
@@ -115,6 +116,7 @@ export {
 } from "./models/conditions.js";
 export type { DenoiserInputs, DenoiserModel } from "./models/denoiser-model.js";
 export { type LayerCall, plainly } from "./models/layer-call.js";
+export { T5Config, T5EncoderModel } from "./models/t5-encoder.js";
 export { timestepEmbedding } from "./models/timestep-embedding.js";
 export type { Tap } from "./models/unet-2d-blocks.js";
 export {
@@ -140,6 +142,7 @@ export type { PerRow } from "./process/per-row.js";
 export type { TimestepSpacing } from "./process/timesteps.js";
 export { VpConfig } from "./process/vp-config.js";
 export { VpSchedule } from "./process/vp-schedule.js";
+export { fluxConditions } from "./prompts/flux-text.js";
 export { type LoraTag, takeLoraTags } from "./prompts/lora-tags.js";
 export {
   hasExplicitWeights,
@@ -150,6 +153,7 @@ export {
   type WeightedPart,
   type WeightedText,
 } from "./prompts/prompt-weights.js";
+export { type Sd3TextEncoders, type Sd3TokenIds, sd3Conditions } from "./prompts/sd3-text.js";
 export { weightedStates } from "./prompts/weighted-states.js";
 export { CheckpointSchedule, type SchedulerSource } from "./samplers/checkpoint-schedule.js";
 export { ddimSampler } from "./samplers/ddim.js";

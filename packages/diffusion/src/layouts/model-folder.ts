@@ -22,6 +22,7 @@ import { requireObject } from "@spo/torch/text-files";
 import { readJsonObject } from "../config.js";
 import { AutoencoderKL, type AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
+import { type T5Config, T5EncoderModel } from "../models/t5-encoder.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 import { scaledFloat8 } from "./scaled-float8.js";
@@ -268,6 +269,21 @@ export function loadTextEncoderWithProjection(
 ): CLIPTextModelWithProjection {
   const model = new CLIPTextModelWithProjection(textConfigOf(folder));
   return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
+}
+
+/** A whole T5 has a decoder, and some files the embeddings twice, or under the encoder's name alone. */
+function renewT5Names(weights: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  const renewed = new Map(
+    [...weights].filter(([name]) => !/^(decoder\.|lm_head\.|encoder\.embed_tokens\.)/.test(name)),
+  );
+  const embeddings = weights.get("shared.weight") ?? weights.get("encoder.embed_tokens.weight");
+  return embeddings ? renewed.set("shared.weight", embeddings) : renewed;
+}
+
+/** Folder of a T5EncoderModel, or of a whole T5 of version 1.1. */
+export function loadT5Encoder(folder: string, options: FolderOptions = {}): T5EncoderModel {
+  const model = new T5EncoderModel(configOf(folder) as T5Config);
+  return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewT5Names);
 }
 
 /** transformers 5 refuses a whole number where a fraction is meant, and JavaScript writes 1.0 as 1. */

@@ -34,7 +34,8 @@ const Fields = z.looseObject({
   /** Of each latent channel, before the scaling; both or none. */
   latents_mean: z.array(z.number().min(-1e6).max(1e6)).nullish(),
   latents_std: z.array(z.number().positive().max(1e6)).nullish(),
-  shift_factor: only(0),
+  /** Taken off a latent before it is scaled. */
+  shift_factor: z.number().min(-1e6).max(1e6).nullish(),
   /** Of no effect: the VAE computes in float32. */
   force_upcast: z.boolean().nullish(),
 });
@@ -267,7 +268,7 @@ export function samplePosterior({ mean, logvar }: Posterior, noise: Tensor | Gen
 /**
  * The autoencoder of latent diffusion. Source: diffusers AutoencoderKL; Rombach et al. 2022, section 3.1.
  *
- * Latents as the UNet sees them are the posterior's sample times `scalingFactor`: see `toLatents` and `decodeLatents`.
+ * Latents as the denoiser sees them are the posterior's sample, shifted and scaled: see `toLatents` and `decodeLatents`.
  */
 export class AutoencoderKL extends Module {
   readonly encoder: Encoder;
@@ -334,26 +335,30 @@ export class AutoencoderKL extends Module {
     return scope(() => this.decoder.forward(this.post_quant_conv?.forward(z) ?? z));
   }
 
-  /** Scaled latents of images: a posterior sample, less its mean, × scaling factor / std. noise [b, c, h/f, w/f]. */
+  /** Scaled latents of images, from a posterior sample. noise [b, c, h/f, w/f]. */
   toLatents(x: Tensor, noise: Tensor | Generator): Tensor {
     return scope(() => this.scale(samplePosterior(this.encode(x), noise)));
   }
 
-  /** Latents of the encoder → latents as the UNet sees them. z [b, c, h, w] */
+  /** Latents of the encoder → latents as the denoiser sees them: less shift and mean, × scaling factor / std. z [b, c, h, w] */
   scale(z: Tensor): Tensor {
     return scope(() => {
+      const { shift_factor: shift } = this.#config;
       const channels = this.#channels(z);
-      return (channels ? z.sub(channels.mean).div(channels.std) : z).mul(this.scalingFactor);
+      const centred = channels ? z.sub(channels.mean).div(channels.std) : z;
+      return (shift ? centred.sub(shift) : centred).mul(this.scalingFactor);
     });
   }
 
   /** The inverse of `scale`. */
   unscale(latents: Tensor): Tensor {
     return scope(() => {
+      const { shift_factor: shift } = this.#config;
       const channels = this.#channels(latents);
       const z = channels ? latents.mul(channels.std) : latents;
       const scaled = z.div(this.scalingFactor);
-      return channels ? scaled.add(channels.mean) : scaled;
+      const centred = channels ? scaled.add(channels.mean) : scaled;
+      return shift ? centred.add(shift) : centred;
     });
   }
 

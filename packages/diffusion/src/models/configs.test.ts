@@ -51,7 +51,7 @@ describe("a config value that is not supported is refused by its name:", () => {
     { down_block_types: ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"] },
     { up_block_types: ["UpDecoderBlock2D"] },
     { norm_num_groups: 3 },
-    { shift_factor: 0.1 },
+    { shift_factor: "0.1" },
     { latents_mean: [0, 0, 0], latents_std: [1, 1, 1, 1] },
     { latents_mean: null, latents_std: [1, 1, 1, 1] },
     { block_types_of_tomorrow: ["X"] },

@@ -1,5 +1,6 @@
 // Golden outputs of UNet and VAE, for the checks of the models themselves and of the layouts that they are read from.
 import { join } from "node:path";
+import type { Tensor } from "@spo/torch";
 import { loadVae } from "../layouts/model-folder.js";
 import { type AutoencoderKL, samplePosterior } from "../models/autoencoder-kl.js";
 import type { UNet2DConditionModel, UNetConditions } from "../models/unet-2d-condition.js";
@@ -40,20 +41,33 @@ export function conditionsOf(dir: string, family: GoldenFamily): UNetConditions 
 /** All outputs of a VAE. folder: of the VAE, relative to dir. */
 export function checkVae(dir: string, family: GoldenFamily, folder: string): Case[] {
   return collectCases((cases) => {
-    const { get } = openGolden(dir, `expected-${family}.safetensors`);
-    const vae: AutoencoderKL = loadVae(join(dir, folder));
-    const image = get("vae/image");
-    const posterior = vae.encode(image);
-    const sample = samplePosterior(posterior, get("vae/posterior_noise"));
-    const decoded = vae.decode(get("vae/decode_latents").div(vae.scalingFactor));
-    cases.near("vae/moments", vae.moments(image), get("vae/moments"), 1e-5);
-    cases.near("vae/mean", posterior.mean, get("vae/mean"), 1e-5);
-    cases.near("vae/logvar", posterior.logvar, get("vae/logvar"), 1e-5);
-    cases.near("vae/std", posterior.logvar.mul(0.5).exp(), get("vae/std"), 1e-5);
-    cases.near("vae/posterior_sample", sample, get("vae/posterior_sample"), 1e-5);
-    cases.near("vae/latents", sample.mul(vae.scalingFactor), get("vae/latents"), 1e-5);
-    cases.near("vae/decoded", decoded, get("vae/decoded"), 1e-5);
-    cases.near("vae/image01", decoded.div(2).add(0.5).clamp(0, 1), get("vae/image01"), 1e-5);
+    const vae = loadVae(join(dir, folder));
+    compareVae(cases, openGolden(dir, `expected-${family}.safetensors`), vae, 1e-5);
     vae.dispose();
   });
+}
+
+/** The same of a VAE that is there. */
+export function compareVae(
+  cases: Cases,
+  { get }: ReturnType<typeof openGolden>,
+  vae: AutoencoderKL,
+  tolerance: number,
+): void {
+  const image = get("vae/image");
+  const posterior = vae.encode(image);
+  const sample = samplePosterior(posterior, get("vae/posterior_noise"));
+  const decoded = vae.decode(vae.unscale(get("vae/decode_latents")));
+  const found: Record<string, Tensor> = {
+    moments: vae.moments(image),
+    mean: posterior.mean,
+    logvar: posterior.logvar,
+    std: posterior.logvar.mul(0.5).exp(),
+    posterior_sample: sample,
+    latents: vae.scale(sample),
+    decoded,
+    image01: decoded.div(2).add(0.5).clamp(0, 1),
+  };
+  for (const [name, value] of Object.entries(found))
+    cases.near(`vae/${name}`, value, get(`vae/${name}`), tolerance);
 }

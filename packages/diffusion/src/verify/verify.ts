@@ -6,6 +6,7 @@ import { loadUnet } from "../layouts/model-folder.js";
 import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GoldenSet } from "./golden-set.js";
 import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
+import { flowModuleChecks } from "./verify-flow-modules.js";
 import { layoutChecks } from "./verify-layouts.js";
 import { checkVae, compareUnet, conditionsOf, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
 import { textChecks } from "./verify-text.js";
@@ -31,6 +32,7 @@ export const diffusionChecks: readonly Check[] = [
   ),
   ...trajectoryChecks,
   ...layoutChecks,
+  ...flowModuleChecks,
 ];
 
 /** The golden checks of a set: those that every one has, and one for each further sampling that it holds. */
