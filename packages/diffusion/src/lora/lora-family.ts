@@ -25,9 +25,6 @@ export function loraFamily(path: string): Family | undefined {
   );
 }
 
-/** Puts an adapter on the layers of a denoiser that its family adapts; see `addLora`. */
-export const addFamilyLora = (
-  model: DenoiserModel,
-  options: Omit<LoraOptions, "targets">,
-  generator: Generator,
-): Lora => addLora(model, { ...options, targets: familyOfDenoiser(model).loraTargets }, generator);
+/** Puts an adapter on the layers of a denoiser that its family adapts, or on those that are named; see `addLora`. */
+export const addFamilyLora = (model: DenoiserModel, options: LoraOptions, generator: Generator): Lora =>
+  addLora(model, { ...options, targets: options.targets ?? familyOfDenoiser(model).loraTargets }, generator);

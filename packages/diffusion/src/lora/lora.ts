@@ -9,6 +9,7 @@ import {
   parameter,
   scope,
   type Tensor,
+  UserError,
   zeros,
 } from "@spo/torch";
 import { ATTENTION_TARGETS } from "../models/attention.js";
@@ -260,19 +261,24 @@ export class Lora {
 /**
  * Puts an adapter on every linear map or convolution whose name ends in one of `targets`; everything else stops learning.
  *
- * A ~ N(0, (1/rank)²), B = 0: a fresh adapter changes nothing. Source: Hu et al. 2021, section 4.1; peft's `gaussian`.
+ * Throws a UserError (`CONFIG`) for a target that names no such layer. A ~ N(0, (1/rank)²), B = 0: a fresh adapter changes nothing. Source: Hu et al. 2021, section 4.1; peft's `gaussian`.
  */
 export function addLora(
   module: Module,
   { rank, alpha = rank, targets = ATTENTION_TARGETS }: LoraOptions,
   generator: Generator,
 ): Lora {
-  const names = [...module.modules()]
-    .filter(
-      ([name, part]) => isAdaptable(part) && targets.some((end) => name === end || name.endsWith(`.${end}`)),
-    )
-    .map(([name]) => name);
-  if (names.length === 0) throw new Error(`addLora: no layer is named ${targets.join(", ")}`);
+  const adaptable = [...module.modules()].filter(([, part]) => isAdaptable(part)).map(([name]) => name);
+  const isOf = (end: string, name: string): boolean => name === end || name.endsWith(`.${end}`);
+  const unknown = targets.filter((end) => !adaptable.some((name) => isOf(end, name)));
+  if (unknown.length > 0) {
+    const ends = [...new Set(adaptable.map((name) => name.replace(/^.*\.(?=[a-z])/, "")))];
+    throw new UserError(`A LoRA can lie over no layer named ${unknown.join(", ")}: the model has none.`, {
+      code: "CONFIG",
+      hint: `Names of its layers end in ${ends.join(", ")}.`,
+    });
+  }
+  const names = adaptable.filter((name) => targets.some((end) => isOf(end, name)));
   const lora = attach(module, new Map(names.map((name) => [name, { rank, alpha }])));
   for (const layer of lora.layers.values()) {
     const { device } = layer.weight;

@@ -93,7 +93,7 @@ export async function* compareMethods(
   }
 
   async function compare(): Promise<{ findings: Findings; pictures: Pictures }> {
-    const base: PolicyShape = { model: config.model, adapter: "full", rank: 1 };
+    const base: PolicyShape = { model: config.model, adapter: "full", rank: 1, alpha: null, targets: null };
     const preference = preferenceModel();
     const [spm, validation, curve, report, dpo, spo] = await Promise.all([
       preference,
@@ -351,7 +351,9 @@ function handled<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-const shapeOf = ({ config: { model, adapter, rank } }: Recipe): PolicyShape => ({ model, adapter, rank });
+const shapeOf = ({ config: { model, adapter, rank, alpha, targets } }: Recipe): PolicyShape => ({
+  ...{ model, adapter, rank, alpha, targets },
+});
 
 const isFinished = (folder: string): boolean => {
   try {

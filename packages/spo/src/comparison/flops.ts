@@ -1,15 +1,16 @@
 // What one sample pass of each kind costs in floating-point operations, found on `meta`: the same on every machine.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { addFamilyLora, guidedDenoiser } from "@spo/diffusion";
+import { guidedDenoiser } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
 import { blankConditions, blankIds, blankLatents } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
+import { policyLora } from "../recipes/training/policy.js";
 import type { PolicyShape } from "./snapshot.js";
 import type { FlopsOfPasses } from "./spent.js";
 
 /** spm: folder of the preference model, or of the one that it starts from. side: of the training images, pixels. */
-export function flopsOfPasses({ model, adapter, rank }: PolicyShape, spm: string): FlopsOfPasses {
+export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string): FlopsOfPasses {
   const models = (): PlannedModels =>
     planModels(pipelineConfigs(model), {
       spm: existsSync(join(spm, "config.json")) ? preferenceConfig(spm) : undefined,
@@ -28,7 +29,7 @@ export function flopsOfPasses({ model, adapter, rank }: PolicyShape, spm: string
     return denoiser.forRows([0])(blankLatents(1, of), 500);
   };
   const learning = models();
-  if (adapter === "lora") addFamilyLora(learning.denoiser, { rank }, new Generator(0));
+  if (shape.adapter === "lora") policyLora(learning.denoiser, shape, new Generator(0));
   else learning.denoiser.requiresGrad_();
   const forward = still(predict(frozen));
   const { flops } = rehearse(() => scope(() => void predict(learning)()));

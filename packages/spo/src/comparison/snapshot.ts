@@ -1,7 +1,7 @@
 // A policy's weights at one moment of its training, without the optimizer's state.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { addFamilyLora, loadTextToImage, type TextToImage } from "@spo/diffusion";
+import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { Passes, readRecord } from "@spo/records";
 import {
   type Device,
@@ -15,13 +15,12 @@ import {
 } from "@spo/torch";
 import { makeFolder } from "@spo/torch/files";
 import { z } from "zod";
+import { type PolicySettings, policyLora } from "../recipes/training/policy.js";
 import type { Spent } from "./spent.js";
 
 /** What learns, as trainings of policies name it. */
-export interface PolicyShape {
+export interface PolicyShape extends Pick<PolicySettings, "adapter" | "rank" | "alpha" | "targets"> {
   model: string;
-  adapter: "lora" | "full";
-  rank: number;
 }
 
 /** Where and when a snapshot was taken. */
@@ -64,12 +63,12 @@ export function readSnapshot(folder: string): Snapshot | undefined {
 /** The base with a snapshot's weights. Throws a UserError (`DATA`) where they do not fit. */
 export function loadSnapshot(
   folder: string,
-  { model, adapter, rank }: PolicyShape,
+  { model, ...shape }: PolicyShape,
   { device }: { device?: Device } = {},
 ): TextToImage {
   const pipe = loadTextToImage(model, { device });
   const trained: { namedParameters(): Map<string, Tensor> } =
-    adapter === "lora" ? addFamilyLora(pipe.denoiser, { rank }, new Generator(0)) : pipe.denoiser;
+    shape.adapter === "lora" ? policyLora(pipe.denoiser, shape, new Generator(0)) : pipe.denoiser;
   using file = openSafetensors(weightsAt(folder));
   const names = new Set(file.keys());
   noGrad(() => {

@@ -124,10 +124,14 @@ export interface TrainSpoSettings {
   marginSoftmax?: "pair" | "all" | undefined;
   /** candidate that the next step starts from. Default: "random". */
   continueFrom?: "random" | "best" | undefined;
-  /** what learns: a LoRA on the attention, or the whole UNet. Default: "lora". */
+  /** what learns: a LoRA, or the whole UNet. Default: "lora". */
   adapter?: "lora" | "full" | undefined;
   /** of the LoRA. Default: 4. */
   rank?: number | undefined;
+  /** of the LoRA, whose change of a weight is multiplied by alpha/rank; null: the rank, so by 1. Default: null. */
+  alpha?: number | null | undefined;
+  /** ends of the names of the layers that get a LoRA, as to_q or ff.net.2; null: those that the model's family adapts, the attention. Default: null. */
+  targets?: Array<string> | null | undefined;
   /** names in the LoRA's file: kohya's are what ComfyUI, A1111 and diffusers read. Default: "kohya". */
   loraLayout?: "kohya" | "peft" | "diffusers" | undefined;
   /** how strongly the likelihood ratios of winner and loser are told apart. Default: 10. */
@@ -204,10 +208,14 @@ export interface TrainDpoSettings {
   emptyPrompts?: number | undefined;
   /** the larger, the nearer the policy stays to the base; published for latents of 4×64×64. Default: 5000. */
   beta?: number | undefined;
-  /** what learns: a LoRA on the attention, or the whole UNet. Default: "full". */
+  /** what learns: a LoRA, or the whole UNet. Default: "full". */
   adapter?: "lora" | "full" | undefined;
   /** of the LoRA. Default: 8. */
   rank?: number | undefined;
+  /** of the LoRA, whose change of a weight is multiplied by alpha/rank; null: the rank, so by 1. Default: null. */
+  alpha?: number | null | undefined;
+  /** ends of the names of the layers that get a LoRA, as to_q or ff.net.2; null: those that the model's family adapts, the attention. Default: null. */
+  targets?: Array<string> | null | undefined;
   optimizer?: {
     /** adafactor keeps far less state. Default: "adamw". */
     kind?: "adamw" | "adafactor" | undefined;

@@ -11,7 +11,7 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
-import { emaSettings } from "../training/policy-config.js";
+import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
@@ -63,11 +63,9 @@ export const TrainDpoConfig = z.strictObject({
     .max(MOST_FACTOR)
     .default(5000)
     .describe("the larger, the nearer the policy stays to the base; published for latents of 4×64×64"),
-  adapter: z
-    .enum(["lora", "full"])
-    .default("full")
-    .describe("what learns: a LoRA on the attention, or the whole UNet"),
+  adapter: z.enum(["lora", "full"]).default("full").describe("what learns: a LoRA, or the whole UNet"),
   rank: z.int().positive().max(MOST_CHANNELS).default(8).describe("of the LoRA"),
+  ...adapterSettings,
   optimizer: z
     .strictObject({
       kind: z.enum(["adamw", "adafactor"]).default("adamw").describe("adafactor keeps far less state"),

@@ -15,7 +15,7 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
-import { emaSettings } from "../training/policy-config.js";
+import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
@@ -97,11 +97,9 @@ export const TrainSpoConfig = z.strictObject({
     .enum(["random", "best"])
     .default("random")
     .describe("candidate that the next step starts from"),
-  adapter: z
-    .enum(["lora", "full"])
-    .default("lora")
-    .describe("what learns: a LoRA on the attention, or the whole UNet"),
+  adapter: z.enum(["lora", "full"]).default("lora").describe("what learns: a LoRA, or the whole UNet"),
   rank: z.int().positive().max(MOST_CHANNELS).default(4).describe("of the LoRA"),
+  ...adapterSettings,
   loraLayout: z
     .enum(["kohya", "peft", "diffusers"])
     .default("kohya")

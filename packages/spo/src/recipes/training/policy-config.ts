@@ -1,5 +1,25 @@
 // Settings of a policy's result. No tensor code: help and checks need no engine.
 import { z } from "zod";
+import { MOST_FACTOR } from "../bounds.js";
+
+/** For the schema of a recipe that trains a policy: of a LoRA, beside its rank. */
+export const adapterSettings = {
+  alpha: z
+    .number()
+    .positive()
+    .max(MOST_FACTOR)
+    .nullable()
+    .default(null)
+    .describe("of the LoRA, whose change of a weight is multiplied by alpha/rank; null: the rank, so by 1"),
+  targets: z
+    .array(z.string().min(1))
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "ends of the names of the layers that get a LoRA, as to_q or ff.net.2; null: those that the model's family adapts, the attention",
+    ),
+};
 
 /** For the schema of a recipe that trains a policy. */
 export const emaSettings = {

@@ -39,7 +39,11 @@ function policyOf(settings: Partial<PolicySettings>, process = new VpSchedule())
   );
   return {
     unet,
-    policy: makePolicy(pipe, { adapter: "lora", rank: 2, ema: 0, seed: 1, ...settings }, precision),
+    policy: makePolicy(
+      pipe,
+      { adapter: "lora", rank: 2, alpha: null, targets: null, ema: 0, seed: 1, ...settings },
+      precision,
+    ),
   };
 }
 
@@ -139,4 +143,22 @@ test.each([
   policy.save(join(folder, said), { layout: "diffusers" });
   using file = openSafetensors(join(folder, said, "pytorch_lora_weights.safetensors"));
   expect(file.metadata["modelspec.prediction_type"]).toBe(said);
+});
+
+describe("a policy's LoRA", () => {
+  test("lies over the named layers alone, and its strength is alpha over rank", () => {
+    const { policy, unet } = policyOf({ alpha: 1, targets: ["to_q", "ff.net.2"] });
+    const names = [...policy.modules.policy.namedParameters().keys()].filter((name) => name.includes(".up."));
+    const adapted = [...unet.modules().keys()].filter((name) => /\.(to_q|ff\.net\.2)$/.test(name));
+    expect(names).toEqual(adapted.map((name) => `${name}.lora.up.weight`));
+    policy.save(join(folder, "half"), { layout: "kohya" });
+    const saved = readSafetensors(join(folder, "half", "pytorch_lora_weights.safetensors"));
+    const alphas = [...saved].filter(([name]) => name.endsWith(".alpha")).map(([, value]) => value.item());
+    expect(alphas).toEqual(adapted.map(() => 1)); // of rank 2: half the strength
+  });
+
+  test("is refused for layers that are not there, and where the whole model learns", () => {
+    expect(() => policyOf({ targets: ["to_q", "to_qq"] })).toThrow("over no layer named to_qq");
+    expect(() => policyOf({ adapter: "full", alpha: 2 })).toThrow("alpha: of a LoRA");
+  });
 });

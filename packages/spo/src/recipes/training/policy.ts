@@ -3,13 +3,24 @@ import { join } from "node:path";
 import {
   addFamilyLora,
   type Denoiser,
+  type DenoiserModel,
   type GuidedConditions,
   guidedDenoiser,
+  type Lora,
   saveLora,
   type TextToImage,
   type WriteLoraOptions,
 } from "@spo/diffusion";
-import { copyWeights, Ema, generatorAt, keep, powerDecay, type Tensor } from "@spo/torch";
+import {
+  copyWeights,
+  Ema,
+  type Generator,
+  generatorAt,
+  keep,
+  powerDecay,
+  type Tensor,
+  UserError,
+} from "@spo/torch";
 import type { Precision } from "./precision.js";
 import { saveInHalf } from "./save-in-half.js";
 
@@ -43,23 +54,22 @@ export interface Policy {
 /** Settings of a recipe that say what learns. */
 export interface PolicySettings {
   adapter: "lora" | "full";
-  /** Of the LoRA. */
+  /** Of the LoRA; alpha null: the rank. targets: ends of its layers' names; null: the family's. */
   rank: number;
+  alpha: number | null;
+  targets: readonly string[] | null;
   /** Width of the average of weights; 0: none. */
   ema: number;
   seed: number;
 }
 
 /** Prepares a pipeline's denoiser for a training. Its other models stay as they are. */
-export function makePolicy(
-  pipe: TextToImage,
-  { adapter, rank, ema, seed }: PolicySettings,
-  precision: Precision,
-): Policy {
+export function makePolicy(pipe: TextToImage, settings: PolicySettings, precision: Precision): Policy {
   const { denoiser: model } = pipe;
+  const { adapter, ema, seed } = settings;
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
-    const lora = addFamilyLora(model, { rank }, generatorAt(seed, "lora"));
+    const lora = policyLora(model, settings, generatorAt(seed, "lora"));
     const averaged = averageOf(lora, ema);
     return {
       trained: lora.parameters(),
@@ -81,6 +91,7 @@ export function makePolicy(
       },
     };
   }
+  refuseOfLora(settings);
   const frozen = model.blank();
   copyWeights(model, frozen);
   precision.freeze(frozen);
@@ -101,6 +112,25 @@ export function makePolicy(
     withMergedAdapter: (fn) => fn(),
     save: (folder) => averaged.withEmaWeights(() => saveInHalf(pipe, folder)),
   };
+}
+
+/** A policy's adapter, in front of its first update. Throws a UserError (`CONFIG`) for targets that name no layer. */
+export function policyLora(
+  model: DenoiserModel,
+  { rank, alpha, targets }: Pick<PolicySettings, "rank" | "alpha" | "targets">,
+  generator: Generator,
+): Lora {
+  return addFamilyLora(model, { rank, alpha: alpha ?? rank, targets: targets ?? undefined }, generator);
+}
+
+/** Settings of a LoRA where there is none would be without effect. */
+function refuseOfLora({ alpha, targets }: PolicySettings): void {
+  const given = [alpha !== null && "alpha", targets !== null && "targets"].filter((name) => name !== false);
+  if (given.length === 0) return;
+  throw new UserError(`${given.join(" and ")}: of a LoRA, and adapter is full.`, {
+    code: "CONFIG",
+    hint: "Leave them out, or set adapter to lora.",
+  });
 }
 
 /** width: of the average; 0: none, and the result is the weights themselves. */
