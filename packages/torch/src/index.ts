@@ -36,7 +36,7 @@ export { rand, randn } from "./random.js";
 export { onMeta } from "./rehearsal/on-meta.js";
 export { type MemoryBook, type Rehearsal, rehearse } from "./rehearsal/rehearse.js";
 export { SimulatedProcess } from "./rehearsal/simulated-heap.js";
-export { keep, liveTensors, Scope, scope } from "./scope.js";
+export { forEachTensor, keep, liveTensors, Scope, scope } from "./scope.js";
 export { Tensor, type TensorOptions, type TypedArray, tensor, tensorOver } from "./tensor.js";
 export { onWarning, warn } from "./warnings.js";
 export { openWeights, type WeightsFile } from "./weights/open-weights.js";

@@ -170,7 +170,8 @@ function own(tensor: Tensor, scope: Scope | undefined): void {
   registry.register(tensor, tensor.unowned, tensor);
 }
 
-function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
+/** Calls `visit` for each tensor in plain objects, lists and maps, however deep. */
+export function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
   if (typeof value !== "object" || value === null) return;
   if (isTensor(value)) visit(value);
   else if (Array.isArray(value)) for (const element of value) forEachTensor(element, visit);

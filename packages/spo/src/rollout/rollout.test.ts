@@ -2,7 +2,7 @@ import { type Denoiser, gaussianLogProb, VpSchedule } from "@spo/diffusion";
 import { cat, Generator, liveTensors, randn, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { drawn } from "./randomness.js";
-import { rollout } from "./rollout.js";
+import { type RolloutSettings, rollout } from "./rollout.js";
 import type { Segment } from "./transitions.js";
 
 const [B, K, STEPS] = [2, 3, 4];
@@ -11,15 +11,16 @@ const denoiser: Denoiser = { samplePasses: 1, forRows: () => (xt) => xt.mul(0.9)
 const settings = { steps: STEPS, candidates: K, firstBranch: 1, threshold: 0 };
 
 /** A rollout whose segments are read, and what came of it. */
-function roll<R>(read: (segment: Segment) => R, innerSteps = 0) {
+function roll<R>(read: (segment: Segment) => R, given: Partial<RolloutSettings> = {}, onStep?: () => void) {
   const generator = new Generator(3);
   return rollout(
     {
-      ...{ denoiser, process, settings: { ...settings, innerSteps } },
+      ...{ denoiser, process, settings: { ...settings, ...given } },
       decode: (latents: Tensor) => latents,
       scorer: { score: ({ x0 }) => scope(() => x0.mean([1, 2, 3])) },
       initialLatents: randn([B, 4, 2, 2], { generator }),
       randomness: drawn(generator),
+      onStep,
     },
     read,
   );
@@ -70,10 +71,29 @@ test("the density of what was drawn is that of standard normal noise, for other 
 test("a segment with inner steps has a transition for each, and what is not read is freed", () => {
   const before = liveTensors();
   scope(() => {
-    const { read, latents } = roll(({ transitions }) => transitions.map(({ branch }) => branch), 1);
+    const { read, latents } = roll(({ transitions }) => transitions.map(({ branch }) => branch), {
+      innerSteps: 1,
+    });
     expect(read).toEqual([[true, false], [true]]);
     expect(liveTensors() - before).toBe(2); // where it began and where it ended
     expect(latents.shape).toEqual([K * B, 4, 2, 2]);
   });
   expect(liveTensors()).toBe(before);
 });
+
+test.each([0, 1])(
+  "with %i inner steps a later segment holds no more than the one before it",
+  (innerSteps) => {
+    scope(() => {
+      const alive: number[] = [];
+      roll(
+        () => {},
+        { innerSteps, steps: 9 },
+        () => alive.push(liveTensors()),
+      );
+      const ofSegment = innerSteps + 1;
+      for (const [step, count] of alive.entries())
+        if (step > settings.firstBranch + ofSegment) expect(count).toBe(alive[step - ofSegment]);
+    });
+  },
+);

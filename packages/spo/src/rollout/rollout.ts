@@ -1,6 +1,6 @@
 import { type Denoiser, type NoiseProcess, sampleGaussian } from "@spo/diffusion";
 import { timed, type WorkMeter } from "@spo/records";
-import { noGrad, Scope, scope, type Tensor, tensor } from "@spo/torch";
+import { forEachTensor, noGrad, Scope, scope, type Tensor, tensor } from "@spo/torch";
 import type { CandidateScorer } from "../judges/judge.js";
 import { compare, type MarginSoftmax } from "./compare.js";
 import { judgeCandidates } from "./judge-candidates.js";
@@ -124,7 +124,9 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
       return process.step(x, output, { t, previous, eta });
     });
     if (i < firstBranch) {
-      x = memory.keep(sampleGaussian({ mean, std }, randomness.noise(i, x.shape)));
+      const next = memory.keep(sampleGaussian({ mean, std }, randomness.noise(i, x.shape)));
+      if (i > 0) x.dispose(); // the first is the caller's
+      x = next;
     } else {
       let from = x;
       let centre = mean;
@@ -136,6 +138,8 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
         );
         from = memory.keep(x.indexSelect(0, chosen));
         centre = mean.indexSelect(0, chosen);
+        // Now, and not at the end of all steps: later ones need the room.
+        disposeSegment(transitions, { read: found.read.at(-1), given: initialLatents });
       }
       if (branch) transitions = [];
       const drawnFrom = branch ? centre : centre.unflatten(0, [k, prompts]);
@@ -150,6 +154,17 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
     endSegment(0, x, memory);
   }
   return { ...found, latents: x };
+}
+
+/** Frees what a segment holds, but for what was read of it and what the caller gave. */
+function disposeSegment(
+  transitions: readonly Transition[],
+  { read, given }: { read: unknown; given: Tensor },
+): void {
+  const held = new Set(transitions.flatMap(({ from, to, gaussian }) => [from, to, gaussian.mean]));
+  held.delete(given);
+  forEachTensor(read, (tensor) => void held.delete(tensor));
+  for (const tensor of held) tensor.dispose();
 }
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
