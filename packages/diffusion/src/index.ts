@@ -193,6 +193,12 @@ export {
 export { ClipTokenizer, type ClipTokenizerOptions, loadTokenizer } from "./tokenizer/clip-tokenizer.js";
 export { publishedTokenizer, saveTokenizer } from "./tokenizer/save-tokenizer.js";
 export {
+  loadT5Tokenizer,
+  saveT5Tokenizer,
+  T5Tokenizer,
+  type T5TokenizerOptions,
+} from "./tokenizer/t5-tokenizer.js";
+export {
   checksAskedFor,
   type GoldenSet,
   missingFiles,

@@ -1,6 +1,9 @@
 // Golden values of the flow families' text encoders and VAEs.
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { noGrad, scope, type Tensor } from "@spo/torch";
+import { readJsonObject } from "../config.js";
 import {
   loadT5Encoder,
   loadTextEncoder,
@@ -11,28 +14,66 @@ import type { ClipTextOutput } from "../models/clip-text.js";
 import type { T5EncoderModel } from "../models/t5-encoder.js";
 import { fluxConditions } from "../prompts/flux-text.js";
 import { sd3Conditions } from "../prompts/sd3-text.js";
+import { loadT5Tokenizer, saveT5Tokenizer } from "../tokenizer/t5-tokenizer.js";
 import { type Case, type Cases, type Check, collectCases, largest, openGolden } from "./verify-check.js";
 import { compareVae } from "./verify-modules.js";
 
 const TOLERANCE = 2e-5;
 
-/** The checks of text encoders and VAE. */
-export const flowModuleChecks: readonly Check[] = ["sd3", "sd35", "flux"].flatMap((family) => {
-  const expected = `expected-${family}.safetensors`;
-  const files = { files: [expected, `tiny-${family}`], optional: expected };
-  return [
-    {
-      ...files,
-      name: `text encoders, ${family}`,
-      run: (dir) => (family === "flux" ? checkFluxText(dir, family) : checkSd3Text(dir, family)),
-    },
-    { ...files, name: `VAE, ${family}`, run: (dir) => checkVae(dir, family) },
-  ] satisfies Check[];
-});
+/** The checks of the T5 tokenizer, of text encoders and VAE. */
+export const flowModuleChecks: readonly Check[] = [
+  { name: "T5 tokenizer", files: ["t5-tokenizer"], optional: "t5-tokenizer", run: checkT5Tokenizer },
+  ...["sd3", "sd35", "flux"].flatMap((family) => {
+    const expected = `expected-${family}.safetensors`;
+    const files = { files: [expected, `tiny-${family}`], optional: expected };
+    return [
+      {
+        ...files,
+        name: `text encoders, ${family}`,
+        run: (dir) => (family === "flux" ? checkFluxText(dir, family) : checkSd3Text(dir, family)),
+      },
+      { ...files, name: `VAE, ${family}`, run: (dir) => checkVae(dir, family) },
+    ] satisfies Check[];
+  }),
+];
 
 type Golden = ReturnType<typeof openGolden>;
 
 const goldenOf = (dir: string, family: string): Golden => openGolden(dir, `expected-${family}.safetensors`);
+
+interface TokenCase {
+  prompt: string;
+  ids: number[];
+  ids_padded_16: number[];
+}
+
+/** The ids by tokenizer.json, by spiece.model alone, and by what is written again. */
+function checkT5Tokenizer(dir: string): Case[] {
+  return collectCases(({ list }) => {
+    const folder = join(dir, "t5-tokenizer");
+    const { cases } = readJsonObject(join(folder, "cases.json"), { large: true }) as { cases: TokenCase[] };
+    const scratch = mkdtempSync(join(tmpdir(), "spo-tokenizer-"));
+    try {
+      const ways: [name: string, files: string][] = [["tokenizer.json", folder]];
+      for (const name of ["spiece.model", "written"]) ways.push([name, join(scratch, name)]);
+      mkdirSync(join(scratch, "spiece.model"));
+      for (const file of ["spiece.model", "tokenizer_config.json"])
+        copyFileSync(join(folder, file), join(scratch, "spiece.model", file));
+      saveT5Tokenizer(join(scratch, "written"), loadT5Tokenizer(folder));
+      for (const [name, files] of ways) {
+        const tokenizer = loadT5Tokenizer(files);
+        const wrong = cases.filter(
+          ({ prompt, ids, ids_padded_16 }) =>
+            tokenizer.encode(prompt).join() !== ids.join() ||
+            tokenizer.encodePadded(prompt, 16).join() !== ids_padded_16.join(),
+        );
+        list.push({ case: `${name}, ${cases.length} prompts`, maxError: wrong.length, tolerance: 0 });
+      }
+    } finally {
+      rmSync(scratch, { recursive: true });
+    }
+  });
+}
 
 function checkSd3Text(dir: string, family: string): Case[] {
   return collectCases((cases) =>
