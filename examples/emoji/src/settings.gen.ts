@@ -31,6 +31,12 @@ export interface DataPairsSettings {
     damaged: number;
     /** real artwork over the same, paler or gaudier. */
     faded: number;
+    /** real artwork over the same in a wrong hue, warmer and colder in equal shares. Default: 0. */
+    hue?: number | undefined;
+    /** real artwork over the same, pale and gaudy in equal shares. Default: 0. */
+    saturation?: number | undefined;
+    /** real artwork over the same, blurred and too sharp in equal shares. Default: 0. */
+    sharpness?: number | undefined;
     /** real artwork over that of another concept, of similar colours. */
     mismatched: number;
   } | undefined;
@@ -45,6 +51,12 @@ export interface DataPairsSettings {
     damaged: number;
     /** real artwork over the same, paler or gaudier. */
     faded: number;
+    /** real artwork over the same in a wrong hue, warmer and colder in equal shares. Default: 0. */
+    hue?: number | undefined;
+    /** real artwork over the same, pale and gaudy in equal shares. Default: 0. */
+    saturation?: number | undefined;
+    /** real artwork over the same, blurred and too sharp in equal shares. Default: 0. */
+    sharpness?: number | undefined;
     /** real artwork over that of another concept, of similar colours. */
     mismatched: number;
   } | undefined;
@@ -146,6 +158,8 @@ export interface PretrainTextToImageSettings {
 export interface PretrainClipSettings {
   /** parquet file with the columns image, caption, concept, set, core. */
   data: string;
+  /** text files with captions, one a line, whose artwork it must not see. Default: []. */
+  leaveOut?: Array<string> | undefined;
   /** which half of the renderings it may see. Default: 0. */
   half?: 0 | 1 | undefined;
   /** folder of the base's VAE: most images are seen as it reproduces them. */
@@ -184,6 +198,8 @@ export interface PretrainClipSettings {
 export interface PretrainJudgeSettings {
   /** parquet file with the columns image, caption, concept, set, core. */
   data: string;
+  /** text files with captions, one a line, whose artwork it must not see. Default: []. */
+  leaveOut?: Array<string> | undefined;
   /** which half of the renderings it may see. */
   half: 0 | 1;
   /** diffusers folder of the base whose samples are not real. */

@@ -13,10 +13,17 @@ export interface Artwork {
   sets: string[];
 }
 
-/** Reads a parquet file with the columns `image`, `caption`, `concept`, `set` and `core`; `core: true` leaves out the rest. */
-export async function readArtwork(path: string, { core = false } = {}): Promise<Artwork> {
+/**
+ * Reads a parquet file with the columns `image`, `caption`, `concept`, `set` and `core`. core: whether all but the base's concepts are left
+ * out; leaveOut: captions that are left out, whose concepts must stay unseen.
+ */
+export async function readArtwork(
+  path: string,
+  { core = false, leaveOut = [] }: { core?: boolean; leaveOut?: readonly string[] } = {},
+): Promise<Artwork> {
+  const unseen = new Set(leaveOut);
   const rows = (await readParquet(path, ["image", "caption", "concept", "set", "core"])).filter(
-    (row) => !core || row.core === true,
+    (row) => (!core || row.core === true) && !unseen.has(textOf(row.caption)),
   );
   return {
     pixels: await pixelsOf(

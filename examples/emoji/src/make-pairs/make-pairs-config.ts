@@ -11,6 +11,24 @@ const Counts = z.strictObject({
   redrawn: z.int().min(0).max(MOST_SAMPLES).describe("real artwork over the base's redrawing of it"),
   damaged: z.int().min(0).max(MOST_SAMPLES).describe("real artwork over the same, damaged"),
   faded: z.int().min(0).max(MOST_SAMPLES).describe("real artwork over the same, paler or gaudier"),
+  hue: z
+    .int()
+    .min(0)
+    .max(MOST_SAMPLES)
+    .default(0)
+    .describe("real artwork over the same in a wrong hue, warmer and colder in equal shares"),
+  saturation: z
+    .int()
+    .min(0)
+    .max(MOST_SAMPLES)
+    .default(0)
+    .describe("real artwork over the same, pale and gaudy in equal shares"),
+  sharpness: z
+    .int()
+    .min(0)
+    .max(MOST_SAMPLES)
+    .default(0)
+    .describe("real artwork over the same, blurred and too sharp in equal shares"),
   mismatched: z
     .int()
     .min(0)

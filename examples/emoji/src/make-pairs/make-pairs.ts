@@ -26,6 +26,8 @@ import { loadArtworkJudge } from "../judge/artwork-judge.js";
 import type { DataPairsSettings } from "../settings.gen.js";
 import { MakePairsConfig } from "./make-pairs-config.js";
 import {
+  CHANGES,
+  changedPairs,
   damagedPairs,
   fadedPairs,
   feedbackPairs,
@@ -107,6 +109,7 @@ export async function* makePairs(
       ...realPairs({ samples, captions, real, captionOf }, counts.real, generator),
       ...damagedPairs(artworks, counts.damaged, generator),
       ...fadedPairs(artworks, counts.faded, generator),
+      ...CHANGES.flatMap((kind) => changedPairs(kind, artworks, counts[kind], generator)),
       ...mismatchedPairs(artworks, counts.mismatched, generator),
     ]);
     const examples = new Map<string, number>();

@@ -1,6 +1,6 @@
 import { Generator, rand, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import { damagedPairs, fadedPairs, mismatchedPairs, realPairs } from "./pair-kinds.js";
+import { CHANGES, changedPairs, damagedPairs, fadedPairs, mismatchedPairs, realPairs } from "./pair-kinds.js";
 
 const random = (): Generator => new Generator(5);
 const captionOf = ["apple", "apple", "boat", "cloud"];
@@ -42,3 +42,29 @@ test("real pairs leave out concepts without artwork, and mirror every second win
   expect(new Set(pairs.map(({ caption }) => caption))).toEqual(new Set(["boat"]));
   expect(new Set(winners)).toEqual(new Set([rows[2], mirrored]));
 });
+
+const mean = (images: Tensor): number => scope(() => images.mean().item());
+/** What each change moves, up or down. */
+const moved = {
+  hue: (x: Tensor) => mean(x.select(1, 0)) - mean(x.select(1, 2)), // red against blue
+  saturation: (x: Tensor) => mean(x.amax([1]).sub(x.amin([1]))),
+  sharpness: (x: Tensor) =>
+    mean(
+      x
+        .narrow(3, 1, 63)
+        .sub(x.narrow(3, 0, 63))
+        .abs(),
+    ),
+};
+
+test.each(CHANGES)(
+  "%s is changed one way and the other by turns, so that neither way is what is preferred",
+  (kind) => {
+    scope(() => {
+      const pairs = changedPairs(kind, { real, captionOf, rows: [0, 2, 3] }, 12, random());
+      const signs = pairs.map(({ win, lose }) => Math.sign(moved[kind](lose) - moved[kind](win)));
+      expect(signs).toEqual(signs.map((_, i) => (i % 2 ? 1 : -1)));
+      for (const { win, caption } of pairs) expect(captionOf[rows.indexOf(numbers(win))]).toBe(caption);
+    });
+  },
+);

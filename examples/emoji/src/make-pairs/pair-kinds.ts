@@ -1,8 +1,8 @@
 // The kinds of preference pairs: which image is better, and what it is better than.
 
-import { degrade, fade, quantised } from "@spo/data/pixels";
+import { degrade, fade, quantised, saturate, sharpen, turnHue } from "@spo/data/pixels";
 import { requireFiniteScores } from "@spo/scorers";
-import { cat, type Generator, keep, randint, randperm, scope, type Tensor } from "@spo/torch";
+import { cat, type Generator, keep, rand, randint, randperm, scope, type Tensor } from "@spo/torch";
 import type { loadArtworkJudge } from "../judge/artwork-judge.js";
 
 /** win and lose: pixels [1, 3, h, w] in [-1, 1], of no scope. */
@@ -122,6 +122,31 @@ export function fadedPairs(artwork: ChosenArtwork, count: number, generator: Gen
   );
 }
 
+/** What is changed, each way in equal shares, so that no common push of all images is preferred. */
+export const CHANGES = ["hue", "saturation", "sharpness"] as const;
+
+/** Strengths between which one is drawn, one way and the other. */
+const CHANGE = {
+  hue: { of: turnHue, ways: [range(-1, -0.35), range(0.35, 1)] },
+  saturation: { of: saturate, ways: [range(0.25, 0.65), range(1.5, 2.2)] },
+  sharpness: { of: sharpen, ways: [range(-1, -0.5), range(0.8, 2)] },
+};
+
+/** Real artwork over the same with one thing changed: one way in every first, the other way in every second pair. */
+export function changedPairs(
+  kind: (typeof CHANGES)[number],
+  artwork: ChosenArtwork,
+  count: number,
+  generator: Generator,
+): Pair[] {
+  const { of, ways } = CHANGE[kind];
+  const places = count === 0 ? [] : scope(() => rand([count], { generator }).toNumbers());
+  return artworkPairs(kind, artwork, count, generator, (row, i) => {
+    const { low, high } = ways[i % 2] as (typeof ways)[number];
+    return quantised(of(artwork.real.narrow(0, row, 1), low + (places[i] as number) * (high - low)));
+  });
+}
+
 /** Real artwork over that of another concept: of some, the one whose colours are nearest. */
 export function mismatchedPairs(artwork: ChosenArtwork, count: number, generator: Generator): Pair[] {
   const { real, captionOf, rows } = artwork;
@@ -157,6 +182,10 @@ export const rowOf = (images: Tensor, row: number, { mirrored = false } = {}): T
     const image = images.narrow(0, row, 1);
     return keep(mirrored ? image.flip([3]) : image.clone());
   });
+
+function range(low: number, high: number): { low: number; high: number } {
+  return { low, high };
+}
 
 const draws = (high: number, count: number, generator: Generator): number[] =>
   count === 0 ? [] : randint(0, high, [count], { generator }).toNumbers();

@@ -15,6 +15,10 @@ import { z } from "zod";
 /** Settings of `spo pretrain clip`. */
 export const PretrainClipConfig = z.strictObject({
   data: pathText().describe("parquet file with the columns image, caption, concept, set, core"),
+  leaveOut: z
+    .array(pathText())
+    .default([])
+    .describe("text files with captions, one a line, whose artwork it must not see"),
   half: z
     .union([z.literal(0), z.literal(1)])
     .default(0)

@@ -1,5 +1,6 @@
 // Trains a small CLIP on captioned artwork: what the preference model starts from, as the published one starts from PickScore.
 
+import { readPrompts } from "@spo/data";
 import { augment } from "@spo/data/pixels";
 import { loadTokenizer, loadVae } from "@spo/diffusion";
 import { checkConfig } from "@spo/records/config";
@@ -43,7 +44,9 @@ export async function* pretrainClip(
   const config = checkConfig(PretrainClipConfig, settings);
   using context = openContext("pretrain clip", config, options);
   const { run, signal, device } = context;
-  const artwork = await readArtwork(config.data);
+  const artwork = await readArtwork(config.data, {
+    leaveOut: config.leaveOut.flatMap((path) => readPrompts(path)),
+  });
   const tokenizer = loadTokenizer(config.tokenizer);
   const size = artwork.pixels.shape[2] as number;
   const captions = [...new Set(artwork.captions)];

@@ -15,6 +15,10 @@ import { z } from "zod";
 /** Settings of `spo pretrain judge`. */
 export const PretrainJudgeConfig = z.strictObject({
   data: pathText().describe("parquet file with the columns image, caption, concept, set, core"),
+  leaveOut: z
+    .array(pathText())
+    .default([])
+    .describe("text files with captions, one a line, whose artwork it must not see"),
   half: z.union([z.literal(0), z.literal(1)]).describe("which half of the renderings it may see"),
   model: modelText().describe("diffusers folder of the base whose samples are not real"),
   prompts: z.array(pathText()).min(1).describe("text files with prompts of the samples, one a line"),

@@ -46,7 +46,9 @@ export async function* pretrainJudge(
   const config = checkConfig(PretrainJudgeConfig, settings);
   using context = openContext("pretrain judge", config, options);
   const { run, signal, device } = context;
-  const artwork = await readArtwork(config.data);
+  const artwork = await readArtwork(config.data, {
+    leaveOut: config.leaveOut.flatMap((path) => readPrompts(path)),
+  });
   const pipe = StableDiffusion.load(config.model, { device });
   const rows = tensor(rowsOfHalf(artwork, config.half), { dtype: "int64" });
   const concepts = [...new Set(artwork.concepts)];

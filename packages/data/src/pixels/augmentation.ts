@@ -112,6 +112,40 @@ export function fade(x: Tensor, generator: Generator): Tensor {
   });
 }
 
+/**
+ * A colour cast, warm above 0 and cold below; of equal strength either way. White stays white. x [n, 3, h, w] in [−1, 1], strength in
+ * [−1, 1] → the same shape.
+ */
+export function turnHue(x: Tensor, strength: number): Tensor {
+  return scope(() => {
+    // Ink of the complementary colour: blue is taken away, or red.
+    const ink = tensor([1 - 0.35 * strength, 1, 1 + 0.35 * strength], {
+      device: x.device,
+      shape: [1, 3, 1, 1],
+    });
+    return x.neg().add(1).mul(ink).neg().add(1).clamp(-1, 1);
+  });
+}
+
+/** Greyer below 1, gaudier above. x [n, 3, h, w] in [−1, 1] → the same shape. */
+export function saturate(x: Tensor, factor: number): Tensor {
+  return scope(() => {
+    const grey = x.mean([1], true);
+    return grey.add(x.sub(grey).mul(factor)).clamp(-1, 1);
+  });
+}
+
+/** Blurred below 0, at −1 as by 4×4 pixels, and sharpened above by so many times what a blur takes. x [n, 3, h, w] → the same shape. */
+export function sharpen(x: Tensor, amount: number): Tensor {
+  return scope(() => {
+    const size = x.shape.slice(2) as [number, number];
+    const fine = avgPool2d(x, [2, 2]).upsampleBilinear2d(size, false);
+    if (amount >= 0) return x.add(x.sub(fine), { alpha: amount }).clamp(-1, 1);
+    const coarse = avgPool2d(x, [4, 4]).upsampleBilinear2d(size, false);
+    return fine.add(coarse.sub(fine).mul(2 * -amount - 1)).clamp(-1, 1);
+  });
+}
+
 /** Smooth random fields, n of them in c channels, [n, c, side, side]. */
 const field = (
   n: number,

@@ -1,5 +1,5 @@
 // Images as tensors, and what may be done to them. Tensor code.
-export { augment, degrade, fade, move, recolour } from "./augmentation.js";
+export { augment, degrade, fade, move, recolour, saturate, sharpen, turnHue } from "./augmentation.js";
 export {
   encodePng,
   pixelsFromBytes,
