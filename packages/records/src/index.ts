@@ -1,5 +1,6 @@
 // The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
 
+export { UserError } from "@spo/torch/files";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
 export { PASSES, type Pass } from "./passes.js";
@@ -11,7 +12,9 @@ export {
   Run,
   type RunRecord,
   type RunSettings,
+  type RunWriter,
   readRun,
+  runWriter,
 } from "./run.js";
 export { pathOfRun } from "./run-paths.js";
 export { schemaFaults } from "./schema-faults.js";

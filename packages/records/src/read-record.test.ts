@@ -67,6 +67,8 @@ test("of a run's files those inside its folder are shown, and no others", () => 
   mkdirSync(join(folder, "run", "images"), { recursive: true });
   writeFileSync(join(folder, "run", "images", "1.png"), "p");
   writeFileSync(join(folder, "secret"), "s");
+  symlinkSync(join(folder, "secret"), join(folder, "run", "images", "link"));
+  symlinkSync(folder, join(folder, "run", "linked"));
   const read = (file: string): Uint8Array | undefined => fileOfRun(join(folder, "run"), file);
   expect(Buffer.from(read("images/1.png") ?? []).toString()).toBe("p");
   for (const other of [
@@ -78,6 +80,8 @@ test("of a run's files those inside its folder are shown, and no others", () => 
     "images",
     "images/2.png",
     "/dev/zero",
+    "images/link",
+    "linked/secret",
   ])
     expect(read(other)).toBeUndefined();
 });

@@ -1,6 +1,6 @@
 // Files of a run are untrusted input: a run may be someone else's, copied from another machine or cut by a crash.
-import { readFileSync, statSync } from "node:fs";
-import { isAbsolute, relative, resolve } from "node:path";
+import { readFileSync, realpathSync, statSync } from "node:fs";
+import { isAbsolute, relative, resolve, sep } from "node:path";
 import { shortageOf, UserError } from "@spo/torch/files";
 import type { z } from "zod";
 import { schemaFaults } from "./schema-faults.js";
@@ -47,17 +47,25 @@ export function readRecord<T>(path: string, schema: z.ZodType<T>): T {
   }
 }
 
-/** A file that a run's log names, if it is an ordinary file in the run's folder; files elsewhere are never shown. */
+/**
+ * A file that a run's log names, if it is an ordinary file in the run's folder; files elsewhere are never shown, nor by a link that leads
+ * there.
+ */
 export function fileOfRun(folder: string, file: string, mostBytes?: number): Uint8Array | undefined {
-  const path = resolve(folder, file);
-  const inside = relative(resolve(folder), path);
-  if (inside === "" || inside.startsWith("..") || isAbsolute(inside)) return undefined;
+  if (!isInside(resolve(folder), resolve(folder, file))) return undefined;
+  let path: string;
   try {
-    if (!statSync(path).isFile()) return undefined;
+    path = realpathSync(resolve(folder, file));
+    if (!isInside(realpathSync(folder), path) || !statSync(path).isFile()) return undefined;
   } catch {
     return undefined; // absent, a link in a circle, or a name that no file can have
   }
   return new Uint8Array(readOrdinary(path, mostBytes));
+}
+
+function isInside(folder: string, path: string): boolean {
+  const inside = relative(folder, path);
+  return inside !== "" && inside !== ".." && !inside.startsWith(`..${sep}`) && !isAbsolute(inside);
 }
 
 function isDeep(text: string): boolean {

@@ -444,6 +444,16 @@ export function readRun(folder: string): RunRecord {
   };
 }
 
+/** Who writes a run: a process at work, none, or one that ended without giving the run back, as a killed one does. */
+export type RunWriter = { pid: number } | "none" | "killed";
+
+/** Who writes the run of a folder, asked of the system now. */
+export function runWriter(folder: string): RunWriter {
+  const owner = lockOwner(lockPath(folder));
+  if (owner) return { pid: owner.pid };
+  return existsSync(lockPath(folder)) ? "killed" : "none";
+}
+
 /** Dotted names of the settings in which two configs differ. */
 export function differingKeys(a: unknown, b: unknown, path = ""): string[] {
   if (isRecord(a) && isRecord(b)) {

@@ -35,6 +35,6 @@ export { htmlDocument } from "./html-document.js";
 export { duration, short, type Unit, written, writtenInterval } from "./numbers.js";
 export { essence, reportPage } from "./page.js";
 export { PASS_NAMES } from "./pass-names.js";
-export { runReport } from "./run-report.js";
+export { runReport, trainingVerdict } from "./run-report.js";
 export { readStripFile, type StripFile, shownStrips, stripFileName, stripRounds } from "./strip-files.js";
 export { accuracyCharts, spoCharts, stageWork, standingCharts, updateChart } from "./training-charts.js";

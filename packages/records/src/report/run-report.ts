@@ -38,7 +38,7 @@ export function runReport(run: RunRecord): ReportData {
   return {
     title: `${title}: ${basename(resolve(run.folder))}`,
     summary: `${summaryOf(run)}${dateOf(run)}`,
-    verdict: verdictOf(run),
+    verdict: trainingVerdict(run),
     figures: figuresOf(run),
     measures: [],
     pairCount: 0,
@@ -75,8 +75,12 @@ function change(evals: readonly Evaluation[], key: string) {
   return { from: first.metrics[key] as number, to: last.metrics[key] as number, step: last.step };
 }
 
-/** What came out so far, in a sentence; undefined where nothing was measured twice. */
-function verdictOf({ kind, events, result }: RunRecord): string | undefined {
+/** What came out of a training so far, in a sentence, by its measurements; undefined where nothing was measured twice. */
+export function trainingVerdict({
+  kind,
+  events,
+  result,
+}: Pick<RunRecord, "kind" | "events" | "result">): string | undefined {
   const evals = events.filter((event) => event.type === "eval");
   const so = result ? "" : " so far";
   if (kind === "train spo") {

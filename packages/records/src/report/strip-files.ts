@@ -18,6 +18,8 @@ export const StripFile = z.array(
       lose: z.number(),
       valid: z.boolean(),
       next: z.number().optional(),
+      /** p_best − p_worst; null where a score was not finite, absent in files of earlier versions. */
+      margin: z.number().nullable().optional(),
       /** PNGs in base64. */
       images: z.array(z.string()),
     })
