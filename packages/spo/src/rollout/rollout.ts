@@ -107,6 +107,7 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
         scores: scores.map((row) => row[prompt] as number),
         win: comparison.win[prompt] as number,
         lose: comparison.lose[prompt] as number,
+        margin: comparison.margin[prompt] as number,
         valid: comparison.valid[prompt] as boolean,
         next: next?.[prompt],
       });

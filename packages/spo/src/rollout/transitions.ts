@@ -50,6 +50,8 @@ export interface CandidateStrip {
   scores: number[];
   win: number;
   lose: number;
+  /** p_best − p_worst; NaN where a score is not finite. */
+  margin: number;
   valid: boolean;
   next?: number;
 }
