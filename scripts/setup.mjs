@@ -1,5 +1,6 @@
 // @ts-check
-// Everything between a fresh clone and a running product: node modules from the lock file, libtorch, the addon, the TypeScript.
+// Everything between a fresh clone and a running product: node modules from the lock file, libtorch, the addon, the TypeScript,
+// the page of Studio.
 // Each step is skipped when its result is there; a second run takes a fraction of a second.
 //
 //   node scripts/setup.mjs [--quiet] [--json] [--again]      what they mean stands in native/lib/set-up-program.js
@@ -11,11 +12,13 @@ import { currentAddon, setUpEngine } from "../native/lib/set-up.js";
 import { runSetUp } from "../native/lib/set-up-program.js";
 import { installNodeModules, nodeModulesAreInstalled } from "./setup/node-modules.mjs";
 import { root } from "./setup/root.mjs";
+import { buildStudioPage, studioPageIsBuilt } from "./setup/studio-page.mjs";
 import { buildTypeScript, typeScriptIsBuilt } from "./setup/typescript.mjs";
 
 await runSetUp(async (again) => {
   const there = again ? null : currentAddon();
-  if (there && nodeModulesAreInstalled() && typeScriptIsBuilt()) return { done: [], addon: there };
+  if (there && nodeModulesAreInstalled() && typeScriptIsBuilt() && studioPageIsBuilt())
+    return { done: [], addon: there };
   // One set-up at a time in a checkout; the second finds its work done.
   return withLock(
     join(root, "native", "dist", "set-up.lock"),
@@ -26,6 +29,7 @@ await runSetUp(async (again) => {
       if (again || !currentAddon()) done.push("addon");
       const addon = await setUpEngine({ again });
       if (!typeScriptIsBuilt()) done.push(await buildTypeScript());
+      if (!studioPageIsBuilt()) done.push(await buildStudioPage());
       return { done, addon };
     },
     { onWait: () => say("set-up: another one is at work in this checkout; waiting for it") },

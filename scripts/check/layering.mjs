@@ -17,12 +17,14 @@ const LAYERS = [
   "@spo/scorers",
   "spo",
   "@spo/example-emoji",
+  "@spo/studio",
   "@spo/cli",
 ];
 
 /** Packages that compute nothing (one shows runs, one fetches files): they may import only what stands here, whatever their layer. */
 const ONLY = new Map([
   ["@spo/hub", ["@spo/torch/files", "@spo/torch/text-files"]],
+  ["@spo/studio", ["@spo/records", "@spo/records/report"]],
   ["@spo/records", ["@spo/torch/files", "@spo/torch/text-files", "@spo/torch/warnings"]],
 ]);
 
@@ -42,6 +44,7 @@ const LIGHT = [
   "spo/schemas",
   "spo/presets",
   "@spo/example-emoji/schemas",
+  "@spo/studio",
   "@spo/cli",
 ];
 

@@ -67,6 +67,8 @@ function repository(files = {}) {
     "packages/spo/src/presets.ts": 'import type { schema } from "./schemas.js";',
     "examples/emoji/package.json": manifest("@spo/example-emoji", ["./schemas"], ["spo"]),
     "examples/emoji/src/schemas.ts": 'import { schema } from "spo/schemas";',
+    "packages/studio/package.json": manifest("@spo/studio", ["."], ["@spo/records"]),
+    "packages/studio/src/index.ts": 'import { read } from "@spo/records";',
     "packages/cli/package.json": manifest("@spo/cli", ["."], ["spo"]),
     "packages/cli/src/index.ts": 'const run = () => import("./train.js");',
     "packages/cli/src/train.ts": 'import { train } from "spo";',
@@ -175,6 +177,13 @@ describe("a fault is", () => {
     const faults = faultsOf({ "packages/hub/src/index.ts": 'import type { Tensor } from "@spo/torch";' });
     expect(faults).toEqual([
       expect.stringContaining('import of "@spo/torch": @spo/hub imports only @spo/torch/files'),
+    ]);
+  });
+
+  test("a studio that knows more than records", () => {
+    const faults = faultsOf({ "packages/studio/src/index.ts": 'import { write } from "@spo/torch/files";' });
+    expect(faults).toEqual([
+      expect.stringContaining('import of "@spo/torch/files": @spo/studio imports only @spo/records'),
     ]);
   });
 

@@ -57,6 +57,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     load: () => import("./commands/report.js"),
   },
   {
+    name: "studio",
+    about: "see runs in the browser: candidates of each step, curves, samples",
+    load: () => import("./commands/studio.js"),
+  },
+  {
     name: "plan",
     about: "tell what a job needs before it is started: memory, work, time, money",
     load: () => import("./commands/plan.js"),

@@ -1,0 +1,28 @@
+import type { Command } from "commander";
+import type { StudioCommandOptions } from "../jobs/run-studio.js";
+import { wholeFrom } from "../options/option-values.js";
+
+/** Ports of TCP; 0: a free one. */
+const port = wholeFrom(0, 65_535);
+
+export default function (command: Command): void {
+  command
+    .description(
+      "Shows the runs of a folder in the browser, live and finished: the candidates of each denoising step, curves, samples, settings.",
+    )
+    .argument("[folder]", "the folder that the runs are in, or one run", "runs")
+    .option("--port <number>", "0: a free one; default: 7766, or a free one where that is taken", port)
+    .option("--host <address>", "where it listens; 0.0.0.0: for other machines too", "127.0.0.1")
+    .option("--trust-host <name>", "another name by which it may be called, as behind a proxy", collect)
+    .option("--no-open", "do not open the browser")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  npx spo studio\n  npx spo studio runs/quickstart\n  npx spo studio runs --port 0 --no-open --json",
+    )
+    .action(async (folder: string) => {
+      const { runStudio } = await import("../jobs/run-studio.js");
+      await runStudio(folder, command.optsWithGlobals<StudioCommandOptions>());
+    });
+}
+
+const collect = (name: string, before: string[] = []): string[] => [...before, name];

@@ -1,0 +1,67 @@
+// Studio until it is stopped. No engine: runs that were copied from elsewhere are shown on any machine.
+import { spawn } from "node:child_process";
+import { type Served, serve } from "@spo/studio";
+import { UserError } from "@spo/torch/files";
+import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
+import type { CommonOptions } from "../options/common-options.js";
+import { put, putJson, say } from "../terminal/terminal.js";
+
+/** Where Studio listens unless told otherwise. */
+const PORT = 7766;
+
+export interface StudioCommandOptions extends CommonOptions {
+  port?: number;
+  host: string;
+  trustHost?: string[];
+  open: boolean;
+}
+
+/** Serves a folder of runs until SIGINT, SIGTERM or SIGHUP. */
+export async function runStudio(
+  folder: string,
+  { port, host, trustHost, open, json, quiet }: StudioCommandOptions,
+): Promise<void> {
+  const presets = { "train spm": spmPresets, "train spo": spoPresets, "train dpo": dpoPresets };
+  const options = { runs: folder, host, hosts: trustHost, presets };
+  const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });
+  const { url, token } = served;
+  if (json) putJson({ schema: "spo.studio/1", url, token });
+  else put(url);
+  if (served.isPublic)
+    say(
+      `warning: other machines can reach Studio at ${host}. Whoever has the address with its token sees all runs.`,
+    );
+  if (!quiet && !json) say("Ctrl-C ends Studio. The token in the address is for you alone.");
+  if (open && !json && process.stdout.isTTY) openBrowser(url);
+  await stopped();
+  await served.close();
+}
+
+/** At the usual port, or at a free one. */
+async function serveWherePossible(options: Parameters<typeof serve>[0]): Promise<Served> {
+  try {
+    return await serve({ ...options, port: PORT });
+  } catch (error) {
+    const { code } = ((error as UserError).cause ?? {}) as NodeJS.ErrnoException;
+    if (!(error instanceof UserError) || code !== "EADDRINUSE") throw error;
+    return serve({ ...options, port: 0 });
+  }
+}
+
+const stopped = (): Promise<void> =>
+  new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
+  });
+
+/** Opens the address where the system has a program for it; without one, the address is on the terminal. */
+function openBrowser(url: string): void {
+  const [program, ...words] =
+    process.platform === "darwin"
+      ? ["open", url]
+      : process.platform === "win32"
+        ? ["cmd", "/c", "start", "", url]
+        : ["xdg-open", url];
+  spawn(program as string, words, { stdio: "ignore", detached: true })
+    .on("error", () => {}) // it is not there
+    .unref();
+}

@@ -1,0 +1,33 @@
+import { useEffect } from "preact/hooks";
+import { followLinks, setQuery, useRoute } from "./route.ts";
+import { RunList } from "./run-list.tsx";
+import { RunView } from "./run-view.tsx";
+
+/** The page of an address. */
+export function App() {
+  const { parts, query } = useRoute();
+  useEffect(() => {
+    // The mark by which the server knows a browser that keeps no cookie; of no use from here on.
+    if (query.has("opened")) setQuery({ opened: undefined });
+    document.addEventListener("click", followLinks);
+    return () => document.removeEventListener("click", followLinks);
+  }, [query.has("opened")]);
+  const [place, id, view] = parts;
+  return (
+    <>
+      <a class="skip" href="#main">
+        Skip to the page
+      </a>
+      <header class="top">
+        <a href="/" class="brand">
+          Studio
+        </a>
+      </header>
+      {place === "runs" && id !== undefined ? (
+        <RunView key={id} id={id} view={view ?? "overview"} query={query} />
+      ) : (
+        <RunList query={query} />
+      )}
+    </>
+  );
+}

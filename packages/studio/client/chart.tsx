@@ -1,0 +1,133 @@
+// One metric of some runs as curves.
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { short } from "./words.ts";
+
+/** A curve: a run's metric. */
+export interface Curve {
+  name: string;
+  x: readonly number[];
+  y: readonly (number | null)[];
+  /** Drawn strongly above the points, which are then faint. */
+  smooth?: readonly (number | null)[];
+}
+
+const HEIGHT = 240;
+/** Hues by which runs are told apart, also by most who see few colours. */
+const COLOURS = ["--curve-1", "--curve-2", "--curve-3", "--curve-4", "--curve-5", "--curve-6"];
+
+/** The colour of the i-th run. */
+export const colourOf = (i: number): string => COLOURS[i % COLOURS.length] as string;
+
+/** A chart that follows its data and its width. */
+export function Chart({
+  title,
+  xLabel,
+  curves,
+  log,
+}: {
+  title: string;
+  xLabel: string;
+  curves: readonly Curve[];
+  log: boolean;
+}) {
+  const frame = useRef<HTMLDivElement>(null);
+  const chart = useRef<uPlot | undefined>(undefined);
+  const shape = `${curves.map(({ name, smooth }) => `${name} ${smooth !== undefined}`).join("|")} ${log}`;
+  const data = alignedData(curves, log);
+  useEffect(() => {
+    const at = frame.current as HTMLDivElement;
+    const made = new uPlot(optionsOf(at, { title, xLabel, curves, log }), data, at);
+    chart.current = made;
+    const resized = new ResizeObserver(() => made.setSize({ width: at.clientWidth, height: HEIGHT }));
+    resized.observe(at);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    const redraw = (): void => made.redraw();
+    scheme.addEventListener("change", redraw);
+    return () => {
+      scheme.removeEventListener("change", redraw);
+      resized.disconnect();
+      made.destroy();
+    };
+  }, [shape, title]);
+  useEffect(() => chart.current?.setData(data), [data]);
+  return (
+    <figure class="chart">
+      <figcaption>{title}</figcaption>
+      <div ref={frame} role="img" aria-label={described(title, curves)} />
+    </figure>
+  );
+}
+
+/** The first and the last value of each curve, for those who do not see it. */
+export function described(title: string, curves: readonly Curve[]): string {
+  const words = curves.map(({ name, y, smooth }) => {
+    const known = (smooth ?? y).filter((value) => value !== null);
+    return `${name} from ${known[0] ?? "nothing"} to ${known.at(-1) ?? "nothing"}`;
+  });
+  return `${title}: ${words.join("; ")}`;
+}
+
+/** All curves over the places of all: uPlot wants one axis. On a logarithmic axis only what is above 0 has a place. */
+export function alignedData(curves: readonly Curve[], log: boolean): uPlot.AlignedData {
+  const x = [...new Set(curves.flatMap((curve) => curve.x))].sort((a, b) => a - b);
+  const place = new Map(x.map((value, i) => [value, i]));
+  const spread = (
+    at: readonly number[],
+    values: readonly (number | null)[],
+  ): (number | null | undefined)[] => {
+    const row = new Array<number | null | undefined>(x.length); // undefined: no gap, only no point
+    for (const [i, value] of values.entries())
+      row[place.get(at[i] as number) as number] = log && value !== null && value <= 0 ? null : value;
+    return row;
+  };
+  const rows = curves.flatMap(({ x: at, y, smooth }) => [
+    spread(at, y),
+    ...(smooth ? [spread(at, smooth)] : []),
+  ]);
+  return [x, ...rows] as uPlot.AlignedData;
+}
+
+function optionsOf(
+  frame: HTMLElement,
+  { xLabel, curves, log }: { title: string; xLabel: string; curves: readonly Curve[]; log: boolean },
+): uPlot.Options {
+  const colour = (name: string) => (): string => getComputedStyle(frame).getPropertyValue(name).trim();
+  const axis = {
+    stroke: colour("--ink"),
+    grid: { stroke: colour("--line"), width: 1 },
+    ticks: { show: false },
+  };
+  return {
+    width: frame.clientWidth,
+    height: HEIGHT,
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+    axes: [
+      { ...axis, label: xLabel, labelSize: 18, labelGap: 0, size: 30 },
+      {
+        ...axis,
+        size: widest,
+        values: (_, splits) => splits.map((value) => (value === null ? "" : short(value))),
+      },
+    ],
+    series: [
+      { label: xLabel },
+      ...curves.flatMap(({ name, smooth }, i): uPlot.Series[] => {
+        const stroke = colour(colourOf(i));
+        const points: uPlot.Series = { label: name, stroke, width: 1.5, spanGaps: false };
+        return smooth
+          ? [
+              { ...points, alpha: 0.25, width: 1 },
+              { ...points, label: `${name}, smoothed`, width: 2 },
+            ]
+          : [points];
+      }),
+    ],
+    legend: { show: curves.length > 1, live: true },
+    cursor: { sync: { key: "studio" } },
+  };
+}
+
+/** Room for the longest label, so that none is cut off. */
+const widest: uPlot.Axis.Size = (_, values) =>
+  20 + 7.5 * Math.max(4, ...(values ?? []).map((text) => text?.length ?? 0));

@@ -1,0 +1,90 @@
+import type { SampleSet } from "../src/api.ts";
+import type { ViewProps } from "./run-view.tsx";
+import { duration, short, size, when } from "./words.ts";
+
+/** Prompts that are shown first. */
+const PROMPTS = 6;
+
+/** Pictures first, then figures. */
+export function Overview({ page }: ViewProps) {
+  const { run, samples, perStep, memory, elapsed, left, warnings, checkpoints, data, engine, activity } =
+    page;
+  const [base, newest] = [samples[0], samples.at(-1)];
+  const facts: [string, string][] = [
+    ...(activity
+      ? [
+          [
+            "Now",
+            `${activity.phase}${activity.total > 0 ? `, ${activity.done} of ${activity.total}` : ""}`,
+          ] as [string, string],
+        ]
+      : []),
+    ["Step", run.total > 0 ? `${run.step} of ${run.total}` : String(run.step)],
+    ["Worked", duration(elapsed)],
+    ...(left === undefined ? [] : [["Time left", duration(left)] as [string, string]]),
+    ...(memory ? [["Memory", `${size(memory.now)}, at most ${size(memory.most)}`] as [string, string]] : []),
+    ["Begun", when(run.began)],
+    ["Newest event", when(run.changed)],
+    ["Checkpoints", checkpoints.join(", ") || "none"],
+    ...Object.entries(data).map(([key, value]): [string, string] => [key, String(value)]),
+    ...Object.entries(engine),
+  ];
+  return (
+    <>
+      {base && newest && base !== newest && <BaseAndNewest base={base} newest={newest} id={run.id} />}
+      {warnings.length > 0 && (
+        <section class="panel">
+          <h2>Warnings</h2>
+          <ul>
+            {warnings.map((text) => (
+              <li key={text}>{text}</li>
+            ))}
+          </ul>
+        </section>
+      )}
+      <section class="panel">
+        <h2>Figures</h2>
+        <dl class="facts">
+          {facts.map(([what, value]) => (
+            <div key={what}>
+              <dt>{what}</dt>
+              <dd>{value}</dd>
+            </div>
+          ))}
+        </dl>
+      </section>
+      {perStep.length > 0 && (
+        <section class="panel">
+          <h2>Seconds of a step</h2>
+          <dl class="facts">
+            {perStep.map(({ part, seconds }) => (
+              <div key={part}>
+                <dt>{part === "step" ? "the whole step" : part}</dt>
+                <dd>{short(seconds)}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+      )}
+    </>
+  );
+}
+
+const BaseAndNewest = ({ base, newest, id }: { base: SampleSet; newest: SampleSet; id: string }) => (
+  <section class="panel">
+    <h2>
+      Base beside step {newest.step} · <a href={`/runs/${id}/samples`}>all samples</a>
+    </h2>
+    <div class="pairs">
+      {newest.images.slice(0, PROMPTS).map(({ prompt, src }, i) => (
+        <figure key={`${i} ${prompt}`}>
+          <div class="pair">
+            {base.images[i] && <img src={base.images[i].src} alt={`${prompt}, by the base`} />}
+            <img src={src} alt={`${prompt}, at step ${newest.step}`} />
+          </div>
+          <figcaption>{prompt}</figcaption>
+        </figure>
+      ))}
+    </div>
+  </section>
+);

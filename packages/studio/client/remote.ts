@@ -1,0 +1,101 @@
+// What the server tells, asked for and kept up with.
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Fault } from "../src/api.ts";
+
+/** An answer, or what is wrong; while it is asked for again the old one stays. */
+export interface Remote<T> {
+  value?: T;
+  fault?: Fault;
+}
+
+/** Asks the server. Throws a Fault. */
+export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(path, { signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw {
+      code: "ENVIRONMENT",
+      message: "Studio does not answer.",
+      hint: "Is `npx spo studio` still running?",
+    } satisfies Fault;
+  }
+  if (response.ok) return (await response.json()) as T;
+  throw (await response.json()) as Fault;
+}
+
+/** The answer to a path, asked for again when `version` changes; undefined: nothing is asked for. */
+export function useRemote<T>(path: string | undefined, version: unknown = 0): Remote<T> {
+  const [state, setState] = useState<Remote<T> & { path?: string }>({});
+  useEffect(() => {
+    if (path === undefined) return;
+    const stop = new AbortController();
+    ask<T>(path, stop.signal).then(
+      (value) => setState({ value, path }),
+      (fault: Fault) => {
+        if (!stop.signal.aborted) setState((before) => ({ ...before, fault, path }));
+      },
+    );
+    return () => stop.abort();
+  }, [path, version]);
+  return state.path === path ? state : { value: undefined, fault: undefined };
+}
+
+/** A number that grows every so often, while the page is seen. */
+export function useTicks(everyMs: number): number {
+  const [ticks, setTicks] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) setTicks((n) => n + 1);
+    }, everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return ticks;
+}
+
+/** What a run's stream says. */
+export interface LiveRun {
+  /** Grows when the log has grown, at most once a second. */
+  version: number;
+  state?: string;
+  /** Whether the stream is open; "closed" when it will not open again. */
+  link: "open" | "lost" | "closed";
+}
+
+const LEAST_MS = 1000;
+
+/** Follows a run from a mark of its log. */
+export function useLiveRun(id: string, mark: string | undefined): LiveRun {
+  const [live, setLive] = useState<LiveRun>({ version: 0, link: "open" });
+  const first = useRef<string | undefined>(undefined);
+  if (first.current === undefined) first.current = mark;
+  const from = first.current;
+  useEffect(() => {
+    if (from === undefined) return;
+    const source = new EventSource(`/api/runs/${id}/events?from=${encodeURIComponent(from)}`);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const grown = (): void => {
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        setLive((before) => ({ ...before, version: before.version + 1 }));
+      }, LEAST_MS);
+    };
+    source.addEventListener("log", grown);
+    source.addEventListener("anew", grown);
+    source.addEventListener("state", ({ data }) => {
+      setLive((before) => ({ ...before, state: data, version: before.version + 1 }));
+    });
+    source.onopen = () => setLive((before) => ({ ...before, link: "open" }));
+    source.onerror = () =>
+      setLive((before) => ({
+        ...before,
+        link: source.readyState === EventSource.CLOSED ? "closed" : "lost",
+      }));
+    return () => {
+      clearTimeout(timer);
+      source.close();
+    };
+  }, [id, from]);
+  return live;
+}

@@ -1,0 +1,105 @@
+// One run: what goes on or came out, then pictures, then figures; and its curves, steps, samples, log and settings.
+import { useEffect, useMemo } from "preact/hooks";
+import type { RunPage } from "../src/api.ts";
+import { Curves } from "./curves.tsx";
+import { FaultWords } from "./fault-words.tsx";
+import { LogView } from "./log-view.tsx";
+import { Overview } from "./overview.tsx";
+import { type LiveRun, useLiveRun, useRemote } from "./remote.ts";
+import { StateBadge } from "./run-list.tsx";
+import { Samples } from "./samples.tsx";
+import { Settings } from "./settings.tsx";
+import { Steps } from "./steps.tsx";
+
+const VIEWS = {
+  overview: "Overview",
+  steps: "Steps",
+  samples: "Samples",
+  curves: "Curves",
+  log: "Log",
+  settings: "Settings",
+};
+
+/** What every view of a run is given. */
+export interface ViewProps {
+  page: RunPage;
+  query: URLSearchParams;
+  /** Grows when the log has grown. */
+  version: number;
+}
+
+/** The page of a run. */
+export function RunView({ id, view, query }: { id: string; view: string; query: URLSearchParams }) {
+  const first = useRemote<RunPage>(`/api/runs/${id}/page`);
+  const live = useLiveRun(id, first.value?.mark);
+  const { value: newest, fault } = useRemote<RunPage>(`/api/runs/${id}/page`, live.version);
+  const page = newest ?? first.value;
+  const name = page?.run.name;
+  useEffect(() => {
+    document.title = `${name ?? "Run"} · Studio`;
+  }, [name]);
+  if (!page)
+    return (
+      <main id="main">{fault ? <FaultWords fault={fault} /> : <p class="dim">Reading the run …</p>}</main>
+    );
+  const { run } = page;
+  return (
+    <main id="main">
+      <nav class="crumbs" aria-label="Where">
+        <a href="/">Runs</a>
+      </nav>
+      <h1>
+        {run.name} <StateBadge state={live.state ?? run.state} />
+      </h1>
+      <p class="essence">{page.essence}</p>
+      <p class="dim">
+        {run.kind}
+        {run.fault && <> · {run.fault}</>}
+      </p>
+      <Link live={live} />
+      <nav class="tabs" aria-label="Views of the run">
+        {Object.entries(VIEWS).map(([key, label]) => (
+          <a
+            key={key}
+            href={`/runs/${id}${key === "overview" ? "" : `/${key}`}`}
+            aria-current={key === view ? "page" : undefined}
+          >
+            {label}
+          </a>
+        ))}
+      </nav>
+      <View view={view} page={page} query={query} version={live.version} />
+    </main>
+  );
+}
+
+function View({ view, ...props }: ViewProps & { view: string }) {
+  const id = props.page.run.id;
+  const key = useMemo(() => id, [id]);
+  switch (view) {
+    case "steps":
+      return <Steps key={key} {...props} />;
+    case "samples":
+      return <Samples key={key} {...props} />;
+    case "curves":
+      return <Curves key={key} {...props} />;
+    case "log":
+      return <LogView key={key} {...props} />;
+    case "settings":
+      return <Settings key={key} {...props} />;
+    default:
+      return <Overview key={key} {...props} />;
+  }
+}
+
+/** Whether the page still hears of the run. */
+function Link({ live: { link } }: { live: LiveRun }) {
+  if (link === "open") return null;
+  return (
+    <p class="fault" role="status">
+      {link === "lost"
+        ? "The connection to Studio is lost; it is tried again. What you see may be old."
+        : "Studio has closed the connection: it may have been started anew. Open the address that it printed."}
+    </p>
+  );
+}

@@ -1,0 +1,156 @@
+// What the server tells and the page reads. Types alone, so that the page bundles nothing of the server.
+
+/**
+ * What a run is at: written by a living process; ended with a result; stopped, to be gone on with; left by a process that was killed;
+ * not readable.
+ */
+export type RunState = "running" | "finished" | "stopped" | "killed" | "damaged";
+
+/** A run in the list. */
+export interface RunSummary {
+  id: string;
+  /** Its path below the folder that is shown. */
+  name: string;
+  /** Its command, as `train spo`. */
+  kind: string;
+  state: RunState;
+  step: number;
+  /** 0 where it is not known. */
+  total: number;
+  /** ISO 8601; empty where no event could be read. */
+  began: string;
+  /** Of its newest event. */
+  changed: string;
+  /** What is wrong with it, if something is. */
+  fault?: string;
+}
+
+/** All runs of a folder, the newest first. */
+export interface RunList {
+  schema: "spo.studio.runs/1";
+  folder: string;
+  runs: RunSummary[];
+}
+
+/** What a running process does now, as it last said. */
+export interface Activity {
+  phase: string;
+  done: number;
+  /** 0 where there is nothing to count. */
+  total: number;
+  at: string;
+}
+
+/** A setting in which a run differs from what it is compared with. */
+export interface Difference {
+  setting: string;
+  here: unknown;
+  there: unknown;
+}
+
+/** Pictures of held-out prompts, drawn at one step. */
+export interface SampleSet {
+  step: number;
+  images: { prompt: string; seed: number; src: string }[];
+}
+
+/** All about one run but its series and pictures. */
+export interface RunPage {
+  schema: "spo.studio.run/1";
+  run: RunSummary;
+  /** What came out, or how it goes, in a sentence. */
+  essence: string;
+  config: Record<string, unknown>;
+  /** The published settings that it is nearest to, and where it differs from them. */
+  preset?: { name: string; differences: Difference[] };
+  activity?: Activity;
+  /** Seconds that processes worked on it. */
+  elapsed: number;
+  /** Seconds; absent where it cannot be told. */
+  left?: number;
+  /** Mean seconds of a step by part, over the newest steps. */
+  perStep: { part: string; seconds: number }[];
+  /** Bytes, resident, at the newest event and at most. */
+  memory?: { now: number; most: number };
+  engine: Record<string, string>;
+  data: Record<string, string | number>;
+  checkpoints: number[];
+  warnings: string[];
+  /** Names of the metrics of updates, and of measurements. */
+  metrics: { step: string[]; eval: string[] };
+  samples: SampleSet[];
+  strips: { round: number }[];
+  /** Where its log ends: from there `events` goes on. */
+  mark: string;
+}
+
+/** One metric, thinned for a chart: lowest and highest of each group of points. */
+export interface MetricSeries {
+  key: string;
+  /** Of the update that gave the point, from 1; of a measurement, the step. */
+  x: number[];
+  /** Null where it was not finite. */
+  y: (number | null)[];
+  /** Exponential moving average at the same places; absent without smoothing. */
+  smooth?: (number | null)[];
+  /** How many points there are in all. */
+  points: number;
+}
+
+/** Some metrics of a run. */
+export interface SeriesAnswer {
+  schema: "spo.studio.series/1";
+  series: MetricSeries[];
+}
+
+/** Pairs and margins, timestep by timestep and round by round. */
+export interface TimestepMap {
+  schema: "spo.studio.timesteps/1";
+  timesteps: number[];
+  rounds: { round: number; cells: (TimestepCell | null)[] }[];
+}
+
+/** What the comparisons of one timestep in one round came to. */
+export interface TimestepCell {
+  pairs: number;
+  valid: number;
+  margin: number | null;
+  spread: number | null;
+  notFinite: number;
+}
+
+/** The candidates of one prompt at one timestep. */
+export interface StepRow {
+  timestep: number;
+  candidates: { src?: string; score: number | null }[];
+  win: number;
+  lose: number;
+  /** The one that the next step started from; absent after the last. */
+  next?: number;
+  valid: boolean;
+  /** Absent in runs of earlier versions, which did not record it; null where a score was not finite. */
+  margin?: number | null;
+  threshold?: number;
+  /** Why it gave no pair; absent where it did. */
+  why?: "not finite" | "tie" | "below the threshold";
+}
+
+/** The candidates of a round, prompt by prompt. */
+export interface StepView {
+  schema: "spo.studio.steps/1";
+  round: number;
+  prompts: { prompt: string; rows: StepRow[] }[];
+}
+
+/** The end of a run's log, as it stands in the file. */
+export interface LogTail {
+  schema: "spo.studio.log/1";
+  lines: string[];
+}
+
+/** What is wrong with a request, and what to do. */
+export interface Fault {
+  code: string;
+  message: string;
+  hint?: string;
+}
