@@ -250,7 +250,9 @@ export class Run {
     if (before?.type !== "data") return this.#tell({ type: "data", facts });
     const keys = differingKeys(before.facts, facts);
     if (keys.length === 0) return this.takeUntold();
-    const shown = keys.map((key) => `${key} was ${show(before.facts[key])} and is ${show(facts[key])}`);
+    const shown = keys.map(
+      (key) => `${key} was ${show(own(before.facts, key))} and is ${show(own(facts, key))}`,
+    );
     const warning = `the data are not those that this run began with: ${shown.join("; ")}. What it learned before came from the others`;
     return [...this.warn(warning), ...this.#tell({ type: "data", facts })];
   }
@@ -449,9 +451,10 @@ export type RunWriter = { pid: number } | "none" | "killed";
 
 /** Who writes the run of a folder, asked of the system now. */
 export function runWriter(folder: string): RunWriter {
+  if (!existsSync(lockPath(folder))) return "none";
   const owner = lockOwner(lockPath(folder));
   if (owner) return { pid: owner.pid };
-  return existsSync(lockPath(folder)) ? "killed" : "none";
+  return existsSync(lockPath(folder)) ? "killed" : "none"; // it may just have been given back
 }
 
 /** Dotted names of the settings in which two configs differ. */
@@ -594,7 +597,7 @@ const at = (config: unknown, path: string): unknown =>
   path.split(".").reduce<unknown>((value, key) => (isRecord(value) ? own(value, key) : undefined), config);
 
 /** A key may have the name of a member that every object has. */
-const own = (record: Record<string, unknown>, key: string): unknown =>
+const own = (record: Readonly<Record<string, unknown>>, key: string): unknown =>
   Object.hasOwn(record, key) ? record[key] : undefined;
 
 const LONGEST_SHOWN = 200;

@@ -75,6 +75,7 @@ export function createStudio(options: StudioOptions): Studio {
       hint: "Give the folder that your runs are in: the one above what --run was given.",
     });
   const index = new RunIndex(runs);
+  void index.list(); // the first search of thousands of folders takes longest: it is made while the page loads
   const logs = new RunLogs();
   const strips = new StripReader();
   const credentials = new Credentials(options.token);

@@ -23,17 +23,18 @@ export async function runStudio(
 ): Promise<void> {
   const presets = { "train spm": spmPresets, "train spo": spoPresets, "train dpo": dpoPresets };
   const options = { runs: folder, host, hosts: trustHost, presets };
+  const end = stopped(); // from now on: a program may end it as soon as it has read the line
   const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });
   const { url, token } = served;
-  if (json) putJson({ schema: "spo.studio/1", url, token });
-  else put(url);
   if (served.isPublic)
     say(
       `warning: other machines can reach Studio at ${host}. Whoever has the address with its token sees all runs.`,
     );
+  if (json) putJson({ schema: "spo.studio/1", url, token });
+  else put(url);
   if (!quiet && !json) say("Ctrl-C ends Studio. The token in the address is for you alone.");
   if (open && !json && process.stdout.isTTY) openBrowser(url);
-  await stopped();
+  await end;
   await served.close();
 }
 
