@@ -1,0 +1,54 @@
+// Which runs lie below a folder. A run is known by an ID that says nothing of paths, so that a request never names a file.
+import { createHash } from "node:crypto";
+import { type Dirent, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+
+/** A run's folder below the folder that is shown. */
+export interface FoundRun {
+  /** Of its path below that folder: the same after a restart, so that links hold. */
+  id: string;
+  /** That path, with `/`; of the folder itself, when it is a run, `.`. */
+  name: string;
+  folder: string;
+}
+
+/** Folders in each other that are looked through. */
+const DEEPEST = 5;
+/** Folders that are read in one go; then others may compute. */
+const AT_ONCE = 200;
+
+/**
+ * Runs below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run is looked for.
+ *
+ * A folder counts as a run when it has an event log.
+ */
+export async function findRuns(root: string): Promise<FoundRun[]> {
+  const found: FoundRun[] = [];
+  const open: { folder: string; names: string[] }[] = [{ folder: root, names: [] }];
+  for (let read = 1; ; read++) {
+    const at = open.pop();
+    if (!at) return found;
+    if (read % AT_ONCE === 0) await setImmediate();
+    const entries = entriesOf(at.folder);
+    if (entries.some((entry) => entry.name === "events.jsonl" && entry.isFile())) {
+      const name = at.names.join("/") || ".";
+      found.push({ id: idOf(name), name, folder: at.folder });
+      continue;
+    }
+    if (at.names.length === DEEPEST) continue;
+    for (const entry of entries)
+      if (entry.isDirectory() && !entry.name.startsWith(".") && entry.name !== "node_modules")
+        open.push({ folder: join(at.folder, entry.name), names: [...at.names, entry.name] });
+  }
+}
+
+const idOf = (name: string): string => createHash("sha256").update(name).digest("base64url").slice(0, 16);
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return []; // gone meanwhile, or not ours to read
+  }
+}

@@ -1,0 +1,90 @@
+// All about one run but its series and pictures.
+import { lstatSync } from "node:fs";
+import { join } from "node:path";
+import { listCheckpoints, readRecord } from "@spo/records";
+import { duration, trainingVerdict } from "@spo/records/report";
+import { z } from "zod";
+import type { RunPage, RunSummary, SampleSet } from "../api.js";
+import type { FoundRun } from "./find-runs.js";
+import { nearestPreset, type Presets } from "./nearest-preset.js";
+import type { RunLog } from "./run-log.js";
+import { stripRoundsOf } from "./step-view.js";
+
+/** Warnings that a page shows. */
+const WARNINGS = 20;
+
+/** The page of a run whose log has been read. */
+export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets: Presets): RunPage {
+  const { contents, elapsed, perStep, mark } = log;
+  const config = configOf(run.folder);
+  const left =
+    summary.state === "running" && perStep
+      ? Math.max(0, (summary.total - summary.step) * perStep.seconds)
+      : undefined;
+  const named = contents.newest?.time.rss;
+  return {
+    schema: "spo.studio.run/1",
+    run: summary,
+    essence: essenceOf(summary, log, left),
+    config,
+    preset: nearestPreset(config, presets[summary.kind] ?? {}),
+    elapsed,
+    left,
+    perStep: perStep?.parts.concat({ part: "step", seconds: perStep.seconds }) ?? [],
+    memory: named === undefined ? undefined : { now: named, most: contents.mostMemory },
+    engine: contents.start?.engine ?? {},
+    data: contents.data?.facts ?? {},
+    checkpoints: listCheckpoints(join(run.folder, "checkpoints")).map(({ step }) => step),
+    warnings: [...new Set(contents.warnings)].slice(-WARNINGS),
+    metrics: { step: contents.updates.keys, eval: contents.evals.keys },
+    samples: sampleSets(run, log),
+    strips: stripRoundsOf(run.folder).map(({ round }) => ({ round })),
+    mark,
+  };
+}
+
+/** What goes on, or what came out, in a sentence or two. */
+function essenceOf(
+  { kind, state, step, total }: RunSummary,
+  { contents, elapsed }: RunLog,
+  left?: number,
+): string {
+  const far = total > 0 ? `${step} of ${total}` : `${step}`;
+  const so = {
+    running: step > 0 ? `Running, at ${far}` : "Starting",
+    finished: `Finished after ${duration(elapsed)}, at ${far}`,
+    stopped: `Stopped at ${far}; the same command goes on from its last checkpoint`,
+    killed: `Its process ended without a word at ${far}; the same command goes on from its last checkpoint`,
+    damaged: "It cannot be read",
+  }[state];
+  const rest = left === undefined ? "" : `, about ${duration(left)} left`;
+  const result = state === "finished" ? {} : undefined;
+  const verdict = trainingVerdict({ kind, events: [...contents.evalEvents], result });
+  return `${verdict ? `${verdict} ` : ""}${so}${rest}.`;
+}
+
+function configOf(folder: string): Record<string, unknown> {
+  const path = join(folder, "config.json");
+  // A link could name any file of this machine.
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isFile()) return {};
+  try {
+    const { kind: _, ...config } = readRecord(path, z.record(z.string(), z.unknown()));
+    return config;
+  } catch {
+    return {}; // torn or damaged: the log has been read all the same, and the page says what it can
+  }
+}
+
+function sampleSets({ id }: FoundRun, { contents }: RunLog): SampleSet[] {
+  return contents.samples.map(({ step, images, time }, set) => ({
+    step,
+    images: images.map(({ prompt, seed }, i) => ({
+      prompt,
+      seed,
+      src: `/api/runs/${id}/samples/${set}/${i}?${versionOf(time.at)}`,
+    })),
+  }));
+}
+
+/** A picture that is drawn again has another address, so that none has to be asked for twice. */
+const versionOf = (at: string): string => String(Date.parse(at) || 0);
