@@ -135,10 +135,13 @@ export { requireFinite } from "./pipelines/finite-images.js";
 export { type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";
 export { dynamicThreshold } from "./process/bound-x0.js";
 export { type DdimLevels, ddimGaussian, ddimStd, ddimStep } from "./process/ddim-step.js";
+export { FlowConfig, type FlowGrid, FlowSchedule } from "./process/flow-schedule.js";
+export { type FlowNoise, flowStep } from "./process/flow-step.js";
 export { type Gaussian, type GaussianStep, gaussianLogProb, sampleGaussian } from "./process/gaussian.js";
-export type { NoiseProcess, StepTimes } from "./process/noise-process.js";
+export type { NoiseProcess, SamplingChoice, StepTimes } from "./process/noise-process.js";
 export { epsFromV, epsFromX0, type PredictionType, predictX0, x0FromV } from "./process/parameterisation.js";
 export type { PerRow } from "./process/per-row.js";
+export { betaSigmas, exponentialSigmas, karrasSigmas } from "./process/spaced-sigmas.js";
 export type { TimestepSpacing } from "./process/timesteps.js";
 export { VpConfig } from "./process/vp-config.js";
 export { VpSchedule } from "./process/vp-schedule.js";
@@ -181,9 +184,6 @@ export {
 export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/samplers.js";
 export { SchedulerConfig } from "./samplers/scheduler-config.js";
 export {
-  betaSigmas,
-  exponentialSigmas,
-  karrasSigmas,
   type LevelSpacing,
   levelSpacing,
   type SigmaPlan,

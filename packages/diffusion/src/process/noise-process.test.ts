@@ -1,9 +1,13 @@
 // What holds for every noise process, by whichever steps it goes.
 import { Generator, randn, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
+import { FlowSchedule } from "./flow-schedule.js";
 import { gaussianLogProb, sampleGaussian } from "./gaussian.js";
 import type { NoiseProcess } from "./noise-process.js";
 import { VpSchedule } from "./vp-schedule.js";
+
+const GRID = { spacing: "training", patch: 2, latentSize: [8, 8] } as const;
+const flow = new FlowSchedule({ shift: 3 }, GRID);
 
 const PROCESSES: Readonly<Record<string, NoiseProcess>> = {
   "variance preserving, ε": new VpSchedule(),
@@ -12,6 +16,13 @@ const PROCESSES: Readonly<Record<string, NoiseProcess>> = {
     prediction_type: "sample",
     beta_schedule: "squaredcos_cap_v2",
   }),
+  "flow, shifted": flow,
+  "flow of constant noise": flow.forSampling({ stepNoise: "constant-sde" }),
+  "flow by coefficients-preserving steps": flow.forSampling({ stepNoise: "cps" }),
+  "flow, shifted by the image's size": new FlowSchedule(
+    { use_dynamic_shifting: true },
+    { ...GRID, spacing: "whole", latentSize: [64, 64] },
+  ),
   "variance preserving, bounded": new VpSchedule({ clip_sample: true, clip_sample_range: 9 }),
 };
 
@@ -50,7 +61,7 @@ describe.each(Object.entries(PROCESSES))("%s", (_, process) => {
     expect(process.drawTimesteps(2000, new Generator(6))).not.toEqual(times);
     expect(Math.min(...times)).toBeGreaterThanOrEqual(0);
     expect(Math.max(...times)).toBeLessThanOrEqual(process.trainTimesteps);
-    expect(Math.max(...times)).toBeGreaterThan(0.98 * process.trainTimesteps);
+    expect(Math.max(...times)).toBeGreaterThan(0.95 * process.trainTimesteps);
     expect(Math.max(...process.drawTimesteps(2000, new Generator(5), 10))).toBeLessThan(10);
   });
 
@@ -104,6 +115,31 @@ describe.each(Object.entries(PROCESSES))("%s", (_, process) => {
       expect(all.density.std).toEqual(all.std);
       expectClose(all.density.mean, all.step.mean, 1e-5);
     }));
+
+  test("the mean of a step moves with the output by its gain", () =>
+    scope(() => {
+      const times = { t, previous, eta: 0.8 };
+      const gain = process.outputGain(times) as readonly number[];
+      const [xt, output] = [draw(1).mul(0.1), draw(2).mul(0.1)]; // within bounds of x̂0
+      const moved = process
+        .density(xt, output.add(0.25), times)
+        .mean.sub(process.density(xt, output, times).mean);
+      for (const [i, each] of gain.entries())
+        expectClose(
+          row(moved, i),
+          row(moved, i)
+            .mul(0)
+            .add(each / 4),
+          2e-5,
+        );
+    }));
+
+  test("a kind of step that it has not is refused, and its timesteps stay where the size of the latents does", () => {
+    expect(() => process.forSampling({ stepNoise: "unheard of" })).toThrow(
+      expect.objectContaining({ code: "CONFIG" }),
+    );
+    expect(process.forSampling({}).timesteps(STEPS)).toEqual(visited);
+  });
 
   test("the log-density of a draw is that of its Gaussian, worked out in float64, by rows and for all alike", () =>
     scope(() => {

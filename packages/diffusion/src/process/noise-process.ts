@@ -13,6 +13,14 @@ export interface StepTimes {
   eta: number;
 }
 
+/** What a process is to be adapted to before it is sampled or stepped by. */
+export interface SamplingChoice {
+  /** Height and width of the latents: some processes give larger ones more time at high noise. Default: the model's own. */
+  latentSize?: readonly [height: number, width: number];
+  /** Which stochastic step to take, by the name that the process has for it. Default: its own. */
+  stepNoise?: string;
+}
+
 /**
  * A noise process: how images become noise, and by which steps a model's outputs lead back.
  *
@@ -20,10 +28,12 @@ export interface StepTimes {
  * own, guided, of whatever kind it predicts. A timestep is one for all n rows, or a list of n.
  */
 export interface NoiseProcess {
-  /** What the model puts out. */
-  readonly prediction: PredictionType;
+  /** What the model puts out: `flow_prediction` is the velocity ε − x_0. */
+  readonly prediction: PredictionType | "flow_prediction";
   /** Timesteps lie in [0, trainTimesteps]. */
   readonly trainTimesteps: number;
+  /** The process for a sampling. Throws a UserError (`CONFIG`) for a kind of step that it has not. */
+  forSampling(choice: SamplingChoice): NoiseProcess;
   /** Timesteps of `steps` sampling steps, largest first. Throws a UserError (`CONFIG`) for an impossible number of steps. */
   timesteps(steps: number): number[];
   /** The timestep at which a step from t ends, where sampling has `steps` steps. */
@@ -42,4 +52,6 @@ export interface NoiseProcess {
   density(xt: Tensor, output: Tensor, times: StepTimes): Gaussian;
   /** Its standard deviation, which does not depend on the output. */
   std(times: StepTimes): PerRow;
+  /** How far its mean moves with the output, ∂μ/∂output: the same for all elements. Bounds of x̂0 are passed over. */
+  outputGain(times: StepTimes): PerRow;
 }

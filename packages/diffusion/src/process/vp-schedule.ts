@@ -14,7 +14,7 @@ import { checkConfig } from "../config.js";
 import { boundsX0, boundX0 } from "./bound-x0.js";
 import { type DdimLevels, ddimGaussian, ddimStd, ddimStep } from "./ddim-step.js";
 import type { Gaussian, GaussianStep } from "./gaussian.js";
-import type { NoiseProcess, StepTimes } from "./noise-process.js";
+import type { NoiseProcess, SamplingChoice, StepTimes } from "./noise-process.js";
 import { epsOf, type PredictionType, targetOf, x0Of } from "./parameterisation.js";
 import { factor, type PerRow, perRow, plus } from "./per-row.js";
 import { spacedTimesteps, type TimestepSpacing } from "./timesteps.js";
@@ -68,6 +68,15 @@ export class VpSchedule implements NoiseProcess {
         { code: "CONFIG", hint: "Take fewer steps, or a smaller steps_offset." },
       );
     return value;
+  }
+
+  /** Its steps are DDIM's, and latents of all sizes go by the same timesteps. */
+  forSampling({ stepNoise }: SamplingChoice): VpSchedule {
+    if (stepNoise === undefined || stepNoise === "ddim") return this;
+    throw new UserError(`A model of this noise process has no step noise "${stepNoise}".`, {
+      code: "CONFIG",
+      hint: "There is ddim alone: leave the setting out.",
+    });
   }
 
   /** Timesteps of `steps` sampling steps, largest first, whole numbers. */
@@ -162,6 +171,23 @@ export class VpSchedule implements NoiseProcess {
   std(times: StepTimes): PerRow {
     const { alphaBar, alphaBarPrev, eta } = this.#levels(times);
     return perRow([alphaBar, alphaBarPrev], (a, p) => ddimStd(a, p, eta));
+  }
+
+  outputGain(times: StepTimes): PerRow {
+    const { alphaBar, alphaBarPrev } = this.#levels(times);
+    return perRow([alphaBar, alphaBarPrev, this.std(times)], (a, p, std) => {
+      const [ofX0, ofEps] = [Math.sqrt(p), Math.sqrt(Math.max(0, 1 - p - std ** 2))];
+      const [signal, spread] = [Math.sqrt(a), Math.sqrt(1 - a)];
+      // How x̂0 and ε move with what is predicted.
+      switch (this.prediction) {
+        case "epsilon":
+          return ofEps - (ofX0 * spread) / signal;
+        case "v_prediction":
+          return ofEps * signal - ofX0 * spread;
+        case "sample":
+          return ofX0 - (ofEps * signal) / spread;
+      }
+    });
   }
 
   #alphaBarAt(t: PerRow): PerRow {

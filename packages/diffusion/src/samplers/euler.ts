@@ -1,17 +1,10 @@
 import { scope, type Tensor } from "@spo/torch";
 import { z } from "zod";
+import { exponentialSigmas } from "../process/spaced-sigmas.js";
 import { evenly, type TimestepSpacing } from "../process/timesteps.js";
 import type { VpSchedule } from "../process/vp-schedule.js";
 import { type Sampler, settingsOf } from "./sampler.js";
-import {
-  exponentialSigmas,
-  levelSpacing,
-  type SigmaPlan,
-  sigmaAt,
-  spacedLevels,
-  timestepOf,
-  withFinal,
-} from "./sigmas.js";
+import { levelSpacing, type SigmaPlan, sigmaAt, spacedLevels, timestepOf, withFinal } from "./sigmas.js";
 
 /** What Euler reads of a scheduler_config.json beside the process and the levels. */
 export const EulerConfig = z.looseObject({
