@@ -169,6 +169,7 @@ export {
 } from "./samplers/dpm-solver.js";
 export { eulerPlan, eulerSampler, eulerStep } from "./samplers/euler.js";
 export { eulerAncestralSampler, eulerAncestralStep } from "./samplers/euler-ancestral.js";
+export { FlowEulerSchedule } from "./samplers/flow-euler.js";
 export { lcmSampler, lcmStep, lcmTimesteps } from "./samplers/lcm.js";
 export { multistepOutput, pndmSampler, pndmStep } from "./samplers/pndm.js";
 export type { Sampler, SamplerState } from "./samplers/sampler.js";
@@ -182,6 +183,7 @@ export {
   WEBUI_SCHEDULES,
 } from "./samplers/sampler-names.js";
 export { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "./samplers/samplers.js";
+export type { SamplerOptions, SamplingSchedule } from "./samplers/sampling-schedule.js";
 export { SchedulerConfig } from "./samplers/scheduler-config.js";
 export {
   type LevelSpacing,

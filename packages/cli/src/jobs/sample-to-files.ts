@@ -6,13 +6,11 @@ import { contactSheet, type PromptLine, parsePromptFile, parsePromptLine, withPn
 import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import {
   LoraStack,
-  levelSpacing,
   loadTextToImage,
   type PromptSyntax,
   requireFinite,
   requireSchedule,
   sampleLatents,
-  samplerOf,
   type TextToImage,
   takeLoraTags,
 } from "@spo/diffusion";
@@ -181,9 +179,9 @@ function imagesOf(
   const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidanceScale } = line;
   const model = basename(resolve(options.model));
   const chosen = chosenSampler(options);
-  const sampler = chosen.sampler ?? samplerOf(pipe.schedule.config);
+  const sampler = chosen.sampler ?? pipe.schedule.ownSampler();
   if (chosen.schedule !== undefined) requireSchedule(sampler, chosen.schedule);
-  const schedule = chosen.schedule ?? levelSpacing(pipe.schedule.for(sampler));
+  const schedule = chosen.schedule ?? pipe.schedule.spacingOf(sampler);
   const common = {
     prompt,
     negative,

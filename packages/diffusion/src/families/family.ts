@@ -7,7 +7,8 @@ import type { GuidedConditions } from "../models/conditions.js";
 import type { DenoiserModel } from "../models/denoiser-model.js";
 import type { NoiseProcess } from "../process/noise-process.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
-import type { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
+import type { SchedulerSource } from "../samplers/checkpoint-schedule.js";
+import type { SamplingSchedule } from "../samplers/sampling-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 
@@ -27,7 +28,7 @@ export interface TextToImage {
   readonly denoiser: DenoiserModel;
   readonly vae: AutoencoderKL;
   /** For samplers. */
-  readonly schedule: CheckpointSchedule;
+  readonly schedule: SamplingSchedule;
   /** The noise process of trainings. */
   readonly process: NoiseProcess;
   /** CLIP's tokenizer, which preference models and scorers use too; absent in a family without CLIP. */
@@ -93,7 +94,8 @@ export interface PipelineSource {
   /** A tokenizer by its folder; padToken: of the published one, where there is no folder. */
   tokenizer(part: string, padToken?: string): ClipTokenizer;
   schedulerConfig: SchedulerConfig;
-  schedule: CheckpointSchedule;
+  /** Where that comes from; absent: it is taken as it is. */
+  schedulerSource?: SchedulerSource;
 }
 
 /**

@@ -1,7 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readModelIndex } from "../layouts/model-index.js";
-import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import { loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { publishedTokenizer } from "../tokenizer/save-tokenizer.js";
 import { FAMILIES } from "./families.js";
@@ -39,9 +38,9 @@ function fromSingleFile(path: string, configs: string | undefined, options: Load
         : publishedTokenizer({ padToken });
     },
     schedulerConfig,
-    schedule: new CheckpointSchedule(schedulerConfig, {
+    schedulerSource: {
       pipeline: family.pipelines[0],
       path: configs && join(configs, "scheduler", "scheduler_config.json"),
-    }),
+    },
   });
 }

@@ -13,6 +13,7 @@ import { refusal } from "../refusal.fixture.js";
 import { chooseSampler } from "../samplers/sampler-names.js";
 import type { TextToImage } from "./family.js";
 import { loadTextToImage } from "./load-text-to-image.js";
+import type { StableDiffusion } from "./stable-diffusion.js";
 
 const golden = fileURLToPath(new URL("../../../../tests/golden", import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), "published-configs-"));
@@ -268,8 +269,8 @@ describe("a folder is refused with words where", () => {
 });
 
 test("more steps than the timesteps of training allow are refused by name, and not by the samplers that go by levels", () => {
-  const pipe = load(folderOf("many-steps", { family: "sd15" }));
-  expect(refusal(() => pipe.schedule.for("ddim").alphaBar(1000))).toContain("steps_offset 1");
-  expect(refusal(() => pipe.schedule.timesteps(1001))).toContain("from 1 to the num_train_timesteps");
+  const { process } = load(folderOf("many-steps", { family: "sd15" })) as StableDiffusion;
+  expect(refusal(() => process.alphaBar(1000))).toContain("steps_offset 1");
+  expect(refusal(() => process.timesteps(1001))).toContain("from 1 to the num_train_timesteps");
   expect(readFileSync(join(temporary, "many-steps", "model_index.json"), "utf8")).toContain("PNDM");
 });

@@ -24,7 +24,7 @@ import type { VpSchedule } from "../process/vp-schedule.js";
 import { type PromptChunk, PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import { weightedStates } from "../prompts/weighted-states.js";
-import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
+import { CheckpointSchedule, type SchedulerSource } from "../samplers/checkpoint-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { EncodeOptions, Family, LoadOptions, TextToImage } from "./family.js";
@@ -54,8 +54,8 @@ export interface StableDiffusionXLParts {
   vae: AutoencoderKL;
   /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
-  /** Default: that of `schedulerConfig`, taken as it is. */
-  schedule?: CheckpointSchedule;
+  /** Where `schedulerConfig` comes from; absent: it is taken as it is. */
+  schedulerSource?: SchedulerSource;
   /** No negative prompt means zeros (the published models), not the encoding of the empty text. */
   forceZeros?: boolean;
 }
@@ -84,7 +84,7 @@ export class StableDiffusionXL implements TextToImage {
     this.#parts = parts;
     this.denoiser = parts.unet;
     this.vae = parts.vae;
-    this.schedule = parts.schedule ?? new CheckpointSchedule(parts.schedulerConfig);
+    this.schedule = new CheckpointSchedule(parts.schedulerConfig, parts.schedulerSource);
     this.#chunkers = [new PromptChunker(parts.tokenizer), new PromptChunker(parts.tokenizer2)];
   }
 
@@ -105,7 +105,7 @@ export class StableDiffusionXL implements TextToImage {
       unet: loadUnet(join(folder, "unet"), options),
       vae: loadVae(join(folder, "vae"), besideDenoiser(options)),
       schedulerConfig,
-      schedule: new CheckpointSchedule(schedulerConfig, { pipeline, path }),
+      schedulerSource: { pipeline, path },
       forceZeros: index.force_zeros_for_empty_prompt ?? true,
     });
   }
@@ -149,7 +149,7 @@ export class StableDiffusionXL implements TextToImage {
 
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(schedulerConfig: SchedulerConfig): StableDiffusionXL {
-    return new StableDiffusionXL({ ...this.#parts, schedulerConfig, schedule: undefined });
+    return new StableDiffusionXL({ ...this.#parts, schedulerConfig, schedulerSource: undefined });
   }
 
   tokenize(prompts: readonly string[]): Tensor[] {

@@ -14,7 +14,7 @@ import type { VpSchedule } from "../process/vp-schedule.js";
 import { PromptChunker, promptContexts } from "../prompts/prompt-chunks.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import { weightedStates } from "../prompts/weighted-states.js";
-import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
+import { CheckpointSchedule, type SchedulerSource } from "../samplers/checkpoint-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { type ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { EncodeOptions, Family, LoadOptions, PipelineConfigs, TextToImage } from "./family.js";
@@ -38,8 +38,8 @@ export interface StableDiffusionParts {
   vae: AutoencoderKL;
   /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
-  /** Default: that of `schedulerConfig`, taken as it is. */
-  schedule?: CheckpointSchedule;
+  /** Where `schedulerConfig` comes from; absent: it is taken as it is. */
+  schedulerSource?: SchedulerSource;
 }
 
 /** A Stable Diffusion 1.x or 2.x model: text to context, context to latents, latents to pixels. */
@@ -61,7 +61,7 @@ export class StableDiffusion implements TextToImage {
     this.textEncoder = parts.textEncoder;
     this.denoiser = parts.unet;
     this.vae = parts.vae;
-    this.schedule = parts.schedule ?? new CheckpointSchedule(parts.schedulerConfig);
+    this.schedule = new CheckpointSchedule(parts.schedulerConfig, parts.schedulerSource);
     this.#chunker = new PromptChunker(parts.tokenizer);
   }
 
@@ -82,7 +82,7 @@ export class StableDiffusion implements TextToImage {
         repairedVae(config, pipeline, at),
       ),
       schedulerConfig,
-      schedule: new CheckpointSchedule(schedulerConfig, { pipeline, path }),
+      schedulerSource: { pipeline, path },
     });
   }
 
@@ -150,7 +150,7 @@ export class StableDiffusion implements TextToImage {
 
   /** The same model with another scheduler config: other betas, timesteps or kind of prediction. */
   withScheduler(schedulerConfig: SchedulerConfig): StableDiffusion {
-    return new StableDiffusion({ ...this.#parts, schedulerConfig, schedule: undefined });
+    return new StableDiffusion({ ...this.#parts, schedulerConfig, schedulerSource: undefined });
   }
 }
 

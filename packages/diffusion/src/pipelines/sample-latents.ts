@@ -3,8 +3,7 @@ import type { TextToImage } from "../families/family.js";
 import { allRows } from "../models/conditions.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { SamplerState } from "../samplers/sampler.js";
-import type { ScheduleName } from "../samplers/sampler-names.js";
-import { makeSampler, type SamplerName, samplerOf } from "../samplers/samplers.js";
+import type { SamplerName, ScheduleName } from "../samplers/sampler-names.js";
 import { guidedDenoiser } from "./denoiser.js";
 
 /** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance. */
@@ -24,7 +23,7 @@ export interface SampleOptions {
   sampler?: SamplerName;
   /** Schedule of the visited levels. Default: the checkpoint's. */
   schedule?: ScheduleName;
-  /** DDIM only. 0: deterministic; 1: as much noise as DDPM. */
+  /** Noise that the steps of DDIM or of a flow model add. 0: deterministic; 1: of DDIM as much as DDPM. */
   eta?: number;
   /** Called after each call of the denoiser, of which PNDM makes one more than steps. */
   onStep?: (done: number, calls: number) => void;
@@ -56,8 +55,11 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
     scope(() => cat(generators.map((generator) => randn(shape, { generator, device }))));
   const [height, width] = latentSize;
   const { factor } = pipe.vae;
-  const name = options.sampler ?? samplerOf(pipe.schedule.config);
-  const sampler = makeSampler(name, pipe.schedule.for(name, options.schedule), steps, { eta });
+  const { schedule } = pipe;
+  const sampler = schedule.sampler(options.sampler ?? schedule.ownSampler(), {
+    ...{ steps, eta, latentSize },
+    spacing: options.schedule,
+  });
   return noGrad(() =>
     scope(() => {
       const conditions = pipe.encode(prompts, {

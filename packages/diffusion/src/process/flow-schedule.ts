@@ -28,9 +28,9 @@ export const FlowConfig = z
     time_shift_type: z.enum(["exponential", "linear"]).default("exponential"),
     /** σ of the last call, to which the levels are stretched. */
     shift_terminal: z.number().min(0).lt(1).nullish(),
-    use_karras_sigmas: z.boolean().default(false),
-    use_exponential_sigmas: z.boolean().default(false),
-    use_beta_sigmas: z.boolean().default(false),
+    use_karras_sigmas: z.boolean().nullish(),
+    use_exponential_sigmas: z.boolean().nullish(),
+    use_beta_sigmas: z.boolean().nullish(),
     invert_sigmas: only(false),
     stochastic_sampling: only(false),
   })

@@ -1,9 +1,13 @@
 import { warn } from "@spo/torch/warnings";
 import { checkConfig } from "../config.js";
 import { VpSchedule } from "../process/vp-schedule.js";
+import { type Sampler, unsupported } from "./sampler.js";
 import { type ScheduleName, spaced } from "./sampler-names.js";
-import { isSchedulerClass, readAs, SAMPLERS, type SamplerName } from "./scheduler-classes.js";
+import { makeSampler, samplerOf } from "./samplers.js";
+import type { SamplerOptions, SamplingSchedule } from "./sampling-schedule.js";
+import { FLOW_CLASS, isSchedulerClass, readAs, SAMPLERS, type SamplerName } from "./scheduler-classes.js";
 import { SchedulerConfig } from "./scheduler-config.js";
+import { type LevelSpacing, levelSpacing } from "./sigmas.js";
 
 /** Where a checkpoint's scheduler comes from. */
 export interface SchedulerSource {
@@ -19,7 +23,7 @@ export interface SchedulerSource {
  * A config from a file means what diffusers makes of it: a field that it lacks has the value of the class that reads it. Then the pipeline
  * repairs what it repairs.
  */
-export class CheckpointSchedule extends VpSchedule {
+export class CheckpointSchedule extends VpSchedule implements SamplingSchedule {
   readonly #file: SchedulerConfig;
   readonly #source?: SchedulerSource;
   readonly #made = new Map<string, VpSchedule>();
@@ -30,6 +34,11 @@ export class CheckpointSchedule extends VpSchedule {
    */
   constructor(file: SchedulerConfig = {}, source?: SchedulerSource) {
     checkConfig(SchedulerConfig, file, "scheduler_config.json");
+    if (file._class_name === FLOW_CLASS)
+      throw unsupported(
+        `asks for ${FLOW_CLASS}, which is for flow models.`,
+        "Give the config of a scheduler of this model.",
+      );
     const { config, repairs } = source
       ? repaired(readAsOwn(file), source.pipeline)
       : { config: file, repairs: [] };
@@ -40,6 +49,18 @@ export class CheckpointSchedule extends VpSchedule {
       warn(
         `${source.path}: ${repairs.join(", and ")}, as diffusers' ${source.pipeline} does. Write it so into the file.`,
       );
+  }
+
+  ownSampler(): SamplerName {
+    return samplerOf(this.config);
+  }
+
+  sampler(name: SamplerName, { steps, eta, spacing }: SamplerOptions): Sampler {
+    return makeSampler(name, this.for(name, spacing), steps, { eta });
+  }
+
+  spacingOf(name: SamplerName): LevelSpacing | undefined {
+    return levelSpacing(this.for(name));
   }
 
   /** The process as a sampler's class reads the config. spacing: the spacing of the visited levels, in place of the config's. */

@@ -26,6 +26,9 @@ const LEVELS = {
   timestep_spacing: "linspace",
 } as const satisfies SchedulerConfig;
 
+/** The class of flow models. */
+export const FLOW_CLASS = "FlowMatchEulerDiscreteScheduler";
+
 /** By class: each field that it reads, with the value that it has where the file has none. */
 export const SCHEDULER_CLASSES = {
   DDIMScheduler: {
@@ -84,6 +87,22 @@ export const SCHEDULER_CLASSES = {
     lambda_min_clipped: Number.NEGATIVE_INFINITY,
     variance_type: null,
   },
+  [FLOW_CLASS]: {
+    num_train_timesteps: 1000,
+    shift: 1,
+    use_dynamic_shifting: false,
+    base_shift: 0.5,
+    max_shift: 1.15,
+    base_image_seq_len: 256,
+    max_image_seq_len: 4096,
+    invert_sigmas: false,
+    shift_terminal: null,
+    use_karras_sigmas: false,
+    use_exponential_sigmas: false,
+    use_beta_sigmas: false,
+    time_shift_type: "exponential",
+    stochastic_sampling: false,
+  },
 } as const satisfies Readonly<Record<string, SchedulerConfig>>;
 
 /** A scheduler of diffusers that is here. */
@@ -121,8 +140,8 @@ export function unknownFields(config: SchedulerConfig): string[] {
 
 /** Fields of classes that are not here: DDPM, Heun, LMS, UniPC, DEIS, the single-step DPM-Solver, EDM. */
 const FURTHER_FIELDS = new Set([
-  ...["disable_corrector", "predict_x0", "solver_p", "flow_shift", "use_dynamic_shifting", "time_shift_type"],
-  ...["noise_sampler_seed", "sigma_data", "sigma_schedule", "rho", "shift_terminal"],
+  ...["disable_corrector", "predict_x0", "solver_p", "flow_shift"],
+  ...["noise_sampler_seed", "sigma_data", "sigma_schedule", "rho"],
 ]);
 
 /** Names of samplers, and how diffusers calls them in a scheduler_config.json. */

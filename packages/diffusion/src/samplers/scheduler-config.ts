@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { FlowConfig } from "../process/flow-schedule.js";
 import { VpConfig } from "../process/vp-config.js";
 import { DpmSolverConfig } from "./dpm-solver.js";
 import { EulerConfig } from "./euler.js";
@@ -13,6 +14,7 @@ import { LevelConfig } from "./sigmas.js";
  * another's config.
  */
 export const SchedulerConfig = VpConfig.safeExtend({
+  ...FlowConfig.shape,
   ...LevelConfig.shape,
   ...EulerConfig.shape,
   ...DpmSolverConfig.shape,

@@ -5,6 +5,7 @@ import { loadTextToImage } from "../families/load-text-to-image.js";
 import { allRows, type GuidedConditions } from "../models/conditions.js";
 import { guidedDenoiser } from "../pipelines/denoiser.js";
 import { gaussianLogProb } from "../process/gaussian.js";
+import { CheckpointSchedule } from "../samplers/checkpoint-schedule.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import { makeSampler, SAMPLERS, type SamplerName, samplerOf } from "../samplers/samplers.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
@@ -69,7 +70,8 @@ function checkTrajectory(dir: string, name: string, model: string): Case[] {
       const settings = meta as unknown as Settings;
       const { steps, guidance_scale: guidanceScale, eta, prompts, negative_prompt: negative } = settings;
       const pipe = loadTextToImage(join(dir, model)).withScheduler(settings.scheduler_config);
-      const { schedule, vae } = pipe;
+      const { vae } = pipe;
+      const schedule = new CheckpointSchedule(settings.scheduler_config);
       const sampler = settings.scheduler_class
         ? samplerOf({ ...settings.scheduler_config, _class_name: settings.scheduler_class })
         : samplerNamed(name);

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import {
   type AutoencoderKL,
   blankModels,
-  CheckpointSchedule,
   CLIPTextModel,
   ClipTokenizer,
   type DenoiserModel,
@@ -99,7 +98,7 @@ export function planModels(
     models: blanks,
     tokenizer: () => wordless(texts),
     schedulerConfig,
-    schedule: new CheckpointSchedule(schedulerConfig, { pipeline }),
+    schedulerSource: { pipeline },
   });
   const { vae } = pipe;
   const denoiser = pipe.denoiser.to({ dtype });
