@@ -206,7 +206,7 @@ function entryOf<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return found;
 }
 
-/** Whether a scorer prefers the other image more often than chance would have it, by three standard deviations: lower may be better with it. */
+/** Whether a scorer prefers the other image more often than chance has it, by three standard deviations: lower may be better with it. */
 export const isTurned = ({ agree, oppose }: { agree: number; oppose: number }): boolean =>
   oppose - agree > 3 * Math.sqrt(agree + oppose);
 

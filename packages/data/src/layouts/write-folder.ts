@@ -22,8 +22,8 @@ export type FolderLayout = Exclude<Layout, "parquet">;
 /**
  * Writes pairs as a folder that `openPairs` reads, whole or not at all. `jsonl`, `csv` and `hpd` keep everything that a pair says.
  *
- * gapScorers: whose gaps are written. `kohya` has only winners and losers: an unjudged pair, a tie or a soft label is a fault, unless `harden`, which leaves out the first
- * two and takes the larger label for the winner. Throws a UserError (`DATA`) that lists the faults.
+ * gapScorers: whose gaps are written. `kohya` has only winners and losers: an unjudged pair, a tie or a soft label is a fault, unless
+ * `harden`, which leaves out the first two and takes the larger label for the winner. Throws a UserError (`DATA`) that lists the faults.
  */
 export async function writeFolderPairs(
   layout: FolderLayout,

@@ -261,7 +261,8 @@ export class Lora {
 /**
  * Puts an adapter on every linear map or convolution whose name ends in one of `targets`; everything else stops learning.
  *
- * Throws a UserError (`CONFIG`) for a target that names no such layer. A ~ N(0, (1/rank)²), B = 0: a fresh adapter changes nothing. Source: Hu et al. 2021, section 4.1; peft's `gaussian`.
+ * Throws a UserError (`CONFIG`) for a target that names no such layer. A ~ N(0, (1/rank)²), B = 0: a fresh adapter changes nothing.
+ * Source: Hu et al. 2021, section 4.1; peft's `gaussian`.
  */
 export function addLora(
   module: Module,

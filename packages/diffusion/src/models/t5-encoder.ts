@@ -148,8 +148,8 @@ class T5Stack extends Module {
 }
 
 /**
- * The encoder of T5 v1.1: token ids (int64 [b, L]) → states after the final norm [b, L, d_model]. There is no mask: padding takes part, as in
- * the pipelines of SD3 and FLUX.
+ * The encoder of T5 v1.1: token ids (int64 [b, L]) → states after the final norm [b, L, d_model]. There is no mask: padding takes part,
+ * as in the pipelines of SD3 and FLUX.
  *
  * Source: transformers T5EncoderModel; Raffel et al. 2020, section 2.1; Shazeer 2020.
  */
@@ -182,7 +182,7 @@ export class T5EncoderModel extends Module {
     return this.#sizes.d_model;
   }
 
-  /** tap: sees `position_bias` [1, heads, L, L] and `hidden_states.i` [b, L, d]: 0 the embeddings, i after block i, the last after the norm. */
+  /** tap: sees `position_bias` [1, heads, L, L] and `hidden_states.i` [b, L, d]: 0 the embeddings, i after block i, the last normed. */
   forward(tokens: Tensor, { tap }: { tap?: Tap } = {}): Tensor {
     return scope(() => {
       const { device } = this.shared.weight;

@@ -207,7 +207,7 @@ export class FlowSchedule implements NoiseProcess {
     return perRow([t], (each) => each / this.trainTimesteps);
   }
 
-  /** By the config's shift, or by one that grows linearly with the tokens of the image. Source: diffusers FluxPipeline, `calculate_shift`. */
+  /** By the config's shift, or one that grows linearly with the image's tokens. Source: diffusers FluxPipeline, `calculate_shift`. */
   #shifted(sigma: number): number {
     const { shift, use_dynamic_shifting: dynamic, time_shift_type: type, ...config } = this.config;
     if (!dynamic) return staticShift(sigma, shift);

@@ -20,8 +20,8 @@ import { TrainSpmConfig } from "./train-spm-config.js";
 import { drawBank, pairStream, pairsOfBank } from "./training-pairs.js";
 
 /**
- * Both images of a pair are noised to a random step, and the model learns which of the two people prefer. One that looks at images sees them
- * as the base predicts them.
+ * Both images of a pair are noised to a random step, and the model learns which of the two people prefer. One that looks at images sees
+ * them as the base predicts them.
  *
  * Reads the pairs as a stream, so the set may be of any size. The pair at a position, and all that is drawn for it, depend on the
  * seed and the position alone. A bank instead holds pairs that were drawn and noised once.
