@@ -1,6 +1,7 @@
 // The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
 
 export { UserError } from "@spo/torch/files";
+export { Activity, readActivity } from "./activity.js";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
 export { PASSES, type Pass } from "./passes.js";

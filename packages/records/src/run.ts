@@ -16,6 +16,7 @@ import {
   writeFileAtomic,
 } from "@spo/torch/files";
 import { z } from "zod";
+import { ActivityFile } from "./activity.js";
 import {
   type Checkpoint,
   checkCheckpoint,
@@ -67,6 +68,7 @@ export class Run {
   readonly folder: string;
   readonly #lock: Lock | undefined;
   readonly #log: EventLog;
+  readonly #activity: ActivityFile;
   #start: EventBody | undefined;
   #config: Record<string, unknown> = {};
   #change: Change = { keys: [], goesOn: false };
@@ -79,6 +81,7 @@ export class Run {
     this.folder = folder;
     this.#lock = lock;
     this.#log = new EventLog(logPath(folder));
+    this.#activity = new ActivityFile(folder);
     this.#log.open();
   }
 
@@ -139,6 +142,7 @@ export class Run {
 
   /** Lets another process write the folder. The end of the process does so too. */
   close(): void {
+    this.#activity.clear();
     this.#lock?.release();
   }
 
@@ -151,6 +155,7 @@ export class Run {
       this.close(); // taken away at work: the fault that led here says more
       return;
     }
+    this.#activity.clear();
     const own = [configPath(this.folder), this.#log.path, lockPath(this.folder)];
     const others = readdirSync(this.folder).filter((name) => !own.includes(join(this.folder, name)));
     if (others.length === 0 && this.events().every(({ type }) => type === "start")) {
@@ -176,13 +181,12 @@ export class Run {
   }
 
   #append(body: EventBody): Event {
-    const event = this.stamped(body);
+    const event = this.#stamped(body);
     this.#log.append(JSON.stringify(event));
     return event;
   }
 
-  /** An event with its time that is not written to the log: progress for people who watch. */
-  stamped(body: EventBody): Event {
+  #stamped(body: EventBody): Event {
     const { phases, ...rest } = body;
     const { user, system } = process.cpuUsage(this.#cpu);
     return {
@@ -195,6 +199,16 @@ export class Run {
         rss: process.memoryUsage.rss(),
       },
     } as Event;
+  }
+
+  /** Tells those who watch the folder what the run is doing now, and gives the event, which is not written to the log. */
+  tellPhase(
+    name: string,
+    { done, total, left }: { done: number; total: number; left?: number } = { done: 0, total: 0 },
+  ): Event {
+    const event = this.#stamped({ type: "phase", name, done, total, left });
+    if (this.#lock) this.#activity.tell({ phase: name, done, total, at: event.time.at });
+    return event;
   }
 
   /** Records a warning that is returned together with the next recorded event. */

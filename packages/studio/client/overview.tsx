@@ -7,18 +7,9 @@ const PROMPTS = 6;
 
 /** Pictures first, then figures. */
 export function Overview({ page }: ViewProps) {
-  const { run, samples, perStep, memory, elapsed, left, warnings, checkpoints, data, engine, activity } =
-    page;
+  const { run, samples, perStep, memory, elapsed, left, warnings, checkpoints, data, engine } = page;
   const [base, newest] = [samples[0], samples.at(-1)];
   const facts: [string, string][] = [
-    ...(activity
-      ? [
-          [
-            "Now",
-            `${activity.phase}${activity.total > 0 ? `, ${activity.done} of ${activity.total}` : ""}`,
-          ] as [string, string],
-        ]
-      : []),
     ["Step", run.total > 0 ? `${run.step} of ${run.total}` : String(run.step)],
     ["Worked", duration(elapsed)],
     ...(left === undefined ? [] : [["Time left", duration(left)] as [string, string]]),

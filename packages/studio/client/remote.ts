@@ -1,6 +1,6 @@
 // What the server tells, asked for and kept up with.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Fault } from "../src/api.ts";
+import type { Fault, LiveState } from "../src/api.ts";
 
 /** An answer, or what is wrong; while it is asked for again the old one stays. */
 export interface Remote<T> {
@@ -58,7 +58,7 @@ export function useTicks(everyMs: number): number {
 export interface LiveRun {
   /** Grows when the log has grown, at most once a second. */
   version: number;
-  state?: string;
+  now?: LiveState;
   /** Whether the stream is open; "closed" when it will not open again. */
   link: "open" | "lost" | "closed";
 }
@@ -84,7 +84,13 @@ export function useLiveRun(id: string, mark: string | undefined): LiveRun {
     source.addEventListener("log", grown);
     source.addEventListener("anew", grown);
     source.addEventListener("state", ({ data }) => {
-      setLive((before) => ({ ...before, state: data, version: before.version + 1 }));
+      const now = JSON.parse(data) as LiveState;
+      // A change of state has another page; what is done within it is told here.
+      setLive((before) => ({
+        ...before,
+        now,
+        version: before.version + Number(before.now?.state !== now.state),
+      }));
     });
     source.onopen = () => setLive((before) => ({ ...before, link: "open" }));
     source.onerror = () =>

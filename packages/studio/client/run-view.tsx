@@ -1,6 +1,6 @@
 // One run: what goes on or came out, then pictures, then figures; and its curves, steps, samples, log and settings.
 import { useEffect, useMemo } from "preact/hooks";
-import type { RunPage } from "../src/api.ts";
+import type { Activity, RunPage } from "../src/api.ts";
 import { Curves } from "./curves.tsx";
 import { FaultWords } from "./fault-words.tsx";
 import { LogView } from "./log-view.tsx";
@@ -49,9 +49,10 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
         <a href="/">Runs</a>
       </nav>
       <h1>
-        {run.name} <StateBadge state={live.state ?? run.state} />
+        {run.name} <StateBadge state={live.now?.state ?? run.state} />
       </h1>
       <p class="essence">{page.essence}</p>
+      {live.now?.activity && <Now activity={live.now.activity} />}
       <p class="dim">
         {run.kind}
         {run.fault && <> · {run.fault}</>}
@@ -91,6 +92,19 @@ function View({ view, ...props }: ViewProps & { view: string }) {
       return <Overview key={key} {...props} />;
   }
 }
+
+/** What the process does at this moment. */
+const Now = ({ activity: { phase, done, total } }: { activity: Activity }) => (
+  <p class="now">
+    {phase}
+    {total > 0 && (
+      <>
+        {" "}
+        <progress value={done} max={total} aria-label={phase} /> {done} of {total}
+      </>
+    )}
+  </p>
+);
 
 /** Whether the page still hears of the run. */
 function Link({ live: { link } }: { live: LiveRun }) {

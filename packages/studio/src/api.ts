@@ -41,6 +41,12 @@ export interface Activity {
   at: string;
 }
 
+/** What the stream of a run sends as `state`, when it changes. */
+export interface LiveState {
+  state: RunState;
+  activity?: Activity;
+}
+
 /** A setting in which a run differs from what it is compared with. */
 export interface Difference {
   setting: string;

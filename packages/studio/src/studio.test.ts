@@ -234,6 +234,15 @@ describe("a run", () => {
     }
   });
 
+  test("that is at work tells what it does now; one that is not, nothing", async () => {
+    run.tellPhase("sampling", { done: 7, total: 20 });
+    const page = async (): Promise<RunPage> => json<RunPage>(`/api/runs/${await firstRun()}/page`);
+    expect((await page()).activity).toMatchObject({ phase: "sampling", done: 7, total: 20 });
+    expect((await page()).essence).toMatch(/Running, at 3 of 40: sampling, 7 of 20; about .* left/);
+    run.close();
+    expect((await page()).activity).toBeUndefined();
+  });
+
   test("gives its metrics as series", async () => {
     const id = await firstRun();
     expect(await json(`/api/runs/${id}/series?keys=loss,none&smoothing=0.5`)).toMatchObject({
@@ -398,7 +407,7 @@ describe("the stream of a run", () => {
     run.step(4, 40, { loss: 0.1 });
     const [log, state] = await events(`/api/runs/${id}/events?from=${mark}`, 2);
     expect([log?.event, JSON.parse(log?.data ?? "").step]).toEqual(["log", 4]);
-    expect(state).toMatchObject({ event: "state", data: "running" });
+    expect(state).toMatchObject({ event: "state", data: '{"state":"running"}' });
   });
 
   test("goes on behind the last event that a browser has, none lost and none twice", async () => {

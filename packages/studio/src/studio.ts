@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { fileOfRun, UserError } from "@spo/records";
+import { fileOfRun, readActivity, UserError } from "@spo/records";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { getCookie, setCookie } from "hono/cookie";
@@ -12,7 +12,7 @@ import { Credentials } from "./access/credentials.js";
 import { securityHeaders } from "./access/headers.js";
 import { isAllowedHost } from "./access/hosts.js";
 import { foreignRequest } from "./access/request-origin.js";
-import type { Fault, LogTail, RunList, SeriesAnswer } from "./api.js";
+import type { Fault, LiveState, LogTail, RunList, RunState, SeriesAnswer } from "./api.js";
 import {
   type ClientFiles,
   clientDocument,
@@ -176,7 +176,7 @@ export function createStudio(options: StudioOptions): Studio {
       streamLog(stream, {
         path: join(run.folder, "events.jsonl"),
         mark: c.req.header("last-event-id") ?? c.req.query("from"),
-        state: () => index.summaryOf(run).state,
+        state: () => JSON.stringify(liveState(index.summaryOf(run).state, run.folder)),
         signal: closing.signal,
       }),
     );
@@ -219,6 +219,11 @@ export function createStudio(options: StudioOptions): Studio {
     close: () => closing.abort(),
   };
 }
+
+const liveState = (state: RunState, folder: string): LiveState => ({
+  state,
+  activity: state === "running" ? readActivity(folder) : undefined,
+});
 
 /** Requests that no token makes good: by another name, or made by another site. */
 function refusal(request: Request, hosts: readonly string[]): Response | undefined {

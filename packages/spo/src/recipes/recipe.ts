@@ -23,8 +23,10 @@ export type TellPhase = (name: string, progress?: { done: number; total: number;
 /** Makes the function by which a recipe reports its phases. */
 export const phaseTeller =
   ({ run, onPhase }: RecipeContext): TellPhase =>
-  (name, { done, total, left } = { done: 0, total: 0 }) =>
-    onPhase?.(run.stamped({ type: "phase", name, done, total, left }));
+  (name, progress) => {
+    const phase = run.tellPhase(name, progress);
+    onPhase?.(phase);
+  };
 
 /** Options of a recipe that a program calls. */
 export interface RecipeOptions {

@@ -1,10 +1,10 @@
 // All about one run but its series and pictures.
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { listCheckpoints, readRecord } from "@spo/records";
+import { listCheckpoints, readActivity, readRecord } from "@spo/records";
 import { duration, trainingVerdict } from "@spo/records/report";
 import { z } from "zod";
-import type { RunPage, RunSummary, SampleSet } from "../api.js";
+import type { Activity, RunPage, RunSummary, SampleSet } from "../api.js";
 import type { FoundRun } from "./find-runs.js";
 import { nearestPreset, type Presets } from "./nearest-preset.js";
 import type { RunLog } from "./run-log.js";
@@ -17,17 +17,16 @@ const WARNINGS = 20;
 export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets: Presets): RunPage {
   const { contents, elapsed, perStep, mark } = log;
   const config = configOf(run.folder);
-  const left =
-    summary.state === "running" && perStep
-      ? Math.max(0, (summary.total - summary.step) * perStep.seconds)
-      : undefined;
+  const left = summary.state === "running" ? timeLeft(summary, perStep?.seconds) : undefined;
+  const activity = summary.state === "running" ? readActivity(run.folder) : undefined;
   const named = contents.newest?.time.rss;
   return {
     schema: "spo.studio.run/1",
     run: summary,
-    essence: essenceOf(summary, log, left),
+    essence: essenceOf(summary, log, left, activity),
     config,
     preset: nearestPreset(config, presets[summary.kind] ?? {}),
+    activity,
     elapsed,
     left,
     perStep: perStep?.parts.concat({ part: "step", seconds: perStep.seconds }) ?? [],
@@ -43,21 +42,35 @@ export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets
   };
 }
 
+/** Seconds that the steps to come take, as those of late did; what has passed since the newest is counted. */
+export function timeLeft(
+  { step, total, changed }: Pick<RunSummary, "step" | "total" | "changed">,
+  secondsPerStep: number | undefined,
+  now = Date.now(),
+): number | undefined {
+  if (secondsPerStep === undefined || total === 0) return undefined;
+  const since = Math.min(secondsPerStep, Math.max(0, (now - Date.parse(changed)) / 1000));
+  return Math.max(0, (total - step) * secondsPerStep - since);
+}
+
 /** What goes on, or what came out, in a sentence or two. */
 function essenceOf(
   { kind, state, step, total }: RunSummary,
   { contents, elapsed }: RunLog,
   left?: number,
+  activity?: Activity,
 ): string {
   const far = total > 0 ? `${step} of ${total}` : `${step}`;
+  const counted = activity && activity.total > 0 ? `, ${activity.done} of ${activity.total}` : "";
+  const now = activity ? `: ${activity.phase}${counted}` : "";
   const so = {
-    running: step > 0 ? `Running, at ${far}` : "Starting",
+    running: `${step > 0 ? `Running, at ${far}` : "Starting"}${now}`,
     finished: `Finished after ${duration(elapsed)}, at ${far}`,
     stopped: `Stopped at ${far}; the same command goes on from its last checkpoint`,
     killed: `Its process ended without a word at ${far}; the same command goes on from its last checkpoint`,
     damaged: "It cannot be read",
   }[state];
-  const rest = left === undefined ? "" : `, about ${duration(left)} left`;
+  const rest = left === undefined ? "" : `; about ${duration(left)} left`;
   const result = state === "finished" ? {} : undefined;
   const verdict = trainingVerdict({ kind, events: [...contents.evalEvents], result });
   return `${verdict ? `${verdict} ` : ""}${so}${rest}.`;
