@@ -52,6 +52,15 @@ function ownFile(): Promise<StepAwareJudge> {
   return ownJudge(path, { seed: 3 } as JudgeContext);
 }
 
+function ownScorer(): Promise<StepAwareJudge> {
+  const path = join(folder, "own-scorer.mjs");
+  writeFileSync(
+    path,
+    "export default { score: (images) => images.map(({ data }) => data[0] + data[1] / 300) };",
+  );
+  return ownJudge(path, {} as JudgeContext);
+}
+
 const judges: readonly [name: string, open: () => StepAwareJudge | Promise<StepAwareJudge>][] = [
   ["the preference model", preferenceModel],
   [
@@ -73,6 +82,7 @@ const judges: readonly [name: string, open: () => StepAwareJudge | Promise<StepA
       ),
   ],
   ["a file", ownFile],
+  ["a file's scorer of finished images", ownScorer],
 ];
 
 /** Five candidates, as pictures of 8 by 8 pixels; those in `spoilt` have a pixel that is no number. */
@@ -168,7 +178,7 @@ test("a scorer of some prompts asks for the rows that those have", () => {
 test.each([
   ["of before", "{ prepare: () => 1, score: () => 1 }", /has score beside prepare, as judges had it before/],
   ["without a scorer", "{ prepare: () => 1 }", /prepares no scorer/],
-  ["without prepare", "{ score: () => 1 }", /exports no judge/],
+  ["without prepare", "{ scores: () => 1 }", /exports no judge/],
 ])("a file's judge %s is refused with what it should have", async (name, code, message) => {
   const path = join(folder, `${name.replaceAll(" ", "-")}.mjs`);
   writeFileSync(path, `export default ${code};`);

@@ -1,8 +1,11 @@
 // A judge in a file of the user's.
 import { existsSync } from "node:fs";
+import { basename, extname } from "node:path";
 import { importOwn } from "@spo/records/config";
+import type { Reward } from "@spo/scorers";
 import { UserError } from "@spo/torch";
 import type { CandidateScorer, JudgeContext, StepAwareJudge } from "./judge.js";
+import { rewardJudge } from "./reward-judge.js";
 
 /** What a judge's file exports by default: a judge, or what makes one for a model. */
 export type JudgeExport =
@@ -10,7 +13,7 @@ export type JudgeExport =
   | ((context: JudgeContext) => StepAwareJudge | Promise<StepAwareJudge>);
 
 /**
- * Loads the judge that a .ts, .mts, .js or .mjs file exports by default. The file's code is executed.
+ * Loads the judge that a .ts, .mts, .js or .mjs file exports by default, or the scorer of finished images. The file's code is executed.
  *
  * Throws a UserError (`DATA`) when it is not there, does not run, or exports no judge; what the judge throws later is told with its file.
  */
@@ -30,6 +33,8 @@ export async function ownJudge(path: string, context: JudgeContext): Promise<Ste
     if (error instanceof UserError) throw error;
     throw fault(`cannot be loaded: ${messageOf(error)}`, error);
   }
+  if (!has(found, "prepare") && has(found, "score"))
+    return guarded(rewardJudge(named(found as Reward, path)), fault);
   if (!has(found, "prepare")) throw fault("exports no judge.");
   if (has(found, "score"))
     throw fault(
@@ -37,6 +42,10 @@ export async function ownJudge(path: string, context: JudgeContext): Promise<Ste
     );
   return guarded(found as StepAwareJudge, fault);
 }
+
+/** A scorer of finished images that has no name of its own is called as its file. */
+const named = (reward: Reward, path: string): Reward =>
+  reward.name ? reward : Object.assign(reward, { name: basename(path, extname(path)) });
 
 /** The methods of a value. */
 const has = (value: unknown, ...methods: readonly string[]): boolean =>
