@@ -193,7 +193,7 @@ export const MUTANTS = [
   },
   {
     name: "held-out samples are not the average's",
-    file: `${recipes}/train-spo/held-out-prompts.ts`,
+    file: `${recipes}/training/held-out-prompts.ts`,
     from: 'policy.withEmaWeights(() => policy.withMergedAdapter(() => sample("policy")))',
     to: 'policy.withMergedAdapter(() => sample("policy"))',
     test: `${recipes}/train-spo/train-spo.test.ts`,
@@ -208,9 +208,23 @@ export const MUTANTS = [
   {
     name: "the drift is no difference from the base",
     file: `${recipes}/training/held-out-samples.ts`,
-    from: "meanSquare(predict(xt, t).sub(output))",
-    to: "meanSquare(predict(xt, t))",
+    from: "meanSquare(own.sub(output))",
+    to: "meanSquare(own)",
     test: `${recipes}/training/held-out-samples.test.ts`,
+  },
+  {
+    name: "a guard acts where the training's own score has not risen",
+    file: `${recipes}/training/held-out-verdict.ts`,
+    from: " && last.training > best.training",
+    to: "",
+    test: `${recipes}/training/held-out-verdict.test.ts`,
+  },
+  {
+    name: "a guard's stop keeps the last weights",
+    file: `${recipes}/training/guard.ts`,
+    from: "    this.#read(this.#input.run.best(best));\n",
+    to: "",
+    test: `${recipes}/train-spo/guarded-training.test.ts`,
   },
   {
     name: "the drift is measured on too little noise",

@@ -103,6 +103,15 @@ export const Event = z.discriminatedUnion("type", [
     time: Time,
   }),
   z.object({ type: z.literal("eval"), step: z.int(), metrics: Metrics, time: Time }),
+  z.object({
+    type: z.literal("guard"),
+    step: z.int(),
+    action: z.enum(["stop", "lower"]),
+    /** The step of the best held-out scores. */
+    best: z.int(),
+    reason: z.string(),
+    time: Time,
+  }),
   z.object({ type: z.literal("checkpoint"), step: z.int(), folder: File, time: Time }),
   z.object({ type: z.literal("warn"), message: z.string(), time: Time }),
   z.object({

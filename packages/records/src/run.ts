@@ -296,6 +296,27 @@ export class Run {
     return [...this.takeUntold(), event];
   }
 
+  /** Keeps the weights of the best measurement, whole or not at all, beside the checkpoints and in place of those before. */
+  saveBest(step: number, write: (folder: string) => void): void {
+    this.#requireLock();
+    writeCheckpoint(this.#best, step, write);
+    pruneCheckpoints(this.#best, step, 1);
+  }
+
+  /** The folder of `saveBest`. Throws a UserError (`DATA`) where it is damaged or gone. */
+  best(step: number): string {
+    const { folder, fault } = checkCheckpoint({ step, folder: join(this.#best, checkpointName(step)) });
+    if (fault === undefined) return folder;
+    throw new UserError(`${folder}, the best weights of this run, cannot be used: ${fault}.`, {
+      code: "DATA",
+      hint: "Remove the run's newest checkpoint and call again: it goes on from the one before.",
+    });
+  }
+
+  get #best(): string {
+    return join(this.folder, "best");
+  }
+
   /** A process that slept and gave no signs of life may have been taken for dead. */
   #requireLock(): void {
     if (this.#lock === undefined || isHeld(this.#lock)) return;

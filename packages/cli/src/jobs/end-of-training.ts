@@ -26,7 +26,9 @@ export function endWords({ kind, config, folder, events }: EndedTraining): strin
   const output = String(result.output ?? settings.output);
   return [
     `finished: ${outcome(kind, events)}`,
-    `The result is in ${shown(output)}.`,
+    ...(result.stopped === undefined
+      ? [`The result is in ${shown(output)}.`]
+      : [`Stopped by the guard. The result, of step ${result.best}, is in ${shown(output)}.`]),
     `Look at it:  npx spo report ${quoted(shown(folder))}`,
     `Go on with:  ${nextCommand(kind, settings, output)}`,
   ];

@@ -99,6 +99,10 @@ function show(bar: ProgressBar, progress: TrainingProgress, event: RecipeEvent):
       bar.say(
         `--${kebabCase(name)} is ${JSON.stringify(to)} from step ${event.step} on; it was ${JSON.stringify(from)}`,
       );
+  } else if (event.type === "guard") {
+    bar.say(
+      `guard, at step ${event.step}: ${event.action === "stop" ? "stopping" : "lowering the learning rate"}. ${event.reason}`,
+    );
   } else if (event.type === "eval") {
     bar.say(`step ${event.step}: ${metricWords(event.metrics, 8)}`);
   }

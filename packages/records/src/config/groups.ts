@@ -40,6 +40,8 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
         "heldOut",
         "samples",
         "sampleEvery",
+        "sampleSteps",
+        "guards",
         "stripEvery",
         "evalPairs",
         "evalSplit",

@@ -143,3 +143,43 @@ test("the essence of a quickstart is a table that fits into 80 columns", () => {
   expect(ends[0]).toBe(ends[1]);
   expect(lines[1]).toMatch(/71.% \(59–82.%\) +better$/);
 });
+
+describe("the report of a run with guards", () => {
+  const guard = (action: "stop" | "lower"): Event => ({
+    ...{ type: "guard", step: 6, action, best: 2, time },
+    reason: "The held-out scores were highest at round 2.",
+  });
+  const events = [
+    measured(0, { score: 1, heldOut: 0, "heldOut/clip": 5, saturation: 1, "norm/t=801": 1, "norm/t=1": 1 }),
+    step(1, { loss: 0.6 }),
+    measured(6, {
+      score: 2,
+      heldOut: -1,
+      "heldOut/clip": 4,
+      saturation: 2,
+      "norm/t=801": 1.5,
+      "norm/t=1": 1.1,
+    }),
+  ];
+
+  test("says first that and why one stopped it, and shows what they saw", () => {
+    const report = runReport(run("train spo", [...events, guard("stop")], {}));
+    expect(report.verdict).toBe(
+      "The guard stopped the training at 6. The held-out scores were highest at round 2. The result has the weights of 2.",
+    );
+    const charts = report.charts.find(({ title }) => title === "Guards")?.charts ?? [];
+    expect(charts.map(({ title, series }) => [title, series[0]?.points.map(({ x, y }) => [x, y])])).toEqual([
+      ["Held-out scores together", [[0, 0], [6, -1]]], // biome-ignore format: points
+      ["Held-out score clip", [[0, 5], [6, 4]]], // biome-ignore format: points
+      ["Norm of the predictions", [[801, 1.5], [1, 1.1]]], // biome-ignore format: points
+      ["Looks of the samples", [[0, 1], [6, 2]]], // biome-ignore format: points
+    ]);
+  });
+
+  test("notes where one lowered the learning rate", () => {
+    const { notes } = runReport(run("train spo", [...events, guard("lower")]));
+    expect(notes).toContain(
+      "At 6 the guard lowered the learning rate. The held-out scores were highest at round 2.",
+    );
+  });
+});

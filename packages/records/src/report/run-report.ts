@@ -7,6 +7,7 @@ import { duration, short, type Unit, written } from "./numbers.js";
 import { readStripFile, shownStrips, stripRounds } from "./strip-files.js";
 import {
   accuracyCharts,
+  guardCharts,
   heldOutCharts,
   spoCharts,
   stageWork,
@@ -81,6 +82,9 @@ export function trainingVerdict({
   events,
   result,
 }: Pick<RunRecord, "kind" | "events" | "result">): string | undefined {
+  const stopped = events.findLast((event) => event.type === "guard" && event.action === "stop");
+  if (stopped?.type === "guard")
+    return `The guard stopped the training at ${stopped.step}. ${stopped.reason} The result has the weights of ${stopped.best}.`;
   const evals = events.filter((event) => event.type === "eval");
   const so = result ? "" : " so far";
   if (kind === "train spo") {
@@ -96,7 +100,7 @@ export function trainingVerdict({
     if (!loss)
       return "Nothing was measured on held-out pairs: the curves are of the training's own pairs, which it learns by heart. --eval-pairs measures others.";
     const better = loss.to < Math.LN2;
-    const accuracy = evals.at(-1)?.metrics.accuracy;
+    const accuracy = evals.findLast(({ metrics }) => "accuracy" in metrics)?.metrics.accuracy;
     const told =
       typeof accuracy === "number" ? `, and ${written(accuracy, "share")} of them are told apart` : "";
     return `On held-out pairs the loss went from ${short(loss.from)} to ${short(loss.to)}${so}, ${better ? "below" : "not below"} ln 2 = 0.693${told}: ${better ? "it has learned more than its own pairs" : "no gain beyond its own pairs"}.`;
@@ -153,14 +157,26 @@ function secondsOf(events: readonly Event[]): number {
 
 function notesOf({ events, faults }: RunRecord): string[] {
   const warnings = [...new Set(events.flatMap((event) => (event.type === "warn" ? [event.message] : [])))];
+  const guarded = events.flatMap((event) =>
+    event.type === "guard" && event.action === "lower"
+      ? [`At ${event.step} the guard lowered the learning rate. ${event.reason}`]
+      : [],
+  );
   const more =
     warnings.length > WARNINGS ? [`${warnings.length - WARNINGS} more warnings are in events.jsonl.`] : [];
   return [
     ...faults.map((fault) => `Damaged in events.jsonl: ${fault}`),
+    ...guarded,
     ...warnings.slice(0, WARNINGS),
     ...more,
   ];
 }
+
+const guardGroup = (events: readonly Event[]): ChartGroup => ({
+  title: "Guards",
+  about: "What shows first where a judge is exploited, on samples of the same prompts from the same noise.",
+  charts: guardCharts(events),
+});
 
 function chartsOf({ kind, events, config }: RunRecord): ChartGroup[] {
   if (kind === "train spo") {
@@ -176,6 +192,7 @@ function chartsOf({ kind, events, config }: RunRecord): ChartGroup[] {
           "Measured on the same prompts from the same noise, before the training and again and again within.",
         charts: standingCharts(events),
       },
+      guardGroup(events),
     ];
   }
   const loss = updateChart(events, {
@@ -201,6 +218,7 @@ function chartsOf({ kind, events, config }: RunRecord): ChartGroup[] {
               "Pairs of prompts that were not trained on, always with the same timesteps and noise. These figures count, not those of the training's own pairs, which it learns by heart.",
             charts: heldOutCharts(events),
           },
+          guardGroup(events),
         ]
       : []),
     ...(kind === "train spm"

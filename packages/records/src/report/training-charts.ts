@@ -117,6 +117,98 @@ export function standingCharts(events: readonly Event[]): Chart[] {
   ];
 }
 
+/** What the guards see: held-out scores beside the training's own, norms by timestep, diversity, and how the samples' looks move. */
+export function guardCharts(events: readonly Event[]): Chart[] {
+  const evals = events.filter((event) => event.type === "eval");
+  const keys = [...new Set(evals.flatMap(({ metrics }) => Object.keys(metrics)))];
+  const pointsOf = (key: string): Point[] =>
+    evals.flatMap(({ step, metrics }) =>
+      key in metrics ? [{ x: step, y: metrics[key] ?? Number.NaN }] : [],
+    );
+  const x = { label: "round or step" };
+  const line = (
+    rest: Pick<Chart, "title" | "caption" | "y" | "reference">,
+    series: readonly [key: string, name: string, tone: Series["tone"]][],
+  ): Chart[] => {
+    const known = series.filter(([key]) => keys.includes(key));
+    if (known.length === 0) return [];
+    return [
+      {
+        ...rest,
+        kind: "line",
+        x,
+        series: known.map(([key, name, tone]) => ({ name, tone, points: pointsOf(key) })),
+      },
+    ];
+  };
+  const norms = keys.filter((key) => key.startsWith(NORM));
+  const byTimestep = ({ metrics }: (typeof evals)[number]): Point[] =>
+    norms.map((key) => ({ x: Number(key.slice(NORM.length)), y: metrics[key] ?? Number.NaN }));
+  const last = evals.findLast(({ metrics }) => norms.some((key) => key in metrics));
+  return [
+    ...line(
+      {
+        title: "Held-out scores together",
+        caption:
+          "By scorers that train nothing: the mean change from the base, in standard deviations of the base's samples.",
+        y: { label: "standard deviations" },
+        reference: { y: 0, label: "as the base" },
+      },
+      [["heldOut", "held-out scores", "third"]],
+    ),
+    ...keys
+      .filter((key) => key.startsWith(HELD_OUT))
+      .flatMap((key) =>
+        line(
+          {
+            title: `Held-out score ${key.slice(HELD_OUT.length)}`,
+            caption: "Mean over the samples.",
+            y: { label: "score" },
+          },
+          [[key, key.slice(HELD_OUT.length), "third"]],
+        ),
+      ),
+    ...(last
+      ? [
+          {
+            title: "Norm of the predictions",
+            caption:
+              "Over the base's, at the last measurement. Above 1 preference training has inflated them.",
+            kind: "line" as const,
+            x: { label: "timestep", reversed: true },
+            y: { label: "ratio" },
+            series: [{ name: `at ${last.step}`, tone: "spo" as const, points: byTimestep(last) }],
+            reference: { y: 1, label: "as the base" },
+          },
+        ]
+      : []),
+    ...line(
+      {
+        title: "Looks of the samples",
+        caption: "Over the base's: how far pixels are from grey, the contrast of an image, its fine detail.",
+        y: { label: "ratio" },
+        reference: { y: 1, label: "as the base" },
+      },
+      [
+        ["saturation", "saturation", "spo"],
+        ["contrast", "contrast", "third"],
+        ["highFrequency", "fine detail", "lose"],
+      ],
+    ),
+    ...line(
+      {
+        title: "Diversity",
+        caption: "Mean distance between two samples of one prompt. Where it falls, they become one picture.",
+        y: { label: "distance" },
+      },
+      [["diversity", "diversity", "spo"]],
+    ),
+  ];
+}
+
+const NORM = "norm/t=";
+const HELD_OUT = "heldOut/";
+
 /** Loss and implicit accuracy of Diffusion-DPO on held-out pairs, at fixed noise. */
 export function heldOutCharts(events: readonly Event[]): Chart[] {
   const evals = events.filter((event) => event.type === "eval");

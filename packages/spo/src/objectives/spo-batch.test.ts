@@ -119,6 +119,35 @@ test("pairs that share x_t have the same loss as the same pairs predicted apart"
   });
 });
 
+test("the penalty on norms adds the hinge of the predictions, one a pair where the sides share x_t, with its gradient", () => {
+  scope(() => {
+    noGrad(() => {
+      for (const parameter of lora.parameters())
+        parameter.add_(randn(parameter.shape, { generator }).mul(0.05));
+    });
+    const batch = { ...batchOf(pairsOf(3)), clip: 1e-7 }; // both sides outside: no gradient but the penalty's
+    const [plain, held] = [spoBatchLoss(batch), spoBatchLoss({ ...batch, normPenalty: 4 })];
+    const outputs = noGrad(() => ({
+      own: pairLogProbs(batch, "policy").output.toNumbers(),
+      base: pairLogProbs(batch, "reference").output.toNumbers(),
+    }));
+    const norm = (of: number[], row: number): number => {
+      const size = of.length / 3;
+      return Math.sqrt(of.slice(row * size, (row + 1) * size).reduce((sum, value) => sum + value ** 2, 0));
+    };
+    const ratios = [0, 1, 2].map((row) => norm(outputs.own, row) / norm(outputs.base, row));
+    for (const [i, ratio] of held.normRatios.toNumbers().entries())
+      expect(ratio).toBeCloseTo(ratios[i] as number, 4);
+    expect(plain.normRatios.toNumbers()).toEqual(held.normRatios.toNumbers());
+    const hinge = ratios.reduce((sum, ratio) => sum + Math.max(0, ratio - 1), 0) / 3;
+    expect(hinge).toBeGreaterThan(0);
+    expect(held.loss.item() - plain.loss.item()).toBeCloseTo(4 * hinge, 3);
+    held.loss.backward();
+    expect(lora.parameters().some(({ grad }) => (grad?.abs().max().item() ?? 0) > 0)).toBe(true);
+  });
+  clearGradients();
+});
+
 test("pairs with both sides outside the clip have a gradient of exactly zero", () => {
   scope(() => {
     noGrad(() => {

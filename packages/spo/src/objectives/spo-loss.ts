@@ -1,6 +1,7 @@
 import { type Denoiser, type Gaussian, gaussianLogProb, type NoiseProcess } from "@spo/diffusion";
 import { timed, type WorkMeter } from "@spo/records";
 import { cat, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import { normHinge, normRatios } from "./norm-guard.js";
 import type { StepPairs } from "./step-pairs.js";
 
 /** log p(x_{t−1} | x_t) of n pairs, averaged over c, h, w: [n] each. The first two carry the graph. */
@@ -90,23 +91,34 @@ export interface SpoBatch {
   eta?: number;
   beta: number;
   clip: number;
+  /** Weight of the hinge on predictions that are longer than the reference's; 0: none. */
+  normPenalty?: number;
   meter?: WorkMeter;
+}
+
+/** The loss of a batch, and ‖policy‖/‖reference‖ of each of its predictions, [m], without a graph. */
+export interface SpoBatchLoss extends SpoLoss {
+  normRatios: Tensor;
 }
 
 /**
  * The loss of a batch of pairs, with the graph. A pair whose sides share x_t costs one policy and one reference prediction.
  *
- * Source: algorithm 5.
+ * Source: algorithm 5; the hinge: `normHinge`.
  */
-export function spoBatchLoss(batch: SpoBatch): SpoLoss {
-  const { beta, clip, meter } = batch;
+export function spoBatchLoss(batch: SpoBatch): SpoBatchLoss {
+  const { beta, clip, normPenalty = 0, meter } = batch;
   return scope(() => {
     const reference = timed(meter, "reference", () => noGrad(() => pairLogProbs(batch, "reference")));
     const policy = timed(meter, "policy", () => pairLogProbs(batch, "policy"));
-    return spoLoss(
+    const found = spoLoss(
       { win: policy.win, lose: policy.lose, refWin: reference.win, refLose: reference.lose },
       { beta, clip },
     );
+    const ratios = normRatios(normPenalty > 0 ? policy.output : policy.output.detach(), reference.output);
+    if (normPenalty === 0) return { ...found, normRatios: ratios };
+    const loss = found.loss.add(normHinge(ratios), { alpha: normPenalty });
+    return { ...found, loss, normRatios: ratios.detach() };
   });
 }
 
@@ -116,8 +128,11 @@ export function backward(loss: Tensor, { pairs, policy, meter }: SpoBatch): void
   timed(meter, "backward", () => loss.backward());
 }
 
-/** log p of both sides of every pair under one of the two models. */
-export function pairLogProbs(batch: SpoBatch, model: "policy" | "reference"): { win: Tensor; lose: Tensor } {
+/** log p of both sides of every pair under one of the two models, [n], and the predictions that they are of, [m, c, h, w]. */
+export function pairLogProbs(
+  batch: SpoBatch,
+  model: "policy" | "reference",
+): { win: Tensor; lose: Tensor; output: Tensor } {
   const { pairs, process, steps, eta = 1, meter } = batch;
   const denoiser = batch[model];
   return scope(() => {
@@ -137,14 +152,14 @@ export function pairLogProbs(batch: SpoBatch, model: "policy" | "reference"): { 
     const gaussian = process.density(xt, output, { t: timesteps, previous, eta });
     const winners = apart.length === 0 ? gaussian : firstRows(gaussian, pairs.size);
     const win = gaussianLogProb(pairs.nextWin, winners);
-    if (apart.length === 0) return { win, lose: gaussianLogProb(pairs.nextLose, gaussian) };
+    if (apart.length === 0) return { win, lose: gaussianLogProb(pairs.nextLose, gaussian), output };
     // Row of a loser's Gaussian: its own where it has one, else the winner's.
     const own = new Map(apart.map((i, n) => [i, pairs.size + n]));
     const losers = pairs.shared.map((_, i) => own.get(i) ?? i);
     const { mean, std } = gaussian;
     const stdOf = (row: number): number => (typeof std === "number" ? std : (std[row] as number));
     const lose = gaussianLogProb(pairs.nextLose, { mean: take(mean, losers), std: losers.map(stdOf) });
-    return { win, lose };
+    return { win, lose, output };
   });
 }
 

@@ -6,7 +6,7 @@ const ALWAYS = ["device", "output", "saveEvery"];
 
 const BY_KIND: Partial<Record<string, MayChange>> = {
   "train spo": { settings: ["microBatch", "stripEvery", "sampleEvery"], length: "rounds" },
-  "train dpo": { settings: ["microBatch", "evalEvery", "readAhead"], length: "steps" },
+  "train dpo": { settings: ["microBatch", "evalEvery", "sampleEvery", "readAhead"], length: "steps" },
   // No length: its learning rate falls to 0 at the last step, so another end means other steps before it.
   "train spm": { settings: ["microBatch", "evalEvery", "readAhead"] },
 };

@@ -156,6 +156,20 @@ export interface TrainSpoSettings {
   warmupRounds?: number | undefined;
   /** width of the moving average of weights (EMA) that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves. Default: 0. */
   ema?: number | undefined;
+  guards?: {
+    /** scorers or judges that train nothing, for the held-out samples; two see more than one. Default: []. */
+    heldOutScorers?: Array<string> | undefined;
+    /** held-out samples of each prompt, from different noise; with two and more their diversity is measured. Default: 1. */
+    imagesPerPrompt?: number | undefined;
+    /** measurements since the best held-out scores, with a training score above its value there, after which the guard acts; null: it only watches. Default: null. */
+    patience?: number | null | undefined;
+    /** stop, with the weights of the best held-out scores as the result; or lower the learning rate. Default: "stop". */
+    action?: "stop" | "lower" | undefined;
+    /** what the learning rate is multiplied by where the guard lowers it. Default: 0.5. */
+    lowerBy?: number | undefined;
+    /** weight in the loss of predictions that are longer than the reference's (NormGuard); 0: none. Default: 0. */
+    normPenalty?: number | undefined;
+  } | undefined;
   /** where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each. Default: "cpu". */
   device?: string | undefined;
   /** of the UNet's products and, where it is frozen, of its weights; what learns stays float32. float16 scales the loss. Default: "float32". */
@@ -232,6 +246,20 @@ export interface TrainDpoSettings {
   maxGradNorm?: number | undefined;
   /** width of the moving average of weights (EMA) that is kept as the result, as a part of the training: 0.2 averages about the last half; 0: the last weights themselves. Default: 0. */
   ema?: number | undefined;
+  guards?: {
+    /** scorers or judges that train nothing, for the held-out samples; two see more than one. Default: []. */
+    heldOutScorers?: Array<string> | undefined;
+    /** held-out samples of each prompt, from different noise; with two and more their diversity is measured. Default: 1. */
+    imagesPerPrompt?: number | undefined;
+    /** measurements since the best held-out scores, with a training score above its value there, after which the guard acts; null: it only watches. Default: null. */
+    patience?: number | null | undefined;
+    /** stop, with the weights of the best held-out scores as the result; or lower the learning rate. Default: "stop". */
+    action?: "stop" | "lower" | undefined;
+    /** what the learning rate is multiplied by where the guard lowers it. Default: 0.5. */
+    lowerBy?: number | undefined;
+    /** weight in the loss of predictions that are longer than the reference's (NormGuard); 0: none. Default: 0. */
+    normPenalty?: number | undefined;
+  } | undefined;
   /** where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each. Default: "cpu". */
   device?: string | undefined;
   /** of the UNet's products and, where it is frozen, of its weights; what learns stays float32. float16 scales the loss. Default: "float32". */
@@ -246,6 +274,16 @@ export interface TrainDpoSettings {
   evalSplit?: string | undefined;
   /** steps between measurements. Default: 100. */
   evalEvery?: number | undefined;
+  /** text file of prompts that are sampled again and again from the same noise; null: nothing is sampled. Default: null. */
+  heldOut?: string | null | undefined;
+  /** prompts of heldOut that are sampled. Default: 4. */
+  samples?: number | undefined;
+  /** steps between those samples; null: as evalEvery. Default: null. */
+  sampleEvery?: number | null | undefined;
+  /** sampling steps of those samples. Default: 20. */
+  sampleSteps?: number | undefined;
+  /** classifier-free guidance of those samples; the loss has none. Default: 5. */
+  guidanceScale?: number | undefined;
   /** steps between checkpoints. Default: 100. */
   saveEvery?: number | undefined;
   /** MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed. Default: 32. */

@@ -57,7 +57,7 @@ export function judgeCandidates(
 }
 
 /** Scores as numbers. Throws a UserError (`DATA`) unless there is one for each of n candidates. */
-function oneEach(scores: Tensor, n: number): number[] {
+export function oneEach(scores: Tensor, n: number): number[] {
   if (scores instanceof Tensor && scores.shape.length === 1 && scores.shape[0] === n)
     return scores.toNumbers();
   const found = scores instanceof Tensor ? `a tensor [${scores.shape}]` : `a ${typeof scores}`;

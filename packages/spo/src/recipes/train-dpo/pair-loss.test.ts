@@ -88,3 +88,19 @@ test("the implicit accuracy is the share of pairs that the policy orders better 
   expect(lossOf("sft", 4, meter).samples).toBe(3);
   expect(meter.take().passes).toMatchObject({ unetPolicy: 3, unetReference: 0 });
 });
+
+test("the penalty on norms adds the hinge of all predictions, and their mean ratio is told", () => {
+  scope(() => {
+    const [policy, reference] = [learned, base].map((weights) => denoiserOf(tensor([...weights]))) as [
+      Denoiser,
+      Denoiser,
+    ];
+    const of = (normPenalty: number) =>
+      pairLoss(pairs, { policy, reference, objective: "dpo", beta: 3, normPenalty });
+    const ratios = learned.map((weight, i) => Math.abs(weight / (base[i] as number)));
+    expect(of(0).normRatio).toBeCloseTo(ratios.reduce((sum, ratio) => sum + ratio, 0) / 3, 5);
+    // 9/8, 2 and 4/5 of the reference's length.
+    expect(of(10).loss.item() - of(0).loss.item()).toBeCloseTo((10 * (0.125 + 1)) / 3, 4);
+    expect(pairLoss(pairs, { policy, reference, objective: "sft", beta: 3 }).normRatio).toBeUndefined();
+  });
+});

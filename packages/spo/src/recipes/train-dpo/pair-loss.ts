@@ -1,7 +1,8 @@
 import type { Denoiser } from "@spo/diffusion";
 import { timed, type WorkMeter } from "@spo/records";
-import { noGrad, type Tensor } from "@spo/torch";
+import { noGrad, scope, type Tensor } from "@spo/torch";
 import { dpoLoss } from "../../objectives/dpo-loss.js";
+import { normHinge, normRatios } from "../../objectives/norm-guard.js";
 import type { NoisyPairs } from "./noisy-pairs.js";
 
 /** What a loss of pairs is computed with. */
@@ -12,6 +13,8 @@ export interface PairObjective {
   /** sft: plain prediction on the winners. */
   objective: "dpo" | "sft";
   beta: number;
+  /** Of `dpo`: weight of the hinge on predictions that are longer than the reference's; 0: none. */
+  normPenalty?: number;
   meter?: WorkMeter;
 }
 
@@ -21,6 +24,8 @@ export interface PairLoss {
   loss: Tensor;
   /** Implicit accuracy of `dpo`; 0 for `sft`. Waits for the device when it is asked for. */
   readonly accuracy: number;
+  /** Mean of ‖policy‖/‖reference‖ of the predictions; absent for `sft`, which asks no reference. Waits as well. */
+  readonly normRatio?: number;
   /** Predictions that backward goes back through. */
   samples: number;
 }
@@ -28,7 +33,7 @@ export interface PairLoss {
 /** Diffusion-DPO's loss of noised pairs, or that of pretraining on their winners. Source: algorithm 6. */
 export function pairLoss(
   pairs: NoisyPairs,
-  { policy, reference, objective, beta, meter }: PairObjective,
+  { policy, reference, objective, beta, normPenalty = 0, meter }: PairObjective,
 ): PairLoss {
   const count = (pairs.target.shape[0] as number) / 2;
   const rows = [...Array(count).keys()];
@@ -48,10 +53,14 @@ export function pairLoss(
     noGrad(() => reference.forRows(both)(pairs.noisy, pairs.timesteps)),
   );
   const result = dpoLoss({ model, reference: frozen, target: pairs.target, beta });
+  const ratios = normRatios(normPenalty > 0 ? model : model.detach(), frozen);
   return {
-    loss: result.loss,
+    loss: normPenalty > 0 ? result.loss.add(normHinge(ratios), { alpha: normPenalty }) : result.loss,
     get accuracy() {
       return result.accuracy;
+    },
+    get normRatio() {
+      return scope(() => ratios.detach().mean().item());
     },
     samples: both.length,
   };

@@ -5,12 +5,16 @@ import { z } from "zod";
 import {
   MOST_CHANNELS,
   MOST_FACTOR,
+  MOST_GUIDANCE,
   MOST_MEGABYTES,
   MOST_PIXELS,
+  MOST_PROMPTS,
   MOST_SAMPLES,
+  MOST_SAMPLING_STEPS,
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
+import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
@@ -92,6 +96,7 @@ export const TrainDpoConfig = z.strictObject({
     .default(1)
     .describe("longer gradients are made as long as this"),
   ...emaSettings,
+  ...guardSettings,
   ...precisionSettings,
   evalPairs: z
     .int()
@@ -101,6 +106,32 @@ export const TrainDpoConfig = z.strictObject({
     .describe("pairs of evalSplit that loss and implicit accuracy are measured on, at fixed noise"),
   evalSplit: z.string().default("test").describe("split whose pairs are measured"),
   evalEvery: z.int().positive().max(MOST_STEPS).default(100).describe("steps between measurements"),
+  heldOut: pathText()
+    .nullable()
+    .default(null)
+    .describe(
+      "text file of prompts that are sampled again and again from the same noise; null: nothing is sampled",
+    ),
+  samples: z.int().positive().max(MOST_PROMPTS).default(4).describe("prompts of heldOut that are sampled"),
+  sampleEvery: z
+    .int()
+    .positive()
+    .max(MOST_STEPS)
+    .nullable()
+    .default(null)
+    .describe("steps between those samples; null: as evalEvery"),
+  sampleSteps: z
+    .int()
+    .positive()
+    .max(MOST_SAMPLING_STEPS)
+    .default(20)
+    .describe("sampling steps of those samples"),
+  guidanceScale: z
+    .number()
+    .min(-MOST_GUIDANCE)
+    .max(MOST_GUIDANCE)
+    .default(5)
+    .describe("classifier-free guidance of those samples; the loss has none"),
   saveEvery: z.int().positive().max(MOST_STEPS).default(100).describe("steps between checkpoints"),
   readAhead: z
     .int()

@@ -1,5 +1,5 @@
 // What the loop itself decides.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readSafetensors } from "@spo/torch";
@@ -83,4 +83,23 @@ test("held-out pairs are measured at the start, when due and at the end, with th
   expect((await measured({ seed: 1 }))[0]).not.toBe(first); // the same pairs in the same order, with other noise
   expect((await measured({ evalPairs: 2 }))[0]).not.toBe(first);
   expect((await measured({ evalPairs: 4 }))[0]).toBe((await measured({ evalPairs: 99 }))[0]);
+});
+
+test("held-out prompts are sampled for the guard, which gives the best weights, and change nothing of what is learned", async () => {
+  const small = join(folder, "small.mjs");
+  writeFileSync(
+    small,
+    "export default { prepare: () => ({ score: ({ x0 }) => x0.square().mean([1, 2, 3]).mul(-1) }) };",
+  );
+  const more = { heldOut: world.prompts, samples: 2, sampleEvery: 1, sampleSteps: 2, guidanceScale: 1 };
+  const guards = { heldOutScorers: [small], patience: 3 };
+  const [plain, guarded] = [await train({ steps: 6 }), await train({ ...more, guards, steps: 6 })];
+  const losses = ({ metrics }: typeof plain): unknown[] => metrics.map(({ loss }) => loss);
+  expect(losses(guarded)).toEqual(losses(plain).slice(0, guarded.metrics.length));
+  expect(guarded.evals.map(({ step }) => step)).toEqual([0, ...guarded.metrics.map((_, i) => i + 1)]);
+  const accuracies = guarded.metrics.map(({ accuracy }) => accuracy);
+  expect(guarded.evals.map(({ metrics }) => metrics.trainingAccuracy)).toEqual([0.5, ...accuracies]);
+  expect(guarded.evals[0]?.metrics).toMatchObject({ heldOut: 0, "norm/t=1": 1, saturation: 1 });
+  const refused = train({ guards: { ...guards, heldOutScorers: [] } });
+  await expect(refused).rejects.toThrow("there are no held-out scorers");
 });

@@ -1,9 +1,9 @@
 // Diffusion-DPO: the policy learns to predict the noise on winners better, and on losers worse, than the reference does. Source: algorithm
 // 6; Wallace et al. 2024, algorithm 1.
 
-import { dataFacts, openPairSet, type PairBatch, PairLoader } from "@spo/data";
-import { loadTextToImage } from "@spo/diffusion";
-import { WorkMeter } from "@spo/records";
+import { dataFacts, openPairSet, type PairBatch, PairLoader, readPrompts } from "@spo/data";
+import { loadTextToImage, type TextToImage } from "@spo/diffusion";
+import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { Adafactor, AdamW, type Optimizer, scope } from "@spo/torch";
 import {
@@ -16,11 +16,15 @@ import {
 import type { TrainDpoSettings } from "../settings.gen.js";
 import { doubtfulSettings } from "../training/doubtful-settings.js";
 import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
+import { Guard } from "../training/guard.js";
+import { requireGuards } from "../training/guard-config.js";
+import { heldOutPrompts } from "../training/held-out-prompts.js";
+import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
-import { makePolicy } from "../training/policy.js";
+import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
-import { trainingSide } from "../training/training-side.js";
+import { latentSizeOf, trainingSide } from "../training/training-side.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
 import { measureHeldOut, readHeldOut } from "./held-out-pairs.js";
@@ -50,7 +54,17 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
   const { batch: batchSize, emptyPrompts, evalEvery, seed, steps: total } = config;
   const tell = phaseTeller(context);
   const meter = new WorkMeter();
+  requireGuards(config.guards, {
+    samples: config.heldOut === null ? 0 : config.samples,
+    hasScore: config.objective === "dpo",
+  });
   const { pipe, side, policy, update, state } = setUp(config, context, meter);
+  const guard = new Guard({
+    ...{ settings: config.guards, run, modules: policy.modules },
+    ...{ trainingScore: "trainingAccuracy", unit: "step" },
+  });
+  const sampleEvery = config.sampleEvery ?? evalEvery;
+  const showSamples = await sampleShower(config, context, { pipe, policy, every: sampleEvery });
   const size = side / pipe.vae.factor;
   const reading = { side, kernel: "bilinear" } as const;
   tell("reading the pairs");
@@ -72,7 +86,8 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     const pairs = drawNoisyPairs(pipe, batch, { seed, place, size, emptyPrompts: empty }, meter);
     // Without guidance: training predicts for the prompt alone.
     const denoisers = policy.denoisers({ conditional: pairs.conditions, unconditional: pairs.conditions }, 1);
-    return pairLoss(pairs, { ...denoisers, objective: config.objective, beta: config.beta, meter });
+    const { objective, beta, guards } = config;
+    return pairLoss(pairs, { ...denoisers, objective, beta, normPenalty: guards.normPenalty, meter });
   };
   const figuresOf = (loss: number, accuracy: number): Record<string, number> =>
     config.objective === "dpo" ? { loss, accuracy } : { loss };
@@ -92,8 +107,12 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     yield* run.data(dataFacts({ pairs: set.fingerprint }));
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     if (step === 0 && held.length > 0) yield* run.eval(0, measure(0));
-    for (; step < total; step++) {
-      let [loss, accuracy] = [0, 0];
+    if (step === 0 && showSamples) {
+      yield* showSamples(run, 0, "reference", { trainingAccuracy: 0.5 });
+      yield* guard.see(0);
+    }
+    for (; step < total && !guard.isStopped; step++) {
+      let [loss, accuracy, normRatio] = [0, 0, 0];
       for (const { start, size: count, share } of microBatches(batchSize, config.microBatch)) {
         tell("updating", { done: start, total: batchSize });
         const first = step * batchSize + start;
@@ -105,30 +124,73 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
           // Read after backward has started, because reading waits for the device.
           loss += share * result.loss.item();
           accuracy += share * result.accuracy;
+          normRatio += share * (result.normRatio ?? Number.NaN);
         });
       }
-      const { lr: most } = config.optimizer;
+      const most = config.optimizer.lr * guard.rate;
       const lr = learningRateAt(step, { lr: most, warmup: config.warmup, decay: "constant", total });
       const { metrics, warnings } = update.apply({ loss, lr, where: `step ${step + 1}` });
       for (const message of warnings) yield* run.warn(message);
       policy.updateEma(step);
-      yield* run.step(step + 1, total, { ...figuresOf(loss, accuracy), ...metrics, lr }, meter.take());
+      const figures = {
+        ...{ ...figuresOf(loss, accuracy), ...metrics, lr },
+        ...(config.objective === "dpo" && { normRatio }),
+      };
+      yield* run.step(step + 1, total, figures, meter.take());
       if (held.length > 0 && isDue(step + 1, evalEvery, total)) {
-        const figures = policy.withEmaWeights(() => measure(step + 1));
-        yield* run.eval(step + 1, figures);
+        const found = policy.withEmaWeights(() => measure(step + 1));
+        yield* run.eval(step + 1, found);
+      }
+      if (showSamples && isDue(step + 1, sampleEvery, total)) {
+        const trainingAccuracy = recentAccuracy(run.events());
+        yield* showSamples(run, step + 1, "policy", config.objective === "dpo" ? { trainingAccuracy } : {});
+        yield* guard.see(step + 1);
       }
       const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
       if (checkpointIsDue(step + 1, save))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
       signal.throwIfAborted();
     }
-    update.requireSound(`step ${total}`);
+    update.requireSound(`step ${step}`);
   } finally {
     await loader.close();
     await set.close();
   }
+  const guarded = guard.finish();
   policy.save(config.output, { layout: "diffusers" });
-  yield* run.done({ output: config.output });
+  yield* run.done({ output: config.output, ...guarded });
+}
+
+/** What draws and measures the samples of held-out prompts, where a config names some. Throws as `openHeldOutScorers`. */
+async function sampleShower(
+  config: TrainDpoConfig,
+  context: RecipeContext,
+  { pipe, policy, every }: { pipe: TextToImage; policy: Policy; every: number },
+) {
+  const { heldOut, samples, guards, guidanceScale, sampleSteps, seed, steps: total } = config;
+  if (heldOut === null) return undefined;
+  const prompts = readPrompts(heldOut).slice(0, samples);
+  const latentSize = latentSizeOf(pipe, config.resolution);
+  const [height, width] = latentSize.map((side) => side * pipe.vae.factor) as [number, number];
+  return heldOutPrompts({
+    ...{ prompts, pipe, policy, process: pipe.process, device: context.device },
+    heldOutScorers: await openHeldOutScorers(guards.heldOutScorers, prompts, { pipe, latentSize, seed }),
+    imagesPerPrompt: guards.imagesPerPrompt,
+    decode: (latents) => pipe.vae.decodeLatents(latents),
+    latentShape: pipe.denoiser.latentShape(latentSize),
+    imageSize: [height, width],
+    ...{ guidanceScale, steps: sampleSteps, seed, every, total, unit: "step", tell: phaseTeller(context) },
+  });
+}
+
+/** Mean accuracy of the training's own updates since the last samples: what the training itself takes for its success. */
+function recentAccuracy(events: readonly RecipeEvent[]): number {
+  const last = events.findLastIndex(({ type }) => type === "sample");
+  return mean(
+    events
+      .slice(last + 1)
+      .flatMap((event) => (event.type === "step" ? [event.metrics.accuracy ?? Number.NaN] : [])),
+  );
 }
 
 /** The model, what learns, and its optimizer. Throws UserErrors for a model that will not do. */

@@ -22,6 +22,8 @@ export interface PairGradients {
   loss: number;
   logRatioWin: number[];
   logRatioLose: number[];
+  /** Mean of ‖policy‖/‖reference‖ of the predictions. */
+  normRatio: number;
 }
 
 /**
@@ -37,20 +39,23 @@ export function pairGradients({
   scale = (loss) => loss,
   ...objective
 }: PairGradientsInput): PairGradients {
-  const found: PairGradients = { loss: 0, logRatioWin: [], logRatioLose: [] };
+  const found: PairGradients = { loss: 0, logRatioWin: [], logRatioLose: [], normRatio: 0 };
   for (const { start, size, share } of microBatches(places.length, microBatch)) {
     scope(() => {
       const batch = { ...objective, pairs: selectPairs(pairs, places.slice(start, start + size)) };
       const result = spoBatchLoss(batch);
       const part = result.loss.mul(share);
       // Read together, because each reading waits for the device.
-      const read = cat([part.reshape([1]), result.logRatioWin, result.logRatioLose]).toNumbers();
-      const [win, lose] = [read.slice(1, 1 + size), read.slice(1 + size)];
+      const norm = result.normRatios.mean().reshape([1]);
+      const read = cat([part.reshape([1]), result.logRatioWin, result.logRatioLose, norm]).toNumbers();
+      const [win, lose] = [read.slice(1, 1 + size), read.slice(1 + size, 1 + 2 * size)];
       found.loss += read[0] as number;
+      found.normRatio += share * (read.at(-1) as number);
       found.logRatioWin.push(...win);
       found.logRatioLose.push(...lose);
-      // Pairs with both sides outside the clip have no gradient, so backward is not needed.
-      if (ratioFigures(win, lose, batch.clip).withoutGradient < 1) backward(scale(part), batch);
+      // Pairs with both sides outside the clip have no gradient, so backward is not needed; but for that of the norms.
+      const { normPenalty = 0, clip } = batch;
+      if (normPenalty > 0 || ratioFigures(win, lose, clip).withoutGradient < 1) backward(scale(part), batch);
     });
   }
   scope(() => {

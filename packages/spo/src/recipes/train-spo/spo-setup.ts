@@ -10,12 +10,15 @@ import { openJudge } from "../../judges/open-judge.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { readAccuracy } from "../train-spm/held-out-accuracy.js";
 import { doubtfulJudge } from "../training/doubtful-settings.js";
+import { Guard } from "../training/guard.js";
+import { requireGuards } from "../training/guard-config.js";
+import { heldOutPrompts } from "../training/held-out-prompts.js";
+import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
 import { promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
-import { heldOutPrompts } from "./held-out-prompts.js";
 import { requireSpread } from "./step-spread.js";
 import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
@@ -25,6 +28,12 @@ import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
  * Throws UserErrors for a model, a judge or prompts that will not do.
  */
 export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, given?: StepAwareJudge) {
+  const judgeName = config.judge === "spm" ? `spm:${config.spm}` : config.judge;
+  requireGuards(config.guards, {
+    samples: config.samples,
+    judge: given ? undefined : judgeName,
+    hasScore: given !== undefined || config.judge !== "random",
+  });
   const { device } = context;
   const tell = phaseTeller(context);
   const warnings: string[] = [];
@@ -62,12 +71,14 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const sampleEvery = config.sampleEvery ?? stripEvery;
   const asked = config.heldOut === null ? prompts : readPrompts(config.heldOut, reading);
   const heldOut = asked.slice(0, config.samples);
-  const { guidanceScale, steps, seed, rounds } = config;
+  const { guidanceScale, steps, seed, rounds, guards } = config;
+  const heldOutScorers = await openHeldOutScorers(guards.heldOutScorers, heldOut, { pipe, latentSize, seed });
   const showHeldOut =
     heldOut.length > 0
       ? heldOutPrompts({
           ...{ prompts: heldOut, pipe, policy, process, judge, decode, latentShape, imageSize },
-          ...{ guidanceScale, steps, seed, device, every: sampleEvery, rounds, tell },
+          ...{ guidanceScale, steps, seed, device, every: sampleEvery, total: rounds, unit: "round", tell },
+          ...{ heldOutScorers, imagesPerPrompt: guards.imagesPerPrompt },
         })
       : undefined;
   return {
@@ -80,6 +91,10 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
       config.judge === "spm" && config.spm !== null && !given
         ? doubtfulJudge(readAccuracy(config.spm) ?? {})
         : undefined,
+    guard: new Guard({
+      ...{ settings: guards, run: context.run, modules: policy.modules },
+      ...{ trainingScore: "score", unit: "round" },
+    }),
     /** Writes the result. */
     save: () =>
       policy.save(config.output, {
@@ -101,6 +116,11 @@ const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, nu
 
 /** The settings without paths of this machine: LoRA files are shared. */
 function settingsOf(config: TrainSpoConfig): object {
-  const { device: _, ...settings } = config;
-  return { ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]), judge: basename(config.judge) };
+  const { device: _, guards, ...settings } = config;
+  const heldOutScorers = guards.heldOutScorers.map((place) => basename(place));
+  return {
+    ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]),
+    judge: basename(config.judge),
+    guards: { ...guards, heldOutScorers },
+  };
 }

@@ -15,6 +15,7 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
+import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 
@@ -146,6 +147,7 @@ export const TrainSpoConfig = z.strictObject({
       "rounds in which the learning rate rises to its value: AdamW's first steps are its largest and its blindest",
     ),
   ...emaSettings,
+  ...guardSettings,
   ...precisionSettings,
   saveEvery: z.int().positive().max(MOST_STEPS).default(50).describe("rounds between checkpoints"),
   stripEvery: z

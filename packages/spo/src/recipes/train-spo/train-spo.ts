@@ -50,17 +50,22 @@ async function* rounds(
 ): AsyncGenerator<RecipeEvent> {
   const { run, signal, device } = context;
   const setup = await setUpSpo(config, context, givenJudge);
-  const { tell, meter, prompts, judge, scorer, policy, process, decode, latentShape, update, state } = setup;
+  const { tell, meter, prompts, judge, scorer, policy, process, decode, latentShape, update, state, guard } =
+    setup;
   const { rounds: total, steps, eta, beta, clip, microBatch } = config;
+  const { normPenalty } = config.guards;
   const watch = new PairWatch(config);
   let round = run.resume((folder) => restoreTrainingState(folder, state));
   for (const message of setup.warnings) yield* run.warn(message);
   yield* run.data(dataFacts(setup.facts));
   if (round > 0) meter.take(); // the run's beginning has counted the text features already
   if (round === 0 && setup.doubt) yield* run.warn(setup.doubt);
-  if (round === 0 && setup.showHeldOut) yield* setup.showHeldOut(run, 0, "reference");
+  if (round === 0 && setup.showHeldOut) {
+    yield* setup.showHeldOut(run, 0, "reference");
+    yield* guard.see(0);
+  }
 
-  for (; round < total; round++) {
+  for (; round < total && !guard.isStopped; round++) {
     const where = `round ${round + 1}`;
     const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
@@ -96,13 +101,13 @@ async function* rounds(
     }
     for (const [i, places] of batches.entries()) {
       tell("updating", { done: i, total: batches.length });
-      const { loss, logRatioWin, logRatioLose } = pairGradients({
-        ...{ ...denoisers, process, pairs, places, microBatch, steps, eta, beta, clip, meter },
+      const { loss, logRatioWin, logRatioLose, normRatio } = pairGradients({
+        ...{ ...denoisers, process, pairs, places, microBatch, steps, eta, beta, clip, normPenalty, meter },
         parameters: policy.trained,
         scale: (part) => update.scale(part),
       });
       const done = round + (i + 1) / batches.length; // in rounds, this update among them
-      const { lr: most } = config.optimizer;
+      const most = config.optimizer.lr * guard.rate;
       const lr = learningRateAt(done, { lr: most, warmup: config.warmupRounds, decay: "constant", total });
       const { metrics, warnings } = update.apply({ loss, lr, where });
       for (const message of warnings) yield* run.warn(message);
@@ -112,6 +117,7 @@ async function* rounds(
         pairs: places.length,
         ...metrics,
         lr,
+        normRatio,
         progress: done / total,
       };
       yield* run.step(round + 1, total, figures, meter.take());
@@ -119,15 +125,18 @@ async function* rounds(
     policy.updateEma(round);
     disposePairs(pairs);
     disposeConditions(conditions.conditional); // the unconditional row is shared by all rounds
-    if (setup.showHeldOut && isDue(round + 1, setup.sampleEvery, total))
+    if (setup.showHeldOut && isDue(round + 1, setup.sampleEvery, total)) {
       yield* setup.showHeldOut(run, round + 1, "policy");
+      yield* guard.see(round + 1);
+    }
     // A round without a single finite score leaves the weights in doubt too.
     const isSound = update.isSound && comparisons.some(({ finite }) => finite.includes(true));
     if (checkpointIsDue(round + 1, { every: config.saveEvery, total, isSound, isStopping: signal.aborted }))
       yield* run.save(round + 1, (folder) => saveTrainingState(folder, state));
     signal.throwIfAborted();
   }
-  update.requireSound(`round ${total}`);
+  update.requireSound(`round ${round}`);
+  const guarded = guard.finish();
   setup.save();
-  yield* run.done({ output: config.output });
+  yield* run.done({ output: config.output, ...guarded });
 }

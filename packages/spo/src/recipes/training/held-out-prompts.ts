@@ -7,10 +7,11 @@ import { type Device, keep, noGrad, scope, type Tensor, writeFileAtomic } from "
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { RandomJudge } from "../../judges/random-judge.js";
 import type { RecipeEvent, TellPhase } from "../recipe.js";
-import { timesDueAfter } from "../training/due.js";
-import { heldOutSamples } from "../training/held-out-samples.js";
-import type { Policy } from "../training/policy.js";
-import { promptConditions } from "../training/prompt-conditions.js";
+import { timesDueAfter } from "./due.js";
+import { heldOutSamples } from "./held-out-samples.js";
+import type { HeldOutScorer } from "./held-out-scorers.js";
+import type { Policy } from "./policy.js";
+import { promptConditions } from "./prompt-conditions.js";
 
 /** What held-out prompts are sampled with. */
 export interface HeldOutPromptsInput {
@@ -18,7 +19,11 @@ export interface HeldOutPromptsInput {
   pipe: TextToImage;
   policy: Policy;
   process: NoiseProcess;
-  judge: StepAwareJudge;
+  /** What trains, whose scores of the samples are told; absent where nothing that scores does. */
+  judge?: StepAwareJudge;
+  /** Scorers that train nothing. */
+  heldOutScorers: readonly HeldOutScorer[];
+  imagesPerPrompt: number;
   decode: (latents: Tensor) => Tensor;
   /** [c, h, w] */
   latentShape: readonly number[];
@@ -28,45 +33,57 @@ export interface HeldOutPromptsInput {
   steps: number;
   seed: number;
   device: Device;
-  /** Rounds between two measurements, and rounds of the training. */
+  /** Rounds or steps between two measurements, and all of the training. */
   every: number;
-  rounds: number;
+  total: number;
+  unit: "round" | "step";
   tell: TellPhase;
 }
 
-/** Draws the samples of the base at once; the function records those of the base or of the policy after a round. */
+/**
+ * Draws the samples of the base at once; the function records those of the base or of the policy after a step.
+ *
+ * more: further figures of the measurement.
+ */
 export function heldOutPrompts(
   input: HeldOutPromptsInput,
-): (run: Run, round: number, which: "policy" | "reference") => AsyncGenerator<RecipeEvent> {
-  const { prompts, policy, judge, imageSize, guidanceScale, every, rounds, tell, pipe, seed } = input;
-  const { process, decode, latentShape, steps, device } = input;
-  let sampledAfter = 0; // rounds after which the samples at work are drawn
+): (
+  run: Run,
+  step: number,
+  which: "policy" | "reference",
+  more?: Record<string, number>,
+) => AsyncGenerator<RecipeEvent> {
+  const { prompts, policy, judge, imageSize, guidanceScale, every, total, unit, tell, pipe, seed } = input;
+  const { process, decode, latentShape, steps, device, heldOutScorers, imagesPerPrompt } = input;
+  let sampledAfter = 0; // the step after which the samples at work are drawn
   // Random scores say nothing about the samples.
-  const scorer = judge instanceof RandomJudge ? undefined : noGrad(() => judge.prepare(prompts));
+  const scorer =
+    judge === undefined || judge instanceof RandomJudge ? undefined : noGrad(() => judge.prepare(prompts));
   const conditions = keep(promptConditions(pipe, prompts, imageSize)(prompts.map((_, i) => i)));
   const sample = heldOutSamples({
     ...policy.denoisers(conditions, guidanceScale),
     ...{ process, decode, scorer, count: prompts.length, latentShape, steps, seed, device },
-    onStep: (done, total) =>
-      tell("drawing held-out samples", { done, total, left: timesDueAfter(sampledAfter, every, rounds) }),
+    ...{ heldOutScorers, imagesPerPrompt },
+    onStep: (done, of) =>
+      tell("drawing held-out samples", { done, total: of, left: timesDueAfter(sampledAfter, every, total) }),
   });
-  return async function* show(run, round, which) {
-    sampledAfter = round;
+  return async function* show(run, step, which, more = {}) {
+    sampledAfter = step;
     const { images, metrics } =
       which === "reference"
         ? sample("reference")
         : policy.withEmaWeights(() => policy.withMergedAdapter(() => sample("policy")));
-    const folder = `samples/round-${String(round).padStart(6, "0")}`;
+    const folder = `samples/${unit}-${String(step).padStart(6, "0")}`;
     const shown = [];
     for (const [i, prompt] of prompts.entries()) {
-      const name = `The held-out sample for ${JSON.stringify(prompt)} after round ${round}`;
+      const name = `The held-out sample for ${JSON.stringify(prompt)} after ${unit} ${step}`;
       const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, i, 1), name));
       const file = `${folder}/${i}.png`;
       writeFileAtomic(join(run.folder, file), await encodePng(data, width, height));
       shown.push({ file, prompt, seed });
     }
     images.dispose();
-    yield run.record({ type: "sample", step: round, images: shown });
-    yield* run.eval(round, metrics);
+    yield run.record({ type: "sample", step, images: shown });
+    yield* run.eval(step, { ...metrics, ...more });
   };
 }

@@ -1,10 +1,10 @@
 // For models ε = w·x_t, whose deterministic samples and drifts can be worked out in float64.
 import { type Denoiser, VpSchedule } from "@spo/diffusion";
-import { generatorAt, randn, scope, type Tensor } from "@spo/torch";
+import { generatorAt, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import { type HeldOutInput, heldOutSamples } from "./held-out-samples.js";
 
-const latentShape = [2, 3, 3];
+const latentShape = [3, 3, 3];
 const seed = 7;
 const steps = 10;
 const schedule = new VpSchedule();
@@ -29,8 +29,8 @@ const drawn = (what: string, i: number): number[] =>
   scope(() => randn([1, ...latentShape], { generator: generatorAt(seed, what, i) }).toNumbers());
 
 /** DDIM with η = 0 from the draw of a prompt. Source: algorithm 2. */
-function sampleOf(weight: number, i: number): number[] {
-  let x = drawn("held-out sample", i);
+function sampleOf(weight: number, i: number, what = "held-out sample"): number[] {
+  let x = drawn(what, i);
   const stride = 1000 / steps;
   for (let step = 0; step < steps; step++) {
     const t = stride * (steps - 1 - step) + 1;
@@ -117,4 +117,41 @@ test("the score is the mean over the prompts, of the samples as they are, at tim
 
 test("without a judge there is no score", () => {
   scope(() => expect(heldOutSamples(inputOf(0.4, 0.3))("policy").metrics).not.toHaveProperty("score"));
+});
+
+test("held-out scorers are asked of all samples, and their change is told in standard deviations of the base's", () => {
+  scope(() => {
+    const scorer = { score: ({ x0 }: { x0: Tensor }) => x0.mean([1, 2, 3]) };
+    const heldOutScorers = [
+      { name: "one", scorer },
+      { name: "none", scorer: { score: () => tensor([1, 1]) } },
+    ];
+    const standing = heldOutSamples(inputOf(0.4, 0.3, { heldOutScorers, imagesPerPrompt: 2 }));
+    const of = (which: "policy" | "reference") => standing(which).metrics;
+    const firstOfPolicy = [0, 1].map((i) => mean(sampleOf(0.4, i)));
+    const [policy, base] = [0.4, 0.3].map((weight) =>
+      ["held-out sample", "held-out sample 1"].flatMap((what) =>
+        [0, 1].map((i) => mean(sampleOf(weight, i, what))),
+      ),
+    ) as [number[], number[]];
+    expect(policy.slice(0, 2)).toEqual(firstOfPolicy);
+    const spread = Math.sqrt(mean(base.map((value) => (value - mean(base)) ** 2)));
+    expect(of("policy")["heldOut/one"]).toBeCloseTo(mean(policy), 4);
+    expect(of("policy")["heldOut/none"]).toBe(1);
+    expect(of("policy").heldOut).toBeCloseTo((mean(policy) - mean(base)) / spread / 2, 3);
+    expect(of("reference").heldOut).toBe(0);
+    expect(of("policy").diversity).toBeGreaterThan(0);
+  });
+});
+
+test("norms are told by timestep, and looks and norms of the base are its own", () => {
+  scope(() => {
+    const standing = heldOutSamples(inputOf(0.4, 0.3));
+    const { metrics } = standing("policy");
+    for (const t of [801, 601, 401, 201, 1]) expect(metrics[`norm/t=${t}`]).toBeCloseTo(4 / 3, 5);
+    const base = standing("reference").metrics;
+    for (const name of ["norm/t=801", "saturation", "contrast", "highFrequency"]) expect(base[name]).toBe(1);
+    expect(metrics).not.toHaveProperty("heldOut");
+    expect(metrics).not.toHaveProperty("diversity");
+  });
 });

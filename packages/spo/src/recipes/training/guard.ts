@@ -1,0 +1,128 @@
+// The guard of a training: it watches the measurements in the run's log, keeps the best weights, and stops or slows an exploited judge.
+import { join } from "node:path";
+import type { Event, Run } from "@spo/records";
+import { noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+import type { RecipeEvent } from "../recipe.js";
+import type { GuardSettings } from "./guard-config.js";
+import { type GuardMeasurement, heldOutVerdict } from "./held-out-verdict.js";
+import type { Policy } from "./policy.js";
+
+/** What a guard is made of. */
+export interface GuardInput {
+  settings: GuardSettings;
+  run: Run;
+  modules: Policy["modules"];
+  /** The metric of an `eval` event that is the training's own score. */
+  trainingScore: string;
+  /** `round` or `step`, for people. */
+  unit: string;
+}
+
+/** All that it decides is a function of the run's log, so a resumed run decides the same. */
+export class Guard {
+  readonly #input: GuardInput;
+  #stopped: Decision | undefined;
+  #lowered: number | undefined;
+
+  constructor(input: GuardInput) {
+    this.#input = input;
+  }
+
+  /** What the learning rate is multiplied by. */
+  get rate(): number {
+    const { settings } = this.#input;
+    if (settings.patience === null || settings.action !== "lower") return 1;
+    // Not before it is asked for: a resumed run's log is cut first.
+    this.#lowered ??= decisionsIn(this.#input.run.events()).length;
+    return settings.lowerBy ** this.#lowered;
+  }
+
+  /** Whether the training is to end. */
+  get isStopped(): boolean {
+    return this.#stopped !== undefined;
+  }
+
+  /** After a measurement, which the log has: keeps the weights if they are the best, and decides. */
+  *see(step: number): Generator<RecipeEvent> {
+    const { settings, run, trainingScore, unit } = this.#input;
+    const { patience, action } = settings;
+    if (patience === null) return;
+    const events = run.events();
+    const history = measurementsIn(events, trainingScore);
+    if (heldOutVerdict(history, patience)?.best.step === step)
+      run.saveBest(step, (folder) => this.#write(folder));
+    // After an action the judge gets as many measurements again.
+    const after = decisionsIn(events).at(-1)?.step ?? 0;
+    const verdict = heldOutVerdict(
+      history.filter((each) => each.step >= after),
+      patience,
+    );
+    if (!verdict?.isExploited) return;
+    const last = history.at(-1) as GuardMeasurement;
+    const decision: Decision = {
+      ...{ type: "guard", step, action, best: verdict.best.step },
+      reason: reasonOf(verdict.best, last, verdict.since, unit),
+    };
+    if (action === "stop") this.#stopped = decision;
+    this.#lowered = undefined;
+    yield run.record(decision);
+  }
+
+  /** Gives the policy the weights of the best held-out scores, where the guard has stopped the training. For the run's result. */
+  finish(): { stopped?: string; best?: number } {
+    if (!this.#stopped) return {};
+    const { best, reason } = this.#stopped;
+    this.#read(this.#input.run.best(best));
+    return { stopped: reason, best };
+  }
+
+  #weights(): Map<string, Tensor> {
+    const { policy, average } = this.#input.modules;
+    const named = (module: typeof average, prefix: string): [string, Tensor][] =>
+      [...(module?.namedParameters() ?? [])].map(([name, value]) => [`${prefix}/${name}`, value]);
+    return new Map([...named(policy, "policy"), ...named(average, "average")]);
+  }
+
+  #write(folder: string): void {
+    writeSafetensors(join(folder, WEIGHTS), this.#weights());
+  }
+
+  #read(folder: string): void {
+    using file = openSafetensors(join(folder, WEIGHTS));
+    noGrad(() => {
+      for (const [name, target] of this.#weights()) {
+        using saved = file.get(name);
+        target.detach().copy_(saved);
+      }
+    });
+  }
+}
+
+const WEIGHTS = "policy.safetensors";
+
+type Decision = Omit<Extract<Event, { type: "guard" }>, "time">;
+
+const decisionsIn = (events: readonly Event[]) => events.filter((event) => event.type === "guard");
+
+function measurementsIn(events: readonly Event[], trainingScore: string): GuardMeasurement[] {
+  return events.flatMap((event) =>
+    event.type === "eval"
+      ? [
+          {
+            step: event.step,
+            training: event.metrics[trainingScore] ?? Number.NaN,
+            heldOut: event.metrics.heldOut ?? Number.NaN,
+          },
+        ]
+      : [],
+  );
+}
+
+function reasonOf(best: GuardMeasurement, last: GuardMeasurement, since: number, unit: string): string {
+  const short = (value: number): string => String(Number(value.toPrecision(3)));
+  return (
+    `The held-out scores were highest at ${unit} ${best.step} and have been lower for ${since} measurements ` +
+    `(${short(best.heldOut)} to ${short(last.heldOut)}, in standard deviations of the base's), while the training's own score rose ` +
+    `from ${short(best.training)} to ${short(last.training)}: what is learned pleases the judge alone.`
+  );
+}
