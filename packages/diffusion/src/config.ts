@@ -111,6 +111,8 @@ export const MOST = {
   heads: 1024,
   /** Sides of images and latents. */
   side: 2 ** 14,
+  /** Sides of latents that a model can be made for: images of 8192 pixels by the usual factor. */
+  latent: 1024,
   /** Residual blocks and transformer blocks of one model, together. */
   blocks: 4096,
 } as const;

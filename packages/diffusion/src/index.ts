@@ -39,6 +39,7 @@ export {
   loadT5Encoder,
   loadTextEncoder,
   loadTextEncoderWithProjection,
+  loadTransformer,
   loadUnet,
   loadVae,
   type PlaceOptions,
@@ -114,11 +115,14 @@ export {
   selectRows,
   splitRows,
 } from "./models/conditions.js";
-export type { DenoiserInputs, DenoiserModel } from "./models/denoiser-model.js";
+export type { DenoiserInputs, DenoiserModel, ForwardOptions } from "./models/denoiser-model.js";
+export type { FlowConditions } from "./models/flow-conditions.js";
+export { FluxTransformer2DConfig, FluxTransformer2DModel } from "./models/flux-transformer-2d.js";
 export { type LayerCall, plainly } from "./models/layer-call.js";
+export { SD3Transformer2DConfig, SD3Transformer2DModel } from "./models/sd3-transformer-2d.js";
 export { T5Config, T5EncoderModel } from "./models/t5-encoder.js";
+export type { Tap } from "./models/tap.js";
 export { timestepEmbedding } from "./models/timestep-embedding.js";
-export type { Tap } from "./models/unet-2d-blocks.js";
 export {
   UNet2DConditionConfig,
   UNet2DConditionModel,

@@ -236,6 +236,15 @@ export function loadVae(
   return filled(model, folder, DIFFUSERS_WEIGHTS, options, renewVaeNames);
 }
 
+/** Folder of a model of diffusers that has one class and whose names were never others: a transformer. */
+export function loadTransformer<C, M extends StoredModel>(
+  folder: string,
+  Model: new (config: C) => M,
+  options: FolderOptions = {},
+): M {
+  return filled(new Model(configOf(folder, Model.name) as C), folder, DIFFUSERS_WEIGHTS, options);
+}
+
 /** Folder of a UNet2DConditionModel. */
 export function loadUnet(
   folder: string,

@@ -4,6 +4,7 @@ import {
   LayerNorm,
   Linear,
   Module,
+  RMSNorm,
   scaledDotProductAttention,
   scope,
   Tensor,
@@ -30,13 +31,22 @@ export type Context = Tensor | SharedContext;
 export const rowsOf = (context: Context): number =>
   (context instanceof Tensor ? context : context.rows).shape[0] as number;
 
+/** A linear map of what a batch attends to, of each text once: [b, m, out]. */
+export function projectContext(context: Context, to: Linear): Tensor {
+  if (context instanceof Tensor) return to.forward(context);
+  return scope(() => to.forward(context.texts).indexSelect(0, context.rows));
+}
+
 /**
  * Multi-head attention over tokens.
  *
+ * `qkNorm`: an RMS norm of each head's queries and keys.
  * x [b, n, queryDim], context for b rows, or a multiple of them for [x; x; …] (default: x) → [rows of context, n, queryDim].
  * Source: diffusers Attention.
  */
 export class Attention extends Module {
+  readonly norm_q?: RMSNorm;
+  readonly norm_k?: RMSNorm;
   readonly to_q: Linear;
   readonly to_k: Linear;
   readonly to_v: Linear;
@@ -47,10 +57,14 @@ export class Attention extends Module {
     queryDim: number,
     heads: number,
     headDim: number,
-    { contextDim = queryDim, bias = false } = {},
+    { contextDim = queryDim, bias = false, qkNorm = false } = {},
   ) {
     super();
     const inner = heads * headDim;
+    if (qkNorm) {
+      this.norm_q = new RMSNorm(headDim);
+      this.norm_k = new RMSNorm(headDim);
+    }
     this.to_q = new Linear(queryDim, inner, { bias });
     this.to_k = new Linear(contextDim, inner, { bias });
     this.to_v = new Linear(contextDim, inner, { bias });
@@ -60,21 +74,18 @@ export class Attention extends Module {
 
   forward(x: Tensor, context: Context = x): Tensor {
     return scope(() => {
-      const q = this.#split(repeatRows(this.to_q.forward(x), rowsOf(context)));
-      const read = (to: Linear): Tensor =>
-        context instanceof Tensor
-          ? to.forward(context)
-          : to.forward(context.texts).indexSelect(0, context.rows);
-      const k = this.#split(read(this.to_k));
-      const v = this.#split(read(this.to_v));
+      const q = this.#split(repeatRows(this.to_q.forward(x), rowsOf(context)), this.norm_q);
+      const k = this.#split(projectContext(context, this.to_k), this.norm_k);
+      const v = this.#split(projectContext(context, this.to_v));
       const attended = scaledDotProductAttention(q, k, v).transpose(1, 2).flatten(2); // [b, n, inner]
       return this.to_out[0].forward(attended);
     });
   }
 
-  /** [b, n, heads·d] → [b, heads, n, d] */
-  #split(x: Tensor): Tensor {
-    return x.unflatten(-1, [this.#heads, -1]).transpose(1, 2);
+  /** [b, n, heads·d] → [b, heads, n, d], each head normed */
+  #split(x: Tensor, norm?: RMSNorm): Tensor {
+    const split = x.unflatten(-1, [this.#heads, -1]);
+    return (norm?.forward(split) ?? split).transpose(1, 2);
   }
 }
 
@@ -94,7 +105,7 @@ class BasicTransformerBlock extends Module {
     this.norm2 = new LayerNorm(width);
     this.attn2 = new Attention(width, heads, headDim, { contextDim });
     this.norm3 = new LayerNorm(width);
-    this.ff = new FeedForward(width);
+    this.ff = new FeedForward(width, "geglu");
   }
 
   forward(x: Tensor, context: Context): Tensor {

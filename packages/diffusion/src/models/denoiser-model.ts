@@ -1,5 +1,6 @@
 import type { Device, DType, Module, Tensor } from "@spo/torch";
 import type { Context } from "./attention.js";
+import type { Tap } from "./tap.js";
 
 /**
  * What a denoiser is told of each row, by name: states of tokens [n, L, d], which rows may share, or one vector [n, d].
@@ -8,8 +9,16 @@ import type { Context } from "./attention.js";
  */
 export type DenoiserInputs = Readonly<Record<string, Context | undefined>>;
 
+/** What a denoiser is asked with besides. */
+export interface ForwardOptions {
+  /** What a model that `embedsGuidance` is told in place of being guided; others take no notice. */
+  guidanceScale?: number;
+  /** Sees intermediate values. */
+  tap?: Tap;
+}
+
 /**
- * The model of a family that is asked at each step: noisy latents, a time and conditions give its prediction (noise, v or x̂0, as the
+ * The model of a family that is asked at each step: noisy latents, a time and conditions give its prediction (noise, v, x̂0 or velocity, as the
  * scheduler's config says).
  *
  * Which it is, a UNet or a transformer, only its family knows. Adapters may lie over its layers.
@@ -28,7 +37,7 @@ export interface DenoiserModel extends Module {
   readonly embedsGuidance: boolean;
   /** Keeps less for backward and computes blocks again when it comes to them. */
   gradientCheckpointing: boolean;
-  /** Shape [c, h, w] of one latent; size: height and width in latent pixels. */
+  /** Shape [c, h, w] of one latent; size: height and width in latent pixels. Throws a UserError (`USAGE`) where patches do not divide it. */
   latentShape(
     size: readonly [height: number, width: number],
   ): [channels: number, height: number, width: number];
@@ -37,13 +46,13 @@ export interface DenoiserModel extends Module {
   /** A model of the same config without values. */
   blank(): DenoiserModel;
   /**
-   * xt [b, c, h, w], timesteps (one for all, or [b]), conditions of b rows or a multiple of them → the prediction, one for each row of the
+   * xt [b, c, h, w], timesteps in [0, 1000] (one for all, or [b]), conditions of b rows or a multiple of them → the prediction, one for each row of the
    * conditions: a batch of 2b rows is [xt; xt].
    */
   forward(
     xt: Tensor,
     timesteps: Tensor | number,
     conditions: DenoiserInputs,
-    options?: { guidanceScale?: number },
+    options?: ForwardOptions,
   ): Tensor;
 }

@@ -17,13 +17,28 @@ class GEGLU extends Module {
   }
 }
 
-/** GEGLU, then back to the width. `net.1` is the reference's dropout, which holds no weights. */
-export class FeedForward extends Module {
-  readonly net: [GEGLU, undefined, Linear];
+/** A linear map, then GELU by its tanh approximation. [..., in] → [..., out]. Source: diffusers GELU, `approximate: "tanh"`. */
+class GELU extends Module {
+  readonly proj: Linear;
 
-  constructor(width: number) {
+  constructor(inFeatures: number, outFeatures: number) {
     super();
-    this.net = [new GEGLU(width, 4 * width), undefined, new Linear(4 * width, width)];
+    this.proj = new Linear(inFeatures, outFeatures);
+  }
+
+  forward(x: Tensor): Tensor {
+    return scope(() => gelu(this.proj.forward(x), { approximate: "tanh" }));
+  }
+}
+
+/** The activation, four times as wide, then back to the width. `net.1` is the reference's dropout, which holds no weights. */
+export class FeedForward extends Module {
+  readonly net: [GEGLU | GELU, undefined, Linear];
+
+  constructor(width: number, activation: "geglu" | "gelu-approximate") {
+    super();
+    const Activation = activation === "geglu" ? GEGLU : GELU;
+    this.net = [new Activation(width, 4 * width), undefined, new Linear(4 * width, width)];
   }
 
   forward(x: Tensor): Tensor {

@@ -11,7 +11,7 @@ import {
 } from "@spo/torch";
 import { z } from "zod";
 import { checkConfig, count, MOST } from "../config.js";
-import type { Tap } from "./unet-2d-blocks.js";
+import type { Tap } from "./tap.js";
 
 /** config.json of transformers' T5EncoderModel, version 1.1: gated GELU. */
 export const T5Config = z.looseObject({

@@ -2,6 +2,8 @@
 import { Generator, initialize } from "@spo/torch";
 import { AutoencoderKL, type AutoencoderKLConfig } from "./autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "./clip-text.js";
+import type { FluxTransformer2DConfig } from "./flux-transformer-2d.js";
+import type { SD3Transformer2DConfig } from "./sd3-transformer-2d.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "./unet-2d-condition.js";
 
 export type TinyFamily = "sd15" | "sdxl";
@@ -32,6 +34,33 @@ export const UNETS: Record<TinyFamily, UNet2DConditionConfig> = {
     addition_time_embed_dim: 4,
     projection_class_embeddings_input_dim: 34,
   },
+};
+
+export const SD3: SD3Transformer2DConfig = {
+  sample_size: 8,
+  in_channels: 4,
+  out_channels: 4,
+  num_layers: 2,
+  attention_head_dim: 4,
+  num_attention_heads: 2,
+  joint_attention_dim: 12,
+  caption_projection_dim: 8,
+  pooled_projection_dim: 10,
+  pos_embed_max_size: 6,
+  dual_attention_layers: [0],
+  qk_norm: "rms_norm",
+};
+
+export const FLUX: FluxTransformer2DConfig = {
+  in_channels: 16,
+  num_layers: 1,
+  num_single_layers: 1,
+  attention_head_dim: 8,
+  num_attention_heads: 2,
+  joint_attention_dim: 12,
+  pooled_projection_dim: 10,
+  guidance_embeds: true,
+  axes_dims_rope: [2, 2, 4],
 };
 
 const text = (width: number, layers: number, more: Partial<CLIPTextConfig> = {}): CLIPTextConfig => ({

@@ -3,6 +3,7 @@ import { type Context, Transformer2DModel } from "./attention.js";
 import { type LayerCall, plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
+import type { Tap } from "./tap.js";
 
 /** What one level of the UNet is made of. `transformer` absent: no attention at this level. */
 export interface LevelOptions {
@@ -28,9 +29,6 @@ export interface BlockInputs {
   /** How residual and transformer blocks are called. */
   call?: LayerCall;
 }
-
-/** Sees an intermediate value by its name; for tests and inspection. */
-export type Tap = (name: string, value: Tensor) => void;
 
 /** Residual blocks (with attention), then a down-sampling. Source: diffusers DownBlock2D, CrossAttnDownBlock2D. */
 export class DownBlock2D extends Module {

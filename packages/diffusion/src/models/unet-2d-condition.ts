@@ -14,11 +14,11 @@ import {
 import { z } from "zod";
 import { checkConfig, count, MOST, only, onlySilu, refuseUnknown } from "../config.js";
 import { type Context, rowsOf } from "./attention.js";
-import type { DenoiserModel } from "./denoiser-model.js";
+import type { DenoiserModel, ForwardOptions } from "./denoiser-model.js";
 import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { TimestepEmbedding, timestepEmbedding } from "./timestep-embedding.js";
-import { DownBlock2D, MidBlock2D, type Tap, UpBlock2D } from "./unet-2d-blocks.js";
+import { DownBlock2D, MidBlock2D, UpBlock2D } from "./unet-2d-blocks.js";
 
 const perLevel = (most: number) => z.union([count(most), z.array(count(most))]);
 
@@ -35,12 +35,9 @@ const blockType = <T extends string>(names: readonly [T, ...T[]]) =>
 /** `false`, or a list with one `false` for each level. */
 const noneOf = only(false).or(z.array(z.literal(false)));
 
-/** Sides of latents that a model can be made for: images of 8192 pixels by the usual factor. */
-const MOST_LATENT = 1024;
-
 const Fields = z.looseObject({
   _diffusers_version: z.string().optional(),
-  sample_size: z.union([count(MOST_LATENT), z.array(count(MOST_LATENT)).length(2)]).nullish(),
+  sample_size: z.union([count(MOST.latent), z.array(count(MOST.latent)).length(2)]).nullish(),
   in_channels: count(MOST.width).default(4),
   out_channels: count(MOST.width).default(4),
   block_out_channels: z.array(count(MOST.width)).min(1).max(MOST.levels).default([320, 640, 1280, 1280]),
@@ -361,14 +358,7 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
     sample: Tensor,
     timesteps: Tensor | number,
     conditions: UNetConditions,
-    {
-      guidanceScale,
-      tap,
-    }: {
-      /** What a model with `time_cond_proj_dim` is told in place of being guided; others take no notice. */
-      guidanceScale?: number;
-      tap?: Tap;
-    } = {},
+    { guidanceScale, tap }: ForwardOptions = {},
   ): Tensor {
     return scope(() => {
       const { context } = conditions;
@@ -411,7 +401,7 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
     sample: Tensor,
     timesteps: Tensor | number,
     { textEmbeds, timeIds }: UNetConditions,
-    { guidanceScale, tap }: { guidanceScale?: number; tap?: Tap },
+    { guidanceScale, tap }: ForwardOptions,
   ): Tensor {
     return scope(() => {
       const { flip_sin_to_cos: flip, freq_shift: shift, block_out_channels: channels } = this.#config;

@@ -11,6 +11,7 @@ import { layoutChecks } from "./verify-layouts.js";
 import { checkVae, compareUnet, conditionsOf, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
 import { textChecks } from "./verify-text.js";
 import { furtherTrajectoryChecks, trajectoryChecks } from "./verify-trajectory.js";
+import { transformerChecks } from "./verify-transformers.js";
 
 /** The checks of `spo verify` that need no preference: tokenizer, models, samplers, layouts. Each runs over a folder of golden values. */
 export const diffusionChecks: readonly Check[] = [
@@ -33,6 +34,7 @@ export const diffusionChecks: readonly Check[] = [
   ...trajectoryChecks,
   ...layoutChecks,
   ...flowModuleChecks,
+  ...transformerChecks,
 ];
 
 /** The golden checks of a set: those that every one has, and one for each further sampling that it holds. */
