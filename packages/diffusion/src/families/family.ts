@@ -1,6 +1,7 @@
 import type { Tensor, WeightsFile } from "@spo/torch";
 import type { LdmModel } from "../layouts/ldm-models.js";
 import type { KeepingOptions, StoredModel } from "../layouts/model-folder.js";
+import type { OriginalModule } from "../layouts/original-modules.js";
 import type { PipelineModels, SaveOptions } from "../layouts/pipeline-folder.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { GuidedConditions } from "../models/conditions.js";
@@ -72,6 +73,10 @@ export interface LoraPart {
   spellings(model: StoredModel): (module: string) => readonly string[];
   /** The name that kohya's trainer gives a module. Default: the model's own. */
   kohyaName?(model: StoredModel): (module: string) => string;
+  /** The name of a module in the original code, by which ComfyUI knows it. Default: the model's own. */
+  originalName?(model: StoredModel): (module: string) => string;
+  /** The modules of the original code, where one of them may hold several of ours: files in its names have one adapter for all of them. */
+  originals?(model: StoredModel): readonly OriginalModule[];
 }
 
 /** A model of a pipeline: a folder in diffusers' layout, a prefix in one file. */
@@ -118,6 +123,8 @@ export interface Family {
   readonly denoiser: string;
   /** Of the published model: what a checkpoint in one file does not say of itself. */
   readonly published: PipelineConfigs;
+  /** How diffusers saves adapters of its denoiser: a UNet's as `lora.down`, a transformer's as `lora_A`. */
+  readonly loraMatrices: "lora.down" | "lora_A";
   /** Ends of the names of the denoiser's layers that a LoRA adapts by default. */
   readonly loraTargets: readonly string[];
   /** Values for the metadata of its files. Source: Stability's ModelSpec 1.0.1; sd-scripts, sai_model_spec.py. */

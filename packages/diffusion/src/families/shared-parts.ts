@@ -34,6 +34,7 @@ export const unetPart = (
         );
     },
     kohyaName: more.kohyaName,
+    originalName,
   },
 });
 

@@ -284,6 +284,7 @@ export const stableDiffusionXL = {
   tokenizers: { tokenizer: CLIP_TOKENIZERS, tokenizer_2: CLIP_TOKENIZERS },
   denoiser: "unet",
   published,
+  loraMatrices: "lora.down",
   loraTargets: ATTENTION_TARGETS,
   metadata: {
     architecture: "stable-diffusion-xl-v1-base",

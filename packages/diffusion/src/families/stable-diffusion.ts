@@ -197,6 +197,7 @@ export const stableDiffusion = {
   tokenizers: { tokenizer: CLIP_TOKENIZERS },
   denoiser: "unet",
   published,
+  loraMatrices: "lora.down",
   loraTargets: ATTENTION_TARGETS,
   metadata: {
     architecture: "stable-diffusion-v1",

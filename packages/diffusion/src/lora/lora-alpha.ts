@@ -48,6 +48,40 @@ export function alphaMetadata(adapter: LoraAdapter, parts: readonly string[]): R
   return { [KEY]: JSON.stringify(packed) };
 }
 
+/** Beside peft's adapter_model.safetensors: its LoraConfig. */
+export const PEFT_CONFIG = "adapter_config.json";
+
+/** peft's LoraConfig of a denoiser's adapter, as JSON. */
+export function peftConfig(adapter: LoraAdapter): string {
+  const ranked = [...adapter].map(([layer, { down, alpha }]) => ({
+    module: splitPart(layer)[1],
+    rank: down.shape[0] as number,
+    alpha,
+  }));
+  const rank = mostCommon(ranked.map((each) => each.rank));
+  const alpha = mostCommon(ranked.map((each) => each.alpha));
+  const config = {
+    peft_type: "LORA",
+    r: rank,
+    lora_alpha: alpha,
+    target_modules: ranked.map(({ module }) => module).sort(),
+    rank_pattern: Object.fromEntries(
+      ranked.filter((each) => each.rank !== rank).map((each) => [each.module, each.rank]),
+    ),
+    alpha_pattern: Object.fromEntries(
+      ranked.filter((each) => each.alpha !== alpha).map((each) => [each.module, each.alpha]),
+    ),
+    lora_dropout: 0,
+    bias: "none",
+    use_rslora: false,
+    use_dora: false,
+    inference_mode: true,
+    base_model_name_or_path: null,
+    task_type: null,
+  };
+  return `${JSON.stringify(config, null, 2)}\n`;
+}
+
 /** A layer's rank and alpha as a file states them; undefined where it does not. */
 export interface SaidOfLayer {
   rank?: number;

@@ -14,6 +14,7 @@ import {
   type WeightsFile,
   warn,
   warnOfUnused,
+  writeFileAtomic,
   writeSafetensors,
 } from "@spo/torch";
 import { isFolder } from "@spo/torch/files";
@@ -31,19 +32,23 @@ import {
   type LoraAdapter,
   type LoraWeights,
 } from "./lora-adapter.js";
-import { alphaFrom, alphaMetadata, type SaidOfLayer } from "./lora-alpha.js";
+import { alphaFrom, alphaMetadata, PEFT_CONFIG, peftConfig, type SaidOfLayer } from "./lora-alpha.js";
+import { comfyLayout } from "./lora-comfy.js";
 import { diffusersLayout } from "./lora-diffusers.js";
+import { fusedLayers, joinFused, splitFused } from "./lora-fused.js";
 import { kohyaLayout } from "./lora-kohya.js";
-import type { LoraLayoutOf } from "./lora-layout.js";
+import type { LoraLayout, LoraLayoutOf } from "./lora-layout.js";
 import { type LoraDescription, loraMetadata } from "./lora-metadata.js";
 import { isOfAdapter, type LoraPiece, loraNames } from "./lora-names.js";
 import { fitsOrigin, loraOrigin, modelName } from "./lora-origin.js";
 import { peftLayout } from "./lora-peft.js";
 
-const LAYOUTS = { kohya: kohyaLayout, peft: peftLayout, diffusers: diffusersLayout } satisfies Record<
-  string,
-  LoraLayoutOf
->;
+const LAYOUTS = {
+  kohya: kohyaLayout,
+  peft: peftLayout,
+  diffusers: diffusersLayout,
+  comfy: comfyLayout,
+} satisfies Record<string, LoraLayoutOf>;
 
 /** The published layouts of LoRA files. */
 export type LoraLayoutName = keyof typeof LAYOUTS;
@@ -91,7 +96,7 @@ export function readLora(
   const family = familyOfModels(models);
   const { pieces, unused, denoiserLayers } = sorted(file, family, models, path);
   refuseOtherModels(file, models[family.denoiser] as DenoiserModel, path, pieces.size, denoiserLayers);
-  const config = join(dirname(path), "adapter_config.json");
+  const config = join(dirname(path), PEFT_CONFIG);
   const said = alphaFrom(
     file.metadata,
     layout === "peft" && existsSync(config) ? readJsonObject(config) : undefined,
@@ -113,7 +118,11 @@ export function readLora(
     if (stored !== undefined && !Number.isFinite(stored)) throw notFiniteAlpha(path, alpha as string, stored);
     adapter.set(layer, { ...weights, alpha: stored ?? said(layer, rank).alpha ?? rank });
   }
-  return { adapter, layout, metadata: file.metadata };
+  const fused = fusedLayers(family, models);
+  const split = scope(() => splitFused(adapter, fused, path));
+  // Of a fused map only the parts stay.
+  for (const [layer, weights] of adapter) if (fused.has(layer)) disposeAdapter(new Map([[layer, weights]]));
+  return { adapter: split, layout, metadata: file.metadata };
 }
 
 type Pieces = Partial<Record<LoraPiece, string>>;
@@ -223,8 +232,10 @@ const notFiniteAlpha = (path: string, name: string, value: number): UserError =>
 /** The layout that the names are most like; no model is needed for that. */
 function layoutAmong(names: readonly string[]): LoraLayoutName | undefined {
   if (!names.some(isOfAdapter)) return undefined;
-  if (names.some((name) => /^lora_(unet|te\d?)_|\.lora_(down|up)\.weight$/.test(name))) return "kohya";
-  return names.some((name) => /\.lora_[AB]\b/.test(name)) ? "peft" : "diffusers";
+  const some = (pattern: RegExp): boolean => names.some((name) => pattern.test(name));
+  if (some(/^lora_(unet|transformer|te\d?)_|\.lora_(down|up)\.weight$/)) return "kohya";
+  if (some(/^diffusion_model\.(joint|double|single)_blocks\./)) return "comfy";
+  return some(/\.lora_[AB]\b/) && !some(/^transformer\./) ? "peft" : "diffusers";
 }
 
 function layoutOf(names: readonly string[], path: string): LoraLayoutName {
@@ -255,7 +266,8 @@ export interface WriteLoraOptions {
 }
 
 /**
- * Writes an adapter, whole or not at all. Reading it gives the same bits in every layout. Throws a UserError (`NUMERIC`) that names
+ * Writes an adapter, whole or not at all; in peft's layout of a transformer with adapter_config.json beside it. Reading it gives the same
+ * bits in every layout. Throws a UserError (`NUMERIC`) that names
  * matrices which are not finite in the file.
  */
 export function writeLora(
@@ -265,15 +277,17 @@ export function writeLora(
   { layout = "kohya", dtype, description, metadata = {} }: WriteLoraOptions = {},
 ): void {
   const family = familyOfModels(models);
-  const { name, storesAlpha } = LAYOUTS[layout](family, models);
+  const { name, storesAlpha, fuses, hasConfig }: LoraLayout = LAYOUTS[layout](family, models);
   noGrad(() =>
     scope(() => {
       const [matrices, alphas] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
-      for (const [layer, { down, up, alpha }] of adapter) {
+      const layers = fuses ? joinFused(adapter, fusedLayers(family, models)) : adapter;
+      for (const [layer, { down, up, alpha }] of layers) {
         if (!Number.isFinite(alpha)) throw notFiniteAlpha(path, layer, alpha);
         matrices.set(name(layer, "down"), down);
         matrices.set(name(layer, "up"), up);
-        if (storesAlpha) alphas.set(name(layer, "alpha"), alphaTensor(alpha, dtype ?? down.dtype));
+        if (storesAlpha === true || (storesAlpha && alpha !== down.shape[0]))
+          alphas.set(name(layer, "alpha"), alphaTensor(alpha, dtype ?? down.dtype));
       }
       const stored = storedWeights(matrices, { dtype, place: path });
       const tensors = new Map([...stored, ...alphas]);
@@ -285,6 +299,7 @@ export function writeLora(
         ...loraMetadata(adapter, family, hash.digest("hex"), description),
         ...metadata,
       });
+      if (hasConfig) writeFileAtomic(join(dirname(path), PEFT_CONFIG), peftConfig(adapter));
     }),
   );
 }

@@ -23,6 +23,7 @@ export function kohyaLayout(family: Family, models: PipelineModels): LoraLayout 
   );
   return {
     storesAlpha: true,
+    fuses: true,
     name(layer, piece) {
       const [part, module] = splitPart(layer);
       const { prefix, inFile } = parts.get(part) ?? {};

@@ -7,8 +7,15 @@ import type { LoraPiece } from "./lora-names.js";
 export interface LoraLayout {
   /** The name in the file. */
   name(layer: string, piece: LoraPiece): string;
-  /** Whether each layer's alpha is a tensor of the file. If not, alpha is the rank unless the metadata says otherwise. */
-  readonly storesAlpha: boolean;
+  /**
+   * Whether each layer's alpha is a tensor of the file: always, never, or where it is not the rank. If not, alpha is the rank unless the
+   * metadata says otherwise.
+   */
+  readonly storesAlpha: boolean | "unless rank";
+  /** Whether layers stand in the maps of the original code, several in one. */
+  readonly fuses?: boolean;
+  /** Settings that peft reads from adapter_config.json beside the file. */
+  readonly hasConfig?: boolean;
 }
 
 /** The layout for the models of a family. */

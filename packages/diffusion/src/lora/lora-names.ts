@@ -3,6 +3,7 @@ import { Conv2d, Linear, type Module } from "@spo/torch";
 import type { Family } from "../families/family.js";
 import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import { LoraLayer } from "./lora.js";
+import { fusedLayers } from "./lora-fused.js";
 
 export type LoraPiece = "down" | "up" | "alpha";
 
@@ -48,7 +49,7 @@ const OTHER_METHODS: readonly [RegExp, string][] = [
 ];
 
 /** Names in front of a module's, where `_` stands for every dot: kohya's. */
-const FLAT_PREFIX = /^lora_(unet|te\d?)_/;
+const FLAT_PREFIX = /^lora_(unet|transformer|te\d?)_/;
 
 /** A text encoder's name, whichever the family has. */
 const OF_TEXT = /^(text_encoders?(_\d)?|clip_\w|text_model|conditioner|cond_stage_model)\./;
@@ -74,11 +75,15 @@ export const isOfAdapter = (name: string): boolean =>
  * Says what each name in a LoRA file stands for. models: those of the family that it may change.
  *
  * A name with `_` for `.` cannot be split again, so it is looked up among the models' layers. Modules are known by all names that the
- * family gives them.
+ * family gives them. A map of the original code that holds several of them is a layer of its own (`fusedLayers`).
  */
 export function loraNames(family: Family, models: PipelineModels): (name: string) => LoraEntry {
   const layers = new Map<string, string>();
   const flat = (name: string): string => name.replaceAll(".", "_");
+  const know = (part: string, kohyaPrefixes: readonly string[], name: string, layer: string): void => {
+    layers.set(`${part} ${name}`, layer);
+    for (const prefix of kohyaPrefixes) layers.set(prefix + flat(name), layer);
+  };
   const parts = Object.entries(family.parts).flatMap(([part, { lora }]) => (lora ? [{ part, lora }] : []));
   for (const { part, lora } of parts) {
     const model = models[part];
@@ -86,18 +91,17 @@ export function loraNames(family: Family, models: PipelineModels): (name: string
     for (const [module, found] of model?.modules() ?? []) {
       if (!isLayer(found)) continue;
       const layer = `${part}.${module}`;
-      for (const name of spellings?.(module) ?? []) {
-        layers.set(`${part} ${name}`, layer);
-        for (const prefix of lora.kohyaPrefixes) layers.set(prefix + flat(name), layer);
-      }
+      for (const name of spellings?.(module) ?? []) know(part, lora.kohyaPrefixes, name, layer);
     }
   }
+  for (const [layer, { part, original }] of fusedLayers(family, models))
+    know(part, family.parts[part]?.lora?.kohyaPrefixes ?? [], original, layer);
   const prefixes = parts
     .flatMap(({ part, lora }) => lora.prefixes.map((prefix) => [prefix, part] as const))
     .sort(([a], [b]) => b.length - a.length); // the longest that fits holds
   const layerOf = (stem: string): { layer?: string; ofDenoiser: boolean } => {
     const [, flatPart] = FLAT_PREFIX.exec(stem) ?? [];
-    if (flatPart !== undefined) return { layer: layers.get(stem), ofDenoiser: flatPart === "unet" };
+    if (flatPart !== undefined) return { layer: layers.get(stem), ofDenoiser: !flatPart.startsWith("te") };
     const dotted = stem.replace(/^base_model\.model\./, "");
     const [prefix, part] = prefixes.find(([each]) => dotted.startsWith(each)) ?? ["", undefined];
     const module = dotted.slice(prefix.length).replace(/(^|\.)processor\./, "$1");
