@@ -18,8 +18,8 @@ export interface ForwardOptions {
 }
 
 /**
- * The model of a family that is asked at each step: noisy latents, a time and conditions give its prediction (noise, v, x̂0 or velocity, as the
- * scheduler's config says).
+ * The model of a family that is asked at each step: noisy latents, a time and conditions give its prediction (noise, v, x̂0 or velocity, as
+ * the scheduler's config says).
  *
  * Which it is, a UNet or a transformer, only its family knows. Adapters may lie over its layers.
  */
@@ -37,7 +37,7 @@ export interface DenoiserModel extends Module {
   readonly embedsGuidance: boolean;
   /** Keeps less for backward and computes blocks again when it comes to them. */
   gradientCheckpointing: boolean;
-  /** Shape [c, h, w] of one latent; size: height and width in latent pixels. Throws a UserError (`USAGE`) where patches do not divide it. */
+  /** Shape [c, h, w] of one latent; size: in latent pixels. Throws a UserError (`USAGE`) where the model's patches do not divide it. */
   latentShape(
     size: readonly [height: number, width: number],
   ): [channels: number, height: number, width: number];
@@ -46,8 +46,8 @@ export interface DenoiserModel extends Module {
   /** A model of the same config without values. */
   blank(): DenoiserModel;
   /**
-   * xt [b, c, h, w], timesteps in [0, 1000] (one for all, or [b]), conditions of b rows or a multiple of them → the prediction, one for each row of the
-   * conditions: a batch of 2b rows is [xt; xt].
+   * xt [b, c, h, w], timesteps in [0, 1000] (one for all, or [b]), conditions of b rows or a multiple of them → the prediction, one for
+   * each row of the conditions: a batch of 2b rows is [xt; xt].
    */
   forward(
     xt: Tensor,
