@@ -6,14 +6,20 @@ import { bootstrap, bootstrapMean, mean, winRate } from "@spo/records";
 import {
   accuracyCharts,
   type ChartGroup,
+  type Extremes,
+  type ImagePair,
   type Measure,
   type ReportData,
   shownStrips,
   spoCharts,
   stageWork,
+  verdict,
+  written,
+  writtenInterval,
 } from "@spo/records/report";
 import { kernelDistance } from "@spo/scorers";
 import { type ImageFigures, judgeScore } from "../judge/evaluate.js";
+import { extremePlaces } from "./extremes.js";
 import type { QuickstartResult } from "./quickstart.js";
 
 /** The quickstart's report from its result, images included. */
@@ -21,15 +27,18 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
   const { options, base, spo, settings, engine } = result;
   const random = settings.spo.judge === "random";
   const prompts = new Set(base.map(({ prompt }) => prompt)).size;
+  const measured = measures(result);
   return {
     title: random ? "Random labels: base and control" : "SPO on emoji artwork: base and SPO",
     summary: `A small text-to-image model was post-trained with step-aware preferences${random ? " drawn at random" : ""}. Both models drew ${prompts} prompts that took no part in it, from the same noise, ${base.length} images each.`,
-    measures: measures(result),
+    verdict: verdictOf(measured, base.length),
+    measures: measured,
     pairCount: base.length,
     controlNote: result.control
       ? "Random labels: the same training with scores drawn at random and everything else equal, run once; its measures are those of a committed result."
       : undefined,
     pairs: await imagePairs(base, spo),
+    extremes: await extremesOf(base, spo),
     strips: shownStrips(result.strips),
     charts: charts(result),
     work: [stageWork("preference model", result.spmEvents), stageWork("SPO", result.spoEvents)],
@@ -136,6 +145,41 @@ function measures({ base, spo, real, control }: QuickstartResult): Measure[] {
     const same = control?.measures.find(({ name }) => name === measure.name);
     return same ? { ...measure, control: { value: same.spo, wins: same.wins } } : measure;
   });
+}
+
+/** What came out, by the measure that stands first. */
+function verdictOf(found: readonly Measure[], pairs: number): string {
+  const [first] = found as readonly [Measure];
+  const { wins } = first;
+  if (!wins) throw new Error("verdictOf: the first measure has no pairs");
+  const share = `${written(wins.value, "share")} of ${pairs} pairs from the same noise (95 % interval ${writtenInterval(wins, "share")})`;
+  const words = {
+    better: `SPO's images are better by an independent judge: preferred in ${share}.`,
+    worse: `SPO's images are worse by an independent judge: preferred in only ${share}.`,
+    unclear: `An independent judge sees no clear change: SPO's images are preferred in ${share}.`,
+  };
+  return words[verdict(first)];
+}
+
+/** Prompts at each end of the picture that stands first. */
+const EXTREMES = 6;
+
+async function extremesOf(base: readonly ImageFigures[], spo: readonly ImageFigures[]): Promise<Extremes> {
+  const { most, least } = extremePlaces(base, spo, EXTREMES);
+  const pairOf = async (i: number): Promise<ImagePair> => {
+    const [before, after] = [base[i] as ImageFigures, spo[i] as ImageFigures];
+    return {
+      ...{ prompt: before.prompt, seed: before.seed },
+      base: await encodePng(before.rgb, before.side, before.side),
+      spo: await encodePng(after.rgb, after.side, after.side),
+    };
+  };
+  return {
+    about:
+      "Prompts at both ends of what the independent judge says, each shown by the image whose change is nearest to its prompt's mean.",
+    most: await Promise.all(most.map(pairOf)),
+    least: await Promise.all(least.map(pairOf)),
+  };
 }
 
 /** All prompts of one seed, then of the next. */

@@ -19,6 +19,8 @@ export interface ReportData {
   pairs: readonly ImagePair[];
   /** What prompts and noise they are of. Default: prompts that were not trained on. */
   pairsAbout?: string;
+  /** Prompts at both ends, shown first. */
+  extremes?: Extremes;
   /** The same prompts in the course of a training. */
   samples?: readonly SampleRow[];
   strips: readonly Strip[];
@@ -57,6 +59,15 @@ export interface ImagePair {
   image?: number;
   base: Uint8Array;
   spo: Uint8Array;
+}
+
+/** Where SPO has changed a prompt's images most for the better, and where most for the worse; one image a prompt. */
+export interface Extremes {
+  /** By what, and which image stands for its prompt. */
+  about: string;
+  most: readonly ImagePair[];
+  /** The worst first. */
+  least: readonly ImagePair[];
 }
 
 /** One prompt from one noise, in the course of a training. */

@@ -13,6 +13,7 @@ export {
 } from "./charts.js";
 export {
   type ChartGroup,
+  type Extremes,
   type ImagePair,
   type Measure,
   type ReportData,

@@ -2,6 +2,7 @@
 import type { Estimate } from "../statistics.js";
 import { chartSection } from "./chart-section.js";
 import {
+  type Extremes,
   type ImagePair,
   type Measure,
   type ReportData,
@@ -19,6 +20,7 @@ import { PASS_NAMES } from "./pass-names.js";
 /** A training's or the quickstart's report as one self-contained HTML page. */
 export function reportPage(data: ReportData): string {
   const content = html`<header><h1>${data.title}</h1>${data.verdict && html`<p class="verdict">${data.verdict}</p>`}<p class="lead">${data.summary}</p>${headlines(data)}</header>
+${extremes(data.extremes)}
 ${pictures(data)}
 ${sampleRows(data.samples ?? [])}
 ${numbers(data)}
@@ -80,6 +82,17 @@ function headlines(data: ReportData): Html {
   );
   const all = [...cards, ...figures];
   return html`${all.length > 0 && html`<ul class="headlines${figures.length > 0 && " figures"}">${all}</ul>`}${notes.length > 0 && html`<ul class="notes card">${notes.map((note) => html`<li>${note}</li>`)}</ul>`}`;
+}
+
+/** Two labelled rows above each other: the base, and SPO from the same noise. */
+function extremes(found: Extremes | undefined): Html | undefined {
+  if (!found) return undefined;
+  const panel = (title: string, pairs: readonly ImagePair[]): Html => {
+    const row = (which: "base" | "spo", label: string): Html =>
+      html`<tr class="${which}"><th scope="row">${label}</th>${pairs.map((pair) => html`<td><img src="${dataUrl(pair[which])}" alt="${`${label}: ${pair.prompt}, seed ${pair.seed}`}"></td>`)}</tr>`;
+    return html`<div class="card extreme"><h3>${title}</h3><div class="scroll"><table><caption></caption><thead><tr><th></th>${pairs.map(({ prompt }) => html`<th scope="col">${prompt}</th>`)}</tr></thead><tbody>${row("base", "base")}${row("spo", "SPO")}</tbody></table></div></div>`;
+  };
+  return html`<section><h2>Where it shows most, and where least</h2><p class="about">${found.about}</p>${panel("Improved most", found.most)}${panel("Improved least, or harmed", found.least)}</section>`;
 }
 
 const VIEWS = [

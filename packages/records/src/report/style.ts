@@ -30,13 +30,18 @@ figure { margin: 0; }
 .figures .big { font-size: 1.7rem; }
 .headlines { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 16px; margin: 0; padding: 0; list-style: none; }
 .headlines li { padding: 20px 22px 18px; }
-.big { font-size: 2.4rem; font-weight: 650; letter-spacing: -.035em; line-height: 1.1; white-space: nowrap; }
-.big .from { color: var(--soft); font-weight: 450; }
+.big { font-size: 2.4rem; font-weight: 650; letter-spacing: -.035em; line-height: 1.1; }
+.big .from { color: var(--soft); font-weight: 450; white-space: nowrap; }
 .headlines .what { margin: 6px 0 10px; line-height: 1.4; }
 .headlines .range { display: block; color: var(--soft); font-size: .875rem; margin-top: 8px; }
 .chip { display: inline-block; font-size: .8rem; font-weight: 600; padding: 1px 9px; border-radius: 99px; border: 1px solid currentColor; white-space: nowrap; }
 .chip.better { color: var(--win); } .chip.worse { color: var(--lose); } .chip.unclear { color: var(--soft); }
 .notes { margin: 24px 0 0; padding: 14px 20px 14px 38px; color: var(--soft); }
+
+.extreme { padding: 14px 18px 10px; margin-bottom: 16px; }
+.extreme table { width: auto; } .extreme th, .extreme td { border: 0; padding: 4px 6px; text-align: center; vertical-align: middle; }
+.extreme tbody th { min-width: 56px; text-align: left; color: var(--tone); } .extreme thead th { max-width: 132px; white-space: normal; font-size: .88rem; }
+.extreme img { display: block; width: 128px; min-width: 96px; aspect-ratio: 1; object-fit: contain; border-radius: 8px; background: #fff; box-shadow: 0 0 0 1px var(--line); }
 
 .views { display: flex; flex-wrap: wrap; gap: 4px; padding: 4px; width: fit-content; margin-bottom: 18px; position: sticky; top: 10px; z-index: 2; }
 .views label { padding: 5px 14px; border-radius: 10px; cursor: pointer; font-size: .92rem; }
