@@ -42,6 +42,14 @@ export {
   StepAwareVisionTransformer,
   timestepSinusoid,
 } from "./spm/clip-vision.js";
+export {
+  LatentRewardModel,
+  type LatentRewardParts,
+  type LatentRewardSettings,
+  type LatentTexts,
+  PUBLISHED_LRM,
+} from "./spm/latent-reward-model.js";
+export { isLrmFolder, type LrmOptions, loadLrm, saveLrm } from "./spm/lrm-files.js";
 export { openPreferenceModel, startPreferenceModel } from "./spm/open-preference-model.js";
 export { PixelPreferenceModel } from "./spm/pixel-preference-model.js";
 export type { PreferenceModel, Sight, Texts } from "./spm/preference-model.js";

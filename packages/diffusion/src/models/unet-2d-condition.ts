@@ -18,7 +18,7 @@ import type { DenoiserModel, ForwardOptions } from "./denoiser-model.js";
 import { plainly } from "./layer-call.js";
 import { repeatRows } from "./repeat-rows.js";
 import { TimestepEmbedding, timestepEmbedding } from "./timestep-embedding.js";
-import { DownBlock2D, MidBlock2D, UpBlock2D } from "./unet-2d-blocks.js";
+import { type BlockInputs, DownBlock2D, MidBlock2D, UpBlock2D } from "./unet-2d-blocks.js";
 
 const perLevel = (most: number) => z.union([count(most), z.array(count(most))]);
 
@@ -362,27 +362,8 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
   ): Tensor {
     return scope(() => {
       const { context } = conditions;
-      const temb = silu(this.#embedTime(sample, timesteps, conditions, { guidanceScale, tap }));
-      const inputs = { temb, context, call: this.#checkpointing ? checkpoint : plainly };
-      // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
-      let h = this.conv_in.forward(conditions.textEmbeds ? repeatRows(sample, rowsOf(context)) : sample);
-      tap?.("conv_in", h);
-      const skips = [h];
-      for (const [i, block] of this.down_blocks.entries()) {
-        const down = block.forward(
-          h,
-          inputs,
-          tap && ((name, value) => name.endsWith(".0") && tap(`down.${i}.${name}`, value)),
-        );
-        h = down.x;
-        skips.push(...down.skips);
-        tap?.(`down.${i}`, h);
-        for (const [j, skip] of down.skips.entries()) tap?.(`down.${i}.res.${j}`, skip);
-      }
-      if (this.mid_block) {
-        h = this.mid_block.forward(h, inputs);
-        tap?.("mid", h);
-      }
+      const { mid, skips, inputs } = this.#contract(sample, timesteps, conditions, { guidanceScale, tap });
+      let h = mid;
       for (const [i, block] of this.up_blocks.entries()) {
         h = block.forward(h, skips, inputs);
         tap?.(`up.${i}`, h);
@@ -393,6 +374,53 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
       h = this.conv_out.forward(silu(h));
       tap?.("out", h);
       return h;
+    });
+  }
+
+  /**
+   * Means over space of the states after the last layer of each level, before its down-sampling, and of those after the middle block: one
+   * [rows, c] each, of as many rows as the conditions. For a model that judges latents: the way up is not run. Arguments as of `forward`.
+   */
+  meanStates(sample: Tensor, timesteps: Tensor | number, conditions: UNetConditions): Tensor[] {
+    return scope(() => {
+      const { levels, mid } = this.#contract(sample, timesteps, conditions);
+      return [...levels, mid].map((state) => repeatRows(state.mean([2, 3]), rowsOf(conditions.context)));
+    });
+  }
+
+  /** Down and through the middle. skips: for the way up, last in, first out; inputs: of its blocks; levels: after each one's last layer. */
+  #contract(
+    sample: Tensor,
+    timesteps: Tensor | number,
+    conditions: UNetConditions,
+    { guidanceScale, tap }: ForwardOptions = {},
+  ): { levels: Tensor[]; mid: Tensor; skips: Tensor[]; inputs: BlockInputs } {
+    return scope(() => {
+      const { context } = conditions;
+      const temb = silu(this.#embedTime(sample, timesteps, conditions, { guidanceScale, tap }));
+      const inputs = { temb, context, call: this.#checkpointing ? checkpoint : plainly };
+      // SDXL's added conditions enter with the timestep, and part the batch before the first layer.
+      let h = this.conv_in.forward(conditions.textEmbeds ? repeatRows(sample, rowsOf(context)) : sample);
+      tap?.("conv_in", h);
+      const skips = [h];
+      const levels: Tensor[] = [];
+      for (const [i, block] of this.down_blocks.entries()) {
+        const down = block.forward(
+          h,
+          inputs,
+          tap && ((name, value) => name.endsWith(".0") && tap(`down.${i}.${name}`, value)),
+        );
+        h = down.x;
+        skips.push(...down.skips);
+        levels.push(down.skips[block.resnets.length - 1] as Tensor);
+        tap?.(`down.${i}`, h);
+        for (const [j, skip] of down.skips.entries()) tap?.(`down.${i}.res.${j}`, skip);
+      }
+      if (this.mid_block) {
+        h = this.mid_block.forward(h, inputs);
+        tap?.("mid", h);
+      }
+      return { levels, mid: h, skips, inputs };
     });
   }
 

@@ -12,6 +12,8 @@ export interface SpmLossInput {
   examples: Tensor;
   /** Σ 1/n of the global batch, when these pairs are a part of it; the parts' losses then add up to the batch's. */
   inverseSum?: Tensor;
+  /** [n] what each pair's weight is multiplied by after they were made to sum to 1. */
+  factor?: Tensor;
 }
 
 /** A loss of the preference model with its parts, n pairs. */
@@ -19,7 +21,7 @@ export interface SpmLoss {
   loss: Tensor;
   /** [n] before weighting; ideal 0. */
   perSample: Tensor;
-  /** [n], sum 1 over the global batch. */
+  /** [n], sum 1 over the global batch, but for a `factor`. */
   weight: Tensor;
 }
 
@@ -28,12 +30,21 @@ export interface SpmLoss {
  *
  * ℓ = −Σ_i label_i·log softmax(s)_i, + ln ½ for ties; loss = Σ_j w_j·ℓ_j with w_j = (1/n_j)/Σ(1/n). Source: algorithm 3c, steps 3 and 4.
  */
-export function spmLoss({ score0, score1, label0, label1, examples, inverseSum }: SpmLossInput): SpmLoss {
+export function spmLoss({
+  score0,
+  score1,
+  label0,
+  label1,
+  examples,
+  inverseSum,
+  factor,
+}: SpmLossInput): SpmLoss {
   const margin = score0.sub(score1);
   const crossEntropy = label0.mul(margin.logSigmoid()).add(label1.mul(margin.neg().logSigmoid())).neg();
   const perSample = crossEntropy.add(label0.eq(label1).to({ dtype: score0.dtype }), { alpha: -Math.LN2 });
   const inverse = examples.to({ dtype: score0.dtype }).reciprocal();
-  const weight = inverse.div(inverseSum ?? inverse.sum());
+  const share = inverse.div(inverseSum ?? inverse.sum());
+  const weight = factor ? share.mul(factor) : share;
   return { loss: weight.mul(perSample).sum(), perSample, weight };
 }
 

@@ -2,6 +2,7 @@ import { type Check, GOLDEN_FAMILIES } from "@spo/diffusion";
 import { rewardChecks } from "@spo/scorers";
 import { checkAdamW } from "./verify-adamw.js";
 import { checkDpoLoss, checkSpoLoss } from "./verify-losses.js";
+import { checkLrm, checkLrmLoss } from "./verify-lrm.js";
 import { checkDecisions, checkRollout } from "./verify-resampler.js";
 import { checkNoising, checkPixels, checkSpm, checkSpmLoss } from "./verify-spm.js";
 
@@ -32,6 +33,19 @@ export const spoChecks: Check[] = [
       name: `Diffusion-DPO loss and gradients, ${family}`,
       files: [`losses-dpo-${family}.safetensors`, `tiny-${family}`],
       run: (folder) => checkDpoLoss(folder, family),
+    },
+    {
+      name: `LRM features and scores, ${family}`,
+      files: [`expected-lrm-${family}.safetensors`, `tiny-lrm-${family}`],
+      optional: `expected-lrm-${family}.safetensors`,
+      run: (folder) => checkLrm(folder, family),
+    },
+    {
+      name: `LRM loss and gradients, ${family}`,
+      files: [`losses-lrm-${family}.safetensors`, `tiny-lrm-${family}`],
+      baseFiles: [`tiny-${family}`],
+      optional: `losses-lrm-${family}.safetensors`,
+      run: (folder, base) => checkLrmLoss(folder, base, family),
     },
   ]),
   ...rewardChecks,
