@@ -4,19 +4,20 @@ import { Generator, initialize, noGrad } from "@spo/torch";
 import { LatentRewardModel, type LatentRewardSettings, PUBLISHED_LRM } from "./spm/latent-reward-model.js";
 import { TINY } from "./tiny-models.fixture.js";
 
-/** vocab_size: of the text encoders. */
+/** vocab_size: of the text encoders; in_channels: of the latents. */
 export function tinyLrm(
   family: "sd15" | "sdxl",
   {
     seed = 1,
     vocab_size = 50,
+    in_channels = 4,
     ...settings
-  }: Partial<LatentRewardSettings> & { seed?: number; vocab_size?: number } = {},
+  }: Partial<LatentRewardSettings> & { seed?: number; vocab_size?: number; in_channels?: number } = {},
 ): LatentRewardModel {
   const { unet, text_encoder } = TINY[family];
   const second = { ...TINY.sdxl.text_encoder_2, vocab_size };
   const lrm = new LatentRewardModel({
-    unet: new UNet2DConditionModel(unet),
+    unet: new UNet2DConditionModel({ ...unet, in_channels }),
     textEncoder: new CLIPTextModel({ ...text_encoder, vocab_size }),
     textEncoder2: family === "sdxl" ? new CLIPTextModelWithProjection(second) : undefined,
     projectionDim: family === "sdxl" ? (second.projection_dim as number) : 6,

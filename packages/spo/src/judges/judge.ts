@@ -6,8 +6,11 @@ import type { Device, Tensor } from "@spo/torch";
 export interface Candidates {
   /** The candidates themselves, at the noise level of `timestep`. [n, c, h, w], scaled latents. */
   xt: Tensor;
-  /** The clean latents predicted from them; at timestep 0 the same as `xt`. [n, c, h, w] */
-  x0: Tensor;
+  /**
+   * The clean latents predicted from them; of finished ones the same as `xt`. [n, c, h, w]. Computed at the first access where the scorer
+   * sees latents.
+   */
+  readonly x0: Tensor;
   /** In [0, 1000); 0 for finished images. */
   timestep: number;
   /** Decoded x0, [n, 3, H, W] about [−1, 1]. Decodes at the first call only, so that a judge of latents costs no decode. */
@@ -16,6 +19,11 @@ export interface Candidates {
 
 /** Scores candidates of the prompts that it was made for. */
 export interface CandidateScorer {
+  /**
+   * When it judges: where the candidates' clean latents are predicted anyway, which takes the model a pass for each of them (the default); or,
+   * for one that looks at `xt` alone, as soon as they are drawn, so that only the one that goes on is predicted.
+   */
+  readonly sees?: "predictions" | "latents";
   /**
    * Scores, higher is better, float32 [n]; NaN for a candidate without one. A score does not depend on the other candidates.
    *

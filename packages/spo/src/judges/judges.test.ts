@@ -2,11 +2,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { WorkMeter } from "@spo/records";
 import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, liveTensors, noGrad, randn, scope, type Tensor, tensor } from "@spo/torch";
 import { afterAll, describe, expect, test } from "vitest";
+import { LatentPreferenceModel } from "../spm/latent-preference-model.js";
+import { publishedLatentSpace } from "../spm/latent-space.js";
 import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
+import type { PreferenceModel } from "../spm/preference-model.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel } from "../spm/spm.js";
+import { tinyLrm } from "../tiny-lrm.fixture.js";
 import { TINY_SPM } from "../tiny-models.fixture.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
 import { ownJudge } from "./own-judge.js";
@@ -39,6 +44,15 @@ function preferenceModel(): SpmJudge {
   return new SpmJudge(new PixelPreferenceModel(spm, clipProcessor(16), tokenize));
 }
 
+const latentModel = (): SpmJudge =>
+  new SpmJudge(
+    new LatentPreferenceModel(
+      tinyLrm("sd15", { in_channels: 3 }),
+      (prompts) => [tokenize(prompts)],
+      publishedLatentSpace("sd15"),
+    ),
+  );
+
 function ownFile(): Promise<StepAwareJudge> {
   const path = join(folder, "own.mjs");
   writeFileSync(
@@ -63,6 +77,7 @@ function ownScorer(): Promise<StepAwareJudge> {
 
 const judges: readonly [name: string, open: () => StepAwareJudge | Promise<StepAwareJudge>][] = [
   ["the preference model", preferenceModel],
+  ["the latent reward model", latentModel],
   [
     "a reward",
     () =>
@@ -144,6 +159,59 @@ describe.each(judges)("%s", (_, open) => {
     expect(spoilt[0]).toBeCloseTo(sound[0] as number, 4);
     expect(spoilt[1]).toBeNaN();
   });
+});
+
+test("a latent reward model asks for latents alone, and says so", () => {
+  noGrad(() =>
+    scope(() => {
+      const scorer = latentModel().prepare(PROMPTS);
+      expect(scorer.sees).toBe("latents");
+      expect(preferenceModel().prepare(PROMPTS).sees).toBe("predictions");
+      const never = (): never => {
+        throw new Error("asked for");
+      };
+      const xt = randn([2, 3, 8, 8], { generator: new Generator(1) });
+      const candidates = { xt, timestep: 501, image: never, get x0(): Tensor { return never(); } }; // biome-ignore format: one line
+      expect(scorer.score(candidates, [0, 1]).toNumbers().every(Number.isFinite)).toBe(true);
+    }),
+  );
+});
+
+test("what a model reads of prompts is read anew where all of it would take too much memory, each text once while it is kept", () => {
+  const read: string[] = [];
+  const width = 2 ** 17; // float32 of 300 prompts: 150 MiB
+  const judge = new SpmJudge({
+    sees: "latents",
+    look: ({ xt }) => xt,
+    encode: (prompts) => {
+      read.push(...prompts);
+      const numbers = tensor(prompts.map(Number)).unsqueeze(1);
+      return { features: numbers.expand([prompts.length, width]) };
+    },
+    score: (_, __, { features }) => (features as Tensor).narrow(1, width - 1, 1).squeeze(1),
+  } as Partial<PreferenceModel> as PreferenceModel);
+  noGrad(() =>
+    scope(() => {
+      const before = liveTensors();
+      const meter = new WorkMeter();
+      const scorer = judge.prepare(
+        Array.from({ length: 300 }, (_, i) => String(i)),
+        meter,
+      );
+      expect(meter.take().passes.judgeText).toBe(0);
+      read.length = 0;
+      const xt = randn([3, 1, 1, 1]);
+      const scores = (rows: number[]): number[] =>
+        scope(() => scorer.score({ xt, x0: xt, timestep: 1, image: () => xt }, rows, meter).toNumbers());
+      expect(scores([299, 7, 299])).toEqual([299, 7, 299]);
+      expect(scores([7, 8, 299])).toEqual([7, 8, 299]);
+      expect(read).toEqual(["299", "7", "8"]);
+      expect(meter.take().passes.judgeText).toBe(3);
+      scorer.dispose?.();
+      xt.dispose();
+      expect(liveTensors()).toBe(before);
+    }),
+  );
 });
 
 test("a random judge draws the same scores in a round that is done again", () => {

@@ -73,9 +73,10 @@ function guarded(judge: StepAwareJudge, fault: (text: string, cause?: unknown) =
       );
       if (!has(scorer, "score")) throw fault("prepares no scorer: prepare gives an object with score.");
       return {
+        sees: scorer.sees,
         score: (candidates, rows, counted) =>
           guard(
-            () => `at timestep ${candidates.timestep} with latents [${candidates.x0.shape}]`,
+            () => `at timestep ${candidates.timestep} with latents [${candidates.xt.shape}]`,
             () => scorer.score(candidates, rows, counted),
           ),
         dispose: () => scorer.dispose?.(),

@@ -14,7 +14,9 @@ import { type Event, Run } from "@spo/records";
 import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, noGrad } from "@spo/torch";
 import sharp from "sharp";
+import { saveLrm } from "../spm/lrm-files.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "../spm/spm.js";
+import { tinyLrm } from "../tiny-lrm.fixture.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
 import type { RecipeEvent, RecipeOptions } from "./recipe.js";
 
@@ -26,8 +28,10 @@ export const PROMPTS = ["red apple", "green leaf", "blue fish", "yellow sun", "w
 export interface TinyWorld {
   /** Diffusers folder. */
   model: string;
-  /** A preference model's folder. */
+  /** A preference model's folder: of the kind that looks at images. */
   spm: string;
+  /** One that looks at latents. */
+  lrm: string;
   /** CSV beside its images: 10 pairs of the split train, 4 of the split test; prompts have 1 to 4 examples. */
   pairs: string;
   /** PROMPTS, one a line. */
@@ -64,10 +68,12 @@ export async function makeTinyWorld(folder: string): Promise<TinyWorld> {
     }
   });
   saveSpm(at("spm"), spm, clipProcessor(16));
+  saveLrm(at("lrm"), tinyLrm("sd15", { vocab_size }));
   writeFileSync(at("prompts.txt"), `${PROMPTS.join("\n")}\n`);
   return {
     model: at("model"),
     spm: at("spm"),
+    lrm: at("lrm"),
     prompts: at("prompts.txt"),
     pairs: await writePairs(at("pairs")),
   };

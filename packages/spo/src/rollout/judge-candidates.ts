@@ -6,6 +6,9 @@ import type { RolloutInput } from "./rollout.js";
 /** Candidates that are decoded and judged at a time, unless told otherwise. */
 export const JUDGE_CHUNK = 16;
 
+/** Clean latents predicted of `count` children from the one at `start` on, [count, c, h, w]. */
+export type Predicted = (start: number, count: number) => Tensor;
+
 /** Scores of all children, and the decoded predictions of those prompts whose pictures are wanted. */
 export function judgeCandidates(
   {
@@ -17,7 +20,12 @@ export function judgeCandidates(
     stripPrompts = [],
     meter,
   }: Omit<RolloutInput, "denoiser" | "process" | "randomness" | "onStep">,
-  { xt, x0, timestep, rows }: { xt: Tensor; x0: Tensor; timestep: number; rows: readonly number[] },
+  {
+    xt,
+    predicted,
+    timestep,
+    rows,
+  }: { xt: Tensor; predicted: Predicted; timestep: number; rows: readonly number[] },
 ): { scores: number[][]; pictures: Map<number, Tensor> } {
   const prompts = initialLatents.shape[0] as number;
   const scores: number[] = [];
@@ -29,24 +37,34 @@ export function judgeCandidates(
   for (let start = 0; start < rows.length; start += judgeChunk) {
     const chunk = rows.slice(start, start + judgeChunk);
     using memory = new Scope();
-    const ofChunk = x0.narrow(0, start, chunk.length);
+    let clean: Tensor | undefined;
     let decoded: Tensor | undefined;
-    // The image must outlive the judge's own scopes, so it belongs to no scope until the chunk is done.
-    const image = (): Tensor => {
-      decoded ??= keep(decodeMetered(ofChunk));
-      return decoded;
+    // What the judge asks for must outlive its own scopes, so it belongs to no scope until the chunk is done.
+    const candidates = {
+      xt: xt.narrow(0, start, chunk.length),
+      timestep,
+      get x0(): Tensor {
+        clean ??= keep(predicted(start, chunk.length));
+        return clean;
+      },
+      image(): Tensor {
+        decoded ??= keep(decodeMetered(candidates.x0));
+        return decoded;
+      },
     };
     try {
-      const candidates = { xt: xt.narrow(0, start, chunk.length), x0: ofChunk, timestep, image };
       const given = timed(meter, "judge", () => scorer.score(candidates, chunk, meter));
       scores.push(...oneEach(given, chunk.length));
       for (const [i, prompt] of chunk.entries()) {
         const wanted = pictures.get(prompt);
         if (!wanted) continue;
-        const picture = decoded ? decoded.narrow(0, i, 1).clone() : decodeMetered(ofChunk.narrow(0, i, 1));
+        const picture = decoded
+          ? decoded.narrow(0, i, 1).clone()
+          : decodeMetered(clean ? clean.narrow(0, i, 1) : predicted(start + i, 1));
         wanted.push(memory.keep(picture));
       }
     } finally {
+      clean?.dispose();
       decoded?.dispose();
     }
   }

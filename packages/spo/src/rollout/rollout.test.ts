@@ -1,6 +1,8 @@
 import { type Denoiser, gaussianLogProb, VpSchedule } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
 import { cat, Generator, liveTensors, randn, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
+import type { CandidateScorer } from "../judges/judge.js";
 import { drawn } from "./randomness.js";
 import { type RolloutSettings, rollout } from "./rollout.js";
 import type { Segment } from "./transitions.js";
@@ -97,3 +99,130 @@ test.each([0, 1])(
     });
   },
 );
+
+test("a scorer of latents judges children as they are drawn: one pass a prompt and step, no prediction, no decode", () => {
+  const generator = new Generator(3);
+  const seen: { timestep: number; xt: number[] }[] = [];
+  const meter = new WorkMeter();
+  const scorer: CandidateScorer = {
+    sees: "latents",
+    score: ({ xt, timestep }) => {
+      seen.push({ timestep, xt: xt.toNumbers() });
+      return scope(() => xt.mean([1, 2, 3]));
+    },
+  };
+  scope(() => {
+    const { read, comparisons, latents } = rollout(
+      {
+        ...{ denoiser, process, scorer, meter },
+        settings: { ...settings, firstBranch: 0, judgeTimestep: "source", continueFrom: "best" },
+        decode: () => {
+          throw new Error("decoded");
+        },
+        initialLatents: randn([B, 4, 2, 2], { generator }),
+        randomness: drawn(generator),
+      },
+      ({ transitions, comparison }) => ({
+        ...(transitions[0] as Segment["transitions"][number]),
+        comparison,
+      }),
+    );
+    expect(meter.take().passes).toMatchObject({ unetSampling: STEPS * B, vaeDecode: 0 });
+    const timesteps = process.timesteps(STEPS);
+    expect(seen.map(({ timestep }) => timestep)).toEqual(timesteps);
+    expect(comparisons.map(({ timestep }) => timestep)).toEqual([...timesteps.slice(1), 0]);
+    for (const [i, { from, to, comparison }] of read.entries()) {
+      expect(seen[i]?.xt).toEqual(to.toNumbers());
+      const next = read[i + 1]?.from;
+      const best = comparison.win.map((j, b) => to.narrow(0, j * B + b, 1));
+      if (next) expect(next.toNumbers()).toEqual(cat(best).toNumbers());
+      expect([from.shape[0], to.shape[0]]).toEqual([B, K * B]);
+    }
+    expect(read.at(-1)?.to.toNumbers()).toEqual(latents.toNumbers());
+  });
+});
+
+test("with inner steps a scorer of latents judges children where their own steps end", () => {
+  const generator = new Generator(3);
+  const told: number[] = [];
+  scope(() => {
+    const { read } = rollout(
+      {
+        ...{ denoiser, process, settings: { ...settings, firstBranch: 0, innerSteps: 1 } },
+        scorer: {
+          sees: "latents",
+          score: ({ xt, timestep }) => {
+            told.push(timestep);
+            return scope(() => xt.mean([1, 2, 3]));
+          },
+        },
+        decode: (latents) => latents,
+        initialLatents: randn([B, 4, 2, 2], { generator }),
+        randomness: drawn(generator),
+      },
+      ({ transitions }) => transitions.map(({ branch, from }) => [branch, from.shape[0]]),
+    );
+    const segment = [
+      [true, B],
+      [false, K * B],
+    ];
+    expect(read).toEqual([segment, segment]);
+    expect(told).toEqual([process.timesteps(STEPS)[2], 0]); // those that they have come to
+  });
+});
+
+test("what a scorer of latents asks for is predicted then, and so are pictures for people", () => {
+  const generator = new Generator(3);
+  const meter = new WorkMeter();
+  const gaps: number[] = [];
+  scope(() => {
+    const { strips } = rollout(
+      {
+        ...{
+          denoiser,
+          process,
+          meter,
+          stripPrompts: [1],
+          settings: { ...settings, firstBranch: 0, threshold: 2 },
+        },
+        scorer: {
+          sees: "latents",
+          score: ({ xt, x0, timestep }) =>
+            scope(() => {
+              const clean = timestep === 0 ? xt : process.predict(xt, xt.mul(0.9), timestep).x0;
+              gaps.push(clean.sub(x0).abs().max().item());
+              return x0.mean([1, 2, 3]);
+            }),
+        },
+        decode: (latents) => latents.mul(1),
+        initialLatents: randn([B, 4, 2, 2], { generator }),
+        randomness: drawn(generator),
+      },
+      () => undefined,
+    );
+    expect(gaps).toEqual(Array(STEPS).fill(0));
+    expect(strips.map(({ images }) => images.shape)).toEqual(Array(STEPS).fill([K, 4, 2, 2]));
+    // The children of all but the last step once more.
+    expect(meter.take().passes.unetSampling).toBe(STEPS * B + (STEPS - 1) * K * B);
+  });
+});
+
+test("a threshold may be one for each step", () => {
+  const thresholds = (list: readonly number[]): boolean[] => {
+    const generator = new Generator(3);
+    return scope(
+      () =>
+        rollout(
+          {
+            ...{ denoiser, process, settings: { ...settings, threshold: list } },
+            decode: (latents) => latents,
+            scorer: { score: ({ x0 }) => scope(() => x0.mean([1, 2, 3])) },
+            initialLatents: randn([B, 4, 2, 2], { generator }),
+            randomness: drawn(generator),
+          },
+          ({ comparison }) => comparison.valid.every(Boolean),
+        ).read,
+    );
+  };
+  expect(thresholds([2, 0, 2, 0])).toEqual([true, false, true]); // of steps 1 to 3, the first branches at 1
+});

@@ -3,7 +3,7 @@ import { timed, type WorkMeter } from "@spo/records";
 import { forEachTensor, noGrad, Scope, scope, type Tensor, tensor } from "@spo/torch";
 import type { CandidateScorer } from "../judges/judge.js";
 import { compare, type MarginSoftmax } from "./compare.js";
-import { judgeCandidates } from "./judge-candidates.js";
+import { judgeCandidates, type Predicted } from "./judge-candidates.js";
 import type { Randomness } from "./randomness.js";
 import type { CandidateStrip, Segment, StepComparison, Transition } from "./transitions.js";
 
@@ -17,8 +17,8 @@ export interface RolloutSettings {
   firstBranch: number;
   /** m, steps that each child makes on its own before it is judged. SD1.5: 0. */
   innerSteps?: number;
-  /** Least p_best − p_worst of a pair. */
-  threshold: number;
+  /** Least p_best − p_worst of a pair: one for all, or one for each of N steps, that of the last step before the judge. */
+  threshold: number | readonly number[];
   /** Noise that the steps add, as the process has it. SPO: 1. */
   eta?: number;
   /**
@@ -70,6 +70,8 @@ export interface Rollout<R> {
  * the next timestep each child's x̂0 is judged, and one of them, random or the best, goes on. The last step always ends its segment; its
  * children are judged as they are, at timestep 0.
  *
+ * A scorer that sees latents judges the children as soon as they are drawn, so that the next step is predicted for one of them alone.
+ *
  * read: what an objective learns of a segment; tensors in it are kept, those of the segment end with it. Gives tensors of no graph.
  * Throws a UserError (`DATA`) when the judge gives no score for each candidate. Source: Liang et al. 2024, section 3.3; algorithm 4.
  */
@@ -91,13 +93,24 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
   let transitions: Transition[] = [];
   const found: Omit<Rollout<R>, "latents"> = { read: [], comparisons: [], strips: [] };
 
-  // Judges the children of the open segment, has it read, and chooses the children that go on.
-  const endSegment = (timestep: number, x0: Tensor, memory: Scope): readonly number[] => {
+  const judgesLatents = input.scorer.sees === "latents";
+  const branchesAt = (step: number): boolean =>
+    step >= firstBranch && (step - firstBranch) % (innerSteps + 1) === 0;
+  let last = 0; // the step that drew x
+
+  // Judges the children of the open segment, which have come to `timestep`, has it read, and chooses those that go on.
+  const endSegment = (timestep: number, predicted: Predicted, memory: Scope): readonly number[] => {
     const index = found.comparisons.length;
     const told = judgeTimestep === "reached" ? timestep : (transitions.at(-1) as Transition).t;
-    const { scores, pictures } = judgeCandidates(input, { xt: x, x0, timestep: told, rows: childRows });
-    const comparison = compare(scores, threshold, { among: marginSoftmax });
-    const drawn = timestep > 0 ? randomness.choose(index, k, prompts) : undefined;
+    const { scores, pictures } = judgeCandidates(input, {
+      xt: x,
+      predicted,
+      timestep: told,
+      rows: childRows,
+    });
+    const least = typeof threshold === "number" ? threshold : (threshold[last] as number);
+    const comparison = compare(scores, least, { among: marginSoftmax });
+    const drawn = last < steps - 1 ? randomness.choose(index, k, prompts) : undefined;
     const next = drawn && continueFrom === "best" ? comparison.win : drawn;
     found.comparisons.push({ ...comparison, timestep, scores, next });
     found.read.push(memory.keep(read({ transitions, scores, comparison, index })));
@@ -114,14 +127,32 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
     }
     return next ?? [];
   };
+  // Clean latents of children that no step has predicted yet.
+  const predictNow =
+    (timestep: number): Predicted =>
+    (start, count) => {
+      meter?.count("unetSampling", count * denoiser.samplePasses);
+      const xt = x.narrow(0, start, count);
+      const output = denoiser.forRows(childRows.slice(start, start + count))(xt, timestep);
+      return process.predict(xt, output, timestep).x0;
+    };
+  const rowsOf = (next: readonly number[]): Tensor =>
+    tensor(
+      next.map((j, b) => j * prompts + b),
+      { dtype: "int64", device: x.device },
+    );
+  // Now, and not at the end of all steps: later ones need the room.
+  const freeSegment = (): void =>
+    disposeSegment(transitions, { read: found.read.at(-1), given: initialLatents });
 
   for (const [i, t] of process.timesteps(steps).entries()) {
     using memory = new Scope();
     const previous = process.previousTimestep(t, steps);
-    const branch = i >= firstBranch && (i - firstBranch) % (innerSteps + 1) === 0;
-    meter?.count("unetSampling", (x.shape[0] as number) * denoiser.samplePasses);
+    const branch = branchesAt(i);
+    const rows = x.shape[0] as number;
+    meter?.count("unetSampling", rows * denoiser.samplePasses);
     const { x0, mean, std } = timed(meter, "sampling", () => {
-      const output = (i <= firstBranch ? predictOne : predictAll)(x, t);
+      const output = (rows === prompts ? predictOne : predictAll)(x, t);
       return process.step(x, output, { t, previous, eta });
     });
     if (i < firstBranch) {
@@ -131,28 +162,30 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
     } else {
       let from = x;
       let centre = mean;
-      if (branch && i > firstBranch) {
-        const next = endSegment(t, x0, memory);
-        const chosen = tensor(
-          next.map((j, b) => j * prompts + b),
-          { dtype: "int64", device: x.device },
-        );
+      if (branch && i > firstBranch && !judgesLatents) {
+        const chosen = rowsOf(endSegment(t, (start, count) => x0.narrow(0, start, count), memory));
         from = memory.keep(x.indexSelect(0, chosen));
         centre = mean.indexSelect(0, chosen);
-        // Now, and not at the end of all steps: later ones need the room.
-        disposeSegment(transitions, { read: found.read.at(-1), given: initialLatents });
+        freeSegment();
       }
       if (branch) transitions = [];
       const drawnFrom = branch ? centre : centre.unflatten(0, [k, prompts]);
       const noise = randomness.noise(i, [k, prompts, ...latent]);
       x = memory.keep(sampleGaussian({ mean: drawnFrom, std }, noise).flatten(0, 1));
+      last = i;
       transitions.push({ t, previous, branch, from, to: x, gaussian: { mean: memory.keep(centre), std } });
+      if (judgesLatents && i < steps - 1 && branchesAt(i + 1)) {
+        const chosen = rowsOf(endSegment(previous, predictNow(previous), memory));
+        const next = memory.keep(x.indexSelect(0, chosen));
+        freeSegment();
+        x = next;
+      }
     }
     input.onStep?.(i + 1, steps);
   }
   {
     using memory = new Scope();
-    endSegment(0, x, memory);
+    endSegment(0, (start, count) => x.narrow(0, start, count), memory);
   }
   return { ...found, latents: x };
 }

@@ -23,10 +23,6 @@ export const PUBLISHED_LRM: LatentRewardSettings = {
   multiScale: true,
   multiScaleCfg: false,
 };
-
-/** ln(1/0.07), CLIP's value before training. */
-export const INITIAL_LOGIT_SCALE = 2.6592;
-
 /** The parts of a latent reward model, named as the folders of its checkpoint are. */
 export interface LatentRewardParts {
   unet: UNet2DConditionModel;
@@ -81,6 +77,11 @@ export class LatentRewardModel extends Module {
     return this.#settings;
   }
 
+  /** Whether a score takes the UNet two rows: with the text, and with the empty one. */
+  get isEnhanced(): boolean {
+    return this.#settings.guidanceScale !== 1;
+  }
+
   /** The parameters that its scores depend on: all but the UNet's way up. */
   usedParameters(): Map<string, Tensor> {
     const all = this.namedParameters();
@@ -112,13 +113,13 @@ export class LatentRewardModel extends Module {
     return scope(() => this.unet.meanStates(latents, t, this.#conditions(texts, away)));
   }
 
-  /** → [n, p], not normalised. away: of the empty text, one row; unused without enhancement. Arguments as of `stages`. */
-  imageFeatures(latents: Tensor, t: Tensor | number, texts: LatentTexts, away: LatentTexts): Tensor {
+  /** → [n, p], not normalised. away: of the empty text, one row; needed for enhancement alone. Arguments as of `stages`. */
+  imageFeatures(latents: Tensor, t: Tensor | number, texts: LatentTexts, away?: LatentTexts): Tensor {
+    if (this.isEnhanced && !away) throw new Error("LatentRewardModel: enhancement needs the empty text");
     return scope(() => {
-      const { guidanceScale, multiScale } = this.#settings;
-      const isEnhanced = guidanceScale !== 1;
-      const all = this.stages(latents, t, texts, isEnhanced ? away : undefined);
-      const stages = isEnhanced ? all.map((stage, i) => this.#enhanced(stage, i, all.length - 1)) : all;
+      const { multiScale } = this.#settings;
+      const all = this.stages(latents, t, texts, this.isEnhanced ? away : undefined);
+      const stages = this.isEnhanced ? all.map((stage, i) => this.#enhanced(stage, i, all.length - 1)) : all;
       return this.visual_projection.forward(cat(multiScale ? stages : stages.slice(-1), 1));
     });
   }

@@ -29,6 +29,7 @@ import {
 } from "@spo/torch";
 import { z } from "zod";
 import { featureWidth, LatentRewardModel, PUBLISHED_LRM } from "./latent-reward-model.js";
+import { LatentSpace, publishedLatentSpace } from "./latent-space.js";
 
 const STATE = "state_dict.pt";
 /** Ours: what the published layout leaves to the code that reads it. */
@@ -38,6 +39,7 @@ const Config = z.looseObject({
   _class_name: z.literal("LatentRewardModel"),
   guidance_scale: z.number().positive().max(1000).default(PUBLISHED_LRM.guidanceScale),
   multi_scale_cfg: z.boolean().default(PUBLISHED_LRM.multiScaleCfg),
+  latent_space: LatentSpace.optional(),
 });
 
 /** Whether a folder holds a latent reward model. */
@@ -84,13 +86,22 @@ export function loadLrm(folder: string, { vaeFactor = 8, ...place }: LrmOptions 
   });
 }
 
+/** The latent space that a folder's model was trained on: what our config says, or that of the published model of its family. */
+export const latentSpaceIn = (folder: string, { text_encoder_2: second }: LatentRewardModel): LatentSpace =>
+  readConfig(folder).latent_space ?? publishedLatentSpace(second ? "sdxl" : "sd15");
+
 /**
- * Writes a folder that `loadLrm` and the published code read. dtype: of the files, default the parameters' own.
+ * Writes a folder that `loadLrm` and the published code read. dtype: of the files, default the parameters' own; space: of the latents that it
+ * was trained on, default that of the published models.
  *
  * The published code unpickles `state_dict.pt`, so that is what is written. Throws a UserError (`NUMERIC`) that names weights which are not
  * finite, and then writes nothing.
  */
-export function saveLrm(folder: string, lrm: LatentRewardModel, { dtype }: { dtype?: DType } = {}): void {
+export function saveLrm(
+  folder: string,
+  lrm: LatentRewardModel,
+  { dtype, space }: { dtype?: DType; space?: LatentSpace } = {},
+): void {
   requireStorable(lrm.namedParameters(), { dtype, place: folder });
   const { unet, text_encoder, text_encoder_2, visual_projection, text_projection, settings } = lrm;
   saveModel(join(folder, "unet"), unet, { dtype });
@@ -106,6 +117,7 @@ export function saveLrm(folder: string, lrm: LatentRewardModel, { dtype }: { dty
     guidance_scale: settings.guidanceScale,
     multi_scale: settings.multiScale,
     multi_scale_cfg: settings.multiScaleCfg,
+    latent_space: space,
   };
   writeFileAtomic(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
 }

@@ -1,6 +1,10 @@
 // Opens a preference model of whichever kind its folder holds.
-import type { ClipTokenizer, TextToImage } from "@spo/diffusion";
-import { type Generator, scope, UserError } from "@spo/torch";
+import { ClipTokenizer, requireKnownIds, requireTextFits, type TextToImage } from "@spo/diffusion";
+import { type Generator, scope, type Tensor, UserError } from "@spo/torch";
+import { LatentPreferenceModel } from "./latent-preference-model.js";
+import type { LatentRewardModel } from "./latent-reward-model.js";
+import { latentSpaceOf, requireSameSpace } from "./latent-space.js";
+import { isLrmFolder, latentSpaceIn, loadLrm } from "./lrm-files.js";
 import { PixelPreferenceModel } from "./pixel-preference-model.js";
 import type { PreferenceModel } from "./preference-model.js";
 import { loadSpm, type SpmConfig, startSpm } from "./spm.js";
@@ -22,7 +26,13 @@ const pixel: Kind = {
     fromFiles(path, pipe, startSpm(path, generator, { device: pipe.denoiser.device })),
 };
 
-const KINDS: readonly Kind[] = [pixel];
+const latent: Kind = {
+  holds: isLrmFolder,
+  open: openLatent,
+  start: openLatent,
+};
+
+const KINDS: readonly Kind[] = [latent, pixel];
 
 const kindOf = (path: string): Kind => KINDS.find((kind) => kind.holds(path)) as Kind;
 
@@ -54,6 +64,36 @@ function fromFiles(
   }
   refuseOtherTokens(spm.config, path, tokenizer);
   return new PixelPreferenceModel(spm, processor, (texts) => tokenizer.encodeBatch(texts));
+}
+
+function openLatent(path: string, pipe: TextToImage): PreferenceModel {
+  const space = latentSpaceOf(pipe);
+  const lrm = loadLrm(path, { device: pipe.denoiser.device, vaeFactor: pipe.vae.factor });
+  requireSameSpace(latentSpaceIn(path, lrm), space, path);
+  return new LatentPreferenceModel(lrm, tokenizersFor(lrm, pipe, path), space);
+}
+
+/** Token ids for the text encoders of a latent reward model, by the tokenizers of the pipeline. */
+function tokenizersFor(
+  { text_encoder: first, text_encoder_2: second }: LatentRewardModel,
+  pipe: TextToImage,
+  path: string,
+): (prompts: readonly string[]) => Tensor[] {
+  const encoders = second ? [first, second] : [first];
+  const { tokenizer, family } = pipe;
+  const count = scope(() => pipe.tokenize([""]).length);
+  if (!tokenizer || count < encoders.length)
+    throw new UserError(
+      `${path} reads the tokens of ${encoders.length} tokenizers of CLIP; ${family.title} has ${tokenizer ? count : 0}.`,
+      { code: "DATA", hint: "Give a latent reward model of this family." },
+    );
+  // Stable Diffusion's fills up with the end token; that of 2.x, whose latents are the same, does not.
+  const filled = new ClipTokenizer({ ...tokenizer.options, padToken: undefined });
+  for (const encoder of encoders) requireTextFits(filled, encoder, `tokenizer, for ${path},`);
+  return (prompts) =>
+    second
+      ? pipe.tokenize(prompts)
+      : [filled.encodeBatch(prompts, (ids) => requireKnownIds(ids, prompts, first))];
 }
 
 /** A preference model that was trained on other tokens would read other words. */

@@ -6,6 +6,7 @@ import { type StepAwarePreferenceModel, saveSpm } from "./spm.js";
 /** The published kind: CLIP with time conditioning, which looks at decoded predictions. */
 export class PixelPreferenceModel implements PreferenceModel {
   readonly module: StepAwarePreferenceModel;
+  readonly sees = "predictions";
   readonly processor: ScoreProcessor;
   readonly #tokenize: (prompts: readonly string[]) => Tensor;
 

@@ -34,7 +34,10 @@ const scoresOf = (model: PreferenceModel, t: number): number[] =>
     scope(() => model.score(model.look(sights()), t, textRows(model.encode(PROMPTS), [1, 0, 1])).toNumbers()),
   );
 
-describe.each([["one that looks at images", (): string => world.spm]])("%s", (_, path) => {
+describe.each([
+  ["one that looks at images", (): string => world.spm],
+  ["one that looks at latents", (): string => world.lrm],
+])("%s", (_, path) => {
   const open = (from = path()): PreferenceModel => openPreferenceModel(from, loadTextToImage(world.model));
 
   test("what it writes opens as the same kind, with the same scores, whether to judge or to be trained", () => {

@@ -19,6 +19,8 @@ export interface Sight {
 export interface PreferenceModel {
   /** Its weights, text encoder and scale included. */
   readonly module: Module;
+  /** What it looks at: clean images, as they are predicted of a sample, or the noisy latents themselves. */
+  readonly sees: "predictions" | "latents";
   /** Of its weights. */
   readonly dtype: DType;
   readonly device: Device;

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import {
   type Conditions,
   type Denoiser,
+  type DenoiserModel,
   type GoldenFamily,
   guidedDenoiser,
   readJsonObject,
   type SchedulerConfig,
-  type UNet2DConditionModel,
   type UNetConditions,
   VpSchedule,
 } from "@spo/diffusion";
@@ -31,13 +31,13 @@ export const conditionsOf = (
 
 /** The guided denoiser of a file's prompts. */
 export const denoiserOf = (
-  unet: UNet2DConditionModel,
+  model: DenoiserModel,
   file: SafetensorsFile,
   guidanceScale: number,
   around?: (call: () => Tensor) => Tensor,
 ): Denoiser =>
   guidedDenoiser({
-    model: unet,
+    model,
     conditional: conditionsOf(file, "prompt_embeds", "pooled"),
     unconditional: conditionsOf(file, "negative_prompt_embeds", "negative_pooled"),
     guidanceScale,

@@ -7,12 +7,19 @@ import {
   type GoldenFamily,
   loadTextToImage,
   openGolden,
+  readJson,
 } from "@spo/diffusion";
-import { cat, loadWeights, noGrad, type Tensor } from "@spo/torch";
+import { cat, loadWeights, noGrad, stack, type Tensor, tensor } from "@spo/torch";
+import { SpmJudge } from "../judges/spm-judge.js";
+import { resample } from "../objectives/resample.js";
 import { spmLoss } from "../objectives/spm-loss.js";
+import { compare } from "../rollout/compare.js";
+import { type ThresholdBy, thresholdsByNoise } from "../rollout/thresholds.js";
+import { LatentPreferenceModel } from "../spm/latent-preference-model.js";
 import { LatentRewardModel, type LatentRewardSettings } from "../spm/latent-reward-model.js";
+import { latentSpaceOf } from "../spm/latent-space.js";
 import { loadLrm } from "../spm/lrm-files.js";
-import { namesUnder } from "./golden-inputs.js";
+import { denoiserOf, namesUnder, processOf } from "./golden-inputs.js";
 
 const FEATURES = 2e-5;
 /**
@@ -99,7 +106,7 @@ const computed = ({ file }: Golden): string[] =>
 function variant(
   { unet, text_encoder: textEncoder, text_encoder_2: textEncoder2, ...rest }: LatentRewardModel,
   { guidance_scale: guidanceScale, multi_scale: multiScale, multi_scale_cfg: multiScaleCfg }: Setting,
-  { projection, side = 0 }: { projection?: Tensor; side?: number },
+  { projection, side = 0 }: { projection?: Tensor; side?: number } = {},
 ): LatentRewardModel {
   const settings: LatentRewardSettings = { guidanceScale, multiScale, multiScaleCfg };
   const visual = projection ?? rest.visual_projection.weight;
@@ -174,3 +181,137 @@ export function checkLrmLoss(folder: string, base: string, family: GoldenFamily)
 
 /** Newer releases of transformers name a text model's layers without it. */
 const withoutPrefix = (name: string): string => name.replace(".text_model.", ".");
+
+/** LPO's sampling. base: has the policy. */
+export function checkLrmRollout(folder: string, base: string, family: GoldenFamily): Case[] {
+  return collectCases((cases) =>
+    noGrad(() => {
+      const golden = openGolden(folder, `rollout-lrm-${family}.safetensors`);
+      const { file, get, meta } = golden;
+      const settings = meta as {
+        steps: number;
+        k: number;
+        eta: number;
+        guidance_scale: number;
+        lrm_guidance_scale: number;
+        dynamic_threshold: ThresholdBy;
+        threshold_min: number;
+        threshold_max: number;
+      };
+      const { steps, eta, threshold_min: min, threshold_max: max, dynamic_threshold: by } = settings;
+      const pipe = loadTextToImage(join(base, `tiny-${family}`));
+      const { process } = pipe;
+      const loaded = loadLrm(join(folder, `tiny-lrm-${family}`), { vaeFactor: pipe.vae.factor });
+      const lrm = variant(loaded, {
+        guidance_scale: settings.lrm_guidance_scale,
+        multi_scale: loaded.settings.multiScale,
+        multi_scale_cfg: loaded.settings.multiScaleCfg,
+      });
+      const tokens = (prompts: readonly string[]): Tensor[] =>
+        idsIn(golden, prompts.join() === "" ? "negative_input_ids" : "input_ids");
+      const judge = new SpmJudge(new LatentPreferenceModel(lrm, tokens, latentSpaceOf(pipe)));
+      const thresholds = thresholdsByNoise(process, steps, { min, max, by });
+      const { pairs, comparisons } = resample({
+        denoiser: denoiserOf(pipe.denoiser, file, settings.guidance_scale),
+        process,
+        decode: () => {
+          throw new Error("a judge of latents needs no decode");
+        },
+        scorer: judge.prepare(["all"]),
+        initialLatents: get("initial_latents"),
+        randomness: {
+          noise: (i) => get("noises").select(0, i),
+          choose: (comparison) => get("choices").select(0, comparison).toNumbers(),
+        },
+        settings: {
+          ...{ steps, eta, candidates: settings.k, firstBranch: 0 },
+          ...{ threshold: thresholds, judgeTimestep: "source" },
+        },
+      });
+      cases.exact("timesteps", process.timesteps(steps), get("timesteps").toNumbers());
+      cases.near("thresholds", tensor(thresholds), get("thresholds"), tableRounding(min, max));
+      cases.near("scores", tensor(comparisons.map(({ scores }) => scores)), get("scores"), 1e-3);
+      cases.exact(
+        "indices",
+        comparisons.flatMap(({ win, lose }) => [...win, ...lose]),
+        get("indices").toNumbers(),
+      );
+      cases.exact(
+        "valid",
+        comparisons.flatMap(({ valid }) => valid),
+        get("valid").toNumbers(),
+      );
+      cases.exact("pair_timesteps", pairs.timesteps, get("pair_timesteps").toNumbers());
+      cases.exact("pair_prompt", pairs.prompts, get("pair_prompt").toNumbers());
+      cases.near("pair_latents", pairs.latentsWin, get("pair_latents"), 1e-4);
+      cases.near(
+        "pair_next_latents",
+        stack([pairs.nextWin, pairs.nextLose], 1),
+        get("pair_next_latents"),
+        1e-4,
+      );
+      for (const model of [lrm, ...Object.values(pipe.models)]) model?.dispose();
+    }),
+  );
+}
+
+interface CompareCases {
+  sigma_table: number[];
+  variance_table: number[];
+  fixed_threshold: number;
+  cases: {
+    kind: ThresholdBy | null;
+    threshold_min: number;
+    threshold_max: number;
+    timesteps: number[];
+    scores: number[][];
+    thresholds: number[];
+    win: number[];
+    lose: number[];
+    valid: boolean[];
+  }[];
+}
+
+/** Thresholds by timestep, and the decisions under them. base: has the process whose σ the tables hold. */
+export function checkLrmDecisions(folder: string, base: string): Case[] {
+  const given = readJson(join(folder, "lrm-compare.json")) as CompareCases;
+  return collectCases((cases) => {
+    const process = processOf(base, "sd15");
+    const steps = given.sigma_table.length;
+    const grid = process.timesteps(steps);
+    for (const [by, table] of [
+      ["sigma", given.sigma_table],
+      ["variance", given.variance_table],
+    ] as const) {
+      const range = { min: Math.min(...table), max: Math.max(...table) };
+      const found = thresholdsByNoise(process, steps, { ...range, by }).toReversed(); // the table is by t // stride
+      cases.near(`${by} table`, tensor(found), tensor(table), 1e-4); // four digits
+    }
+    for (const [i, { kind, threshold_min: min, threshold_max: max, ...wanted }] of given.cases.entries()) {
+      const all = kind ? thresholdsByNoise(process, steps, { min, max, by: kind }) : undefined;
+      const thresholds = wanted.timesteps.map((t) => all?.[grid.indexOf(t)] ?? given.fixed_threshold);
+      const found = thresholds.map((threshold, b) =>
+        compare(
+          wanted.scores.map((row) => [row[b] as number]),
+          threshold,
+        ),
+      );
+      const name = `${i}, ${kind ?? "fixed"}`;
+      cases.near(
+        `${name}: thresholds`,
+        tensor(thresholds),
+        tensor(wanted.thresholds),
+        tableRounding(min, max),
+      );
+      for (const key of ["win", "lose", "valid"] as const)
+        cases.exact(
+          `${name}: ${key}`,
+          found.flatMap((each) => each[key].map(Number)),
+          wanted[key],
+        );
+    }
+  });
+}
+
+/** How far thresholds from tables of four digits are from those of σ itself: twice half a digit over the tables' range, 0.41 and more. */
+const tableRounding = (min: number, max: number): number => 2.5e-4 * (max - min);

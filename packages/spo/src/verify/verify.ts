@@ -2,7 +2,7 @@ import { type Check, GOLDEN_FAMILIES } from "@spo/diffusion";
 import { rewardChecks } from "@spo/scorers";
 import { checkAdamW } from "./verify-adamw.js";
 import { checkDpoLoss, checkSpoLoss } from "./verify-losses.js";
-import { checkLrm, checkLrmLoss } from "./verify-lrm.js";
+import { checkLrm, checkLrmDecisions, checkLrmLoss, checkLrmRollout } from "./verify-lrm.js";
 import { checkDecisions, checkRollout } from "./verify-resampler.js";
 import { checkNoising, checkPixels, checkSpm, checkSpmLoss } from "./verify-spm.js";
 
@@ -47,6 +47,20 @@ export const spoChecks: Check[] = [
       optional: `losses-lrm-${family}.safetensors`,
       run: (folder, base) => checkLrmLoss(folder, base, family),
     },
+    {
+      name: `LRM rollout, ${family}`,
+      files: [`rollout-lrm-${family}.safetensors`, `tiny-lrm-${family}`],
+      baseFiles: [`tiny-${family}`],
+      optional: `rollout-lrm-${family}.safetensors`,
+      run: (folder, base) => checkLrmRollout(folder, base, family),
+    },
   ]),
+  {
+    name: "LRM thresholds and decisions",
+    files: ["lrm-compare.json"],
+    baseFiles: ["tiny-sd15"],
+    optional: "lrm-compare.json",
+    run: checkLrmDecisions,
+  },
   ...rewardChecks,
 ];
