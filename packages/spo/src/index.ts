@@ -36,12 +36,14 @@ export { concatPairs, type StepPairs, selectPairs, stepPairs } from "./objective
 export { type Comparison, compare, type MarginSoftmax } from "./rollout/compare.js";
 export { drawn, type Randomness } from "./rollout/randomness.js";
 export { type Rollout, type RolloutInput, type RolloutSettings, rollout } from "./rollout/rollout.js";
+export { type ThresholdBy, thresholdsByNoise } from "./rollout/thresholds.js";
 export type { CandidateStrip, Segment, StepComparison, Transition } from "./rollout/transitions.js";
 export {
   StepAwareEncoderLayer,
   StepAwareVisionTransformer,
   timestepSinusoid,
 } from "./spm/clip-vision.js";
+export { LatentPreferenceModel } from "./spm/latent-preference-model.js";
 export {
   LatentRewardModel,
   type LatentRewardParts,
@@ -49,6 +51,7 @@ export {
   type LatentTexts,
   PUBLISHED_LRM,
 } from "./spm/latent-reward-model.js";
+export { LatentSpace, latentSpaceOf, publishedLatentSpace, requireSameSpace } from "./spm/latent-space.js";
 export { isLrmFolder, type LrmOptions, loadLrm, saveLrm } from "./spm/lrm-files.js";
 export { openPreferenceModel, startPreferenceModel } from "./spm/open-preference-model.js";
 export { PixelPreferenceModel } from "./spm/pixel-preference-model.js";

@@ -20,8 +20,8 @@ export interface Candidates {
 /** Scores candidates of the prompts that it was made for. */
 export interface CandidateScorer {
   /**
-   * When it judges: where the candidates' clean latents are predicted anyway, which takes the model a pass for each of them (the default); or,
-   * for one that looks at `xt` alone, as soon as they are drawn, so that only the one that goes on is predicted.
+   * When it judges: where the candidates' clean latents are predicted, which takes the model a pass for each of them (the default); or, for
+   * one that looks at `xt` alone, as soon as they are drawn, so that only the one that goes on is predicted.
    */
   readonly sees?: "predictions" | "latents";
   /**

@@ -88,7 +88,7 @@ export interface TrainSpoSettings {
   model: string;
   /** for one file of other than the published sizes: a folder with its configs and tokenizers. Default: null. */
   configs?: string | null | undefined;
-  /** folder of the step-aware preference model, for the judge spm. Default: null. */
+  /** folder of the step-aware preference model, for the judge spm: of the kind that looks at images, or a latent reward model. Default: null. */
   spm?: string | null | undefined;
   /** text file, one prompt a line, or a JSON list. */
   prompts: string;
@@ -114,8 +114,12 @@ export interface TrainSpoSettings {
   firstBranch?: number | undefined;
   /** steps that each candidate makes alone before it is judged. Default: 0. */
   innerSteps?: number | undefined;
-  /** least preference gap of a pair. Default: 0.3. */
+  /** least preference gap of a pair; with thresholdMax that of the step that adds the least noise. Default: 0.3. */
   threshold?: number | undefined;
+  /** least preference gap at the step that adds the most noise; null: threshold at every step. Default: null. */
+  thresholdMax?: number | null | undefined;
+  /** what the gap grows with from threshold to thresholdMax: σ of a step, σ², or the timestep. Default: "sigma". */
+  thresholdBy?: "sigma" | "variance" | "linear" | undefined;
   /** spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal. Default: "spm". */
   judge?: string | undefined;
   /** timestep that the judge is told: where the candidates have come to, or where they were drawn. Default: "reached". */

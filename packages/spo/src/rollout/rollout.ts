@@ -48,7 +48,10 @@ export interface RolloutInput {
   settings: RolloutSettings;
   /** Candidates decoded and judged at a time: small chunks stay in the cache. */
   judgeChunk?: number;
-  /** Prompts whose candidates are kept as images. They are decoded even if the judge does not. */
+  /**
+   * Prompts whose candidates are kept as images. They are decoded even if the judge does not, and predicted even if it sees latents: a pass
+   * for each.
+   */
   stripPrompts?: readonly number[];
   meter?: WorkMeter;
   /** Called after each of N steps, outside of every step's scope. */

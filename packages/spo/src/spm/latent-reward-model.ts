@@ -48,7 +48,8 @@ export type LatentTexts = Readonly<{
  * Latent reward model: the way down and the middle of a diffusion UNet score noisy latents for a text, at every timestep. No image, no
  * way up.
  *
- * The fields are the published files' names. Source: Zhang et al. 2025, "Diffusion model as a noise-aware latent reward model", and its code.
+ * The fields are the published files' names. Source: Zhang et al. 2025, "Diffusion model as a noise-aware latent reward model", and its
+ * code.
  */
 export class LatentRewardModel extends Module {
   readonly unet: UNet2DConditionModel;

@@ -91,8 +91,8 @@ export const latentSpaceIn = (folder: string, { text_encoder_2: second }: Latent
   readConfig(folder).latent_space ?? publishedLatentSpace(second ? "sdxl" : "sd15");
 
 /**
- * Writes a folder that `loadLrm` and the published code read. dtype: of the files, default the parameters' own; space: of the latents that it
- * was trained on, default that of the published models.
+ * Writes a folder that `loadLrm` and the published code read. dtype: of the files, default the parameters' own; space: of the latents
+ * that it was trained on, default that of the published models.
  *
  * The published code unpickles `state_dict.pt`, so that is what is written. Throws a UserError (`NUMERIC`) that names weights which are not
  * finite, and then writes nothing.

@@ -23,8 +23,8 @@ import { denoiserOf, namesUnder, processOf } from "./golden-inputs.js";
 
 const FEATURES = 2e-5;
 /**
- * Enhancement multiplies the rounding of a difference: the reference's own float32 is up to 3.6e-5 from its float64 where features reach 43,
- * and two machines' are farther apart.
+ * Enhancement multiplies the rounding of a difference: the reference's own float32 is up to 3.6e-5 from its float64 where features reach
+ * 43, and two machines' are farther apart.
  */
 const ENHANCED = (scale: number): number => Math.max(FEATURES, 1e-5 * scale);
 const SCORES = 2e-4;

@@ -14,14 +14,22 @@ const MOST_SILENT = 10;
 const WANTED_YIELD = 0.25;
 
 export class PairWatch {
-  readonly #threshold: number;
+  readonly #threshold: string;
   readonly #candidates: number;
   #empty = 0;
   #silent = 0;
   #longest = 0;
 
-  constructor({ threshold, candidates }: { threshold: number; candidates: number }) {
-    this.#threshold = threshold;
+  constructor({
+    threshold,
+    thresholdMax,
+    candidates,
+  }: {
+    threshold: number;
+    thresholdMax?: number | null;
+    candidates: number;
+  }) {
+    this.#threshold = thresholdMax ? `${threshold} to ${thresholdMax}` : String(threshold);
     this.#candidates = candidates;
   }
 

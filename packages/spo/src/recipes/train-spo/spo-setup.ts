@@ -7,6 +7,7 @@ import { withoutPlaces } from "@spo/records/config";
 import { AdamW, noGrad, type Tensor } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { openJudge } from "../../judges/open-judge.js";
+import { thresholdsByNoise } from "../../rollout/thresholds.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { readAccuracy } from "../train-spm/held-out-accuracy.js";
 import { doubtfulJudge } from "../training/doubtful-settings.js";
@@ -49,6 +50,8 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const latentSize = latentSizeOf(pipe, config.resolution);
   requireRollout(config, latentSize);
   requireSpread(process, config);
+  const { threshold: min, thresholdMax: max, thresholdBy: by } = config;
+  const threshold = max === null ? min : thresholdsByNoise(process, config.steps, { min, max, by });
   const latentShape = pipe.denoiser.latentShape(latentSize);
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
@@ -84,6 +87,8 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   return {
     ...{ tell, warnings, meter, prompts, judge, scorer, conditionsOf, policy, process, decode },
     ...{ latentShape, imageSize, update, state, stripEvery, sampleEvery, showHeldOut },
+    /** Of a round. */
+    rollout: { ...config, threshold },
     /** Digests of what it reads, for the log. */
     facts: { prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) },
     /** What is doubtful about the preference model, as its training measured it. */

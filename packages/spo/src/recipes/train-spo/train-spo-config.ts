@@ -34,7 +34,9 @@ export const TrainSpoConfig = z.strictObject({
   spm: modelText()
     .nullable()
     .default(null)
-    .describe("folder of the step-aware preference model, for the judge spm"),
+    .describe(
+      "folder of the step-aware preference model, for the judge spm: of the kind that looks at images, or a latent reward model",
+    ),
   prompts: pathText().describe("text file, one prompt a line, or a JSON list"),
   output: pathText().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   resolution: z
@@ -80,7 +82,23 @@ export const TrainSpoConfig = z.strictObject({
     .max(MOST_SAMPLING_STEPS)
     .default(0)
     .describe("steps that each candidate makes alone before it is judged"),
-  threshold: z.number().min(0).max(1).default(0.3).describe("least preference gap of a pair"),
+  threshold: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.3)
+    .describe("least preference gap of a pair; with thresholdMax that of the step that adds the least noise"),
+  thresholdMax: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe("least preference gap at the step that adds the most noise; null: threshold at every step"),
+  thresholdBy: z
+    .enum(["sigma", "variance", "linear"])
+    .default("sigma")
+    .describe("what the gap grows with from threshold to thresholdMax: σ of a step, σ², or the timestep"),
   judge: scorerText()
     .default("spm")
     .describe(
@@ -179,12 +197,13 @@ export const TrainSpoConfig = z.strictObject({
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
 
 /**
- * Throws a UserError (`CONFIG`) where no step of a rollout would branch, or the latents are no whole number of noise blocks.
+ * Throws a UserError (`CONFIG`) where no step of a rollout would branch, thresholds would fall with the noise, or the latents are no whole
+ * number of noise blocks.
  *
  * [height, width]: of the latents.
  */
 export function requireRollout(
-  { firstBranch, steps, noiseBlock }: TrainSpoConfig,
+  { firstBranch, steps, noiseBlock, threshold, thresholdMax }: TrainSpoConfig,
   [height, width]: readonly [number, number],
 ): void {
   if (firstBranch >= steps)
@@ -195,6 +214,11 @@ export function requireRollout(
         hint: "Give a firstBranch below steps.",
       },
     );
+  if (thresholdMax !== null && thresholdMax < threshold)
+    throw new UserError(`thresholdMax is ${thresholdMax}, below threshold, which is ${threshold}.`, {
+      code: "CONFIG",
+      hint: "Candidates of a step with more noise lie farther apart: give a thresholdMax of at least threshold.",
+    });
   if (height % noiseBlock !== 0 || width % noiseBlock !== 0)
     throw new UserError(
       `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,

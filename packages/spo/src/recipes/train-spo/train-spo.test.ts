@@ -2,9 +2,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Pass } from "@spo/records";
 import { readSafetensors, scope, type Tensor } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StepAwareJudge } from "../../judges/judge.js";
+import { spoPresets } from "../../presets/index.js";
 import { eventsOfRun, makeTinyWorld, PROMPTS, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
 import { trainSpo } from "./train-spo.js";
 import { TrainSpoConfig } from "./train-spo-config.js";
@@ -172,4 +174,41 @@ test("every phase is named as it begins, each sampling step counts, and none of 
     ...[...drawing(2), ...round(1), ...round(0)],
   ]);
   expect(events.filter(({ type }) => type === "phase")).toEqual([]);
+});
+
+test("by a latent reward model a round takes one pass a prompt, step and side, no decode, and a threshold that grows with the noise", async () => {
+  const at = join(folder, "lpo");
+  const config = TrainSpoConfig.parse({
+    ...(spoPresets["lpo-sd15"] as object),
+    ...{ model: world.model, prompts: world.prompts, spm: world.lrm, output: join(at, "model") },
+    ...{
+      rounds: 3,
+      promptsPerRound: 2,
+      steps: 3,
+      stripEvery: 100,
+      candidates: 4,
+      threshold: 0,
+      thresholdMax: 0.999,
+    },
+    ...{ batch: 4, microBatch: 4, samples: 0 },
+  });
+  const events = await eventsOfRun(at, "train spo", config, trainSpo);
+  // The first and the last round also show candidates to people.
+  const middle = events.flatMap((event) => (event.type === "step" && event.step === 2 ? [event.passes] : []));
+  const sum = (pass: Pass): number => middle.reduce((total, passes) => total + (passes?.[pass] ?? 0), 0);
+  expect(sum("unetSampling")).toBe(2 * 3 * 2); // prompts × steps × sides of guidance
+  expect(sum("vaeDecode")).toBe(0);
+  expect(sum("judgeImage")).toBe(2 * 3 * 4);
+  const yields = events.flatMap((event) => (event.type === "comparisons" ? [event.timesteps] : []));
+  expect(yields).toHaveLength(3);
+  for (const timesteps of yields) {
+    expect(timesteps.map(({ timestep }) => timestep)).toEqual([334, 1, 0]); // reached from 667, 334 and 1
+    expect(timesteps.map(({ valid }) => valid)).toEqual([0, expect.any(Number), 2]);
+  }
+});
+
+test("thresholds that fall with the noise are refused", async () => {
+  const config = { model: world.model, prompts: world.prompts, spm: world.lrm, output: "-", threshold: 0.5 };
+  const run = eventsOfRun(join(folder, "falling"), "train spo", { ...config, thresholdMax: 0.4 }, trainSpo);
+  await expect(run).rejects.toThrow(/thresholdMax is 0\.4, below threshold, which is 0\.5/);
 });

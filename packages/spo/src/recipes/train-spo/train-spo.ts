@@ -80,7 +80,7 @@ async function* rounds(
       ...{ policy, process, decode, latentShape, generator, device, meter },
       denoiser: denoisers.policy,
       scorer: scorerOfPlaces(scorer, chosen),
-      settings: config,
+      settings: setup.rollout,
       count: chosen.length,
       noiseBlock: config.noiseBlock,
       stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
