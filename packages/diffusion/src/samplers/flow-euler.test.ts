@@ -1,20 +1,11 @@
-import { Generator, randn, scope, UserError } from "@spo/torch";
+import { Generator, randn, scope } from "@spo/torch";
 import { expect, test } from "vitest";
+import { refusal } from "../refusal.fixture.js";
 import { CheckpointSchedule } from "./checkpoint-schedule.js";
 import { FlowEulerSchedule } from "./flow-euler.js";
 
 const GRID = { spacing: "training", patch: 2, latentSize: [8, 8] } as const;
 const schedule = new FlowEulerSchedule({ shift: 3 }, GRID);
-
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    if (error instanceof UserError) return `${error.code} ${error.message}`;
-    throw error;
-  }
-  return "none";
-}
 
 test("from the noise of x_0 the velocity leads to x_0, over the checkpoint's levels", () =>
   scope(() => {
@@ -52,8 +43,8 @@ test("a spacing that is asked for takes the place of the config's, and the size 
 });
 
 test("samplers and spacings of other processes are refused, and schedulers of one kind of model for the other", () => {
-  expect(refusal(() => schedule.sampler("dpmpp-2m", { steps: 4 }))).toMatch(/^CONFIG .*dpmpp-2m/);
-  expect(refusal(() => schedule.sampler("euler", { steps: 4, spacing: "lu" }))).toMatch(/^CONFIG .*lu/);
+  expect(refusal(() => schedule.sampler("dpmpp-2m", { steps: 4 }))).toMatch(/dpmpp-2m/);
+  expect(refusal(() => schedule.sampler("euler", { steps: 4, spacing: "lu" }))).toMatch(/no schedule lu/);
   expect(refusal(() => new FlowEulerSchedule({ _class_name: "DDIMScheduler" }, GRID))).toContain(
     "DDIMScheduler",
   );

@@ -22,7 +22,8 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
   [
     "Candidates and pairs",
     [
-      ...["guidanceScale", "eta", "candidates", "noiseBlock", "firstBranch", "innerSteps", "threshold"],
+      ...["guidanceScale", "eta", "etaBefore", "stepNoise", "candidates", "noiseBlock"],
+      ...["firstBranch", "lastBranch", "innerSteps", "threshold"],
       ...["judgeTimestep", "marginSoftmax", "continueFrom"],
     ],
   ],
@@ -31,7 +32,7 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
     ["bank", "maxTimestep", "cleanShare", "pixelNoise", "augmentation", "mirror", "emptyPrompts"],
   ],
   ["What learns", ["objective", "adapter", "rank", "alpha", "targets", "loraLayout", "ema"]],
-  ["Loss and optimizer", ["beta", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],
+  ["Loss and optimizer", ["beta", "ratio", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],
   ["Computing", ["device", "dtype", "gradientCheckpointing", "memoryFormat", "readAhead"]],
   [
     "Measurements and what is kept",

@@ -1,8 +1,11 @@
 import {
   addLora,
+  type Denoiser,
+  FlowSchedule,
   gaussianLogProb,
   guidedDenoiser,
   type Lora,
+  type NoiseProcess,
   UNet2DConditionModel,
   VpSchedule,
 } from "@spo/diffusion";
@@ -247,3 +250,41 @@ describe("a schedule that bounds x̂0", () => {
     });
   });
 });
+
+const GRID = { spacing: "training", patch: 2, latentSize: [8, 8] } as const;
+const flow = new FlowSchedule({ shift: 3 }, GRID);
+
+test.each<[string, NoiseProcess]>([
+  ["of diffusion", process],
+  ["of a flow", flow],
+  ["of a flow by CPS", flow.forSampling({ stepNoise: "cps" })],
+])("the normalised log ratio of a change of the output is the same at each step %s", (_, each) =>
+  scope(() => {
+    const [steps, eta, change] = [10, 0.7, 0.2];
+    const t = each.timesteps(steps).slice(0, -1);
+    const previous = t.map((one) => each.previousTimestep(one, steps));
+    const outputOf = (by: number): Denoiser => ({
+      samplePasses: 1,
+      forRows: () => (xt) => xt.mul(0.5).add(by),
+    });
+    const xt = randn([t.length, 4, 8, 8], { generator: new Generator(1) });
+    // What the reference expects to come next: there the policy is less likely by half the square of its change.
+    const next = each.step(xt, xt.mul(0.5), { t, previous, eta }).mean;
+    const pairs: StepPairs = {
+      ...pairsOf(t.length),
+      ...{ timesteps: t, latentsWin: xt, latentsLose: xt, nextWin: next, nextLose: next },
+    };
+    const batch = {
+      ...batchOf(pairs),
+      policy: outputOf(change),
+      reference: outputOf(0),
+      process: each,
+      steps,
+      eta,
+    };
+    for (const ratio of spoBatchLoss({ ...batch, ratio: "normalised" }).logRatioWin.toNumbers())
+      expect(ratio).toBeCloseTo(-(change ** 2) / 2, 3);
+    const raw = spoBatchLoss(batch).logRatioWin.toNumbers();
+    expect(Math.min(...raw) / Math.max(...raw)).toBeGreaterThan(2);
+  }),
+);

@@ -17,7 +17,7 @@ export interface SpoLoss {
   loss: Tensor;
   /** [n] */
   perSample: Tensor;
-  /** log p_θ − log p_ref before clipping, [n]. */
+  /** log p_θ − log p_ref before clipping, weighted, [n]. */
   logRatioWin: Tensor;
   logRatioLose: Tensor;
 }
@@ -26,15 +26,20 @@ export interface SpoLoss {
  * Preference loss on the likelihood ratios of one denoising step.
  *
  * r = clamp(p_θ/p_ref, 1 − clip, 1 + clip) on each side; ℓ = −ln σ(β·ln r_w − β·ln r_l); the mean over the pairs.
+ * weight [n]: what the log ratios are multiplied by before they are clamped; default 1.
  * Outside the clamp the gradient of that side is zero, on its bounds it is one. Source: Liang et al. 2024, eq. 10; algorithm 5.
  */
 export function spoLoss(
   { win, lose, refWin, refLose }: PairLogProbs,
-  { beta, clip }: { beta: number; clip: number },
+  { beta, clip, weight }: { beta: number; clip: number; weight?: Tensor },
 ): SpoLoss {
   return scope(() => {
-    const logRatioWin = win.sub(refWin);
-    const logRatioLose = lose.sub(refLose);
+    const ratio = (own: Tensor, reference: Tensor): Tensor => {
+      const apart = own.sub(reference);
+      return weight ? apart.mul(weight) : apart;
+    };
+    const logRatioWin = ratio(win, refWin);
+    const logRatioLose = ratio(lose, refLose);
     // Clamp the log, not the ratio: same value and gradient, and exp cannot overflow in half precision.
     // By masks, since `clamp` of newer libtorch has gradient zero on its bounds.
     const [low, high] = [Math.log1p(-clip), Math.log1p(clip)];
@@ -93,6 +98,8 @@ export interface SpoBatch {
   clip: number;
   /** Weight of the hinge on predictions that are longer than the reference's; 0: none. */
   normPenalty?: number;
+  /** Default raw. */
+  ratio?: RatioKind;
   meter?: WorkMeter;
 }
 
@@ -100,6 +107,12 @@ export interface SpoBatch {
 export interface SpoBatchLoss extends SpoLoss {
   normRatios: Tensor;
 }
+
+/**
+ * Log ratios of a step's density as they are (the published code), or normalised: as if each step's mean moved by one standard deviation
+ * with an output that moves by 1. Source: this project; the reweighting is that of TempFlow-GRPO, He et al. 2025.
+ */
+export type RatioKind = "raw" | "normalised";
 
 /**
  * The loss of a batch of pairs, with the graph. A pair whose sides share x_t costs one policy and one reference prediction.
@@ -113,13 +126,24 @@ export function spoBatchLoss(batch: SpoBatch): SpoBatchLoss {
     const policy = timed(meter, "policy", () => pairLogProbs(batch, "policy"));
     const found = spoLoss(
       { win: policy.win, lose: policy.lose, refWin: reference.win, refLose: reference.lose },
-      { beta, clip },
+      { beta, clip, weight: batch.ratio === "normalised" ? normalising(batch) : undefined },
     );
     const ratios = normRatios(normPenalty > 0 ? policy.output : policy.output.detach(), reference.output);
     if (normPenalty === 0) return { ...found, normRatios: ratios };
     const loss = found.loss.add(normHinge(ratios), { alpha: normPenalty });
     return { ...found, loss, normRatios: ratios.detach() };
   });
+}
+
+/** (s/|∂μ/∂output|)² of each pair's step, of standard deviation s: what makes log ratios independent of the step. [n] */
+function normalising({ pairs, process, steps, eta = 1 }: SpoBatch): Tensor {
+  const t = pairs.timesteps;
+  const times = { t, previous: t.map((each) => process.previousTimestep(each, steps)), eta };
+  const [std, gain] = [process.std(times), process.outputGain(times)] as [number[], number[]];
+  return tensor(
+    std.map((s, i) => (s / (gain[i] as number)) ** 2),
+    { device: pairs.nextWin.device },
+  );
 }
 
 /** Runs `loss.backward()` and counts the UNet passes that it goes back through. */

@@ -5,6 +5,7 @@ import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { JUDGE_CHUNK } from "../rollout/judge-candidates.js";
+import { branchRange } from "../rollout/rollout.js";
 import { blankConditions, blankImages, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
@@ -22,8 +23,9 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
   const { policy, precision, memory } = planPolicy(models, config, { moments: 2, data: 0 });
   const { trained, withMergedAdapter } = policy;
   const optimizer = new AdamW(trained, config.optimizer);
-  const { candidates: k, promptsPerRound: prompts, firstBranch, innerSteps, rounds } = config;
-  const { steps, eta, beta, clip, guidanceScale } = config;
+  const { candidates: k, promptsPerRound: prompts, rounds } = config;
+  const { steps, eta, beta, clip, ratio, guidanceScale } = config;
+  const { first, end } = branchRange(config);
   const guided = isGuided(denoiser, guidanceScale) ? 2 : 1;
   const denoisersOf = (rows: number): ReturnType<typeof policy.denoisers> =>
     policy.denoisers(
@@ -33,11 +35,12 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
   const frozen = (fn: () => unknown): void => withMergedAdapter(() => noGrad(() => scope(() => void fn())));
 
   // What one round does. Source: algorithm 4.
-  const single = firstBranch + 1;
-  const comparisons = Math.ceil((steps - firstBranch) / (innerSteps + 1));
+  const single = first + 1;
+  const calls = Math.min(steps, end + 1); // one more where the last children are judged before the end
+  const comparisons = Math.ceil((end - first) / (config.innerSteps + 1));
   const judged = comparisons * k * prompts;
-  const transitions = (steps - firstBranch) * prompts;
-  const apart = (steps - firstBranch - comparisons) * prompts; // inner steps: the sides' x_t differ
+  const transitions = (end - first) * prompts;
+  const apart = (end - first - comparisons) * prompts; // inner steps: the sides' x_t differ
   const chunk = Math.min(JUDGE_CHUNK, k * prompts);
   const size = Math.min(config.microBatch, transitions);
   const apartInBatch = Math.round((size * apart) / transitions);
@@ -66,7 +69,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
         },
       },
       step(prompts, single, "sampling, one latent a prompt"),
-      step(k * prompts, steps - single, "sampling, all candidates"),
+      step(k * prompts, calls - single, "sampling, all candidates"),
       {
         name: "decode",
         runs: (rounds * judged) / chunk,
@@ -98,7 +101,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
               parameters: trained,
               scale: (loss) => precision.scale(loss),
               process: pipe.process,
-              ...{ steps, eta, beta, clip, meter },
+              ...{ steps, eta, beta, clip, ratio, meter },
             });
           }),
       },

@@ -104,14 +104,20 @@ export interface TrainSpoSettings {
   steps?: number | undefined;
   /** classifier-free guidance, in sampling and in the loss. Default: 5. */
   guidanceScale?: number | undefined;
-  /** η of DDIM: noise of a step; 0 would leave nothing to choose between. Default: 1. */
+  /** noise of a step, η of DDIM or the level of a flow's; 0 would leave nothing to choose between. Default: 1. */
   eta?: number | undefined;
+  /** the same for the steps before firstBranch: 0 takes them by the ODE; null: as eta. Default: null. */
+  etaBefore?: number | null | undefined;
+  /** how steps draw: ddim of diffusion models, the others of flow models; null: ddim or flow-sde. Default: null. */
+  stepNoise?: "ddim" | "flow-sde" | "constant-sde" | "cps" | null | undefined;
   /** x_{t-1} drawn from one x_t. Default: 4. */
   candidates?: number | undefined;
   /** candidates differ only in the mean noise of blocks of so many latent pixels a side; 1: in every pixel, as published. Default: 1. */
   noiseBlock?: number | undefined;
   /** first step that branches. Default: 4. */
   firstBranch?: number | undefined;
+  /** last step that branches: a round ends where its candidates are judged; null: the last step. Default: null. */
+  lastBranch?: number | null | undefined;
   /** steps that each candidate makes alone before it is judged. Default: 0. */
   innerSteps?: number | undefined;
   /** least preference gap of a pair; with thresholdMax that of the step that adds the least noise. Default: 0.3. */
@@ -140,6 +146,8 @@ export interface TrainSpoSettings {
   loraLayout?: "kohya" | "peft" | "diffusers" | undefined;
   /** how strongly the likelihood ratios of winner and loser are told apart. Default: 10. */
   beta?: number | undefined;
+  /** log ratios as they are, or divided by how far a step's mean moves with the output: then all steps weigh alike, a flow's first too. Default: "raw". */
+  ratio?: "raw" | "normalised" | undefined;
   /** bound of the likelihood ratios around 1. Default: 0.1. */
   clip?: number | undefined;
   /** pairs of one update. Default: 10. */

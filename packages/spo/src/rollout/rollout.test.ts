@@ -4,7 +4,7 @@ import { cat, Generator, liveTensors, randn, scope, type Tensor } from "@spo/tor
 import { expect, test } from "vitest";
 import type { CandidateScorer } from "../judges/judge.js";
 import { drawn } from "./randomness.js";
-import { type RolloutSettings, rollout } from "./rollout.js";
+import { branchRange, type RolloutSettings, rollout } from "./rollout.js";
 import type { Segment } from "./transitions.js";
 
 const [B, K, STEPS] = [2, 3, 4];
@@ -13,7 +13,11 @@ const denoiser: Denoiser = { samplePasses: 1, forRows: () => (xt) => xt.mul(0.9)
 const settings = { steps: STEPS, candidates: K, firstBranch: 1, threshold: 0 };
 
 /** A rollout whose segments are read, and what came of it. */
-function roll<R>(read: (segment: Segment) => R, given: Partial<RolloutSettings> = {}, onStep?: () => void) {
+function roll<R>(
+  read: (segment: Segment) => R,
+  given: Partial<RolloutSettings> = {},
+  onStep?: (done: number) => void,
+) {
   const generator = new Generator(3);
   return rollout(
     {
@@ -228,4 +232,43 @@ test("a threshold may be one for each step", () => {
     );
   };
   expect(thresholds([2, 0, 2, 0])).toEqual([true, false, true]); // of steps 1 to 3, the first branches at 1
+});
+
+test("after the segment of the last branch nothing is sampled, and its children are judged by what is predicted of them", () => {
+  scope(() => {
+    const seen: number[] = [];
+    const part = roll(
+      ({ scores }) => scores,
+      { lastBranch: 2 },
+      (done) => seen.push(done),
+    );
+    const whole = roll(({ scores }) => scores);
+    expect(part.comparisons.map(({ timestep }) => timestep)).toEqual(process.timesteps(STEPS).slice(2));
+    expect(part.read).toEqual(whole.read.slice(0, 2)); // the same draws give the same scores
+    expect(part.comparisons.map(({ next }) => next === undefined)).toEqual([false, true]);
+    expect(part.latents.shape).toEqual([K * B, 4, 2, 2]);
+    expect(seen).toEqual([1, 2, 3]);
+  });
+});
+
+test.each([
+  [{ steps: 10, firstBranch: 1 }, 10],
+  [{ steps: 10, firstBranch: 1, lastBranch: 7 }, 8],
+  [{ steps: 10, firstBranch: 1, lastBranch: 7, innerSteps: 2 }, 10],
+  [{ steps: 10, firstBranch: 1, lastBranch: 6, innerSteps: 2 }, 7],
+  [{ steps: 10, firstBranch: 4, lastBranch: 4 }, 5],
+])("of %o the last children are judged at step %i", (branches, end) => {
+  expect(branchRange(branches)).toEqual({ first: branches.firstBranch, end });
+});
+
+test("before the first branch steps may go without noise, whatever the candidates' noise is", () => {
+  scope(() => {
+    const roles = { firstBranch: 2, etaBefore: 0 };
+    const starts = [1, 0.3].map(
+      (eta) => roll(({ transitions }) => transitions[0]?.from as Tensor, { ...roles, eta }).read[0] as Tensor,
+    ) as [Tensor, Tensor];
+    expect(starts[0].sub(starts[1]).abs().max().item()).toBe(0);
+    const other = roll(({ transitions }) => transitions[0]?.from as Tensor, { firstBranch: 2 }).read[0];
+    expect(other?.sub(starts[0]).abs().max().item()).toBeGreaterThan(0.01);
+  });
 });

@@ -15,12 +15,16 @@ export interface RolloutSettings {
   candidates: number;
   /** d in [0, N), the first step that branches; before it the sampling is ordinary. */
   firstBranch: number;
+  /** The last step that may branch; when its children are judged the sampling ends. Default: the last of all. */
+  lastBranch?: number | null;
   /** m, steps that each child makes on its own before it is judged. SD1.5: 0. */
   innerSteps?: number;
   /** Least p_best − p_worst of a pair: one for all, or one for each of N steps, that of the last step before the judge. */
   threshold: number | readonly number[];
   /** Noise that the steps add, as the process has it. SPO: 1. */
   eta?: number;
+  /** The same for the steps before the first branch, where nothing is to be told apart. Default: `eta`. */
+  etaBefore?: number | null;
   /**
    * The candidate that the next step starts from. SPO: a random one, so that all pairs share one history and it is no choice of the judge.
    */
@@ -64,14 +68,14 @@ export interface Rollout<R> {
   read: R[];
   comparisons: StepComparison[];
   strips: CandidateStrip[];
-  /** After the last step, [k·B, c, h, w], row j·B + b. */
+  /** As they were judged last: after the last step, or where `lastBranch` ends the sampling. [k·B, c, h, w], row j·B + b. */
   latents: Tensor;
 }
 
 /**
  * Samples B prompts with pools of candidates. From step d on, a segment is a branch into k children and m steps of each on its own. At
  * the next timestep each child's x̂0 is judged, and one of them, random or the best, goes on. The last step always ends its segment; its
- * children are judged as they are, at timestep 0.
+ * children are judged as they are, at timestep 0. After the segment of `lastBranch` no step is taken.
  *
  * A scorer that sees latents judges the children as soon as they are drawn, so that the next step is predicted for one of them alone.
  *
@@ -83,10 +87,12 @@ export const rollout = <R>(input: RolloutInput, read: (segment: Segment) => R): 
 
 function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<R> {
   const { denoiser, process, initialLatents, randomness, settings, meter } = input;
-  const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1 } = settings;
+  const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1, etaBefore } = settings;
   const { continueFrom = "random", judgeTimestep = "reached", marginSoftmax } = settings;
   if (!(firstBranch >= 0 && firstBranch < steps))
     throw new RangeError(`firstBranch is ${firstBranch}, must be in [0, ${steps})`);
+  const { end } = branchRange(settings);
+  const timesteps = process.timesteps(steps);
   const [prompts, ...latent] = initialLatents.shape as [number, ...number[]];
   const childRows = range(k * prompts).map((row) => row % prompts); // row = j·B + b
   const predictOne = denoiser.forRows(range(prompts));
@@ -113,7 +119,7 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
     });
     const least = typeof threshold === "number" ? threshold : (threshold[last] as number);
     const comparison = compare(scores, least, { among: marginSoftmax });
-    const drawn = last < steps - 1 ? randomness.choose(index, k, prompts) : undefined;
+    const drawn = last < end - 1 ? randomness.choose(index, k, prompts) : undefined;
     const next = drawn && continueFrom === "best" ? comparison.win : drawn;
     found.comparisons.push({ ...comparison, timestep, scores, next });
     found.read.push(memory.keep(read({ transitions, scores, comparison, index })));
@@ -148,7 +154,7 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
   const freeSegment = (): void =>
     disposeSegment(transitions, { read: found.read.at(-1), given: initialLatents });
 
-  for (const [i, t] of process.timesteps(steps).entries()) {
+  for (const [i, t] of timesteps.slice(0, end).entries()) {
     using memory = new Scope();
     const previous = process.previousTimestep(t, steps);
     const branch = branchesAt(i);
@@ -156,7 +162,7 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
     meter?.count("unetSampling", rows * denoiser.samplePasses);
     const { x0, mean, std } = timed(meter, "sampling", () => {
       const output = (rows === prompts ? predictOne : predictAll)(x, t);
-      return process.step(x, output, { t, previous, eta });
+      return process.step(x, output, { t, previous, eta: i < firstBranch ? (etaBefore ?? eta) : eta });
     });
     if (i < firstBranch) {
       const next = memory.keep(sampleGaussian({ mean, std }, randomness.noise(i, x.shape)));
@@ -177,7 +183,7 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
       x = memory.keep(sampleGaussian({ mean: drawnFrom, std }, noise).flatten(0, 1));
       last = i;
       transitions.push({ t, previous, branch, from, to: x, gaussian: { mean: memory.keep(centre), std } });
-      if (judgesLatents && i < steps - 1 && branchesAt(i + 1)) {
+      if (judgesLatents && i < end - 1 && branchesAt(i + 1)) {
         const chosen = rowsOf(endSegment(previous, predictNow(previous), memory));
         const next = memory.keep(x.indexSelect(0, chosen));
         freeSegment();
@@ -188,7 +194,9 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
   }
   {
     using memory = new Scope();
-    endSegment(0, (start, count) => x.narrow(0, start, count), memory);
+    const reached = timesteps[end];
+    if (reached === undefined) endSegment(0, (start, count) => x.narrow(0, start, count), memory);
+    else endSegment(reached, predictNow(reached), memory);
   }
   return { ...found, latents: x };
 }
@@ -203,5 +211,16 @@ function disposeSegment(
   forEachTensor(read, (tensor) => void held.delete(tensor));
   for (const tensor of held) tensor.dispose();
 }
+
+/** The first step that branches, and the one at whose timestep the last children are judged, `steps` for finished ones. */
+export function branchRange({ steps, firstBranch, lastBranch, innerSteps = 0 }: BranchSettings): {
+  first: number;
+  end: number;
+} {
+  const segments = Math.floor(((lastBranch ?? steps - 1) - firstBranch) / (innerSteps + 1)) + 1;
+  return { first: firstBranch, end: Math.min(steps, firstBranch + segments * (innerSteps + 1)) };
+}
+
+type BranchSettings = Pick<RolloutSettings, "steps" | "firstBranch" | "lastBranch" | "innerSteps">;
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);

@@ -46,8 +46,8 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
     device,
     dtype: weightsDtype(config),
   });
-  const { process } = pipe;
   const latentSize = latentSizeOf(pipe, config.resolution);
+  const process = pipe.process.forSampling({ latentSize, stepNoise: config.stepNoise ?? undefined });
   requireRollout(config, latentSize);
   requireSpread(process, config);
   const { threshold: min, thresholdMax: max, thresholdBy: by } = config;

@@ -65,7 +65,19 @@ export const TrainSpoConfig = z.strictObject({
     .min(0)
     .max(1)
     .default(1)
-    .describe("η of DDIM: noise of a step; 0 would leave nothing to choose between"),
+    .describe("noise of a step, η of DDIM or the level of a flow's; 0 would leave nothing to choose between"),
+  etaBefore: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe("the same for the steps before firstBranch: 0 takes them by the ODE; null: as eta"),
+  stepNoise: z
+    .enum(["ddim", "flow-sde", "constant-sde", "cps"])
+    .nullable()
+    .default(null)
+    .describe("how steps draw: ddim of diffusion models, the others of flow models; null: ddim or flow-sde"),
   candidates: z.int().min(2).max(MOST_CANDIDATES).default(4).describe("x_{t-1} drawn from one x_t"),
   noiseBlock: z
     .int()
@@ -76,6 +88,13 @@ export const TrainSpoConfig = z.strictObject({
       "candidates differ only in the mean noise of blocks of so many latent pixels a side; 1: in every pixel, as published",
     ),
   firstBranch: z.int().min(0).max(MOST_SAMPLING_STEPS).default(4).describe("first step that branches"),
+  lastBranch: z
+    .int()
+    .min(0)
+    .max(MOST_SAMPLING_STEPS)
+    .nullable()
+    .default(null)
+    .describe("last step that branches: a round ends where its candidates are judged; null: the last step"),
   innerSteps: z
     .int()
     .min(0)
@@ -129,6 +148,12 @@ export const TrainSpoConfig = z.strictObject({
     .max(MOST_FACTOR)
     .default(10)
     .describe("how strongly the likelihood ratios of winner and loser are told apart"),
+  ratio: z
+    .enum(["raw", "normalised"])
+    .default("raw")
+    .describe(
+      "log ratios as they are, or divided by how far a step's mean moves with the output: then all steps weigh alike, a flow's first too",
+    ),
   clip: z.number().positive().max(1).default(0.1).describe("bound of the likelihood ratios around 1"),
   batch: z.int().positive().max(MOST_SAMPLES).default(10).describe("pairs of one update"),
   microBatch: z
@@ -203,7 +228,7 @@ export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;
  * [height, width]: of the latents.
  */
 export function requireRollout(
-  { firstBranch, steps, noiseBlock, threshold, thresholdMax }: TrainSpoConfig,
+  { firstBranch, lastBranch, steps, noiseBlock, threshold, thresholdMax }: TrainSpoConfig,
   [height, width]: readonly [number, number],
 ): void {
   if (firstBranch >= steps)
@@ -219,6 +244,11 @@ export function requireRollout(
       code: "CONFIG",
       hint: "Candidates of a step with more noise lie farther apart: give a thresholdMax of at least threshold.",
     });
+  if (lastBranch !== null && (lastBranch < firstBranch || lastBranch >= steps))
+    throw new UserError(
+      `lastBranch is ${lastBranch}; it is from firstBranch, ${firstBranch}, to the last step, ${steps - 1}.`,
+      { code: "CONFIG" },
+    );
   if (height % noiseBlock !== 0 || width % noiseBlock !== 0)
     throw new UserError(
       `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,

@@ -52,7 +52,7 @@ async function* rounds(
   const setup = await setUpSpo(config, context, givenJudge);
   const { tell, meter, prompts, judge, scorer, policy, process, decode, latentShape, update, state, guard } =
     setup;
-  const { rounds: total, steps, eta, beta, clip, microBatch } = config;
+  const { rounds: total, steps, eta, beta, clip, ratio, microBatch } = config;
   const { normPenalty } = config.guards;
   const watch = new PairWatch(config);
   let round = run.resume((folder) => restoreTrainingState(folder, state));
@@ -102,7 +102,20 @@ async function* rounds(
     for (const [i, places] of batches.entries()) {
       tell("updating", { done: i, total: batches.length });
       const { loss, logRatioWin, logRatioLose, normRatio } = pairGradients({
-        ...{ ...denoisers, process, pairs, places, microBatch, steps, eta, beta, clip, normPenalty, meter },
+        ...{
+          ...denoisers,
+          process,
+          pairs,
+          places,
+          microBatch,
+          steps,
+          eta,
+          beta,
+          clip,
+          ratio,
+          normPenalty,
+          meter,
+        },
         parameters: policy.trained,
         scale: (part) => update.scale(part),
       });
