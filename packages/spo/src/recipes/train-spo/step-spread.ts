@@ -3,8 +3,8 @@ import { UserError } from "@spo/torch";
 import { branchRange, type RolloutSettings } from "../../rollout/rollout.js";
 
 /**
- * Throws a UserError (`CONFIG`) where candidates would take a step without spread, as Stable Diffusion's from timestep 0: there is nothing to choose
- * between, and no density. Source: algorithm 2, σ with ᾱ_t = ᾱ_prev.
+ * Throws a UserError (`CONFIG`) where candidates would take a step without spread, as Stable Diffusion's from timestep 0: there is nothing
+ * to choose between, and no density. Source: algorithm 2, σ with ᾱ_t = ᾱ_prev.
  */
 export function requireSpread(
   process: NoiseProcess,
