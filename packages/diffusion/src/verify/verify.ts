@@ -7,6 +7,7 @@ import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GoldenSet } from "./golden-set.js";
 import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
 import { flowModuleChecks } from "./verify-flow-modules.js";
+import { flowTrajectoryChecks } from "./verify-flow-trajectory.js";
 import { layoutChecks } from "./verify-layouts.js";
 import { checkVae, compareUnet, conditionsOf, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
 import { textChecks } from "./verify-text.js";
@@ -41,6 +42,7 @@ export const diffusionChecks: readonly Check[] = [
 export const diffusionChecksOf = (set: GoldenSet): Check[] => [
   ...diffusionChecks,
   ...furtherTrajectoryChecks(set),
+  ...flowTrajectoryChecks(set),
 ];
 
 function checkTokenizer(dir: string): Case[] {
