@@ -113,6 +113,23 @@ describe("a judge in a user's file", () => {
     expect(ended.code).toBe(4);
   });
 
+  test("may be one of several with weights, which must agree on a pair", async () => {
+    const list = "0.7*./calm-judge.ts,0.3*./warm-judge.ts";
+    const judged = async (run: string, agreement: string) => {
+      const ended = await train(run, list, `--rounds 2 --threshold 0 --samples 0 ${agreement}`);
+      expect(ended.code, ended.stderr).toBe(0);
+      return events(run).flatMap((event) => (event.type === "comparisons" ? event.timesteps : []));
+    };
+    const [summed, agreed] = [await judged("summed", ""), await judged("agreed", "--judge-agreement 1")];
+    // The same rollout in the first round: what is valid and what is doubtful make up what was valid without.
+    for (const [i, { valid }] of summed.slice(0, 5).entries())
+      expect((agreed[i]?.valid as number) + (agreed[i]?.doubtful as number)).toBe(valid);
+    expect(agreed.some(({ doubtful }) => (doubtful as number) > 0)).toBe(true);
+    const alone = await train("alone", "./calm-judge.ts", "--rounds 1 --judge-agreement 1");
+    expect(alone.code).toBe(3);
+    expect(alone.stderr).toContain("judgeAgreement is 1, and there is one judge");
+  });
+
   test("of finished images, a reward without time, judges predictions too", async () => {
     const { spm } = worlds.sd15 as TinyWorld;
     const ended = await train("reward", `spm:${spm}`, "--rounds 1 --threshold 0");

@@ -74,6 +74,8 @@ export const Event = z.discriminatedUnion("type", [
         spread: z.number().nullable().optional(),
         /** Comparisons with a score that is not finite. */
         notFinite: z.int().optional(),
+        /** Pairs that are left out because the judges disagree. */
+        doubtful: z.int().optional(),
       }),
     ),
     time: Time,

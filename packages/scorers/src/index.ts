@@ -46,6 +46,7 @@ export {
   type RewardName,
   type RewardSpec,
   splitRewardSpecs,
+  splitWeightedSpecs,
 } from "./rewards/reward-spec.js";
 export { type PairScores, type ScoreOptions, scorePairs } from "./rewards/score-pairs.js";
 export { rewardChecks } from "./verify/verify-rewards.js";

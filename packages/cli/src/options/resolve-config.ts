@@ -1,4 +1,5 @@
 import { mapPlaces, type Place, placesIn } from "@spo/records/config";
+import { mapWeightedSpecs } from "@spo/scorers/reward-spec";
 import type { z } from "zod";
 import { resolveModel } from "./resolve-model.js";
 import { resolveRewardWords } from "./resolve-reward.js";
@@ -25,6 +26,8 @@ async function resolvePlace(text: string, place: Place, options: { quiet?: boole
     case "configs":
       return resolveModel(text, { ...options, configsOnly: true });
     case "scorer": // else a word of the setting's own, a module or a folder
-      return /^[a-z-]+:./.test(text) ? resolveRewardWords(text, options) : text;
+      return mapWeightedSpecs(text, (spec) =>
+        /^[a-z-]+:./.test(spec) ? resolveRewardWords(spec, options) : spec,
+      );
   }
 }

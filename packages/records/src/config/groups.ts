@@ -24,7 +24,7 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
     [
       ...["guidanceScale", "eta", "etaBefore", "stepNoise", "candidates", "noiseBlock"],
       ...["firstBranch", "lastBranch", "innerSteps", "threshold"],
-      ...["judgeTimestep", "marginSoftmax", "continueFrom"],
+      ...["judgeAgreement", "judgeTimestep", "marginSoftmax", "continueFrom"],
     ],
   ],
   [

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseRewardSpec, splitRewardSpecs } from "./reward-spec.js";
+import { mapWeightedSpecs, parseRewardSpec, splitRewardSpecs, splitWeightedSpecs } from "./reward-spec.js";
 
 describe("the spec of a metric", () => {
   test("is a name, a path and options", () => {
@@ -29,5 +29,25 @@ describe("the spec of a metric", () => {
     ["./judge.mjs,tokenizer=x", "is none"],
   ])("%s is refused: %s", (text, message) => {
     expect(() => parseRewardSpec(text)).toThrow(message);
+  });
+});
+
+describe("a list of scorers with weights", () => {
+  const list = "0.7*spm,-2 * clip:a,tokenizer=t,./own.ts,1e-3*random";
+
+  test("has a weight before each, or 1", () => {
+    expect(splitWeightedSpecs(list)).toEqual([
+      { weight: 0.7, spec: "spm" },
+      { weight: -2, spec: "clip:a,tokenizer=t" },
+      { weight: 1, spec: "./own.ts" },
+      { weight: 0.001, spec: "random" },
+    ]);
+  });
+
+  test("is changed scorer by scorer", async () => {
+    expect(await mapWeightedSpecs(list, async (spec) => spec.toUpperCase())).toBe(
+      "0.7*SPM,-2*CLIP:A,TOKENIZER=T,./OWN.TS,1e-3*RANDOM",
+    );
+    expect(await mapWeightedSpecs("./a b.ts", (spec) => spec)).toBe("./a b.ts");
   });
 });

@@ -69,5 +69,26 @@ export function splitRewardSpecs(list: string): string[] {
   return specs;
 }
 
+/** `0.7*spm,0.3*clip:x,tokenizer=z` → 0.7 and `spm`, 0.3 and `clip:x,tokenizer=z`: scorers with weights; without a number 1. */
+export const splitWeightedSpecs = (list: string): { weight: number; spec: string }[] =>
+  splitRewardSpecs(list).map((part) => {
+    const [, number, rest] = WEIGHTED.exec(part) ?? [];
+    return rest === undefined ? { weight: 1, spec: part } : { weight: Number(number), spec: rest };
+  });
+
+/** A list of scorers with weights, each scorer changed and its weight as it is written. */
+export async function mapWeightedSpecs(
+  list: string,
+  change: (spec: string) => string | Promise<string>,
+): Promise<string> {
+  const parts = splitRewardSpecs(list).map(async (part) => {
+    const [whole, number, rest] = WEIGHTED.exec(part) ?? [];
+    return whole === undefined ? change(part) : `${number}*${await change(rest as string)}`;
+  });
+  return (await Promise.all(parts)).join(",");
+}
+
+const WEIGHTED = /^\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*\*\s*(.+)$/s;
+
 const isReward = (name: string): name is RewardName => (REWARDS as readonly string[]).includes(name);
 const isOption = (key: string): key is RewardOption => Object.hasOwn(REWARD_OPTIONS, key);

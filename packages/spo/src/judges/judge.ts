@@ -30,6 +30,8 @@ export interface CandidateScorer {
    * rows[i]: which of the prompts candidate i belongs to.
    */
   score(candidates: Candidates, rows: readonly number[], meter?: WorkMeter): Tensor;
+  /** Of several judges in one: the score of each by its weight, float32 [m, n]. Their sum is the score. */
+  scoreByJudge?(candidates: Candidates, rows: readonly number[], meter?: WorkMeter): Tensor;
   /** Frees what it holds of the prompts. */
   dispose?(): void;
 }

@@ -14,6 +14,7 @@ import { initializeTimeConditioning, StepAwarePreferenceModel } from "../spm/spm
 import { tinyLrm } from "../tiny-lrm.fixture.js";
 import { TINY_SPM } from "../tiny-models.fixture.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
+import { JudgeEnsemble } from "./judge-ensemble.js";
 import { ownJudge } from "./own-judge.js";
 import { RandomJudge } from "./random-judge.js";
 import { rewardJudge } from "./reward-judge.js";
@@ -75,6 +76,12 @@ function ownScorer(): Promise<StepAwareJudge> {
   return ownJudge(path, {} as JudgeContext);
 }
 
+const ensemble = (): StepAwareJudge =>
+  new JudgeEnsemble([
+    { judge: scoreJudge(({ image }) => image().mean([1, 2, 3])), weight: 2 },
+    { judge: scoreJudge(({ image }) => image().select(1, 0).mean([1, 2])), weight: -0.5 },
+  ]);
+
 const judges: readonly [name: string, open: () => StepAwareJudge | Promise<StepAwareJudge>][] = [
   ["the preference model", preferenceModel],
   ["the latent reward model", latentModel],
@@ -96,6 +103,7 @@ const judges: readonly [name: string, open: () => StepAwareJudge | Promise<StepA
           .mul((prompts[0] as string).length > 0 ? 2 : 1),
       ),
   ],
+  ["several judges with weights", ensemble],
   ["a file", ownFile],
   ["a file's scorer of finished images", ownScorer],
 ];
@@ -212,6 +220,27 @@ test("what a model reads of prompts is read anew where all of it would take too 
       expect(liveTensors()).toBe(before);
     }),
   );
+});
+
+test("several judges score as the sum of their scores by weight, and tell each apart, of some prompts too", () => {
+  const parts: readonly [number, (place: number) => number][] = [
+    [2, (place) => place],
+    [-0.5, (place) => 10 * place],
+  ];
+  const judge = new JudgeEnsemble(
+    parts.map(([weight, of]) => ({
+      weight,
+      judge: { prepare: () => ({ score: (_: unknown, rows: readonly number[]) => tensor(rows.map(of)) }) },
+    })),
+  );
+  const scorer = scorerOfPlaces(judge.prepare(PROMPTS), [3, 1]);
+  scope(() => {
+    const x = randn([2]);
+    const candidates = { xt: x, x0: x, timestep: 1, image: () => x };
+    expect(scorer.score(candidates, [0, 1]).toNumbers()).toEqual([6 - 15, 2 - 5]);
+    expect(scorer.scoreByJudge?.(candidates, [0, 1]).flatten().toNumbers()).toEqual([6, 2, -15, -5]);
+  });
+  expect(scorer.sees).toBe("predictions");
 });
 
 test("a random judge draws the same scores in a round that is done again", () => {

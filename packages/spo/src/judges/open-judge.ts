@@ -1,9 +1,11 @@
+import { existsSync } from "node:fs";
 import type { TextToImage } from "@spo/diffusion";
 import { isModulePath } from "@spo/records/config";
-import { parseRewardSpec, REWARDS, type RewardSpec } from "@spo/scorers";
+import { parseRewardSpec, REWARDS, type RewardSpec, splitWeightedSpecs } from "@spo/scorers";
 import { generatorAt, UserError } from "@spo/torch";
 import { openPreferenceModel } from "../spm/open-preference-model.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
+import { JudgeEnsemble, type WeightedJudge } from "./judge-ensemble.js";
 import { ownJudge } from "./own-judge.js";
 import { RandomJudge } from "./random-judge.js";
 import { openRewardJudge } from "./reward-judge.js";
@@ -11,7 +13,7 @@ import { SpmJudge } from "./spm-judge.js";
 
 /** Which judge a training asks for. */
 export interface JudgeChoice {
-  /** `spm`, `random`, the path of a module, or a reward's spec. */
+  /** `spm`, `random`, the path of a module, or a reward's spec; several with weights, `0.7*spm,0.3*./calm.ts`. */
   judge: string;
   /** The folder of the step-aware preference model. */
   spm: string | null;
@@ -37,10 +39,23 @@ export async function openJudge(
     seed: config.seed,
     device: pipe.denoiser.device,
   };
-  const judge = given ?? (await namedJudge(config, context));
-  refuseOther(judge, context);
-  return judge;
+  if (given) {
+    refuseOther(given, context);
+    return given;
+  }
+  const judges: WeightedJudge[] = [];
+  for (const { spec, weight } of judgesIn(config.judge)) {
+    const judge = await namedJudge({ ...config, judge: spec }, context);
+    refuseOther(judge, context);
+    judges.push({ judge, weight });
+  }
+  const [only, ...others] = judges;
+  return only && others.length === 0 && only.weight === 1 ? only.judge : new JudgeEnsemble(judges);
 }
+
+/** The judges that a setting names, with their weights. A comma in the name of a file that is there is no list. */
+const judgesIn = (judge: string): { spec: string; weight: number }[] =>
+  existsSync(judge) ? [{ spec: judge, weight: 1 }] : splitWeightedSpecs(judge);
 
 /** Judges with a name. Any other is a module's path or a reward's spec. */
 const NAMED: Readonly<Record<string, (choice: JudgeChoice, context: JudgeContext) => StepAwareJudge>> = {
@@ -73,7 +88,7 @@ function rewardSpecOf(judge: string): RewardSpec {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`There is no judge ${JSON.stringify(judge)}.`, {
       code: "CONFIG",
-      hint: `A judge is spm, random, a file as ./my-judge.ts, or a reward with its place as pickscore:./PickScore_v1 (${REWARDS.join(", ")}).`,
+      hint: `A judge is spm, random, a file as ./my-judge.ts, or a reward with its place as pickscore:./PickScore_v1 (${REWARDS.join(", ")}); several stand with commas between, as 0.7*spm,0.3*./calm.ts.`,
       cause: error,
     });
   }

@@ -126,8 +126,10 @@ export interface TrainSpoSettings {
   thresholdMax?: number | null | undefined;
   /** what the gap grows with from threshold to thresholdMax: σ of a step, σ², or the timestep. Default: "sigma". */
   thresholdBy?: "sigma" | "variance" | "linear" | undefined;
-  /** spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal. Default: "spm". */
+  /** spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; several with weights, 0.7*spm,0.3*./calm.ts; or random, a control: scores are drawn, everything else is equal. Default: "spm". */
   judge?: string | undefined;
+  /** of several judges, least share that must not find the loser of a pair better; 0: the sum of their scores alone decides. Default: 0. */
+  judgeAgreement?: number | undefined;
   /** timestep that the judge is told: where the candidates have come to, or where they were drawn. Default: "reached". */
   judgeTimestep?: "reached" | "source" | undefined;
   /** the softmax behind the preference gap: over best and worst, or over all candidates. Default: "pair". */

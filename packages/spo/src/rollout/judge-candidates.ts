@@ -9,7 +9,9 @@ export const JUDGE_CHUNK = 16;
 /** Clean latents predicted of `count` children from the one at `start` on, [count, c, h, w]. */
 export type Predicted = (start: number, count: number) => Tensor;
 
-/** Scores of all children, and the decoded predictions of those prompts whose pictures are wanted. */
+/**
+ * Scores of all children, [k][B], by judge where their agreement is asked for, [m][k][B], and the decoded
+ * predictions of those prompts whose pictures are wanted. */
 export function judgeCandidates(
   {
     scorer,
@@ -26,9 +28,11 @@ export function judgeCandidates(
     timestep,
     rows,
   }: { xt: Tensor; predicted: Predicted; timestep: number; rows: readonly number[] },
-): { scores: number[][]; pictures: Map<number, Tensor> } {
+): { scores: number[][]; byJudge?: number[][][]; pictures: Map<number, Tensor> } {
   const prompts = initialLatents.shape[0] as number;
   const scores: number[] = [];
+  const opinions: number[][][] = []; // by chunk and judge
+  const asksEach = (settings.judgeAgreement ?? 0) > 0 && scorer.scoreByJudge !== undefined;
   const pictures = new Map<number, Tensor[]>(stripPrompts.map((prompt) => [prompt, []]));
   const decodeMetered = (latents: Tensor): Tensor => {
     meter?.count("vaeDecode", latents.shape[0] as number);
@@ -53,7 +57,12 @@ export function judgeCandidates(
       },
     };
     try {
-      const given = timed(meter, "judge", () => scorer.score(candidates, chunk, meter));
+      const given = timed(meter, "judge", () => {
+        if (!asksEach) return scorer.score(candidates, chunk, meter);
+        const each = memory.keep(scorer.scoreByJudge?.(candidates, chunk, meter) as Tensor);
+        opinions.push(each.unbind(0).map((of) => oneEach(of, chunk.length)));
+        return each.sum([0]);
+      });
       scores.push(...oneEach(given, chunk.length));
       for (const [i, prompt] of chunk.entries()) {
         const wanted = pictures.get(prompt);
@@ -68,8 +77,15 @@ export function judgeCandidates(
       decoded?.dispose();
     }
   }
+  const byCandidate = (of: readonly number[]): number[][] =>
+    range(settings.candidates).map((j) => of.slice(j * prompts, (j + 1) * prompts));
   return {
-    scores: range(settings.candidates).map((j) => scores.slice(j * prompts, (j + 1) * prompts)),
+    scores: byCandidate(scores),
+    ...(asksEach && {
+      byJudge: range(opinions[0]?.length ?? 0).map((i) =>
+        byCandidate(opinions.flatMap((chunk) => chunk[i] as number[])),
+      ),
+    }),
     pictures: new Map([...pictures].map(([prompt, images]) => [prompt, cat(images)])),
   };
 }

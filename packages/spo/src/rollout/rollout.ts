@@ -2,6 +2,7 @@ import { type Denoiser, type NoiseProcess, sampleGaussian } from "@spo/diffusion
 import { timed, type WorkMeter } from "@spo/records";
 import { forEachTensor, noGrad, Scope, scope, type Tensor, tensor } from "@spo/torch";
 import type { CandidateScorer } from "../judges/judge.js";
+import { withDoubt } from "./agreement.js";
 import { compare, type MarginSoftmax } from "./compare.js";
 import { judgeCandidates, type Predicted } from "./judge-candidates.js";
 import type { Randomness } from "./randomness.js";
@@ -36,6 +37,8 @@ export interface RolloutSettings {
   judgeTimestep?: "reached" | "source";
   /** Default: the pair, as published. */
   marginSoftmax?: MarginSoftmax;
+  /** Of several judges in one: least share of them that must not find the loser of a pair better. Default 0: their sum alone decides. */
+  judgeAgreement?: number;
 }
 
 /** The inputs of a rollout of B prompts. */
@@ -88,7 +91,7 @@ export const rollout = <R>(input: RolloutInput, read: (segment: Segment) => R): 
 function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<R> {
   const { denoiser, process, initialLatents, randomness, settings, meter } = input;
   const { steps, candidates: k, firstBranch, innerSteps = 0, threshold, eta = 1, etaBefore } = settings;
-  const { continueFrom = "random", judgeTimestep = "reached", marginSoftmax } = settings;
+  const { continueFrom = "random", judgeTimestep = "reached", marginSoftmax, judgeAgreement = 0 } = settings;
   if (!(firstBranch >= 0 && firstBranch < steps))
     throw new RangeError(`firstBranch is ${firstBranch}, must be in [0, ${steps})`);
   const { end } = branchRange(settings);
@@ -111,17 +114,21 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
   const endSegment = (timestep: number, predicted: Predicted, memory: Scope): readonly number[] => {
     const index = found.comparisons.length;
     const told = judgeTimestep === "reached" ? timestep : (transitions.at(-1) as Transition).t;
-    const { scores, pictures } = judgeCandidates(input, {
+    const { scores, byJudge, pictures } = judgeCandidates(input, {
       xt: x,
       predicted,
       timestep: told,
       rows: childRows,
     });
     const least = typeof threshold === "number" ? threshold : (threshold[last] as number);
-    const comparison = compare(scores, least, { among: marginSoftmax });
+    const { doubtful, ...comparison } = withDoubt(
+      compare(scores, least, { among: marginSoftmax }),
+      byJudge,
+      judgeAgreement,
+    );
     const drawn = last < end - 1 ? randomness.choose(index, k, prompts) : undefined;
     const next = drawn && continueFrom === "best" ? comparison.win : drawn;
-    found.comparisons.push({ ...comparison, timestep, scores, next });
+    found.comparisons.push({ ...comparison, doubtful, timestep, scores, next });
     found.read.push(memory.keep(read({ transitions, scores, comparison, index })));
     for (const [prompt, images] of pictures) {
       found.strips.push({

@@ -36,6 +36,8 @@ export interface StepComparison extends Comparison {
   timestep: number;
   /** [k][B] */
   scores: number[][];
+  /** Pairs that are left out because the judges disagree; absent where they are not asked one by one. */
+  doubtful?: readonly boolean[];
   /** The candidate of each prompt that went on; none after the last step. */
   next?: readonly number[];
 }

@@ -77,7 +77,7 @@ export class PairWatch {
 
 /** By timestep: the comparisons, those that gave a pair, the mean margin, and the spread of the scores of one x_t. */
 export function summarise(comparisons: readonly StepComparison[]) {
-  return comparisons.map(({ timestep, margin, valid, finite, scores }) => {
+  return comparisons.map(({ timestep, margin, valid, finite, scores, doubtful }) => {
     const sound = (values: readonly number[]): number[] => values.filter((_, b) => finite[b]);
     const spreads = sound(margin.map((_, b) => spread(scores.map((row) => row[b] as number))));
     return {
@@ -87,6 +87,7 @@ export function summarise(comparisons: readonly StepComparison[]) {
       margin: meanOrNull(sound(margin)),
       spread: meanOrNull(spreads),
       notFinite: finite.filter((all) => !all).length,
+      ...(doubtful && { doubtful: doubtful.filter(Boolean).length }),
     };
   });
 }

@@ -4,6 +4,7 @@ import { fingerprintOfPrompts, readPrompts } from "@spo/data";
 import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { withoutPlaces } from "@spo/records/config";
+import { splitWeightedSpecs } from "@spo/scorers";
 import { AdamW, noGrad, type Tensor } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { openJudge } from "../../judges/open-judge.js";
@@ -21,7 +22,7 @@ import { promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { requireSpread } from "./step-spread.js";
-import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
+import { requireAgreement, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
 /**
  * Loads the model, the judge and the prompts, and makes the policy and its optimizer.
@@ -29,11 +30,12 @@ import { requireRollout, TrainSpoConfig } from "./train-spo-config.js";
  * Throws UserErrors for a model, a judge or prompts that will not do.
  */
 export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, given?: StepAwareJudge) {
-  const judgeName = config.judge === "spm" ? `spm:${config.spm}` : config.judge;
+  if (!given) requireAgreement(config);
+  const judges = splitWeightedSpecs(config.judge).map(({ spec }) => spec);
   requireGuards(config.guards, {
     samples: config.samples,
-    judge: given ? undefined : judgeName,
-    hasScore: given !== undefined || config.judge !== "random",
+    judges: given ? [] : judges.map((judge) => (judge === "spm" ? `spm:${config.spm}` : judge)),
+    hasScore: given !== undefined || !judges.includes("random"),
   });
   const { device } = context;
   const tell = phaseTeller(context);
@@ -93,7 +95,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
     facts: { prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) },
     /** What is doubtful about the preference model, as its training measured it. */
     doubt:
-      config.judge === "spm" && config.spm !== null && !given
+      judges.includes("spm") && config.spm !== null && !given
         ? doubtfulJudge(readAccuracy(config.spm) ?? {})
         : undefined,
     guard: new Guard({
@@ -125,7 +127,9 @@ function settingsOf(config: TrainSpoConfig): object {
   const heldOutScorers = guards.heldOutScorers.map((place) => basename(place));
   return {
     ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]),
-    judge: basename(config.judge),
+    judge: splitWeightedSpecs(config.judge)
+      .map(({ spec, weight }) => `${weight === 1 ? "" : `${weight}*`}${basename(spec)}`)
+      .join(","),
     guards: { ...guards, heldOutScorers },
   };
 }

@@ -1,6 +1,7 @@
 // Settings of the recipe that post-trains with SPO. No tensor code: help and checks need no engine.
 
 import { configsText, modelText, pathText, scorerText } from "@spo/records/config";
+import { splitWeightedSpecs } from "@spo/scorers/reward-spec";
 import { UserError } from "@spo/torch/files";
 import { z } from "zod";
 import {
@@ -121,7 +122,15 @@ export const TrainSpoConfig = z.strictObject({
   judge: scorerText()
     .default("spm")
     .describe(
-      "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; or random, a control: scores are drawn, everything else is equal",
+      "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; several with weights, 0.7*spm,0.3*./calm.ts; or random, a control: scores are drawn, everything else is equal",
+    ),
+  judgeAgreement: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      "of several judges, least share that must not find the loser of a pair better; 0: the sum of their scores alone decides",
     ),
   judgeTimestep: z
     .enum(["reached", "source"])
@@ -254,4 +263,13 @@ export function requireRollout(
       `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,
       { code: "CONFIG", hint: "Give a noiseBlock that divides both sides; 1 always does." },
     );
+}
+
+/** Throws a UserError (`CONFIG`) where agreement is asked of one judge. */
+export function requireAgreement({ judge, judgeAgreement }: TrainSpoConfig): void {
+  if (judgeAgreement === 0 || splitWeightedSpecs(judge).length > 1) return;
+  throw new UserError(`judgeAgreement is ${judgeAgreement}, and there is one judge, ${judge}.`, {
+    code: "CONFIG",
+    hint: "Name several, --judge 'spm,./calm.ts', or leave judgeAgreement out.",
+  });
 }

@@ -5,10 +5,12 @@ const settings = (more: Partial<GuardSettings>): GuardSettings => ({
   ...guardSettings.guards.parse({}),
   ...more,
 });
-const of = { samples: 4, judge: "spm", hasScore: true };
+const of = { samples: 4, judges: ["spm:s"], hasScore: true };
 
 test("guards that only watch ask for nothing", () => {
-  expect(() => requireGuards(settings({}), { samples: 0, judge: "random", hasScore: false })).not.toThrow();
+  expect(() =>
+    requireGuards(settings({}), { samples: 0, judges: ["random"], hasScore: false }),
+  ).not.toThrow();
   expect(() => requireGuards(settings({ patience: 3, heldOutScorers: ["clip:c"] }), of)).not.toThrow();
 });
 
@@ -20,7 +22,7 @@ test.each<[string, Partial<GuardSettings>, Partial<typeof of>, string]>([
   [
     "that hears the judge itself",
     { heldOutScorers: ["./j.js"] },
-    { judge: "./j.js" },
+    { judges: ["spm:s", "./j.js"] },
     "is the judge that trains",
   ],
   ["that hears nobody", { heldOutScorers: ["spm"] }, {}, "names no scorer with its place"],

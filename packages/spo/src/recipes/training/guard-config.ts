@@ -60,12 +60,12 @@ export type GuardSettings = z.output<(typeof guardSettings)["guards"]>;
  * Throws a UserError (`CONFIG`) for a guard that could not act: without held-out scorers, without held-out samples, or without a training
  * score; and for a held-out scorer that is the judge itself.
  *
- * samples: held-out samples that are drawn. judge: what the training learns from, if it is a scorer. hasScore: whether the training has a
+ * samples: held-out samples that are drawn. judges: what the training learns from. hasScore: whether the training has a
  * score of its own, which may rise where it should not.
  */
 export function requireGuards(
   { heldOutScorers, patience, imagesPerPrompt }: GuardSettings,
-  { samples, judge, hasScore }: { samples: number; judge?: string; hasScore: boolean },
+  { samples, judges = [], hasScore }: { samples: number; judges?: readonly string[]; hasScore: boolean },
 ): void {
   const bad = (what: string, hint: string): UserError => new UserError(what, { code: "CONFIG", hint });
   if (patience !== null && heldOutScorers.length === 0)
@@ -88,7 +88,7 @@ export function requireGuards(
       "Name one that trains nothing: NAME:PATH, as clip:FOLDER or spm:FOLDER, or a file of your own.";
     if (scorer === "random" || scorer === "spm")
       throw bad(`The held-out scorer ${scorer} names no scorer with its place.`, hint);
-    if (scorer === judge) throw bad(`The held-out scorer ${scorer} is the judge that trains.`, hint);
+    if (judges.includes(scorer)) throw bad(`The held-out scorer ${scorer} is the judge that trains.`, hint);
   }
   const twice = heldOutScorers.find((scorer, i) => heldOutScorers.indexOf(scorer) !== i);
   if (twice !== undefined) throw bad(`The held-out scorer ${twice} is named twice.`, "Name another one.");
