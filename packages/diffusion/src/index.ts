@@ -213,4 +213,6 @@ export {
 } from "./verify/golden-set.js";
 export { diffusionChecks, diffusionChecksOf } from "./verify/verify.js";
 export { type Case, Cases, type Check, collectCases, largest, openGolden } from "./verify/verify-check.js";
+export { flowGridOf } from "./verify/verify-flow-trajectory.js";
 export { GOLDEN_FAMILIES, type GoldenFamily } from "./verify/verify-modules.js";
+export { type FlowTransformer, loadFlowTransformer } from "./verify/verify-transformers.js";

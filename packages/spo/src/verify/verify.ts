@@ -1,6 +1,7 @@
 import { type Check, GOLDEN_FAMILIES } from "@spo/diffusion";
 import { rewardChecks } from "@spo/scorers";
 import { checkAdamW } from "./verify-adamw.js";
+import { flowChecks } from "./verify-flow-losses.js";
 import { checkDpoLoss, checkSpoLoss } from "./verify-losses.js";
 import { checkLrm, checkLrmDecisions, checkLrmLoss, checkLrmRollout } from "./verify-lrm.js";
 import { checkDecisions, checkRollout } from "./verify-resampler.js";
@@ -62,5 +63,6 @@ export const spoChecks: Check[] = [
     optional: "lrm-compare.json",
     run: checkLrmDecisions,
   },
+  ...flowChecks,
   ...rewardChecks,
 ];
