@@ -137,7 +137,7 @@ export async function planTraining(
       options: OPTIONS,
     });
     const configs = pipelineConfigs(await configsOf(config.model, options));
-    const spm = preferenceConfig(await scorerOf(config.init, options));
+    const spm = preferenceConfig(await scorerOf(config.init ?? "vit-h", options));
     tell(options, {
       device: config.device,
       settings: config,

@@ -10,10 +10,10 @@ import type { PolicyShape } from "./snapshot.js";
 import type { FlopsOfPasses } from "./spent.js";
 
 /** spm: folder of the preference model, or of the one that it starts from. side: of the training images, pixels. */
-export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string): FlopsOfPasses {
+export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | null): FlopsOfPasses {
   const models = (): PlannedModels =>
     planModels(pipelineConfigs(model), {
-      spm: existsSync(join(spm, "config.json")) ? preferenceConfig(spm) : undefined,
+      spm: spm !== null && existsSync(join(spm, "config.json")) ? preferenceConfig(spm) : undefined,
     });
   const frozen = models();
   const still = (fn: () => unknown): number =>

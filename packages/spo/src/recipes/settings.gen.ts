@@ -6,8 +6,10 @@ export interface TrainSpmSettings {
   model: string;
   /** for one file of other than the published sizes: a folder with its configs and tokenizers. Default: null. */
   configs?: string | null | undefined;
-  /** scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with. */
-  init: string;
+  /** what it looks at: decoded predictions, or noisy latents by a UNet of its own; null: as the preference model in init, pixel for a scorer. Default: null. */
+  kind?: "pixel" | "latent" | null | undefined;
+  /** scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with; for the kind latent null, the base's UNet and text encoders, or a CLIP beside them for its text projection. Default: null. */
+  init?: string | null | undefined;
   /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images). */
   pairs: Array<string>;
   /** folder for the trained preference model. */
@@ -43,8 +45,14 @@ export interface TrainSpmSettings {
   warmup?: number | undefined;
   /** longer gradients are made as long as this. Default: 1. */
   maxGradNorm?: number | undefined;
-  /** classifier-free guidance of the base's predictions that are judged. Default: 5. */
+  /** classifier-free guidance of the base's predictions that are judged; of no use to the kind latent. Default: 5. */
   guidanceScale?: number | undefined;
+  /** guidance of the features of a new latent model, text against none; 1: none, at half the cost. Default: 7.5. */
+  featureGuidance?: number | undefined;
+  /** whether a new latent model looks at all levels of its UNet, or at the middle alone. Default: true. */
+  multiScale?: boolean | undefined;
+  /** timesteps are drawn from those of a sampling of so many steps; null: as published, every one for the kind pixel, 20 for latent. Default: null. */
+  noiseLevels?: number | null | undefined;
   /** noised and denoised pairs that are drawn once, kept in memory and used again: for small sets; 0: new ones each step, as published. Default: 0. */
   bank?: number | undefined;
   /** largest timestep drawn; the resampler judges none above that of its step firstBranch + 1. Default: 999. */

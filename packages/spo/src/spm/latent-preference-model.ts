@@ -42,6 +42,10 @@ export class LatentPreferenceModel implements PreferenceModel {
     this.module.unet.gradientCheckpointing = on;
   }
 
+  parameters(): Tensor[] {
+    return [...this.module.usedParameters().values()];
+  }
+
   encode(prompts: readonly string[]): LatentTexts {
     return this.module.encode(this.#tokenize(prompts));
   }

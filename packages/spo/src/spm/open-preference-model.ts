@@ -2,12 +2,24 @@
 import { ClipTokenizer, requireKnownIds, requireTextFits, type TextToImage } from "@spo/diffusion";
 import { type Generator, scope, type Tensor, UserError } from "@spo/torch";
 import { LatentPreferenceModel } from "./latent-preference-model.js";
-import type { LatentRewardModel } from "./latent-reward-model.js";
+import { type LatentRewardModel, type LatentRewardSettings, PUBLISHED_LRM } from "./latent-reward-model.js";
 import { latentSpaceOf, requireSameSpace } from "./latent-space.js";
 import { isLrmFolder, latentSpaceIn, loadLrm } from "./lrm-files.js";
+import { newLrm } from "./new-lrm.js";
 import { PixelPreferenceModel } from "./pixel-preference-model.js";
 import type { PreferenceModel } from "./preference-model.js";
 import { loadSpm, type SpmConfig, startSpm } from "./spm.js";
+
+/** What a preference model looks at. */
+export type PreferenceKind = "pixel" | "latent";
+
+/** How a preference model that is to be trained is made, where its start is no preference model. */
+export interface StartOptions {
+  /** null: that of the preference model, or pixel. */
+  kind?: PreferenceKind | null;
+  /** Of a new latent one. */
+  settings?: LatentRewardSettings;
+}
 
 /** One kind of preference model: how its folders are known, opened and started from. */
 interface Kind {
@@ -15,26 +27,38 @@ interface Kind {
   holds(path: string): boolean;
   /** Throws a UserError for what is missing, damaged or does not fit the model whose samples are judged. */
   open(path: string, pipe: TextToImage): PreferenceModel;
-  /** The same for training: what the start lacks is drawn from `generator`. */
-  start(path: string, pipe: TextToImage, generator: Generator): PreferenceModel;
+  /** The same for training: what the start lacks is drawn from `generator`. path null: there is no start. */
+  start(path: string | null, pipe: TextToImage, generator: Generator, options: StartOptions): PreferenceModel;
 }
 
 const pixel: Kind = {
   holds: () => true,
   open: (path, pipe) => fromFiles(path, pipe, loadSpm(path, { device: pipe.denoiser.device })),
-  start: (path, pipe, generator) =>
-    fromFiles(path, pipe, startSpm(path, generator, { device: pipe.denoiser.device })),
+  start: (path, pipe, generator) => {
+    if (path === null)
+      throw new UserError("init is missing: the scorer that the preference model starts from.", {
+        code: "CONFIG",
+        hint: "Give a CLIP, PickScore or a preference model: --init FOLDER. One that looks at latents needs none: --kind latent.",
+      });
+    return fromFiles(path, pipe, startSpm(path, generator, { device: pipe.denoiser.device }));
+  },
 };
 
 const latent: Kind = {
   holds: isLrmFolder,
   open: openLatent,
-  start: openLatent,
+  start: (path, pipe, generator, { settings = PUBLISHED_LRM }) => {
+    if (path !== null && isLrmFolder(path)) return openLatent(path, pipe);
+    const space = latentSpaceOf(pipe);
+    const lrm = newLrm(pipe, { settings, clip: path, generator });
+    return new LatentPreferenceModel(lrm, tokenizersFor(lrm, pipe, "a new latent reward model"), space);
+  },
 };
 
-const KINDS: readonly Kind[] = [latent, pixel];
+const KINDS: Readonly<Record<PreferenceKind, Kind>> = { latent, pixel };
 
-const kindOf = (path: string): Kind => KINDS.find((kind) => kind.holds(path)) as Kind;
+const kindOf = (path: string): PreferenceKind =>
+  (Object.keys(KINDS) as PreferenceKind[]).find((kind) => KINDS[kind].holds(path)) as PreferenceKind;
 
 /**
  * The preference model in a folder, or in a file of weights, for samples of `pipe`, on its device.
@@ -42,14 +66,27 @@ const kindOf = (path: string): Kind => KINDS.find((kind) => kind.holds(path)) as
  * Throws a UserError for what is missing, damaged or made for another model's samples.
  */
 export const openPreferenceModel = (path: string, pipe: TextToImage): PreferenceModel =>
-  kindOf(path).open(path, pipe);
+  KINDS[kindOf(path)].open(path, pipe);
 
-/** The same to be trained: from a preference model, which goes on where it is, or from a scorer that one can be made of. */
-export const startPreferenceModel = (
-  path: string,
+/**
+ * The same to be trained: from a preference model, which goes on where it is, or from a scorer that one can be made of; one of latents also
+ * from the diffusion model alone, path null. Throws as `openPreferenceModel`, and for a start of another kind than the wanted one.
+ */
+export function startPreferenceModel(
+  path: string | null,
   pipe: TextToImage,
   generator: Generator,
-): PreferenceModel => kindOf(path).start(path, pipe, generator);
+  options: StartOptions = {},
+): PreferenceModel {
+  const held = path !== null && isLrmFolder(path) ? "latent" : undefined;
+  const kind = options.kind ?? held ?? "pixel";
+  if (held && kind !== held)
+    throw new UserError(`${path} holds a preference model of the kind ${held}, and kind is ${kind}.`, {
+      code: "CONFIG",
+      hint: `Leave kind out to go on with it, or give a scorer that one of the kind ${kind} can be made of.`,
+    });
+  return KINDS[kind].start(path, pipe, generator, options);
+}
 
 function fromFiles(
   path: string,

@@ -41,6 +41,10 @@ export class PixelPreferenceModel implements PreferenceModel {
     this.module.vision_model.gradientCheckpointing = on;
   }
 
+  parameters(): Tensor[] {
+    return this.module.parameters();
+  }
+
   encode(prompts: readonly string[]): Texts {
     return { features: this.module.textFeatures(this.#tokenize(prompts)) };
   }

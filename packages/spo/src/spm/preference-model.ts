@@ -28,6 +28,8 @@ export interface PreferenceModel {
   readonly scale: number;
   /** Whether a backward pass computes the activations of its blocks anew, in place of keeping them. */
   gradientCheckpointing: boolean;
+  /** The weights that its scores depend on: what a training changes. */
+  parameters(): Tensor[];
   /** Reads prompts, with the graph. */
   encode(prompts: readonly string[]): Texts;
   /** The network's input of n samples to be judged, without augmentation. */

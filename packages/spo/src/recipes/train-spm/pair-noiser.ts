@@ -1,6 +1,8 @@
 import type { TextToImage } from "@spo/diffusion";
+import { LatentPreferenceModel } from "../../spm/latent-preference-model.js";
 import { PixelPreferenceModel } from "../../spm/pixel-preference-model.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
+import { LatentPairNoiser, type LatentPairSettings } from "./latent-pair-noiser.js";
 import type { PairNoiser } from "./noised-pairs.js";
 import { PixelPairNoiser, type PixelPairSettings } from "./pixel-pair-noiser.js";
 
@@ -8,8 +10,9 @@ import { PixelPairNoiser, type PixelPairSettings } from "./pixel-pair-noiser.js"
 export function pairNoiser(
   pipe: TextToImage,
   model: PreferenceModel,
-  settings: PixelPairSettings & { side: number },
+  settings: PixelPairSettings & LatentPairSettings,
 ): PairNoiser {
   if (model instanceof PixelPreferenceModel) return new PixelPairNoiser(pipe, model, settings);
+  if (model instanceof LatentPreferenceModel) return new LatentPairNoiser(pipe, model, settings);
   throw new Error(`pairNoiser: no way to noise pairs for a ${model.constructor.name}`);
 }

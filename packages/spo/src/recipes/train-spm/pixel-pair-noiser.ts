@@ -25,6 +25,7 @@ import {
   keep,
   noGrad,
   rand,
+  randint,
   randn,
   scope,
   type Tensor,
@@ -42,16 +43,26 @@ export interface TimestepSettings {
   cleanShare: number;
 }
 
-/** n timesteps of the process up to maxTimestep; a share of them is 0 whatever was drawn. */
+/**
+ * n timesteps up to maxTimestep, of the process or, where they are given, of `levels`, each as likely; a share of them is 0 whatever was
+ * drawn.
+ */
 export function drawTimesteps(
   n: number,
   { process, maxTimestep, cleanShare }: TimestepSettings,
   generator: Generator,
+  levels?: readonly number[],
 ): number[] {
   return scope(() => {
     const clean = rand([n], { generator }).lt(cleanShare).toNumbers();
+    const allowed = levels?.filter((t) => t <= maxTimestep);
     const below = Math.min(maxTimestep + 1, process.trainTimesteps);
-    return process.drawTimesteps(n, generator, below).map((t, i) => (clean[i] ? 0 : t));
+    const drawn = allowed
+      ? randint(0, allowed.length, [n], { generator })
+          .toNumbers()
+          .map((i) => allowed[i] as number)
+      : process.drawTimesteps(n, generator, below);
+    return drawn.map((t, i) => (clean[i] ? 0 : t));
   });
 }
 
@@ -64,7 +75,10 @@ const TEXT_BATCH = 32;
 export type PixelPairSettings = Pick<
   TrainSpmConfig,
   "guidanceScale" | "maxTimestep" | "cleanShare" | "augmentation" | "pixelNoise" | "seed"
->;
+> & {
+  /** Steps of a sampling whose timesteps are drawn from. Default: all of the process. */
+  noiseLevels?: number | null;
+};
 
 /** Both images of a pair are noised alike, denoised once by the base and decoded, as bytes: uint8 [n, 3, side, side]. */
 export class PixelPairNoiser implements PairNoiser {
@@ -92,8 +106,10 @@ export class PixelPairNoiser implements PairNoiser {
 
   /** Each image has noise of its own for its posterior sample; one noise takes both to x_t. */
   draw(n: number, generator: Generator, given?: readonly number[]): PairDraws {
-    const timesteps =
-      given ?? drawTimesteps(n, { process: this.#pipe.process, ...this.#settings }, generator);
+    const { process } = this.#pipe;
+    const { noiseLevels } = this.#settings;
+    const levels = noiseLevels ? process.timesteps(noiseLevels) : undefined;
+    const timesteps = given ?? drawTimesteps(n, { process, ...this.#settings }, generator, levels);
     const side = this.#side / this.#pipe.vae.factor;
     const shape = [n, ...this.#pipe.denoiser.latentShape([side, side])];
     const noise = (): Tensor => randn(shape, { generator });

@@ -1,13 +1,16 @@
 // What a preference model's training works with: the base, the model that learns, the pairs.
 import { openPairSet, type PairBatch, PairLoader } from "@spo/data";
-import { loadTextToImage } from "@spo/diffusion";
+import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import { AdamW, generatorAt } from "@spo/torch";
+import { AdamW, generatorAt, UserError } from "@spo/torch";
 import { loadReward } from "../../judges/load-reward.js";
+import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
 import { startPreferenceModel } from "../../spm/open-preference-model.js";
+import type { PreferenceModel } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { trainingSide } from "../training/training-side.js";
 import { Update } from "../training/update.js";
+import { PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
 import { HeldOutAccuracy } from "./measure-accuracy.js";
 import { pairNoiser } from "./pair-noiser.js";
 import { relabelPairs } from "./relabel-pairs.js";
@@ -25,10 +28,16 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined, device });
   const side = trainingSide(pipe, config.resolution);
   tell("loading the scorer");
-  const model = startPreferenceModel(config.init, pipe, generatorAt(seed, "init"));
-  const reward =
-    relabel &&
-    (await loadReward(relabel.by ?? `pickscore:${config.init}`, { tokenizer: pipe.tokenizer, device }));
+  const model = startPreferenceModel(config.init, pipe, generatorAt(seed, "init"), {
+    kind: config.kind,
+    settings: {
+      guidanceScale: config.featureGuidance,
+      multiScale: config.multiScale,
+      multiScaleCfg: PUBLISHED_LRM.multiScaleCfg,
+    },
+  });
+  requireNoising(config, pipe, model);
+  const reward = relabel && (await loadReward(labeller(config), { tokenizer: pipe.tokenizer, device }));
   const labelled = async (read: PairBatch, counted?: WorkMeter): Promise<PairBatch> =>
     relabel && reward ? relabelPairs(read, { reward, threshold: relabel.threshold }, counted) : read;
   const noiser = pairNoiser(pipe, model, { ...config, side });
@@ -50,9 +59,9 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
       onNoised: (done, total) => tell("noising held-out pairs", { done, total }),
     });
 
-  model.module.requiresGrad_();
+  const parameters = model.parameters();
+  for (const parameter of parameters) parameter.requiresGrad = true;
   model.gradientCheckpointing = config.gradientCheckpointing;
-  const parameters = model.module.parameters();
   const optimizer = new AdamW(parameters, config.optimizer);
   const { maxGradNorm } = config;
   const update = new Update({ parameters, optimizer, maxGradNorm, meter });
@@ -67,4 +76,33 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
       reward?.dispose?.();
     },
   };
+}
+
+/** Which reward makes the labels anew. Throws a UserError (`CONFIG`) where none is named and there is no scorer to start from. */
+function labeller({ relabel, init }: TrainSpmConfig): string {
+  if (relabel?.by) return relabel.by;
+  if (init !== null) return `pickscore:${init}`;
+  throw new UserError("relabel.by is missing: there is no init whose plain scores could make the labels.", {
+    code: "CONFIG",
+    hint: "Name the scorer: --relabel.by pickscore:FOLDER.",
+  });
+}
+
+/** Throws a UserError (`CONFIG`) for settings under which nothing could be drawn, or that the kind has no use for. */
+function requireNoising(config: TrainSpmConfig, { process }: TextToImage, { sees }: PreferenceModel): void {
+  const { maxTimestep, augmentation, pixelNoise } = config;
+  const noiseLevels = config.noiseLevels ?? (sees === "latents" ? PUBLISHED_LEVELS : null);
+  if (noiseLevels !== null && !process.timesteps(noiseLevels).some((t) => t <= maxTimestep))
+    throw new UserError(
+      `A sampling of ${noiseLevels} steps (noiseLevels) has no timestep up to ${maxTimestep} (maxTimestep).`,
+      { code: "CONFIG", hint: "Give more noiseLevels, or a larger maxTimestep." },
+    );
+  if (sees === "latents" && (augmentation || pixelNoise > 0))
+    throw new UserError(
+      "augmentation and pixelNoise change pixels, and a model of the kind latent sees none.",
+      {
+        code: "CONFIG",
+        hint: "Leave them out.",
+      },
+    );
 }

@@ -8,6 +8,7 @@ import {
   MOST_MEGABYTES,
   MOST_PIXELS,
   MOST_SAMPLES,
+  MOST_SAMPLING_STEPS,
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
@@ -25,9 +26,19 @@ export const TrainSpmConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe("for one file of other than the published sizes: a folder with its configs and tokenizers"),
-  init: modelText().describe(
-    "scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with",
-  ),
+  kind: z
+    .enum(["pixel", "latent"])
+    .nullable()
+    .default(null)
+    .describe(
+      "what it looks at: decoded predictions, or noisy latents by a UNet of its own; null: as the preference model in init, pixel for a scorer",
+    ),
+  init: modelText()
+    .nullable()
+    .default(null)
+    .describe(
+      "scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with; for the kind latent null, the base's UNet and text encoders, or a CLIP beside them for its text projection",
+    ),
   pairs: z
     .array(pathText())
     .min(1)
@@ -111,7 +122,28 @@ export const TrainSpmConfig = z.strictObject({
     .min(-MOST_GUIDANCE)
     .max(MOST_GUIDANCE)
     .default(5)
-    .describe("classifier-free guidance of the base's predictions that are judged"),
+    .describe(
+      "classifier-free guidance of the base's predictions that are judged; of no use to the kind latent",
+    ),
+  featureGuidance: z
+    .number()
+    .positive()
+    .max(MOST_GUIDANCE)
+    .default(7.5)
+    .describe("guidance of the features of a new latent model, text against none; 1: none, at half the cost"),
+  multiScale: z
+    .boolean()
+    .default(true)
+    .describe("whether a new latent model looks at all levels of its UNet, or at the middle alone"),
+  noiseLevels: z
+    .int()
+    .positive()
+    .max(MOST_SAMPLING_STEPS)
+    .nullable()
+    .default(null)
+    .describe(
+      "timesteps are drawn from those of a sampling of so many steps; null: as published, every one for the kind pixel, 20 for latent",
+    ),
   bank: z
     .int()
     .min(0)

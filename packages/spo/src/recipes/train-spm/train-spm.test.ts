@@ -1,9 +1,15 @@
 // What the loop itself decides.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
+import { loadTextToImage } from "@spo/diffusion";
+import type { Pass } from "@spo/records";
+import { Generator, noGrad, randn, scope } from "@spo/torch";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { LatentPreferenceModel } from "../../spm/latent-preference-model.js";
+import { openPreferenceModel } from "../../spm/open-preference-model.js";
+import type { PreferenceModel, Sight } from "../../spm/preference-model.js";
+import { eventsOfRun, makeTinyWorld, PROMPTS, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
 import { trainSpm } from "./train-spm.js";
 import { TrainSpmConfig } from "./train-spm-config.js";
 
@@ -24,6 +30,7 @@ async function train(settings: object) {
   });
   const events = await eventsOfRun(at, "train spm", config, trainSpm);
   return {
+    output: config.output,
     metrics: stepMetrics(events),
     passes: events.flatMap((event) => (event.type === "step" ? [event.passes] : [])),
     evals: events.flatMap((event) => (event.type === "eval" ? [event] : [])),
@@ -70,4 +77,68 @@ test("what is drawn for a pair depends on its position in the training, not in i
   // How many of a step's pairs are clean, which no encoder sees, is drawn anew in each.
   const noised = passes.map((of) => of?.vaeEncode);
   expect(new Set(noised).size).toBeGreaterThan(1);
+});
+
+describe("a latent reward model", () => {
+  const latent = {
+    kind: "latent",
+    init: null,
+    evalPairs: 3,
+    evalTimesteps: [1, 501],
+    evalEvery: 10,
+  } as const;
+  const inputsOf = (): Sight => ({
+    xt: randn([2, 4, 8, 8], { generator: new Generator(8) }),
+    image: () => {
+      throw new Error("a judge of latents sees no image");
+    },
+  });
+  const scores = (model: PreferenceModel): number[] =>
+    noGrad(() =>
+      scope(() => model.score(model.look(inputsOf()), 501, model.encode(PROMPTS.slice(0, 2))).toNumbers()),
+    );
+
+  test("is trained from the base alone, which stays as it is, and learns pairs that it sees again without a prediction", async () => {
+    const weights = (): Buffer =>
+      readFileSync(join(world.model, "unet", "diffusion_pytorch_model.safetensors"));
+    const before = weights();
+    const settings = { ...latent, steps: 10, bank: 5, optimizer: { lr: 1e-3 } };
+    const { metrics, passes, evals } = await train(settings);
+    expect(metrics[0]?.loss).toBeGreaterThan(0.1);
+    expect(metrics.at(-1)?.loss).toBeLessThan(0.02);
+    const sum = (pass: Pass): number => passes.reduce((total, of) => total + (of?.[pass] ?? 0), 0);
+    expect([sum("vaeEncode"), sum("judgeImage")]).toEqual([10, 100]);
+    expect([sum("unetReference"), sum("vaeDecode")]).toEqual([0, 0]);
+    expect(Object.keys(evals.at(-1)?.metrics ?? {})).toEqual(["accuracy/t=1", "accuracy/t=501"]);
+    expect(weights().equals(before)).toBe(true);
+  });
+
+  test("goes on from its folder, which states its kind and its latent space", async () => {
+    const first = await train({ ...latent, steps: 1 });
+    const pipe = loadTextToImage(world.model);
+    const opened = openPreferenceModel(first.output, pipe);
+    expect(opened).toBeInstanceOf(LatentPreferenceModel);
+    const still = await train({
+      ...latent,
+      kind: null,
+      init: first.output,
+      steps: 1,
+      optimizer: { lr: 1e-12 },
+    });
+    const again = scores(openPreferenceModel(still.output, pipe));
+    for (const [i, score] of scores(opened).entries()) expect(again[i]).toBeCloseTo(score, 4);
+    await expect(train({ kind: "pixel", init: first.output })).rejects.toThrow(
+      /holds a preference model of the kind latent, and kind is pixel/,
+    );
+  });
+
+  test.each([
+    [{ augmentation: {} }, /augmentation and pixelNoise change pixels/],
+    [{ noiseLevels: 2, maxTimestep: 0 }, /sampling of 2 steps \(noiseLevels\) has no timestep up to 0/],
+    [{ maxTimestep: 0 }, /sampling of 20 steps/],
+    [{ relabel: {} }, /relabel\.by is missing/],
+    [{ kind: null }, /init is missing/],
+  ])("is refused with settings %j that it has no use for", async (settings, message) => {
+    await expect(train({ ...latent, ...settings })).rejects.toThrow(message);
+  });
 });

@@ -1,0 +1,109 @@
+// A latent reward model before any training: a diffusion model's own UNet and text encoders, and fresh projections.
+import {
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  type TextToImage,
+  UNet2DConditionModel,
+} from "@spo/diffusion";
+import { readClipFiles } from "@spo/scorers";
+import {
+  copyWeights,
+  type Generator,
+  keep,
+  noGrad,
+  scope,
+  type Tensor,
+  tensor,
+  UserError,
+  zeros,
+} from "@spo/torch";
+import { LatentRewardModel, type LatentRewardSettings } from "./latent-reward-model.js";
+
+/** ln(1/0.07), CLIP's value before training. */
+const INITIAL_LOGIT_SCALE = 2.6592;
+/** Standard deviation of a fresh visual projection. Source: as LATENT_SCALE, the code of LPO. */
+const VISUAL_STD = 0.02;
+
+/** What a new latent reward model is made of, beside the diffusion model. */
+export interface NewLrmOptions {
+  settings: LatentRewardSettings;
+  /** A CLIP whose text projection it starts with, as the published ones do; null: drawn. SDXL's second text encoder has its own. */
+  clip: string | null;
+  /** Of what is drawn. */
+  generator: Generator;
+}
+
+/**
+ * Copies the UNet and the text encoders of a pipeline, so that training leaves it as it is; on its device, in float32.
+ *
+ * Throws a UserError (`CONFIG`) for a model whose denoiser is no UNet, (`DATA`) for a CLIP whose projection does not fit.
+ */
+export function newLrm(pipe: TextToImage, { settings, clip, generator }: NewLrmOptions): LatentRewardModel {
+  const { denoiser, models, vae } = pipe;
+  const { text_encoder: first, text_encoder_2: second } = models as Record<string, unknown>;
+  if (!(denoiser instanceof UNet2DConditionModel) || !(first instanceof CLIPTextModel) || !denoiser.mid_block)
+    throw new UserError(
+      `A latent reward model is made of a UNet with a middle block; ${pipe.family.title} has none.`,
+      {
+        code: "CONFIG",
+        hint: "Train one that looks at images: --kind pixel --init CLIP.",
+      },
+    );
+  const textEncoder2 =
+    second instanceof CLIPTextModelWithProjection
+      ? new CLIPTextModelWithProjection(second.config)
+      : undefined;
+  const hidden = first.config.hidden_size;
+  const text = textEncoder2
+    ? undefined
+    : clip === null
+      ? drawnProjection(hidden, generator)
+      : projectionOf(clip, hidden);
+  const [high, wide] = denoiser.sampleSize;
+  const lrm = new LatentRewardModel({
+    unet: denoiser.blank(),
+    textEncoder: new CLIPTextModel(first.config),
+    textEncoder2,
+    projectionDim: textEncoder2?.projectionDim ?? (text?.shape[0] as number),
+    settings,
+    nativeSize: [high * vae.factor, wide * vae.factor],
+  });
+  const { device } = denoiser;
+  noGrad(() =>
+    scope(() => {
+      copyWeights(denoiser, lrm.unet);
+      copyWeights(first, lrm.text_encoder);
+      if (lrm.text_encoder_2) copyWeights(second as CLIPTextModelWithProjection, lrm.text_encoder_2);
+      lrm.visual_projection.weight.assign(
+        zeros(lrm.visual_projection.weight.shape).normal_(0, VISUAL_STD, { generator }),
+      );
+      if (text) lrm.text_projection?.weight.assign(text);
+      lrm.logit_scale.assign(tensor(INITIAL_LOGIT_SCALE));
+    }),
+  );
+  text?.dispose();
+  lrm.to({ dtype: "float32", device });
+  keep(lrm.parameters());
+  return lrm;
+}
+
+/** [hidden, hidden], as transformers draws a CLIP's. */
+const drawnProjection = (hidden: number, generator: Generator): Tensor =>
+  keep(noGrad(() => scope(() => zeros([hidden, hidden]).normal_(0, hidden ** -0.5, { generator }))));
+
+/** A CLIP's text projection [p, hidden]. */
+function projectionOf(clip: string, hidden: number): Tensor {
+  return keep(
+    scope(() => {
+      const weight = readClipFiles(clip).weights.get("text_projection.weight");
+      if (weight?.shape[1] === hidden) return weight.to({ dtype: "float32" }).clone();
+      throw new UserError(
+        `${clip}: its text projection takes states of width ${weight?.shape[1]}; those of the base's text encoder have ${hidden}.`,
+        {
+          code: "DATA",
+          hint: "Give the CLIP of the base's text encoder (for Stable Diffusion 1.5 openai/clip-vit-large-patch14), or no init.",
+        },
+      );
+    }),
+  );
+}
