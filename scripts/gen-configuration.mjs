@@ -26,12 +26,12 @@ const SECTIONS = {
   },
   "train spo": {
     about:
-      "[SPO](spo.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024; one process plays one GPU of those runs. [Where the published code surprises](spo.md#where-the-published-code-surprises).",
+      "[SPO](spo.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024; one process plays one GPU of those runs. `sd35-medium` and `flux-dev` take what is published of other methods for these models; each number's source stands in its file. [Where the published code surprises](spo.md#where-the-published-code-surprises).",
     presets: spoPresets,
   },
   "train dpo": {
     about:
-      "[Diffusion-DPO](tutorial-dpo.md). `sd15` and `sdxl` are the published settings of Wallace et al. 2024.",
+      "[Diffusion-DPO](tutorial-dpo.md). `sd15` and `sdxl` are the published settings of Wallace et al. 2024, `sd35-medium` and `flux-dev` those of later runs.",
     presets: dpoPresets,
   },
   compare: {

@@ -134,6 +134,7 @@ export {
   guidedDenoiser,
   isGuided,
   type Predict,
+  scaleOfPromptAlone,
 } from "./pipelines/denoiser.js";
 export { requireFinite } from "./pipelines/finite-images.js";
 export { type SampleOptions, sampleLatents } from "./pipelines/sample-latents.js";

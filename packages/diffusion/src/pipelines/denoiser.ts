@@ -36,6 +36,12 @@ export const isGuided = (
   guidanceScale: number,
 ): boolean => guidanceScale > 1 && !embedsGuidance;
 
+/** The scale at which a model predicts for the prompt alone: 1, or for one that is told the scale and has no second side, that scale. */
+export const scaleOfPromptAlone = (
+  { embedsGuidance }: Pick<DenoiserModel, "embedsGuidance">,
+  guidanceScale: number,
+): number => (embedsGuidance ? guidanceScale : 1);
+
 /**
  * Classifier-free guidance by one call over [uncond; cond]. Where nothing is to be guided (`isGuided`), the conditional prediction alone.
  *

@@ -1,3 +1,4 @@
+import { scaleOfPromptAlone } from "@spo/diffusion";
 import { Adafactor, AdamW, noGrad, scope } from "@spo/torch";
 import { pairLoss } from "../recipes/train-dpo/pair-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
@@ -21,6 +22,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
   const { trained } = policy;
   const optimizer = kind === "adafactor" ? new Adafactor(trained, options) : new AdamW(trained, options);
   const pairs = Math.min(config.microBatch, config.batch);
+  const scale = scaleOfPromptAlone(models.denoiser, config.guidanceScale);
   const runs = config.steps * Math.ceil(config.batch / pairs);
   const both = (): ReturnType<typeof blankLatents> => blankLatents(2 * pairs, models, size);
   return {
@@ -46,7 +48,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
             const { loss, samples } = pairLoss(
               { noisy: both(), target: both(), timesteps: blank([2 * pairs], models), conditions },
               {
-                ...policy.denoisers({ conditional: conditions, unconditional: conditions }, 1),
+                ...policy.denoisers({ conditional: conditions, unconditional: conditions }, scale),
                 ...{ objective, beta, meter },
               },
             );

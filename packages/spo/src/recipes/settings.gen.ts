@@ -304,7 +304,7 @@ export interface TrainDpoSettings {
   sampleEvery?: number | null | undefined;
   /** sampling steps of those samples. Default: 20. */
   sampleSteps?: number | undefined;
-  /** classifier-free guidance of those samples; the loss has none. Default: 5. */
+  /** classifier-free guidance of those samples; the loss has none, but a model that is told the scale is told this one. Default: 5. */
   guidanceScale?: number | undefined;
   /** steps between checkpoints. Default: 100. */
   saveEvery?: number | undefined;

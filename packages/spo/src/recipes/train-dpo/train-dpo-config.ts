@@ -131,7 +131,9 @@ export const TrainDpoConfig = z.strictObject({
     .min(-MOST_GUIDANCE)
     .max(MOST_GUIDANCE)
     .default(5)
-    .describe("classifier-free guidance of those samples; the loss has none"),
+    .describe(
+      "classifier-free guidance of those samples; the loss has none, but a model that is told the scale is told this one",
+    ),
   saveEvery: z.int().positive().max(MOST_STEPS).default(100).describe("steps between checkpoints"),
   readAhead: z
     .int()

@@ -2,7 +2,7 @@
 // 6; Wallace et al. 2024, algorithm 1.
 
 import { dataFacts, openPairSet, type PairBatch, PairLoader, readPrompts } from "@spo/data";
-import { loadTextToImage, type TextToImage } from "@spo/diffusion";
+import { loadTextToImage, scaleOfPromptAlone, type TextToImage } from "@spo/diffusion";
 import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { Adafactor, AdamW, type Optimizer, scope } from "@spo/torch";
@@ -85,7 +85,10 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
   const lossOf = (batch: PairBatch, place: (i: number) => number | string, empty: number): PairLoss => {
     const pairs = drawNoisyPairs(pipe, batch, { seed, place, size, emptyPrompts: empty }, meter);
     // Without guidance: training predicts for the prompt alone.
-    const denoisers = policy.denoisers({ conditional: pairs.conditions, unconditional: pairs.conditions }, 1);
+    const denoisers = policy.denoisers(
+      { conditional: pairs.conditions, unconditional: pairs.conditions },
+      scaleOfPromptAlone(pipe.denoiser, config.guidanceScale),
+    );
     const { objective, beta, guards } = config;
     return pairLoss(pairs, { ...denoisers, objective, beta, normPenalty: guards.normPenalty, meter });
   };
