@@ -2,8 +2,8 @@ import type { DpoPreset } from "./dpo-sd15.js";
 import spo from "./spo-sd35-medium.js";
 
 /**
- * Diffusion-DPO on the velocity of Stable Diffusion 3.5 Medium, by a LoRA. Source: Flow-GRPO's script of DPO (Liu et al. 2025), whose levels
- * of noise are drawn as in Esser et al. 2024.
+ * Diffusion-DPO on the velocity of Stable Diffusion 3.5 Medium, by a LoRA. Source: Flow-GRPO's script of DPO (Liu et al. 2025); its levels
+ * of noise are those of Esser et al. 2024.
  */
 export default {
   objective: "dpo",
