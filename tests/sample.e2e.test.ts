@@ -92,3 +92,57 @@ test("images that are there are not written over", async () => {
     ).toBe(0);
   expect(readdirSync(at("twice"))).toEqual(["00000-0.png", "00001-0.png"]);
 });
+
+test("a judge chooses among candidates: what it costs is told, and the file says who chose", async () => {
+  writeFileSync(
+    at("bright.mjs"),
+    "export default { prepare: () => ({ score: ({ image }) => image().mean([1, 2, 3]) }) };",
+  );
+  const sample = (out: string, ...more: string[]): ReturnType<typeof cli> =>
+    cli([
+      ...[
+        "sample",
+        "red apple",
+        "blue fish --w 24 --h 16 --s 3",
+        "--model",
+        world.model,
+        "--output",
+        at(out),
+      ],
+      ...["--steps", "4", "--guidance-scale", "2", "--json", ...more],
+    ]);
+  const judge = ["--judge", at("bright.mjs"), "--candidates", "8", "--first-branch", "1"];
+  const [plain, judged] = [await sample("unjudged", "--eta", "1"), await sample("judged", ...judge)];
+  expect(judged.code, judged.stderr).toBe(0);
+  const { images, passes } = JSON.parse(judged.stdout);
+  // The first image: two steps of one latent and two of eight; the second: two and one. Two sides of guidance each.
+  expect(passes).toMatchObject({ unetSampling: 2 * (2 + 16 + 2 + 8), vaeDecode: 8 * (3 + 2) });
+  expect(judged.stderr).toContain(
+    "an image took 28 passes of the denoiser, 20 decodes and 0 looks of the judge",
+  );
+  expect(images[0]).toMatchObject({
+    ...{
+      sampler: "ddim",
+      eta: 1,
+      judge: { name: "bright.mjs", candidates: 8, firstBranch: 1, innerSteps: 0 },
+    },
+  });
+  const brightness = async (name: string, file: string): Promise<number> => {
+    const pixels = await pixelsOf(join(at(name), file));
+    return pixels.reduce((sum, value) => sum + value, 0) / pixels.length;
+  };
+  for (const file of readdirSync(at("judged")))
+    expect(await brightness("judged", file), file).toBeGreaterThan(await brightness("unjudged", file));
+  expect(plain.code).toBe(0);
+  expect(JSON.parse(plain.stdout).passes).toBeUndefined();
+
+  const refused = async (...more: string[]): Promise<string> => {
+    const ended = await sample("never", ...judge, ...more);
+    expect(ended.code).toBe(2);
+    return ended.stderr;
+  };
+  expect(await refused("--sampler", "euler")).toContain("euler is another sampler");
+  expect(await refused("--last-branch", "0")).toContain(
+    "Candidates from step 1 to 0: with 4 steps there is none",
+  );
+});

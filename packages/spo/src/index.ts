@@ -6,6 +6,7 @@ export type {
   StepAwareJudge,
 } from "./judges/judge.js";
 export { loadReward } from "./judges/load-reward.js";
+export { type JudgeChoice, openJudge } from "./judges/open-judge.js";
 export type { JudgeExport } from "./judges/own-judge.js";
 export { RandomJudge } from "./judges/random-judge.js";
 export { rewardJudge } from "./judges/reward-judge.js";
@@ -36,6 +37,7 @@ export { concatPairs, type StepPairs, selectPairs, stepPairs } from "./objective
 export { type Comparison, compare, type MarginSoftmax } from "./rollout/compare.js";
 export { drawn, type Randomness } from "./rollout/randomness.js";
 export { type Rollout, type RolloutInput, type RolloutSettings, rollout } from "./rollout/rollout.js";
+export { type JudgedSampling, type JudgedSteps, sampleByJudge } from "./rollout/sample-by-judge.js";
 export { type ThresholdBy, thresholdsByNoise } from "./rollout/thresholds.js";
 export type { CandidateStrip, Segment, StepComparison, Transition } from "./rollout/transitions.js";
 export {

@@ -2,6 +2,7 @@ import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import type { SampleCommandOptions } from "../jobs/sample-to-files.js";
 import { batchInvariantOption } from "../options/batch-invariant.js";
+import { checkJudgeOptions, judgeOptions } from "../options/judge-options.js";
 import {
   amount,
   batch,
@@ -38,7 +39,12 @@ export default function (command: Command): void {
     .option("--height <pixels>", "default: the model's size", pixels)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
     .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
-    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
+    .option(
+      "--eta <number>",
+      "of ddim; 0: without noise, 1: as much as DDPM. With --judge 0 means 1",
+      share,
+      0,
+    )
     .addOption(
       new Option("--lora <file[:weight]>", "an adapter and its strength; may be given several times")
         .argParser(collect)
@@ -65,6 +71,7 @@ export default function (command: Command): void {
     .option("--threads <number>", "threads within one operation", threads)
     .option("--batch <number>", "images at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption());
+  judgeOptions(command);
   samplerOptions(command, "the one that the model names");
   vaeOptions(command)
     .addHelpText(
@@ -78,12 +85,13 @@ export default function (command: Command): void {
         "Examples:",
         '  npx spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
         '  npx spo sample "a red apple" --model ./sd15 --sampler "DPM++ 2M Karras" --steps 25',
+        '  npx spo sample "a red apple" --model ./sd15 --judge runs/spm/model --candidates 4',
         "  npx spo sample --prompts prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
       ].join("\n"),
     )
     .action(async (prompts: string[]) => {
       const options = command.optsWithGlobals<SampleCommandOptions>();
-      chosenSampler(options);
+      checkJudgeOptions(options, { steps: options.steps, sampler: chosenSampler(options).sampler });
       requirePlace(options.output, "folder"); // errors are found before anything is loaded
       await loadEngine();
       const { sampleToFiles } = await import("../jobs/sample-to-files.js");

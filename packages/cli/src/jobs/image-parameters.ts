@@ -22,6 +22,8 @@ export interface ImageParameters {
   /** All that changed the models; those with `inPrompt` stand in the prompt themselves. */
   loras: readonly { file: string; weight: number; textWeight?: number; inPrompt?: true }[];
   dtype: string;
+  /** The judge that chose among candidates, and where. */
+  judge?: { name: string; candidates: number; firstBranch: number; lastBranch?: number; innerSteps: number };
 }
 
 /** The text that A1111's web UI writes under the key `parameters`, and that other tools read. */

@@ -5,22 +5,29 @@ import { setImmediate } from "node:timers/promises";
 import { contactSheet, type PromptLine, parsePromptFile, parsePromptLine, withPngText } from "@spo/data";
 import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import {
+  guidedDenoiser,
+  isGuided,
   LoraStack,
   loadTextToImage,
   type PromptSyntax,
   requireFinite,
   requireSchedule,
+  type SampleOptions,
   sampleLatents,
   type TextToImage,
   takeLoraTags,
 } from "@spo/diffusion";
-import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads } from "@spo/torch";
-import { makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
+import { type Pass, WorkMeter } from "@spo/records";
+import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
+import { isFolder, makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
+import { type JudgedSteps, openJudge, type StepAwareJudge, sampleByJudge } from "spo";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
+import { checkJudgeOptions, type JudgeOptions } from "../options/judge-options.js";
 import { resolveLoras } from "../options/lora-option.js";
 import { resolveModel } from "../options/resolve-model.js";
+import { resolveRewardWords } from "../options/resolve-reward.js";
 import { chosenSampler, type SamplerOptions } from "../options/sampler-options.js";
 import { decodeOptions, type VaeOptions } from "../options/vae-options.js";
 import { interruptible } from "../terminal/interruption.js";
@@ -32,7 +39,12 @@ import { PromptLoras } from "./prompt-loras.js";
 import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } from "./prompt-words.js";
 
 /** Of `spo sample`. */
-export interface SampleCommandOptions extends CommonOptions, BatchOptions, VaeOptions, SamplerOptions {
+export interface SampleCommandOptions
+  extends CommonOptions,
+    BatchOptions,
+    VaeOptions,
+    SamplerOptions,
+    JudgeOptions {
   model: string;
   configs?: string;
   prompts?: string;
@@ -85,6 +97,8 @@ export async function sampleToFiles(
   // A LoRA that does not fit is an error before hours are spent.
   for (const { loras: called } of parted) promptLoras.merged(called, () => {});
 
+  const judges = options.judge === undefined ? undefined : await openJudges(pipe, images, options);
+
   using _ = makeFolderToFill(options.output); // an unusable folder is an error before hours are spent
   const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
@@ -97,7 +111,7 @@ export async function sampleToFiles(
     const [first] = batch as [ImageParameters];
     const called = first.loras.filter(({ inPrompt }) => inPrompt);
     const pictures = promptLoras.merged(called, () =>
-      sampleBatch(pipe, batch, options, () => {
+      sampleBatch(pipe, batch, { ...options, judges }, () => {
         done += batch.length;
         bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
       }),
@@ -126,8 +140,10 @@ export async function sampleToFiles(
   const grid = options.grid ? await writeGrid(written, options) : undefined;
   if (grid && !options.json) putPath(grid);
   const seconds = (performance.now() - began) / 1000;
+  const passes = judges?.meter.take().passes;
+  if (passes) bar.say(costWords(passes, images, isGuided(pipe.denoiser, options.guidanceScale) ? 2 : 1));
   if (options.json)
-    putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate() });
+    putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate(), passes });
 }
 
 function readLines(prompts: readonly string[], from: string | undefined): PromptLine[] {
@@ -175,11 +191,13 @@ function imagesOf(
   const steps = line.steps ?? options.steps;
   if (steps < 1 || steps > most)
     throw new UserError(`--steps is from 1 to ${most}, not ${steps}.`, { code: "USAGE" });
+  checkJudgeOptions(options, { steps });
   if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
   const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidanceScale } = line;
   const model = basename(resolve(options.model));
   const chosen = chosenSampler(options);
-  const sampler = chosen.sampler ?? pipe.schedule.ownSampler();
+  const { judge, candidates, firstBranch, lastBranch, innerSteps } = options;
+  const sampler = judge === undefined ? (chosen.sampler ?? pipe.schedule.ownSampler()) : "ddim";
   if (chosen.schedule !== undefined) requireSchedule(sampler, chosen.schedule);
   const schedule = chosen.schedule ?? pipe.schedule.spacingOf(sampler);
   const common = {
@@ -189,12 +207,15 @@ function imagesOf(
     height,
     steps,
     guidance,
-    eta: options.eta,
+    eta: judge !== undefined && options.eta === 0 ? 1 : options.eta,
     sampler,
     schedule,
     model,
     loras,
     dtype: options.dtype,
+    ...(judge !== undefined && {
+      judge: { name: basename(judge), candidates, firstBranch, lastBranch, innerSteps },
+    }),
   };
   return Array.from({ length: options.count }, (_, i) => ({ ...common, seed: seed + i }));
 }
@@ -221,31 +242,67 @@ function batchesOf(
 
 type Rgb = ReturnType<typeof rgbFromPixels>;
 
+/** The judge for each size of images, and what it costs. */
+interface Judges {
+  of(size: readonly [height: number, width: number]): StepAwareJudge;
+  meter: WorkMeter;
+}
+
+/** Opens the judge once for each size of the images. Throws UserErrors as `openJudge`. */
+async function openJudges(
+  pipe: TextToImage,
+  images: readonly ImageParameters[],
+  { judge = "", seed, quiet }: SampleCommandOptions,
+): Promise<Judges> {
+  const given =
+    isFolder(judge) || !/^[a-z-]+:./.test(judge) ? judge : await resolveRewardWords(judge, { quiet });
+  const choice = isFolder(given) ? { judge: "spm", spm: given, seed } : { judge: given, spm: null, seed };
+  const found = new Map<string, StepAwareJudge>();
+  for (const { height, width } of images) {
+    const size = [height / pipe.vae.factor, width / pipe.vae.factor] as const;
+    if (!found.has(String(size))) found.set(String(size), await openJudge(choice, pipe, size));
+  }
+  return { of: (size) => found.get(String(size)) as StepAwareJudge, meter: new WorkMeter() };
+}
+
+/** What an image took on average, beside what it would have taken without a judge. */
+function costWords(passes: Record<Pass, number>, images: readonly ImageParameters[], sides: number): string {
+  const each = (pass: Pass): string => (passes[pass] / images.length).toFixed(0);
+  const plain = (sides * images.reduce((sum, { steps }) => sum + steps, 0)) / images.length;
+  return (
+    `an image took ${each("unetSampling")} passes of the denoiser, ${each("vaeDecode")} decodes and ${each("judgeImage")} looks of the judge; ` +
+    `without a judge ${plain.toFixed(0)} passes and one decode`
+  );
+}
+
 /** → RGB bytes of each image. */
 function sampleBatch(
   pipe: TextToImage,
   batch: readonly ImageParameters[],
-  options: VaeOptions & SamplerOptions & { promptSyntax: PromptSyntax },
+  options: VaeOptions & SamplerOptions & { promptSyntax: PromptSyntax; judges?: Judges },
   onStep: () => void,
 ): Rgb[] {
-  const { width, height, steps, guidance, eta, sampler, ...first } = batch[0] as ImageParameters;
+  const { width, height, steps, guidance, eta, sampler, judge, ...first } = batch[0] as ImageParameters;
   const syntax = options.promptSyntax;
   const negative = negativeWords(first.negative, syntax);
   return noGrad(() =>
     scope(() => {
-      const latents = sampleLatents(pipe, {
+      const drawn = {
         prompts: batch.map(({ prompt }) => (syntax === "plain" ? prompt : takeLoraTags(prompt).prompt)),
         syntax,
         generators: batch.map(({ seed }) => new Generator(seed)),
-        latentSize: [height / pipe.vae.factor, width / pipe.vae.factor],
+        latentSize: [height / pipe.vae.factor, width / pipe.vae.factor] as const,
         negativePrompt: negative === "" ? undefined : negative,
-        steps,
         guidanceScale: guidance,
-        eta,
-        sampler,
-        schedule: chosenSampler(options).schedule, // not the config's schedule, which is followed anyway
         onStep,
-      });
+      };
+      const latents =
+        judge && options.judges
+          ? sampleJudged(pipe, drawn, { ...judge, steps, eta }, options.judges)
+          : sampleLatents(pipe, {
+              ...{ ...drawn, steps, eta, sampler },
+              schedule: chosenSampler(options).schedule, // not the config's schedule, which is followed anyway
+            });
       const pixels = pipe.vae.decodeLatents(latents, decodeOptions(options, width, height));
       const nameOf = (i: number): string => {
         const { prompt, seed } = batch[i] as ImageParameters;
@@ -255,6 +312,31 @@ function sampleBatch(
       return batch.map((_, i) => rgbFromPixels(pixels.narrow(0, i, 1)));
     }),
   );
+}
+
+/** `sampleLatents` with a judge that chooses among candidates. */
+function sampleJudged(
+  pipe: TextToImage,
+  drawn: SampleOptions & Required<Pick<SampleOptions, "latentSize" | "guidanceScale">>,
+  settings: JudgedSteps,
+  { of, meter }: Judges,
+): Tensor {
+  const { prompts, generators, latentSize, guidanceScale, negativePrompt, syntax, onStep } = drawn;
+  const { denoiser: model, vae } = pipe;
+  const [height, width] = latentSize;
+  const size = [height * vae.factor, width * vae.factor] as const;
+  const conditions = pipe.encode(prompts, { negativePrompt, syntax, size });
+  const scorer = of(latentSize).prepare(prompts, meter);
+  const latents = sampleByJudge({
+    denoiser: guidedDenoiser({ model, ...conditions, guidanceScale }),
+    process: pipe.process.forSampling({ latentSize }),
+    ...{ scorer, generators, settings, meter, onStep },
+    decode: (of) => vae.decodeLatents(of),
+    latentShape: model.latentShape(latentSize),
+    device: model.device,
+  });
+  scorer.dispose?.();
+  return latents;
 }
 
 /** Warns of the words that do not fit into the model's context. */
