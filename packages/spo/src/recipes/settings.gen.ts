@@ -10,8 +10,16 @@ export interface TrainSpmSettings {
   kind?: "pixel" | "latent" | null | undefined;
   /** scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with; for the kind latent null, the base's UNet and text encoders, or a CLIP beside them for its text projection. Default: null. */
   init?: string | null | undefined;
-  /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images). */
-  pairs: Array<string>;
+  /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); needed but with a teacher. Default: []. */
+  pairs?: Array<string> | undefined;
+  /** preference model, of images above all, whose scores of the base's own samples a latent model learns, without labels. Default: null. */
+  teacher?: string | null | undefined;
+  /** with a teacher: what the base draws, a text file, one prompt a line, or a JSON list. Default: null. */
+  prompts?: string | null | undefined;
+  /** with a teacher: prompts that the agreement is measured on; null: those of prompts, with other noise. Default: null. */
+  heldOut?: string | null | undefined;
+  /** with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair. Default: 4. */
+  candidates?: number | undefined;
   /** folder for the trained preference model. */
   output: string;
   /** labels made anew from plain scores of the clean images, as published for SDXL. */

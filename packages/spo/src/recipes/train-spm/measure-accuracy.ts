@@ -3,6 +3,7 @@ import { generatorAt, keep, noGrad, scope } from "@spo/torch";
 import type { PreferenceModel } from "../../spm/preference-model.js";
 import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
 import { disposePairs, type NoisedPairs, type PairNoiser } from "./noised-pairs.js";
+import type { Accuracy } from "./spm-source.js";
 import type { Labelled } from "./training-pairs.js";
 
 /** Noised held-out pairs stay in memory up to so many bytes; beyond, they are noised anew for each measurement. */
@@ -30,7 +31,7 @@ interface AtTimestep {
 }
 
 /** Share of held-out pairs whose preferred image has the higher score, by timestep; with the same noise each time. */
-export class HeldOutAccuracy {
+export class HeldOutAccuracy implements Accuracy {
   readonly #with: Measuring;
   #held: AtTimestep[] | undefined;
 

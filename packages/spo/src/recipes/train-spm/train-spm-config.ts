@@ -3,6 +3,7 @@
 import { configsText, modelText, pathText, scorerText } from "@spo/records/config";
 import { z } from "zod";
 import {
+  MOST_CANDIDATES,
   MOST_FACTOR,
   MOST_GUIDANCE,
   MOST_MEGABYTES,
@@ -41,8 +42,32 @@ export const TrainSpmConfig = z.strictObject({
     ),
   pairs: z
     .array(pathText())
-    .min(1)
-    .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
+    .default([])
+    .describe(
+      "preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); needed but with a teacher",
+    ),
+  teacher: modelText()
+    .nullable()
+    .default(null)
+    .describe(
+      "preference model, of images above all, whose scores of the base's own samples a latent model learns, without labels",
+    ),
+  prompts: pathText()
+    .nullable()
+    .default(null)
+    .describe("with a teacher: what the base draws, a text file, one prompt a line, or a JSON list"),
+  heldOut: pathText()
+    .nullable()
+    .default(null)
+    .describe(
+      "with a teacher: prompts that the agreement is measured on; null: those of prompts, with other noise",
+    ),
+  candidates: z
+    .int()
+    .min(2)
+    .max(MOST_CANDIDATES)
+    .default(4)
+    .describe("with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair"),
   output: pathText().describe("folder for the trained preference model"),
   relabel: z
     .strictObject({

@@ -1,6 +1,5 @@
 // Trains a step-aware preference model on preference pairs. Source: algorithm 3; Liang et al. 2024, section 3.2.
 
-import { dataFacts } from "@spo/data";
 import { WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { cat, scope } from "@spo/torch";
@@ -13,11 +12,9 @@ import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { saveAccuracy } from "./held-out-accuracy.js";
-import type { NoisedPairs } from "./noised-pairs.js";
 import { pairLoss } from "./pair-loss.js";
 import { setUpSpm } from "./spm-setup.js";
 import { TrainSpmConfig } from "./train-spm-config.js";
-import { drawBank, pairStream, pairsOfBank } from "./training-pairs.js";
 
 /**
  * Both images of a pair are noised to a random step, and the model learns which of the two people prefer. One that looks at images sees
@@ -44,7 +41,8 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
   const { steps: total, batch: batchSize, evalEvery, warmup, optimizer } = config;
   const meter = new WorkMeter();
   const setup = await setUpSpm(config, context, meter);
-  const { tell, model, accuracy, making, update, state } = setup;
+  const { tell, model, source, update, state } = setup;
+  const { accuracy } = source;
   const microBatch = Math.min(batchSize, config.microBatch ?? batchSize);
   /** By timestep, on held-out pairs, after so many steps. */
   const measure = (after: number): Promise<Record<string, number>> => {
@@ -57,22 +55,19 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     let measured: Record<string, number> | undefined;
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
-    yield* run.data(dataFacts({ pairs: setup.set.fingerprint }));
+    yield* run.data(source.facts);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
-    const bank: NoisedPairs[] = [];
-    for await (const part of drawBank({ ...setup, count: config.bank }, making)) {
-      bank.push(part);
-      yield* run.phase("noised pairs", Math.min(bank.length * batchSize, config.bank), config.bank);
+    for await (const { done, total: of } of source.prepare()) {
+      yield* run.phase("noised pairs", done, of);
       signal.throwIfAborted();
     }
-    const pairsOf = bank.length > 0 ? pairsOfBank(bank, config) : pairStream(setup.loader, making);
     await accuracy?.prepare();
     if (step > 0)
       meter.take(); // the run's beginning has counted what is computed before the first step
     else if (accuracy) yield* run.eval(0, await measure(0));
 
     for (; step < total; step++) {
-      const pairs = pairsOf(step);
+      const pairs = source.pairsOf(step);
       let [loss, right] = [0, 0];
       for (const { start, size, share } of microBatches(batchSize, microBatch)) {
         tell("updating", { done: start, total: batchSize });
@@ -81,7 +76,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
           const part = noised();
           const prompts = [...new Set(part.prompts)];
           const result = pairLoss(model, {
-            inputs: making.noiser.inputs(part, start === 0 ? [step] : [step, start]),
+            inputs: source.inputs(part, start === 0 ? [step] : [step, start]),
             timesteps: part.timesteps.to({ device }),
             prompts,
             rows: part.prompts.map((prompt) => prompts.indexOf(prompt)),
@@ -126,6 +121,6 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     if (doubt) yield* run.warn(doubt);
     yield* run.done({ output: config.output, ...found });
   } finally {
-    await setup.close();
+    await source.close();
   }
 }

@@ -1,0 +1,29 @@
+import type { Tensor } from "@spo/torch";
+import type { PreferenceModel } from "../../spm/preference-model.js";
+import type { NoisedPairs } from "./noised-pairs.js";
+import type { StepPairs } from "./training-pairs.js";
+
+/** How often the model is right, by timestep, on pairs that it does not learn from. */
+export interface Accuracy {
+  /** Makes the pairs, where they may stay in memory. */
+  prepare(): Promise<void>;
+  /** By `accuracy/t=…`; NaN where no pair counts, or a score is not finite. onPairs: told of pairs at timesteps. */
+  measure(
+    model: PreferenceModel,
+    onPairs: (done: number, total: number) => void,
+  ): Promise<Record<string, number>>;
+}
+
+/** Where a training's noised pairs come from. */
+export interface SpmSource {
+  /** Digests of what it reads, for the log. */
+  readonly facts: Readonly<Record<string, string | number>>;
+  readonly accuracy?: Accuracy;
+  /** Makes what is made before the first step, and tells how many pairs are. */
+  prepare(): AsyncGenerator<{ done: number; total: number }>;
+  /** The pairs of a step: a function of the seed and the step. */
+  pairsOf(step: number): StepPairs;
+  /** The network's input of either side; place: of the draws of the training's augmentation. */
+  inputs(pairs: NoisedPairs, place: readonly number[]): [Tensor, Tensor];
+  close(): Promise<void>;
+}

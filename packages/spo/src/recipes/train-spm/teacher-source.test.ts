@@ -1,0 +1,151 @@
+// A latent model that learns from another preference model.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadTextToImage } from "@spo/diffusion";
+import { WorkMeter } from "@spo/records";
+import { Generator, liveTensors, noGrad, scope, type Tensor } from "@spo/torch";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { openPreferenceModel, startPreferenceModel } from "../../spm/open-preference-model.js";
+import type { PreferenceModel } from "../../spm/preference-model.js";
+import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
+import type { NoisedPairs } from "./noised-pairs.js";
+import { teacherSource } from "./teacher-source.js";
+import { trainSpm } from "./train-spm.js";
+import { TrainSpmConfig } from "./train-spm-config.js";
+
+let folder: string;
+let world: TinyWorld;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "spo-teacher-"));
+  world = await makeTinyWorld(join(folder, "world"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let runs = 0;
+const configOf = (settings: object): TrainSpmConfig & { teacher: string } =>
+  TrainSpmConfig.parse({
+    ...{ model: world.model, teacher: world.spm, prompts: world.prompts, output: join(folder, `${runs++}`) },
+    ...{ steps: 2, batch: 8, warmup: 0, optimizer: { lr: 1e-3 }, evalPairs: 0, noiseLevels: 3 },
+    ...{ candidates: 3, guidanceScale: 2, ...settings },
+  }) as TrainSpmConfig & { teacher: string };
+
+async function train(settings: object) {
+  const config = configOf(settings);
+  const events = await eventsOfRun(`${config.output}-run`, "train spm", config, trainSpm);
+  return {
+    output: config.output,
+    metrics: stepMetrics(events),
+    evals: events.flatMap((event) => (event.type === "eval" ? [event.metrics] : [])),
+  };
+}
+
+/** A student's source, and the pairs of its first step with a bank of one rollout. */
+async function sourceOf(settings: object, meter = new WorkMeter()) {
+  const config = configOf({ bank: 1, batch: 400, ...settings });
+  const pipe = loadTextToImage(world.model);
+  const model = startPreferenceModel(null, pipe, new Generator(0), { kind: "latent" });
+  const source = teacherSource(config, { pipe, model, side: 16, meter });
+  for await (const _ of source.prepare());
+  const pairs = (await source.pairsOf(0).read(0, 400))();
+  return { source, pairs, pipe };
+}
+
+test("pairs are samples of one prompt at one noise level, and their label is σ of the teacher's scores of them", async () => {
+  const meter = new WorkMeter();
+  const { source, pairs, pipe } = await sourceOf({ noiseLevels: 3 }, meter);
+  // 4 prompts, 2 histories each, 3 children; the children of all but the last step are predicted.
+  const [histories, children] = [8, 8 * 3];
+  expect(meter.take().passes).toMatchObject({
+    unetSampling: 2 * (histories + 2 * children),
+    vaeDecode: 3 * children,
+    judgeImage: 3 * children,
+  });
+  expect(new Set(pairs.timesteps.toNumbers())).toEqual(new Set([334, 1, 0]));
+  // Of finished samples the teacher's own scores are known: they are decoded as they are.
+  const teacher = openPreferenceModel(world.spm, pipe);
+  const score = (side: "side0" | "side1", row: number): number =>
+    noGrad(() =>
+      scope(() => {
+        const xt = (pairs as NoisedPairs)[side].narrow(0, row, 1);
+        const texts = teacher.encode([pairs.prompts[row] as string]);
+        return teacher.score(teacher.look({ xt, image: () => pipe.vae.decodeLatents(xt) }), 0, texts).item();
+      }),
+    );
+  const clean = pairs.timesteps.toNumbers().flatMap((t, row) => (t === 0 ? [row] : []));
+  expect(clean.length).toBeGreaterThan(20);
+  for (const row of clean.slice(0, 20)) {
+    const gap = score("side0", row) - score("side1", row);
+    expect(pairs.label0[row]).toBeCloseTo(1 / (1 + Math.exp(-gap)), 4);
+  }
+  expect(pairs.label0.some((label) => label < 0.5)).toBe(true); // of two histories either may be the better
+  await source.close();
+});
+
+test("what is drawn depends on the seed alone, and everything is freed", async () => {
+  const sides = async (seed: number): Promise<number[]> => {
+    const { source, pairs } = await sourceOf({ seed });
+    const numbers = pairs.side0.toNumbers();
+    for (const tensor of [pairs.side0, pairs.side1, pairs.timesteps]) (tensor as Tensor).dispose();
+    await source.close();
+    return numbers;
+  };
+  const first = await sides(0);
+  expect(await sides(0)).toEqual(first);
+  expect(await sides(1)).not.toEqual(first);
+  const { source } = await sourceOf({});
+  const before = liveTensors();
+  await source.close();
+  expect(before - liveTensors()).toBe(3);
+});
+
+test("a student learns to order the teacher's samples as it does, and the agreement is told by timestep", async () => {
+  const { metrics, evals, output } = await train({
+    steps: 30,
+    bank: 1,
+    evalPairs: 20,
+    evalEvery: 30,
+    batch: 16,
+  });
+  const mean = (from: number): number =>
+    metrics.slice(from, from + 5).reduce((sum, { loss }) => sum + (loss as number) / 5, 0);
+  expect(mean(25)).toBeLessThan(mean(0));
+  const right = metrics.slice(-5).reduce((sum, { accuracy }) => sum + (accuracy as number) / 5, 0);
+  expect(right).toBeGreaterThan(0.7);
+  expect(evals.map((each) => Object.keys(each))).toEqual(
+    Array(2).fill(["accuracy/t=0", "accuracy/t=1", "accuracy/t=334"]),
+  );
+  const opened: PreferenceModel = openPreferenceModel(output, loadTextToImage(world.model));
+  expect(opened.sees).toBe("latents");
+});
+
+test("without a bank each window of steps has rollouts of its own, which a repeated run draws again", async () => {
+  const settings = { steps: 3, optimizer: { lr: 1e-12 }, batch: 150 }; // a window has some 36 × 4 pairs: one step
+  const losses = async (): Promise<unknown[]> => (await train(settings)).metrics.map(({ loss }) => loss);
+  const first = await losses();
+  expect(new Set(first).size).toBe(3);
+  expect(await losses()).toEqual(first);
+});
+
+test("measures on held-out prompts, where they are given", async () => {
+  const path = join(folder, "held-out.txt");
+  writeFileSync(path, "purple house\n");
+  const one = await train({ steps: 1, evalPairs: 1, bank: 1 });
+  const other = await train({ steps: 1, evalPairs: 1, bank: 1, heldOut: path });
+  expect(other.metrics).toEqual(one.metrics);
+  expect(Object.keys(other.evals[0] ?? {})).toEqual(Object.keys(one.evals[0] ?? {}));
+});
+
+test.each([
+  [{ kind: "pixel", init: "spm" }, /a preference model that looks at latents/],
+  [{ prompts: null }, /prompts is missing/],
+  [{ pairs: ["p"] }, /With a teacher there are no labels/],
+  [{ relabel: {} }, /With a teacher there are no labels/],
+])("is refused with settings %j", async (settings, message) => {
+  const init = "init" in settings ? { init: world.spm } : {};
+  await expect(train({ ...settings, ...init })).rejects.toThrow(message);
+});
+
+test("without a teacher pairs are needed", async () => {
+  await expect(train({ teacher: null, kind: "latent" })).rejects.toThrow(/pairs is missing/);
+});

@@ -1,0 +1,305 @@
+// Pairs without labels: samples of the base's own rollouts, and how much another preference model, the teacher, prefers one to the other.
+import { setImmediate } from "node:timers/promises";
+import { dataFacts, fingerprintOfPrompts, readPrompts } from "@spo/data";
+import { guidedDenoiser, type TextToImage } from "@spo/diffusion";
+import type { WorkMeter } from "@spo/records";
+import {
+  cat,
+  type Generator,
+  generatorAt,
+  keep,
+  noGrad,
+  randint,
+  randn,
+  randperm,
+  scope,
+  type Tensor,
+  tensor,
+  UserError,
+} from "@spo/torch";
+import { SpmJudge } from "../../judges/spm-judge.js";
+import { drawn } from "../../rollout/randomness.js";
+import { rollout } from "../../rollout/rollout.js";
+import type { Segment } from "../../rollout/transitions.js";
+import { openPreferenceModel } from "../../spm/open-preference-model.js";
+import type { PreferenceModel } from "../../spm/preference-model.js";
+import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
+import { PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
+import { disposePairs, fromBank, type NoisedPairs, onCpu } from "./noised-pairs.js";
+import type { Accuracy, SpmSource } from "./spm-source.js";
+import type { TrainSpmConfig } from "./train-spm-config.js";
+
+/** Prompts of one rollout, at most; each is sampled from two noises. */
+const PROMPTS = 4;
+/** Rollouts that are in memory together and mixed, where there is no bank. */
+const WINDOW = 4;
+
+/** Scores of a training's pairs, in place of labels. */
+type Distilling = TrainSpmConfig & { teacher: string };
+
+/**
+ * The student learns the teacher's preferences, σ(s₀ − s₁), between two samples at one noise level: between siblings, of which SPO will
+ * ask, and between two histories of a prompt. The teacher sees what it would see as a judge: of images x̂0, predicted and decoded.
+ *
+ * As many samples as wanted, and no labels. What a rollout draws depends on the seed and its number alone.
+ * Throws UserErrors for a teacher or prompts that will not do, and for a student that does not look at latents.
+ */
+export function teacherSource(
+  config: Distilling,
+  { pipe, model, side, meter }: { pipe: TextToImage; model: PreferenceModel; side: number; meter: WorkMeter },
+): SpmSource {
+  requireDistillation(config, model);
+  const { batch, seed, bank, evalPairs } = config;
+  const prompts = readPrompts(config.prompts as string);
+  const heldOut = config.heldOut === null ? prompts : readPrompts(config.heldOut);
+  const teacher = new SpmJudge(openPreferenceModel(config.teacher, pipe));
+  const rollouts = { ...config, pipe, teacher, side };
+  const made = new Map<number, NoisedPairs>();
+  const make = (number: number, counted?: WorkMeter): NoisedPairs => {
+    const found =
+      made.get(number) ??
+      teacherPairs({ ...rollouts, prompts, generator: generatorAt(seed, "teacher", number) }, counted);
+    made.set(number, found);
+    return found;
+  };
+  const forget = (below: number): void => {
+    for (const [number, pairs] of made) {
+      if (number >= below) continue;
+      disposePairs(pairs);
+      made.delete(number);
+    }
+  };
+  let size = 0; // pairs of one rollout
+  const wholeBank = (): number => Math.max(1, Math.ceil(bank / size));
+  /** The rollouts that a step's pairs come from: all of the bank, or the window of the step. */
+  const windowAt = (step: number): { first: number; count: number } => {
+    if (bank > 0) return { first: 0, count: wholeBank() };
+    const steps = Math.max(1, Math.floor((WINDOW * size) / batch));
+    return { first: Math.floor(step / steps) * WINDOW, count: WINDOW };
+  };
+  return {
+    facts: dataFacts({ prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) }),
+    accuracy:
+      evalPairs > 0
+        ? new Agreement(evalPairs, (number) =>
+            teacherPairs({
+              ...rollouts,
+              prompts: heldOut,
+              generator: generatorAt(seed, "teacher, held out", number),
+            }),
+          )
+        : undefined,
+    async *prepare() {
+      size = make(0, meter).prompts.length;
+      for (let done = 1; bank > 0 && done <= wholeBank(); done++) {
+        make(done - 1, meter);
+        yield { done: Math.min(done * size, bank), total: bank };
+        await setImmediate(); // lets signals arrive
+      }
+    },
+    pairsOf: (step) => {
+      const { first, count } = windowAt(step);
+      const places = scope(() =>
+        randint(0, count * size, [batch], { generator: generatorAt(seed, "step", step) }).toNumbers(),
+      );
+      return {
+        examples: places.map(() => 1),
+        read: async (start, length) => {
+          forget(first);
+          const parts: NoisedPairs[] = [];
+          for (let i = 0; i < count; i++) {
+            if (!made.has(first + i)) await setImmediate();
+            parts.push(make(first + i, meter));
+          }
+          return () => fromBank(parts, places.slice(start, start + length));
+        },
+      };
+    },
+    inputs: ({ side0, side1 }) => [model.look(sightOf(side0)), model.look(sightOf(side1))],
+    close: async () => forget(Number.POSITIVE_INFINITY),
+  };
+}
+
+/** Throws a UserError (`CONFIG`) for settings under which a teacher teaches nothing. */
+function requireDistillation({ prompts, relabel, pairs }: Distilling, { sees }: PreferenceModel): void {
+  const refuse = (why: string, hint: string): never => {
+    throw new UserError(why, { code: "CONFIG", hint });
+  };
+  if (sees !== "latents")
+    refuse(
+      "A teacher teaches a preference model that looks at latents.",
+      "Add --kind latent, or train on pairs.",
+    );
+  if (prompts === null)
+    refuse(
+      "prompts is missing: what the base draws for the teacher to score.",
+      "Give a text file: --prompts prompts.txt.",
+    );
+  if (pairs.length > 0 || relabel)
+    refuse(
+      "With a teacher there are no labels: pairs and relabel are of no use.",
+      "Leave them out, or leave the teacher out.",
+    );
+}
+
+/** What a rollout for the teacher is sampled with. */
+interface TeacherRollout
+  extends Pick<TrainSpmConfig, "guidanceScale" | "candidates" | "noiseLevels" | "maxTimestep"> {
+  pipe: TextToImage;
+  teacher: SpmJudge;
+  prompts: readonly string[];
+  /** Of the images, pixels. */
+  side: number;
+  generator: Generator;
+}
+
+/** The pairs of one rollout, on the CPU, by no scope. */
+function teacherPairs(
+  { pipe, teacher, prompts, side, generator, guidanceScale, maxTimestep, ...settings }: TeacherRollout,
+  meter?: WorkMeter,
+): NoisedPairs {
+  return noGrad(() =>
+    keep(
+      scope(() => {
+        const { denoiser: model, vae, process } = pipe;
+        const chosen = randperm(prompts.length, { generator }).toNumbers().slice(0, PROMPTS);
+        const once = chosen.map((row) => prompts[row] as string);
+        const texts = [...once, ...once];
+        const conditions = pipe.encode(texts, { size: [side, side] });
+        const { device } = model;
+        const latentSide = side / vae.factor;
+        const shape = [texts.length, ...model.latentShape([latentSide, latentSide])];
+        const scorer = teacher.prepare(texts, meter);
+        const { read } = rollout(
+          {
+            denoiser: guidedDenoiser({ model, ...conditions, guidanceScale }),
+            process,
+            decode: (latents) => vae.decodeLatents(latents),
+            scorer,
+            initialLatents: randn(shape, { generator }).to({ device }),
+            randomness: drawn(generator, { device }),
+            settings: {
+              steps: settings.noiseLevels ?? PUBLISHED_LEVELS,
+              candidates: settings.candidates,
+              firstBranch: 0,
+              threshold: 0,
+            },
+            meter,
+          },
+          (segment) => pairsOfSegment(segment, texts, maxTimestep),
+        );
+        scorer.dispose?.();
+        const parts = read.filter((part) => part !== undefined);
+        const joined = (of: (part: NoisedPairs) => Tensor): Tensor => cat(parts.map(of));
+        return {
+          side0: joined((part) => part.side0),
+          side1: joined((part) => part.side1),
+          timesteps: joined((part) => part.timesteps),
+          prompts: parts.flatMap((part) => part.prompts),
+          label0: parts.flatMap((part) => part.label0),
+          examples: parts.flatMap((part) => part.examples),
+        };
+      }),
+    ),
+  );
+}
+
+/** Best and worst sibling of each history, and the first children of the two histories of each prompt. texts: of B histories. */
+function pairsOfSegment(
+  { transitions, scores, comparison }: Segment,
+  texts: readonly string[],
+  maxTimestep: number,
+): NoisedPairs | undefined {
+  const last = transitions.at(-1);
+  if (!last || last.previous > maxTimestep) return undefined;
+  if (comparison.finite.includes(false))
+    throw new UserError(`The teacher gives a sample at timestep ${last.previous} no finite score.`, {
+      code: "NUMERIC",
+      hint: "Its weights or the base's are damaged, or the base's samples ran away: a smaller guidanceScale.",
+    });
+  const histories = texts.length;
+  const half = histories / 2;
+  const siblings = texts.map((_, b) => [
+    [comparison.win[b] as number, b],
+    [comparison.lose[b] as number, b],
+  ]);
+  const apart = Array.from({ length: half }, (_, p) => [
+    [0, p],
+    [0, half + p],
+  ]);
+  const pairs = [...siblings, ...apart] as [[number, number], [number, number]][];
+  const sideOf = (side: 0 | 1): Tensor => {
+    const rows = pairs.map((pair) => pair[side][0] * histories + pair[side][1]);
+    return last.to.indexSelect(0, tensor(rows, { dtype: "int64", device: last.to.device }));
+  };
+  const scoreOf = ([j, b]: readonly [number, number]): number => scores[j]?.[b] as number;
+  return onCpu({
+    side0: sideOf(0),
+    side1: sideOf(1),
+    timesteps: tensor(
+      pairs.map(() => last.previous),
+      { dtype: "int64" },
+    ),
+    prompts: pairs.map(([[, b]]) => texts[b] as string),
+    label0: pairs.map(([one, other]) => 1 / (1 + Math.exp(scoreOf(other) - scoreOf(one)))),
+    examples: pairs.map(() => 1),
+  });
+}
+
+/** Share of held-out pairs that the student orders as the teacher does, by timestep. */
+class Agreement implements Accuracy {
+  readonly #rollouts: (number: number) => NoisedPairs;
+  readonly #count: number;
+  #held: NoisedPairs[] = [];
+
+  /** count: of pairs, at least. */
+  constructor(count: number, rollouts: (number: number) => NoisedPairs) {
+    this.#count = count;
+    this.#rollouts = rollouts;
+  }
+
+  async prepare(): Promise<void> {
+    for (let pairs = 0; pairs < this.#count; ) {
+      const part = this.#rollouts(this.#held.length);
+      this.#held.push(part);
+      pairs += part.prompts.length;
+      await setImmediate();
+    }
+  }
+
+  async measure(
+    model: PreferenceModel,
+    onPairs: (done: number, total: number) => void,
+  ): Promise<Record<string, number>> {
+    const timesteps = this.#held.map((part) => part.timesteps.toNumbers());
+    const levels = [...new Set(timesteps.flat())].sort((a, b) => a - b);
+    const found = new AccuracyByTimestep(levels, { withoutTies: true });
+    const total = this.#held.length;
+    for (const [i, part] of this.#held.entries()) {
+      onPairs(i, total);
+      for (const t of levels) {
+        const places = (timesteps[i] as number[]).flatMap((at, row) => (at === t ? [row] : []));
+        const [score0, score1] = noGrad(() =>
+          scope(() => {
+            const pairs = fromBank([part], places);
+            const texts = model.encode(pairs.prompts);
+            return [pairs.side0, pairs.side1].map((xt) =>
+              model.score(model.look(sightOf(xt)), t, texts).toNumbers(),
+            );
+          }),
+        ) as [number[], number[]];
+        found.add(t, { score0, score1, label0: places.map((row) => part.label0[row] as number) });
+      }
+      await setImmediate();
+    }
+    return found.metrics();
+  }
+}
+
+/** Latents as a model of latents looks at them. */
+const sightOf = (xt: Tensor) => ({
+  xt,
+  image: (): never => {
+    throw new Error("a model of latents sees no image");
+  },
+});
