@@ -50,5 +50,5 @@ export { readPrompts } from "./prompts.js";
 export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
 export { thumbnail } from "./thumbnail.js";
 export { type Archive, archivesOf, type Unpacked, unpackArchive } from "./unpack-archive.js";
-export { Ballot, readVotes, Vote, votesOf, withVotes, writeVotes } from "./votes.js";
+export { Ballot, readVotes, votesOf, withVotes, writeVotes } from "./votes.js";
 export { workerFile } from "./worker-file.js";

@@ -1,32 +1,12 @@
 // Votes on pairs, one a line, and the labels that they give.
 
-import { schemaFaults } from "@spo/records";
+import { schemaFaults, Vote } from "@spo/records";
 import { writeFileAtomic } from "@spo/torch/files";
 import { parseBoundedJson, readText } from "@spo/torch/text-files";
 import { z } from "zod";
 import { FaultList } from "./fault-list.js";
 import { hashOfImage } from "./image-bytes.js";
 import type { PairSource, PreferencePair } from "./preference.js";
-
-/**
- * One line of a votes file. A pair is known by its prompt and the SHA-256 of its two images, so votes hold wherever the images are
- * copied to and whichever of them is image 0.
- */
-export const Vote = z.object({
-  schema: z.literal("spo.vote/1").default("spo.vote/1"),
-  /** Made by who votes: the same id twice is one vote. */
-  id: z.string().min(1),
-  prompt: z.string(),
-  image_0: z.string().regex(/^[0-9a-f]{64}$/, "expected a SHA-256"),
-  image_1: z.string().regex(/^[0-9a-f]{64}$/, "expected a SHA-256"),
-  /** Share of image 0: 1 it is better, 0 the other is, ½ they are alike. `null`: no opinion. */
-  preference: z.number().min(0).max(1).nullable(),
-  /** Who or what said so. A later vote of the same one on the same pair replaces the earlier one. */
-  labeller: z.string().default(""),
-  /** ISO 8601. */
-  at: z.string().optional(),
-});
-export type Vote = z.output<typeof Vote>;
 
 /** Reads a votes file. A half line at the end (a killed writer) is passed over. Throws a UserError (`DATA`) that lists all faults. */
 export function readVotes(path: string): Vote[] {

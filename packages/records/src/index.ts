@@ -27,4 +27,6 @@ export {
   signTest,
   winRate,
 } from "./statistics.js";
+export { ANSWERS, type Answer, Vote } from "./vote.js";
+export { VoteLog } from "./vote-log.js";
 export { type Seconds, timed, type Work, WorkMeter } from "./work.js";
