@@ -34,6 +34,7 @@ export default defineConfig({
           name: "fast",
           include: [
             "packages/*/src/**/*.test.ts",
+            "packages/studio/client/*.test.ts",
             "examples/*/src/**/*.test.ts",
             "native/lib/**/*.test.mjs",
             "scripts/**/*.test.mjs",

@@ -197,6 +197,20 @@ describe.skipIf(withoutBrowser)("the page", () => {
       await page.locator(".picture").first().click();
       await page.waitForSelector("dialog[open]");
       await check("best and worst");
+      await page.goto(`${studio.origin}/judge`);
+      await page.waitForSelector("h2");
+      await check("what can be judged");
+      await page.goto(`${studio.origin}/judge/${id}`);
+      await page.getByRole("textbox").fill("anna");
+      await check("who judges");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector(".choices:not(.waiting)");
+      await check("a pair");
+      await page.waitForTimeout(300); // nobody answers sooner
+      await page.keyboard.press("ArrowLeft");
+      await page.goto(`${studio.origin}/judge/${id}/results`);
+      await page.waitForSelector("tbody tr");
+      await check("votes so far");
       expect(faults).toEqual([]);
       await context.close();
       await studio.stop();
@@ -309,6 +323,13 @@ describe.skipIf(withoutBrowser)("the page", () => {
       join(run.folder, "config.json"),
       JSON.stringify({ ...config, ...Object.fromEntries(HOSTILE.map((text) => [text, text])) }),
     );
+    mkdirSync(join(runs, "judged"));
+    writeFileSync(join(runs, "judged", "x.png"), PIXEL);
+    const pairs = HOSTILE.map((prompt) => ({ prompt, image_0: "x.png", image_1: "x.png", has_label: false }));
+    writeFileSync(
+      join(runs, "judged", "pairs.jsonl"),
+      pairs.map((pair) => `${JSON.stringify(pair)}\n`).join(""),
+    );
     const studio = await startStudio(runs);
     const { context, page, faults } = await open(studio);
     await page.locator("input[type=search]").fill("all");
@@ -329,6 +350,19 @@ describe.skipIf(withoutBrowser)("the page", () => {
       const made = "#app script, #app iframe, #app svg, [onerror], [onload], a[href^=javascript]";
       expect(await page.locator(made).count(), path).toBe(0);
     }
+    await page.goto(`${studio.origin}/judge`);
+    await page.getByRole("link", { name: "judged" }).click();
+    await page.getByRole("textbox").fill("<script>owned=1</script>");
+    await page.keyboard.press("Enter");
+    const set = page.url();
+    for (let i = 0; i < 5; i++) {
+      await page.waitForSelector(".choices:not(.waiting)");
+      await page.waitForTimeout(300);
+      await page.keyboard.press("ArrowDown");
+    }
+    await page.goto(`${set}/results`);
+    await page.waitForSelector("tbody tr");
+    expect(await page.locator("tbody").innerText()).toContain("<script>");
     expect(await page.evaluate("window.owned")).toBeUndefined();
     expect(faults).toEqual([]);
     await context.close();

@@ -2,6 +2,7 @@
 
 export { UserError } from "@spo/torch/files";
 export { Activity, readActivity } from "./activity.js";
+export { cohenKappa, krippendorffAlpha } from "./agreement.js";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
 export { PASSES, type Pass } from "./passes.js";

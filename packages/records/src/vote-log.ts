@@ -1,5 +1,5 @@
-// Votes as they come in: a file that only grows. What was acknowledged is on the disk, whatever happens to the process then; an ID that came
-// twice stands there once.
+// Votes as they come in: a file that only grows. What was acknowledged is on the disk, whatever happens to the process then; an ID that
+// came twice stands there once.
 import { closeSync, existsSync, openSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -73,6 +73,11 @@ export class VoteLog {
   /** All votes that are on the disk, in the order of their coming. */
   get votes(): readonly Vote[] {
     return this.#votes;
+  }
+
+  /** Whether a vote of this ID is on the disk or on its way there. */
+  has(id: string): boolean {
+    return this.#kept.has(id);
   }
 
   /**

@@ -1,4 +1,5 @@
 import { useEffect } from "preact/hooks";
+import { Judge, JudgeList } from "./judge.tsx";
 import { followLinks, setQuery, useRoute } from "./route.ts";
 import { RunList } from "./run-list.tsx";
 import { RunView } from "./run-view.tsx";
@@ -22,12 +23,28 @@ export function App() {
         <a href="/" class="brand">
           Studio
         </a>
+        <nav aria-label="Studio">
+          <a href="/">Runs</a> <a href="/judge">Judge</a>
+        </nav>
       </header>
-      {place === "runs" && id !== undefined ? (
-        <RunView key={id} id={id} view={view ?? "overview"} query={query} />
-      ) : (
-        <RunList query={query} />
-      )}
+      <Place place={place} id={id} view={view} query={query} />
     </>
   );
+}
+
+function Place({
+  place,
+  id,
+  view,
+  query,
+}: {
+  place?: string;
+  id?: string;
+  view?: string;
+  query: URLSearchParams;
+}) {
+  if (place === "runs" && id !== undefined)
+    return <RunView key={id} id={id} view={view ?? "overview"} query={query} />;
+  if (place === "judge") return id === undefined ? <JudgeList /> : <Judge key={id} id={id} view={view} />;
+  return <RunList query={query} />;
 }

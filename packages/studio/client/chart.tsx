@@ -1,16 +1,8 @@
 // One metric of some runs as curves.
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { alignedData, type Curve, described } from "./chart-data.ts";
 import { short } from "./words.ts";
-
-/** A curve: a run's metric. */
-export interface Curve {
-  name: string;
-  x: readonly number[];
-  y: readonly (number | null)[];
-  /** Drawn strongly above the points, which are then faint. */
-  smooth?: readonly (number | null)[];
-}
 
 const HEIGHT = 240;
 /** Hues by which runs are told apart, also by most who see few colours. */
@@ -57,35 +49,6 @@ export function Chart({
       <div ref={frame} role="img" aria-label={described(title, curves)} />
     </figure>
   );
-}
-
-/** The first and the last value of each curve, for those who do not see it. */
-export function described(title: string, curves: readonly Curve[]): string {
-  const words = curves.map(({ name, y, smooth }) => {
-    const known = (smooth ?? y).filter((value) => value !== null);
-    return `${name} from ${known[0] ?? "nothing"} to ${known.at(-1) ?? "nothing"}`;
-  });
-  return `${title}: ${words.join("; ")}`;
-}
-
-/** All curves over the places of all: uPlot wants one axis. On a logarithmic axis only what is above 0 has a place. */
-export function alignedData(curves: readonly Curve[], log: boolean): uPlot.AlignedData {
-  const x = [...new Set(curves.flatMap((curve) => curve.x))].sort((a, b) => a - b);
-  const place = new Map(x.map((value, i) => [value, i]));
-  const spread = (
-    at: readonly number[],
-    values: readonly (number | null)[],
-  ): (number | null | undefined)[] => {
-    const row = new Array<number | null | undefined>(x.length); // undefined: no gap, only no point
-    for (const [i, value] of values.entries())
-      row[place.get(at[i] as number) as number] = log && value !== null && value <= 0 ? null : value;
-    return row;
-  };
-  const rows = curves.flatMap(({ x: at, y, smooth }) => [
-    spread(at, y),
-    ...(smooth ? [spread(at, smooth)] : []),
-  ]);
-  return [x, ...rows] as uPlot.AlignedData;
 }
 
 function optionsOf(

@@ -9,7 +9,7 @@ export const placeOf = (count: number, asked: string | null): number =>
   asked === null || !/^\d+$/.test(asked) ? count - 1 : Math.min(count - 1, Number(asked));
 
 /** Samples of a run. */
-export function Samples({ page: { samples }, query }: ViewProps) {
+export function Samples({ page: { run, samples }, query }: ViewProps) {
   const place = placeOf(samples.length, query.get("at"));
   const last = samples.length - 1;
   const actions = useMemo((): Action[] => {
@@ -40,6 +40,7 @@ export function Samples({ page: { samples }, query }: ViewProps) {
         <span class="dim">
           {place + 1} of {samples.length}; the base on the left
         </span>
+        {last > 0 && <a href={`/judge/${run.id}`}>Judge base and newest, blind</a>}
         <Shortcuts actions={actions} />
       </div>
       <div class="pairs">

@@ -160,3 +160,54 @@ export interface Fault {
   message: string;
   hint?: string;
 }
+
+/** Something that people can judge. */
+export interface JudgingSet {
+  id: string;
+  title: string;
+  /** What is compared, where it is two things. */
+  names?: [string, string];
+  pairs: number;
+}
+
+/** A preference set that lies beside the runs. */
+export interface JudgingList {
+  schema: "spo.studio.judging/1";
+  sets: { id: string; title: string }[];
+}
+
+/** The next pairs for a person. */
+export interface NextPairs {
+  schema: "spo.studio.next/1";
+  set: JudgingSet;
+  /** Pairs that this person has answered. */
+  answered: number;
+  next: { pair: string; prompt: string; left: string; right: string; repeat: boolean }[];
+}
+
+/** What votes come to. */
+export interface JudgingResults {
+  schema: "spo.studio.votes/1";
+  names?: string[];
+  votes: number;
+  /** Of image 0 and of image 1. */
+  wins: [number, number];
+  ties: number;
+  bothBad: number;
+  skipped: number;
+  /** How often image 1 wins, ties as halves, with a 95 % interval by prompt. */
+  rate?: { value: number; low: number; high: number };
+  /** With so many votes a share has to be so far from one half to be seen. */
+  visible?: number;
+  agreement?: { by: string; value: number; pairs: number };
+  labellers: {
+    name: string;
+    votes: number;
+    /** Share of left among left and right, and how likely one so far from one half is by chance. */
+    left?: number;
+    leftP: number;
+    hasty: number;
+    repeats: number;
+    agreed: number;
+  }[];
+}

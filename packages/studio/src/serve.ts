@@ -43,10 +43,13 @@ export async function serve({ host = "127.0.0.1", port = 0, ...options }: ServeO
     token: studio.token,
     isPublic: !isLoopback(host),
     close: () =>
-      new Promise((resolve) => {
-        studio.close();
-        server.close(() => resolve());
-        if ("closeAllConnections" in server) server.closeAllConnections();
+      new Promise((resolve, reject) => {
+        const closed = new Promise((done) => server.close(done)); // nobody new is let in
+        const written = studio.close();
+        Promise.all([written, closed]).then(() => resolve(), reject);
+        written.finally(() => {
+          if ("closeAllConnections" in server) server.closeAllConnections();
+        });
       }),
   };
 }

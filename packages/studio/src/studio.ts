@@ -21,12 +21,13 @@ import {
   wordsDocument,
 } from "./client-files.js";
 import { streamLog } from "./event-stream.js";
+import { Judgings } from "./judging/judging-routes.js";
 import { pictureResponse } from "./pictures.js";
-import { RunLogs } from "./run-logs.js";
 import type { FoundRun } from "./runs/find-runs.js";
 import { lastLines } from "./runs/last-lines.js";
 import type { Presets } from "./runs/nearest-preset.js";
 import { RunIndex } from "./runs/run-index.js";
+import { RunLogs } from "./runs/run-logs.js";
 import { runPage } from "./runs/run-page.js";
 import { StripReader, stepView } from "./runs/step-view.js";
 
@@ -40,6 +41,8 @@ export interface StudioOptions {
   hosts?: readonly string[];
   /** Published settings by kind of run, that a run's own are compared with. */
   presets?: Presets;
+  /** How many votes a pair is to get, by different people. Default: 1. */
+  votesPerPair?: number;
   /** Default: the page that the set-up built. */
   client?: ClientFiles;
 }
@@ -49,8 +52,8 @@ export interface Studio {
   fetch: (request: Request) => Promise<Response>;
   /** Who has it sees the runs. */
   token: string;
-  /** Ends the open streams. */
-  close: () => void;
+  /** Ends the open streams, and waits until all votes are on the disk. */
+  close: () => Promise<void>;
 }
 
 /** A write is words and numbers. */
@@ -68,7 +71,7 @@ type Env = { Variables: { nonce: string; run: FoundRun } };
  * Throws a UserError (`DATA`) where there is no such folder, (`ENVIRONMENT`) where the page was not built.
  */
 export function createStudio(options: StudioOptions): Studio {
-  const { runs, hosts = [], presets = {}, client = readClient() } = options;
+  const { runs, hosts = [], presets = {}, votesPerPair = 1, client = readClient() } = options;
   if (!statSync(runs, { throwIfNoEntry: false })?.isDirectory())
     throw new UserError(`There is no folder ${runs}.`, {
       code: "DATA",
@@ -78,6 +81,7 @@ export function createStudio(options: StudioOptions): Studio {
   void index.list(); // the first search of thousands of folders takes longest: it is made while the page loads
   const logs = new RunLogs();
   const strips = new StripReader();
+  const judgings = new Judgings(index, logs, votesPerPair);
   const credentials = new Credentials(options.token);
   const closing = new AbortController();
   const app = new Hono<Env>();
@@ -202,6 +206,7 @@ export function createStudio(options: StudioOptions): Studio {
     return pictureResponse(image && fileOfRun(run.folder, image.file, MOST_IMAGE));
   });
 
+  app.route("/api/judging", judgings.routes);
   app.all("/api/*", () => failed(404, { code: "USAGE", message: "There is no such address." }));
   // Every other address is one of the page's own.
   app.get("*", (c) => c.html(clientDocument(c.get("nonce"))));
@@ -210,13 +215,16 @@ export function createStudio(options: StudioOptions): Studio {
     if (!(error instanceof UserError))
       return failed(500, { code: "BUG", message: "Studio could not answer this." });
     const { code, message, hint } = error;
-    return failed(code === "DATA" ? 404 : 400, { code, message, hint });
+    return failed(STATUS[code] ?? 400, { code, message, hint });
   });
 
   return {
     fetch: async (request) => app.fetch(request),
     token: credentials.token,
-    close: () => closing.abort(),
+    close: () => {
+      closing.abort();
+      return judgings.close();
+    },
   };
 }
 
@@ -271,6 +279,9 @@ function notLetIn(request: Request, why: keyof typeof REFUSALS): Response {
     });
   return failed(status, { code: "USAGE", message: `${title}.`, hint: words });
 }
+
+/** Of faults that a user can mend. */
+const STATUS: Partial<Record<UserError["code"], number>> = { DATA: 404, RESOURCE: 507 };
 
 const failed = (status: number, fault: Fault): Response => Response.json(fault, { status });
 

@@ -14,6 +14,12 @@ export default function (command: Command): void {
     .option("--port <number>", "0: a free one; default: 7766, or a free one where that is taken", port)
     .option("--host <address>", "where it listens; 0.0.0.0: for other machines too", "127.0.0.1")
     .option("--trust-host <name>", "another name by which it may be called, as behind a proxy", collect)
+    .option(
+      "--votes-per-pair <number>",
+      "how many votes a pair gets, by different people",
+      wholeFrom(1, 1000),
+      1,
+    )
     .option("--no-open", "do not open the browser")
     .addHelpText(
       "after",

@@ -13,16 +13,17 @@ export interface StudioCommandOptions extends CommonOptions {
   port?: number;
   host: string;
   trustHost?: string[];
+  votesPerPair: number;
   open: boolean;
 }
 
 /** Serves a folder of runs until SIGINT, SIGTERM or SIGHUP. */
 export async function runStudio(
   folder: string,
-  { port, host, trustHost, open, json, quiet }: StudioCommandOptions,
+  { port, host, trustHost, votesPerPair, open, json, quiet }: StudioCommandOptions,
 ): Promise<void> {
   const presets = { "train spm": spmPresets, "train spo": spoPresets, "train dpo": dpoPresets };
-  const options = { runs: folder, host, hosts: trustHost, presets };
+  const options = { runs: folder, host, hosts: trustHost, presets, votesPerPair };
   const end = stopped(); // from now on: a program may end it as soon as it has read the line
   const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });
   const { url, token } = served;

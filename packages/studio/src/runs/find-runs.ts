@@ -4,7 +4,7 @@ import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 
-/** A run's folder below the folder that is shown. */
+/** The folder of a run, or of a preference set, below the folder that is shown. */
 export interface FoundRun {
   /** Of its path below that folder: the same after a restart, so that links hold. */
   id: string;
@@ -18,22 +18,31 @@ const DEEPEST = 5;
 /** Folders that are read in one go; then others may compute. */
 const AT_ONCE = 200;
 
+/** What lies below a folder: runs, and preference sets that people can judge. */
+export interface FoundFolders {
+  runs: FoundRun[];
+  sets: FoundRun[];
+}
+
 /**
- * Runs below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run is looked for.
+ * Runs and sets below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run or a set is looked
+ * for.
  *
- * A folder counts as a run when it has an event log.
+ * A folder counts as a run when it has an event log, as a set when it has a list of pairs.
  */
-export async function findRuns(root: string): Promise<FoundRun[]> {
-  const found: FoundRun[] = [];
+export async function findRuns(root: string): Promise<FoundFolders> {
+  const found: FoundFolders = { runs: [], sets: [] };
   const open: { folder: string; names: string[] }[] = [{ folder: root, names: [] }];
   for (let read = 1; ; read++) {
     const at = open.pop();
     if (!at) return found;
     if (read % AT_ONCE === 0) await setImmediate();
     const entries = entriesOf(at.folder);
-    if (entries.some((entry) => entry.name === "events.jsonl" && entry.isFile())) {
+    const has = (file: string): boolean => entries.some((entry) => entry.name === file && entry.isFile());
+    const isRun = has("events.jsonl");
+    if (isRun || has("pairs.jsonl")) {
       const name = at.names.join("/") || ".";
-      found.push({ id: idOf(name), name, folder: at.folder });
+      (isRun ? found.runs : found.sets).push({ id: idOf(name), name, folder: at.folder });
       continue;
     }
     if (at.names.length === DEEPEST) continue;

@@ -13,6 +13,7 @@ export class RunIndex {
   readonly root: string;
   readonly #summaries = new RunSummaries();
   #runs = new Map<string, FoundRun>();
+  #sets = new Map<string, FoundRun>();
   #search?: Promise<void>;
   #validUntil = 0;
 
@@ -35,6 +36,18 @@ export class RunIndex {
     return this.#runs.get(id);
   }
 
+  /** The preference sets, by name. */
+  async sets(): Promise<FoundRun[]> {
+    await this.#refresh();
+    return [...this.#sets.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The set of an ID, if there is one. */
+  async findSet(id: string): Promise<FoundRun | undefined> {
+    if (!this.#sets.has(id)) await this.#refresh();
+    return this.#sets.get(id);
+  }
+
   /** What the list says of one run. */
   summaryOf(run: FoundRun): RunSummary {
     return this.#summaries.of(run);
@@ -51,7 +64,8 @@ export class RunIndex {
   async #look(): Promise<void> {
     const began = performance.now();
     const found = await findRuns(this.root);
-    this.#runs = new Map(found.map((run) => [run.id, run]));
+    this.#runs = new Map(found.runs.map((run) => [run.id, run]));
+    this.#sets = new Map(found.sets.map((set) => [set.id, set]));
     this.#summaries.keep(new Set(this.#runs.keys()));
     const now = performance.now();
     this.#validUntil = now + Math.max(LEAST_MS, SHARE * (now - began));

@@ -1,6 +1,6 @@
 // The logs of the runs that are looked at, a few at a time.
-import type { FoundRun } from "./runs/find-runs.js";
-import { RunLog } from "./runs/run-log.js";
+import type { FoundRun } from "./find-runs.js";
+import { RunLog } from "./run-log.js";
 
 /** Logs that are kept read: a log of a million updates takes some hundred megabytes. */
 const KEPT = 12;

@@ -1,0 +1,273 @@
+// Blind judging: two pictures of a prompt, and which one is better. Nothing on the page tells which is which.
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
+import type { Fault, JudgingList, NextPairs } from "../src/api.ts";
+import { type Action, Shortcuts } from "./actions.tsx";
+import { FaultWords } from "./fault-words.tsx";
+import { answered, filled, type JudgeState, type Pair, undone } from "./judge-state.ts";
+import { JudgingResultsView } from "./judging-results.tsx";
+import { Outbox, sendVote } from "./outbox.ts";
+import { ask, useRemote } from "./remote.ts";
+
+/** Pairs below which more are asked for. */
+const FEW = 5;
+const NAME = "studio-judge";
+
+/** What can be judged. */
+export function JudgeList() {
+  const { value, fault } = useRemote<JudgingList>("/api/judging");
+  useEffect(() => {
+    document.title = "Judge · Studio";
+  }, []);
+  return (
+    <main id="main">
+      <h1>Judge</h1>
+      <p class="essence">
+        Two pictures of one prompt, blind: which is better? The votes become labels that a preference model
+        learns from.
+      </p>
+      {fault && <FaultWords fault={fault} />}
+      {value && (
+        <section class="panel">
+          <h2>Preference sets beside the runs</h2>
+          {value.sets.length === 0 && <p>None yet.</p>}
+          <ul>
+            {value.sets.map(({ id, title }) => (
+              <li key={id}>
+                <a href={`/judge/${id}`}>{title}</a>
+              </li>
+            ))}
+          </ul>
+          <p class="dim">
+            Any preference set becomes one: <code>npx spo data export SET --to jsonl -o FOLDER</code>, with a
+            folder beside the runs. A run's base and its newest samples are judged from the run's page of
+            samples.
+          </p>
+        </section>
+      )}
+    </main>
+  );
+}
+
+/** The judging of a set or a run. */
+export function Judge({ id, view }: { id: string; view?: string }) {
+  const [labeller, setLabeller] = useState(() => stored(NAME));
+  useEffect(() => {
+    document.title = "Judge · Studio";
+  }, []);
+  return (
+    <main id="main">
+      <nav class="crumbs" aria-label="Where">
+        <a href="/judge">Judge</a>
+      </nav>
+      <h1>{view === "results" ? "Votes so far" : "Which is better?"}</h1>
+      {view === "results" ? (
+        <JudgingResultsView id={id} />
+      ) : labeller === "" ? (
+        <NameForm
+          given={(name) => {
+            keep(NAME, name);
+            setLabeller(name);
+          }}
+        />
+      ) : (
+        <Judging key={labeller} id={id} labeller={labeller} rename={() => setLabeller("")} />
+      )}
+    </main>
+  );
+}
+
+function NameForm({ given }: { given: (name: string) => void }) {
+  const [name, setName] = useState("");
+  return (
+    <form
+      class="panel bar"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (name.trim() !== "") given(name.trim());
+      }}
+    >
+      <label>
+        Your name, as it is to stand in the votes{" "}
+        <input
+          type="text"
+          value={name}
+          maxLength={100}
+          onInput={(event) => setName(event.currentTarget.value)}
+        />
+      </label>
+      <button type="submit">Begin</button>
+    </form>
+  );
+}
+
+function Judging({ id, labeller, rename }: { id: string; labeller: string; rename: () => void }) {
+  const [state, setState] = useState<JudgeState>({ labeller, queue: [], answered: [] });
+  const [set, setSet] = useState<NextPairs>();
+  const [fault, setFault] = useState<Fault>();
+  const [isAsking, setIsAsking] = useState(true);
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  const [outbox] = useState(
+    () =>
+      new Outbox(`studio-votes-${id}`, {
+        store: localStorage,
+        send: (ballot) => sendVote(id, ballot),
+        told: redraw as () => void,
+      }),
+  );
+  const shownAt = useRef(0);
+  useEffect(() => void outbox.run(), [outbox]);
+  const { waiting } = outbox;
+  const count = state.queue.length;
+  useEffect(() => {
+    // The server must know the answers before it chooses: what waits would come again.
+    if (count >= FEW || waiting > 0) return;
+    const except = state.queue.map(({ pair }) => pair).join(",");
+    ask<NextPairs>(`/api/judging/${id}/next?labeller=${encodeURIComponent(labeller)}&except=${except}`).then(
+      (found) => {
+        setSet(found);
+        setFault(undefined);
+        setIsAsking(false);
+        setState((before) => filled(before, found.next));
+      },
+      (why: Fault) => setFault(why),
+    );
+  }, [id, labeller, count < FEW, waiting > 0]);
+  useEffect(() => {
+    for (const { left, right } of state.queue.slice(1, 4))
+      for (const src of [left, right]) new Image().src = src;
+  }, [state.queue]);
+  const actions = useMemo((): Action[] => {
+    const give = (answer: string) => () => {
+      const seconds = (performance.now() - shownAt.current) / 1000;
+      const step =
+        shownAt.current > 0 ? answered(state, answer, { seconds, id: crypto.randomUUID() }) : undefined;
+      if (!step) return;
+      shownAt.current = 0;
+      setState(step.state);
+      outbox.add(step.ballot);
+    };
+    const undo = (): void => {
+      const step = undone(state, crypto.randomUUID());
+      if (!step) return;
+      shownAt.current = 0;
+      setState(step.state);
+      outbox.add(step.ballot);
+    };
+    return [
+      { label: "The left one", key: "ArrowLeft", run: give("left") },
+      { label: "The right one", key: "ArrowRight", run: give("right") },
+      { label: "Equally good", key: "ArrowDown", run: give("tie") },
+      { label: "Both bad", key: "b", run: give("both bad") },
+      { label: "Skip", key: "s", run: give("skip") },
+      { label: "Undo", key: "z", run: undo },
+    ];
+  }, [state, outbox]);
+  const [chooseLeft, chooseRight, ...others] = actions as [Action, Action, ...Action[]];
+  const pair = state.queue[0];
+  return (
+    <>
+      {outbox.trouble && (
+        <div class="fault" role="alert">
+          <p>
+            {outbox.trouble.message} {outbox.waiting} {outbox.waiting === 1 ? "vote is" : "votes are"} not
+            stored yet; keep this page open.
+          </p>
+          <p class="dim">{outbox.trouble.hint}</p>
+        </div>
+      )}
+      {outbox.refused.map((why) => (
+        <FaultWords key={why.message} fault={{ ...why, message: `A vote was refused: ${why.message}` }} />
+      ))}
+      {fault && <FaultWords fault={fault} />}
+      {pair ? (
+        <PairToJudge
+          key={`${pair.pair} ${pair.repeat}`}
+          pair={pair}
+          left={chooseLeft.run}
+          right={chooseRight.run}
+          shown={() => (shownAt.current = performance.now())}
+        />
+      ) : (
+        <p class="panel">{isAsking ? "Looking for pairs …" : "Every pair has its votes. Thank you!"}</p>
+      )}
+      <div class="bar">
+        {pair &&
+          others.map(({ label, key, run }) => (
+            <button
+              type="button"
+              key={key}
+              onClick={run}
+              disabled={key === "z" && state.answered.length === 0}
+            >
+              {label}
+            </button>
+          ))}
+        <Shortcuts actions={actions} />
+      </div>
+      <p class="dim">
+        {labeller}, {state.answered.length} judged just now; {set?.set.pairs ?? 0} pairs in all ·{" "}
+        <a href={`/judge/${id}/results`}>votes so far</a> ·{" "}
+        <button type="button" class="quiet" onClick={rename}>
+          another person
+        </button>
+      </p>
+    </>
+  );
+}
+
+/** Both pictures are decoded before either shows: who sees one first would judge it first. */
+function PairToJudge({
+  pair,
+  left,
+  right,
+  shown,
+}: {
+  pair: Pair;
+  left: () => void;
+  right: () => void;
+  shown: () => void;
+}) {
+  const frame = useRef<HTMLDivElement>(null);
+  const [isReady, setIsReady] = useState(false);
+  useLayoutEffect(() => {
+    let isGone = false;
+    const images = [...(frame.current as HTMLDivElement).querySelectorAll("img")];
+    Promise.allSettled(images.map((image) => image.decode())).then(() => {
+      if (isGone) return;
+      setIsReady(true);
+      shown();
+    });
+    return () => {
+      isGone = true;
+    };
+  }, []);
+  return (
+    <>
+      <p class="essence">{pair.prompt}</p>
+      <div class={`choices ${isReady ? "" : "waiting"}`} ref={frame}>
+        <button type="button" class="picture" onClick={left}>
+          <img src={pair.left} alt="left" />
+        </button>
+        <button type="button" class="picture" onClick={right}>
+          <img src={pair.right} alt="right" />
+        </button>
+      </div>
+    </>
+  );
+}
+
+function stored(key: string): string {
+  try {
+    return localStorage.getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function keep(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // Asked for again at the next visit.
+  }
+}

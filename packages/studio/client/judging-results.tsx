@@ -1,0 +1,96 @@
+import type { JudgingResults } from "../src/api.ts";
+import { FaultWords } from "./fault-words.tsx";
+import { useRemote, useTicks } from "./remote.ts";
+
+const REFRESH_MS = 3000;
+/** Below it people see no difference that they agree on. */
+const LEAST_AGREEMENT = 0.2;
+
+const percent = (share: number): string => `${Math.round(100 * share)} %`;
+
+/** What the votes say, in a sentence. */
+export function verdictOfVotes({ names, rate, votes, visible, agreement }: JudgingResults): string {
+  if (!rate) return votes === 0 ? "Nobody has voted yet." : "No vote prefers a picture yet.";
+  if (agreement && agreement.value < LEAST_AGREEMENT)
+    return "People do not agree: the difference is not one that they see.";
+  const seen =
+    visible === undefined
+      ? ""
+      : ` With so many votes a share beyond ${percent(0.5 + visible)} would be seen.`;
+  if (!names) return `${votes} votes.`;
+  const interval = `${percent(rate.value)} (${percent(rate.low)} to ${percent(rate.high)})`;
+  if (rate.low > 0.5) return `${names[1]} is preferred to ${names[0]}: ${interval} of the votes.`;
+  if (rate.high < 0.5) return `${names[0]} is preferred to ${names[1]}, which gets ${interval} of the votes.`;
+  return `No difference is shown: ${names[1]} gets ${interval} of the votes.${seen}`;
+}
+
+/** The votes so far. */
+export function JudgingResultsView({ id }: { id: string }) {
+  const { value, fault } = useRemote<JudgingResults>(`/api/judging/${id}/results`, useTicks(REFRESH_MS));
+  if (fault) return <FaultWords fault={fault} />;
+  if (!value) return <p class="dim">Counting …</p>;
+  const { names, wins, ties, bothBad, skipped, agreement, labellers } = value;
+  const facts: [string, string | number][] = [
+    ["Votes", value.votes],
+    [`For ${names?.[0] ?? "image 0"}`, wins[0]],
+    [`For ${names?.[1] ?? "image 1"}`, wins[1]],
+    ["Equally good", ties],
+    ["Both bad", bothBad],
+    ["Skipped", skipped],
+    ...(agreement
+      ? [
+          [`Agreement (${agreement.by}, ${agreement.pairs} pairs)`, agreement.value.toFixed(2)] as [
+            string,
+            string,
+          ],
+        ]
+      : []),
+  ];
+  return (
+    <>
+      <p class="essence">{verdictOfVotes(value)}</p>
+      <section class="panel">
+        <dl class="facts">
+          {facts.map(([what, count]) => (
+            <div key={what}>
+              <dt>{what}</dt>
+              <dd>{count}</dd>
+            </div>
+          ))}
+        </dl>
+      </section>
+      {labellers.length > 0 && (
+        <section class="panel scrolls">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Who</th>
+                <th scope="col">Votes</th>
+                <th scope="col">Left</th>
+                <th scope="col">Same again</th>
+                <th scope="col">Too fast</th>
+              </tr>
+            </thead>
+            <tbody>
+              {labellers.map(({ name, votes, left, leftP, repeats, agreed, hasty }) => (
+                <tr key={name}>
+                  <th scope="row">{name}</th>
+                  <td>{votes}</td>
+                  <td>
+                    {left === undefined ? "–" : percent(left)}
+                    {leftP < 0.05 && " (favours a side)"}
+                  </td>
+                  <td>{repeats === 0 ? "–" : `${agreed} of ${repeats}`}</td>
+                  <td>{hasty}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+      <p>
+        <a href={`/judge/${id}`}>Go on judging</a>
+      </p>
+    </>
+  );
+}

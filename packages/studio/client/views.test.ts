@@ -1,0 +1,77 @@
+// What the views compute.
+import { expect, test } from "vitest";
+import type { RunSummary, StepRow } from "../src/api.ts";
+import { alignedData, described } from "./chart-data.ts";
+import { zoomedAt } from "./pair-dialog.tsx";
+import { filtered } from "./run-list.tsx";
+import { placeOf } from "./samples.tsx";
+import { flattened } from "./settings.tsx";
+import { yieldWords } from "./steps.tsx";
+import { evenly } from "./timestep-heat.tsx";
+import { duration, short, size } from "./words.ts";
+
+test("a filter lets through what has all its words", () => {
+  const run = (name: string, state: RunSummary["state"]) =>
+    ({ name, state, kind: "train spo" }) as RunSummary;
+  const runs = [run("grid/a", "running"), run("grid/b", "killed"), run("first", "running")];
+  expect(filtered(runs, "GRID spo", "").map(({ name }) => name)).toEqual(["grid/a", "grid/b"]);
+  expect(filtered(runs, "", "running").map(({ name }) => name)).toEqual(["grid/a", "first"]);
+  expect(filtered(runs, "grid first", "")).toEqual([]);
+});
+
+test("curves of several runs share one axis; a place without a point is no gap, one that is not finite is", () => {
+  const curves = [
+    { name: "a", x: [1, 3], y: [5, null] },
+    { name: "b", x: [2, 3], y: [-1, 7] },
+  ];
+  expect(alignedData(curves, false)).toEqual([
+    [1, 2, 3],
+    [5, undefined, null],
+    [undefined, -1, 7],
+  ]);
+  expect(alignedData(curves, true)[2]).toEqual([undefined, null, 7]); // below 0 has no logarithm
+  expect(described("loss", curves)).toBe("loss: a from 5 to 5; b from -1 to 7");
+});
+
+test("zooming leaves the point under the pointer where it is", () => {
+  const at = { x: 30, y: -20 };
+  const place = zoomedAt({ zoom: 2, x: 5, y: 5 }, 1.5, at);
+  for (const axis of ["x", "y"] as const)
+    expect((at[axis] - place[axis]) / place.zoom).toBeCloseTo((at[axis] - 5) / 2, 12);
+  expect(zoomedAt(place, 0.01, at)).toEqual({ zoom: 1, x: 0, y: 0 });
+});
+
+test("evenly chosen rounds keep the first and the last", () => {
+  const all = Array.from({ length: 101 }, (_, i) => i);
+  expect(evenly(all, 5)).toEqual([0, 25, 50, 75, 100]);
+  expect(evenly([1, 2], 5)).toEqual([1, 2]);
+});
+
+test("the address chooses the samples; without one the newest are shown", () => {
+  expect(["3", "99", null, "x", "-1"].map((asked) => placeOf(10, asked))).toEqual([3, 9, 9, 9, 9]);
+});
+
+test("steps without a pair are counted by their reason", () => {
+  const rows = [{ valid: true }, { valid: false, why: "tie" }, { valid: false, why: "tie" }] as StepRow[];
+  expect(yieldWords(rows)).toBe("1 of 3 steps gave a pair (2 tie).");
+});
+
+test("settings are named by their path; lists and empty objects stay whole", () => {
+  expect(flattened({ a: 1, b: { c: [1, 2], d: null } })).toEqual([
+    ["a", 1],
+    ["b.c", [1, 2]],
+    ["b.d", null],
+  ]);
+});
+
+test("numbers are written with the figures that matter", () => {
+  expect([0, 0.0000123, 12345.678, null, Number.NaN].map(short)).toEqual([
+    "0",
+    "1.23e-5",
+    "12,350",
+    "–",
+    "–",
+  ]);
+  expect([0.0123, 12, 3600, 40_000].map(duration)).toEqual(["12 ms", "12 s", "60 min", "11 h 7 min"]);
+  expect([0, 999, 1234, 926e6].map(size)).toEqual(["0 B", "999 B", "1.23 kB", "926 MB"]);
+});

@@ -1,0 +1,278 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Answer, type Vote, VoteLog } from "@spo/records";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { JudgingList, JudgingResults, NextPairs, RunList } from "../api.js";
+import { PIXEL, writeSpoRun } from "../run-folders.fixture.js";
+import { createStudio, type Studio } from "../studio.js";
+import { shown } from "./judging.js";
+
+const ORIGIN = "http://127.0.0.1:7000";
+let root: string;
+let studio: Studio;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "spo-judging-"));
+  writeSet("taste", 60);
+  studio = open();
+});
+afterEach(async () => {
+  await studio.close();
+  rmSync(root, { recursive: true });
+});
+
+const open = (votesPerPair = 1): Studio =>
+  createStudio({ runs: root, votesPerPair, client: { script: "", style: "" } });
+
+/** A set whose image 0 of each pair is not image 1. */
+function writeSet(name: string, pairs: number): void {
+  mkdirSync(join(root, name, "images"), { recursive: true });
+  const rows = Array.from({ length: pairs }, (_, i) => {
+    for (const which of [0, 1])
+      writeFileSync(join(root, name, "images", `${i}_${which}.png`), imageOf(i, which));
+    return { prompt: `prompt ${i}`, image_0: `images/${i}_0.png`, image_1: `images/${i}_1.png` };
+  });
+  writeFileSync(join(root, name, "pairs.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+}
+
+const imageOf = (i: number, which: number): Buffer => Buffer.concat([PIXEL, Buffer.from([i, which])]);
+const hashOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+const auth = (): Record<string, string> => ({ authorization: `Bearer ${studio.token}` });
+const get = (path: string): Promise<Response> =>
+  studio.fetch(new Request(`${ORIGIN}${path}`, { headers: auth() }));
+const json = async <T>(path: string): Promise<T> => (await get(path)).json() as Promise<T>;
+const post = (path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+  studio.fetch(
+    new Request(`${ORIGIN}${path}`, {
+      method: "POST",
+      headers: { ...auth(), "content-type": "application/json", ...headers },
+      body: JSON.stringify(body),
+    }),
+  );
+
+const setId = async (): Promise<string> => (await json<JudgingList>("/api/judging")).sets[0]?.id as string;
+const next = async (id: string, labeller: string, except = ""): Promise<NextPairs["next"]> =>
+  (await json<NextPairs>(`/api/judging/${id}/next?labeller=${labeller}&except=${except}`)).next;
+
+let votes = 0;
+const ballot = (pair: string, answer: Answer, labeller = "anna", more = {}) => ({
+  id: `vote-${++votes}-${labeller}`,
+  ...{ pair, answer, labeller, seconds: 2, repeat: false, ...more },
+});
+const votesIn = (path: string): Vote[] =>
+  readFileSync(path, "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+
+test("a vote names the image that was clicked, on whichever side it stood", async () => {
+  const id = await setId();
+  const shownPairs = (await next(id, "anna")).slice(0, 8);
+  for (const { pair, left } of shownPairs) {
+    const clicked = new Uint8Array(await (await get(left)).arrayBuffer());
+    expect((await post(`/api/judging/${id}/votes`, ballot(pair, "left"))).status).toBe(200);
+    const vote = votesIn(join(root, "taste.votes.jsonl")).at(-1) as Vote;
+    expect(vote.preference === 1 ? vote.image_0 : vote.image_1).toBe(hashOf(clicked));
+    expect(vote).toMatchObject({
+      labeller: "anna",
+      asked: { pair, answer: "left", hasty: false, repeat: false },
+    });
+  }
+  const sides = new Set(votesIn(join(root, "taste.votes.jsonl")).map(({ asked }) => asked?.left));
+  expect(sides.size).toBe(2); // shuffled
+});
+
+test("sides are drawn by person and pair: about half of them left, and the other way round in a repeat", () => {
+  const pairs = Array.from({ length: 1000 }, (_, i) => ({
+    id: `p${i}`,
+    prompt: "",
+    files: ["a", "b"] as const,
+  }));
+  const left = pairs.filter((pair) => shown(pair, "anna", false).left === 0).length;
+  expect(Math.abs(left - 500)).toBeLessThan(80); // five standard deviations
+  const same = pairs.filter(
+    (pair) => shown(pair, "anna", false).left === shown(pair, "ben", false).left,
+  ).length;
+  expect(Math.abs(same - 500)).toBeLessThan(80);
+  for (const pair of pairs) expect(shown(pair, "anna", true).left).toBe(1 - shown(pair, "anna", false).left);
+});
+
+test("a pair that has its votes goes to nobody else, one that has fewer goes first, and nobody gets one twice", async () => {
+  await studio.close();
+  studio = open(2);
+  const id = await setId();
+  const [first] = await next(id, "anna");
+  await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "tie"));
+  expect((await next(id, "anna")).map(({ pair }) => pair)).not.toContain(first?.pair);
+  expect((await next(id, "ben"))[0]?.pair).toBe(first?.pair);
+  await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "right", "ben"));
+  expect((await next(id, "carl")).map(({ pair }) => pair)).not.toContain(first?.pair);
+  const given = await next(id, "carl");
+  const more = await next(id, "carl", given.map(({ pair }) => pair).join(","));
+  expect(new Set([...given, ...more].map(({ pair }) => pair)).size).toBe(given.length + more.length);
+});
+
+test("undo opens the pair again and stays in the file; skip is no vote of the pair", async () => {
+  const id = await setId();
+  const [first, second] = await next(id, "anna");
+  await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "left"));
+  await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "undo"));
+  expect((await next(id, "anna"))[0]?.pair).toBe(first?.pair);
+  expect(votesIn(join(root, "taste.votes.jsonl")).map(({ preference }) => preference === null)).toEqual([
+    false,
+    true,
+  ]);
+  await post(`/api/judging/${id}/votes`, ballot(second?.pair as string, "skip"));
+  expect((await next(id, "anna")).map(({ pair }) => pair)).not.toContain(second?.pair);
+  const bens: string[] = [];
+  for (let more = await next(id, "ben"); more.length > 0; more = await next(id, "ben")) {
+    bens.push(...more.map(({ pair }) => pair));
+    for (const { pair } of more) await post(`/api/judging/${id}/votes`, ballot(pair, "tie", "ben"));
+    if (bens.length > 60) break;
+  }
+  expect(bens).toContain(second?.pair);
+});
+
+test("after twenty pairs one comes again with sides swapped, and the results tell whether the person agrees", async () => {
+  const id = await setId();
+  const seen = new Map<string, string>();
+  let repeated: NextPairs["next"][number] | undefined;
+  for (let i = 0; i < 21; i++) {
+    const [one] = await next(id, "anna");
+    if (one?.repeat) {
+      repeated = one;
+      break;
+    }
+    seen.set(
+      one?.pair as string,
+      hashOf(new Uint8Array(await (await get(one?.left as string)).arrayBuffer())),
+    );
+    await post(`/api/judging/${id}/votes`, ballot(one?.pair as string, "left"));
+  }
+  expect(seen.size).toBe(20);
+  const right = new Uint8Array(await (await get(repeated?.right as string)).arrayBuffer());
+  expect(hashOf(right)).toBe(seen.get(repeated?.pair as string));
+  await post(
+    `/api/judging/${id}/votes`,
+    ballot(repeated?.pair as string, "right", "anna", { repeat: true, seconds: 0.1 }),
+  );
+  const { labellers } = await json<JudgingResults>(`/api/judging/${id}/results`);
+  expect(labellers).toMatchObject([{ name: "anna", votes: 20, repeats: 1, agreed: 1, hasty: 1 }]);
+});
+
+test("the results: who won, how sure, agreement, and a side that is favoured", async () => {
+  await studio.close();
+  studio = open(2);
+  const id = await setId();
+  const path = join(root, "taste.votes.jsonl");
+  const anna = (await next(id, "anna")).slice(0, 10);
+  for (const { pair } of anna) await post(`/api/judging/${id}/votes`, ballot(pair, "left"));
+  for (const vote of votesIn(path).slice(0, 10)) {
+    const { left, pair } = shown(
+      { id: vote.asked?.pair as string, prompt: "", files: ["", ""] },
+      "ben",
+      false,
+    ) as never as {
+      left: number;
+      pair: { id: string };
+    };
+    const same = vote.preference === 1 ? left === 0 : left === 1; // ben says the same of all but the first
+    const agrees = vote !== votesIn(path)[0] && pair.id !== anna[0]?.pair;
+    await post(`/api/judging/${id}/votes`, ballot(pair.id, same === agrees ? "left" : "right", "ben"));
+  }
+  const results = await json<JudgingResults>(`/api/judging/${id}/results`);
+  expect(results.votes).toBe(20);
+  expect(results.wins[0] + results.wins[1]).toBe(20);
+  expect(results.rate?.value).toBeCloseTo(results.wins[1] / 20, 12);
+  expect(results.visible).toBeCloseTo(0.219, 3);
+  expect(results.agreement).toMatchObject({ by: "Cohen's κ", pairs: 10 });
+  expect(results.agreement?.value).toBeGreaterThan(0.5);
+  expect(results.agreement?.value).toBeLessThan(1);
+  const [a] = results.labellers;
+  expect(a?.left).toBe(1);
+  expect(a?.leftP).toBeCloseTo(2 / 1024, 12); // ten of ten
+});
+
+test("a run's base is judged beside its newest samples", async () => {
+  writeSpoRun(join(root, "run")).close();
+  await studio.close();
+  studio = open();
+  const { runs } = await json<RunList>("/api/runs");
+  const run = runs[0]?.id as string;
+  const { set, next: pairs } = await json<NextPairs>(`/api/judging/${run}/next?labeller=anna`);
+  expect(set).toMatchObject({ names: ["base", "step 3"], pairs: 2 });
+  expect((await get(pairs[0]?.left as string)).headers.get("content-type")).toBe("image/png");
+  await post(`/api/judging/${run}/votes`, ballot(pairs[0]?.pair as string, "tie"));
+  expect(await json<JudgingResults>(`/api/judging/${run}/results`)).toMatchObject({
+    ties: 1,
+    rate: { value: 0.5 },
+  });
+  expect(votesIn(join(root, "run.votes.jsonl"))).toHaveLength(1);
+});
+
+test("a vote that is sent again is counted once, and one that cannot be kept is refused aloud", async () => {
+  const id = await setId();
+  const [first] = await next(id, "anna");
+  const once = ballot(first?.pair as string, "left");
+  for (let i = 0; i < 3; i++) expect((await post(`/api/judging/${id}/votes`, once)).status).toBe(200);
+  expect(votesIn(join(root, "taste.votes.jsonl"))).toHaveLength(1);
+  await studio.close();
+  const other = await VoteLog.open(join(root, "taste.votes.jsonl")); // as another Studio would
+  studio = open();
+  const refused = await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "left"));
+  expect([refused.status, (await refused.json()) as object]).toMatchObject([
+    507,
+    { message: /is being written by process/ },
+  ]);
+  await other.close();
+  expect((await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "left"))).status).toBe(200);
+});
+
+describe("refused is", () => {
+  test.each([
+    ["an answer that there is not", { answer: "up" }, 400],
+    ["no person", { labeller: " " }, 400],
+    ["a time before", { seconds: -1 }, 400],
+    ["a setting more", { preference: 1 }, 400],
+    ["a pair that there is not", { pair: "none" }, 404],
+  ])("%s", async (_, change, status) => {
+    const id = await setId();
+    const [first] = await next(id, "anna");
+    const body = { ...ballot(first?.pair as string, "left"), ...change };
+    expect((await post(`/api/judging/${id}/votes`, body)).status).toBe(status);
+  });
+
+  test("a vote that another site sends", async () => {
+    const id = await setId();
+    const [first] = await next(id, "anna");
+    const body = ballot(first?.pair as string, "left");
+    for (const headers of [
+      { "sec-fetch-site": "cross-site" },
+      { origin: "http://evil.example" },
+      { "content-type": "text/plain" },
+    ] as Record<string, string>[])
+      expect((await post(`/api/judging/${id}/votes`, body, headers)).status).toBe(403);
+    expect((await json<JudgingResults>(`/api/judging/${id}/results`)).votes).toBe(0);
+  });
+
+  test("an image that lies outside of the set", async () => {
+    writeFileSync(join(root, "secret.png"), PIXEL);
+    const row = { prompt: "p", image_0: "../secret.png", image_1: join(root, "secret.png") };
+    writeFileSync(join(root, "taste", "pairs.jsonl"), `${JSON.stringify(row)}\n`);
+    const id = await setId();
+    const [only] = await next(id, "anna");
+    for (const src of [only?.left, only?.right]) expect((await get(src as string)).status).toBe(404);
+    expect((await post(`/api/judging/${id}/votes`, ballot(only?.pair as string, "left"))).status).toBe(404);
+  });
+
+  test("a list with a line that is no pair, by its number", async () => {
+    writeFileSync(join(root, "taste", "pairs.jsonl"), '{"prompt":"p","image_0":"a","image_1":"b"}\n{}\n');
+    const answer = await get(`/api/judging/${await setId()}/next?labeller=anna`);
+    expect(await answer.json()).toMatchObject({
+      message: expect.stringMatching(/line 2 is no pair/),
+      hint: expect.any(String),
+    });
+  });
+});

@@ -1,0 +1,87 @@
+// Pairs that people judge: a preference set in a folder, or a run's base beside its newest samples.
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { fileOfRun, readOrdinary, UserError } from "@spo/records";
+import { z } from "zod";
+import type { FoundRun } from "../runs/find-runs.js";
+import type { RunLog } from "../runs/run-log.js";
+
+/** A pair; which image is which no judge is told. */
+export interface PairToJudge {
+  /** Of the prompt and the files: the same as long as these are. */
+  id: string;
+  prompt: string;
+  /** Of the folder. */
+  files: readonly [string, string];
+}
+
+/** Pairs that belong together. */
+export interface PairsToJudge {
+  title: string;
+  folder: string;
+  /** What image 0 and image 1 are, where they are two things that are compared. */
+  names?: readonly [string, string];
+  pairs: readonly PairToJudge[];
+}
+
+/** The list of a preference set's folder, as `spo data export --to jsonl` writes it. */
+export const PAIR_LIST = "pairs.jsonl";
+
+/** A list is text. */
+const MOST_BYTES = 256e6;
+const MOST_IMAGE = 64e6;
+
+const Row = z.object({
+  prompt: z.string(),
+  image_0: z.string(),
+  image_1: z.string(),
+  are_different: z.boolean().optional(),
+});
+
+/** The pairs of a set's folder. Throws a UserError (`DATA`) that names the line that is none. */
+export function pairsOfSet({ name, folder }: FoundRun): PairsToJudge {
+  const path = join(folder, PAIR_LIST);
+  const lines = readOrdinary(path, MOST_BYTES).toString("utf8").split("\n");
+  const pairs = lines.flatMap((line, i): PairToJudge[] => {
+    if (line.trim() === "") return [];
+    let row: z.output<typeof Row>;
+    try {
+      row = Row.parse(JSON.parse(line));
+    } catch (error) {
+      throw new UserError(`${path}: line ${i + 1} is no pair.`, {
+        code: "DATA",
+        hint: "`npx spo data export SET --to jsonl -o FOLDER` writes a folder that Studio reads.",
+        cause: error,
+      });
+    }
+    return row.are_different === false ? [] : [pairOf(row.prompt, [row.image_0, row.image_1])];
+  });
+  return { title: name, folder, pairs };
+}
+
+/** The base beside the newest samples of a run; no pairs before it has drawn both. */
+export function pairsOfRun({ name, folder }: FoundRun, { contents: { samples } }: RunLog): PairsToJudge {
+  const [base, newest] = [samples[0], samples.at(-1)];
+  if (!base || !newest || base === newest) return { title: name, folder, pairs: [] };
+  const pairs = base.images.flatMap(({ file, prompt, seed }) => {
+    const later = newest.images.find((image) => image.prompt === prompt && image.seed === seed);
+    return later ? [pairOf(prompt, [file, later.file])] : [];
+  });
+  return { title: name, folder, names: ["base", `step ${newest.step}`], pairs };
+}
+
+function pairOf(prompt: string, files: readonly [string, string]): PairToJudge {
+  const id = createHash("sha256")
+    .update(JSON.stringify([prompt, ...files]))
+    .digest("base64url")
+    .slice(0, 16);
+  return { id, prompt, files };
+}
+
+/** The bytes of an image of a pair. Throws a UserError (`DATA`) where it is not there, or lies outside of the folder. */
+export function imageOfPair({ folder }: PairsToJudge, { files }: PairToJudge, which: 0 | 1): Uint8Array {
+  const bytes = fileOfRun(folder, files[which], MOST_IMAGE);
+  if (!bytes)
+    throw new UserError("An image of this pair is not there.", { code: "DATA", hint: "Skip the pair." });
+  return bytes;
+}
