@@ -1,8 +1,8 @@
 import type { Tensor, WeightsFile } from "@spo/torch";
-import type { LdmModel } from "../layouts/ldm-models.js";
 import type { KeepingOptions, StoredModel } from "../layouts/model-folder.js";
 import type { OriginalModule } from "../layouts/original-modules.js";
 import type { PipelineModels, SaveOptions } from "../layouts/pipeline-folder.js";
+import type { OriginalPart } from "../layouts/single-file.js";
 import type { AutoencoderKL } from "../models/autoencoder-kl.js";
 import type { GuidedConditions } from "../models/conditions.js";
 import type { DenoiserModel } from "../models/denoiser-model.js";
@@ -12,6 +12,7 @@ import type { SchedulerSource } from "../samplers/checkpoint-schedule.js";
 import type { SamplingSchedule } from "../samplers/sampling-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
+import type { T5Tokenizer } from "../tokenizer/t5-tokenizer.js";
 
 /** How a prompt is encoded. */
 export interface EncodeOptions {
@@ -83,12 +84,18 @@ export interface LoraPart {
 export interface FamilyPart {
   /** Classes that model_index.json may name for it. */
   readonly classes: readonly string[];
+  /** Whether pipelines are published without it. */
+  readonly optional?: boolean;
+  /** Placed in the denoiser's element type, since it is too large for float32. */
+  readonly large?: boolean;
   /** A model of a config, without values. Throws a UserError for what is not supported. */
   blank(config: unknown): StoredModel;
+  /** The model of a folder. Throws UserErrors for what is missing, damaged or not supported. */
+  load(folder: string, options: KeepingOptions): StoredModel;
   /** A folder's config as diffusers' pipeline of that name takes it; path: of the file, for a warning. */
   repaired?(config: unknown, pipeline: string, path: string): unknown;
   /** Where its weights stand in one file of the original code. */
-  readonly original: { readonly prefix: string; names(config: unknown): LdmModel };
+  readonly original: OriginalPart;
   /** Absent: no adapter changes it. */
   readonly lora?: LoraPart;
 }
@@ -96,8 +103,10 @@ export interface FamilyPart {
 /** The models, tokenizers and scheduler config that a family makes a pipeline of. */
 export interface PipelineSource {
   models: PipelineModels;
-  /** A tokenizer by its folder; padToken: of the published one, where there is no folder. */
+  /** CLIP's tokenizer by its folder; padToken: of the published one, where there is no folder. */
   tokenizer(part: string, padToken?: string): ClipTokenizer;
+  /** T5's tokenizer by its folder. Throws a UserError where there is none. */
+  t5Tokenizer(part: string): T5Tokenizer;
   schedulerConfig: SchedulerConfig;
   /** Where that comes from; absent: it is taken as it is. */
   schedulerSource?: SchedulerSource;
@@ -119,10 +128,14 @@ export interface Family {
   readonly parts: Readonly<Record<string, FamilyPart>>;
   /** Folders of its tokenizers, and the classes that model_index.json may name for them. */
   readonly tokenizers: Readonly<Record<string, readonly string[]>>;
+  /** Those that belong to optional parts. */
+  readonly optionalTokenizers?: readonly string[];
   /** Which part is the denoiser. */
   readonly denoiser: string;
-  /** Of the published model: what a checkpoint in one file does not say of itself. */
+  /** Of the published model. */
   readonly published: PipelineConfigs;
+  /** Whether a file is as often shared with the denoiser alone: VAE and text encoders then are files of their own. */
+  readonly sharedInParts?: boolean;
   /** How diffusers saves adapters of its denoiser: a UNet's as `lora.down`, a transformer's as `lora_A`. */
   readonly loraMatrices: "lora.down" | "lora_A";
   /** Ends of the names of the denoiser's layers that a LoRA adapts by default. */
@@ -139,8 +152,8 @@ export interface Family {
   isDenoiser(model: StoredModel): boolean;
   /** Whether a checkpoint in one file is of its architecture, whatever the sizes. */
   isSingleFile(file: WeightsFile): boolean;
-  /** Whether it is of the published model's sizes, too. */
-  isPublished(file: WeightsFile): boolean;
+  /** The configs of such a file, which does not say them of itself; undefined where it is of no published model's sizes. */
+  configsOf(file: WeightsFile): PipelineConfigs | undefined;
   /** Whether a LoRA fits its published model, judging by names and shapes in the file. */
   isLora(file: WeightsFile): boolean;
   /** Loads a folder in diffusers layout. Throws UserErrors for what is missing, damaged or of another family. */

@@ -1,6 +1,11 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { openWeights, UserError, type WeightsFile } from "@spo/torch";
+import { isFolder } from "@spo/torch/files";
+import { besideDenoiser, type StoredModel } from "../layouts/model-folder.js";
 import type { PipelineModels } from "../layouts/pipeline-folder.js";
 import {
+  readPartFile,
   readSingleFile,
   refuseOtherFormulations,
   type SingleFileOptions,
@@ -8,18 +13,18 @@ import {
 } from "../layouts/single-file.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import { FAMILIES, familyOfModels, familyTitles, readConfigs } from "./families.js";
-import type { Family, LoadOptions, PipelineConfigs } from "./family.js";
+import type { Family, FamilyPart, LoadOptions, PipelineConfigs } from "./family.js";
 import { type UnetSignature, unetSignature } from "./shared-parts.js";
 
 /**
  * Loads a checkpoint in one file, safetensors or torch.save's.
  *
- * configs: a pipeline's folder, of which only the config.json files are read, or the configs themselves. Default: those of the family's
- * published model, told from the shapes. Throws UserErrors for another architecture, and with all names that do not fit.
+ * Without `configs`, those of the family's published model, told from the shapes. Throws UserErrors for another architecture, for a part
+ * that is nowhere, and with all names that do not fit.
  */
 export function loadSingleFile(
   path: string,
-  { configs, ...placing }: { configs?: string | PipelineConfigs } & LoadOptions = {},
+  { configs, parts = {}, ...placing }: SingleFileSources & LoadOptions = {},
 ): { family: Family; models: PipelineModels; scheduler: SchedulerConfig } {
   using file = openWeights(path);
   refuseOtherFormulations(file, path);
@@ -28,7 +33,44 @@ export function loadSingleFile(
     typeof configs === "string"
       ? readConfigs(configs, family)
       : (configs ?? publishedConfigs(file, path, family));
-  return { family, ...readSingleFile(file, path, family, found, placing) };
+  const unknown = Object.keys(parts).find((part) => !(part in family.parts));
+  if (unknown !== undefined)
+    throw new UserError(`${family.title} has no part ${unknown}.`, {
+      code: "USAGE",
+      hint: `Its parts are ${Object.keys(family.parts).join(", ")}.`,
+    });
+  const elsewhere = (part: string): (() => StoredModel) | undefined => {
+    const folder = typeof configs === "string" && family.sharedInParts ? join(configs, part) : "";
+    const source = parts[part] ?? (hasWeights(folder) ? folder : undefined);
+    return source === undefined ? undefined : () => loadPart(source, family, part, found[part], placing);
+  };
+  return { family, ...readSingleFile(file, path, family, found, placing, elsewhere) };
+}
+
+/** Where a file's sizes come from, and the models that it lacks. */
+export interface SingleFileSources {
+  /**
+   * A pipeline's folder, or the configs themselves. Of a folder the config.json files are read, and the models that the file lacks, where
+   * the family is shared in parts.
+   */
+  configs?: string | PipelineConfigs;
+  /** Files or folders of models that the file lacks, by the names of their folders in diffusers layout. */
+  parts?: Readonly<Record<string, string>>;
+}
+
+const hasWeights = (folder: string): boolean =>
+  isFolder(folder) && readdirSync(folder).some((name) => /\.(safetensors|bin)$/.test(name));
+
+function loadPart(
+  source: string,
+  family: Family,
+  part: string,
+  config: unknown,
+  placing: LoadOptions,
+): StoredModel {
+  const { load, large } = family.parts[part] as FamilyPart;
+  if (isFolder(source)) return load(source, large ? placing : besideDenoiser(placing));
+  return readPartFile(source, family, part, config, placing);
 }
 
 /**
@@ -50,7 +92,16 @@ const OTHERS: readonly [string, (of: UnetSignature) => boolean][] = [
 ];
 
 function publishedConfigs(file: WeightsFile, path: string, family: Family): PipelineConfigs {
-  if (family.isPublished(file)) return family.published;
+  const published = family.configsOf(file);
+  if (published) return published;
+  if (family.sharedInParts)
+    throw new UserError(
+      `${path} is of the architecture of ${family.title}, with other sizes than the published models.`,
+      {
+        code: "DATA",
+        hint: "Give the folder with its configs (--configs).",
+      },
+    );
   const unet = unetSignature(file);
   if (!unet) {
     throw new UserError(

@@ -1,16 +1,23 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { UserError } from "@spo/torch";
 import { readModelIndex } from "../layouts/model-index.js";
 import { loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { publishedTokenizer } from "../tokenizer/save-tokenizer.js";
+import { loadT5Tokenizer } from "../tokenizer/t5-tokenizer.js";
 import { FAMILIES } from "./families.js";
 import type { LoadOptions, TextToImage } from "./family.js";
 import { loadSingleFile } from "./load-single-file.js";
 
 /** How `loadTextToImage` places a model and where it finds what one file lacks. */
 export interface LoadTextToImageOptions extends LoadOptions {
-  /** For one file whose sizes are not the published ones: a folder in diffusers layout, of which the configs and tokenizers are read. */
+  /**
+   * For one file whose sizes are not the published ones, or that lacks models: a folder in diffusers layout, of which the configs and
+   * tokenizers are read, and the models that the file lacks.
+   */
   configs?: string;
+  /** For one file that lacks models: a file or folder for each, by the names of their folders in diffusers layout. */
+  parts?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -21,14 +28,18 @@ export interface LoadTextToImageOptions extends LoadOptions {
  */
 export function loadTextToImage(
   path: string,
-  { configs, ...options }: LoadTextToImageOptions = {},
+  { configs, parts, ...options }: LoadTextToImageOptions = {},
 ): TextToImage {
-  if (existsSync(path) && statSync(path).isFile()) return fromSingleFile(path, configs, options);
+  if (existsSync(path) && statSync(path).isFile()) return fromSingleFile(path, { configs, parts }, options);
   return readModelIndex(path, FAMILIES).family.load(path, options);
 }
 
-function fromSingleFile(path: string, configs: string | undefined, options: LoadOptions): TextToImage {
-  const { family, models, scheduler: schedulerConfig } = loadSingleFile(path, { configs, ...options });
+function fromSingleFile(
+  path: string,
+  { configs, parts }: Pick<LoadTextToImageOptions, "configs" | "parts">,
+  options: LoadOptions,
+): TextToImage {
+  const { family, models, scheduler: schedulerConfig } = loadSingleFile(path, { configs, parts, ...options });
   return family.assemble({
     models,
     tokenizer: (part, padToken) => {
@@ -36,6 +47,14 @@ function fromSingleFile(path: string, configs: string | undefined, options: Load
       return folder !== undefined && existsSync(folder)
         ? loadTokenizer(folder)
         : publishedTokenizer({ padToken });
+    },
+    t5Tokenizer: (part) => {
+      const folder = configs === undefined ? undefined : join(configs, part);
+      if (folder !== undefined && existsSync(folder)) return loadT5Tokenizer(folder);
+      throw new UserError(`${path} comes without its T5 tokenizer, ${part}.`, {
+        code: "DATA",
+        hint: `Give a pipeline's folder that has ${part}/ with tokenizer.json or spiece.model (--configs FOLDER).`,
+      });
     },
     schedulerConfig,
     schedulerSource: {

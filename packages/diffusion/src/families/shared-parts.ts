@@ -2,7 +2,13 @@
 import type { WeightsFile } from "@spo/torch";
 import { ldmText, ldmUnet, ldmVae, openClipText } from "../layouts/ldm-models.js";
 import { ldmUnetNames, renamed } from "../layouts/ldm-unet-names.js";
-import type { StoredModel } from "../layouts/model-folder.js";
+import {
+  loadTextEncoder,
+  loadTextEncoderWithProjection,
+  loadUnet,
+  loadVae,
+  type StoredModel,
+} from "../layouts/model-folder.js";
 import { AutoencoderKL, type AutoencoderKLConfig } from "../models/autoencoder-kl.js";
 import { type CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection } from "../models/clip-text.js";
 import { type UNet2DConditionConfig, UNet2DConditionModel } from "../models/unet-2d-condition.js";
@@ -17,6 +23,7 @@ export const unetPart = (
 ): FamilyPart => ({
   classes: ["UNet2DConditionModel"],
   blank: (config) => new UNet2DConditionModel(config as UNet2DConditionConfig),
+  load: loadUnet,
   repaired: more.repaired,
   original: {
     prefix: "model.diffusion_model.",
@@ -45,17 +52,23 @@ export function originalName(model: StoredModel): (module: string) => string {
 }
 
 /** The VAE. */
-export const vaePart = (more: Pick<FamilyPart, "repaired"> = {}): FamilyPart => ({
+export const vaePart = ({
+  repaired,
+  prefix = "first_stage_model.",
+  alsoRead,
+}: Pick<FamilyPart, "repaired"> & { prefix?: string; alsoRead?: readonly string[] } = {}): FamilyPart => ({
   classes: ["AutoencoderKL"],
   blank: (config) => new AutoencoderKL(config as AutoencoderKLConfig),
-  repaired: more.repaired,
-  original: { prefix: "first_stage_model.", names: (config) => ldmVae(config as AutoencoderKLConfig) },
+  load: loadVae,
+  repaired,
+  original: { prefix, alsoRead, names: (config) => ldmVae(config as AutoencoderKLConfig) },
 });
 
 /** OpenAI's CLIP text encoder. prefix: in one file. kohyaPrefixes: kohya's own first. */
 export const clipPart = (prefix: string, kohyaPrefixes: LoraPart["kohyaPrefixes"]): FamilyPart => ({
   classes: ["CLIPTextModel"],
   blank: (config) => new CLIPTextModel(config as CLIPTextConfig),
+  load: loadTextEncoder,
   original: { prefix, names: () => ldmText() },
   lora: {
     prefixes: [
@@ -71,6 +84,7 @@ export const clipPart = (prefix: string, kohyaPrefixes: LoraPart["kohyaPrefixes"
 export const openClipPart = (prefix: string, kohyaPrefixes: LoraPart["kohyaPrefixes"]): FamilyPart => ({
   classes: ["CLIPTextModelWithProjection"],
   blank: (config) => new CLIPTextModelWithProjection(config as CLIPTextConfig),
+  load: loadTextEncoderWithProjection,
   original: { prefix, names: (config) => openClipText(config as CLIPTextConfig) },
   lora: {
     prefixes: [
@@ -82,7 +96,8 @@ export const openClipPart = (prefix: string, kohyaPrefixes: LoraPart["kohyaPrefi
   },
 });
 
-const textSpellings = () => (module: string) => [module, module.replace(/^text_model\./, "")];
+/** Text encoders' modules, with and without `text_model.` in front. */
+export const textSpellings = () => (module: string) => [module, module.replace(/^text_model\./, "")];
 
 /** Sizes by which UNets of latent diffusion are told apart. */
 export interface UnetSignature {

@@ -295,9 +295,9 @@ export const stableDiffusionXL = {
   isDenoiser: (model) => model instanceof UNet2DConditionModel && model.add_embedding !== undefined,
   isSingleFile: (file) =>
     file.keys().some((name) => name.startsWith("conditioner.")) || (unetSignature(file)?.conditions ?? 0) > 0,
-  isPublished: (file) => {
+  configsOf: (file) => {
     const { width, inputs, context, conditions } = unetSignature(file) ?? {};
-    return width === 320 && inputs === 4 && context === 2048 && conditions === 2816;
+    return width === 320 && inputs === 4 && context === 2048 && conditions === 2816 ? published : undefined;
   },
   isLora: (file) => crossAttentionWidth(file) === 2048 || file.keys().some((name) => ONLY_SDXL.test(name)),
   load: (folder, options) => StableDiffusionXL.load(folder, options),

@@ -208,9 +208,9 @@ export const stableDiffusion = {
   isDenoiser: (model) => model instanceof UNet2DConditionModel && !model.add_embedding,
   isSingleFile: (file) =>
     unetSignature(file) !== undefined && file.keys().some((name) => name.startsWith("cond_stage_model.")),
-  isPublished: (file) => {
+  configsOf: (file) => {
     const { width, inputs, context, conditions } = unetSignature(file) ?? {};
-    return width === 320 && inputs === 4 && context === 768 && conditions === 0;
+    return width === 320 && inputs === 4 && context === 768 && conditions === 0 ? published : undefined;
   },
   isLora: (file) => crossAttentionWidth(file) === 768,
   load: (folder, options) => StableDiffusion.load(folder, options),

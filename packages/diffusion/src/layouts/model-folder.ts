@@ -280,8 +280,8 @@ export function loadTextEncoderWithProjection(
   return filled(model, folder, TRANSFORMERS_WEIGHTS, options, renewTextNames);
 }
 
-/** A whole T5 has a decoder, and some files the embeddings twice, or under the encoder's name alone. */
-function renewT5Names(weights: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+/** @internal A whole T5 has a decoder, and some files the embeddings twice, or under the encoder's name alone. */
+export function renewT5Names(weights: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
   const renewed = new Map(
     [...weights].filter(([name]) => !/^(decoder\.|lm_head\.|encoder\.embed_tokens\.)/.test(name)),
   );

@@ -19,8 +19,11 @@ export type ModelIndex = z.output<typeof ModelIndex>;
 /** What a family has in its folder: pipelines of the same models, its own first, and the classes that each part may have. */
 interface IndexedFamily {
   readonly pipelines: readonly [string, ...string[]];
-  readonly parts: Readonly<Record<string, { readonly classes: readonly string[] }>>;
+  readonly parts: Readonly<
+    Record<string, { readonly classes: readonly string[]; readonly optional?: boolean }>
+  >;
   readonly tokenizers: Readonly<Record<string, readonly string[]>>;
+  readonly optionalTokenizers?: readonly string[];
 }
 
 /** Other pipelines that people have, and why they are refused. */
@@ -80,6 +83,8 @@ export function readModelIndex<F extends IndexedFamily>(
   const faults: Misfit[] = [];
   for (const [part, supported] of classes) {
     const [, name] = named[part] ?? [];
+    const isOptional = family.parts[part]?.optional || family.optionalTokenizers?.includes(part);
+    if (name === null && isOptional) continue;
     if (name === null) faults.push([part, "is left out, and is needed to draw from a text"]);
     else if (name !== undefined && !supported.includes(name))
       faults.push([part, `is a ${name}; supported here: ${supported.join(", ")}`]);
@@ -87,7 +92,7 @@ export function readModelIndex<F extends IndexedFamily>(
   refuseMisfits(
     `${path} names parts that are not here`,
     faults,
-    "Give a checkpoint of Stable Diffusion or SDXL that draws from a text alone.",
+    "Give a checkpoint that draws from a text alone.",
   );
   return { ...index, family, pipeline };
 }

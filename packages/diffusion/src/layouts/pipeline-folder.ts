@@ -5,6 +5,7 @@ import { VpSchedule } from "../process/vp-schedule.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { ClipTokenizer } from "../tokenizer/clip-tokenizer.js";
 import { saveTokenizer } from "../tokenizer/save-tokenizer.js";
+import { saveT5Tokenizer, T5Tokenizer } from "../tokenizer/t5-tokenizer.js";
 import { type StoredModel, saveModel } from "./model-folder.js";
 
 /** The models of a pipeline, under the names of diffusers' folders. */
@@ -14,7 +15,7 @@ export type PipelineModels = Readonly<Record<string, StoredModel>>;
 export interface PipelineParts {
   models: PipelineModels;
   /** By their folders. */
-  tokenizers: Readonly<Record<string, ClipTokenizer>>;
+  tokenizers: Readonly<Record<string, ClipTokenizer | T5Tokenizer>>;
   /** As in the checkpoint; one that names no class becomes DDIM's. */
   scheduler: SchedulerConfig;
   /** What model_index.json says beside the parts: `_class_name` and what the pipeline goes without. */
@@ -43,7 +44,10 @@ export function savePipelineFolder(
     requireStorable(model.namedParameters(), { dtype, place: join(folder, part) });
   for (const [part, model] of Object.entries(models))
     saveModel(join(folder, part), model, { dtype, variant });
-  for (const [part, tokenizer] of Object.entries(tokenizers)) saveTokenizer(join(folder, part), tokenizer);
+  for (const [part, tokenizer] of Object.entries(tokenizers)) {
+    if (tokenizer instanceof T5Tokenizer) saveT5Tokenizer(join(folder, part), tokenizer);
+    else saveTokenizer(join(folder, part), tokenizer);
+  }
   const named = scheduler._class_name ? scheduler : ddimConfig(scheduler);
   writeJson(join(folder, "scheduler", "scheduler_config.json"), named);
   const entries = {
@@ -51,7 +55,10 @@ export function savePipelineFolder(
     _diffusers_version: "0.42.1",
     scheduler: ["diffusers", named._class_name],
     ...mapValues(models, (model) => [model.modelType ? "transformers" : "diffusers", model.constructor.name]),
-    ...mapValues(tokenizers, () => ["transformers", "CLIPTokenizer"]),
+    ...mapValues(tokenizers, (tokenizer) => [
+      "transformers",
+      tokenizer instanceof T5Tokenizer ? "T5TokenizerFast" : "CLIPTokenizer",
+    ]),
   };
   writeJson(
     join(folder, "model_index.json"),

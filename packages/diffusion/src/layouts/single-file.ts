@@ -1,7 +1,8 @@
-// Whole pipelines in one file, in the naming of the original latent-diffusion code: what checkpoints are shared as.
+// Whole pipelines in one file, in the naming of the original code: what checkpoints are shared as. Some are shared as a file a model.
 import {
   type DType,
   noGrad,
+  openWeights,
   scope,
   storedWeights,
   type Tensor,
@@ -11,7 +12,7 @@ import {
   writeSafetensors,
   zeros,
 } from "@spo/torch";
-import { lacksField } from "../samplers/scheduler-classes.js";
+import { FLOW_CLASS, lacksField } from "../samplers/scheduler-classes.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { LdmModel } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
@@ -19,22 +20,38 @@ import { besideDenoiser, type KeepingOptions, place, type StoredModel } from "./
 import type { PipelineModels } from "./pipeline-folder.js";
 import { scaledFloat8 } from "./scaled-float8.js";
 
-/** What is known of one file that holds all models of a pipeline. */
+/** Where a model's weights stand in one file of the original code. */
+export interface OriginalPart {
+  /** In front of each name, as it is written. */
+  readonly prefix: string;
+  /** Other prefixes that files have. */
+  readonly alsoRead?: readonly string[];
+  /** The names of its weights where they have no prefix; `written`: as a file of that model alone has them. */
+  readonly bare?: { readonly pattern: RegExp; readonly written: boolean };
+  /** The conversion of names for a config. */
+  names(config: unknown): LdmModel;
+}
+
+/** A model in such a file. */
+export interface SingleFilePart {
+  readonly original: OriginalPart;
+  /** Whether pipelines go without it. */
+  readonly optional?: boolean;
+  /** Placed in the denoiser's element type, since it is too large for float32. */
+  readonly large?: boolean;
+  /** A model of its config without values. */
+  blank(config: unknown): StoredModel;
+}
+
+/** What is known of one file that holds the models of a pipeline. */
 export interface SingleFileLayout {
   /** Of the family, for messages. */
   readonly title: string;
   /** Which part is the denoiser. */
   readonly denoiser: string;
-  /** Each model's prefix in the file, how its names are converted, and a model of its config without values. */
-  readonly parts: Readonly<
-    Record<
-      string,
-      {
-        readonly original: { readonly prefix: string; names(config: unknown): LdmModel };
-        blank(config: unknown): StoredModel;
-      }
-    >
-  >;
+  readonly parts: Readonly<Record<string, SingleFilePart>>;
+  /** Whether a file may hold the denoiser alone. */
+  readonly sharedInParts?: boolean;
   readonly metadata: { readonly architecture: string };
 }
 
@@ -52,7 +69,8 @@ const NOT_WEIGHTS: readonly RegExp[] = [
 /**
  * The models of a file, and its scheduler's config: that of the configs, changed by what the file marks of its prediction.
  *
- * configs: of each part, and of the scheduler. Throws a UserError with all names that do not fit.
+ * configs: of each part, and of the scheduler. elsewhere: loads a part that the file does not hold; undefined where nothing gives it.
+ * Throws a UserError with all names that do not fit, and with each part that is nowhere.
  */
 export function readSingleFile(
   file: WeightsFile,
@@ -60,26 +78,27 @@ export function readSingleFile(
   layout: SingleFileLayout,
   configs: Readonly<Record<string, unknown>> & { readonly scheduler: SchedulerConfig },
   placing: KeepingOptions,
+  elsewhere: (part: string) => (() => StoredModel) | undefined = () => undefined,
 ): { models: PipelineModels; scheduler: SchedulerConfig } {
-  const { names, unused } = partNames(file, layout, path);
+  const { names, unused } = partNames(file, layout);
+  const given = new Map(
+    Object.keys(layout.parts).flatMap((part) => {
+      const load = names.has(part) ? undefined : elsewhere(part);
+      return load ? [[part, load] as const] : [];
+    }),
+  );
+  refuseMissing(path, layout, new Set([...names.keys(), ...given.keys()]), unused);
   const models: Record<string, StoredModel> = {};
-  for (const [part, { original, blank }] of Object.entries(layout.parts)) {
-    const { prefix } = original;
+  for (const [part, { blank }] of Object.entries(layout.parts)) {
+    const own = names.get(part);
+    if (!own) {
+      const load = given.get(part);
+      if (load) models[part] = load();
+      continue;
+    }
     const model = blank(configs[part]);
-    noGrad(() =>
-      scope(() => {
-        const found = names.get(part) ?? [];
-        const stored = new Map(found.map((name) => [name.slice(prefix.length), file.get(name)]));
-        const weights = scaledFloat8(stored);
-        const converted = original.names(configs[part]).fromOriginal(weights);
-        const nameInFile = (name: string): string =>
-          prefix + ([...weights].find(([, x]) => x === converted.get(name))?.[0] ?? name);
-        place(model, converted, path, {
-          ...(part === layout.denoiser ? placing : besideDenoiser(placing)),
-          onUnused: (names) => void unused.push(...names.map(nameInFile)),
-        });
-      }),
-    );
+    const inFile = fill(model, file, own, layout, { part, config: configs[part], path, placing });
+    unused.push(...inFile);
     models[part] = model;
   }
   warnOfUnused(path, unused);
@@ -90,6 +109,61 @@ export function readSingleFile(
     ...(file.has("ztsnr") && withZeroSnr(configs.scheduler)),
   };
   return { models, scheduler };
+}
+
+/**
+ * One model of a pipeline, in a file of its own: in the names of the original code, with or without a prefix, or in the model's own.
+ *
+ * Throws a UserError with all names that do not fit.
+ */
+export function readPartFile(
+  path: string,
+  layout: SingleFileLayout,
+  part: string,
+  config: unknown,
+  placing: KeepingOptions,
+): StoredModel {
+  using file = openWeights(path);
+  const { original, blank } = layout.parts[part] as SingleFilePart;
+  const keys = file.keys();
+  const prefix = prefixesOf(original).find((each) => keys.some((name) => name.startsWith(each))) ?? "";
+  const own = new Map(
+    keys
+      .filter((name) => name.startsWith(prefix) && !isNoWeight(name))
+      .map((name) => [name, name.slice(prefix.length)]),
+  );
+  const model = blank(config);
+  warnOfUnused(path, fill(model, file, own, layout, { part, config, path, placing }));
+  return model;
+}
+
+/** Gives a model its weights, named as [in the file, without prefix]; returns the names in the file that it does not have. */
+function fill(
+  model: StoredModel,
+  file: WeightsFile,
+  names: ReadonlyMap<string, string>,
+  { parts, denoiser }: SingleFileLayout,
+  { part, config, path, placing }: { part: string; config: unknown; path: string; placing: KeepingOptions },
+): string[] {
+  const { original, large } = parts[part] as SingleFilePart;
+  const unused: string[] = [];
+  noGrad(() =>
+    scope(() => {
+      const stored = new Map([...names].map(([name, own]) => [own, file.get(name)]));
+      const weights = scaledFloat8(stored);
+      const converted = original.names(config).fromOriginal(weights);
+      const inFile = new Map([...names].map(([name, own]) => [own, name]));
+      const nameInFile = (name: string): string => {
+        const own = [...weights].find(([, x]) => x === converted.get(name))?.[0] ?? name;
+        return inFile.get(own) ?? own;
+      };
+      place(model, converted, path, {
+        ...(part === denoiser || large ? placing : besideDenoiser(placing)),
+        onUnused: (names) => void unused.push(...names.map(nameInFile)),
+      });
+    }),
+  );
+  return unused;
 }
 
 /** A scheduler whose last timestep is noise alone: of a class that cannot have that, as PNDM, Euler takes the place. */
@@ -119,36 +193,56 @@ export function refuseOtherFormulations(file: WeightsFile, path: string): void {
   );
 }
 
-/**
- * Names of each model's weights, and those of none.
- *
- * Throws a UserError that names each part of which there is nothing, and then the names of none too.
- */
+const prefixesOf = ({ prefix, alsoRead = [] }: OriginalPart): string[] => [prefix, ...alsoRead];
+
+const isNoWeight = (name: string): boolean => NOT_WEIGHTS.some((pattern) => pattern.test(name));
+
+/** Names of each model's weights, in the file and without prefix, and the names of no model. */
 function partNames(
   file: WeightsFile,
-  { title, parts }: SingleFileLayout,
-  path: string,
-): { names: Map<string, string[]>; unused: string[] } {
-  const prefixes = Object.entries(parts).map(([part, { original }]) => [part, original.prefix] as const);
-  const names = new Map<string, string[]>();
+  { parts }: SingleFileLayout,
+): { names: Map<string, Map<string, string>>; unused: string[] } {
+  const names = new Map<string, Map<string, string>>();
   const unused: string[] = [];
-  const faults: Misfit[] = [];
+  const put = (part: string, name: string, own: string): void => {
+    names.set(part, (names.get(part) ?? new Map()).set(name, own));
+  };
+  const originals = Object.entries(parts).map(([part, { original }]) => [part, original] as const);
+  const prefixes = originals.flatMap(([part, original]) =>
+    prefixesOf(original).map((prefix) => [part, prefix] as const),
+  );
   for (const name of file.keys()) {
-    if (NOT_WEIGHTS.some((pattern) => pattern.test(name))) continue;
-    const part = prefixes.find(([, prefix]) => name.startsWith(prefix))?.[0];
-    if (part) names.set(part, [...(names.get(part) ?? []), name]);
+    const bare = originals.find(([, { bare }]) => bare?.pattern.test(name))?.[0];
+    const [part, prefix] = prefixes.find(([, prefix]) => name.startsWith(prefix)) ?? [];
+    if (bare !== undefined) put(bare, name, name);
+    else if (isNoWeight(name)) continue;
+    else if (part !== undefined && prefix !== undefined) put(part, name, name.slice(prefix.length));
     else unused.push(name);
   }
-  for (const [part, prefix] of prefixes)
-    if (!names.has(part)) faults.push([`${prefix}…`, `missing: the file has no ${part}`]);
-  if (faults.length > 0)
-    faults.push(...unused.map((name): Misfit => [name, "belongs to no model of this family"]));
+  return { names, unused };
+}
+
+/** Throws a UserError that names each part that is nowhere, and then the names of none too. */
+function refuseMissing(
+  path: string,
+  { title, parts, sharedInParts }: SingleFileLayout,
+  present: ReadonlySet<string>,
+  unused: readonly string[],
+): void {
+  const missing = Object.entries(parts).filter(([part, { optional }]) => !optional && !present.has(part));
+  if (missing.length === 0) return;
+  const faults = missing.map(
+    ([part, { original }]): Misfit => [`${original.prefix}…`, `missing: the file has no ${part}`],
+  );
+  faults.push(...unused.map((name): Misfit => [name, "belongs to no model of this family"]));
+  const files = missing.map(([part]) => `--part ${part}=FILE`).join(" ");
   refuseMisfits(
     `${path} is not a whole ${title} checkpoint`,
     faults,
-    "Give a full checkpoint; one without VAE or text encoder must be put together first.",
+    sharedInParts
+      ? `Give what it lacks: ${files}, or --configs FOLDER, a pipeline's folder in diffusers layout that holds it.`
+      : "Give a full checkpoint; one without VAE or text encoder must be put together first.",
   );
-  return { names, unused };
 }
 
 /** How a file is written. */
@@ -164,7 +258,7 @@ export interface SingleFileOptions {
 export function writeSingleFile(
   path: string,
   models: PipelineModels,
-  { parts, metadata: { architecture } }: SingleFileLayout,
+  { parts, denoiser, sharedInParts, metadata: { architecture } }: SingleFileLayout,
   { dtype, scheduler, metadata = {} }: SingleFileOptions,
 ): void {
   if (scheduler?.prediction_type === "sample")
@@ -178,12 +272,15 @@ export function writeSingleFile(
   noGrad(() =>
     scope(() => {
       const tensors = new Map<string, Tensor>();
-      for (const [part, { original }] of Object.entries(parts)) {
+      const isAlone = Object.keys(models).join() === denoiser;
+      for (const [part, { original, optional }] of Object.entries(parts)) {
         const model = models[part];
+        if (!model && (optional || sharedInParts)) continue;
         if (!model) throw new Error(`saveSingleFile: ${part} is missing`);
+        const prefix = isAlone && original.bare?.written ? "" : original.prefix;
         const weights = storedWeights(model.namedParameters(), { dtype, place: `${path} (${part})` });
         for (const [name, value] of original.names(model.config).toOriginal(weights))
-          tensors.set(original.prefix + name, value);
+          tensors.set(prefix + name, value);
       }
       const predictsV = scheduler?.prediction_type === "v_prediction";
       if (predictsV) tensors.set("v_pred", zeros([0]));
@@ -192,7 +289,10 @@ export function writeSingleFile(
         format: "pt",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
-        ...(scheduler && { "modelspec.prediction_type": predictsV ? "v" : "epsilon" }),
+        ...(scheduler &&
+          scheduler._class_name !== FLOW_CLASS && {
+            "modelspec.prediction_type": predictsV ? "v" : "epsilon",
+          }),
         ...metadata,
       });
     }),

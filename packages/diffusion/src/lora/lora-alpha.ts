@@ -48,8 +48,8 @@ export function alphaMetadata(adapter: LoraAdapter, parts: readonly string[]): R
   return { [KEY]: JSON.stringify(packed) };
 }
 
-/** Beside peft's adapter_model.safetensors: its LoraConfig. */
-export const PEFT_CONFIG = "adapter_config.json";
+/** The file that peft reads in a folder, and its LoraConfig beside it. */
+export const [PEFT_FILE, PEFT_CONFIG] = ["adapter_model.safetensors", "adapter_config.json"];
 
 /** peft's LoraConfig of a denoiser's adapter, as JSON. */
 export function peftConfig(adapter: LoraAdapter): string {

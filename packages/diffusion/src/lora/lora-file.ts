@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import {
   type DType,
   noGrad,
@@ -32,7 +32,14 @@ import {
   type LoraAdapter,
   type LoraWeights,
 } from "./lora-adapter.js";
-import { alphaFrom, alphaMetadata, PEFT_CONFIG, peftConfig, type SaidOfLayer } from "./lora-alpha.js";
+import {
+  alphaFrom,
+  alphaMetadata,
+  PEFT_CONFIG,
+  PEFT_FILE,
+  peftConfig,
+  type SaidOfLayer,
+} from "./lora-alpha.js";
 import { comfyLayout } from "./lora-comfy.js";
 import { diffusersLayout } from "./lora-diffusers.js";
 import { fusedLayers, joinFused, splitFused } from "./lora-fused.js";
@@ -266,9 +273,8 @@ export interface WriteLoraOptions {
 }
 
 /**
- * Writes an adapter, whole or not at all; in peft's layout of a transformer with adapter_config.json beside it. Reading it gives the same
- * bits in every layout. Throws a UserError (`NUMERIC`) that names
- * matrices which are not finite in the file.
+ * Writes an adapter, whole or not at all; a transformer's with adapter_config.json beside it, where peft looks for both. Reading it gives
+ * the same bits in every layout. Throws a UserError (`NUMERIC`) that names matrices which are not finite in the file.
  */
 export function writeLora(
   path: string,
@@ -299,7 +305,8 @@ export function writeLora(
         ...loraMetadata(adapter, family, hash.digest("hex"), description),
         ...metadata,
       });
-      if (hasConfig) writeFileAtomic(join(dirname(path), PEFT_CONFIG), peftConfig(adapter));
+      if (hasConfig && basename(path) === PEFT_FILE)
+        writeFileAtomic(join(dirname(path), PEFT_CONFIG), peftConfig(adapter));
     }),
   );
 }

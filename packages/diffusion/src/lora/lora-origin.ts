@@ -12,6 +12,8 @@ export interface LoraOrigin {
   family?: Family;
   /** Width of the text that its cross-attention looks at. */
   width?: number;
+  /** It is some transformer's, of whichever family. */
+  ofTransformer?: boolean;
 }
 
 /** Widths of the texts that UNets of no family's published model look at. */
@@ -22,17 +24,20 @@ const OTHER_WIDTHS: Readonly<Record<number, string>> = {
 
 /** Blocks that no family has. */
 const OTHER_ARCHITECTURES: readonly [RegExp, string][] = [
-  [/(^|[._])(double_blocks|single_blocks|single_transformer_blocks)[._]/, "FLUX, or a model like it"],
-  [
-    /(^|[._])joint_blocks[._]|^(transformer|lora_transformer)[._]/,
-    "Stable Diffusion 3, or another diffusion transformer",
-  ],
   [/^(diffusion_model|lora_unet)[._](transformer_)?(blocks|layers)[._]\d/, "a diffusion transformer"],
 ];
+
+/** Names that several families' transformers have. */
+const OF_TRANSFORMER =
+  /^(base_model\.model\.|transformer\.|lora_transformer_)?(transformer\.)?transformer_blocks[._]\d/;
 
 /** Where the file comes from; undefined where nothing in it tells. */
 export function loraOrigin(file: WeightsFile): LoraOrigin | undefined {
   const names = file.keys();
+  const byBlocks = FAMILIES.find((family) => isTransformer(family) && family.isLora(file));
+  if (byBlocks) return { name: byBlocks.title, family: byBlocks };
+  if (names.some((name) => OF_TRANSFORMER.test(name)))
+    return { name: "Stable Diffusion 3, or another diffusion transformer", ofTransformer: true };
   const other = OTHER_ARCHITECTURES.find(([pattern]) => names.some((name) => pattern.test(name)));
   if (other) return { name: other[1] };
   const width = crossAttentionWidth(file);
@@ -43,6 +48,8 @@ export function loraOrigin(file: WeightsFile): LoraOrigin | undefined {
   return width === undefined ? undefined : { name: `a model whose text is ${width} wide`, width };
 }
 
+const isTransformer = ({ loraMatrices }: Family): boolean => loraMatrices === "lora_A";
+
 /** Width of the text that a denoiser looks at. */
 const textWidth = (denoiser: DenoiserModel): number | undefined =>
   Object.values(denoiser.conditionShapes(1)).find(({ length }) => length === 2)?.[1];
@@ -51,13 +58,15 @@ const textWidth = (denoiser: DenoiserModel): number | undefined =>
 export function modelName(denoiser: DenoiserModel): string {
   const width = textWidth(denoiser);
   const family = familyOfDenoiser(denoiser);
+  if (isTransformer(family)) return family.title;
   const published = blankModels(family, family.published)[family.denoiser] as DenoiserModel;
   if (width === textWidth(published)) return family.title;
   return OTHER_WIDTHS[width ?? 0] ?? `a model whose text is ${width} wide`;
 }
 
 /** Whether a LoRA can be for a denoiser, as far as its file tells. */
-export function fitsOrigin({ width, family }: LoraOrigin, denoiser: DenoiserModel): boolean {
+export function fitsOrigin({ width, family, ofTransformer }: LoraOrigin, denoiser: DenoiserModel): boolean {
+  if (ofTransformer) return isTransformer(familyOfDenoiser(denoiser));
   if (width !== undefined) return width === textWidth(denoiser);
   return family !== undefined && family === familyOfDenoiser(denoiser);
 }

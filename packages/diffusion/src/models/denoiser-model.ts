@@ -35,6 +35,8 @@ export interface DenoiserModel extends Module {
   readonly sampleSize: readonly [height: number, width: number];
   /** Whether it is told the guidance scale and was distilled to need no second side. */
   readonly embedsGuidance: boolean;
+  /** Whether guidance means anything to it: a model distilled to a few steps has none of either kind. */
+  readonly takesGuidance: boolean;
   /** Keeps less for backward and computes blocks again when it comes to them. */
   gradientCheckpointing: boolean;
   /** Shape [c, h, w] of one latent; size: in latent pixels. Throws a UserError (`USAGE`) where the model's patches do not divide it. */

@@ -122,6 +122,11 @@ export class FluxTransformer2DModel extends Module implements DenoiserModel {
     return [SAMPLE_SIZE, SAMPLE_SIZE];
   }
 
+  /** schnell is told no scale, and was distilled to need no second side. */
+  get takesGuidance(): boolean {
+    return this.#config.guidance_embeds;
+  }
+
   get embedsGuidance(): boolean {
     return this.#config.guidance_embeds;
   }

@@ -63,6 +63,7 @@ export class SD3Transformer2DModel extends Module implements DenoiserModel {
   readonly norm_out: AdaLayerNorm;
   readonly proj_out: Linear;
   readonly embedsGuidance = false;
+  readonly takesGuidance = true;
   readonly #config: z.output<typeof SD3Transformer2DConfig>;
   #checkpointing = false;
 

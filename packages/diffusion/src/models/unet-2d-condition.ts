@@ -319,6 +319,10 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
     return typeof size === "number" ? [size, size] : (size as [number, number]);
   }
 
+  get takesGuidance(): boolean {
+    return true;
+  }
+
   get embedsGuidance(): boolean {
     return Boolean(this.#config.time_cond_proj_dim);
   }

@@ -1,5 +1,5 @@
 // A denoiser for a list of prompts, with classifier-free guidance.
-import { cat, type DType, scope, type Tensor } from "@spo/torch";
+import { cat, type DType, scope, type Tensor, UserError } from "@spo/torch";
 import type { Context } from "../models/attention.js";
 import { type Conditions, type GuidedConditions, placesOf } from "../models/conditions.js";
 import type { DenoiserInputs, DenoiserModel } from "../models/denoiser-model.js";
@@ -45,6 +45,8 @@ export const scaleOfPromptAlone = (
 /**
  * Classifier-free guidance by one call over [uncond; cond]. Where nothing is to be guided (`isGuided`), the conditional prediction alone.
  *
+ * Throws a UserError (`USAGE`) for a scale above 1 and a model to which it means nothing.
+ *
  * conditional: one row a prompt; unconditional: one row for all, or one a prompt. `around` wraps each call of the model: with a LoRA's
  * `without` the same model is the reference. Source: algorithm 1.
  */
@@ -59,6 +61,14 @@ export function guidedDenoiser({
   guidanceScale: number;
   around?: (call: () => Tensor) => Tensor;
 }): Denoiser {
+  if (guidanceScale > 1 && !model.takesGuidance)
+    throw new UserError(
+      `A guidance scale of ${guidanceScale} means nothing to this model: it was distilled to need none.`,
+      {
+        code: "USAGE",
+        hint: "Give a guidance scale of 1 or less (--guidance-scale 1).",
+      },
+    );
   const guided = isGuided(model, guidanceScale);
   const sides = guided ? [unconditional, conditional] : [conditional];
   // Texts of different lengths, as weighted prompts may have, cannot share a call.

@@ -1,22 +1,13 @@
 // Golden checks of the published layouts: read in, and written back out. Names, sizes and settings are read from the files.
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import {
-  noGrad,
-  openSafetensors,
-  openTorchFile,
-  openWeights,
-  scope,
-  type Tensor,
-  UserError,
-  type WeightsFile,
-} from "@spo/torch";
+import { noGrad, openSafetensors, openTorchFile, type Tensor, UserError } from "@spo/torch";
 import { loadSingleFile, saveSingleFile } from "../families/load-single-file.js";
 import type { StoredModel } from "../layouts/model-folder.js";
 import { loadUnet, readWeights } from "../layouts/model-folder.js";
 import { type LoraLayoutName, loadLora, readLora, writeLora } from "../lora/lora-file.js";
-import { type Case, type Cases, type Check, collectCases, openGolden } from "./verify-check.js";
+import { compareFiles, inTemporaryFolder, sameTensor } from "./compare-files.js";
+import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
 import { checkVae, compareUnet, GOLDEN_FAMILIES, type GoldenFamily } from "./verify-modules.js";
 
 const LORA_LAYOUTS: readonly LoraLayoutName[] = ["diffusers", "peft", "kohya"];
@@ -101,46 +92,6 @@ function checkLora(dir: string, family: GoldenFamily, layout: LoraLayoutName): C
       unet.dispose();
     }),
   );
-}
-
-/** Names, dtypes, shapes and bytes of two files. */
-function compareFiles(
-  cases: Cases,
-  name: string,
-  actual: string,
-  expected: string,
-  ignored: readonly string[] = [],
-): void {
-  using left = openWeights(actual);
-  using right = openWeights(expected);
-  const wanted = right.keys().filter((key) => !ignored.includes(key));
-  let wrong = left.keys().filter((key) => !wanted.includes(key)).length;
-  for (const key of wanted) wrong += Number(!left.has(key) || !sameBits(left, right, key));
-  cases.list.push({ case: `${name}, ${wanted.length} tensors equal`, maxError: wrong, tolerance: 0 });
-}
-
-function sameBits(left: WeightsFile, right: WeightsFile, key: string): boolean {
-  return scope(() => sameTensor(left.get(key), right.get(key)));
-}
-
-function sameTensor(a: Tensor, b: Tensor): boolean {
-  if (a.dtype !== b.dtype || a.shape.join() !== b.shape.join()) return false;
-  return Buffer.from(bytesOf(a)).equals(bytesOf(b));
-}
-
-/** The elements' bytes. float16 and bfloat16 become float32, which keeps each of them apart. */
-function bytesOf(x: Tensor): Uint8Array {
-  const { buffer, byteOffset, byteLength } = x.toTypedArray();
-  return new Uint8Array(buffer, byteOffset, byteLength);
-}
-
-function inTemporaryFolder(fn: (folder: string) => void): void {
-  const folder = mkdtempSync(join(tmpdir(), "spo-verify-"));
-  try {
-    fn(folder);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
 }
 
 /** The single file gives the folders' tensors; a file written from the folders has its names and bytes. */

@@ -6,6 +6,7 @@ import { loadUnet } from "../layouts/model-folder.js";
 import { ClipTokenizer, loadTokenizer } from "../tokenizer/clip-tokenizer.js";
 import type { GoldenSet } from "./golden-set.js";
 import { type Case, type Check, collectCases, openGolden } from "./verify-check.js";
+import { flowLayoutChecks } from "./verify-flow-layouts.js";
 import { flowModuleChecks } from "./verify-flow-modules.js";
 import { flowTrajectoryChecks } from "./verify-flow-trajectory.js";
 import { layoutChecks } from "./verify-layouts.js";
@@ -36,6 +37,7 @@ export const diffusionChecks: readonly Check[] = [
   ...layoutChecks,
   ...flowModuleChecks,
   ...transformerChecks,
+  ...flowLayoutChecks,
 ];
 
 /** The golden checks of a set: those that every one has, and one for each further sampling that it holds. */

@@ -97,6 +97,9 @@ export function planModels(
   const pipe = family.assemble({
     models: blanks,
     tokenizer: () => wordless(texts),
+    t5Tokenizer: () => {
+      throw new UserError("Flow models cannot be planned yet.", { code: "USAGE" });
+    },
     schedulerConfig,
     schedulerSource: { pipeline },
   });
