@@ -176,7 +176,7 @@ async function sampleShower(
   const latentSize = latentSizeOf(pipe, config.resolution);
   const [height, width] = latentSize.map((side) => side * pipe.vae.factor) as [number, number];
   return heldOutPrompts({
-    ...{ prompts, pipe, policy, process: pipe.process, device: context.device },
+    ...{ prompts, pipe, policy, process: pipe.process.forSampling({ latentSize }), device: context.device },
     heldOutScorers: await openHeldOutScorers(guards.heldOutScorers, prompts, { pipe, latentSize, seed }),
     imagesPerPrompt: guards.imagesPerPrompt,
     decode: (latents) => pipe.vae.decodeLatents(latents),

@@ -76,7 +76,7 @@ export class LatentPairNoiser implements PairNoiser {
           requireFinite(side, this.#pipe, (i) => `of the pair ${batch.where[i]}, as the VAE encodes it`);
         return {
           ...{ side0, side1, prompts: batch.prompts, label0: batch.label0, examples: batch.examples },
-          timesteps: tensor([...timesteps], { dtype: "int64", device }),
+          timesteps: tensor(timesteps.map(Math.round), { dtype: "int64", device }),
         };
       }),
     );

@@ -140,7 +140,7 @@ export class PixelPairNoiser implements PairNoiser {
         return {
           side0: toBytes(image0),
           side1: toBytes(image1),
-          timesteps: tensor([...timesteps], { dtype: "int64", device }),
+          timesteps: tensor(timesteps.map(Math.round), { dtype: "int64", device }),
           prompts: batch.prompts,
           label0: batch.label0,
           examples: batch.examples,
