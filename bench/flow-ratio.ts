@@ -12,7 +12,7 @@ import {
   readJsonObject,
 } from "@spo/diffusion";
 import { AdamW, Generator, noGrad, randn, Scope, scope, type Tensor } from "@spo/torch";
-import { drawn, resample, selectPairs, spoBatchLoss, type StepPairs } from "spo";
+import { drawn, resample, type StepPairs, selectPairs, spoBatchLoss } from "spo";
 
 const STEPS = 10;
 const SETTINGS = { steps: STEPS, candidates: 4, firstBranch: 1, lastBranch: 7, etaBefore: 0, threshold: 0.3 };
@@ -22,7 +22,10 @@ const BATCH = 16;
 type Ratio = "raw" | "normalised";
 
 /** One training of a fresh adapter, by a judge that wants the first half of the latents' channels larger. */
-function train(folder: string, { ratio, eta, seed, rounds }: { ratio: Ratio; eta: number; seed: number; rounds: number }) {
+function train(
+  folder: string,
+  { ratio, eta, seed, rounds }: { ratio: Ratio; eta: number; seed: number; rounds: number },
+) {
   const { get } = openGolden(folder, "trajectory-sd3-flow-euler.safetensors");
   const model = loadFlowTransformer(`${folder}/tiny-sd3`);
   const initial = get("initial_latents");
@@ -31,7 +34,11 @@ function train(folder: string, { ratio, eta, seed, rounds }: { ratio: Ratio; eta
     ...flowGridOf(model),
     latentSize: initial.shape.slice(2) as [number, number],
   });
-  const lora = addLora(model, { rank: 4, targets: ["to_q", "to_k", "to_v", "to_out.0"] }, new Generator(seed));
+  const lora = addLora(
+    model,
+    { rank: 4, targets: ["to_q", "to_k", "to_v", "to_out.0"] },
+    new Generator(seed),
+  );
   const side = { context: get("prompt_embeds"), pooled: get("pooled") };
   const sides = { conditional: side, unconditional: side, guidanceScale: 1 };
   const policy = guidedDenoiser({ model, ...sides });
@@ -40,7 +47,10 @@ function train(folder: string, { ratio, eta, seed, rounds }: { ratio: Ratio; eta
   const scoreOf = (x0: Tensor): Tensor =>
     scope(() => {
       const [up, down] = x0.chunk(2, 1) as [Tensor, Tensor];
-      return up.mean([1, 2, 3]).sub(down.mean([1, 2, 3])).mul(60);
+      return up
+        .mean([1, 2, 3])
+        .sub(down.mean([1, 2, 3]))
+        .mul(60);
     });
   const optimizer = new AdamW(lora.parameters(), { lr: 3e-4, weightDecay: 0 });
   const generator = new Generator(seed + 100);
@@ -62,8 +72,11 @@ function train(folder: string, { ratio, eta, seed, rounds }: { ratio: Ratio; eta
         for (let n = 0; n < 8; n++) {
           let x = randn(initial.shape, { generator: new Generator(9000 + n) });
           for (const t of process.timesteps(STEPS))
-            x = process.step(x, policy.forRows(rows)(x, t), { t, previous: process.previousTimestep(t, STEPS), eta: 0 })
-              .mean;
+            x = process.step(x, policy.forRows(rows)(x, t), {
+              t,
+              previous: process.previousTimestep(t, STEPS),
+              eta: 0,
+            }).mean;
           sum += scoreOf(x).mean().item();
         }
         return sum / 8;
@@ -79,10 +92,14 @@ function train(folder: string, { ratio, eta, seed, rounds }: { ratio: Ratio; eta
       if (places.length === 0) return 0;
       scope(() => {
         for (const [part, i] of places)
-          lossOf(selectPairs(all[part] as StepPairs, [i])).div(places.length).backward();
+          lossOf(selectPairs(all[part] as StepPairs, [i]))
+            .div(places.length)
+            .backward();
       });
       const norm = Math.sqrt(
-        lora.parameters().reduce((sum, { grad }) => sum + (grad ? scope(() => grad.square().sum().item()) : 0), 0),
+        lora
+          .parameters()
+          .reduce((sum, { grad }) => sum + (grad ? scope(() => grad.square().sum().item()) : 0), 0),
       );
       for (const parameter of lora.parameters()) parameter.grad = undefined;
       return norm;
