@@ -93,10 +93,14 @@ export async function planTraining(
   words: readonly string[],
   options: PlanOptions,
 ): Promise<void> {
-  const family = FAMILIES.find(({ name }) => words.includes(name)) ?? FAMILIES[0];
+  const family =
+    FAMILIES.find(({ name }) => words.some((word) => word === name || word.endsWith(`-${name}`))) ??
+    FAMILIES[0];
   const common = { model: family.name, output: "-" };
   if (method === "spo") {
-    const defaults = { ...common, spm: "vit-h", prompts: "-" };
+    // The judge of LPO's presets looks at latents.
+    const latent = words.some((word) => Object.hasOwn(spoPresets, word) && word.startsWith("lpo-"));
+    const defaults = { ...common, spm: latent ? "latent" : "vit-h", prompts: "-" };
     const config = await resolveConfig(TrainSpoConfig, {
       defaults,
       presets: spoPresets,
@@ -129,7 +133,7 @@ export async function planTraining(
       savings: dpoSavings(sidesOf(configs)),
     });
   } else {
-    const defaults = { ...common, init: "vit-h", pairs: ["-"] };
+    const defaults = { ...common, pairs: ["-"] };
     const config = await resolveConfig(TrainSpmConfig, {
       defaults,
       presets: spmPresets,
@@ -137,11 +141,22 @@ export async function planTraining(
       options: OPTIONS,
     });
     const configs = pipelineConfigs(await configsOf(config.model, options));
-    const spm = preferenceConfig(await scorerOf(config.init ?? "vit-h", options));
+    if (config.teacher !== null)
+      throw new UserError("A training by a teacher is not planned: its rollouts are not counted here.", {
+        code: "USAGE",
+        hint: "Plan its two parts: plan spo with the teacher as spm, and plan spm --kind latent.",
+      });
+    const start = config.init === null ? "vit-h" : await scorerOf(config.init, options);
+    const spm = config.kind === "latent" ? "latent" : preferenceConfig(start);
+    const lrmSettings = {
+      guidanceScale: config.featureGuidance,
+      multiScale: config.multiScale,
+      multiScaleCfg: false,
+    };
     tell(options, {
       device: config.device,
       settings: config,
-      models: (config) => planModels(configs, { spm, relabels: config.relabel !== undefined }),
+      models: (config) => planModels(configs, { spm, lrmSettings, relabels: config.relabel !== undefined }),
       job: spmJob,
       savings: spmSavings(sidesOf(configs)),
     });

@@ -3,9 +3,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { guidedDenoiser } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
-import { blankConditions, blankIds, blankLatents } from "../plan/conditions.js";
+import { blankConditions, blankIds, blankLatents, lrmIds } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
 import { policyLora } from "../recipes/training/policy.js";
+import type { LatentRewardModel, LatentTexts } from "../spm/latent-reward-model.js";
+import { isLrmFolder } from "../spm/lrm-files.js";
 import type { PolicyShape } from "./snapshot.js";
 import type { FlopsOfPasses } from "./spent.js";
 
@@ -13,7 +15,7 @@ import type { FlopsOfPasses } from "./spent.js";
 export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | null): FlopsOfPasses {
   const models = (): PlannedModels =>
     planModels(pipelineConfigs(model), {
-      spm: spm !== null && existsSync(join(spm, "config.json")) ? preferenceConfig(spm) : undefined,
+      spm: spm !== null && isPreference(spm) ? preferenceConfig(spm) : undefined,
     });
   const frozen = models();
   const still = (fn: () => unknown): number =>
@@ -46,12 +48,16 @@ export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | nu
   };
 }
 
+const isPreference = (folder: string): boolean =>
+  existsSync(join(folder, "config.json")) || isLrmFolder(folder);
+
 function judgeFlops(
   frozen: PlannedModels,
   learning: PlannedModels,
   still: (fn: () => unknown) => number,
 ): Pick<FlopsOfPasses, "judgeImage" | "judgeText" | "judgeBackward"> {
-  const { spm } = frozen;
+  const { spm, lrm } = frozen;
+  if (lrm && learning.lrm) return latentFlops(lrm, learning.lrm, frozen, still);
   if (!spm || !learning.spm) return { judgeImage: 0, judgeText: 0, judgeBackward: 0 };
   const side = spm.config.vision_config.image_size;
   const image = blank([1, 3, side, side], frozen);
@@ -61,5 +67,24 @@ function judgeFlops(
     judgeImage: still(() => spm.imageFeatures(image, 500)),
     judgeText: still(() => spm.text_projection.forward(spm.text_model.forward(blankIds(1, frozen)).pooled)),
     judgeBackward: flops.backward,
+  };
+}
+
+/** The empty text, which one call shares, is not counted: it is a row of many. */
+function latentFlops(
+  frozen: LatentRewardModel,
+  learning: LatentRewardModel,
+  models: PlannedModels,
+  still: (fn: () => unknown) => number,
+): Pick<FlopsOfPasses, "judgeImage" | "judgeText" | "judgeBackward"> {
+  for (const parameter of learning.usedParameters().values()) parameter.requiresGrad = true;
+  const look = (lrm: LatentRewardModel, texts: LatentTexts): unknown =>
+    lrm.imageFeatures(blankLatents(1, models), 500, texts, texts);
+  const read = (lrm: LatentRewardModel): LatentTexts => lrm.encode(lrmIds(1, models));
+  const texts = noGrad(() => read(frozen));
+  return {
+    judgeImage: still(() => look(frozen, texts)),
+    judgeText: still(() => read(frozen)),
+    judgeBackward: rehearse(() => scope(() => void look(learning, texts))).flops.backward,
   };
 }

@@ -9,6 +9,10 @@ const tokensOf = ({ texts }: PlannedModels): number => texts[0]?.config.max_posi
 export const blankIds = (n: number, models: PlannedModels): Tensor =>
   blank([n, tokensOf(models)], models, "int64");
 
+/** Token ids of n prompts for the text encoders of a latent reward model, which are of the pipeline's sizes. */
+export const lrmIds = (n: number, models: PlannedModels): Tensor[] =>
+  models.texts.map(() => blankIds(n, models));
+
 /** Encodes n prompts. */
 export const encodeBlank = (n: number, models: PlannedModels): void =>
   noGrad(() =>

@@ -27,6 +27,13 @@ import {
   UserError,
   zeros,
 } from "@spo/torch";
+import {
+  type LatentRewardModel,
+  type LatentRewardSettings,
+  PUBLISHED_LRM,
+} from "../spm/latent-reward-model.js";
+import { isLrmFolder } from "../spm/lrm-files.js";
+import { blankLrm } from "../spm/new-lrm.js";
 import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */
@@ -37,7 +44,10 @@ export interface PlannedModels {
   texts: CLIPTextModel[];
   denoiser: DenoiserModel;
   vae: AutoencoderKL;
+  /** The preference model that looks at images. */
   spm?: StepAwarePreferenceModel;
+  /** The one that looks at latents. */
+  lrm?: LatentRewardModel;
   /** The plain scorer that the preference model starts from, where it makes the labels anew. */
   scorer?: CLIPModel;
   /** Height and width of the latents that the model was made for. */
@@ -65,14 +75,18 @@ export function pipelineConfigs(model: string): PipelineConfigs {
   return readConfigs(model, family, pipeline);
 }
 
-/** The config of a preference model: `vit-h`, or of a folder with config.json. */
-export function preferenceConfig(model: string): SpmConfigInput {
+/** What a preference model is made of: the config of one of images, or `latent`, which has the diffusion model's own. */
+export type PlannedPreference = SpmConfigInput | "latent";
+
+/** Of a preference model: `vit-h`, `latent`, or a folder of either kind. */
+export function preferenceConfig(model: string): PlannedPreference {
   if (model === "vit-h") return VIT_H;
+  if (model === "latent" || isLrmFolder(model)) return "latent";
   const path = join(model, "config.json");
   if (!existsSync(path)) {
-    throw new UserError(`${model} is neither a folder with config.json nor vit-h.`, {
+    throw new UserError(`${model} is neither a folder of a preference model nor vit-h or latent.`, {
       code: "DATA",
-      hint: "vit-h is the size of the published preference models.",
+      hint: "vit-h is the size of the published preference models of images, latent one of the diffusion model's own size.",
     });
   }
   return readJsonObject(path) as SpmConfigInput;
@@ -88,7 +102,14 @@ export function planModels(
     spm,
     dtype = "float32",
     relabels = false,
-  }: { spm?: SpmConfigInput; dtype?: DType; relabels?: boolean } = {},
+    lrmSettings = PUBLISHED_LRM,
+  }: {
+    spm?: PlannedPreference;
+    dtype?: DType;
+    relabels?: boolean;
+    /** Of one that looks at latents. */
+    lrmSettings?: LatentRewardSettings;
+  } = {},
 ): PlannedModels {
   const family = familyOfConfigs(configs);
   const blanks = blankModels(family, configs);
@@ -105,15 +126,17 @@ export function planModels(
   });
   const { vae } = pipe;
   const denoiser = pipe.denoiser.to({ dtype });
-  const judge = spm && new StepAwarePreferenceModel(spm);
+  const judge = spm && spm !== "latent" ? new StepAwarePreferenceModel(spm) : undefined;
+  const lrm = spm === "latent" ? blankLrm(pipe, { settings: lrmSettings }) : undefined;
   const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
-  for (const model of [denoiser, vae, judge, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
+  for (const model of [denoiser, vae, judge, lrm, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
   return {
     pipe,
     texts,
     denoiser,
     vae,
     spm: judge,
+    lrm,
     scorer,
     latentSize: denoiser.sampleSize,
     device: "meta",
@@ -157,11 +180,12 @@ function fill(module: Module, generator: Generator): void {
   for (const part of module.modules().values()) part.reset?.(generator);
 }
 
-export const modulesOf = ({ texts, denoiser, vae, spm, scorer }: PlannedModels): Module[] => [
+export const modulesOf = ({ texts, denoiser, vae, spm, lrm, scorer }: PlannedModels): Module[] => [
   ...texts,
   denoiser,
   vae,
   ...(spm ? [spm] : []),
+  ...(lrm ? [lrm] : []),
   ...(scorer ? [scorer] : []),
 ];
 

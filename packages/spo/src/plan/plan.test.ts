@@ -1,15 +1,19 @@
 import { CheckpointSchedule, guidedDenoiser } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { clipProcessor } from "@spo/scorers";
-import { Generator, liveTensors, noGrad, randn, scope } from "@spo/torch";
+import { Generator, liveTensors, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import { describe, expect, test } from "vitest";
 import { SpmJudge } from "../judges/spm-judge.js";
 import { resample } from "../objectives/resample.js";
 import { drawn } from "../rollout/randomness.js";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "../schemas.js";
+import { LatentPreferenceModel } from "../spm/latent-preference-model.js";
+import type { LatentRewardModel } from "../spm/latent-reward-model.js";
+import { publishedLatentSpace } from "../spm/latent-space.js";
 import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
+import type { PreferenceModel } from "../spm/preference-model.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
-import { blankConditions, blankIds } from "./conditions.js";
+import { blankConditions, blankIds, lrmIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";
 import { giveValues, type PlannedModels, planModels } from "./models.js";
 import { type SamplingSettings, samplingJob } from "./sampling.js";
@@ -53,14 +57,20 @@ const JOBS: Record<string, (models: PlannedModels) => Job> = {
   "SPO of the whole UNet in float16": (models) =>
     spoJob(models, spoConfig({ dtype: "float16", adapter: "full" })),
   "a preference model": (models) => spmJob(models, spmConfig),
+  "SPO by a judge of latents": (models) => spoJob(models, spoConfig({ innerSteps: 1 })),
+  "a latent reward model": (models) => spmJob(models, spmConfig),
   "Diffusion-DPO with a LoRA": (models) => dpoJob(models, dpoConfig()),
   "Diffusion-DPO of the whole UNet": (models) => dpoJob(models, dpoConfig({ adapter: "full" })),
   "fine-tuning on winners": (models) => dpoJob(models, dpoConfig({ objective: "sft" })),
   "a preference model with gradient checkpointing": (models) =>
     spmJob(models, { ...spmConfig, gradientCheckpointing: true }),
 };
+/** By a latent reward model, or of one. */
+const LATENT = new Set(["SPO by a judge of latents", "a latent reward model"]);
+const modelsOf = (name: string, family: "sd15" | "sdxl"): PlannedModels =>
+  planModels(TINY[family], { spm: LATENT.has(name) ? "latent" : TINY_SPM });
 const planOf = (name: string, family: "sd15" | "sdxl"): Plan =>
-  planJob((JOBS[name] as (typeof JOBS)[string])(planModels(TINY[family], { spm: TINY_SPM })));
+  planJob((JOBS[name] as (typeof JOBS)[string])(modelsOf(name, family)));
 
 describe.each(families)("of %s, each phase of", (family) => {
   test.each(Object.keys(JOBS))("%s costs the same planned twice, and leaves nothing behind", (name) => {
@@ -79,7 +89,7 @@ describe.each(families)("of %s, each phase of", (family) => {
   });
 
   test.each(Object.keys(JOBS))("%s runs with real numbers too, as planned, and keeps no tensor", (name) => {
-    const models = giveValues(planModels(TINY[family], { spm: TINY_SPM }));
+    const models = giveValues(modelsOf(name, family));
     const job = (JOBS[name] as (typeof JOBS)[string])(models);
     const before = liveTensors();
     const { phases, hours } = measureJob(job, 0);
@@ -206,17 +216,27 @@ test("a LoRA's optimizer is small beside that of the whole UNet, whose reference
   expect(full.weights - lora.weights).toBe(unet);
 });
 
-test.each([0, 1, 3])(
-  "with %i inner steps the passes of a round are those that the resampler counts",
-  (innerSteps) => {
+/** The preference model of the kind that was planned. */
+function preferenceModelOf(models: PlannedModels): PreferenceModel {
+  if (models.spm) return new PixelPreferenceModel(models.spm, clipProcessor(16), () => blankIds(2, models));
+  const ids = (texts: readonly string[]): Tensor[] => lrmIds(texts.length, models);
+  return new LatentPreferenceModel(models.lrm as LatentRewardModel, ids, publishedLatentSpace("sd15"));
+}
+
+test.each([
+  [0, "images", TINY_SPM],
+  [1, "images", TINY_SPM],
+  [3, "images", TINY_SPM],
+  [0, "latents", "latent"],
+  [1, "latents", "latent"],
+] as const)(
+  "with %i inner steps and a judge of %s the passes of a round are those that the resampler counts",
+  (innerSteps, _, spm) => {
     const config = spoConfig({ innerSteps, threshold: 0 });
     const configs = TINY.sd15;
-    const planned = planJob(spoJob(planModels(configs, { spm: TINY_SPM }), config)).work.passes;
-    const models = giveValues(planModels(configs, { spm: TINY_SPM }));
-    if (!models.spm) throw new Error("no preference model");
-    const judge = new SpmJudge(
-      new PixelPreferenceModel(models.spm, clipProcessor(16), () => blankIds(2, models)),
-    );
+    const planned = planJob(spoJob(planModels(configs, { spm }), config)).work.passes;
+    const models = giveValues(planModels(configs, { spm }));
+    const judge = new SpmJudge(preferenceModelOf(models));
     const meter = new WorkMeter();
     const generator = new Generator(1);
     const denoiser = guidedDenoiser({
@@ -240,7 +260,7 @@ test.each([0, 1, 3])(
       }),
     );
     const { unetSampling, vaeDecode, judgeImage } = meter.take().passes;
-    expect(planned).toMatchObject({ unetSampling, vaeDecode, judgeImage });
+    expect({ vaeDecode: 0, ...planned }).toMatchObject({ unetSampling, vaeDecode, judgeImage });
   },
 );
 

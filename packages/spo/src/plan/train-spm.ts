@@ -5,15 +5,19 @@ import { AdamW, noGrad, scope, type Tensor } from "@spo/torch";
 import { pairLoss } from "../recipes/train-spm/pair-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
+import { LatentPreferenceModel } from "../spm/latent-preference-model.js";
+import type { LatentRewardModel } from "../spm/latent-reward-model.js";
+import { latentSpaceOf } from "../spm/latent-space.js";
 import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
-import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank } from "./conditions.js";
+import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, bytesOf, type PlannedModels } from "./models.js";
 import { optimizerPhase, update, weightsOf } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
+  if (models.lrm) return lrmJob(models, models.lrm, config);
   const { spm, scorer, denoiser, vae, pipe } = models;
   if (!spm) throw new Error("spmJob: the preference model is missing");
   const { batch, steps, bank, cleanShare, guidanceScale, readAhead } = config;
@@ -100,6 +104,62 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
       ...(scorer ? [{ name: "relabelling, one side", runs: 2 * drawn, body: relabel }] : []),
       { name: "noising", runs: noisings, body: noising },
       { name: "update", runs: steps * parts, body: learn },
+      optimizerPhase(trained, optimizer, steps),
+    ],
+  };
+}
+
+/** The same of a latent reward model: images are encoded and noised, and nothing is predicted. */
+function lrmJob(models: PlannedModels, lrm: LatentRewardModel, config: TrainSpmConfig): Job {
+  const { vae, pipe } = models;
+  const { batch, steps, bank, readAhead } = config;
+  const microBatch = Math.min(batch, config.microBatch ?? batch);
+  const noised = bank > 0 ? batch : microBatch;
+  const model = new LatentPreferenceModel(lrm, (texts) => lrmIds(texts.length, models), latentSpaceOf(pipe));
+  const trained = model.parameters();
+  for (const parameter of trained) parameter.requiresGrad = true;
+  model.gradientCheckpointing = config.gradientCheckpointing;
+  const optimizer = new AdamW(trained, config.optimizer);
+  const latentSize = latentSizeOf(pipe, config.resolution);
+  const latents = (n: number): Tensor => blankLatents(n, models, latentSize);
+  const noising = (meter: WorkMeter): void =>
+    noGrad(() =>
+      scope(() => {
+        meter.count("vaeEncode", 2 * noised);
+        const clean = vae.toLatents(blankImages(2 * noised, models, latentSize), latents(2 * noised));
+        pipe.process.addNoise(clean, latents(2 * noised), 500);
+      }),
+    );
+  const learn = (meter: WorkMeter): void =>
+    update(trained, microBatch < batch, () => {
+      meter.count("judgeImage", 2 * microBatch);
+      meter.count("judgeText", microBatch);
+      const column = (): Tensor => blank([microBatch], models);
+      const pairs = Array.from({ length: microBatch }, (_, i) => i);
+      const { loss } = pairLoss(model, {
+        inputs: [latents(microBatch), latents(microBatch)],
+        timesteps: blank([microBatch], models, "int64"),
+        prompts: pairs.map(String),
+        rows: pairs,
+        ...{ label0: column(), label1: column(), examples: column() },
+      });
+      loss.backward();
+    });
+  const parts = steps * Math.ceil(batch / microBatch);
+  const drawn = bank > 0 ? Math.ceil(bank / batch) : parts;
+  const pixels = 2 * 3 * latentSize.reduce((a, b) => a * b * vae.factor, 1);
+  const held = 2 * 4 * models.denoiser.latentShape(latentSize).reduce((a, b) => a * b, 1);
+  return {
+    models,
+    memory: {
+      weights: weightsOf(models),
+      trained: 0,
+      optimizer: 2 * bytesOf(trained),
+      data: bank > 0 ? Math.max(bank, batch) * held : (48 << 20) + readAhead * 2 ** 20 + microBatch * pixels,
+    },
+    phases: [
+      { name: "noising", runs: drawn, body: noising },
+      { name: "update", runs: parts, body: learn },
       optimizerPhase(trained, optimizer, steps),
     ],
   };

@@ -1,4 +1,5 @@
 import { isGuided } from "@spo/diffusion";
+import type { WorkMeter } from "@spo/records";
 import { AdamW, noGrad, scope } from "@spo/torch";
 import type { StepPairs } from "../objectives/step-pairs.js";
 import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
@@ -6,7 +7,8 @@ import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { JUDGE_CHUNK } from "../rollout/judge-candidates.js";
 import { branchRange } from "../rollout/rollout.js";
-import { blankConditions, blankImages, blankLatents, encodeBlank } from "./conditions.js";
+import type { LatentTexts } from "../spm/latent-reward-model.js";
+import { blankConditions, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
 import { optimizerPhase, planPolicy, update } from "./update.js";
@@ -16,8 +18,8 @@ import { optimizerPhase, planPolicy, update } from "./update.js";
  * the most that a run can cost; at the published thresholds about half of them do.
  */
 export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
-  const { spm, denoiser, vae, pipe } = models;
-  if (!spm) throw new Error("spoJob: the preference model is missing");
+  const { spm, lrm, denoiser, vae, pipe } = models;
+  if (!spm && !lrm) throw new Error("spoJob: the preference model is missing");
   const latentSize = latentSizeOf(pipe, config.resolution);
   requireRollout(config, latentSize);
   const { policy, precision, memory } = planPolicy(models, config, { moments: 2, data: 0 });
@@ -44,7 +46,8 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
   const chunk = Math.min(JUDGE_CHUNK, k * prompts);
   const size = Math.min(config.microBatch, transitions);
   const apartInBatch = Math.round((size * apart) / transitions);
-  const imageSize = spm.config.vision_config.image_size;
+  // A judge of latents judges children as they are drawn: only one of them is predicted, unless they go on apart.
+  const [alone, together] = lrm ? [first + comparisons, end - first - comparisons] : [single, calls - single];
 
   const step = (rows: number, runs: number, name: string): Phase => ({
     name,
@@ -68,24 +71,35 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
           encodeBlank(prompts, models);
         },
       },
-      step(prompts, single, "sampling, one latent a prompt"),
-      step(k * prompts, calls - single, "sampling, all candidates"),
-      {
-        name: "decode",
-        runs: (rounds * judged) / chunk,
-        body: (meter) => {
-          meter.count("vaeDecode", chunk);
-          frozen(() => vae.decodeLatents(blankLatents(chunk, models, latentSize)));
-        },
-      },
+      step(prompts, alone, "sampling, one latent a prompt"),
+      ...(together > 0 ? [step(k * prompts, together, "sampling, all candidates")] : []),
+      ...(spm
+        ? [
+            {
+              name: "decode",
+              runs: (rounds * judged) / chunk,
+              body: (meter: WorkMeter) => {
+                meter.count("vaeDecode", chunk);
+                frozen(() => vae.decodeLatents(blankLatents(chunk, models, latentSize)));
+              },
+            },
+          ]
+        : []),
       {
         name: "judge",
         runs: (rounds * judged) / chunk,
         body: (meter) =>
           frozen(() => {
             meter.count("judgeImage", chunk);
-            blankImages(chunk, models, latentSize); // as decoded, which stay until they are judged
-            spm.imageFeatures(blank([chunk, 3, imageSize, imageSize], models), 500);
+            if (lrm) {
+              const latents = blankLatents(chunk, models, latentSize);
+              const [texts, away] = [chunk, 1].map((n) => lrm.encode(lrmIds(n, models))) as LatentTexts[];
+              lrm.imageFeatures(latents, 500, texts as LatentTexts, away);
+            } else if (spm) {
+              const side = spm.config.vision_config.image_size;
+              blankImages(chunk, models, latentSize); // as decoded, which stay until they are judged
+              spm.imageFeatures(blank([chunk, 3, side, side], models), 500);
+            }
           }),
       },
       {

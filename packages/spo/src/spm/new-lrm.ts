@@ -39,41 +39,19 @@ export interface NewLrmOptions {
  * Throws a UserError (`CONFIG`) for a model whose denoiser is no UNet, (`DATA`) for a CLIP whose projection does not fit.
  */
 export function newLrm(pipe: TextToImage, { settings, clip, generator }: NewLrmOptions): LatentRewardModel {
-  const { denoiser, models, vae } = pipe;
-  const { text_encoder: first, text_encoder_2: second } = models as Record<string, unknown>;
-  if (!(denoiser instanceof UNet2DConditionModel) || !(first instanceof CLIPTextModel) || !denoiser.mid_block)
-    throw new UserError(
-      `A latent reward model is made of a UNet with a middle block; ${pipe.family.title} has none.`,
-      {
-        code: "CONFIG",
-        hint: "Train one that looks at images: --kind pixel --init CLIP.",
-      },
-    );
-  const textEncoder2 =
-    second instanceof CLIPTextModelWithProjection
-      ? new CLIPTextModelWithProjection(second.config)
-      : undefined;
+  const { unet, first, second } = partsOf(pipe);
   const hidden = first.config.hidden_size;
-  const text = textEncoder2
+  const text = second
     ? undefined
     : clip === null
       ? drawnProjection(hidden, generator)
       : projectionOf(clip, hidden);
-  const [high, wide] = denoiser.sampleSize;
-  const lrm = new LatentRewardModel({
-    unet: denoiser.blank(),
-    textEncoder: new CLIPTextModel(first.config),
-    textEncoder2,
-    projectionDim: textEncoder2?.projectionDim ?? (text?.shape[0] as number),
-    settings,
-    nativeSize: [high * vae.factor, wide * vae.factor],
-  });
-  const { device } = denoiser;
+  const lrm = blankLrm(pipe, { settings, projectionDim: text?.shape[0] });
   noGrad(() =>
     scope(() => {
-      copyWeights(denoiser, lrm.unet);
+      copyWeights(unet, lrm.unet);
       copyWeights(first, lrm.text_encoder);
-      if (lrm.text_encoder_2) copyWeights(second as CLIPTextModelWithProjection, lrm.text_encoder_2);
+      if (lrm.text_encoder_2 && second) copyWeights(second, lrm.text_encoder_2);
       lrm.visual_projection.weight.assign(
         zeros(lrm.visual_projection.weight.shape).normal_(0, VISUAL_STD, { generator }),
       );
@@ -82,9 +60,45 @@ export function newLrm(pipe: TextToImage, { settings, clip, generator }: NewLrmO
     }),
   );
   text?.dispose();
-  lrm.to({ dtype: "float32", device });
+  lrm.to({ dtype: "float32", device: unet.device });
   keep(lrm.parameters());
   return lrm;
+}
+
+/** Its shapes, without values. projectionDim: of the vectors that are compared; default: the width of the text. Throws as `newLrm`. */
+export function blankLrm(
+  pipe: TextToImage,
+  { settings, projectionDim }: { settings: LatentRewardSettings; projectionDim?: number },
+): LatentRewardModel {
+  const { unet, first, second } = partsOf(pipe);
+  const textEncoder2 = second && new CLIPTextModelWithProjection(second.config);
+  const [high, wide] = unet.sampleSize;
+  return new LatentRewardModel({
+    unet: unet.blank(),
+    textEncoder: new CLIPTextModel(first.config),
+    textEncoder2,
+    projectionDim: textEncoder2?.projectionDim ?? projectionDim ?? first.config.hidden_size,
+    settings,
+    nativeSize: [high * pipe.vae.factor, wide * pipe.vae.factor],
+  });
+}
+
+/** What of a pipeline a latent reward model is made of. */
+function partsOf({ denoiser, models, family }: TextToImage) {
+  const { text_encoder: first, text_encoder_2: second } = models as Record<string, unknown>;
+  if (!(denoiser instanceof UNet2DConditionModel) || !(first instanceof CLIPTextModel) || !denoiser.mid_block)
+    throw new UserError(
+      `A latent reward model is made of a UNet with a middle block; ${family.title} has none.`,
+      {
+        code: "CONFIG",
+        hint: "Train one that looks at images: --kind pixel --init CLIP.",
+      },
+    );
+  return {
+    unet: denoiser,
+    first,
+    second: second instanceof CLIPTextModelWithProjection ? second : undefined,
+  };
 }
 
 /** [hidden, hidden], as transformers draws a CLIP's. */
