@@ -139,15 +139,14 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
   const actions = useMemo((): Action[] => {
     const give = (answer: string) => () => {
       const seconds = (performance.now() - shownAt.current) / 1000;
-      const step =
-        shownAt.current > 0 ? answered(state, answer, { seconds, id: crypto.randomUUID() }) : undefined;
+      const step = shownAt.current > 0 ? answered(state, answer, { seconds, id: voteId() }) : undefined;
       if (!step) return;
       shownAt.current = 0;
       setState(step.state);
       outbox.add(step.ballot);
     };
     const undo = (): void => {
-      const step = undone(state, crypto.randomUUID());
+      const step = undone(state, voteId());
       if (!step) return;
       shownAt.current = 0;
       setState(step.state);
@@ -255,6 +254,10 @@ function PairToJudge({
     </>
   );
 }
+
+/** An ID that nobody else draws. Not `randomUUID`, which a browser has only where the address is its own machine's or encrypted. */
+const voteId = (): string =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 function stored(key: string): string {
   try {

@@ -65,43 +65,64 @@ export interface LiveRun {
 
 const LEAST_MS = 1000;
 
-/** Follows a run from a mark of its log. */
+/**
+ * Follows a run from a mark of its log, while the page is seen: a browser opens six connections to a server at a time, and hidden tabs
+ * would take them all.
+ */
 export function useLiveRun(id: string, mark: string | undefined): LiveRun {
   const [live, setLive] = useState<LiveRun>({ version: 0, link: "open" });
-  const first = useRef<string | undefined>(undefined);
-  if (first.current === undefined) first.current = mark;
-  const from = first.current;
+  const known = useRef<string | undefined>(undefined);
+  known.current ??= mark;
+  const hasMark = known.current !== undefined;
   useEffect(() => {
-    if (from === undefined) return;
-    const source = new EventSource(`/api/runs/${id}/events?from=${encodeURIComponent(from)}`);
+    if (!hasMark) return;
+    let source: EventSource | undefined;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const grown = (): void => {
+    const grown = ({ lastEventId }: MessageEvent): void => {
+      if (lastEventId !== "") known.current = lastEventId;
       timer ??= setTimeout(() => {
         timer = undefined;
         setLive((before) => ({ ...before, version: before.version + 1 }));
       }, LEAST_MS);
     };
-    source.addEventListener("log", grown);
-    source.addEventListener("anew", grown);
-    source.addEventListener("state", ({ data }) => {
-      const now = JSON.parse(data) as LiveState;
-      // A change of state has another page; what is done within it is told here.
-      setLive((before) => ({
-        ...before,
-        now,
-        version: before.version + Number(before.now?.state !== now.state),
-      }));
-    });
-    source.onopen = () => setLive((before) => ({ ...before, link: "open" }));
-    source.onerror = () =>
-      setLive((before) => ({
-        ...before,
-        link: source.readyState === EventSource.CLOSED ? "closed" : "lost",
-      }));
-    return () => {
-      clearTimeout(timer);
-      source.close();
+    const open = (): void => {
+      const opened = new EventSource(
+        `/api/runs/${id}/events?from=${encodeURIComponent(known.current ?? "")}`,
+      );
+      source = opened;
+      opened.addEventListener("log", grown);
+      opened.addEventListener("anew", grown);
+      opened.addEventListener("state", ({ data }) => {
+        const now = JSON.parse(data) as LiveState;
+        // A change of state has another page; what is done within it is told here.
+        setLive((before) => ({
+          ...before,
+          now,
+          version: before.version + Number(before.now?.state !== now.state),
+        }));
+      });
+      opened.onopen = () => setLive((before) => ({ ...before, link: "open" }));
+      opened.onerror = () =>
+        setLive((before) => ({
+          ...before,
+          link: opened.readyState === EventSource.CLOSED ? "closed" : "lost",
+        }));
     };
-  }, [id, from]);
+    const close = (): void => {
+      source?.close();
+      source = undefined;
+    };
+    const seen = (): void => {
+      if (document.hidden) close();
+      else if (!source) open();
+    };
+    seen();
+    document.addEventListener("visibilitychange", seen);
+    return () => {
+      document.removeEventListener("visibilitychange", seen);
+      clearTimeout(timer);
+      close();
+    };
+  }, [id, hasMark]);
   return live;
 }

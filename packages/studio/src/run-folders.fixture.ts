@@ -51,7 +51,7 @@ function writeStrips(folder: string, round: number, prompt: string): void {
       ...row,
       comparison: 3,
       timestep: 1,
-      images,
+      images: [],
       valid: false,
       scores: [1, null, 1],
       margin: null,

@@ -20,10 +20,13 @@ export const StripFile = z.array(
       next: z.number().optional(),
       /** p_best − p_worst; null where a score was not finite, absent in files of earlier versions. */
       margin: z.number().nullable().optional(),
-      /** PNGs in base64. */
+      /** PNGs in base64; none where a picture would not be finite. */
       images: z.array(z.string()),
     })
-    .refine(({ scores, images }) => scores.length === images.length, "it has not as many scores as images"),
+    .refine(
+      ({ scores, images }) => images.length === 0 || scores.length === images.length,
+      "it has not as many scores as images",
+    ),
 );
 /** What a strip file holds. */
 export type StripFile = z.output<typeof StripFile>;
@@ -48,11 +51,12 @@ export function stripRounds(folder: string): { round: number; file: string }[] {
 /** Reads a strip file of a run. Throws a UserError (`DATA`) for one that is damaged. */
 export const readStripFile = (file: string): StripFile => readRecord(file, StripFile);
 
-/** Of each prompt a few comparisons, from the noisiest to the finished image. */
+/** Of each prompt a few comparisons that have pictures, from the noisiest to the finished image. */
 export function shownStrips(file: StripFile): Strip[] {
-  const prompts = [...new Set(file.map(({ prompt }) => prompt))];
+  const pictured = file.filter(({ images }) => images.length > 0);
+  const prompts = [...new Set(pictured.map(({ prompt }) => prompt))];
   return prompts.map((prompt) => {
-    const rows = file.filter((row) => row.prompt === prompt);
+    const rows = pictured.filter((row) => row.prompt === prompt);
     const count = Math.min(ROWS, rows.length);
     const shown = Array.from({ length: count }, (_, i) =>
       Math.round((i * (rows.length - 1)) / Math.max(1, count - 1)),

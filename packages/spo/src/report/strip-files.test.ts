@@ -41,6 +41,13 @@ test("a strip file reads as it was written, and a damaged one is refused in word
   }
 });
 
+test("a comparison without pictures is in the file, and is not shown on a page of pictures", () => {
+  const file = readStripFile(put(JSON.stringify([{ ...row, images: [], margin: null }, row])));
+  expect(file.map(({ images }) => images.length)).toEqual([0, 2]);
+  expect(shownStrips(file)).toMatchObject([{ prompt: "a", rows: [{ timestep: 500 }] }]);
+  expect(shownStrips(readStripFile(put(JSON.stringify([{ ...row, images: [] }]))))).toEqual([]);
+});
+
 test("a run's report passes over a damaged strip file and tells of it", () => {
   const run = join(folder, "run");
   mkdirSync(join(run, "strips"), { recursive: true });

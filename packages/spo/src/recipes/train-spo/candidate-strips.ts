@@ -17,11 +17,13 @@ export async function* saveStrips(
   strips: readonly CandidateStrip[],
   prompts: readonly string[],
 ): AsyncGenerator<RecipeEvent> {
-  const finite = strips.filter(({ images }) => !scope(() => notFiniteAt(images).any().item()));
   const shown = [];
-  for (const { images, prompt, ...strip } of finite) {
+  let missing = 0;
+  for (const { images, prompt, ...strip } of strips) {
+    const sound = !scope(() => notFiniteAt(images).any().item());
+    if (!sound) missing++;
     const encoded: string[] = [];
-    for (let j = 0; j < strip.scores.length; j++) {
+    for (let j = 0; sound && j < strip.scores.length; j++) {
       const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, j, 1)));
       encoded.push(
         Buffer.from(await encodePng(data, width, height, { most: STRIP_SIDE })).toString("base64"),
@@ -31,8 +33,8 @@ export async function* saveStrips(
   }
   writeFileAtomic(join(run.folder, "strips", stripFileName(round)), JSON.stringify(shown));
   for (const { images } of strips) images.dispose();
-  if (finite.length < strips.length)
+  if (missing > 0)
     yield* run.warn(
-      `round ${round + 1}: candidates that are not finite are not kept as images, at ${strips.length - finite.length} of ${strips.length} comparisons`,
+      `round ${round + 1}: candidates that are not finite are not kept as images, at ${missing} of ${strips.length} comparisons`,
     );
 }
