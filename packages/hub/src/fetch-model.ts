@@ -21,7 +21,7 @@ import { type HubEnvironment, hubEnvironment } from "./environment.js";
 import { refusalError } from "./faults.js";
 import { type HubClient, HubRefusal, hubClient, PATIENCE, type Patience } from "./hub-fetch.js";
 import { type HubId, isSafePath } from "./hub-id.js";
-import { missingParts, neededFiles } from "./needed-files.js";
+import { isLatentModel, missingParts, neededFiles } from "./needed-files.js";
 
 /** What happens while a model is fetched. */
 export type HubEvent =
@@ -202,7 +202,8 @@ function choose(
     });
   }
   const { files, otherVariant, withoutWeights } = neededFiles(paths, variant);
-  if (!paths.includes("model_index.json") && (!paths.includes("config.json") || withoutWeights.length > 0)) {
+  const parted = paths.includes("model_index.json") || isLatentModel(paths);
+  if (!parted && (!paths.includes("config.json") || withoutWeights.length > 0)) {
     const single = paths.filter((path) => /\.(safetensors|ckpt|pt|bin)$/.test(path));
     throw new UserError(
       `${id.repo} holds no model folder: neither model_index.json, nor config.json with weights.`,

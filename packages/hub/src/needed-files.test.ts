@@ -68,3 +68,27 @@ test("the parts that a model index names and a folder lacks are told", () => {
   const paths = [...PIPELINE, "unet/diffusion_pytorch_model.safetensors"];
   expect(missingParts(paths, index)).toEqual(["vae/"]);
 });
+
+test("a latent reward model has its UNet, its text encoders and its state, and no index", () => {
+  const own = [
+    "config.json",
+    "state_dict.pt",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+  ];
+  const paths = [...own, "optimizer.pt", "text_encoder/pytorch_model.bin", "samples/0.png", ".gitattributes"];
+  const { files, withoutWeights } = neededFiles(paths);
+  expect(files.toSorted()).toEqual(own.toSorted());
+  expect(withoutWeights).toEqual([]);
+  expect(missingParts(own, undefined)).toEqual([]);
+  const without = own.filter((path) => !path.startsWith("unet/diff"));
+  expect(missingParts(without, undefined)).toEqual(["unet/"]);
+  expect(
+    missingParts(
+      own.filter((path) => !path.startsWith("text_encoder/")),
+      undefined,
+    ),
+  ).toEqual(["text_encoder/"]);
+});

@@ -4,6 +4,14 @@
 const PARTS = ["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"];
 const WITH_WEIGHTS = ["unet", "vae", "text_encoder", "text_encoder_2"];
 
+/** What a latent reward model has beside its UNet and text encoders; its repository has no index. */
+const LATENT_STATE = "state_dict.pt";
+const LATENT_PARTS = ["unet", "text_encoder"];
+
+/** Whether a repository holds a latent reward model. */
+export const isLatentModel = (paths: readonly string[]): boolean =>
+  !paths.includes("model_index.json") && paths.includes(LATENT_STATE);
+
 /** Names of weights, the best first. safetensors go before pickles, whatever the name. */
 const STEMS = [
   "diffusion_pytorch_model",
@@ -26,15 +34,16 @@ export interface Choice {
 }
 
 /**
- * Chooses among a repository's paths: of a pipeline (with model_index.json) the parts that the engine reads, else the files of the
- * topmost folder. Of each folder configs, tokenizer files and one set of weights.
+ * Chooses among a repository's paths: of a pipeline (with model_index.json) or a latent reward model the parts that the engine reads, else
+ * the files of the topmost folder. Of each folder configs, tokenizer files and one set of weights.
  *
  * variant: `fp16` for `….fp16.safetensors`; a folder without it gives its plain weights, as in diffusers.
  */
 export function neededFiles(paths: readonly string[], variant?: string): Choice {
   const pipeline = paths.includes("model_index.json");
   const choice: Choice = { files: [], otherVariant: [], withoutWeights: [] };
-  const folders = pipeline ? ["", ...PARTS] : [""];
+  const latent = isLatentModel(paths);
+  const folders = pipeline || latent ? ["", ...PARTS] : [""];
   for (const folder of folders) {
     const names = paths
       .filter((path) => (folder ? path.startsWith(`${folder}/`) : true))
@@ -45,7 +54,8 @@ export function neededFiles(paths: readonly string[], variant?: string): Choice 
       continue;
     }
     const own = names.filter((name) => /\.(json|txt|model)$/.test(name) && !INDEX.test(name));
-    const wantsWeights = pipeline ? WITH_WEIGHTS.includes(folder) : true;
+    if (latent && folder === "") own.push(LATENT_STATE);
+    const wantsWeights = pipeline || latent ? WITH_WEIGHTS.includes(folder) : true;
     if (wantsWeights) {
       const { files, variant: found } = weightsOf(names, variant);
       for (const file of files) own.push(file);
@@ -100,6 +110,10 @@ function weightsOf(
  */
 export function missingParts(paths: readonly string[], modelIndex: unknown, variant?: string): string[] {
   const { withoutWeights } = neededFiles(paths, variant);
+  if (isLatentModel(paths))
+    return LATENT_PARTS.filter(
+      (part) => !paths.includes(`${part}/config.json`) || withoutWeights.includes(part),
+    ).map((part) => `${part}/`);
   if (typeof modelIndex !== "object" || modelIndex === null) {
     return paths.includes("config.json") && withoutWeights.length === 0
       ? []
