@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { requirePlace, UserError } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import type { ConvertOptions } from "../jobs/convert.js";
+import { partOption } from "../options/part-option.js";
 import { variantName } from "../options/variant-name.js";
 import { loadEngine } from "./load-engine.js";
 
@@ -17,7 +18,7 @@ export default function (command: Command): void {
       new Option(
         "--to <layout>",
         "default: a model becomes one file where --output ends in .safetensors, else a folder; a LoRA becomes kohya's",
-      ).choices(["diffusers", "single-file", "kohya", "peft"]),
+      ).choices(["diffusers", "single-file", "kohya", "peft", "comfy"]),
     )
     .addOption(
       new Option(
@@ -39,6 +40,7 @@ export default function (command: Command): void {
       "--configs <model>",
       "folder in diffusers layout, for one file or a LoRA of a model that has other sizes than the published ones",
     )
+    .addOption(partOption())
     .option("--title <text>", "into a LoRA's metadata")
     .option("--author <text>", "into a LoRA's metadata")
     .option("--description <text>", "into a LoRA's metadata")

@@ -13,6 +13,7 @@ import {
   share,
   threads,
 } from "../options/option-values.js";
+import { partOption } from "../options/part-option.js";
 import { chosenSampler, samplerOptions } from "../options/sampler-options.js";
 import { vaeOptions } from "../options/vae-options.js";
 import { loadEngine } from "./load-engine.js";
@@ -29,6 +30,7 @@ export default function (command: Command): void {
       "--configs <folder>",
       "folder in diffusers layout, for a checkpoint file that has other sizes than the published models",
     )
+    .addOption(partOption())
     .option("--prompts <file>", "a text file, one prompt a line; - reads stdin")
     .option("-o, --output <folder>", "where the images go; those that are there stay", "samples")
     .option("--seed <number>", "of the first image of each prompt; the next ones count on", seed, 0)
@@ -38,7 +40,11 @@ export default function (command: Command): void {
     .option("--width <pixels>", "default: the model's size", pixels)
     .option("--height <pixels>", "default: the model's size", pixels)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
-    .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
+    .option(
+      "--guidance-scale <number>",
+      "of guidance; 1 or less: none; default: 7.5, of SD3 7, of FLUX.1-dev 3.5, of schnell none",
+      guidance,
+    )
     .option(
       "--eta <number>",
       "of ddim; 0: without noise, 1: as much as DDPM. With --judge 0 means 1",

@@ -18,6 +18,7 @@ import { placeFolder, removeLeftovers, temporaryOf, UserError } from "@spo/torch
 import { pipelineConfigs } from "spo/plan";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveLoras } from "../options/lora-option.js";
+import { resolveParts } from "../options/part-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { removeWhenKilled } from "../terminal/remove-when-killed.js";
@@ -26,7 +27,8 @@ import { putJson, putPath } from "../terminal/terminal.js";
 /** Of `spo convert`. */
 export interface ConvertOptions extends CommonOptions {
   output: string;
-  to?: "diffusers" | "single-file" | "kohya" | "peft";
+  to?: "diffusers" | "single-file" | "kohya" | "peft" | "comfy";
+  part: string[];
   lora: string[];
   dtype?: "float32" | "bfloat16" | "float16";
   variant?: string;
@@ -69,7 +71,11 @@ async function convertModel(source: string, options: ConvertOptions): Promise<Co
   const loras = await resolveLoras(options.lora, { quiet });
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
-  const pipe = loadTextToImage(source, { configs, dtype: "stored" });
+  const pipe = loadTextToImage(source, {
+    configs,
+    parts: await resolveParts(options.part, { quiet }),
+    dtype: "stored",
+  });
   if (loras.length > 0) {
     bar.say(`merging ${loras.map(({ file, weight }) => `${file} by ${weight}`).join(", ")}`);
     new LoraStack(
@@ -90,7 +96,7 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
   if (layout === "single-file")
     throw new UserError(`${source} is a LoRA; --to single-file is for a model.`, {
       code: "USAGE",
-      hint: "A LoRA's layouts are kohya, diffusers and peft.",
+      hint: "A LoRA's layouts are kohya, diffusers, peft and comfy.",
     });
   if (options.lora.length > 0)
     throw new UserError(`${source} is a LoRA itself: --lora needs a model to be merged into.`, {
@@ -101,7 +107,7 @@ async function convertLora(source: string, options: ConvertOptions): Promise<Con
   if (options.configs === undefined && family === undefined)
     throw new UserError(`Nothing in ${source} tells which family it is for: ${familyTitles("or")}.`, {
       code: "DATA",
-      hint: "Say for which model it is: --configs sd15, --configs sdxl, or a folder.",
+      hint: "Say for which model it is: --configs sd15, sdxl, sd3 or flux, or a folder.",
     });
   const configs =
     family?.published ??

@@ -26,6 +26,7 @@ import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { checkJudgeOptions, type JudgeOptions } from "../options/judge-options.js";
 import { resolveLoras } from "../options/lora-option.js";
+import { resolveParts } from "../options/part-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { resolveRewardWords } from "../options/resolve-reward.js";
 import { chosenSampler, type SamplerOptions } from "../options/sampler-options.js";
@@ -56,7 +57,9 @@ export interface SampleCommandOptions
   width?: number;
   height?: number;
   steps: number;
-  guidanceScale: number;
+  /** Default: the model's. */
+  guidanceScale?: number;
+  part: string[];
   eta: number;
   lora: string[];
   loraDir?: string;
@@ -81,7 +84,8 @@ export async function sampleToFiles(
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
-  const pipe = loadTextToImage(model, { configs, dtype: options.dtype, device });
+  const parts = await resolveParts(options.part, { quiet });
+  const pipe = loadTextToImage(model, { configs, parts, dtype: options.dtype, device });
   // Adapters that stay are fused into the weights, where they cost nothing.
   new LoraStack(
     pipe.models,
@@ -141,7 +145,10 @@ export async function sampleToFiles(
   if (grid && !options.json) putPath(grid);
   const seconds = (performance.now() - began) / 1000;
   const passes = judges?.meter.take().passes;
-  if (passes) bar.say(costWords(passes, images, isGuided(pipe.denoiser, options.guidanceScale) ? 2 : 1));
+  if (passes)
+    bar.say(
+      costWords(passes, images, isGuided(pipe.denoiser, options.guidanceScale ?? pipe.guidanceScale) ? 2 : 1),
+    );
   if (options.json)
     putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate(), passes });
 }
@@ -173,9 +180,9 @@ function imagesOf(
   loras: ImageParameters["loras"],
 ): ImageParameters[] {
   const [ownHeight, ownWidth] = pipe.denoiser.sampleSize;
-  const factor = pipe.vae.factor;
-  const width = line.width ?? options.width ?? ownWidth * factor;
-  const height = line.height ?? options.height ?? ownHeight * factor;
+  const factor = pipe.vae.factor * pipe.denoiser.latentMultiple;
+  const width = line.width ?? options.width ?? ownWidth * pipe.vae.factor;
+  const height = line.height ?? options.height ?? ownHeight * pipe.vae.factor;
   for (const size of [width, height]) {
     if (size % factor !== 0 || size === 0) {
       throw new UserError(
@@ -193,7 +200,12 @@ function imagesOf(
     throw new UserError(`--steps is from 1 to ${most}, not ${steps}.`, { code: "USAGE" });
   checkJudgeOptions(options, { steps });
   if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
-  const { prompt, negative = options.negative, seed = options.seed, guidance = options.guidanceScale } = line;
+  const {
+    prompt,
+    negative = options.negative,
+    seed = options.seed,
+    guidance = options.guidanceScale ?? pipe.guidanceScale,
+  } = line;
   const model = basename(resolve(options.model));
   const chosen = chosenSampler(options);
   const { judge, candidates, firstBranch, lastBranch, innerSteps } = options;
@@ -341,7 +353,7 @@ function sampleJudged(
 
 /** Warns of the words that do not fit into the model's context. */
 function warnOfCutWords(bar: ProgressBar, pipe: TextToImage, prompt: string, syntax: PromptSyntax): void {
-  const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text])[0]?.toNumbers()));
+  const idsOf = (text: string): string => scope(() => String(pipe.tokenize([text]).at(-1)?.toNumbers()));
   const words = prompt.split(/\s+/);
   const seen = idsOf(prompt);
   const suffices = (kept: number): boolean => idsOf(words.slice(0, kept).join(" ")) === seen;

@@ -82,7 +82,7 @@ describe.each(FAMILIES)("the family $name", (family) => {
     for (const { configsOf } of FAMILIES) expect(configsOf(file)).toBeUndefined();
   });
 
-  test.each(["kohya", "peft", "diffusers"] as const)(
+  test.each(["kohya", "peft", "diffusers", "comfy"] as const)(
     "knows a LoRA for its published model in %s's names, which is no other family's",
     (layout) => {
       const layers = [...denoiser.modules()].filter(

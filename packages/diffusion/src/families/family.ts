@@ -29,6 +29,8 @@ export interface TextToImage {
   readonly family: Family;
   readonly denoiser: DenoiserModel;
   readonly vae: AutoencoderKL;
+  /** The guidance scale that it is usually sampled with; 1 for a model that takes none. */
+  readonly guidanceScale: number;
   /** For samplers. */
   readonly schedule: SamplingSchedule;
   /** The noise process of trainings. */

@@ -106,6 +106,10 @@ export class Flux implements TextToImage {
     });
   }
 
+  get guidanceScale(): number {
+    return this.denoiser.embedsGuidance ? 3.5 : 1;
+  }
+
   /** CLIP's. */
   get tokenizer(): ClipTokenizer {
     return this.#parts.tokenizer;

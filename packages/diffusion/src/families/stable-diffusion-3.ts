@@ -70,6 +70,7 @@ type SD3Conditions = { context: Tensor; pooled: Tensor };
 export class StableDiffusion3 implements TextToImage {
   readonly denoiser: SD3Transformer2DModel;
   readonly vae: AutoencoderKL;
+  readonly guidanceScale = 7;
   readonly schedule: FlowEulerSchedule;
   readonly #parts: StableDiffusion3Parts;
 
@@ -120,6 +121,11 @@ export class StableDiffusion3 implements TextToImage {
       vae: loadVae(join(folder, "vae"), beside),
       schedulerConfig,
     });
+  }
+
+  /** The parts that it was made of. */
+  get parts(): Readonly<StableDiffusion3Parts> {
+    return this.#parts;
   }
 
   /** The first text encoder's. */

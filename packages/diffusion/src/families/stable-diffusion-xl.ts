@@ -67,6 +67,7 @@ type SDXLConditions = { context: Tensor; textEmbeds: Tensor; timeIds: Tensor };
 export class StableDiffusionXL implements TextToImage {
   readonly denoiser: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
+  readonly guidanceScale = 7.5;
   readonly schedule: CheckpointSchedule;
   readonly #parts: StableDiffusionXLParts;
   readonly #chunkers: readonly [PromptChunker, PromptChunker];

@@ -48,6 +48,7 @@ export class StableDiffusion implements TextToImage {
   readonly textEncoder: CLIPTextModel;
   readonly denoiser: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
+  readonly guidanceScale = 7.5;
   readonly schedule: CheckpointSchedule;
   readonly #parts: StableDiffusionParts;
   readonly #chunker: PromptChunker;

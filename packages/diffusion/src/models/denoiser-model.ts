@@ -33,6 +33,8 @@ export interface DenoiserModel extends Module {
   readonly latentChannels: number;
   /** Height and width of the latents that it was made for. */
   readonly sampleSize: readonly [height: number, width: number];
+  /** What heights and widths of its latents are multiples of: the side of its patches. */
+  readonly latentMultiple: number;
   /** Whether it is told the guidance scale and was distilled to need no second side. */
   readonly embedsGuidance: boolean;
   /** Whether guidance means anything to it: a model distilled to a few steps has none of either kind. */

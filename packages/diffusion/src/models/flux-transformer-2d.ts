@@ -131,6 +131,10 @@ export class FluxTransformer2DModel extends Module implements DenoiserModel {
     return this.#config.guidance_embeds;
   }
 
+  get latentMultiple(): number {
+    return PATCH;
+  }
+
   latentShape(size: readonly [number, number]): [number, number, number] {
     inPatches(size, PATCH);
     return [this.latentChannels, ...size];

@@ -123,6 +123,10 @@ export class SD3Transformer2DModel extends Module implements DenoiserModel {
     return [this.#config.sample_size, this.#config.sample_size];
   }
 
+  get latentMultiple(): number {
+    return this.#config.patch_size;
+  }
+
   latentShape(size: readonly [number, number]): [number, number, number] {
     inPatches(size, this.#config.patch_size);
     return [this.latentChannels, ...size];

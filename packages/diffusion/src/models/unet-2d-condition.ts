@@ -319,6 +319,11 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
     return typeof size === "number" ? [size, size] : (size as [number, number]);
   }
 
+  /** Up-sampling goes to the size of the skip tensors. */
+  get latentMultiple(): number {
+    return 1;
+  }
+
   get takesGuidance(): boolean {
     return true;
   }

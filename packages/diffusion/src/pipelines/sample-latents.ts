@@ -6,7 +6,7 @@ import type { SamplerState } from "../samplers/sampler.js";
 import type { SamplerName, ScheduleName } from "../samplers/sampler-names.js";
 import { guidedDenoiser } from "./denoiser.js";
 
-/** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance. */
+/** What `sampleLatents` draws. Sizes in latent pixels; guidanceScale 1 or less: no guidance; default: the model's. */
 export interface SampleOptions {
   prompts: readonly string[];
   /** One for each prompt: an image's noise does not depend on its batch, the image only by rounding. Alone it has the same bits. */
@@ -41,7 +41,7 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
     negativePrompt,
     syntax,
     steps = 20,
-    guidanceScale = 7.5,
+    guidanceScale = pipe.guidanceScale,
     eta = 0,
     onStep,
   } = options;
