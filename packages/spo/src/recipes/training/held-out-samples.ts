@@ -144,7 +144,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
             distance: meanSquare(latents.sub(base)),
             ...(scores && { score: scores.mean().item() }),
             ...heldOutMetrics(panel, basePanel, heldOutScorers),
-            ...Object.fromEntries(found.map(({ t, norm }) => [`norm/t=${t}`, norm])),
+            ...Object.fromEntries(found.map(({ t, norm }) => [`norm/t=${Math.round(t)}`, norm])),
             ...ratiosOf(panel.statistics, basePanel.statistics),
             ...(imagesPerPrompt > 1 && { diversity: pixelDiversity(allImages) }),
           },

@@ -1,0 +1,148 @@
+// Trainings of a flow model: the recipes are those of diffusion, and ask its process for everything.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  AutoencoderKL,
+  CLIPTextModelWithProjection,
+  FlowSchedule,
+  initializeClipEmbeddings,
+  loadTokenizer,
+  SD3Transformer2DModel,
+  StableDiffusion3,
+} from "@spo/diffusion";
+import { Generator, initialize, noGrad, readSafetensors } from "@spo/torch";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { TINY } from "../tiny-models.fixture.js";
+import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "./tiny-world.fixture.js";
+import { trainDpo } from "./train-dpo/train-dpo.js";
+import { TrainDpoConfig } from "./train-dpo/train-dpo-config.js";
+import { trainSpm } from "./train-spm/train-spm.js";
+import { TrainSpmConfig } from "./train-spm/train-spm-config.js";
+import { trainSpo } from "./train-spo/train-spo.js";
+import { TrainSpoConfig } from "./train-spo/train-spo-config.js";
+
+/** An SD3 without T5 on latents of 8×8. */
+function saveTinySd3(folder: string): void {
+  const tokenizer = loadTokenizer(
+    fileURLToPath(new URL("../../../../examples/emoji/tokenizer", import.meta.url)),
+  );
+  const generator = new Generator(1);
+  const vocab_size = Object.keys(tokenizer.options.vocabulary).length;
+  const text = { ...TINY.sd15.text_encoder, vocab_size, projection_dim: 12 };
+  const [textEncoder, textEncoder2] = [
+    new CLIPTextModelWithProjection(text),
+    new CLIPTextModelWithProjection(text),
+  ];
+  const transformer = new SD3Transformer2DModel({
+    ...{ sample_size: 8, patch_size: 2, in_channels: 4, out_channels: 4, pos_embed_max_size: 6 },
+    ...{ num_layers: 2, num_attention_heads: 2, attention_head_dim: 8, caption_projection_dim: 16 },
+    ...{
+      joint_attention_dim: 28,
+      pooled_projection_dim: 24,
+      dual_attention_layers: [0],
+      qk_norm: "rms_norm",
+    },
+  });
+  const vae = new AutoencoderKL({
+    ...TINY.sd15.vae,
+    ...{ shift_factor: 0.1, use_quant_conv: false, use_post_quant_conv: false },
+  });
+  for (const model of [textEncoder, textEncoder2, transformer, vae]) initialize(model, generator);
+  noGrad(() => {
+    for (const encoder of [textEncoder, textEncoder2]) initializeClipEmbeddings(encoder, generator);
+  });
+  const models = { textEncoder, textEncoder2, transformer, vae };
+  new StableDiffusion3({
+    ...{ tokenizer, tokenizer2: tokenizer, ...models },
+    schedulerConfig: { shift: 3 },
+  }).save(folder);
+}
+
+let folder: string;
+let world: TinyWorld;
+let model: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "spo-flow-"));
+  world = await makeTinyWorld(join(folder, "world"));
+  model = join(folder, "sd3");
+  saveTinySd3(model);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const GRID = { spacing: "training", patch: 2, latentSize: [8, 8] } as const;
+
+const weightsOf = (output: string): [string, number[]][] =>
+  [...readSafetensors(join(output, "pytorch_lora_weights.safetensors"))].map(([name, value]) => [
+    name,
+    value.toNumbers(),
+  ]);
+
+async function spo(name: string, settings: object = {}) {
+  const output = join(folder, name, "model");
+  const config = TrainSpoConfig.parse({
+    ...{ model, spm: world.spm, prompts: world.prompts, output, samples: 1, rounds: 2, promptsPerRound: 2 },
+    ...{
+      steps: 5,
+      firstBranch: 1,
+      lastBranch: 2,
+      eta: 0.7,
+      etaBefore: 0,
+      ratio: "normalised",
+      candidates: 2,
+    },
+    ...{ guidanceScale: 4.5, threshold: 0, batch: 4, microBatch: 4, optimizer: { lr: 1e-2 }, rank: 2 },
+    ...{ stripEvery: 100, ...settings },
+  });
+  const events = await eventsOfRun(join(folder, name), "train spo", config, trainSpo);
+  return { events, metrics: stepMetrics(events), weights: weightsOf(output) };
+}
+
+test("SPO compares the steps of its window, starts at ln 2, and moves its LoRA by the seed alone", async () => {
+  const { events, metrics, weights } = await spo("spo");
+  expect(metrics[0]?.loss).toBeCloseTo(Math.LN2, 5);
+  const judged = events.find(({ type }) => type === "comparisons");
+  const grid = new FlowSchedule({ shift: 3 }, GRID).timesteps(5);
+  expect(judged).toMatchObject({ timesteps: [{ timestep: grid[2] }, { timestep: grid[3] }] });
+  const up = weights.filter(([name]) => /lora_up|lora_B/.test(name));
+  expect(up.length).toBeGreaterThan(8);
+  for (const [name, values] of up)
+    expect(
+      values.some((value) => value !== 0),
+      name,
+    ).toBe(true);
+  expect((await spo("again")).weights).toEqual(weights);
+  expect((await spo("cps", { stepNoise: "cps" })).weights).not.toEqual(weights);
+});
+
+test("a last step without spread is refused by the setting that leaves it out", async () => {
+  await expect(spo("still", { stepNoise: "cps", lastBranch: null })).rejects.toMatchObject({
+    code: "CONFIG",
+    hint: expect.stringContaining("lastBranch"),
+  });
+  await expect(spo("wrong", { stepNoise: "ddim" })).rejects.toMatchObject({ code: "CONFIG" });
+});
+
+test("Diffusion-DPO learns from errors of the velocity", async () => {
+  const output = join(folder, "dpo", "model");
+  const config = TrainDpoConfig.parse({
+    ...{ model, pairs: [world.pairs], output, adapter: "lora", rank: 2, steps: 2, batch: 4, microBatch: 4 },
+    ...{ warmup: 0, beta: 100, optimizer: { lr: 1e-2 } },
+  });
+  const events = await eventsOfRun(join(folder, "dpo"), "train dpo", config, trainDpo);
+  const [first, second] = stepMetrics(events);
+  expect(first?.loss).toBeCloseTo(Math.LN2, 5);
+  expect(second?.loss).not.toBeCloseTo(Math.LN2, 5);
+});
+
+test("a preference model learns from what a flow model predicts of noised pairs", async () => {
+  const config = TrainSpmConfig.parse({
+    ...{ model, init: world.spm, pairs: [world.pairs], output: join(folder, "spm", "model") },
+    ...{ steps: 1, batch: 4, microBatch: 4, resolution: 16, guidanceScale: 4.5, warmup: 0 },
+  });
+  const events = await eventsOfRun(join(folder, "spm"), "train spm", config, trainSpm);
+  const [first] = stepMetrics(events);
+  expect(first?.loss).toBeGreaterThan(0);
+  expect(first?.gradNorm).toBeGreaterThan(0);
+});
