@@ -23,6 +23,15 @@ beforeAll(async () => {
     spm: { init: world.spm, steps: 3, batch: 4, evalEvery: 10, warmup: 1, optimizer: { lr: 1e-3 } },
     spo: { ...small, ...{ promptsPerRound: 2, steps: 4, firstBranch: 1, threshold: 0.001, batch: 4 } },
     dpo: { ...small, batch: 4, microBatch: 4, warmup: 1 },
+    variants: [
+      {
+        name: "other",
+        title: "SPO, its own",
+        spm: { steps: 2 },
+        spo: { batch: 2 },
+        search: [{}, { beta: 5 }],
+      },
+    ],
     ...{ seconds: SECONDS, clock: "cpu", seeds: [0, 1], checkpoints: 2 }, // a busy machine's elapsed seconds say little
     search: {
       ...{ seconds: 0.4, checkpoints: 1, seeds: [7, 8] },
@@ -75,7 +84,7 @@ function told({ process, ended }: Started, words: string): Promise<unknown> {
 }
 
 interface Facts {
-  rows: { name: string; wins?: { value: number }; seeds?: unknown[] }[];
+  rows: { name: string; title: string; wins?: { value: number }; seeds?: unknown[] }[];
   trials: Record<string, { isChosen: boolean; settings: object; runs: { validation: number }[][] }[]>;
   runs: Record<string, { seed: number; checkpoints: { step: number; cpuSeconds: number }[] }[]>;
   work: { stage: string; cpuSeconds: number; passes: Record<string, number> }[];
@@ -98,8 +107,8 @@ describe("spo compare", () => {
     expect(ended.stderr).toMatch(/report: .*comparison\.html/);
     expect(ended.code).toBe(0);
     const facts = factsOf("whole");
-    expect(facts.rows.map(({ name }) => name)).toEqual(["base", "dpo", "spo"]);
-    for (const method of ["dpo", "spo"]) {
+    expect(facts.rows.map(({ name }) => name)).toEqual(["base", "dpo", "spo", "other"]);
+    for (const method of ["dpo", "spo", "other"]) {
       const trials = facts.trials[method] as Facts["trials"][string];
       expect(trials).toHaveLength(2);
       const chosen = trials.filter(({ isChosen }) => isChosen);
@@ -110,7 +119,8 @@ describe("spo compare", () => {
       };
       expect(meanOf(chosen[0] as (typeof trials)[number])).toBe(Math.max(...trials.map(meanOf)));
     }
-    const [spm, spo, dpo] = facts.work;
+    const stage = (name: string) => facts.work.find((one) => one.stage === name);
+    const [spm, spo, dpo] = ["preference model", "SPO, one run", "Diffusion-DPO, one run"].map(stage);
     expect(dpo?.cpuSeconds).toBeGreaterThanOrEqual(SECONDS);
     expect((spm?.cpuSeconds as number) + (spo?.cpuSeconds as number)).toBeGreaterThanOrEqual(SECONDS);
     // As the log has it, the time was not spent before the last update: no training is longer than it has to be.
@@ -124,7 +134,9 @@ describe("spo compare", () => {
     expect(facts.counts.images).toBe(8);
     const page = readFileSync(at("whole", "comparison.html"), "utf8");
     expect(page).not.toMatch(/<script|https?:\/\//);
-    expect(page.match(/<img /g)?.length).toBe(3 * 2 * 2);
+    expect(page.match(/<img /g)?.length).toBe(4 * 2 * 2);
+    // The variant has a preference model of its own, of fewer steps.
+    expect(stage("preference model of SPO, its own")?.passes).toMatchObject({ judgeBackward: 16 });
     expect(page).not.toContain(folder);
     expect(JSON.stringify(facts)).not.toContain(folder);
     const events = jsonLines(ended);
@@ -167,6 +179,10 @@ describe("spo compare", () => {
     const ended = await cli(command("refused", "--search.dpo", "[{}]"));
     expect(ended.code).toBe(3);
     expect(ended.stderr).toContain("both methods get the same number of trials");
+    const variants = JSON.stringify([{ name: "a", title: "A", search: [{}] }]);
+    const uneven = await cli(command("refused", "--variants", variants));
+    expect(uneven.code).toBe(3);
+    expect(uneven.stderr).toContain("every method gets the same number of trials as spo");
     const misspelt = await cli(command("refused", "--search.dpo", '[{"betta":1},{}]'));
     expect(misspelt.code).toBe(3);
     expect(misspelt.stderr).toContain("did you mean beta?");

@@ -5,7 +5,7 @@ import { markdownTable } from "./marked.mjs";
 
 /** @typedef {{ value: number, low: number, high: number }} Estimate */
 /**
- * @typedef {{ name: "base" | "dpo" | "spo", score: Estimate, wins?: Estimate, onPrompt?: Estimate,
+ * @typedef {{ name: string, title?: string, score: Estimate, wins?: Estimate, onPrompt?: Estimate,
  *   signTest?: { byImage: number, byPrompt: number }, seeds?: { seed: number, wins: number }[] }} Row
  */
 /** @typedef {{ other: number, own?: number, ratio?: number, spent?: number }} Lead */
@@ -20,7 +20,14 @@ const MAKE =
   "No comparison is committed yet. `npx spo compare` makes it: copy `comparison.json` and `comparison.png` to " +
   "`examples/emoji/results/`, then run `npm run results`.";
 
-const NAMES = /** @type {const} */ ({ base: "base", dpo: "Diffusion-DPO", spo: "SPO" });
+/** Of files from before a row had a title. @type {Readonly<Record<string, string>>} */
+const NAMES = { base: "base", dpo: "Diffusion-DPO", spo: "SPO" };
+
+/** @param {Row} row */
+const titleOf = ({ name, title }) => title ?? NAMES[name] ?? name;
+
+/** All methods' names. @param {Facts} facts */
+const methodsOf = ({ rows }) => rows.flatMap(({ name }) => (name === "base" ? [] : [name]));
 const UNITS = /** @type {const} */ ({ seconds: "seconds", cpuSeconds: "CPU seconds", teraFlops: "TFLOP" });
 
 /**
@@ -48,13 +55,13 @@ export function comparisonTable(facts) {
       return [
         `${UNITS[/** @type {keyof typeof UNITS} */ (spending)]} until as good as the other at its best (the other's; ratio)`,
         "",
-        ...["dpo", "spo"].map((method) => lead(facts, method, spending)),
+        ...methodsOf(facts).map((method) => lead(facts, method, spending)),
       ];
     }),
     [
       "the same in time, a preference model at hand",
       "",
-      ...["dpo", "spo"].map((method) => lead(facts, method, clock, false)),
+      ...methodsOf(facts).map((method) => lead(facts, method, clock, false)),
     ],
   ];
   const stage = (/** @type {string} */ start) => work.find((one) => one.stage.startsWith(start));
@@ -65,7 +72,7 @@ export function comparisonTable(facts) {
     `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. ${HELD_OUT} Each run of Diffusion-DPO trained for ` +
     `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
     `Made by \`npx spo compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
-  return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
+  return `${markdownTable(["", ...rows.map(titleOf)], lines)}\n\n${told}`;
 }
 
 /**
@@ -85,13 +92,13 @@ export function headlineTable(facts) {
     [
       `${UNITS[clock]} until as good as the other at its best (the other's; ratio) ↓`,
       "",
-      ...["dpo", "spo"].map((method) => lead(facts, method, clock)),
+      ...methodsOf(facts).map((method) => lead(facts, method, clock)),
     ],
   ];
   const told =
     `${counts.images} images of each run, of ${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. ` +
     `Made by \`npx spo compare\`; ${provenance.processor}, ${provenance.date}.`;
-  return `${markdownTable(["", ...rows.map(({ name }) => NAMES[name])], lines)}\n\n${told}`;
+  return `${markdownTable(["", ...rows.map(titleOf)], lines)}\n\n${told}`;
 }
 
 /** @param {Facts} facts @param {string} method @param {string} spending @param {boolean} [withPreference] */

@@ -4,7 +4,7 @@ import { TrainDpoConfig } from "./recipes/train-dpo/train-dpo-config.js";
 import { TrainSpmConfig } from "./recipes/train-spm/train-spm-config.js";
 import { TrainSpoConfig } from "./recipes/train-spo/train-spo-config.js";
 
-export { METHODS, type Method } from "./comparison/compare-config.js";
+export { type Method, methodsOf } from "./comparison/compare-config.js";
 export * from "./recipes/bounds.js";
 export type * from "./recipes/settings.gen.js";
 export { deviceSettings } from "./recipes/training/precision-config.js";

@@ -1,6 +1,14 @@
 import { Generator, rand, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
-import { CHANGES, changedPairs, damagedPairs, fadedPairs, mismatchedPairs, realPairs } from "./pair-kinds.js";
+import {
+  CHANGES,
+  changedPairs,
+  damagedPairs,
+  fadedPairs,
+  feedbackPairs,
+  mismatchedPairs,
+  realPairs,
+} from "./pair-kinds.js";
 
 const random = (): Generator => new Generator(5);
 const captionOf = ["apple", "apple", "boat", "cloud"];
@@ -68,3 +76,8 @@ test.each(CHANGES)(
     });
   },
 );
+
+test("a labeller that labels nothing is asked nothing: it may not know what is held out", () => {
+  const labeller = {} as Parameters<typeof feedbackPairs>[0]["labeller"];
+  expect(feedbackPairs({ samples: real, captions: captionOf, labeller, gap: 1 }, 0, random())).toEqual([]);
+});

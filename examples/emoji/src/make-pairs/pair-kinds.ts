@@ -50,6 +50,7 @@ export function feedbackPairs(
   count: number,
   generator: Generator,
 ): Pair[] {
+  if (count === 0) return []; // a labeller need not know what it does not label
   const { logProb, realism } = verdicts(labeller, samples, captions);
   const [byConcept, byRealism] = [standardised(logProb.map((p) => Math.max(p, -6))), standardised(realism)];
   const score = byConcept.map((z, i) => z + (byRealism[i] as number));

@@ -3,7 +3,7 @@ import { type Html, html } from "./html.js";
 import { short } from "./numbers.js";
 
 /** Colours by meaning: the same thing has the same colour in every chart. */
-export type Tone = "base" | "spo" | "third" | "win" | "lose";
+export type Tone = "base" | "spo" | "third" | "fourth" | "fifth" | "win" | "lose";
 
 /** One point of a chart. */
 export interface Point {

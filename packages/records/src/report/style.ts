@@ -3,13 +3,13 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --paper: #faf9f6; --card: #ffffff; --ink: #1c1b18; --soft: #5f5c54; --line: #e3dfd5; --grid: #ece9e1;
-  --base: #8b8576; --spo: #0b7a75; --third: #b4541a; --win: #1a7f4b; --lose: #b3372f; --wash: #e3f1ef; --edge: rgb(40 35 20 / .28);
+  --base: #8b8576; --spo: #0b7a75; --third: #b4541a; --fourth: #5b5bd6; --fifth: #b13a83; --win: #1a7f4b; --lose: #b3372f; --wash: #e3f1ef; --edge: rgb(40 35 20 / .28);
   --shadow: 0 1px 2px rgb(40 35 20 / .05), 0 4px 16px rgb(40 35 20 / .05);
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #131419; --card: #1b1d24; --ink: #ecebe6; --soft: #a5a197; --line: #2f323b; --grid: #272a32;
-    --base: #938e82; --spo: #3fc1b5; --third: #e59a60; --win: #4cc38a; --lose: #f08379; --wash: #15302f; --edge: rgb(0 0 0 / .8);
+    --base: #938e82; --spo: #3fc1b5; --third: #e59a60; --fourth: #9a9bf0; --fifth: #e58cc0; --win: #4cc38a; --lose: #f08379; --wash: #15302f; --edge: rgb(0 0 0 / .8);
     --shadow: none;
   }
 }
@@ -103,7 +103,7 @@ svg .grid { stroke: var(--grid); } svg .reference { stroke: var(--soft); stroke-
 svg .line { fill: none; stroke: var(--tone); stroke-width: 2.4; stroke-linejoin: round; stroke-linecap: round; }
 svg .faint { fill: none; stroke: var(--tone); opacity: .45; } svg .band { fill: var(--tone); opacity: .16; }
 svg .dot, svg .bar { fill: var(--tone); }
-.base { --tone: var(--base); } .spo { --tone: var(--spo); } .third { --tone: var(--third); } .win { --tone: var(--win); } .lose { --tone: var(--lose); }
+.base { --tone: var(--base); } .spo { --tone: var(--spo); } .third { --tone: var(--third); } .fourth { --tone: var(--fourth); } .fifth { --tone: var(--fifth); } .win { --tone: var(--win); } .lose { --tone: var(--lose); }
 details { margin-top: 6px; font-size: .88rem; } summary { cursor: pointer; color: var(--soft); }
 details table { font-size: .85rem; } details td, details th { padding: 3px 10px; }
 .empty { color: var(--soft); padding: 40px 0; text-align: center; }

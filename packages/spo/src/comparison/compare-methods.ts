@@ -1,4 +1,4 @@
-// Compares base, Diffusion-DPO and SPO on the same model, data, prompts and machine, for the same time: search, train, measure.
+// Compares base, Diffusion-DPO and ways of SPO on the same model, data, prompts and machine, for the same time: search, train, measure.
 import { join } from "node:path";
 import { readPrompts } from "@spo/data";
 import { readRun } from "@spo/records";
@@ -8,7 +8,7 @@ import type { RecipeContext } from "../recipes/recipe.js";
 import { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
-import { type CompareConfig, METHODS, type Method } from "./compare-config.js";
+import { type CompareConfig, type Method, mergedSettings, methodsOf } from "./compare-config.js";
 import {
   bestOf,
   bestTrial,
@@ -35,11 +35,11 @@ export type ComparisonEvent =
   | { type: "warn"; job: string; message: string }
   /** What the validator says of a checkpoint, or of the base. */
   | { type: "validated"; name: string; step: number; spent: Spent; quality: number }
-  | { type: "chosen"; method: Method; settings: Record<string, unknown>; trials: number }
+  | { type: "chosen"; method: string; settings: Record<string, unknown>; trials: number }
   | { type: "done"; findings: Findings; pictures: Pictures };
 
-/** Encoded images of the same noise, by model: of SPO and Diffusion-DPO those of the first seed. */
-export type Pictures = Record<"base" | Method, Evaluated["pictures"]>;
+/** Encoded images of the same noise, by model: `base`, and of each method those of the first seed. */
+export type Pictures = Readonly<Record<string, Evaluated["pictures"]>>;
 
 /** Pictures of each prompt in the report. */
 const SHOWN = 2;
@@ -51,7 +51,7 @@ const ENDLESS = 1_000_000;
 const SECONDS_PER_IMAGE = 0.1;
 
 /** A method's recipe under some settings. */
-type Recipe = { method: "dpo"; config: TrainDpoConfig } | { method: "spo"; config: TrainSpoConfig };
+type Recipe = { train: "dpo"; config: TrainDpoConfig } | { train: "spo"; config: TrainSpoConfig };
 
 type Purpose = "validation" | "curve" | "report";
 
@@ -66,16 +66,13 @@ export async function* compareMethods(
   const at = (...path: string[]): string => join(run.folder, ...path);
   const prompts = { train: readPrompts(config.prompts), heldOut: readPrompts(config.heldOut) };
   const choices = [...new Set([...prompts.train, ...prompts.heldOut])];
-  const spmConfig = checkConfig(TrainSpmConfig, {
-    model: config.model,
-    pairs: config.pairs,
-    output: at("spm", "model"),
-    device: config.device,
-    ...config.spm,
-  });
+  const methods = methodsOf(config);
+  /** By folder: methods may share one. */
+  const spmConfigs = new Map<string, TrainSpmConfig>();
+  for (const { preference } of methods)
+    if (preference) spmConfigs.set(preference.folder, spmConfigOf(preference));
   // An error in any trial's settings is found before the first minute is spent.
-  for (const method of METHODS)
-    for (const settings of config.search[method]) recipeOf(method, settings, 0, "");
+  for (const method of methods) for (const settings of method.search) recipeOf(method, settings, 0, "");
 
   const events = new EventQueue<ComparisonEvent>();
   const pool = new JobPool({ size: config.jobs, threads: config.threads, signal });
@@ -94,32 +91,33 @@ export async function* compareMethods(
 
   async function compare(): Promise<{ findings: Findings; pictures: Pictures }> {
     const base: PolicyShape = { model: config.model, adapter: "full", rank: 1, alpha: null, targets: null };
-    const preference = preferenceModel();
-    const [spm, validation, curve, report, dpo, spo] = await Promise.all([
-      preference,
+    const preferences = new Map(
+      [...spmConfigs].map(([folder, spmConfig]) => [folder, preferenceModel(folder, spmConfig)]),
+    );
+    const [validation, curve, report, ...outcomes] = await Promise.all([
       evaluated("base", "validation", base),
       evaluated("base", "curve", base),
       evaluated("base", "report", base),
-      outcomeOf("dpo", Promise.resolve(config.seconds)),
-      outcomeOf(
-        "spo",
-        preference.then((spent) => remaining(spent[config.clock])),
-      ),
+      ...methods.map(async (method) => {
+        const { preference } = method;
+        const spent = await (preference && preferences.get(preference.folder));
+        return outcomeOf(method, spent);
+      }),
     ]);
+    const named = <T>(of: (outcome: (typeof outcomes)[number]) => T): Record<string, T> =>
+      Object.fromEntries(methods.map(({ name }, i) => [name, of(outcomes[i] as (typeof outcomes)[number])]));
     return {
       findings: {
         base: { validation: quality(validation.images), curve: curve.images, report: report.images },
-        spm,
-        methods: { dpo: dpo.outcome, spo: spo.outcome },
-        flops: flopsOfPasses(shapeOf(recipeOf("spo", config.search.spo[0] as object, 0, "")), spmConfig.init),
+        methods: named(({ outcome }) => outcome),
       },
-      pictures: { base: report.pictures, dpo: dpo.pictures, spo: spo.pictures },
+      pictures: { base: report.pictures, ...named(({ pictures }) => pictures) },
     };
   }
 
-  async function preferenceModel(): Promise<Spent> {
-    const folder = at("spm");
-    await work("preference model", config.seconds / 3, isFinished(folder), {
+  async function preferenceModel(name: string, spmConfig: TrainSpmConfig): Promise<Spent> {
+    const folder = at(name);
+    await work(`preference model ${name}`, config.seconds / 3, isFinished(folder), {
       kind: "spm",
       folder,
       config: spmConfig,
@@ -127,25 +125,37 @@ export async function* compareMethods(
     return new SpentMeter(readRun(folder).events).spent;
   }
 
-  function remaining(spent: number): number {
+  function spmConfigOf({ folder, settings }: NonNullable<Method["preference"]>): TrainSpmConfig {
+    return checkConfig(TrainSpmConfig, {
+      model: config.model,
+      pairs: config.pairs,
+      output: at(folder, "model"),
+      device: config.device,
+      ...settings,
+    });
+  }
+
+  /** Seconds that a method has for itself. */
+  function remaining({ title }: Method, spent: number): number {
     if (spent < config.seconds) return config.seconds - spent;
     throw new UserError(
-      `The preference model took ${spent.toFixed(0)} s of the ${config.seconds} s that SPO has: nothing is left for SPO itself.`,
+      `The preference model took ${spent.toFixed(0)} s of the ${config.seconds} s that ${title} has: nothing is left for ${title} itself.`,
       { code: "CONFIG", hint: "Give more seconds, or the preference model fewer steps." },
     );
   }
 
-  /** Search, then the final runs. seconds: of a final run. */
+  /** Search, then the final runs. preference: what its preference model has spent of its seconds. */
   async function outcomeOf(
     method: Method,
-    seconds: Promise<number>,
+    preference: Spent | undefined,
   ): Promise<{ outcome: MethodOutcome; pictures: Evaluated["pictures"] }> {
-    const time = await seconds; // SPO's trials also need its preference model
+    const { name: key, title, search } = method;
+    const time = preference ? remaining(method, preference[config.clock]) : config.seconds;
     const trials = await Promise.all(
-      config.search[method].map(async (settings, i): Promise<Trial> => {
+      search.map(async (settings, i): Promise<Trial> => {
         const { seconds: share, checkpoints, seeds } = config.search;
         const runs = seeds.map((seed) => {
-          const name = `${method}-trial-${i}-seed-${seed}`;
+          const name = `${key}-trial-${i}-seed-${seed}`;
           return trainAndValidate(name, recipeOf(method, settings, seed, name), share, checkpoints);
         });
         return { settings, runs: await Promise.all(runs) };
@@ -153,14 +163,18 @@ export async function* compareMethods(
     );
     const chosen = bestTrial(trials);
     const settings = (trials[chosen] as Trial).settings;
-    events.push({ type: "chosen", method, settings, trials: trials.length });
+    events.push({ type: "chosen", method: key, settings, trials: trials.length });
     const runs = await Promise.all(config.seeds.map((seed) => finalRun(method, settings, seed, time)));
+    const recipe = recipeOf(method, settings, config.seeds[0] as number, "");
     return {
       outcome: {
+        title,
+        preference: preference && { spent: preference, settings: method.preference?.settings ?? {} },
         trials,
         chosen,
-        settings: settingsOf(method, recipeOf(method, settings, config.seeds[0] as number, "").config),
+        settings: settingsOf(recipe),
         runs: runs.map(({ final }) => final),
+        flops: flopsOfPasses(shapeOf(recipe), spmConfigs.get(method.preference?.folder ?? "spm")?.init ?? ""),
       },
       pictures: runs[0]?.pictures ?? [],
     };
@@ -168,11 +182,11 @@ export async function* compareMethods(
 
   async function finalRun(
     method: Method,
-    settings: object,
+    settings: Record<string, unknown>,
     seed: number,
     seconds: number,
   ): Promise<{ final: FinalRun; pictures: Evaluated["pictures"] }> {
-    const name = `${method}-seed-${seed}`;
+    const name = `${method.name}-seed-${seed}`;
     const recipe = recipeOf(method, settings, seed, name);
     const curves: Promise<Evaluated>[] = [];
     const validated = await trainAndValidate(name, recipe, seconds, config.checkpoints, (place) => {
@@ -275,34 +289,35 @@ export async function* compareMethods(
     tell();
   }
 
-  function recipeOf(method: Method, settings: object, seed: number, name: string): Recipe {
+  function recipeOf(method: Method, settings: Record<string, unknown>, seed: number, name: string): Recipe {
     const common = {
       model: config.model,
       output: at(name, "model"),
       saveEvery: ENDLESS,
       device: config.device,
     };
-    return method === "dpo"
+    const own = mergedSettings(method.settings, settings);
+    return method.train === "dpo"
       ? {
-          method,
+          train: "dpo",
           config: checkConfig(TrainDpoConfig, {
             ...common,
             steps: ENDLESS,
             pairs: config.pairs,
-            ...merged(config.dpo, settings),
+            ...own,
             seed,
           }),
         }
       : {
-          method,
+          train: "spo",
           config: checkConfig(TrainSpoConfig, {
             ...common,
             rounds: ENDLESS,
             stripEvery: ENDLESS,
             samples: 0,
-            spm: spmConfig.output,
+            spm: spmConfigs.get(method.preference?.folder ?? "")?.output,
             prompts: config.prompts,
-            ...merged(config.spo, settings),
+            ...own,
             seed,
           }),
         };
@@ -330,15 +345,15 @@ export async function* compareMethods(
     const evaluations = checkpoints * (validation + curve) + report;
     const spm = seconds / 3;
     return (
-      spm +
+      spmConfigs.size * spm +
       validation +
       curve +
       report +
-      METHODS.reduce(
+      methods.reduce(
         (sum, method) =>
           sum +
-          search[method].length * search.seeds.length * trial +
-          seeds.length * (seconds - (method === "spo" ? spm : 0) + evaluations),
+          method.search.length * search.seeds.length * trial +
+          seeds.length * (seconds - (method.preference ? spm : 0) + evaluations),
         0,
       )
     );
@@ -363,16 +378,9 @@ const isFinished = (folder: string): boolean => {
   }
 };
 
-/** A trial's settings over the common ones; those of the optimizer one by one. */
-function merged(common: Record<string, unknown>, settings: object): Record<string, unknown> {
-  const own = settings as Record<string, unknown>;
-  const optimizer = { ...(common.optimizer as object), ...(own.optimizer as object) };
-  return { ...common, ...own, ...(Object.keys(optimizer).length > 0 ? { optimizer } : {}) };
-}
-
 /** The settings of a training, without folders and without its number of steps. */
-function settingsOf(method: Method, config: TrainDpoConfig | TrainSpoConfig): object {
-  const settings = withoutPlaces(method === "spo" ? TrainSpoConfig : TrainDpoConfig, config, ["scorer"]);
+function settingsOf({ train, config }: Recipe): object {
+  const settings = withoutPlaces(train === "spo" ? TrainSpoConfig : TrainDpoConfig, config, ["scorer"]);
   return Object.fromEntries(
     Object.entries(settings).filter(([key, value]) => key !== "seed" && value !== ENDLESS),
   );

@@ -3,25 +3,27 @@ import { cpus, totalmem } from "node:os";
 import type { Estimate } from "@spo/records";
 import { withoutPlaces } from "@spo/records/config";
 import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
-import { CompareConfig, METHODS, type Method } from "./compare-config.js";
+import { CompareConfig } from "./compare-config.js";
 import {
   atEqual,
   curvesOf,
   type Findings,
   type LeadFound,
   leads,
+  type MethodOutcome,
+  overDpo,
   type Row,
   rows,
   SPENDINGS,
   type Spending,
-  spoOverDpo,
+  waysOfSpo,
 } from "./comparison.js";
 import { type Band, band } from "./curves.js";
 import type { ImageVerdict } from "./image-judge.js";
 import { addSpent, type FlopsOfPasses, flopsOf, nothingSpent, type Spent } from "./spent.js";
 
 export interface ShownCurve {
-  method: Method;
+  method: string;
   spending: Spending;
   withPreference: boolean;
   points: Band[];
@@ -56,27 +58,28 @@ export interface ComparisonFacts {
   clock: "seconds" | "cpuSeconds";
   /** Of the reporting judge, on held-out prompts. */
   rows: Row[];
-  /** SPO preferred to Diffusion-DPO, image by image. */
+  /** SPO preferred to Diffusion-DPO, image by image; and each variant of SPO, by its name. */
   spoOverDpo: Estimate;
+  variantsOverDpo: Record<string, Estimate>;
   leads: LeadFound[];
   curves: ShownCurve[];
-  atEqual: Record<Spending, { x: number; base: number; dpo: number; spo: number }[]>;
+  atEqual: Record<Spending, ({ x: number; base: number } & Record<string, number>)[]>;
   baseValidation: number;
-  trials: Record<Method, ShownTrial[]>;
+  trials: Record<string, ShownTrial[]>;
   settings: Record<string, object>;
-  runs: Record<Method, ShownRun[]>;
-  /** Passes and time of the preference model, and of a final run: the mean of the seeds. */
+  runs: Record<string, ShownRun[]>;
+  /** Passes and time of the preference models, and of a final run: the mean of the seeds. */
   work: {
     stage: string;
     seconds: number;
     cpuSeconds: number;
     teraFlops: number;
     passes: Record<string, number>;
+    flopsOfPasses: FlopsOfPasses;
   }[];
-  flopsOfPasses: FlopsOfPasses;
   /** Scores of each image of the report, by model; images in the order of `images`. */
   images: { prompt: string; seed: number }[];
-  scores: { base: number[]; dpo: number[][]; spo: number[][] };
+  scores: { base: number[] } & Record<string, number[] | number[][]>;
   counts: { images: number; prompts: number; seeds: number };
   config: object;
   provenance: Record<string, string | number>;
@@ -88,42 +91,47 @@ export function comparisonFacts(
   config: CompareConfig,
   engine: Record<string, string | number>,
 ): ComparisonFacts {
-  const { base, spm, methods, flops } = findings;
-  const stage = (name: string, spent: Spent): ComparisonFacts["work"][number] => ({
+  const { base, methods } = findings;
+  const stage = (name: string, spent: Spent, flops: FlopsOfPasses): ComparisonFacts["work"][number] => ({
     stage: name,
     seconds: spent.wall,
     cpuSeconds: spent.cpu,
     teraFlops: flopsOf(spent, flops) / 1e12,
     passes: Object.fromEntries(Object.entries(spent.passes).filter(([, count]) => count > 0)),
+    flopsOfPasses: flops,
   });
-  const each = <T>(of: (method: Method) => T): Record<Method, T> =>
-    Object.fromEntries(METHODS.map((method) => [method, of(method)])) as Record<Method, T>;
+  const each = <T>(of: (outcome: MethodOutcome) => T): Record<string, T> =>
+    Object.fromEntries(Object.entries(methods).map(([name, outcome]) => [name, of(outcome)]));
+  const [first, ...variants] = waysOfSpo(findings) as [string, ...string[]];
   return {
     schema: "spo.compare/1",
     clock: config.clock === "wall" ? "seconds" : "cpuSeconds",
     rows: rows(findings),
-    spoOverDpo: spoOverDpo(findings),
+    spoOverDpo: overDpo(findings, first),
+    variantsOverDpo: Object.fromEntries(variants.map((way) => [way, overDpo(findings, way)])),
     leads: leads(findings),
     curves: SPENDINGS.flatMap((spending) =>
       [true, false].flatMap((withPreference) =>
-        METHODS.filter((method) => withPreference || method === "spo").map(
-          (method): ShownCurve => ({
-            method,
-            spending,
-            withPreference,
-            points: band(curvesOf(findings, method, { spending, withPreference })),
-          }),
-        ),
+        Object.entries(methods)
+          .filter(([, { preference }]) => withPreference || preference)
+          .map(
+            ([method]): ShownCurve => ({
+              method,
+              spending,
+              withPreference,
+              points: band(curvesOf(findings, method, { spending, withPreference })),
+            }),
+          ),
       ),
     ),
     atEqual: Object.fromEntries(
       SPENDINGS.map((spending) => [spending, atEqual(findings, spending)]),
     ) as ComparisonFacts["atEqual"],
     baseValidation: base.validation,
-    trials: each((method) =>
-      methods[method].trials.map(({ settings, runs }, i) => ({
+    trials: each(({ trials, chosen }) =>
+      trials.map(({ settings, runs }, i) => ({
         settings,
-        isChosen: i === methods[method].chosen,
+        isChosen: i === chosen,
         runs: runs.map((run) =>
           run.map(({ step, spent, validation }) => ({
             step,
@@ -135,12 +143,13 @@ export function comparisonFacts(
       })),
     ),
     settings: {
-      "Diffusion-DPO": methods.dpo.settings,
-      SPO: methods.spo.settings,
-      "preference model": withoutPlaces(TrainSpmConfig, config.spm),
+      ...Object.fromEntries(Object.values(methods).map(({ title, settings }) => [title, settings])),
+      ...Object.fromEntries(
+        preferencesOf(findings).map(({ name, settings }) => [name, withoutPlaces(TrainSpmConfig, settings)]),
+      ),
     },
-    runs: each((method) =>
-      methods[method].runs.map(({ seed, chosen, checkpoints }) => ({
+    runs: each(({ runs, flops }) =>
+      runs.map(({ seed, chosen, checkpoints }) => ({
         seed,
         chosen,
         checkpoints: checkpoints.map(({ step, spent, validation, curve }) => ({
@@ -157,24 +166,26 @@ export function comparisonFacts(
       })),
     ),
     work: [
-      stage("preference model", spm),
-      stage("SPO, one run", meanSpent(methods.spo.runs.map(({ checkpoints }) => checkpoints.at(-1)?.spent))),
-      stage(
-        "Diffusion-DPO, one run",
-        meanSpent(methods.dpo.runs.map(({ checkpoints }) => checkpoints.at(-1)?.spent)),
-      ),
+      ...preferencesOf(findings).map(({ name, spent, flops }) => stage(name, spent, flops)),
+      ...Object.values(methods)
+        .reverse()
+        .map(({ title, runs, flops }) =>
+          stage(
+            `${title}, one run`,
+            meanSpent(runs.map(({ checkpoints }) => checkpoints.at(-1)?.spent)),
+            flops,
+          ),
+        ),
     ],
-    flopsOfPasses: flops,
     images: base.report.map(({ prompt, seed }) => ({ prompt, seed })),
     scores: {
       base: rounded(base.report),
-      dpo: methods.dpo.runs.map(({ report }) => rounded(report)),
-      spo: methods.spo.runs.map(({ report }) => rounded(report)),
+      ...each(({ runs }) => runs.map(({ report }) => rounded(report))),
     },
     counts: {
       images: base.report.length,
       prompts: new Set(base.report.map(({ prompt }) => prompt)).size,
-      seeds: methods.spo.runs.length,
+      seeds: methods[first]?.runs.length ?? 0,
     },
     config: withoutPlaces(CompareConfig, config), // without paths, because a report is shown on other machines
     provenance: {
@@ -186,6 +197,19 @@ export function comparisonFacts(
       date: new Date().toISOString().slice(0, 10),
     },
   };
+}
+
+/** The preference models, each once; one that several methods share is the first one's. */
+function preferencesOf({
+  methods,
+}: Findings): { name: string; spent: Spent; settings: object; flops: FlopsOfPasses }[] {
+  const known = new Set<Spent>();
+  return Object.values(methods).flatMap(({ title, preference, flops }) => {
+    if (!preference || known.has(preference.spent)) return [];
+    const name = known.size === 0 ? "preference model" : `preference model of ${title}`;
+    known.add(preference.spent);
+    return [{ name, ...preference, flops }];
+  });
 }
 
 const meanOf = <T>(list: readonly T[], of: (entry: T) => number): number =>

@@ -16,19 +16,30 @@ import {
 } from "@spo/records/report";
 import type { ComparisonFacts, ShownCurve } from "./comparison-facts.js";
 
-/** Encoded images of the same noise, by model. */
-export type ComparedPictures = Record<
-  "base" | "dpo" | "spo",
-  readonly { prompt: string; seed: number; png: string }[]
+/** Encoded images of the same noise, by model, the base's as `base`. */
+export type ComparedPictures = Readonly<
+  Record<string, readonly { prompt: string; seed: number; png: string }[]>
 >;
 
-const METHOD_NAMES = { base: "base", dpo: "Diffusion-DPO", spo: "SPO" } as const;
+/** Titles of the models by name. */
+type Titles = (name: string) => string;
 
-const TONES = { base: "base", dpo: "third", spo: "spo" } as const;
+const titlesOf =
+  ({ rows }: Pick<ComparisonFacts, "rows">): Titles =>
+  (name) =>
+    rows.find((row) => row.name === name)?.title ?? name;
+
+const TONES = ["third", "spo", "fourth", "fifth"] as const;
+
+/** Of the methods, in their order. */
+const toneOf = ({ rows }: Pick<ComparisonFacts, "rows">, method: string): (typeof TONES)[number] => {
+  const place = rows.filter(({ name }) => name !== "base").findIndex(({ name }) => name === method);
+  return TONES[place % TONES.length] as (typeof TONES)[number];
+};
 
 const GRID_STYLE = `
 .compared { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 16px; }
-.compared figure { padding: 10px 10px 8px; } .compared .row { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; }
+.compared figure { padding: 10px 10px 8px; } .compared .row { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 8px; }
 .compared img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 8px; background: #fff; box-shadow: 0 0 0 1px var(--line); }
 .compared .row span { display: block; text-align: center; font-size: .76rem; font-weight: 600; padding-top: 4px; color: var(--soft); }
 .compared figcaption { font-size: .88rem; font-weight: 600; padding-top: 6px; }
@@ -37,11 +48,18 @@ const GRID_STYLE = `
 /** The report of `spo compare` as one self-contained HTML page. */
 export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures): string {
   const { images, prompts, seeds } = facts.counts;
-  const content = html`<header><h1>Base, Diffusion-DPO and SPO</h1>
+  const titleOf = titlesOf(facts);
+  const [last, ...before] = facts.rows.map(({ name }) => titleOf(name)).reverse() as [string, ...string[]];
+  const heading = `${before.reverse().join(", ")} and ${last}`.replace(/^base/, "Base");
+  const content = html`<header><h1>${heading}</h1>
 <p class="verdict">${comparisonVerdict(facts)}</p>
 <p class="lead">The same model, preference pairs, prompts, engine and machine, and the same time for each method. A judge that took no part in it saw ${images} images of ${prompts} held-out prompts of each model, from the same noise; ${seeds} training runs of each method.</p>
 ${summary(facts)}</header>
-${grid(pictures)}
+${grid(
+  pictures,
+  facts.rows.map(({ name }) => name),
+  titleOf,
+)}
 ${numbers(facts)}
 ${leadTable(facts)}
 ${chartSection(curves(facts))}
@@ -49,14 +67,16 @@ ${equal(facts)}
 ${search(facts)}
 ${work(facts)}
 ${settings(facts)}`;
-  return htmlDocument("Base, Diffusion-DPO and SPO", content, GRID_STYLE);
+  return htmlDocument(heading, content, GRID_STYLE);
 }
 
 /** What came out, in a sentence: the judge's mean of each model, and who was preferred to whom. */
-export function comparisonVerdict({ rows, spoOverDpo }: ComparisonFacts): string {
+export function comparisonVerdict(facts: ComparisonFacts): string {
+  const { rows, spoOverDpo } = facts;
+  const titleOf = titlesOf(facts);
   const base = rows.find(({ name }) => name === "base");
   const gains = rows.flatMap(({ name, score }) =>
-    name !== "base" && base ? [`${signed(score.value - base.score.value)} with ${METHOD_NAMES[name]}`] : [],
+    name !== "base" && base ? [`${signed(score.value - base.score.value)} with ${titleOf(name)}`] : [],
   );
   const preferred =
     Math.round(100 * spoOverDpo.low) > 50
@@ -71,6 +91,7 @@ const signed = (value: number): string => (value > 0 ? `+${short(value)}` : shor
 
 /** The essence in a few lines of text, for the terminal. */
 export function comparisonEssence(facts: ComparisonFacts): string[] {
+  const titleOf = titlesOf(facts);
   const lines = facts.rows.map(({ name, score, wins, onPrompt, signTest }) => {
     const parts = [
       `judge ${written(score.value, "number")} (${writtenInterval(score, "number")})`,
@@ -78,37 +99,43 @@ export function comparisonEssence(facts: ComparisonFacts): string[] {
       signTest && `p ${probability(signTest.byImage)}`,
       onPrompt && `on prompt ${written(onPrompt.value, "share")}`,
     ];
-    return `${METHOD_NAMES[name]}: ${parts.filter(Boolean).join(", ")}`;
+    return `${titleOf(name)}: ${parts.filter(Boolean).join(", ")}`;
   });
   const found = facts.leads.filter(
     ({ spending, withPreference }) => spending === facts.clock && withPreference,
   );
-  return [...lines, ...found.map((lead) => leadSentence(lead, facts.clock))];
+  return [...lines, ...found.map((lead) => leadSentence(lead, facts.clock, titleOf))];
 }
 
 const probability = (p: number): string => (p < 1e-4 ? "< 0.0001" : String(Number(p.toPrecision(2))));
 
-function summary({ rows, spoOverDpo, leads, counts, clock }: ComparisonFacts): Html {
+function summary(facts: ComparisonFacts): Html {
+  const { rows, spoOverDpo, variantsOverDpo = {}, leads, counts, clock } = facts;
+  const titleOf = titlesOf(facts);
   const base = rows.find(({ name }) => name === "base");
   const cards = rows.flatMap(({ name, score, wins, signTest }) =>
     wins
       ? [
-          html`<li class="card"><div class="big">${base ? signed(score.value - base.score.value) : "–"}</div><p class="what">the judge's mean: <b>${METHOD_NAMES[name]}</b> less the base</p><span class="range">preferred to the base in ${written(wins.value, "share")} of same-noise pairs;</span><span class="range">95 % interval ${writtenInterval(wins, "share")}; sign test p ${probability(signTest?.byImage ?? 1)} over ${counts.images} images</span></li>`,
+          html`<li class="card"><div class="big">${base ? signed(score.value - base.score.value) : "–"}</div><p class="what">the judge's mean: <b>${titleOf(name)}</b> less the base</p><span class="range">preferred to the base in ${written(wins.value, "share")} of same-noise pairs;</span><span class="range">95 % interval ${writtenInterval(wins, "share")}; sign test p ${probability(signTest?.byImage ?? 1)} over ${counts.images} images</span></li>`,
         ]
       : [],
   );
-  const lead = leads.find(
-    ({ spending, withPreference, method }) => spending === clock && withPreference && method === "spo",
+  const races = leads.filter(
+    ({ spending, withPreference, method }) => spending === clock && withPreference && method !== "dpo",
   );
-  return html`<ul class="headlines">${cards}<li class="card"><div class="big">${written(spoOverDpo.value, "share")}</div><p class="what">of same-noise pairs: <b>SPO</b> preferred to Diffusion-DPO</p><span class="range">95 % interval ${writtenInterval(spoOverDpo, "share")}</span></li>${lead && html`<li class="card"><div class="big">${lead.lead?.ratio ? `×${short(lead.lead.ratio)}` : "–"}</div><p class="what">${leadSentence(lead, clock)}</p></li>`}</ul>`;
+  const preferred = Object.entries({ spo: spoOverDpo, ...variantsOverDpo }).map(
+    ([name, share]) =>
+      html`<li class="card"><div class="big">${written(share.value, "share")}</div><p class="what">of same-noise pairs: <b>${titleOf(name)}</b> preferred to Diffusion-DPO</p><span class="range">95 % interval ${writtenInterval(share, "share")}</span></li>`,
+  );
+  return html`<ul class="headlines">${cards}${preferred}${races.map((race) => html`<li class="card"><div class="big">${race.lead?.ratio ? `×${short(race.lead.ratio)}` : "–"}</div><p class="what">${leadSentence(race, clock, titleOf)}</p></li>`)}</ul>`;
 }
 
 type Lead = ComparisonFacts["leads"][number];
 
 const UNITS = { seconds: "seconds", cpuSeconds: "CPU seconds", teraFlops: "TFLOP" } as const;
 
-function leadSentence({ method, over, lead }: Lead, spending: keyof typeof UNITS): string {
-  const [own, other] = [METHOD_NAMES[method], METHOD_NAMES[over]];
+function leadSentence({ method, over, lead }: Lead, spending: keyof typeof UNITS, titleOf: Titles): string {
+  const [own, other] = [titleOf(method), titleOf(over)];
   const unit = UNITS[spending];
   if (!lead) return `${other} is never better than the base: no time of ${own} can be compared with it.`;
   if (lead.own === undefined)
@@ -122,20 +149,22 @@ function numbers({ rows, counts }: ComparisonFacts): Html {
       ? html`<td>${written(estimate.value, unit)}<small>${writtenInterval(estimate, unit)}</small></td>`
       : html`<td>–</td>`;
   const lines = rows.map(
-    ({ name, score, wins, signTest, onPrompt, onPromptChange, seeds }) =>
-      html`<tr><th scope="row">${METHOD_NAMES[name]}${seeds && html`<small>${seeds.map(({ seed, wins: won }) => `seed ${seed}: ${written(won, "share")}`).join(" · ")}</small>`}</th>${cell(score, "number")}${cell(wins, "share")}<td>${signTest ? probability(signTest.byImage) : "–"}${signTest && html`<small>by prompt ${probability(signTest.byPrompt)}</small>`}</td>${cell(onPrompt, "share")}${cell(onPromptChange, "share")}</tr>`,
+    ({ name, title, score, wins, signTest, onPrompt, onPromptChange, seeds }) =>
+      html`<tr><th scope="row">${title ?? name}${seeds && html`<small>${seeds.map(({ seed, wins: won }) => `seed ${seed}: ${written(won, "share")}`).join(" · ")}</small>`}</th>${cell(score, "number")}${cell(wins, "share")}<td>${signTest ? probability(signTest.byImage) : "–"}${signTest && html`<small>by prompt ${probability(signTest.byPrompt)}</small>`}</td>${cell(onPrompt, "share")}${cell(onPromptChange, "share")}</tr>`,
   );
   return html`<section><h2>The numbers</h2>
 <p class="about">Each with its 95 % bootstrap interval over prompts. Of each run the checkpoint that another judge likes best on the training prompts. The sign test takes each image's mean over the ${counts.seeds} runs (${counts.images} images), and each prompt's (${counts.prompts}).</p>
 <div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Model</th><th scope="col">Judge</th><th scope="col">Better than<br>the base</th><th scope="col">Sign test, p</th><th scope="col">On prompt</th><th scope="col">On prompt,<br>less the base</th></tr></thead><tbody>${lines}</tbody></table></div></section>`;
 }
 
-function leadTable({ leads, clock }: ComparisonFacts): Html {
+function leadTable(facts: ComparisonFacts): Html {
+  const { leads, clock } = facts;
+  const titleOf = titlesOf(facts);
   const ratio = (value: number | null | undefined): string =>
     value === undefined ? "–" : value === null ? "never" : `×${short(value)}`;
   const row = (found: Lead): Html => {
     const { method, over, spending, withPreference, lead, bySeed } = found;
-    const what = `${METHOD_NAMES[method]} as good as ${METHOD_NAMES[over]} at its best`;
+    const what = `${titleOf(method)} as good as ${titleOf(over)} at its best`;
     const pref = withPreference ? "with the preference model" : "without it";
     return html`<tr><th scope="row">${what}<small>${UNITS[spending]}, ${pref}</small></th><td>${lead ? short(lead.other) : "–"}</td><td>${lead ? (lead.own === undefined ? "never" : short(lead.own)) : "–"}</td><td>${lead ? ratio(lead.ratio ?? null) : "–"}</td><td>${bySeed.map(ratio).join(" · ")}</td></tr>`;
   };
@@ -149,11 +178,13 @@ function leadTable({ leads, clock }: ComparisonFacts): Html {
 ${table(leads.filter(isMain))}${others.length > 0 && html`<details><summary>By other clocks, and without the preference model</summary>${table(others)}</details>`}</section>`;
 }
 
-function curves({ curves: all, rows, runs, clock }: ComparisonFacts): Parameters<typeof chartSection>[0] {
+function curves(facts: ComparisonFacts): Parameters<typeof chartSection>[0] {
+  const { curves: all, rows, runs, clock } = facts;
+  const titleOf = titlesOf(facts);
   const start = all[0]?.points[0]?.quality ?? rows[0]?.score.value ?? 0;
   const series = ({ method, points }: ShownCurve): Series => ({
-    name: METHOD_NAMES[method],
-    tone: TONES[method],
+    name: titleOf(method),
+    tone: toneOf(facts, method),
     points: points.map(({ x, quality, low, high }) => ({ x, y: quality, low, high })),
   });
   const chart = (
@@ -174,12 +205,12 @@ function curves({ curves: all, rows, runs, clock }: ComparisonFacts): Parameters
     curve.spending === spending && curve.withPreference;
   const own = (curve: ShownCurve): boolean =>
     curve.spending === clock && (curve.method === "dpo" || !curve.withPreference);
-  const onPrompt = (["dpo", "spo"] as const).map(
-    (method): Series => ({
-      name: METHOD_NAMES[method],
-      tone: TONES[method],
-      points: (runs[method][0]?.checkpoints ?? []).map((_, i) => {
-        const at = runs[method].flatMap((run) => run.checkpoints[i] ?? []);
+  const onPrompt = Object.entries(runs).map(
+    ([method, own]): Series => ({
+      name: titleOf(method),
+      tone: toneOf(facts, method),
+      points: (own[0]?.checkpoints ?? []).map((_, i) => {
+        const at = own.flatMap((run) => run.checkpoints[i] ?? []);
         const values = at.map((checkpoint) => checkpoint.onPrompt ?? Number.NaN);
         const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
         return {
@@ -226,31 +257,37 @@ function curves({ curves: all, rows, runs, clock }: ComparisonFacts): Parameters
   };
 }
 
-function grid(pictures: ComparedPictures): Html | undefined {
-  if (pictures.base.length === 0) return undefined;
-  const figures = pictures.base.map(({ prompt, seed }, i) => {
-    const side = (which: keyof ComparedPictures): Html | undefined => {
-      const picture = pictures[which][i];
+function grid(pictures: ComparedPictures, models: readonly string[], titleOf: Titles): Html | undefined {
+  const { base = [] } = pictures;
+  if (base.length === 0) return undefined;
+  const figures = base.map(({ prompt, seed }, i) => {
+    const side = (which: string): Html | undefined => {
+      const picture = pictures[which]?.[i];
       return (
         picture &&
-        html`<div><img src="data:image/png;base64,${picture.png}" alt="${`${METHOD_NAMES[which]}: ${prompt}, seed ${seed}`}"><span>${METHOD_NAMES[which]}</span></div>`
+        html`<div><img src="data:image/png;base64,${picture.png}" alt="${`${titleOf(which)}: ${prompt}, seed ${seed}`}"><span>${titleOf(which)}</span></div>`
       );
     };
-    return html`<figure class="card"><div class="row">${side("base")}${side("dpo")}${side("spo")}</div><figcaption>${prompt}</figcaption></figure>`;
+    return html`<figure class="card"><div class="row">${models.map(side)}</div><figcaption>${prompt}</figcaption></figure>`;
   });
   return html`<section id="pictures"><h2>The same noise</h2><p class="about">Held-out prompts: of no pair that is trained on and of no training; the base may know them, and so may the scorer that the preference model begins as. Each row starts from the same noise. Of the trained models the chosen checkpoint of the first seed. The first images of each prompt, none left out.</p><div class="compared">${figures}</div></section>`;
 }
 
-function equal({ atEqual, clock }: ComparisonFacts): Html {
+function equal(facts: ComparisonFacts): Html {
+  const { atEqual, rows, clock } = facts;
+  const titleOf = titlesOf(facts);
+  const models = rows.map(({ name }) => name);
   const table = (unit: keyof typeof UNITS): Html =>
-    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${UNITS[unit]}</th><th scope="col">base</th><th scope="col">Diffusion-DPO</th><th scope="col">SPO</th></tr></thead><tbody>${atEqual[unit].map(({ x, base, dpo, spo }) => html`<tr><th scope="row">${short(x)}</th><td>${short(base)}</td><td>${short(dpo)}</td><td>${short(spo)}</td></tr>`)}</tbody></table></div>`;
-  return html`<section><h2>At equal cost</h2><p class="about">The judge's mean when both methods have spent the same, the preference model's part among SPO's.</p><div class="charts">${table(clock)}${table("teraFlops")}</div></section>`;
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${UNITS[unit]}</th>${models.map((model) => html`<th scope="col">${titleOf(model)}</th>`)}</tr></thead><tbody>${atEqual[unit].map((place) => html`<tr><th scope="row">${short(place.x)}</th>${models.map((model) => html`<td>${short(place[model] ?? Number.NaN)}</td>`)}</tr>`)}</tbody></table></div>`;
+  return html`<section><h2>At equal cost</h2><p class="about">The judge's mean when all methods have spent the same, the preference model's part among SPO's.</p><div class="charts">${table(clock)}${table("teraFlops")}</div></section>`;
 }
 
-function search({ trials, baseValidation, clock }: ComparisonFacts): Html {
-  const table = (method: "dpo" | "spo"): Html =>
-    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${METHOD_NAMES[method]}</th><th scope="col">validator: a line a run, its checkpoints</th></tr></thead><tbody>${trials[method].map(({ settings: tried, isChosen, runs }) => html`<tr><th scope="row">${words(tried)}${isChosen && html`<small>chosen</small>`}</th><td>${runs.map((run) => html`<div>${run.map(({ validation }) => short(validation)).join(" · ")}<small>after ${run.map((checkpoint) => duration(checkpoint[clock])).join(" · ")}</small></div>`)}</td></tr>`)}</tbody></table></div>`;
-  return html`<section><h2>How the settings were chosen</h2><p class="about">The same number of trials for each method, of the same time, from seeds of their own; chosen by the best checkpoint to another judge, on the training prompts, in the mean over a trial's runs. The base has ${short(baseValidation)} there.</p><div class="charts">${table("dpo")}${table("spo")}</div></section>`;
+function search(facts: ComparisonFacts): Html {
+  const { trials, baseValidation, clock } = facts;
+  const titleOf = titlesOf(facts);
+  const table = ([method, tried]: [string, ComparisonFacts["trials"][string]]): Html =>
+    html`<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">${titleOf(method)}</th><th scope="col">validator: a line a run, its checkpoints</th></tr></thead><tbody>${tried.map(({ settings: own, isChosen, runs }) => html`<tr><th scope="row">${words(own)}${isChosen && html`<small>chosen</small>`}</th><td>${runs.map((run) => html`<div>${run.map(({ validation }) => short(validation)).join(" · ")}<small>after ${run.map((checkpoint) => duration(checkpoint[clock])).join(" · ")}</small></div>`)}</td></tr>`)}</tbody></table></div>`;
+  return html`<section><h2>How the settings were chosen</h2><p class="about">The same number of trials for each method, of the same time, from seeds of their own; chosen by the best checkpoint to another judge, on the training prompts, in the mean over a trial's runs. The base has ${short(baseValidation)} there.</p><div class="charts">${Object.entries(trials).map(table)}</div></section>`;
 }
 
 const flat = (value: unknown, path = ""): [string, string][] =>
@@ -263,15 +300,22 @@ const words = (tried: object): string =>
     .map(([key, value]) => `${key} ${value}`)
     .join(", ") || "the common settings";
 
-function work({ work: stages, flopsOfPasses }: ComparisonFacts): Html {
+function work({ work: stages }: ComparisonFacts): Html {
   const times = stages.map(
     ({ stage, seconds, cpuSeconds, teraFlops }) =>
       html`<tr><th scope="row">${stage}</th><td>${duration(seconds)}</td><td>${duration(cpuSeconds)}</td><td>${short(teraFlops)}</td></tr>`,
   );
   const names = [...new Set(stages.flatMap(({ passes }) => Object.keys(passes)))];
+  // A pass of one kind costs the same in all stages, but for those of preference models of several kinds.
+  const flopsOf = (pass: string): string => {
+    const found = stages.flatMap(({ passes: counted, flopsOfPasses }) =>
+      counted[pass] ? [(flopsOfPasses as Record<string, number>)[pass] as number] : [],
+    );
+    return [...new Set(found.map(short))].join(" · ");
+  };
   const passes = names.map(
     (pass) =>
-      html`<tr><th scope="row">${PASS_NAMES[pass] ?? pass}</th><td>${short((flopsOfPasses as Record<string, number>)[pass] as number)}</td>${stages.map(({ passes: counted }) => html`<td>${(counted[pass] ?? 0).toLocaleString("en")}</td>`)}</tr>`,
+      html`<tr><th scope="row">${PASS_NAMES[pass] ?? pass}</th><td>${flopsOf(pass)}</td>${stages.map(({ passes: counted }) => html`<td>${(counted[pass] ?? 0).toLocaleString("en")}</td>`)}</tr>`,
   );
   return html`<section><h2>What it cost</h2><p class="about">A final run's mean over the seeds. Work is counted by the engine, pass by pass of one image or latent through one network; guidance takes two. The FLOP of a pass are those of its convolutions, matrix products and attention, found from the models' shapes.</p><div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Stage</th><th scope="col">elapsed</th><th scope="col">CPU</th><th scope="col">TFLOP</th></tr></thead><tbody>${times}</tbody></table></div><div class="card panel scroll" style="margin-top:16px"><table><caption></caption><thead><tr><th scope="col">Sample passes</th><th scope="col">FLOP of one</th>${stages.map(({ stage }) => html`<th scope="col">${stage}</th>`)}</tr></thead><tbody>${passes}</tbody></table></div></section>`;
 }

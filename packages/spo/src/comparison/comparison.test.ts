@@ -7,8 +7,8 @@ import {
   type FinalRun,
   type Findings,
   leads,
+  overDpo,
   rows,
-  spoOverDpo,
   type Validated,
 } from "./comparison.js";
 import type { ImageVerdict } from "./image-judge.js";
@@ -41,14 +41,14 @@ function run(seed: number, qualities: readonly number[]): FinalRun {
   return { seed, checkpoints, chosen, report: images(qualities[chosen] as number) };
 }
 
+const untried = { trials: [], chosen: 0, settings: {}, flops: { ...nothingSpent().passes } };
+const preference = { spent: spent(5), settings: {} };
 const findings: Findings = {
   base: { validation: 0, curve: images(0), report: images(0) },
-  spm: spent(5),
   methods: {
-    dpo: { trials: [], chosen: 0, settings: {}, runs: [run(0, [0.5, 1, 0.8]), run(1, [0.5, 1, 0.6])] },
-    spo: { trials: [], chosen: 0, settings: {}, runs: [run(0, [1, 2]), run(1, [1, 3])] },
+    dpo: { ...untried, title: "Diffusion-DPO", runs: [run(0, [0.5, 1, 0.8]), run(1, [0.5, 1, 0.6])] },
+    spo: { ...untried, title: "SPO", preference, runs: [run(0, [1, 2]), run(1, [1, 3])] },
   },
-  flops: { ...nothingSpent().passes },
 };
 
 describe("a comparison", () => {
@@ -111,7 +111,7 @@ describe("a comparison", () => {
       [0, 1],
       [1, 1],
     ]);
-    expect(spoOverDpo(findings).value).toBe(1);
+    expect(overDpo(findings, "spo").value).toBe(1);
   });
 
   test("compares both methods at the same cost, as far as both go", () => {
@@ -120,5 +120,38 @@ describe("a comparison", () => {
     // At 25 s SPO's runs are at 2 and 3, Diffusion-DPO's halfway from 1 to 0.8 and 0.6.
     expect((places[1]?.spo as number) - (places[1]?.base as number)).toBeCloseTo(2.5);
     expect((places[1]?.dpo as number) - (places[1]?.base as number)).toBeCloseTo(0.85);
+  });
+
+  test("races every way of SPO against Diffusion-DPO, each with its own preference model", () => {
+    const variant = {
+      ...{ ...untried, title: "SPO, latent judge", preference: { spent: spent(1), settings: {} } },
+      runs: [run(0, [1, 2]), run(1, [1, 3])],
+    };
+    const all: Findings = { ...findings, methods: { ...findings.methods, latent: variant } };
+    expect(rows(all).map(({ name, title }) => [name, title])).toEqual([
+      ["base", "base"],
+      ["dpo", "Diffusion-DPO"],
+      ["spo", "SPO"],
+      ["latent", "SPO, latent judge"],
+    ]);
+    const races = leads(all).filter(
+      ({ spending, withPreference }) => spending === "seconds" && withPreference,
+    );
+    expect(races.map(({ method, over, lead }) => [method, over, lead?.own])).toEqual([
+      ["dpo", "spo", undefined],
+      ["spo", "dpo", 15],
+      ["dpo", "latent", undefined],
+      ["latent", "dpo", 11],
+    ]);
+    // The shortest curve ends after 1 s of a preference model and 20 s of rounds.
+    expect(atEqual(all, "seconds", 1).map(({ x }) => x)).toEqual([21]);
+    expect(Object.keys(atEqual(all, "seconds", 1)[0] as object)).toEqual([
+      "x",
+      "base",
+      "dpo",
+      "spo",
+      "latent",
+    ]);
+    expect(overDpo(all, "latent").value).toBe(1);
   });
 });

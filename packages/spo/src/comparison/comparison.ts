@@ -1,7 +1,6 @@
 // What a comparison found, as its JSON file has it.
 
 import { bootstrapMean, type Estimate, mean, signTest, winRate } from "@spo/records";
-import { METHODS, type Method } from "./compare-config.js";
 import { type Curve, type Lead, leadOver, qualityAt } from "./curves.js";
 import type { ImageVerdict } from "./image-judge.js";
 import type { Snapshot } from "./snapshot.js";
@@ -29,20 +28,30 @@ export interface FinalRun {
 }
 
 export interface MethodOutcome {
+  /** What the report calls it. */
+  title: string;
+  /** What its preference model's training spent, and some of its settings; absent: it has none. */
+  preference?: { spent: Spent; settings: object };
   trials: Trial[];
   /** The place of the trial whose settings the final runs have. */
   chosen: number;
   settings: object;
   runs: FinalRun[];
+  /** Of its passes, its preference model's among them. */
+  flops: FlopsOfPasses;
 }
 
 export interface Findings {
   base: { validation: number; curve: ImageVerdict[]; report: ImageVerdict[] };
-  /** What the preference model's training spent. */
-  spm: Spent;
-  methods: Record<Method, MethodOutcome>;
-  flops: FlopsOfPasses;
+  /** By name, in the order of the report; `dpo` and `spo` are among them. */
+  methods: Readonly<Record<string, MethodOutcome>>;
 }
+
+const outcomeOf = ({ methods }: Findings, method: string): MethodOutcome => {
+  const found = methods[method];
+  if (!found) throw new Error(`no method ${method}`);
+  return found;
+};
 
 export const bestOf = (checkpoints: readonly Validated[]): number =>
   checkpoints.reduce(
@@ -75,19 +84,21 @@ function spentOn(spending: Spending, spent: Spent, flops: FlopsOfPasses): number
 }
 
 /**
- * Quality of each run over its cost. withPreference: SPO's curves begin at the cost of its preference model; before that, it is as good as
- * the base.
+ * Quality of each run over its cost. withPreference: a method's curves begin at the cost of its preference model; before that, it is as
+ * good as the base.
  */
 export function curvesOf(
-  { base, spm, methods, flops }: Findings,
-  method: Method,
+  findings: Findings,
+  method: string,
   { spending, withPreference }: { spending: Spending; withPreference: boolean },
 ): Curve[] {
-  const before = method === "spo" && withPreference ? spm : nothingSpent();
-  const start = quality(base.curve);
-  return methods[method].runs.map(({ checkpoints }) => [
+  const { preference, runs, flops } = outcomeOf(findings, method);
+  const spm = withPreference ? preference?.spent : undefined;
+  const before = spm ?? nothingSpent();
+  const start = quality(findings.base.curve);
+  return runs.map(({ checkpoints }) => [
     { x: 0, quality: start },
-    ...(before === spm ? [{ x: spentOn(spending, spm, flops), quality: start }] : []),
+    ...(spm ? [{ x: spentOn(spending, spm, flops), quality: start }] : []),
     ...checkpoints.map(({ spent, curve }) => ({
       x: spentOn(spending, addSpent(before, spent), flops),
       quality: quality(curve),
@@ -108,20 +119,24 @@ export interface LeadFound {
   spending: Spending;
   withPreference: boolean;
   /** The method whose cost is measured until it is as good as `over` at its best. */
-  method: Method;
-  over: Method;
+  method: string;
+  over: string;
   /** Of the mean curves; absent when the other is never better than the base. */
   lead?: Lead;
   /** The ratio of each seed's two runs; null when this method is never as good, absent when the other is never better than the base. */
   bySeed: (number | null | undefined)[];
 }
 
+/** Each way of SPO over Diffusion-DPO, and Diffusion-DPO over each. */
 export function leads(findings: Findings): LeadFound[] {
   const start = quality(findings.base.curve);
+  const races = waysOfSpo(findings).flatMap((way): [method: string, over: string][] => [
+    ["dpo", way],
+    [way, "dpo"],
+  ]);
   return SPENDINGS.flatMap((spending) =>
     [true, false].flatMap((withPreference) =>
-      METHODS.map((method): LeadFound => {
-        const over = method === "spo" ? "dpo" : "spo";
+      races.map(([method, over]): LeadFound => {
         const [own, other] = ([method, over] as const).map((each) =>
           curvesOf(findings, each, { spending, withPreference }),
         ) as [Curve[], Curve[]];
@@ -142,9 +157,15 @@ export function leads(findings: Findings): LeadFound[] {
   );
 }
 
+/** SPO and its variants. */
+export const waysOfSpo = ({ methods }: Pick<Findings, "methods">): string[] =>
+  Object.keys(methods).filter((method) => method !== "dpo");
+
 /** One model's measures on held-out prompts. */
 export interface Row {
-  name: "base" | Method;
+  /** `base`, or a method's. */
+  name: string;
+  title: string;
   score: Estimate;
   onPrompt?: Estimate;
   /** Against the base, image by image from the same noise, all seeds together. */
@@ -158,24 +179,24 @@ export interface Row {
 }
 
 export function rows({ base, methods }: Findings): Row[] {
+  const named = Object.entries(methods);
   const options = (images: readonly ImageVerdict[]) => ({ groups: images.map(({ prompt }) => prompt) });
   const shares = (images: readonly ImageVerdict[]): number[] | undefined =>
     images.every(({ onPrompt }) => onPrompt !== undefined)
       ? images.map(({ onPrompt }) => Number(onPrompt))
       : undefined;
   const scores = (images: readonly ImageVerdict[]): number[] => images.map(({ score }) => score);
-  const row = (name: Row["name"], images: readonly ImageVerdict[]): Row => {
+  const row = (name: string, title: string, images: readonly ImageVerdict[]): Row => {
     const right = shares(images);
     return {
-      name,
+      ...{ name, title },
       score: bootstrapMean(scores(images), options(images)),
       onPrompt: right && bootstrapMean(right, options(images)),
     };
   };
   return [
-    row("base", base.report),
-    ...METHODS.map((method): Row => {
-      const { runs } = methods[method];
+    row("base", "base", base.report),
+    ...named.map(([method, { title, runs }]): Row => {
       const all = runs.flatMap(({ report }) => report);
       const before = runs.flatMap(() => base.report);
       const perImage = base.report.map((_, i) =>
@@ -186,7 +207,7 @@ export function rows({ base, methods }: Findings): Row[] {
       const byPrompt = (values: readonly number[]): number[] =>
         prompts.map((prompt) => mean(values.filter((_, i) => base.report[i]?.prompt === prompt)));
       return {
-        ...row(method, all),
+        ...row(method, title, all),
         wins: winRate(scores(before), scores(all), options(all)),
         signTest: {
           images: base.report.length,
@@ -209,27 +230,30 @@ export function rows({ base, methods }: Findings): Row[] {
   ];
 }
 
-/** SPO compared with Diffusion-DPO, image by image from the same noise, runs of the same seed. */
-export function spoOverDpo({ methods }: Findings): Estimate {
+/** A way of SPO compared with Diffusion-DPO, image by image from the same noise, runs of the same seed. */
+export function overDpo(findings: Findings, way: string): Estimate {
   const all = ({ runs }: MethodOutcome): ImageVerdict[] => runs.flatMap(({ report }) => report);
-  const [dpo, spo] = [all(methods.dpo), all(methods.spo)];
+  const [dpo, spo] = [all(outcomeOf(findings, "dpo")), all(outcomeOf(findings, way))];
   const scores = (images: readonly ImageVerdict[]): number[] => images.map(({ score }) => score);
   return winRate(scores(dpo), scores(spo), { groups: spo.map(({ prompt }) => prompt) });
 }
 
-/** Quality of both methods at equal cost, at a few places within the range of both. */
+/** Quality of the base and of all methods at equal cost, at a few places within the range of all. */
 export function atEqual(
   findings: Findings,
   spending: Spending,
   places = 4,
-): { x: number; base: number; dpo: number; spo: number }[] {
-  const curve = (method: Method): Curve =>
-    meanCurve(curvesOf(findings, method, { spending, withPreference: true }));
-  const [dpo, spo] = [curve("dpo"), curve("spo")];
-  const end = Math.min((dpo.at(-1) as Curve[number]).x, (spo.at(-1) as Curve[number]).x);
+): ({ x: number; base: number } & Record<string, number>)[] {
+  const curves = Object.keys(findings.methods).map((method): [string, Curve] => [
+    method,
+    meanCurve(curvesOf(findings, method, { spending, withPreference: true })),
+  ]);
+  const endOf = (curve: Curve): number => (curve.at(-1) as Curve[number]).x;
+  const end = Math.min(...curves.map(([, curve]) => endOf(curve)));
   return Array.from({ length: places }, (_, i) => {
     const x = (end * (i + 1)) / places;
-    const at = (of: Curve): number => qualityAt(of, Math.min(x, (of.at(-1) as Curve[number]).x)) as number;
-    return { x, base: quality(findings.base.curve), dpo: at(dpo), spo: at(spo) };
+    const at = (curve: Curve): number => qualityAt(curve, Math.min(x, endOf(curve))) as number;
+    const qualities = Object.fromEntries(curves.map(([method, curve]) => [method, at(curve)]));
+    return { x, base: quality(findings.base.curve), ...qualities };
   });
 }

@@ -22,7 +22,7 @@ export type PolicyTraining = {
   snapshot: string;
   seconds: number;
   clock: "wall" | "cpu";
-} & ({ method: "dpo"; config: TrainDpoConfig } | { method: "spo"; config: TrainSpoConfig });
+} & ({ train: "dpo"; config: TrainDpoConfig } | { train: "spo"; config: TrainSpoConfig });
 
 export interface SampledPrompts {
   prompts: string[];

@@ -30,8 +30,8 @@ export async function* trainPreferenceModel(
  */
 export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): AsyncGenerator<JobProgress> {
   if (readSnapshot(job.snapshot)) return;
-  const { folder, config, method, seconds, clock } = job;
-  using run = Run.open(folder, { kind: `train ${method}`, config, engine: engineFacts() });
+  const { folder, config, train, seconds, clock } = job;
+  using run = Run.open(folder, { kind: `train ${train}`, config, engine: engineFacts() });
   let meter = new SpentMeter(eventsUpToCheckpoint(run));
   if (!run.result() && meter.spent[clock] < seconds) {
     let isFirst = true;
@@ -41,7 +41,7 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
     if (signal.aborted) controller.abort(signal.reason);
     const context = { run, signal: controller.signal };
     try {
-      for await (const event of method === "dpo"
+      for await (const event of train === "dpo"
         ? trainDpo(job.config, context)
         : trainSpo(job.config, context)) {
         // The first event does not include the start before it; the log does.

@@ -13,7 +13,7 @@ export interface WrittenComparison {
   html: string;
   /** All figures behind the page. */
   json: string;
-  /** Base, Diffusion-DPO and SPO in rows below each other, prompts side by side. */
+  /** The base and the methods in rows below each other, prompts side by side. */
   image?: string;
 }
 
@@ -25,9 +25,9 @@ export async function writeComparison(
 ): Promise<WrittenComparison> {
   makeFolder(folder);
   const at = (name: string): string => join(folder, name);
-  const prompts = [...new Set(pictures.base.map(({ prompt }) => prompt))].slice(0, SHEET);
-  const firsts = (["base", "dpo", "spo"] as const).map((which) =>
-    prompts.flatMap((prompt) => pictures[which].find((picture) => picture.prompt === prompt) ?? []),
+  const prompts = [...new Set(pictures.base?.map(({ prompt }) => prompt))].slice(0, SHEET);
+  const firsts = facts.rows.map(({ name }) =>
+    prompts.flatMap((prompt) => pictures[name]?.find((picture) => picture.prompt === prompt) ?? []),
   );
   const columns = Math.min(8, prompts.length);
   const encoded: Uint8Array[] = [];

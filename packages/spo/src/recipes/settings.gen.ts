@@ -342,6 +342,19 @@ export interface CompareSettings {
   spo?: Record<string, unknown> | undefined;
   /** settings of train dpo that all its trials share. Default: {}. */
   dpo?: Record<string, unknown> | undefined;
+  /** more ways of SPO, each compared with the base and with Diffusion-DPO. Default: []. */
+  variants?: Array<{
+    /** of its folders and in the report's data: small letters, digits, dashes. */
+    name: string;
+    /** what the report calls it. */
+    title: string;
+    /** settings of a preference model of its own, over those in spm; absent: it has SPO's. */
+    spm?: Record<string, unknown> | undefined;
+    /** settings of train spo, over those in spo. Default: {}. */
+    spo?: Record<string, unknown> | undefined;
+    /** settings to try, over those; as many as of spo. */
+    search: Array<Record<string, unknown>>;
+  }> | undefined;
   /** of training in each final run; SPO's include those of its preference model. */
   seconds: number;
   /** which seconds: elapsed, or of all threads, where other work disturbs. Default: "wall". */
