@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { which } from "./find-libtorch.js";
 import { hash } from "./hash.js";
@@ -117,8 +117,8 @@ function nodeHeaders() {
  */
 export async function compile(libtorch, { command: [command = "", ...before] }, file, tick) {
   const libraries = [...libtorch.libraries.map((folder) => `-L${folder}`), "-ltorch_cpu", "-lc10"];
-  // Node's headers stand in the checkout: as one of the flags they would give every checkout an addon of its own.
-  const headers = ["-isystem", nodeHeaders()];
+  // These stand in the checkout: as some of the flags they would give every checkout an addon of its own.
+  const headers = [nodeHeaders(), join(sourceFolder, "declarations")].flatMap((folder) => ["-isystem", folder]);
   const args = [...before, ...flagsFor(libtorch), ...headers, ...sourceFiles(), "-o", file, ...libraries];
   const { code, stderr } = await run(command, args, { tick });
   if (code !== 0) throw compileError(command, args, stderr);
@@ -157,7 +157,8 @@ const sourceFiles = () =>
 /** Hash of the addon's sources. */
 export function sourceHash() {
   const digest = createHash("sha256");
-  for (const name of readdirSync(sourceFolder).sort())
-    digest.update(name).update(readFileSync(join(sourceFolder, name)));
+  const entries = readdirSync(sourceFolder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  for (const file of files.sort()) digest.update(relative(sourceFolder, file)).update(readFileSync(file));
   return digest.digest("hex").slice(0, 20);
 }

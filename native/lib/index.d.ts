@@ -78,6 +78,33 @@ export interface Native {
    * 0.2 s later, ends the process. Both also work while JavaScript computes; it gets the first signal when its task is over.
    */
   answerSignals(words: string): void;
+
+  /** Why this addon has no process groups, or null. The six functions below are there only where it is null. */
+  processGroupFault(): string | null;
+  /**
+   * Opens c10d's store of keys and texts; serves: this process holds it. All of a process's keys stand under the prefix. What is waited for,
+   * here and below, is waited for on a thread of its own, one after the other. Rejects with libtorch's reason.
+   */
+  openStore(host: string, port: number, serves: boolean, milliseconds: number, prefix: string): Promise<undefined>;
+  storeSet(key: string, text: string): Promise<undefined>;
+  /** Undefined where there is no such key after so many milliseconds. */
+  storeGet(key: string, milliseconds: number): Promise<string | undefined>;
+  /**
+   * Connects all processes by gloo, over an interface, or the interface with an address; operators then know the group by its name. A
+   * collective that takes longer than the milliseconds fails.
+   */
+  openGroup(
+    name: string,
+    rank: number,
+    size: number,
+    address: string,
+    networkInterface: string | null,
+    milliseconds: number,
+  ): Promise<undefined>;
+  /** Resolves when the collectives that write to a tensor are done. */
+  waitTensor(handle: Handle): Promise<undefined>;
+  /** Leaves the group and the store. */
+  closeGroup(): Promise<undefined>;
   facts(): [torch: string, cpuCapability: string, backend: string];
 }
 

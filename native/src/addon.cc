@@ -1,4 +1,5 @@
-// libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files, signals.
+// libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files, process groups,
+// signals.
 //
 // Nothing here knows a model, a layer or an operator by name, but for the two that give a tensor other memory. JavaScript holds tensors
 // as small integers ("handles"): an index into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an
@@ -10,6 +11,7 @@
 #include "generators.h"
 #include "machine.h"
 #include "mapped-files.h"
+#include "process-group.h"
 #include "signals.h"
 
 namespace {
@@ -114,6 +116,15 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<adjust_memory, 1>(env, exports, "adjustMemory");
   define<trim_memory, 0>(env, exports, "trimMemory");
   define<answer_signals, 1>(env, exports, "answerSignals");
+  define<process_group_fault, 0>(env, exports, "processGroupFault");
+#ifdef SPO_PROCESS_GROUPS
+  define<open_store, 5>(env, exports, "openStore");
+  define<store_set, 2>(env, exports, "storeSet");
+  define<store_get, 2>(env, exports, "storeGet");
+  define<open_group, 6>(env, exports, "openGroup");
+  define<wait_tensor, 1>(env, exports, "waitTensor");
+  define<close_group, 0>(env, exports, "closeGroup");
+#endif
   define<facts, 0>(env, exports, "facts");
   return exports;
 }

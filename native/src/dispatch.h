@@ -50,6 +50,7 @@ c10::IValue to_ivalue(Call& call, const Argument& argument, napi_value value) {
     case c10::TypeKind::BoolType: return to_bool(env, value);
     case c10::TypeKind::NumberType: return to_scalar(env, value);
     case c10::TypeKind::StringType: return to_string(env, value);
+    case c10::TypeKind::AnyType: return to_string(env, value);  // of collectives: a reduction and a process group by name
     case c10::TypeKind::DeviceObjType: return c10::Device(to_string(env, value));
     case c10::TypeKind::GeneratorType: return call.context.generators.get(to_handle(env, value));
     case c10::TypeKind::ScalarTypeType: return static_cast<int64_t>(to_dtype(env, value));

@@ -1,0 +1,13 @@
+#pragma once
+// libtorch carries gloo without its headers. This declares what ProcessGroupGloo.hpp of libtorch 2.15 names, for the compiler alone.
+
+#include <chrono>
+
+namespace gloo {
+
+class Context {
+ public:
+  void setTimeout(std::chrono::milliseconds timeout);
+};
+
+}  // namespace gloo

@@ -1,0 +1,13 @@
+#pragma once
+// libtorch carries gloo without its headers. This declares what ProcessGroupGloo.hpp of libtorch 2.15 names, for the compiler alone.
+
+namespace gloo::transport {
+
+class Device;
+
+class UnboundBuffer {
+ public:
+  virtual ~UnboundBuffer();
+};
+
+}  // namespace gloo::transport
