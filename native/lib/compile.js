@@ -118,7 +118,10 @@ function nodeHeaders() {
 export async function compile(libtorch, { command: [command = "", ...before] }, file, tick) {
   const libraries = [...libtorch.libraries.map((folder) => `-L${folder}`), "-ltorch_cpu", "-lc10"];
   // These stand in the checkout: as some of the flags they would give every checkout an addon of its own.
-  const headers = [nodeHeaders(), join(sourceFolder, "declarations")].flatMap((folder) => ["-isystem", folder]);
+  const headers = [nodeHeaders(), join(sourceFolder, "declarations")].flatMap((folder) => [
+    "-isystem",
+    folder,
+  ]);
   const args = [...before, ...flagsFor(libtorch), ...headers, ...sourceFiles(), "-o", file, ...libraries];
   const { code, stderr } = await run(command, args, { tick });
   if (code !== 0) throw compileError(command, args, stderr);
@@ -158,7 +161,9 @@ const sourceFiles = () =>
 export function sourceHash() {
   const digest = createHash("sha256");
   const entries = readdirSync(sourceFolder, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name));
   for (const file of files.sort()) digest.update(relative(sourceFolder, file)).update(readFileSync(file));
   return digest.digest("hex").slice(0, 20);
 }

@@ -79,16 +79,29 @@ export interface Native {
    */
   answerSignals(words: string): void;
 
-  /** Why this addon has no process groups, or null. The six functions below are there only where it is null. */
+  /** Why this addon has no process groups, or null. The functions of store and group below are there only where it is null. */
   processGroupFault(): string | null;
   /**
-   * Opens c10d's store of keys and texts; serves: this process holds it. All of a process's keys stand under the prefix. What is waited for,
-   * here and below, is waited for on a thread of its own, one after the other. Rejects with libtorch's reason.
+   * Opens c10d's store of keys and texts; serves: this process holds it. All of a process's keys stand under the prefix. A thread of its
+   * own does the waiting, here and below, one after the other. Rejects with libtorch's reason.
    */
-  openStore(host: string, port: number, serves: boolean, milliseconds: number, prefix: string): Promise<undefined>;
+  openStore(
+    host: string,
+    port: number,
+    serves: boolean,
+    milliseconds: number,
+    prefix: string,
+  ): Promise<undefined>;
   storeSet(key: string, text: string): Promise<undefined>;
   /** Undefined where there is no such key after so many milliseconds. */
   storeGet(key: string, milliseconds: number): Promise<string | undefined>;
+  /** The sum that then stands there, as text. */
+  storeAdd(key: string, number: number): Promise<string>;
+  /**
+   * Adds one there again and again while this process runs, also while it computes. Gives what another process puts under the watched key;
+   * undefined when the group is closed. Rejects where the store is gone. Does not keep Node alive.
+   */
+  beat(key: string, milliseconds: number, watched: string): Promise<string | undefined>;
   /**
    * Connects all processes by gloo, over an interface, or the interface with an address; operators then know the group by its name. A
    * collective that takes longer than the milliseconds fails.

@@ -121,6 +121,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<open_store, 5>(env, exports, "openStore");
   define<store_set, 2>(env, exports, "storeSet");
   define<store_get, 2>(env, exports, "storeGet");
+  define<store_add, 2>(env, exports, "storeAdd");
+  define<beat, 3>(env, exports, "beat");
   define<open_group, 6>(env, exports, "openGroup");
   define<wait_tensor, 1>(env, exports, "waitTensor");
   define<close_group, 0>(env, exports, "closeGroup");

@@ -36,7 +36,10 @@ napi_value process_group_fault(Call& call) {
 
 /** The process group of this process. Never destroyed: gloo's threads may outlast the statics. */
 struct ProcessGroupState {
+  explicit ProcessGroupState(napi_env env) : thread(env, true), heart(env, false) {}
   WaitingThread thread;
+  WaitingThread heart;
+  std::shared_ptr<std::atomic<bool>> open;
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
   std::string name;
@@ -57,13 +60,15 @@ napi_value open_store(Call& call) {
   const auto prefix = to_string(call.env, call.values[4]);
   if (port < 1 || port > 65535) fail("a port is from 1 to 65535");
   if (processes && processes->store) fail("a store is open already");
-  if (!processes) processes = new ProcessGroupState{WaitingThread(call.env), {}, {}, {}};
+  // What c10d logs comes as an error too, in words for people.
+  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+  if (!processes) processes = new ProcessGroupState(call.env);
   return processes->thread.promise(call.env, [=]() -> std::optional<std::string> {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(port);
     options.isServer = serves;
     options.waitWorkers = false;
-    options.timeout = patience;
+    options.timeout = patience / 2;  // it tries twice
     processes->store = c10::make_intrusive<c10d::PrefixStore>(prefix, c10::make_intrusive<c10d::TCPStore>(host, options));
     return std::nullopt;
   });
@@ -95,6 +100,37 @@ napi_value store_get(Call& call) {
     }
     const auto bytes = store.get(key);
     return std::string(bytes.begin(), bytes.end());
+  });
+}
+
+/** storeAdd(key, number) → promise of the sum that then stands there, as text. */
+napi_value store_add(Call& call) {
+  opened_store();
+  const auto key = to_string(call.env, call.values[0]);
+  const auto number = to_int(call.env, call.values[1]);
+  return processes->thread.promise(call.env, [=]() -> std::optional<std::string> { return std::to_string(opened_store().add(key, number)); });
+}
+
+/**
+ * beat(key, milliseconds, watched) → promise. Adds one there again and again while this process lives and runs, also while it computes.
+ * The promise gives what another process puts under the watched key, undefined when the group is closed; it is rejected where the store is
+ * gone.
+ */
+napi_value beat(Call& call) {
+  opened_store();
+  const auto key = to_string(call.env, call.values[0]);
+  const auto pause = std::chrono::milliseconds(to_int(call.env, call.values[1]));
+  const auto watched = to_string(call.env, call.values[2]);
+  processes->open = std::make_shared<std::atomic<bool>>(true);
+  return processes->heart.promise(call.env, [=, open = processes->open]() -> std::optional<std::string> {
+    const auto store = opened_store().clone();  // a connection of its own: the other one may be waiting
+    for (; *open; std::this_thread::sleep_for(pause)) {
+      store->add(key, 1);
+      if (!store->check({watched})) continue;
+      const auto bytes = store->get(watched);
+      return std::string(bytes.begin(), bytes.end());
+    }
+    return std::nullopt;
   });
 }
 
@@ -140,6 +176,7 @@ napi_value close_group(Call& call) {
   opened_store();
   return processes->thread.promise(call.env, []() -> std::optional<std::string> {
     if (processes->group) c10d::unregister_process_group(processes->name);
+    if (processes->open) *processes->open = false;
     processes->group.reset();
     processes->store.reset();
     return std::nullopt;

@@ -19,10 +19,13 @@ namespace {
  */
 class WaitingThread {
  public:
-  explicit WaitingThread(napi_env env) {
+  /** keeps_alive: whether Node goes on while a promise is open. */
+  WaitingThread(napi_env env, bool keeps_alive) : keeps_alive_(keeps_alive) {
     napi_value name = from_string(env, "spo:waiting");
     check(env, napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, settle, &to_javascript_));
     check(env, napi_unref_threadsafe_function(env, to_javascript_));
+    // After the function's own hook, so that it runs before: later the function is gone.
+    check(env, napi_add_env_cleanup_hook(env, [](void* self) { static_cast<WaitingThread*>(self)->end(); }, this));
     std::thread([this] { work(); }).detach();
   }
 
@@ -32,7 +35,7 @@ class WaitingThread {
     one->run = std::move(job);
     napi_value promised;
     check(env, napi_create_promise(env, &one->deferred, &promised));
-    if (pending_++ == 0) check(env, napi_ref_threadsafe_function(env, to_javascript_));
+    if (pending_++ == 0 && keeps_alive_) check(env, napi_ref_threadsafe_function(env, to_javascript_));
     const std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(one));
     changed_.notify_one();
@@ -46,6 +49,11 @@ class WaitingThread {
     std::optional<std::string> result;
     std::optional<std::string> error;
   };
+
+  void end() {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+  }
 
   void work() {
     for (;;) {
@@ -62,6 +70,8 @@ class WaitingThread {
         job->error = "unknown native error";
       }
       job->run = nullptr;  // what it holds is freed here
+      lock.lock();
+      if (ended_) return;
       if (napi_call_threadsafe_function(to_javascript_, job.get(), napi_tsfn_blocking) == napi_ok) job.release();
     }
   }
@@ -71,7 +81,7 @@ class WaitingThread {
     const std::unique_ptr<Job> job(static_cast<Job*>(data));
     auto& thread = *static_cast<WaitingThread*>(self);
     if (!env) return;
-    if (--thread.pending_ == 0) napi_unref_threadsafe_function(env, thread.to_javascript_);
+    if (--thread.pending_ == 0 && thread.keeps_alive_) napi_unref_threadsafe_function(env, thread.to_javascript_);
     try {
       if (job->error) {
         napi_value error;
@@ -85,8 +95,10 @@ class WaitingThread {
     }
   }
 
+  const bool keeps_alive_;
   napi_threadsafe_function to_javascript_ = nullptr;
   size_t pending_ = 0;  // of the JavaScript thread
+  bool ended_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::unique_ptr<Job>> jobs_;

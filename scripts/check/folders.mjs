@@ -12,7 +12,7 @@ import { importsOf, sourcesOf } from "./imports.mjs";
  */
 export const FOLDERS = {
   "@spo/native": ["lib", "bin"],
-  "@spo/torch": [".", "weights", "nn", "optim", "rehearsal"],
+  "@spo/torch": [".", "weights", "nn", "optim", "rehearsal", "distributed"],
   "@spo/hub": ["."],
   "@spo/records": [".", "config", "index.ts", "report"],
   "@spo/diffusion": [

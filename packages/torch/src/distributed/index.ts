@@ -1,0 +1,4 @@
+export { initWorld, type WorldOptions, type WorldPlace } from "./init-world.js";
+export { addressTowards, interfaceOf } from "./network-address.js";
+export { requireSame } from "./require-same.js";
+export { WORLD_OF_ONE, type World } from "./world.js";

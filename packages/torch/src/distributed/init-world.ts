@@ -1,0 +1,112 @@
+import { hostname } from "node:os";
+import { native } from "@spo/native";
+import { UserError } from "../errors.js";
+import { engineFacts } from "../modes.js";
+import { addressTowards, interfaceOf } from "./network-address.js";
+import { type Member, ProcessWorld } from "./process-world.js";
+import { requireSame } from "./require-same.js";
+import { WORLD_OF_ONE, type World } from "./world.js";
+
+/** Where a process stands among those that compute together. */
+export interface WorldPlace {
+  /** From 0. */
+  rank: number;
+  /** Number of processes. */
+  size: number;
+  /** Where the store is held. */
+  host: string;
+  port: number;
+  /** Whether somebody else holds the store, as torchrun's agent may. Default: rank 0 does. */
+  storeIsHeld?: boolean;
+  /** Tells apart the tries of a restarted job, which meet in one store. */
+  attempt?: string;
+}
+
+/** How long, and over which interface. */
+export interface WorldOptions {
+  /** Longest time that the processes wait for one another, ms. Default: ten minutes. */
+  timeout?: number;
+  /** Name of a network interface, `eth0`. Default: $GLOO_SOCKET_IFNAME, else the one that leads to the host. */
+  networkInterface?: string;
+}
+
+const TEN_MINUTES = 600_000;
+
+/**
+ * Joins the processes of a place. Without a place, or with one process, nothing is opened.
+ *
+ * Throws a UserError: `ENVIRONMENT` for an engine without process groups, a port in use, an unknown host, no connection; `RESOURCE` naming
+ * the ranks that did not come; `CONFIG` for a rank that is taken twice and for ranks of different versions.
+ */
+export async function initWorld(
+  place?: WorldPlace,
+  {
+    timeout = TEN_MINUTES,
+    networkInterface = process.env.GLOO_SOCKET_IFNAME || undefined,
+  }: WorldOptions = {},
+): Promise<World> {
+  if (!place || place.size === 1) return WORLD_OF_ONE;
+  const { rank, size, host, port, storeIsHeld = false, attempt = "0" } = place;
+  const fault = native.processGroupFault();
+  if (fault)
+    throw new UserError(`Several processes cannot work together here: ${fault}.`, {
+      code: "ENVIRONMENT",
+      hint: "`npx spo setup` fetches the libtorch that they can.",
+    });
+  const who = `rank ${rank} of ${size}`;
+  const serves = rank === 0 && !storeIsHeld;
+  const address = await addressTowards(host).catch((error: Error) => {
+    throw notReached(`${who} finds no way to ${host}: ${error.message}`, error);
+  });
+  try {
+    await native.openStore(host, port, serves, timeout, `spo/${attempt}`);
+  } catch (error) {
+    throw storeFault(error as Error, { who, host, port, serves });
+  }
+  const taken = await native.storeAdd(`taken/${rank}`, 1);
+  if (taken !== "1")
+    throw new UserError(`Rank ${rank} is taken twice: another process at ${host}:${port} has it too.`, {
+      code: "CONFIG",
+      hint: "Give every process a rank of its own, and every job a port of its own.",
+    });
+  const me: Member = { host: hostname(), pid: process.pid, address };
+  const world = new ProcessWorld({ rank, size, timeout, store: `${host}:${port}` });
+  await world.meet(me);
+  try {
+    await native.openGroup(ProcessWorld.GROUP, rank, size, address, networkInterface ?? null, timeout);
+  } catch (error) {
+    const over = networkInterface ?? interfaceOf(address) ?? "no interface";
+    throw notReached(
+      `${who} does not connect to the others over ${over} (${address}): ${firstLine(error as Error)}`,
+      error,
+      "All machines must reach each other. GLOO_SOCKET_IFNAME names the interface to take.",
+    );
+  }
+  const { libtorch } = engineFacts();
+  await requireSame(world, "versions", { libtorch: libtorch ?? "", size });
+  return world;
+}
+
+function storeFault(
+  error: Error,
+  { who, host, port, serves }: { who: string; host: string; port: number; serves: boolean },
+): UserError {
+  if (/EADDRINUSE|address already in use/i.test(error.message))
+    return notReached(
+      `${who} cannot hold the store: port ${port} is in use`,
+      error,
+      "Give another port (MASTER_PORT).",
+    );
+  return notReached(
+    serves
+      ? `${who} cannot hold the store at ${host}:${port}: ${firstLine(error)}`
+      : `${who} does not reach rank 0 at ${host}:${port}: ${firstLine(error)}`,
+    error,
+    "Rank 0 must run, and its host and port (MASTER_ADDR, MASTER_PORT) must be reachable from here.",
+  );
+}
+
+const notReached = (message: string, cause: unknown, hint?: string): UserError =>
+  new UserError(`${message}.`, { code: "ENVIRONMENT", cause, hint });
+
+const firstLine = (error: Error): string => (error.message.split("\n", 1)[0] as string).replace(/\.$/, "");

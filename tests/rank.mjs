@@ -1,0 +1,66 @@
+// One rank of the tests of distributed.e2e.test.ts: rank.mjs SCENARIO RANK SIZE PORT TIMEOUT.
+import { tensor } from "@spo/torch";
+import { initWorld, requireSame } from "@spo/torch/distributed";
+
+const [scenario = "", ...words] = process.argv.slice(2);
+const [rank, size, port, timeout] = /** @type {[number, number, number, number]} */ (words.map(Number));
+
+/** @type {Record<string, (world: import("@spo/torch/distributed").World) => Promise<unknown>>} */
+const SCENARIOS = {
+  async collectives(world) {
+    const sum = tensor([rank + 1, 0.1 * rank]);
+    await world.allReduce(sum);
+    const half = tensor([rank + 0.5], { dtype: "bfloat16" });
+    await world.allReduce(half);
+    // Columns of a matrix: its elements do not lie in order.
+    const columns = tensor([rank, 1, 2, 3], { shape: [2, 2] }).transpose(0, 1);
+    await world.allReduce(columns);
+    const all = await world.allGather(tensor([rank, -rank], { shape: [1, 2], dtype: "int64" }));
+    const one = tensor([rank * 7]);
+    await world.broadcast(one, size - 1);
+    const values = await world.gather({ rank, text: "é".repeat(rank), nan: Number.NaN });
+    await world.barrier("the middle");
+    return {
+      ...{ sum: sum.toNumbers(), half: half.toNumbers(), columns: columns.toNumbers() },
+      ...{ all: [all.shape, all.toNumbers()], one: one.toNumbers(), values },
+    };
+  },
+  async settings(world) {
+    await requireSame(world, "settings", { seed: rank === size - 1 ? 1 : 0, lr: 3 });
+  },
+  /** Works for ever; the test ends a rank. */
+  async endless(world) {
+    for (let i = 0; ; i++) {
+      await world.allReduce(tensor([1]));
+      if (i === 3) console.log("ready");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  },
+  async absent(world) {
+    if (rank === 1) await new Promise((resolve) => setTimeout(resolve, 8000));
+    else await world.barrier("the save");
+  },
+  async drift(world) {
+    const gradient = tensor(new Float32Array(75e6 / 4).fill(rank));
+    let [last, worst] = [performance.now(), 0];
+    const timer = setInterval(() => {
+      const now = performance.now();
+      worst = Math.max(worst, now - last - 5);
+      last = now;
+    }, 5);
+    for (let i = 0; i < 5; i++) await world.allReduce(gradient);
+    clearInterval(timer);
+    return { worst };
+  },
+};
+
+try {
+  const place = { rank, size, host: "127.0.0.1", port };
+  const world = await initWorld(place, { timeout });
+  console.log(JSON.stringify(await SCENARIOS[scenario]?.(world)) ?? "done");
+  await world.close();
+} catch (error) {
+  const { code, message } = /** @type {import("@spo/torch").UserError} */ (error);
+  console.log(`${code}: ${message}`);
+  process.exitCode = 1;
+}
