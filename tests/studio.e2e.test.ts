@@ -226,7 +226,7 @@ describe.skipIf(withoutBrowser)("the page", () => {
     const rows = await page.locator(".strip").allInnerTexts();
     expect(rows).toHaveLength(4);
     expect(rows[0]).toMatch(
-      /t 701[\s\S]*worst[\s\S]*2\.4\s*best[\s\S]*goes on[\s\S]*a pair[\s\S]*margin 0\.6 of 0\.3/,
+      /t 701[\s\S]*worst[\s\S]*2\.4\s*best[\s\S]*goes on[\s\S]*a pair[\s\S]*margin 0\.6, threshold 0\.3/,
     );
     expect(rows[1]).toMatch(/no pair: below the threshold/);
     expect(rows[2]).toMatch(/no pair: tie/);

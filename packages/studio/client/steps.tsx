@@ -154,7 +154,7 @@ function Row({ row, open }: { row: StepRow; open: () => void }) {
         <div>{valid ? "a pair" : `no pair: ${why}`}</div>
         <div class="dim">
           margin {margin === undefined ? "not recorded" : short(margin)}
-          {threshold !== undefined && <> of {short(threshold)}</>}
+          {threshold !== undefined && <>, threshold {short(threshold)}</>}
         </div>
       </div>
     </div>

@@ -1,14 +1,14 @@
 // Which runs lie below a folder. A run is known by an ID that says nothing of paths, so that a request never names a file.
 import { createHash } from "node:crypto";
 import { type Dirent, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 
 /** The folder of a run, or of a preference set, below the folder that is shown. */
 export interface FoundRun {
   /** Of its path below that folder: the same after a restart, so that links hold. */
   id: string;
-  /** That path, with `/`; of the folder itself, when it is a run, `.`. */
+  /** That path, with `/`; of the folder itself, when it is a run, its name. */
   name: string;
   folder: string;
 }
@@ -41,8 +41,9 @@ export async function findRuns(root: string): Promise<FoundFolders> {
     const has = (file: string): boolean => entries.some((entry) => entry.name === file && entry.isFile());
     const isRun = has("events.jsonl");
     if (isRun || has("pairs.jsonl")) {
-      const name = at.names.join("/") || ".";
-      (isRun ? found.runs : found.sets).push({ id: idOf(name), name, folder: at.folder });
+      const path = at.names.join("/");
+      const name = path || basename(root);
+      (isRun ? found.runs : found.sets).push({ id: idOf(path), name, folder: at.folder });
       continue;
     }
     if (at.names.length === DEEPEST) continue;

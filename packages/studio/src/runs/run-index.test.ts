@@ -45,7 +45,7 @@ test("runs are found at any depth, none inside another, none behind a link", asy
 test("a folder that is a run itself is listed as one", async () => {
   makeRun("only");
   const [run] = await new RunIndex(join(root, "only")).list();
-  expect(run).toMatchObject({ name: ".", kind: "train spo", step: 3, total: 40 });
+  expect(run).toMatchObject({ name: "only", kind: "train spo", step: 3, total: 40 });
 });
 
 test("the state is that of the process and the log: running, stopped, finished, killed", async () => {
