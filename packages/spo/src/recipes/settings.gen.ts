@@ -210,13 +210,13 @@ export interface TrainSpoSettings {
   memoryFormat?: "contiguous" | "channels_last" | null | undefined;
   /** rounds between checkpoints. Default: 50. */
   saveEvery?: number | undefined;
-  /** rounds between candidate strips that are kept as images; null: one an epoch of the prompts. Default: null. */
+  /** rounds between candidate strips that are kept as images; null: one an epoch of the prompts, none with a judge of latents. Default: null. */
   stripEvery?: number | null | undefined;
   /** text file of prompts that are not trained on, for the samples; null: the first of prompts. Default: null. */
   heldOut?: string | null | undefined;
   /** prompts that are sampled again and again from the same noise, and measured for drift. Default: 4. */
   samples?: number | undefined;
-  /** rounds between those samples; null: as the strips. Default: null. */
+  /** rounds between those samples; null: as the strips, or one an epoch. Default: null. */
   sampleEvery?: number | null | undefined;
   /** of all that is drawn. Default: 0. */
   seed?: number | undefined;

@@ -72,8 +72,9 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const { maxGradNorm } = config;
   const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
   const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
-  const stripEvery = config.stripEvery ?? epoch;
-  const sampleEvery = config.sampleEvery ?? stripEvery;
+  // Pictures that a judge of latents does not need cost a pass and a decode a candidate: they are made only where they are asked for.
+  const stripEvery = config.stripEvery ?? (scorer.sees === "latents" ? null : epoch);
+  const sampleEvery = config.sampleEvery ?? config.stripEvery ?? epoch;
   const asked = config.heldOut === null ? prompts : readPrompts(config.heldOut, reading);
   const heldOut = asked.slice(0, config.samples);
   const { guidanceScale, steps, seed, rounds, guards } = config;

@@ -208,7 +208,9 @@ export const TrainSpoConfig = z.strictObject({
     .max(MOST_STEPS)
     .nullable()
     .default(null)
-    .describe("rounds between candidate strips that are kept as images; null: one an epoch of the prompts"),
+    .describe(
+      "rounds between candidate strips that are kept as images; null: one an epoch of the prompts, none with a judge of latents",
+    ),
   heldOut: pathText()
     .nullable()
     .default(null)
@@ -225,7 +227,7 @@ export const TrainSpoConfig = z.strictObject({
     .max(MOST_STEPS)
     .nullable()
     .default(null)
-    .describe("rounds between those samples; null: as the strips"),
+    .describe("rounds between those samples; null: as the strips, or one an epoch"),
   seed: z.int().min(0).max(MOST_SEED).default(0).describe("of all that is drawn"),
 });
 export type TrainSpoConfig = z.output<typeof TrainSpoConfig>;

@@ -1,5 +1,5 @@
 // What the loop itself decides, seen by a judge of the test's own.
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Pass } from "@spo/records";
@@ -185,7 +185,6 @@ test("by a latent reward model a round takes one pass a prompt, step and side, n
       rounds: 3,
       promptsPerRound: 2,
       steps: 3,
-      stripEvery: 100,
       candidates: 4,
       threshold: 0,
       thresholdMax: 0.999,
@@ -193,12 +192,15 @@ test("by a latent reward model a round takes one pass a prompt, step and side, n
     ...{ batch: 4, microBatch: 4, samples: 0 },
   });
   const events = await eventsOfRun(at, "train spo", config, trainSpo);
-  // The first and the last round also show candidates to people.
-  const middle = events.flatMap((event) => (event.type === "step" && event.step === 2 ? [event.passes] : []));
-  const sum = (pass: Pass): number => middle.reduce((total, passes) => total + (passes?.[pass] ?? 0), 0);
-  expect(sum("unetSampling")).toBe(2 * 3 * 2); // prompts × steps × sides of guidance
-  expect(sum("vaeDecode")).toBe(0);
-  expect(sum("judgeImage")).toBe(2 * 3 * 4);
+  const updates = events.flatMap((event) => (event.type === "step" ? [event] : []));
+  for (const round of [1, 2, 3]) {
+    const of = updates.filter(({ step }) => step === round);
+    const sum = (pass: Pass): number => of.reduce((total, { passes }) => total + (passes?.[pass] ?? 0), 0);
+    expect(sum("unetSampling")).toBe(2 * 3 * 2); // prompts × steps × sides of guidance
+    expect(sum("vaeDecode")).toBe(0);
+    expect(sum("judgeImage")).toBe(2 * 3 * 4);
+  }
+  expect(existsSync(join(at, "strips"))).toBe(false); // pictures would take both
   const yields = events.flatMap((event) => (event.type === "comparisons" ? [event.timesteps] : []));
   expect(yields).toHaveLength(3);
   for (const timesteps of yields) {

@@ -71,7 +71,7 @@ async function* rounds(
     const chosen = promptsAt(round, prompts.length, config);
     const conditions = keep(setup.conditionsOf(chosen));
     const denoisers = policy.denoisers(conditions, config.guidanceScale);
-    const withStrip = stripIsDue(round, setup.stripEvery, total);
+    const withStrip = setup.stripEvery !== null && stripIsDue(round, setup.stripEvery, total);
     const left = total - round - 1;
     judge.beginRound?.(round);
     tell("sampling", { done: 0, total: steps, left });
