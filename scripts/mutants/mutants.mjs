@@ -166,7 +166,7 @@ export const MUTANTS = [
   {
     name: "the reference has the LoRA on",
     file: `${recipes}/training/policy.ts`,
-    from: "around: (call) => lora.without(() => around(call))",
+    from: "around: (call) => lora.denoiser.without(() => around(call))",
     to: "around",
     test: `${recipes}/training/policy.test.ts`,
   },
@@ -180,8 +180,8 @@ export const MUTANTS = [
   {
     name: "the saved LoRA is not the average",
     file: `${recipes}/training/policy.ts`,
-    from: "averaged.withEmaWeights(() => saveLora(path, lora, model, { ...options, description }));",
-    to: "saveLora(path, lora, model, { ...options, description });",
+    from: "averaged.withEmaWeights(() => lora.save(path, { ...options, description }));",
+    to: "lora.save(path, { ...options, description });",
     test: `${recipes}/training/policy.test.ts`,
   },
   {
@@ -211,6 +211,13 @@ export const MUTANTS = [
     from: "meanSquare(own.sub(output))",
     to: "meanSquare(own)",
     test: `${recipes}/training/held-out-samples.test.ts`,
+  },
+  {
+    name: "the reference's prompts are encoded by what was learned",
+    file: `${recipes}/training/policy-adapter.ts`,
+    from: "lora.without(inner)",
+    to: "inner()",
+    test: `${recipes}/training/policy-adapter.test.ts`,
   },
   {
     name: "a guard acts where the training's own score has not risen",

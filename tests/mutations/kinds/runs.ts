@@ -147,7 +147,7 @@ const RUN_WORDS = [
 const CHOICES: Evaluation = {
   kind: "evaluation",
   file: "",
-  policy: { model: "m", adapter: "lora", rank: 2, alpha: null, targets: null },
+  policy: { model: "m", adapter: "lora", rank: 2, alpha: null, targets: null, textEncoders: false },
   judge: "judge",
   choices: [],
   sampled: { prompts: ["a"], seeds: [1], perPrompt: 1 },

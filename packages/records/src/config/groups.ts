@@ -31,7 +31,7 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
     "What is shown to the preference model",
     ["bank", "maxTimestep", "cleanShare", "pixelNoise", "augmentation", "mirror", "emptyPrompts"],
   ],
-  ["What learns", ["objective", "adapter", "rank", "alpha", "targets", "loraLayout", "ema"]],
+  ["What learns", ["objective", "adapter", "rank", "alpha", "targets", "textEncoders", "loraLayout", "ema"]],
   ["Loss and optimizer", ["beta", "ratio", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],
   ["Computing", ["device", "dtype", "gradientCheckpointing", "memoryFormat", "readAhead"]],
   [

@@ -90,7 +90,14 @@ export async function* compareMethods(
   }
 
   async function compare(): Promise<{ findings: Findings; pictures: Pictures }> {
-    const base: PolicyShape = { model: config.model, adapter: "full", rank: 1, alpha: null, targets: null };
+    const base: PolicyShape = {
+      model: config.model,
+      adapter: "full",
+      rank: 1,
+      alpha: null,
+      targets: null,
+      textEncoders: false,
+    };
     const preferences = new Map(
       [...spmConfigs].map(([folder, spmConfig]) => [folder, preferenceModel(folder, spmConfig)]),
     );
@@ -366,8 +373,10 @@ function handled<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-const shapeOf = ({ config: { model, adapter, rank, alpha, targets } }: Recipe): PolicyShape => ({
-  ...{ model, adapter, rank, alpha, targets },
+const shapeOf = ({
+  config: { model, adapter, rank, alpha, targets, textEncoders },
+}: Recipe): PolicyShape => ({
+  ...{ model, adapter, rank, alpha, targets, textEncoders },
 });
 
 const isFinished = (folder: string): boolean => {

@@ -5,7 +5,7 @@ import { guidedDenoiser } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
 import { blankConditions, blankIds, blankLatents, lrmIds } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
-import { policyLora } from "../recipes/training/policy.js";
+import { PolicyAdapter } from "../recipes/training/policy-adapter.js";
 import type { LatentRewardModel, LatentTexts } from "../spm/latent-reward-model.js";
 import { isLrmFolder } from "../spm/lrm-files.js";
 import type { PolicyShape } from "./snapshot.js";
@@ -31,7 +31,7 @@ export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | nu
     return denoiser.forRows([0])(blankLatents(1, of), 500);
   };
   const learning = models();
-  if (shape.adapter === "lora") policyLora(learning.denoiser, shape, new Generator(0));
+  if (shape.adapter === "lora") new PolicyAdapter(learning.pipe, shape, () => new Generator(0));
   else learning.denoiser.requiresGrad_();
   const forward = still(predict(frozen));
   const { flops } = rehearse(() => scope(() => void predict(learning)()));

@@ -41,7 +41,7 @@ test("a damaged file of a comparison is refused in words, a snapshot's and an ev
   const job: Evaluation = {
     kind: "evaluation",
     file,
-    policy: { model: "m", adapter: "lora", alpha: null, targets: null, rank: 2 },
+    policy: { model: "m", adapter: "lora", alpha: null, targets: null, textEncoders: false, rank: 2 },
     judge: "j",
     choices: [],
     sampled: { prompts: ["a"], seeds: [1], perPrompt: 1 },

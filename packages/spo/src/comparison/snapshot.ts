@@ -15,11 +15,12 @@ import {
 } from "@spo/torch";
 import { makeFolder } from "@spo/torch/files";
 import { z } from "zod";
-import { type PolicySettings, policyLora } from "../recipes/training/policy.js";
+import type { PolicySettings } from "../recipes/training/policy.js";
+import { PolicyAdapter } from "../recipes/training/policy-adapter.js";
 import type { Spent } from "./spent.js";
 
 /** What learns, as trainings of policies name it. */
-export interface PolicyShape extends Pick<PolicySettings, "adapter" | "rank" | "alpha" | "targets"> {
+export interface PolicyShape extends Omit<PolicySettings, "ema" | "seed"> {
   model: string;
 }
 
@@ -68,7 +69,7 @@ export function loadSnapshot(
 ): TextToImage {
   const pipe = loadTextToImage(model, { device });
   const trained: { namedParameters(): Map<string, Tensor> } =
-    shape.adapter === "lora" ? policyLora(pipe.denoiser, shape, new Generator(0)) : pipe.denoiser;
+    shape.adapter === "lora" ? new PolicyAdapter(pipe, shape, () => new Generator(0)) : pipe.denoiser;
   using file = openSafetensors(weightsAt(folder));
   const names = new Set(file.keys());
   noGrad(() => {

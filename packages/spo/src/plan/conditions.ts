@@ -1,4 +1,4 @@
-import type { Conditions } from "@spo/diffusion";
+import type { Conditions, GuidedConditions } from "@spo/diffusion";
 import { noGrad, scope, type Tensor } from "@spo/torch";
 import { blank, type PlannedModels } from "./models.js";
 
@@ -32,6 +32,17 @@ export function blankConditions(n: number, models: PlannedModels): Conditions {
     ]),
   );
 }
+
+/** Encodes prompts of no words, as a policy does whose text encoders learn. size: of the latents. */
+export const encodeAnew =
+  ({ pipe }: PlannedModels, size: readonly [number, number]) =>
+  (places: readonly number[]): GuidedConditions => {
+    const [height, width] = size.map((side) => side * pipe.vae.factor) as [number, number];
+    return pipe.encode(
+      places.map(() => ""),
+      { size: [height, width] },
+    );
+  };
 
 /** Pixels of n images of a size that is given in latents. */
 export const blankImages = (n: number, models: PlannedModels, size: readonly [number, number]): Tensor =>

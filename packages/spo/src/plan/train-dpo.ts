@@ -3,7 +3,7 @@ import { Adafactor, AdamW, noGrad, scope } from "@spo/torch";
 import { pairLoss } from "../recipes/train-dpo/pair-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
-import { blankConditions, blankImages, blankLatents, encodeBlank } from "./conditions.js";
+import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
 import { optimizerPhase, planPolicy, update } from "./update.js";
@@ -46,9 +46,19 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
             const conditions = blankConditions(pairs, models);
             const { objective, beta } = config;
             const { loss, samples } = pairLoss(
-              { noisy: both(), target: both(), timesteps: blank([2 * pairs], models), conditions },
               {
-                ...policy.denoisers({ conditional: conditions, unconditional: conditions }, scale),
+                noisy: both(),
+                target: both(),
+                timesteps: blank([2 * pairs], models),
+                prompts: [],
+                conditions,
+              },
+              {
+                ...policy.denoisers(
+                  { conditional: conditions, unconditional: conditions },
+                  scale,
+                  encodeAnew(models, size),
+                ),
                 ...{ objective, beta, meter },
               },
             );

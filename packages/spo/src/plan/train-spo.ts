@@ -8,7 +8,7 @@ import { latentSizeOf } from "../recipes/training/training-side.js";
 import { JUDGE_CHUNK } from "../rollout/judge-candidates.js";
 import { branchRange } from "../rollout/rollout.js";
 import type { LatentTexts } from "../spm/latent-reward-model.js";
-import { blankConditions, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
+import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
 import { optimizerPhase, planPolicy, update } from "./update.js";
@@ -33,6 +33,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
     policy.denoisers(
       { conditional: blankConditions(rows, models), unconditional: blankConditions(1, models) },
       guidanceScale,
+      encodeAnew(models, latentSize),
     );
   const frozen = (fn: () => unknown): void => withMergedAdapter(() => noGrad(() => scope(() => void fn())));
 

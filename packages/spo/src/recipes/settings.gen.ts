@@ -160,6 +160,8 @@ export interface TrainSpoSettings {
   alpha?: number | null | undefined;
   /** ends of the names of the layers that get a LoRA, as to_q or ff.net.2; null: those that the model's family adapts, the attention. Default: null. */
   targets?: Array<string> | null | undefined;
+  /** a LoRA of the same rank and alpha on the attention of CLIP's text encoders too; prompts are then encoded in each pass. Default: false. */
+  textEncoders?: boolean | undefined;
   /** names in the LoRA's file: kohya's are what ComfyUI, A1111 and diffusers read. Default: "kohya". */
   loraLayout?: "kohya" | "peft" | "diffusers" | undefined;
   /** how strongly the likelihood ratios of winner and loser are told apart. Default: 10. */
@@ -260,6 +262,8 @@ export interface TrainDpoSettings {
   alpha?: number | null | undefined;
   /** ends of the names of the layers that get a LoRA, as to_q or ff.net.2; null: those that the model's family adapts, the attention. Default: null. */
   targets?: Array<string> | null | undefined;
+  /** a LoRA of the same rank and alpha on the attention of CLIP's text encoders too; prompts are then encoded in each pass. Default: false. */
+  textEncoders?: boolean | undefined;
   optimizer?: {
     /** adafactor keeps far less state. Default: "adamw". */
     kind?: "adamw" | "adafactor" | undefined;

@@ -11,7 +11,8 @@ export type Predicted = (start: number, count: number) => Tensor;
 
 /**
  * Scores of all children, [k][B], by judge where their agreement is asked for, [m][k][B], and the decoded
- * predictions of those prompts whose pictures are wanted. */
+ * predictions of those prompts whose pictures are wanted.
+ */
 export function judgeCandidates(
   {
     scorer,

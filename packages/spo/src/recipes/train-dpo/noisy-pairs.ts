@@ -25,7 +25,9 @@ export interface NoisyPairs {
   target: Tensor;
   /** [2n] */
   timesteps: Tensor;
-  /** What the denoiser is told of the n pairs' prompts. */
+  /** The n pairs' prompts, some of them left empty. */
+  prompts: readonly string[];
+  /** What the denoiser is told of them. */
   conditions: Conditions;
 }
 
@@ -89,14 +91,13 @@ export function noisyPairs(
     const one = gather((draw) => draw.noise);
     const noise = cat([one, one]);
     const times = [...draws, ...draws].map(({ timestep }) => timestep);
+    const prompts = draws.map(({ prompt }) => prompt);
     return {
+      prompts,
       target: pipe.process.target(latents, noise, times),
       timesteps: tensor(times, { device }),
       noisy: pipe.process.addNoise(latents, noise, times),
-      conditions: meter.phase("text", () => {
-        const prompts = draws.map(({ prompt }) => prompt);
-        return pipe.encode(prompts, { size: [side, side] }).conditional;
-      }),
+      conditions: meter.phase("text", () => pipe.encode(prompts, { size: [side, side] }).conditional),
     };
   });
 }

@@ -103,3 +103,13 @@ test("held-out prompts are sampled for the guard, which gives the best weights, 
   const refused = train({ guards: { ...guards, heldOutScorers: [] } });
   await expect(refused).rejects.toThrow("there are no held-out scorers");
 });
+
+test("a LoRA on the text encoder learns with the UNet's, from the base's prediction on, and stands in the same file", async () => {
+  const [both, without] = [await train({ textEncoders: true }), await train({})];
+  expect(both.metrics[0]?.loss).toBeCloseTo(Math.LN2, 5);
+  expect(both.metrics[1]?.loss).not.toBe(without.metrics[1]?.loss);
+  const up = [...both.weights].filter(([name]) => /^text_encoder\..*lora_linear_layer\.up/.test(name));
+  expect(up).toHaveLength(4 * 2); // four maps in each of two layers
+  for (const [name, values] of up) expect(Math.max(...values.map(Math.abs)), name).toBeGreaterThan(0);
+  expect([...without.weights.keys()].some((name) => name.startsWith("text_encoder"))).toBe(false);
+});

@@ -24,6 +24,7 @@ import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
 import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
+import { encodePlaces } from "../training/prompt-conditions.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
@@ -83,11 +84,14 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
 
   // place: what the draws of a pair of the batch depend on, beside the seed.
   const lossOf = (batch: PairBatch, place: (i: number) => number | string, empty: number): PairLoss => {
-    const pairs = drawNoisyPairs(pipe, batch, { seed, place, size, emptyPrompts: empty }, meter);
+    const pairs = policy.withBaseTexts(() =>
+      drawNoisyPairs(pipe, batch, { seed, place, size, emptyPrompts: empty }, meter),
+    );
     // Without guidance: training predicts for the prompt alone.
     const denoisers = policy.denoisers(
       { conditional: pairs.conditions, unconditional: pairs.conditions },
       scaleOfPromptAlone(pipe.denoiser, config.guidanceScale),
+      encodePlaces(pipe, pairs.prompts, [side, side]),
     );
     const { objective, beta, guards } = config;
     return pairLoss(pairs, { ...denoisers, objective, beta, normPenalty: guards.normPenalty, meter });

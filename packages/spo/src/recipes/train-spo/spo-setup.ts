@@ -18,7 +18,7 @@ import { heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
-import { promptConditions } from "../training/prompt-conditions.js";
+import { encodePlaces, promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { requireSpread } from "./step-spread.js";
@@ -90,6 +90,13 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   return {
     ...{ tell, warnings, meter, prompts, judge, scorer, conditionsOf, policy, process, decode },
     ...{ latentShape, imageSize, update, state, stripEvery, sampleEvery, showHeldOut },
+    /** Encodes the prompts of a round anew, for a policy whose text encoders learn. */
+    encodingOf: (chosen: readonly number[]) =>
+      encodePlaces(
+        pipe,
+        chosen.map((row) => prompts[row] as string),
+        imageSize,
+      ),
     /** Of a round. */
     rollout: { ...config, threshold },
     /** Digests of what it reads, for the log. */

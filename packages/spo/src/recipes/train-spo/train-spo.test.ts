@@ -214,3 +214,15 @@ test("thresholds that fall with the noise are refused", async () => {
   const run = eventsOfRun(join(folder, "falling"), "train spo", { ...config, thresholdMax: 0.4 }, trainSpo);
   await expect(run).rejects.toThrow(/thresholdMax is 0\.4, below threshold, which is 0\.5/);
 });
+
+test("a LoRA on the text encoder learns too: held-out samples are the policy's own, the reference stays the base", async () => {
+  const settings = { rounds: 3, samples: 2, sampleEvery: 3, textEncoders: true, ema: 0.1 };
+  const { metrics, events, weights } = await train({ ...settings, optimizer: { lr: 3e-3 } });
+  expect(metrics[0]?.loss).toBeCloseTo(Math.LN2, 4);
+  const up = [...weights].filter(([name]) => /^lora_te_.*lora_up/.test(name));
+  expect(up.length).toBeGreaterThan(0);
+  for (const [name, value] of up) expect(value.abs().max().item(), name).toBeGreaterThan(0);
+  const drifts = events.flatMap((event) => (event.type === "eval" ? [event.metrics.drift as number] : []));
+  expect(drifts[0]).toBe(0);
+  expect(drifts[1]).toBeGreaterThan(0);
+});

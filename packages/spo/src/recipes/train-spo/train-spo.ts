@@ -69,8 +69,8 @@ async function* rounds(
     const where = `round ${round + 1}`;
     const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
-    const conditions = keep(setup.conditionsOf(chosen));
-    const denoisers = policy.denoisers(conditions, config.guidanceScale);
+    const conditions = policy.withBaseTexts(() => keep(setup.conditionsOf(chosen)));
+    const denoisers = policy.denoisers(conditions, config.guidanceScale, setup.encodingOf(chosen));
     const withStrip = setup.stripEvery !== null && stripIsDue(round, setup.stripEvery, total);
     const left = total - round - 1;
     judge.beginRound?.(round);

@@ -11,7 +11,7 @@ import { timesDueAfter } from "./due.js";
 import { heldOutSamples } from "./held-out-samples.js";
 import type { HeldOutScorer } from "./held-out-scorers.js";
 import type { Policy } from "./policy.js";
-import { promptConditions } from "./prompt-conditions.js";
+import { encodePlaces, promptConditions } from "./prompt-conditions.js";
 
 /** What held-out prompts are sampled with. */
 export interface HeldOutPromptsInput {
@@ -59,9 +59,12 @@ export function heldOutPrompts(
   // Random scores say nothing about the samples.
   const scorer =
     judge === undefined || judge instanceof RandomJudge ? undefined : noGrad(() => judge.prepare(prompts));
-  const conditions = keep(promptConditions(pipe, prompts, imageSize)(prompts.map((_, i) => i)));
+  const conditions = policy.withBaseTexts(() =>
+    keep(promptConditions(pipe, prompts, imageSize)(prompts.map((_, i) => i))),
+  );
+  const encode = encodePlaces(pipe, prompts, imageSize);
   const sample = heldOutSamples({
-    ...policy.denoisers(conditions, guidanceScale),
+    ...policy.denoisers(conditions, guidanceScale, encode),
     ...{ process, decode, scorer, count: prompts.length, latentShape, steps, seed, device },
     ...{ heldOutScorers, imagesPerPrompt },
     onStep: (done, of) =>

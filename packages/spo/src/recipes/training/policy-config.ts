@@ -19,6 +19,12 @@ export const adapterSettings = {
     .describe(
       "ends of the names of the layers that get a LoRA, as to_q or ff.net.2; null: those that the model's family adapts, the attention",
     ),
+  textEncoders: z
+    .boolean()
+    .default(false)
+    .describe(
+      "a LoRA of the same rank and alpha on the attention of CLIP's text encoders too; prompts are then encoded in each pass",
+    ),
 };
 
 /** For the schema of a recipe that trains a policy. */

@@ -27,6 +27,8 @@ function policyOf(settings: Partial<PolicySettings>, process = new VpSchedule())
   const saved: string[] = [];
   const pipe = {
     denoiser: unet,
+    models: { unet },
+    family: { denoiser: "unet" },
     process,
     save: (to: string) => saved.push(to),
   } as unknown as StableDiffusion;
@@ -41,7 +43,16 @@ function policyOf(settings: Partial<PolicySettings>, process = new VpSchedule())
     unet,
     policy: makePolicy(
       pipe,
-      { adapter: "lora", rank: 2, alpha: null, targets: null, ema: 0, seed: 1, ...settings },
+      {
+        adapter: "lora",
+        rank: 2,
+        alpha: null,
+        targets: null,
+        textEncoders: false,
+        ema: 0,
+        seed: 1,
+        ...settings,
+      },
       precision,
     ),
   };
@@ -69,7 +80,7 @@ describe.each(["lora", "full"] as const)("what learns: %s", (adapter) => {
       const context = randn([1, 5, 12], { generator });
       const conditions = { conditional: { context }, unconditional: { context: context.mul(0.5) } };
       const x = randn([1, 4, 8, 8], { generator });
-      const denoisers = policy.denoisers(conditions, 3);
+      const denoisers = policy.denoisers(conditions, 3, () => conditions);
       const predict = (which: "policy" | "reference"): number[] =>
         noGrad(() => denoisers[which].forRows([0])(x, 401).toNumbers());
       const base = predict("policy");

@@ -1,26 +1,14 @@
 // What a training changes, and the base that it is compared with: an adapter that can be switched off, or a whole model and a frozen copy.
 import { join } from "node:path";
 import {
-  addFamilyLora,
   type Denoiser,
-  type DenoiserModel,
   type GuidedConditions,
   guidedDenoiser,
-  type Lora,
-  saveLora,
   type TextToImage,
   type WriteLoraOptions,
 } from "@spo/diffusion";
-import {
-  copyWeights,
-  Ema,
-  type Generator,
-  generatorAt,
-  keep,
-  powerDecay,
-  type Tensor,
-  UserError,
-} from "@spo/torch";
+import { copyWeights, Ema, generatorAt, keep, powerDecay, type Tensor, UserError } from "@spo/torch";
+import { type AdapterSettings, PolicyAdapter } from "./policy-adapter.js";
 import type { Precision } from "./precision.js";
 import { saveInHalf } from "./save-in-half.js";
 
@@ -28,6 +16,9 @@ import { saveInHalf } from "./save-in-half.js";
 export interface Weights {
   namedParameters(): Map<string, Tensor>;
 }
+
+/** The conditions of the prompts at some places, by the text encoders as they are now: one row each, on both sides. */
+export type EncodeRows = (places: readonly number[]) => GuidedConditions;
 
 /** The policy and its reference. */
 export interface Policy {
@@ -40,11 +31,18 @@ export interface Policy {
   updateEma: (step: number) => void;
   /** Does something with the weights that are the result: the average, where there is one. */
   withEmaWeights: <T>(fn: () => T) => T;
-  /** Both for the same prompts, one row each. guidanceScale 1: the conditional prediction alone. */
+  /**
+   * Both for the same prompts, one row each. guidanceScale 1: the conditional prediction alone.
+   *
+   * conditions: by the base's text encoders. encode: of the same prompts, for a policy whose text encoders learn.
+   */
   denoisers: (
     conditions: GuidedConditions,
     guidanceScale: number,
+    encode: EncodeRows,
   ) => { policy: Denoiser; reference: Denoiser };
+  /** Runs `fn` with the text encoders of the base. */
+  withBaseTexts: <T>(fn: () => T) => T;
   /** Runs `fn` with the cheapest form of the policy: a LoRA is merged where that loses no bits. */
   withMergedAdapter: <T>(fn: () => T) => T;
   /** Writes the result: the adapter as options say, or the whole pipeline, in half precision where that is finite. */
@@ -52,12 +50,8 @@ export interface Policy {
 }
 
 /** Settings of a recipe that say what learns. */
-export interface PolicySettings {
+export interface PolicySettings extends AdapterSettings {
   adapter: "lora" | "full";
-  /** Of the LoRA; alpha null: the rank. targets: ends of its layers' names; null: the family's. */
-  rank: number;
-  alpha: number | null;
-  targets: readonly string[] | null;
   /** Width of the average of weights; 0: none. */
   ema: number;
   seed: number;
@@ -69,25 +63,37 @@ export function makePolicy(pipe: TextToImage, settings: PolicySettings, precisio
   const { adapter, ema, seed } = settings;
   const around = (call: () => Tensor): Tensor => precision.around(call);
   if (adapter === "lora") {
-    const lora = policyLora(model, settings, generatorAt(seed, "lora"));
+    const lora = new PolicyAdapter(pipe, settings, (part) =>
+      generatorAt(seed, part === undefined ? "lora" : `lora ${part}`),
+    );
     const averaged = averageOf(lora, ema);
     return {
-      trained: lora.parameters(),
+      trained: [...lora.namedParameters().values()],
       frozen: [],
       ...averaged,
-      denoisers: (conditions, guidanceScale) => {
+      denoisers: (conditions, guidanceScale, encode) => {
         const shared = { model, ...conditions, guidanceScale };
+        const policy = guidedDenoiser({ ...shared, around });
         return {
-          policy: guidedDenoiser({ ...shared, around }),
-          reference: guidedDenoiser({ ...shared, around: (call) => lora.without(() => around(call)) }),
+          policy:
+            lora.texts.size === 0
+              ? policy
+              : encodingDenoiser(policy, encode, (told) =>
+                  guidedDenoiser({ model, ...told, guidanceScale, around }),
+                ),
+          reference: guidedDenoiser({
+            ...shared,
+            around: (call) => lora.denoiser.without(() => around(call)),
+          }),
         };
       },
-      withMergedAdapter: (fn) => (precision.merges ? lora.merged(fn) : fn()),
+      withBaseTexts: (fn) => lora.withBaseTexts(fn),
+      withMergedAdapter: (fn) => (precision.merges ? lora.denoiser.merged(fn) : fn()),
       save: (folder, options) => {
         const path = join(folder, "pytorch_lora_weights.safetensors");
         const predictionType = pipe.process.prediction === "v_prediction" ? "v" : "epsilon";
         const description = { ...options.description, predictionType } as const;
-        averaged.withEmaWeights(() => saveLora(path, lora, model, { ...options, description }));
+        averaged.withEmaWeights(() => lora.save(path, { ...options, description }));
       },
     };
   }
@@ -109,25 +115,31 @@ export function makePolicy(pipe: TextToImage, settings: PolicySettings, precisio
         reference: guidedDenoiser({ model: frozen, ...shared }),
       };
     },
+    withBaseTexts: (fn) => fn(),
     withMergedAdapter: (fn) => fn(),
     save: (folder) => averaged.withEmaWeights(() => saveInHalf(pipe, folder)),
   };
 }
 
-/** A policy's adapter, in front of its first update. Throws a UserError (`CONFIG`) for targets that name no layer. */
-export function policyLora(
-  model: DenoiserModel,
-  { rank, alpha, targets }: Pick<PolicySettings, "rank" | "alpha" | "targets">,
-  generator: Generator,
-): Lora {
-  return addFamilyLora(model, { rank, alpha: alpha ?? rank, targets: targets ?? undefined }, generator);
-}
+/** A denoiser that encodes its prompts anew for each list of rows, each prompt once. The first denoiser tells how many passes it makes. */
+const encodingDenoiser = (
+  { samplePasses }: Denoiser,
+  encode: EncodeRows,
+  open: (told: GuidedConditions) => Denoiser,
+): Denoiser => ({
+  samplePasses,
+  forRows(rows) {
+    const distinct = [...new Set(rows)];
+    return open(encode(distinct)).forRows(rows.map((row) => distinct.indexOf(row)));
+  },
+});
 
 /** Settings of a LoRA where there is none would be without effect. */
-function refuseOfLora({ alpha, targets }: PolicySettings): void {
-  const given = [alpha !== null && "alpha", targets !== null && "targets"].filter((name) => name !== false);
-  if (given.length === 0) return;
-  throw new UserError(`${given.join(" and ")}: of a LoRA, and adapter is full.`, {
+function refuseOfLora({ alpha, targets, textEncoders }: PolicySettings): void {
+  const given = [alpha !== null && "alpha", targets !== null && "targets", textEncoders && "textEncoders"];
+  const names = given.filter((name) => name !== false);
+  if (names.length === 0) return;
+  throw new UserError(`${names.join(" and ")}: of a LoRA, and adapter is full.`, {
     code: "CONFIG",
     hint: "Leave them out, or set adapter to lora.",
   });

@@ -28,3 +28,12 @@ export function promptConditions(
   const all = keep(noGrad(() => scope(() => encode(prompts))));
   return (places) => ({ conditional: selectRows(all, places), unconditional });
 }
+
+/** Encodes the prompts at the given places by the text encoders as they are, with a graph where they learn. size: as above. */
+export const encodePlaces =
+  (pipe: TextToImage, prompts: readonly string[], size: readonly [number, number]) =>
+  (places: readonly number[]): GuidedConditions =>
+    pipe.encode(
+      places.map((place) => prompts[place] as string),
+      { size },
+    );
