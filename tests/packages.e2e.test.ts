@@ -97,6 +97,11 @@ describe("the tarball of", () => {
   });
 });
 
+test("the page of Studio comes with its package", () => {
+  for (const file of ["studio.js", "studio.css"])
+    expect(existsSync(join(installed("@spo/studio"), "page", file))).toBe(true);
+});
+
 test("every export is imported from ESM and required from CommonJS, to the same names", () => {
   const paths = JSON.stringify(names.flatMap((name) => exportsOf(manifestOf(installed(name)))));
   const code = (load: string) => `
