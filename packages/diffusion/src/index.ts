@@ -19,8 +19,8 @@ export type {
   PipelineSource,
   TextToImage,
 } from "./families/family.js";
-export { Flux, type FluxParts } from "./families/flux.js";
-export { loadSingleFile, saveSingleFile } from "./families/load-single-file.js";
+export { Flux, type FluxParts, flux } from "./families/flux.js";
+export { loadSingleFile, type SingleFileSources, saveSingleFile } from "./families/load-single-file.js";
 export { type LoadTextToImageOptions, loadTextToImage } from "./families/load-text-to-image.js";
 export {
   StableDiffusion,
@@ -28,7 +28,11 @@ export {
   type StableDiffusionParts,
   stableDiffusion,
 } from "./families/stable-diffusion.js";
-export { StableDiffusion3, type StableDiffusion3Parts } from "./families/stable-diffusion-3.js";
+export {
+  StableDiffusion3,
+  type StableDiffusion3Parts,
+  stableDiffusion3,
+} from "./families/stable-diffusion-3.js";
 export {
   StableDiffusionXL,
   type StableDiffusionXLConfigs,
