@@ -32,6 +32,13 @@ test("a run that is closed does nothing any more, and leaves no file of it", () 
   expect(readdirSync(run.folder)).not.toContain("activity.json");
 });
 
+test("a run that has ended does nothing any more, though its process still lives", () => {
+  using run = Run.open(join(folder, "run"), { kind: "train spo", config: {} });
+  run.tellPhase("drawing held-out samples", { done: 1, total: 2 });
+  run.done({});
+  expect(readActivity(run.folder)).toBeUndefined();
+});
+
 test("a run that failed at its start is taken away whole, though it had said what it did", () => {
   const run = Run.open(join(folder, "run"), { kind: "train spo", config: {} });
   run.tellPhase("loading the model");

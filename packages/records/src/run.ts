@@ -272,6 +272,7 @@ export class Run {
   }
 
   done(result: Record<string, unknown>): Event[] {
+    this.#activity.clear(); // a process that is killed from here on leaves none: nobody opens an ended run again
     return this.#tell({ type: "done", result });
   }
 
