@@ -48,6 +48,10 @@ class Contents {
     } else if (event.type === "sample") this.samples.push(event);
     else if (event.type === "comparisons") this.timesteps.push(event);
     else if (event.type === "warn" && this.warnings.length < WARNINGS) this.warnings.push(event.message);
+    else if (event.type === "guard")
+      this.warnings.push(
+        `the guard ${event.action === "stop" ? "stopped the training" : "lowered the learning rate"} at ${event.step}: ${event.reason}`,
+      );
   }
 
   #addStep(event: Of<"step">): void {
