@@ -13,6 +13,7 @@
 const recipes = "packages/spo/src/recipes";
 const losses = "packages/spo/src/objectives";
 const rollout = "packages/spo/src/rollout";
+const process = "packages/diffusion/src/process";
 
 /** @type {readonly Mutant[]} */
 export const MUTANTS = [
@@ -386,5 +387,40 @@ export const MUTANTS = [
     from: "requireFinitePixels(pixels, name);",
     to: "",
     test: "packages/data/src/pixels/pixels.test.ts",
+  },
+  {
+    name: "a flow's stochastic step drifts without its velocity",
+    file: `${process}/flow-step.ts`,
+    from: "ofV: delta + drift * (1 - sigma)",
+    to: "ofV: delta",
+    test: `${process}/flow-schedule.test.ts`,
+  },
+  {
+    name: "the first step of a flow divides by the next level's noise in place of its signal",
+    file: `${process}/flow-step.ts`,
+    from: "(1 - (sigma === 1 ? next : sigma))",
+    to: "(sigma === 1 ? next : 1 - sigma)",
+    test: `${process}/flow-schedule.test.ts`,
+  },
+  {
+    name: "SD3's last level is shifted once",
+    file: `${process}/flow-schedule.ts`,
+    from: "this.trainingSigma(1) : 1 / steps",
+    to: "1 / this.trainTimesteps : 1 / steps",
+    test: `${process}/flow-schedule.test.ts`,
+  },
+  {
+    name: "normalised ratios by the gain itself, not its square",
+    file: `${losses}/spo-loss.ts`,
+    from: "(s / (gain[i] as number)) ** 2",
+    to: "s / (gain[i] as number)",
+    test: `${losses}/spo-batch.test.ts`,
+  },
+  {
+    name: "a round goes on to the last step behind its window",
+    file: `${rollout}/rollout.ts`,
+    from: "timesteps.slice(0, end)",
+    to: "timesteps.slice(0)",
+    test: `${rollout}/rollout.test.ts`,
   },
 ];

@@ -49,7 +49,12 @@ export default function (command: Command): void {
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
     .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
-    .option("--eta <number>", "of ddim; 0: without noise, 1: as much as DDPM", share, 0)
+    .option(
+      "--eta <number>",
+      "noise of the steps of ddim and of flow models; 0: none, 1: of ddim as much as DDPM",
+      share,
+      0,
+    )
     .option("--width <pixels>", "default: the model's size", pixels)
     .option("--height <pixels>", "default: the model's size", pixels)
     .addOption(

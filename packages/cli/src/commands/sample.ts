@@ -47,7 +47,7 @@ export default function (command: Command): void {
     )
     .option(
       "--eta <number>",
-      "of ddim; 0: without noise, 1: as much as DDPM. With --judge 0 means 1",
+      "noise of the steps of ddim and of flow models; 0: none, 1: of ddim as much as DDPM. With --judge 0 means 1",
       share,
       0,
     )
