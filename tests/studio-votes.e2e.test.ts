@@ -195,7 +195,9 @@ describe.skipIf(withoutBrowser)("the page of judging", () => {
     expect(await pairAfter(second)).toBe(first);
     await page.keyboard.press("ArrowDown");
     await pairAfter(first);
-    await expect.poll(() => votes().map(({ asked }) => asked?.answer)).toEqual(["left", "undo", "tie"]);
+    await expect
+      .poll(() => votes().map(({ asked }) => asked?.answer), { timeout: 20_000 })
+      .toEqual(["left", "undo", "tie"]);
 
     studio.process.kill("SIGKILL");
     await studio.ended;
@@ -211,7 +213,7 @@ describe.skipIf(withoutBrowser)("the page of judging", () => {
     await page.waitForSelector("h1");
     await page.getByRole("link", { name: "Judge" }).click();
     await page.getByRole("link", { name: "set" }).click();
-    await expect.poll(() => votes().length).toBe(4);
+    await expect.poll(() => votes().length, { timeout: 20_000 }).toBe(4);
     const id = await setOf(studio);
     const results = (await (await studio.get(`/api/judging/${id}/results`)).json()) as JudgingResults;
     expect(results).toMatchObject({ votes: 2, ties: 1 });

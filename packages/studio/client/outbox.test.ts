@@ -36,7 +36,7 @@ test("votes are sent in order, each until it is kept", async () => {
   const { make, sent } = world([{ kept: true }, { again: fault }, { again: fault }]);
   const outbox = make();
   for (const id of ["a", "b", "c"]) outbox.add(ballot(id));
-  await expect.poll(() => outbox.waiting).toBe(0);
+  await expect.poll(() => outbox.waiting, { timeout: 20_000 }).toBe(0);
   expect(sent).toEqual(["a", "b", "b", "b", "c"]);
   expect(outbox.trouble).toBeUndefined();
 });
