@@ -12,7 +12,7 @@ import {
   writeSafetensors,
   zeros,
 } from "@spo/torch";
-import { FLOW_CLASS, lacksField } from "../samplers/scheduler-classes.js";
+import { lacksField, predictionWord } from "../samplers/scheduler-classes.js";
 import type { SchedulerConfig } from "../samplers/scheduler-config.js";
 import type { LdmModel } from "./ldm-models.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
@@ -282,17 +282,14 @@ export function writeSingleFile(
         for (const [name, value] of original.names(model.config).toOriginal(weights))
           tensors.set(prefix + name, value);
       }
-      const predictsV = scheduler?.prediction_type === "v_prediction";
-      if (predictsV) tensors.set("v_pred", zeros([0]));
+      const prediction = scheduler && predictionWord(scheduler);
+      if (prediction === "v") tensors.set("v_pred", zeros([0]));
       if (scheduler?.rescale_betas_zero_snr) tensors.set("ztsnr", zeros([0]));
       writeSafetensors(path, tensors, {
         format: "pt",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
-        ...(scheduler &&
-          scheduler._class_name !== FLOW_CLASS && {
-            "modelspec.prediction_type": predictsV ? "v" : "epsilon",
-          }),
+        ...(prediction && { "modelspec.prediction_type": prediction }),
         ...metadata,
       });
     }),

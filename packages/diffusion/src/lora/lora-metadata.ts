@@ -1,6 +1,7 @@
 // Metadata that interfaces show and tools read: Stability's ModelSpec 1.0.1 and a minimum of kohya's ss_ fields.
 // Source: sd-scripts, sai_model_spec.py.
 import type { Family } from "../families/family.js";
+import { predictionWord } from "../samplers/scheduler-classes.js";
 import type { LoraAdapter } from "./lora-adapter.js";
 
 /** What a user may say about an adapter. No paths and no prompts are written unless given here. */
@@ -19,16 +20,18 @@ export interface LoraDescription {
   date?: Date;
   /** Width and height in pixels that it was trained at. Default: the family's. */
   resolution?: readonly [width: number, height: number];
+  /** Default: what the family's published model predicts. */
   predictionType?: "epsilon" | "v";
 }
 
 /** hash: SHA-256 of all tensor bytes of the file, in hexadecimal. */
 export function loraMetadata(
   adapter: LoraAdapter,
-  { metadata }: Family,
+  { metadata, published }: Family,
   hash: string,
   given: LoraDescription = {},
 ): Record<string, string> {
+  const prediction = given.predictionType ?? predictionWord(published.scheduler);
   const { architecture, implementation, resolution, baseModelVersion } = metadata;
   const optional: Record<string, string | undefined> = {
     "modelspec.description": given.description,
@@ -46,7 +49,7 @@ export function loraMetadata(
     "modelspec.implementation": implementation,
     "modelspec.title": given.title ?? "LoRA",
     "modelspec.resolution": (given.resolution ?? resolution).join("x"),
-    "modelspec.prediction_type": given.predictionType ?? "epsilon",
+    ...(prediction && { "modelspec.prediction_type": prediction }),
     "modelspec.hash_sha256": `0x${hash}`,
     ...Object.fromEntries(
       Object.entries(optional).filter((entry): entry is [string, string] => entry[1] !== undefined),

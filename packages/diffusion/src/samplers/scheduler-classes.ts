@@ -108,6 +108,15 @@ export const SCHEDULER_CLASSES = {
 /** A scheduler of diffusers that is here. */
 export type SchedulerClass = keyof typeof SCHEDULER_CLASSES;
 
+/** `modelspec.prediction_type` of a model with that scheduler; undefined for a flow model, for which the specification has no word. */
+export function predictionWord({
+  _class_name: name,
+  prediction_type: type,
+}: SchedulerConfig): "epsilon" | "v" | undefined {
+  if (name === FLOW_CLASS) return undefined;
+  return type === "v_prediction" ? "v" : "epsilon";
+}
+
 export const isSchedulerClass = (name: string): name is SchedulerClass =>
   Object.hasOwn(SCHEDULER_CLASSES, name);
 

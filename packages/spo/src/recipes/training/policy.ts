@@ -91,7 +91,10 @@ export function makePolicy(pipe: TextToImage, settings: PolicySettings, precisio
       withMergedAdapter: (fn) => (precision.merges ? lora.denoiser.merged(fn) : fn()),
       save: (folder, options) => {
         const path = join(folder, "pytorch_lora_weights.safetensors");
-        const predictionType = pipe.process.prediction === "v_prediction" ? "v" : "epsilon";
+        const { prediction } = pipe.process;
+        // The specification has no word for a flow's.
+        const predictionType =
+          prediction === "flow_prediction" ? undefined : prediction === "v_prediction" ? "v" : "epsilon";
         const description = { ...options.description, predictionType } as const;
         averaged.withEmaWeights(() => lora.save(path, { ...options, description }));
       },
