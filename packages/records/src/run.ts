@@ -68,6 +68,8 @@ export class Run {
   readonly folder: string;
   readonly #lock: Lock | undefined;
   readonly #log: EventLog;
+  /** Of a run that this process follows: what it would have written. */
+  readonly #followed: Event[] | undefined;
   readonly #activity: ActivityFile;
   #start: EventBody | undefined;
   #config: Record<string, unknown> = {};
@@ -77,12 +79,26 @@ export class Run {
   readonly #cpu = process.cpuUsage();
 
   /** Use `Run.open`. */
-  constructor(folder: string, lock?: Lock) {
+  constructor(folder: string, lock?: Lock, { follows = false } = {}) {
     this.folder = folder;
     this.#lock = lock;
+    this.#followed = follows ? [] : undefined;
     this.#log = new EventLog(logPath(folder));
     this.#activity = new ActivityFile(folder);
-    this.#log.open();
+    if (!follows) this.#log.open();
+  }
+
+  /**
+   * A run that another process of the same training writes. It writes nothing: its events are in memory, and go to whoever listens here. It
+   * is never resumed: it gets its state from the process that writes.
+   */
+  static follow(folder: string): Run {
+    return new Run(folder, undefined, { follows: true });
+  }
+
+  /** Whether this process writes the folder. */
+  get writes(): boolean {
+    return this.#followed === undefined;
   }
 
   /**
@@ -142,7 +158,7 @@ export class Run {
 
   /** Lets another process write the folder. The end of the process does so too. */
   close(): void {
-    this.#activity.clear();
+    if (this.writes) this.#activity.clear();
     this.#lock?.release();
   }
 
@@ -175,14 +191,17 @@ export class Run {
 
   /** Appends an event and gives it back with its time. Throws a UserError (`RESOURCE`) where another process has taken the run over. */
   record(body: EventBody): Event {
-    this.#requireLock();
-    this.#lookAtLog();
+    if (this.writes) {
+      this.#requireLock();
+      this.#lookAtLog();
+    }
     return this.#append(body);
   }
 
   #append(body: EventBody): Event {
     const event = this.#stamped(body);
-    this.#log.append(JSON.stringify(event));
+    if (this.#followed) this.#followed.push(event);
+    else this.#log.append(JSON.stringify(event));
     return event;
   }
 
@@ -272,7 +291,7 @@ export class Run {
   }
 
   done(result: Record<string, unknown>): Event[] {
-    this.#activity.clear(); // a process that is killed from here on leaves none: nobody opens an ended run again
+    if (this.writes) this.#activity.clear(); // a process that is killed from here on leaves none: nobody opens an ended run again
     return this.#tell({ type: "done", result });
   }
 
@@ -283,11 +302,13 @@ export class Run {
   }
 
   events(): Event[] {
+    if (this.#followed) return [...this.#followed];
     return this.#log.isThere() ? parseEvents(readLog(this.folder), this.#log.path) : [];
   }
 
   /** Writes a checkpoint, whole or not at all: `write` fills a folder with files that it has synced, as `writeFileAtomic` does. */
   save(step: number, write: (folder: string) => void): Event[] {
+    if (!this.writes) return [];
     this.#requireLock();
     this.#lookAtLog();
     syncFile(this.#log.path); // a checkpoint must not outlive the events that led to it

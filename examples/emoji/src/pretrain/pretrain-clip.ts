@@ -127,7 +127,7 @@ export async function* pretrainClip(
       total,
     } as const;
     const rate = learningRateAt(step, schedule);
-    const updated = update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
+    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
     for (const message of updated.warnings) yield* run.warn(message);
     noGrad(() => spm.logit_scale.clamp_(null, Math.log(config.maxScale)));
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });

@@ -149,7 +149,7 @@ export async function* pretrainJudge(
       total,
     } as const;
     const rate = learningRateAt(step, schedule);
-    const updated = update.apply({
+    const updated = await update.apply({
       loss: metrics.conceptLoss + metrics.realismLoss,
       lr: rate,
       where: `step ${step + 1}`,

@@ -191,7 +191,7 @@ export async function* pretrainTextToImage(
       total: config.cosineSteps ?? total,
     } as const;
     const rate = learningRateAt(step, scheduleOfRate);
-    const updated = update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
+    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
     for (const message of updated.warnings) yield* run.warn(message);
     ema.update(step);
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });

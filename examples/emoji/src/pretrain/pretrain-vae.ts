@@ -103,7 +103,7 @@ export async function* pretrainVae(
     });
     const schedule = { lr: config.lr, warmup: config.warmup, decay: "cosine", total: total } as const;
     const rate = learningRateAt(step, schedule);
-    const updated = update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
+    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
     for (const message of updated.warnings) yield* run.warn(message);
     ema.update(step);
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });

@@ -5,6 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import { Run } from "@spo/records";
 import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
+import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { requirePlace } from "@spo/torch/files";
 import { mayChange, type RecipeEvent, type RecipeOptions } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
@@ -25,7 +26,10 @@ export interface RecipeCall<Config extends object> extends CommonOptions {
   folder: string;
 }
 
-/** Starts or resumes a run; a finished one is only reported. Throws the signal's Interruption after the checkpoint. */
+/**
+ * Starts or resumes a run; a finished one is only reported. Throws the signal's Interruption after the checkpoint. Of several
+ * processes that a launcher started, rank 0 alone speaks.
+ */
 export async function runRecipe<Config extends object>({
   kind,
   recipe,
@@ -34,14 +38,16 @@ export async function runRecipe<Config extends object>({
   json,
   quiet,
 }: RecipeCall<Config>): Promise<void> {
-  const bar = new ProgressBar({ quiet });
+  const world = await initWorld(launchPlace(process.env));
+  const speaks = world.rank === 0;
+  const bar = new ProgressBar({ quiet: quiet || !speaks });
   const progress = new TrainingProgress(bar, kind);
   const putEvent = (event: RecipeEvent): void => {
     if (json) putJson({ schema: "spo.event/1", ...event });
   };
   const isNew = !existsSync(join(folder, "config.json"));
   const settings = { kind, config, mayChange: mayChange(kind) };
-  const ended = Run.ended(folder, settings);
+  const [ended] = await world.gather(speaks ? Run.ended(folder, settings) : undefined);
   if (ended?.type === "done") {
     const { length } = settings.mayChange;
     const more = length
@@ -49,19 +55,22 @@ export async function runRecipe<Config extends object>({
       : "Another --run starts anew";
     bar.say(`${folder} is finished: ${resultWords(ended.result)}. ${more}.`);
     putEvent(ended);
-    return;
+    return world.close();
   }
-  requirePlace(folder, "folder");
-  using run = Run.open(folder, { ...settings, engine: engineFacts(), onDoubt: (words) => bar.say(words) });
+  if (speaks) requirePlace(folder, "folder");
+  using run = speaks
+    ? Run.open(folder, { ...settings, engine: engineFacts(), onDoubt: (words) => bar.say(words) })
+    : Run.follow(folder);
   if (!isNew) bar.say(`going on with ${folder}`);
   const tell = (event: RecipeEvent): void => {
+    if (!speaks) return;
     putEvent(event);
     show(bar, progress, event);
   };
   const told = { name: "", at: 0 };
   // Called during the recipe's work. With --json at most once a second: a step of a large batch has thousands of parts.
   const onPhase = (event: RecipeEvent): void => {
-    if (event.type !== "phase") return;
+    if (event.type !== "phase" || !speaks) return;
     const now = performance.now();
     if (told.name !== event.name || now - told.at > JSON_PHASE_MS) {
       putEvent(event);
@@ -71,18 +80,20 @@ export async function runRecipe<Config extends object>({
   };
   const signal = interruptible((text) => bar.say(text), answerSignals);
   try {
-    for await (const event of recipe(config, { run, signal, onPhase })) {
+    for await (const event of recipe(config, { run, signal, world, onPhase })) {
       tell(event);
       await setImmediate(); // lets signals and timers run
     }
   } catch (error) {
     for (const event of run.takeUntold()) tell(event); // these events may explain the error
     bar.end();
-    if (signal.aborted && error === signal.reason) bar.say(stoppedWords(run));
-    else if (isNew) run.discardUnused();
+    if (signal.aborted && error === signal.reason && speaks) bar.say(stoppedWords(run));
+    else if (isNew && speaks) run.discardUnused();
     throw error;
   }
+  await world.close();
   bar.end();
+  if (!speaks) return;
   for (const line of endWords({ kind, config, folder, events: run.events() })) bar.say(line);
 }
 

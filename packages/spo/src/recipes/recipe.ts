@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type Event, Run } from "@spo/records";
-import { type Device, engineFacts, resolveDevice } from "@spo/torch";
+import { type Device, engineFacts, resolveDevice, UserError } from "@spo/torch";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { mayChange } from "./may-change.js";
 
 /** What a recipe yields: the events of its run folder. */
@@ -13,6 +14,8 @@ export interface RecipeContext {
   signal: AbortSignal;
   /** Where it computes: `device` of its config, which is there. */
   device: Device;
+  /** The processes that do the training together. */
+  world: World;
   /** Called during the work with what the recipe is doing: phases that are not written to the log. */
   onPhase?: (phase: RecipeEvent) => void;
 }
@@ -34,22 +37,52 @@ export interface RecipeOptions {
   run?: Run | string;
   /** Aborted: as in `RecipeContext`. Default: nothing stops it. */
   signal?: AbortSignal;
+  /** The processes that do it together, as `initWorld` gives them. Default: this one alone. */
+  world?: World;
   /** As in `RecipeContext`. */
   onPhase?: (phase: RecipeEvent) => void;
 }
 
+/** The kinds of recipes that several processes can do together. */
+const TOGETHER = ["train dpo"];
+
 /**
- * The context of the given options: the run is opened here, and the device found. `using` closes a run that was opened here.
+ * The context of the given options: the run is opened here, and the device found. `using` closes a run that was opened here. Rank 0 alone
+ * writes the run's folder.
  *
- * Throws a UserError for a device that is not there, before a folder is made.
+ * Throws a UserError for a device that is not there and for processes that cannot share the work, before a folder is made.
  */
 export function openContext(
   kind: string,
   config: { output: string; device?: string },
-  { run = join(config.output, "run"), signal = new AbortController().signal, onPhase }: RecipeOptions,
+  {
+    run = join(config.output, "run"),
+    signal = new AbortController().signal,
+    world = WORLD_OF_ONE,
+    onPhase,
+  }: RecipeOptions,
 ): RecipeContext & Disposable {
+  if (world.size > 1 && !TOGETHER.includes(kind))
+    throw new UserError(`${kind} runs in one process, and here are ${world.size}.`, {
+      code: "CONFIG",
+      hint: `Several processes can do: ${TOGETHER.join(", ")}.`,
+    });
   const device = resolveDevice(config.device ?? "cpu");
-  if (typeof run !== "string") return { run, signal, device, onPhase, [Symbol.dispose]: () => {} };
-  const opened = Run.open(run, { kind, config, engine: engineFacts(), mayChange: mayChange(kind) });
-  return { run: opened, signal, device, onPhase, [Symbol.dispose]: () => opened.close() };
+  const context = { signal, device, world, onPhase };
+  if (typeof run !== "string") return { run, ...context, [Symbol.dispose]: () => {} };
+  const opened =
+    world.rank === 0
+      ? Run.open(run, { kind, config, engine: engineFacts(), mayChange: mayChange(kind) })
+      : Run.follow(run);
+  return { run: opened, ...context, [Symbol.dispose]: () => opened.close() };
+}
+
+/** Whether any process was asked to stop. All ask at the same place, so that all end after the same step. */
+export const isStopping = async ({ world, signal }: RecipeContext): Promise<boolean> =>
+  (await world.gather(signal.aborted)).includes(true);
+
+/** Ends a recipe that is stopping: throws the signal's reason, or that another process was asked to stop. */
+export function stop({ signal }: RecipeContext): never {
+  signal.throwIfAborted();
+  throw new UserError("Stopped, as another process of this training was.", { code: "RESOURCE" });
 }

@@ -302,6 +302,8 @@ export interface TrainDpoSettings {
   gradientCheckpointing?: boolean | undefined;
   /** order of convolution kernels and maps; null: channels_last on a CPU, where it is faster. Default: null. */
   memoryFormat?: "contiguous" | "channels_last" | null | undefined;
+  /** how several processes add up gradients: at once, or micro-batch by micro-batch with the same bits for every number of processes. Default: "sum". */
+  reduce?: "sum" | "exact" | undefined;
   /** pairs of evalSplit that loss and implicit accuracy are measured on, at fixed noise. Default: 0. */
   evalPairs?: number | undefined;
   /** split whose pairs are measured. Default: "test". */

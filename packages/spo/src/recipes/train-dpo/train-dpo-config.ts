@@ -17,6 +17,7 @@ import {
 import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
+import { processesSettings } from "../training/processes-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -98,6 +99,7 @@ export const TrainDpoConfig = z.strictObject({
   ...emaSettings,
   ...guardSettings,
   ...precisionSettings,
+  ...processesSettings,
   evalPairs: z
     .int()
     .min(0)

@@ -5,13 +5,15 @@ import { dataFacts, openPairSet, type PairBatch, PairLoader, readPrompts } from 
 import { loadTextToImage, scaleOfPromptAlone, type TextToImage } from "@spo/diffusion";
 import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
-import { Adafactor, AdamW, type Optimizer, scope } from "@spo/torch";
+import { Adafactor, AdamW, type Optimizer, scope, UserError } from "@spo/torch";
 import {
+  isStopping,
   openContext,
   phaseTeller,
   type RecipeContext,
   type RecipeEvent,
   type RecipeOptions,
+  stop,
 } from "../recipe.js";
 import type { TrainDpoSettings } from "../settings.gen.js";
 import { doubtfulSettings } from "../training/doubtful-settings.js";
@@ -21,12 +23,12 @@ import { requireGuards } from "../training/guard-config.js";
 import { heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
-import { microBatches } from "../training/micro-batches.js";
 import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, weightsDtype } from "../training/precision.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
+import { resumeTogether } from "../training/resume-together.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
-import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
 import { measureHeldOut, readHeldOut } from "./held-out-pairs.js";
 import { drawNoisyPairs } from "./noisy-pairs.js";
@@ -51,10 +53,18 @@ export async function* trainDpo(
 }
 
 async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
-  const { run, signal } = context;
+  const { run, world } = context;
   const { batch: batchSize, emptyPrompts, evalEvery, seed, steps: total } = config;
   const tell = phaseTeller(context);
   const meter = new WorkMeter();
+  if (world.size > 1 && config.guards.patience !== null)
+    throw new UserError(
+      `guards.patience is ${config.guards.patience}, and here are ${world.size} processes.`,
+      {
+        code: "CONFIG",
+        hint: "A guard keeps the best weights of one process; leave guards.patience away with several.",
+      },
+    );
   requireGuards(config.guards, {
     samples: config.heldOut === null ? 0 : config.samples,
     hasScore: config.objective === "dpo",
@@ -110,8 +120,10 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
   };
 
   try {
-    let step = run.resume((folder) => restoreTrainingState(folder, state));
-    yield* run.data(dataFacts({ pairs: set.fingerprint }));
+    const data = dataFacts({ pairs: set.fingerprint });
+    const { model: _, configs: _1, pairs: _2, heldOut: _3, output: _4, device: _5, ...settings } = config;
+    let step = await resumeTogether(context, state, { settings, data });
+    yield* run.data(data);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     if (step === 0 && held.length > 0) yield* run.eval(0, measure(0));
     if (step === 0 && showSamples) {
@@ -119,24 +131,34 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
       yield* guard.see(0);
     }
     for (; step < total && !guard.isStopped; step++) {
-      let [loss, accuracy, normRatio] = [0, 0, 0];
-      for (const { start, size: count, share } of microBatches(batchSize, config.microBatch)) {
-        tell("updating", { done: start, total: batchSize });
-        const first = step * batchSize + start;
-        const batch = await loader.read(first, count);
-        scope(() => {
-          const result = lossOf(batch, (i) => first + i, emptyPrompts);
-          meter.count("unetBackward", result.samples);
-          meter.phase("backward", () => update.scale(result.loss.mul(share)).backward());
-          // Read after backward has started, because reading waits for the device.
-          loss += share * result.loss.item();
-          accuracy += share * result.accuracy;
-          normRatio += share * (result.normRatio ?? Number.NaN);
-        });
+      const mine: Record<"loss" | "accuracy" | "normRatio", number>[] = [];
+      for (const part of update.share(batchSize, config.microBatch)) {
+        if (part) {
+          const { start, size: count, share } = part;
+          tell("updating", { done: start, total: batchSize });
+          const first = step * batchSize + start;
+          const batch = await loader.read(first, count);
+          scope(() => {
+            const result = lossOf(batch, (i) => first + i, emptyPrompts);
+            meter.count("unetBackward", result.samples);
+            meter.phase("backward", () => update.scale(result.loss.mul(share)).backward());
+            // Read after backward has started, because reading waits for the device.
+            mine.push({
+              loss: share * result.loss.item(),
+              accuracy: share * result.accuracy,
+              normRatio: share * (result.normRatio ?? Number.NaN),
+            });
+          });
+        }
+        await update.endPart();
       }
+      const parts = await update.gatherParts(mine);
+      const [loss, accuracy, normRatio] = (["loss", "accuracy", "normRatio"] as const).map((name) =>
+        parts.reduce((sum, part) => sum + part[name], 0),
+      ) as [number, number, number];
       const most = config.optimizer.lr * guard.rate;
       const lr = learningRateAt(step, { lr: most, warmup: config.warmup, decay: "constant", total });
-      const { metrics, warnings } = update.apply({ loss, lr, where: `step ${step + 1}` });
+      const { metrics, warnings } = await update.apply({ loss, lr, where: `step ${step + 1}` });
       for (const message of warnings) yield* run.warn(message);
       policy.updateEma(step);
       const figures = {
@@ -153,10 +175,11 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
         yield* showSamples(run, step + 1, "policy", config.objective === "dpo" ? { trainingAccuracy } : {});
         yield* guard.see(step + 1);
       }
-      const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+      const stopping = await isStopping(context);
+      const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: stopping };
       if (checkpointIsDue(step + 1, save))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-      signal.throwIfAborted();
+      if (stopping) stop(context);
     }
     update.requireSound(`step ${step}`);
   } finally {
@@ -164,7 +187,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     await set.close();
   }
   const guarded = guard.finish();
-  policy.save(config.output, { layout: "diffusers" });
+  if (run.writes) policy.save(config.output, { layout: "diffusers" });
   yield* run.done({ output: config.output, ...guarded });
 }
 
@@ -218,6 +241,9 @@ function setUp(config: TrainDpoConfig, context: RecipeContext, meter: WorkMeter)
       : new AdamW(policy.trained, { lr, betas, weightDecay });
   const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
   const { maxGradNorm } = config;
-  const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
+  const update = new Update({
+    ...{ parameters: policy.trained, optimizer, maxGradNorm, precision, meter },
+    ...{ world: context.world, reduce: config.reduce },
+  });
   return { pipe, side, policy, update, state };
 }

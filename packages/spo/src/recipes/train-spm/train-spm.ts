@@ -95,7 +95,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
       }
       const { scale } = model;
       const lr = learningRateAt(step, { lr: optimizer.lr, warmup, decay: "linear", total });
-      const { metrics, warnings } = update.apply({ loss, lr, where: `step ${step + 1}` });
+      const { metrics, warnings } = await update.apply({ loss, lr, where: `step ${step + 1}` });
       for (const message of warnings) yield* run.warn(message);
       yield* run.step(step + 1, total, { loss, accuracy: right, scale, ...metrics, lr }, meter.take());
       if (accuracy && isDue(step + 1, evalEvery, total)) {

@@ -122,7 +122,7 @@ async function* rounds(
       const done = round + (i + 1) / batches.length; // in rounds, this update among them
       const most = config.optimizer.lr * guard.rate;
       const lr = learningRateAt(done, { lr: most, warmup: config.warmupRounds, decay: "constant", total });
-      const { metrics, warnings } = update.apply({ loss, lr, where });
+      const { metrics, warnings } = await update.apply({ loss, lr, where });
       for (const message of warnings) yield* run.warn(message);
       const figures = {
         loss,

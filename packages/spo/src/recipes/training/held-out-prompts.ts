@@ -82,7 +82,7 @@ export function heldOutPrompts(
       const name = `The held-out sample for ${JSON.stringify(prompt)} after ${unit} ${step}`;
       const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, i, 1), name));
       const file = `${folder}/${i}.png`;
-      writeFileAtomic(join(run.folder, file), await encodePng(data, width, height));
+      if (run.writes) writeFileAtomic(join(run.folder, file), await encodePng(data, width, height));
       shown.push({ file, prompt, seed });
     }
     images.dispose();

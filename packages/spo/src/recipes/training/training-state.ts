@@ -20,7 +20,8 @@ export interface TrainingState {
   scaler?: LossScaler;
 }
 
-function tensorsOf({ modules, optimizer, ema, scaler }: TrainingState): Map<string, Tensor> {
+/** All that is saved, by name. */
+export function stateTensors({ modules, optimizer, ema, scaler }: TrainingState): Map<string, Tensor> {
   const found = new Map<string, Tensor>();
   for (const [name, module] of Object.entries(modules)) {
     for (const [key, value] of module?.namedParameters() ?? []) found.set(`${name}/${key}`, value);
@@ -33,7 +34,7 @@ function tensorsOf({ modules, optimizer, ema, scaler }: TrainingState): Map<stri
 
 /** Writes `training-state.safetensors` into a checkpoint's folder. Throws a UserError (`NUMERIC`) where a value is not finite. */
 export function saveTrainingState(folder: string, state: TrainingState): void {
-  const tensors = tensorsOf(state);
+  const tensors = stateTensors(state);
   const bad = notFinite(tensors);
   if (bad.length > 0) {
     throw new UserError(`Not saved: ${bad.length} tensors are not finite, ${bad[0]} among them.`, {
@@ -48,7 +49,7 @@ export function saveTrainingState(folder: string, state: TrainingState): void {
 export function restoreTrainingState(folder: string, state: TrainingState): void {
   using file = openSafetensors(join(folder, "training-state.safetensors"));
   noGrad(() => {
-    for (const [name, target] of tensorsOf(state)) {
+    for (const [name, target] of stateTensors(state)) {
       using saved = file.get(name);
       target.detach().copy_(saved);
     }

@@ -33,9 +33,9 @@ const expectNumbers = (found: Tensor, expected: readonly number[]): void => {
   for (const [i, value] of found.toNumbers().entries()) expect(value).toBeCloseTo(expected[i] as number, 12);
 };
 
-test("an update moves the parameters by AdamW at the given rate, and leaves no gradient behind", () => {
+test("an update moves the parameters by AdamW at the given rate, and leaves no gradient behind", async () => {
   const { parameter, update, apply } = updateOf();
-  const { metrics, warnings } = apply([3, -4]);
+  const { metrics, warnings } = await apply([3, -4]);
   expectNumbers(parameter, [adamW(1, 3), adamW(-2, -4)]);
   expect(metrics).toEqual({ gradNorm: 5 });
   expect(warnings).toEqual([]);
@@ -43,9 +43,9 @@ test("an update moves the parameters by AdamW at the given rate, and leaves no g
   expect(update.isSound).toBe(true);
 });
 
-test("a gradient longer than the bound is made as long, and the norm told is the one before", () => {
+test("a gradient longer than the bound is made as long, and the norm told is the one before", async () => {
   const { parameter, apply } = updateOf({ maxGradNorm: 1e-8 }); // so short that eps of AdamW shows it
-  const { metrics } = apply([3, -4]);
+  const { metrics } = await apply([3, -4]);
   expect(metrics.gradNorm).toBe(5);
   const clipped = 1e-8 / (5 + 1e-6);
   expectNumbers(parameter, [adamW(1, 3 * clipped), adamW(-2, -4 * clipped)]);
@@ -56,9 +56,9 @@ test.each([
   ["a gradient", [Number.POSITIVE_INFINITY, 1], 1],
 ] as const)(
   "%s that is not finite leaves the update out, with a warning that names the step",
-  (_, gradient, loss) => {
+  async (_, gradient, loss) => {
     const { parameter, update, apply } = updateOf();
-    const { warnings } = apply(gradient, loss, "step 41");
+    const { warnings } = await apply(gradient, loss, "step 41");
     expect(parameter.toNumbers()).toEqual(start);
     expect(parameter.grad).toBeUndefined();
     expect(warnings).toEqual([expect.stringMatching(/^step 41: .*update skipped, 1 in a row$/)]);
@@ -67,21 +67,21 @@ test.each([
   },
 );
 
-test("ten updates left out in a row end a training, and one that is made begins the count anew", () => {
+test("ten updates left out in a row end a training, and one that is made begins the count anew", async () => {
   const { update, apply } = updateOf();
-  const bad = (): object => apply([1, 1], Number.NaN, "step 12");
-  for (let i = 1; i < MOST_SKIPPED; i++) bad();
-  apply([1, 1]);
+  const bad = (): Promise<object> => apply([1, 1], Number.NaN, "step 12");
+  for (let i = 1; i < MOST_SKIPPED; i++) await bad();
+  await apply([1, 1]);
   expect(update.isSound).toBe(true);
   update.requireSound("step 3");
-  for (let i = 1; i < MOST_SKIPPED; i++) bad();
+  for (let i = 1; i < MOST_SKIPPED; i++) await bad();
   expect(MOST_SKIPPED).toBe(10);
-  expect(bad).toThrow(
+  await expect(bad).rejects.toThrow(
     expect.objectContaining({ code: "NUMERIC", message: expect.stringContaining("step 12") }),
   );
 });
 
-test("an overflow of the loss scale leaves the update out and is neither warned of nor counted", () => {
+test("an overflow of the loss scale leaves the update out and is neither warned of nor counted", async () => {
   const told: unknown[] = [];
   const overflows = {
     clipGradNorm: () => Number.POSITIVE_INFINITY,
@@ -93,7 +93,7 @@ test("an overflow of the loss scale leaves the update out and is neither warned 
   } as unknown as Precision;
   const { parameter, update, apply } = updateOf({ precision: overflows });
   for (let i = 0; i <= MOST_SKIPPED; i++) {
-    const { metrics, warnings } = apply([1, 1], 2);
+    const { metrics, warnings } = await apply([1, 1], 2);
     expect(metrics).toEqual({ gradNorm: Number.POSITIVE_INFINITY, lossScale: 8, overflow: 1 });
     expect(warnings).toEqual([]);
   }

@@ -1,5 +1,8 @@
 import { timed, type WorkMeter } from "@spo/records";
 import { clipGradNorm, type Optimizer, type Tensor, UserError } from "@spo/torch";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
+import { GradientSum } from "./gradient-sum.js";
+import { type MicroBatch, microBatches } from "./micro-batches.js";
 import type { Precision } from "./precision.js";
 
 /** A training stops after so many skipped updates in a row: it will not recover by itself. */
@@ -15,6 +18,10 @@ export interface UpdateParts {
   /** Of a training that may scale its loss. */
   precision?: Precision;
   meter?: WorkMeter;
+  /** The processes that share the work. Default: this one alone. */
+  world?: World;
+  /** How they add up gradients: see `GradientSum`. */
+  reduce?: "sum" | "exact";
 }
 
 /** One update's facts. */
@@ -38,14 +45,44 @@ export interface UpdateOutcome {
 /**
  * The update of every training: unscale, clip, step, zero the gradients; or leave it out where loss or gradient are not finite.
  *
+ * Nothing else adds up gradients of several processes. Whether to clip or to leave an update out is decided on the sums, alike in each.
+ *
  * An overflow that float16's loss scale caused lowers the scale and is no fault. Source: algorithm 7.
  */
 export class Update {
   readonly #parts: UpdateParts;
+  readonly #world: World;
+  readonly #gradients: GradientSum;
   #skipped = 0;
 
   constructor(parts: UpdateParts) {
+    const { world = WORLD_OF_ONE, parameters, reduce = "sum" } = parts;
     this.#parts = parts;
+    this.#world = world;
+    this.#gradients = new GradientSum(world, parameters, reduce);
+  }
+
+  /**
+   * What this process computes of a batch, a micro-batch at a time: they go round the ranks in order. Undefined where the last round has
+   * none left for it. After each one, and in place of an undefined one, call `endPart`.
+   */
+  share(batch: number, microBatch: number): (MicroBatch | undefined)[] {
+    const { size, rank } = this.#world;
+    // Where bits may depend on the number of processes, none stands idle.
+    const most = this.#parts.reduce === "exact" ? microBatch : Math.min(microBatch, Math.ceil(batch / size));
+    const all = microBatches(batch, most);
+    return Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all[i * size + rank]);
+  }
+
+  /** After the backward pass of a part, or in its place. */
+  async endPart(): Promise<void> {
+    await this.#gradients.endPart();
+  }
+
+  /** What all processes found of their parts, in the order of the parts. */
+  async gatherParts<T>(mine: readonly T[]): Promise<T[]> {
+    const all = await this.#world.gather(mine);
+    return (all[0] as readonly T[]).flatMap((_, i) => all.flatMap((of) => of.slice(i, i + 1)));
   }
 
   /** Whether the last update was made. After a skipped one the weights are in doubt and are not saved. */
@@ -58,8 +95,12 @@ export class Update {
     return this.#parts.precision?.scale(loss) ?? loss;
   }
 
-  /** After backward. Throws a UserError (`NUMERIC`) when it is the tenth in a row that has to be left out. */
-  apply({ loss, lr, where }: UpdateInput): UpdateOutcome {
+  /**
+   * After backward of all parts; loss: of the whole batch, the same in every process. Throws a UserError (`NUMERIC`) when it is the tenth
+   * in a row that has to be left out.
+   */
+  async apply({ loss, lr, where }: UpdateInput): Promise<UpdateOutcome> {
+    await this.#gradients.finish();
     const { parameters, optimizer, maxGradNorm, precision, meter } = this.#parts;
     const maxNorm = maxGradNorm ?? Number.POSITIVE_INFINITY;
     const gradNorm = precision?.clipGradNorm(parameters, maxNorm) ?? clipGradNorm(parameters, maxNorm);

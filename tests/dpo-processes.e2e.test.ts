@@ -1,0 +1,116 @@
+// Diffusion-DPO by one process and by several, as a launcher starts them.
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readRun } from "@spo/records";
+import { readSafetensors } from "@spo/torch";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type CliOptions, cli, type Ended, type Started, startCli, words } from "./cli.js";
+import { freePort } from "./ranks.fixture.js";
+import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+
+const folder = mkdtempSync(join(tmpdir(), "spo-dpo-processes-"));
+let world: TinyWorld;
+beforeAll(async () => {
+  world = await makeTinyWorld(join(folder, "world"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const commandOf = (run: string, more = ""): string[] => [
+  ...words("train dpo --model"),
+  ...[world.model, "--pairs", world.pairs, "--run", join(folder, run)],
+  ...words("--adapter lora --rank 2 --steps 4 --batch 6 --micro-batch 2 --save-every 2 --optimizer.lr 0.01"),
+  ...words(`--eval-pairs 4 --eval-every 2 --max-grad-norm 1 ${more}`),
+];
+
+/** What a launcher tells a rank. */
+const envOf = (rank: number, size: number, port: number): CliOptions["env"] => ({
+  ...{ RANK: String(rank), WORLD_SIZE: String(size) },
+  ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port) },
+});
+
+/** Trains by several processes. more: further words of each rank. */
+async function train(size: number, run: string, more: (rank: number) => string): Promise<Ended[]> {
+  const port = await freePort();
+  return Promise.all(
+    Array.from({ length: size }, (_, rank) =>
+      cli(commandOf(run, more(rank)), { env: envOf(rank, size, port) }),
+    ),
+  );
+}
+
+const RESULT = "model/pytorch_lora_weights.safetensors";
+const weightsOf = (run: string): Buffer => readFileSync(join(folder, run, RESULT));
+const metricsOf = (run: string) =>
+  readRun(join(folder, run)).events.flatMap((event) =>
+    event.type === "step" || event.type === "eval" ? [event.metrics] : [],
+  );
+
+test("added up exactly, two and three processes give the bytes of one, also in another number after a break", async () => {
+  expect((await cli(commandOf("one"))).code).toBe(0);
+  for (const size of [2, 3]) {
+    const found = await train(size, `exact-${size}`, () => "--reduce exact");
+    expect(found.map(({ code }) => code)).toEqual(Array(size).fill(0));
+    expect(weightsOf(`exact-${size}`)).toEqual(weightsOf("one"));
+    expect(metricsOf(`exact-${size}`)).toEqual(metricsOf("one"));
+    expect(found.slice(1).map(({ stdout, stderr }) => stdout + stderr)).toEqual(Array(size - 1).fill(""));
+  }
+  expect((await cli(commandOf("broken", "--reduce exact --steps 2"))).code).toBe(0);
+  await train(2, "broken", () => "--reduce exact");
+  expect(weightsOf("broken")).toEqual(weightsOf("one"));
+});
+
+test("added up at once, two processes give the weights of one but for rounding", async () => {
+  expect((await train(2, "sum-2", () => "")).map(({ code }) => code)).toEqual([0, 0]);
+  const [one, two] = ["one", "sum-2"].map((run) => readSafetensors(join(folder, run, RESULT)));
+  for (const [name, tensor] of one ?? []) {
+    const found = two?.get(name)?.toNumbers() ?? [];
+    // Halves: the result is stored in half precision, and AdamW's first steps magnify what the last bit decides.
+    for (const [i, value] of tensor.toNumbers().entries()) expect(found[i]).toBeCloseTo(value, 3);
+  }
+});
+
+test("ranks with other settings are refused before anything is trained, and the setting is named", async () => {
+  const found = await train(2, "unlike", (rank) => `--seed ${rank}`);
+  for (const { code, stderr } of found) {
+    expect(stderr).toContain("The processes do not have the same settings.\n  seed: rank 0 has");
+    expect(code).toBe(3);
+  }
+  expect(existsSync(join(folder, "unlike", RESULT))).toBe(false);
+});
+
+/** Starts a long training by two processes and waits for its first checkpoint. */
+async function startTwo(run: string) {
+  const port = await freePort();
+  const [first, second] = [0, 1].map((rank) =>
+    startCli(commandOf(run, "--steps 400 --json"), { env: envOf(rank, 2, port) }),
+  ) as [Started, Started];
+  await new Promise<void>((resolve) =>
+    first.process.stdout?.on("data", (text: string) => {
+      if (text.includes('"type":"checkpoint"')) resolve();
+    }),
+  );
+  return [first, second] as const;
+}
+
+test("a signal to one rank ends all of them after the same step, with a checkpoint of it", async () => {
+  const [first, second] = await startTwo("stopped");
+  second.process.kill("SIGTERM");
+  const [other, signalled] = await Promise.all([first.ended, second.ended]);
+  expect([other.code, signalled.code]).toEqual([5, 143]);
+  expect(other.stderr).toContain("Stopped, as another process of this training was.");
+  const { events } = readRun(join(folder, "stopped"));
+  const last = events.findLast((event) => event.type === "step");
+  expect(events.findLast((event) => event.type === "checkpoint")).toMatchObject({ step: last?.step });
+});
+
+test("when a rank is killed in a training, the other ends and names it, and the checkpoints are whole", async () => {
+  const [one, other] = await startTwo("killed");
+  other.process.kill("SIGKILL");
+  const first = await one.ended;
+  expect(first.stderr).toMatch(/Rank 0 of 2 cannot go on: rank 1 \(process \d+\) gives no sign of life\./);
+  expect(first.code).toBe(5);
+  const { checkpoints } = readRun(join(folder, "killed"));
+  expect(checkpoints.length).toBeGreaterThan(0);
+  for (const { fault } of checkpoints) expect(fault).toBeUndefined();
+});
