@@ -75,7 +75,10 @@ describe("what may stand next", () => {
   });
 
   test("is a preset or a file where a training takes either, a scorer or a module where images are scored", async () => {
-    expect(await behind("spo train spo s")).toEqual({ words: ["sd15", "sdxl"], files: "files" });
+    expect(await behind("spo train spo s")).toEqual({
+      words: ["sd15", "sdxl", "sd35-medium"],
+      files: "files",
+    });
     const scorers = REWARDS.map((name) => `${name}:`);
     for (const line of ["spo eval x --metrics ", "spo label x --by ", "spo train spo --judge "])
       expect(await behind(line)).toEqual({ words: scorers, files: "files" });
