@@ -40,6 +40,14 @@ const spend = (events: Iterable<unknown>): void => void [...events];
 const checkpoints = (): string[] => readdirSync(join(folder, "checkpoints")).sort();
 
 describe("a run's folder", () => {
+  test.each(["latent", null])("keeps a setting called kind (%s) beside the kind of the run", (kind) => {
+    const own = { kind: "train spm", config: { steps: 6, kind } };
+    Run.open(folder, own).close();
+    expect(readRun(folder)).toMatchObject({ kind: "train spm", config: { steps: 6, kind } });
+    Run.open(folder, own).close(); // the same run again
+    expect(() => Run.open(folder, { ...own, config: { steps: 6, kind: "pixel" } })).toThrow(/now "?pixel/);
+  });
+
   test("resumed after any number of steps it computes the same events as unbroken", () => {
     train();
     const unbroken = computedPart(readRun(folder).events);

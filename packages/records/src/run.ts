@@ -486,7 +486,8 @@ export interface RunRecord {
 
 /** Reads a run to show it. Throws a UserError (`DATA`) when the folder holds none. */
 export function readRun(folder: string): RunRecord {
-  const { kind, ...config } = readConfig(folder) ?? noRun(folder);
+  const found = readConfig(folder) ?? noRun(folder);
+  const { kind } = found;
   if (typeof kind !== "string")
     throw new UserError(`${configPath(folder)} is damaged: it names no kind of run.`, { code: "DATA" });
   const { events, faults } = salvageEvents(existsSync(logPath(folder)) ? readLog(folder) : "");
@@ -494,7 +495,7 @@ export function readRun(folder: string): RunRecord {
   return {
     folder,
     kind,
-    config,
+    config: settingsIn(found),
     events,
     checkpoints: listCheckpoints(join(folder, "checkpoints")),
     writer: lockOwner(lockPath(folder))?.pid,
@@ -586,8 +587,21 @@ interface Change {
   goesOn: boolean;
 }
 
-const asWritten = ({ kind, config }: RunSettings): Record<string, unknown> =>
-  JSON.parse(JSON.stringify({ kind, ...config })) as Record<string, unknown>;
+/** Where config.json has a setting called `kind`: under that name stands the run's own. */
+const KIND_SETTING = "kindSetting";
+
+function asWritten({ kind, config }: RunSettings): Record<string, unknown> {
+  const { kind: setting, ...rest } = config as Record<string, unknown>;
+  return JSON.parse(JSON.stringify({ kind, ...rest, [KIND_SETTING]: setting })) as Record<string, unknown>;
+}
+
+/** The settings of a config.json. */
+const settingsIn = ({
+  kind: _,
+  [KIND_SETTING]: setting,
+  ...rest
+}: Record<string, unknown>): Record<string, unknown> =>
+  setting === undefined ? rest : { ...rest, kind: setting };
 
 /** The settings that differ and may. Throws a UserError (`CONFIG`) for those that may not, and for a folder of something else. */
 function changeOf(
