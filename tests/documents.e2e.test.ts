@@ -231,6 +231,7 @@ describe("the pages on images and layouts", () => {
       'convert) set -- "$@" --configs ./sd15 ;;',
       "esac",
       'case "$*" in *2048*) set -- "$@" --width 32 --height 24 ;; esac',
+      'case "$*" in *--judge*) set -- "$@" --first-branch 1 ;; esac',
       `'${process.execPath}' '${join(root, "packages/cli/bin/spo.js")}' "$@"; }`,
       "set -e",
       "cd pages",
@@ -242,6 +243,7 @@ describe("the pages on images and layouts", () => {
   beforeAll(() => {
     mkdirSync(at("pages", "runs", "spo", "model"), { recursive: true });
     cpSync(at("world", "model"), at("pages", "sd15"), { recursive: true });
+    cpSync(at("world", "spm"), at("pages", "runs", "spm", "model"), { recursive: true });
     cpSync(at("world", "lora.safetensors"), at("pages", "lora.safetensors"));
     mkdirSync(at("pages", "loras"));
     cpSync(at("world", "lora.safetensors"), at("pages", "loras", "watercolour.safetensors"));
