@@ -19,8 +19,8 @@ export interface FlowLevels {
  * The Gaussian of a step by a velocity v: μ = ofX·x + ofV·v, and its standard deviation.
  *
  * With Δ = σ' − σ, by the SDEs: μ = x + v·Δ + g²/(2σ)·(x + (1−σ)·v)·Δ, std = g·√−Δ, where g = a·√(σ/(1−σ)), σ' standing for σ in the
- * denominator at σ = 1, or g = a. Source: Liu et al. 2025 (Flow-GRPO), eq. 9; Xue et al. 2025 (DanceGRPO), eq. 6.
- * By CPS: μ = (1−σ')·x̂0 + √(σ'² − std²)·ε̂, std = σ'·sin(a·π/2). Source: Wang & Yu 2025, FlowCPS, eq. 10.
+ * denominator at σ = 1, or g = a. Source: Liu et al. 2025 (Flow-GRPO); Xue et al. 2025 (DanceGRPO).
+ * By CPS: μ = (1−σ')·x̂0 + √(σ'² − std²)·ε̂, std = σ'·sin(a·π/2). Source: Wang & Yu 2025 (FlowCPS).
  */
 export function flowStep({ sigma, next, eta, noise }: FlowLevels): { ofX: number; ofV: number; std: number } {
   const delta = next - sigma;
