@@ -1,5 +1,7 @@
 // Writes small files as torch.save does, for tests: the pickle of a dict of tensors, the zip container, the form before it.
 
+import { zipOf } from "./zip-writer.js";
+
 /** A view of a storage; numbers in elements. */
 export interface View {
   storage: string;
@@ -106,41 +108,7 @@ export function zipFile(pickle: Uint8Array, storages: Storages, root = "archive"
       bytes,
     ]),
   ];
-  const parts: Uint8Array[] = [];
-  const directory: Uint8Array[] = [];
-  let at = 0;
-  const put = (bytes: Uint8Array): void => {
-    parts.push(bytes);
-    at += bytes.length;
-  };
-  for (const [name, contents] of entries) {
-    const encoded = Buffer.from(name);
-    const padding = (64 - ((at + 30 + encoded.length) % 64)) % 64;
-    const header = Buffer.alloc(30);
-    header.writeUInt32LE(0x04034b50, 0);
-    header.writeUInt32LE(contents.length, 18);
-    header.writeUInt32LE(contents.length, 22);
-    header.writeUInt16LE(encoded.length, 26);
-    header.writeUInt16LE(padding, 28);
-    const central = Buffer.alloc(46);
-    central.writeUInt32LE(0x02014b50, 0);
-    central.writeUInt32LE(contents.length, 20);
-    central.writeUInt32LE(contents.length, 24);
-    central.writeUInt16LE(encoded.length, 28);
-    central.writeUInt32LE(at, 42);
-    directory.push(central, encoded);
-    for (const part of [header, encoded, new Uint8Array(padding), contents]) put(part);
-  }
-  const start = at;
-  for (const part of directory) put(part);
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(entries.length, 8);
-  end.writeUInt16LE(entries.length, 10);
-  end.writeUInt32LE(at - start, 12);
-  end.writeUInt32LE(start, 16);
-  put(end);
-  return Buffer.concat(parts);
+  return zipOf(entries);
 }
 
 /** The form before torch 1.6. */
