@@ -5,6 +5,7 @@ import { run } from "../native/lib/run.js";
 import { codeFaults } from "./check/code-in-documents.mjs";
 import { commentLengthFaults } from "./check/comment-length.mjs";
 import { docstringFaults } from "./check/docstrings.mjs";
+import { durableWriteFaults } from "./check/durable-writes.mjs";
 import { layeringFaults } from "./check/layering.mjs";
 import { root } from "./setup/root.mjs";
 
@@ -41,6 +42,7 @@ const steps = [
   ["types of scripts", command(binary("tsc"), ["-p", "scripts"])],
   ["layering", faultless(layeringFaults)],
   ["docstrings", faultless(docstringFaults)],
+  ["durable writes", faultless(durableWriteFaults)],
   ["length of comments", faultless(commentLengthFaults)],
   ["generated operators", command(process.execPath, [join(root, "scripts/gen-ops.mjs"), "--check"])],
   [

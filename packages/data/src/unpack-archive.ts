@@ -1,18 +1,9 @@
 // Images that come in tar files, whole or cut into parts: unpacked without anything that an archive could do beside that.
-import {
-  closeSync,
-  createReadStream,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { closeSync, createReadStream, openSync, readSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
-import { asUserError, makeFolder, temporaryOf, UserError } from "@spo/torch/files";
+import { AtomicFile, asUserError, UserError } from "@spo/torch/files";
 import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
 
 /** What is unpacked: images and lists. */
@@ -159,27 +150,14 @@ function placeOf(entry: string, folder: string, name: string): string {
 }
 
 async function write(body: AsyncIterable<Uint8Array>, path: string, size: number): Promise<void> {
-  makeFolder(dirname(path));
-  const temporary = temporaryOf(path);
-  try {
-    const file = openSync(temporary, "wx");
-    let written = 0;
-    try {
-      for await (const chunk of body)
-        for (let at = 0; at < chunk.byteLength; ) {
-          const count = writeSync(file, chunk, at);
-          at += count;
-          written += count;
-        }
-    } finally {
-      closeSync(file);
-    }
-    if (written !== size) throw new Error("it ends within a file");
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
+  using file = new AtomicFile(path);
+  let written = 0;
+  for await (const chunk of body) {
+    file.write(chunk);
+    written += chunk.byteLength;
   }
+  if (written !== size) throw new Error("it ends within a file");
+  file.place();
 }
 
 function sizeOf(path: string): number {

@@ -2,18 +2,9 @@
 //   models--org--name/blobs/<sha256 or git id>       contents
 //   models--org--name/snapshots/<commit>/<path>      links to them
 //   models--org--name/refs/<branch>                  the commit that a branch was at
-import {
-  copyFileSync,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-} from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { makeFolder, removeLeftovers, temporaryOf, writeFileAtomic } from "@spo/torch/files";
+import { makeFolder, removeLeftovers, renameDurably, temporaryOf, writeFileAtomic } from "@spo/torch/files";
 
 /** The places of one repository. */
 export interface RepoCache {
@@ -86,5 +77,5 @@ export function linkBlob(blob: string, pointer: string): void {
     if (!["EPERM", "ENOSYS", "ENOTSUP"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
     copyFileSync(blob, made);
   }
-  renameSync(made, pointer);
+  renameDurably(made, pointer);
 }

@@ -7,14 +7,13 @@ import {
   fsyncSync,
   openSync,
   readdirSync,
-  renameSync,
   rmSync,
   statfsSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { downloadFile } from "@huggingface/hub";
-import { asUserError, makeFolder, UserError } from "@spo/torch/files";
+import { asUserError, makeFolder, renameDurably, UserError } from "@spo/torch/files";
 import { sizeOf } from "./cache.js";
 import { reasonOf } from "./faults.js";
 import { HubRefusal, type OnRetry, type Patience, pause } from "./hub-fetch.js";
@@ -57,11 +56,11 @@ export async function downloadBlob(blobs: string, file: RemoteFile, source: Blob
       found = await fill(part, file, source);
     } finally {
       // Without the process's name: the next one may take it up.
-      if (sizeOf(part) !== undefined) renameSync(part, restOf(blobs, file));
+      if (sizeOf(part) !== undefined) renameDurably(part, restOf(blobs, file));
     }
     const rest = restOf(blobs, file);
     if (found === file.id) {
-      renameSync(rest, join(blobs, file.id));
+      renameDurably(rest, join(blobs, file.id));
       return;
     }
     rmSync(rest, { force: true });
@@ -92,7 +91,7 @@ function claimPart(blobs: string, { id }: RemoteFile): string {
     .sort((a, b) => (sizeOf(b) ?? 0) - (sizeOf(a) ?? 0));
   const [best, ...others] = left;
   for (const path of others) rmSync(path, { force: true });
-  if (best && best !== mine) renameSync(best, mine);
+  if (best && best !== mine) renameDurably(best, mine);
   return mine;
 }
 

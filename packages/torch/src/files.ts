@@ -41,24 +41,65 @@ export { asUserError, shortageOf, UserError, type UserErrorCode } from "./errors
  * still there.
  */
 export function writeFileAtomic(path: string, data: string | Uint8Array | Iterable<Uint8Array>): void {
-  const temporary = temporaryOf(path);
-  try {
-    makeMissing(dirname(path));
-    sweepOnce(dirname(resolve(path)));
-    const file = openSync(temporary, "w");
+  using file = new AtomicFile(path);
+  const chunks = typeof data === "string" ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
+  for (const chunk of chunks) file.write(chunk);
+  file.place();
+}
+
+/**
+ * A file that is written piece by piece, and is whole or not there: `place` gives it its name. Disposed of before, it leaves nothing, and
+ * what had the name stays.
+ *
+ * Throws a UserError (`RESOURCE`) when the disk is full or refuses.
+ */
+export class AtomicFile implements Disposable {
+  readonly #path: string;
+  readonly #temporary: string;
+  readonly #file: number;
+  #isOpen = true;
+
+  /** Makes the folder, and removes what killed processes left in it. */
+  constructor(path: string) {
+    this.#path = path;
+    this.#temporary = temporaryOf(path);
+    this.#file = this.#do(() => {
+      makeMissing(dirname(path));
+      sweepOnce(dirname(resolve(path)));
+      return openSync(this.#temporary, "w");
+    });
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#do(() => writeAll(this.#file, bytes));
+  }
+
+  /** After the last piece: when it returns, the file has its name, also after a power cut. */
+  place(): void {
+    this.#do(() => {
+      fsyncSync(this.#file);
+      this.#close();
+      renameSync(this.#temporary, this.#path);
+      syncFile(dirname(this.#path));
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#close();
+    removeQuietly(this.#temporary);
+  }
+
+  #close(): void {
+    if (this.#isOpen) closeSync(this.#file);
+    this.#isOpen = false;
+  }
+
+  #do<T>(work: () => T): T {
     try {
-      const chunks =
-        typeof data === "string" ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
-      for (const chunk of chunks) writeAll(file, chunk);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
+      return work();
+    } catch (error) {
+      throw asUserError(error, this.#path);
     }
-    renameSync(temporary, path);
-    syncFile(dirname(path));
-  } catch (error) {
-    removeQuietly(temporary);
-    throw asUserError(error, path);
   }
 }
 

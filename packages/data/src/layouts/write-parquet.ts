@@ -1,13 +1,4 @@
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
-import {
-  asUserError,
-  makeFolder,
-  removeLeftovers,
-  renameDurably,
-  syncFile,
-  temporaryOf,
-} from "@spo/torch/files";
+import { AtomicFile } from "@spo/torch/files";
 import { ByteWriter, ParquetWriter, schemaFromColumnData } from "hyparquet-writer";
 import { bytesOfImage } from "../image-bytes.js";
 import type { PreferencePair } from "../preference.js";
@@ -30,45 +21,31 @@ export async function writeParquetPairs(
   pairs: AsyncIterable<PreferencePair>,
   { gapScorers = [] }: { gapScorers?: readonly string[] } = {},
 ): Promise<number> {
-  const temporary = temporaryOf(path);
-  removeLeftovers(path);
-  makeFolder(dirname(path));
+  using file = new AtomicFile(path);
+  const parquet = new ParquetWriter({
+    writer: appender(file),
+    schema: schemaFromColumnData({ columnData: columns([], gapScorers) }),
+    codec: "UNCOMPRESSED",
+  });
   let written = 0;
-  try {
-    const file = openSync(temporary, "w");
-    try {
-      const parquet = new ParquetWriter({
-        writer: appender(file),
-        schema: schemaFromColumnData({ columnData: columns([], gapScorers) }),
-        codec: "UNCOMPRESSED",
-      });
-      let rows: Row[] = [];
-      let bytes = 0;
-      const flush = (): void => {
-        if (rows.length > 0)
-          parquet.write({ columnData: columns(rows, gapScorers), rowGroupSize: rows.length });
-        written += rows.length;
-        [rows, bytes] = [[], 0];
-      };
-      for await (const { image0, image1, ...facts } of pairs) {
-        const [jpg_0, jpg_1] = [bytesOfImage(image0), bytesOfImage(image1)];
-        const size = jpg_0.byteLength + jpg_1.byteLength;
-        if (rows.length > 0 && (bytes + size > GROUP_BYTES || rows.length === GROUP_ROWS)) flush();
-        rows.push({ ...facts, jpg_0, jpg_1 });
-        bytes += size;
-      }
-      flush();
-      parquet.finish();
-    } finally {
-      closeSync(file);
-    }
-    syncFile(temporary);
-    renameDurably(temporary, path);
-    return written;
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw asUserError(error, path);
+  let rows: Row[] = [];
+  let bytes = 0;
+  const flush = (): void => {
+    if (rows.length > 0) parquet.write({ columnData: columns(rows, gapScorers), rowGroupSize: rows.length });
+    written += rows.length;
+    [rows, bytes] = [[], 0];
+  };
+  for await (const { image0, image1, ...facts } of pairs) {
+    const [jpg_0, jpg_1] = [bytesOfImage(image0), bytesOfImage(image1)];
+    const size = jpg_0.byteLength + jpg_1.byteLength;
+    if (rows.length > 0 && (bytes + size > GROUP_BYTES || rows.length === GROUP_ROWS)) flush();
+    rows.push({ ...facts, jpg_0, jpg_1 });
+    bytes += size;
   }
+  flush();
+  parquet.finish();
+  file.place();
+  return written;
 }
 
 function columns(rows: readonly Row[], gapScorers: readonly string[]) {
@@ -105,13 +82,12 @@ function columns(rows: readonly Row[], gapScorers: readonly string[]) {
   ];
 }
 
-/** A writer whose buffer is emptied into an open file whenever it grows large. */
-function appender(file: number): ByteWriter {
+/** A writer whose buffer is emptied into a file whenever it grows large. */
+function appender(file: AtomicFile): ByteWriter {
   const writer = new ByteWriter();
   const grow = writer.ensure.bind(writer);
   const flush = (): void => {
-    const bytes = new Uint8Array(writer.buffer, 0, writer.index);
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+    file.write(new Uint8Array(writer.buffer, 0, writer.index));
     writer.index = 0;
   };
   writer.ensure = (size) => {
