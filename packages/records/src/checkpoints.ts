@@ -5,7 +5,7 @@ import { join, sep } from "node:path";
 import { asUserError, makeFolder, renameDurably, syncFile, writeFileAtomic } from "@spo/torch/files";
 import { z } from "zod";
 import type { LogMark } from "./event-log.js";
-import { readRecord } from "./read-record.js";
+import { readOrdinary, readRecord } from "./read-record.js";
 
 const MANIFEST = "manifest.json";
 
@@ -14,7 +14,10 @@ const Manifest = z.object({
   files: z.record(z.string(), z.string()),
   /** The run's log as it was when this was saved. */
   log: z.object({ bytes: z.int().min(0), sha256: z.string() }).optional(),
+  /** Of the manifest's text without this; none in those of an earlier version. */
+  sha256: z.string().optional(),
 });
+type Manifest = z.output<typeof Manifest>;
 
 /** A checkpoint of a run, whole or not. */
 export interface Checkpoint {
@@ -41,7 +44,7 @@ export function writeCheckpoint(
   try {
     write(temporary);
     const files = Object.fromEntries(filesOf(temporary).map((file) => [file, sha256(join(temporary, file))]));
-    writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ step, files, log }, null, 2)}\n`);
+    writeFileAtomic(join(temporary, MANIFEST), textOf(sealed({ step, files, log })));
     // Only a damaged checkpoint, or the same one, can have this name.
     rmSync(folder, { recursive: true, force: true });
     renameDurably(temporary, folder);
@@ -77,15 +80,26 @@ export function checkCheckpoint(checkpoint: Checkpoint): Checkpoint {
   }
 }
 
-function manifestOf({ folder }: Checkpoint): z.output<typeof Manifest> {
+/** Throws where the manifest is not, byte for byte, what was written. */
+function manifestOf({ folder }: Checkpoint): Manifest {
+  const path = join(folder, MANIFEST);
+  if (!existsSync(path)) throw new Error("it has no manifest");
   try {
-    return readRecord(join(folder, MANIFEST), Manifest);
-  } catch (error) {
-    throw new Error(existsSync(join(folder, MANIFEST)) ? "its manifest is damaged" : "it has no manifest", {
-      cause: error,
-    });
+    const { sha256: seal, ...manifest } = readRecord(path, Manifest);
+    const written = seal === undefined ? manifest : sealed(manifest);
+    if (readOrdinary(path).toString("utf8") === textOf(written)) return manifest;
+  } catch {
+    // Whatever is wrong with it, it is not as it was written.
   }
+  throw new Error("its manifest is damaged");
 }
+
+const textOf = (manifest: Manifest): string => `${JSON.stringify(manifest, null, 2)}\n`;
+
+const sealed = (manifest: Manifest): Manifest => ({
+  ...manifest,
+  sha256: createHash("sha256").update(textOf(manifest)).digest("hex"),
+});
 
 /** Removes all but the newest `kept` up to `step`. Later ones are damaged, or of a history that was done again from an earlier step. */
 export function pruneCheckpoints(checkpoints: string, step: number, kept: number): void {
