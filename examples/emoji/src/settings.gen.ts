@@ -112,19 +112,27 @@ export interface PretrainTextToImageSettings {
   tokenizer: string;
   /** folder for the model, diffusers layout. */
   output: string;
-  /** model folder of the same sizes whose UNet and text encoder are trained further. */
+  /** what the model is: a small Stable Diffusion, or a small Stable Diffusion 3.5 with two CLIPs and no T5. Default: "sd15". */
+  family?: "sd15" | "sd3" | undefined;
+  /** model folder of the same sizes whose denoiser and text encoders are trained further. */
   init?: string | undefined;
-  /** block_out_channels of the UNet. Default: [32,64,128]. */
+  /** block_out_channels of the UNet (sd15). Default: [32,64,128]. */
   channels?: Array<number> | undefined;
-  /** which levels look at the text. Default: [false,true,true]. */
+  /** which levels look at the text (sd15). Default: [false,true,true]. */
   attention?: Array<boolean> | undefined;
   /** attention heads. Default: 4. */
   heads?: number | undefined;
-  /** groups of the group norms. Default: 16. */
+  /** groups of the group norms (sd15). Default: 16. */
   groups?: number | undefined;
-  /** of the text encoder. Default: 128. */
+  /** of the transformer's tokens (sd3). Default: 128. */
+  width?: number | undefined;
+  /** blocks of the transformer (sd3). Default: 6. */
+  blocks?: number | undefined;
+  /** side of the squares of latent pixels that are a token (sd3). Default: 2. */
+  patch?: number | undefined;
+  /** of each text encoder. Default: 128. */
   textWidth?: number | undefined;
-  /** blocks of the text encoder. Default: 2. */
+  /** blocks of each text encoder. Default: 2. */
   textLayers?: number | undefined;
   /** images of one step. Default: 16. */
   batch?: number | undefined;
@@ -140,7 +148,7 @@ export interface PretrainTextToImageSettings {
   weightDecay?: number | undefined;
   /** decay of the weight average that is saved. Default: 0.998. */
   ema?: number | undefined;
-  /** largest signal-to-noise ratio that a loss weight may follow (min-SNR). Default: 5. */
+  /** largest signal-to-noise ratio that a loss weight may follow (min-SNR, sd15). Default: 5. */
   snrClip?: number | undefined;
   /** share of empty prompts, for classifier-free guidance. Default: 0.1. */
   dropCaption?: number | undefined;

@@ -12,19 +12,36 @@ export const PretrainTextToImageConfig = z.strictObject({
   vae: modelText().describe("folder of a trained VAE"),
   tokenizer: pathText().describe("folder of a CLIP tokenizer"),
   output: pathText().describe("folder for the model, diffusers layout"),
+  family: z
+    .enum(["sd15", "sd3"])
+    .default("sd15")
+    .describe(
+      "what the model is: a small Stable Diffusion, or a small Stable Diffusion 3.5 with two CLIPs and no T5",
+    ),
   init: modelText()
     .optional()
-    .describe("model folder of the same sizes whose UNet and text encoder are trained further"),
+    .describe("model folder of the same sizes whose denoiser and text encoders are trained further"),
   channels: z
     .array(z.int().positive().max(MOST_CHANNELS))
     .min(1)
     .default([32, 64, 128])
-    .describe("block_out_channels of the UNet"),
-  attention: z.array(z.boolean()).default([false, true, true]).describe("which levels look at the text"),
+    .describe("block_out_channels of the UNet (sd15)"),
+  attention: z
+    .array(z.boolean())
+    .default([false, true, true])
+    .describe("which levels look at the text (sd15)"),
   heads: z.int().positive().max(MOST_CHANNELS).default(4).describe("attention heads"),
-  groups: z.int().positive().max(MOST_CHANNELS).default(16).describe("groups of the group norms"),
-  textWidth: z.int().positive().max(MOST_CHANNELS).default(128).describe("of the text encoder"),
-  textLayers: z.int().positive().max(1000).default(2).describe("blocks of the text encoder"),
+  groups: z.int().positive().max(MOST_CHANNELS).default(16).describe("groups of the group norms (sd15)"),
+  width: z.int().positive().max(MOST_CHANNELS).default(128).describe("of the transformer's tokens (sd3)"),
+  blocks: z.int().positive().max(1000).default(6).describe("blocks of the transformer (sd3)"),
+  patch: z
+    .int()
+    .positive()
+    .max(64)
+    .default(2)
+    .describe("side of the squares of latent pixels that are a token (sd3)"),
+  textWidth: z.int().positive().max(MOST_CHANNELS).default(128).describe("of each text encoder"),
+  textLayers: z.int().positive().max(1000).default(2).describe("blocks of each text encoder"),
   batch: z.int().positive().max(MOST_SAMPLES).default(16).describe("images of one step"),
   steps: z.int().positive().max(MOST_STEPS).default(6000).describe("updates"),
   cosineSteps: z
@@ -49,7 +66,7 @@ export const PretrainTextToImageConfig = z.strictObject({
     .positive()
     .max(MOST_FACTOR)
     .default(5)
-    .describe("largest signal-to-noise ratio that a loss weight may follow (min-SNR)"),
+    .describe("largest signal-to-noise ratio that a loss weight may follow (min-SNR, sd15)"),
   dropCaption: z
     .number()
     .min(0)

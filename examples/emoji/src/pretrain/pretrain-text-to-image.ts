@@ -1,31 +1,14 @@
 // Trains a small text encoder and UNet on captioned artwork, from scratch: the base model of the embedded default.
 
-import { join } from "node:path";
-import {
-  type CLIPTextConfig,
-  CLIPTextModel,
-  loadTextEncoder,
-  loadTokenizer,
-  loadUnet,
-  loadVae,
-  StableDiffusion,
-  type UNet2DConditionConfig,
-  UNet2DConditionModel,
-  VpSchedule,
-} from "@spo/diffusion";
+import { type Conditions, loadTokenizer, loadVae, selectRows } from "@spo/diffusion";
 import { checkConfig } from "@spo/records/config";
 import {
   AdamW,
   cat,
   constantDecay,
-  copyWeights,
-  type Device,
   Ema,
-  type Generator,
   generatorAt,
-  initialize,
   keep,
-  Module,
   noGrad,
   rand,
   randint,
@@ -47,39 +30,14 @@ import {
 } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import type { PretrainTextToImageSettings } from "../settings.gen.js";
+import type { BaseModel } from "./base-model.js";
 import { PretrainTextToImageConfig } from "./pretrain-text-to-image-config.js";
 import { encodeMeans } from "./pretrain-vae.js";
-
-function unetConfig(config: PretrainTextToImageConfig, latentSize: number): UNet2DConditionConfig {
-  const { channels, attention } = config;
-  return {
-    sample_size: latentSize,
-    in_channels: 4,
-    out_channels: 4,
-    block_out_channels: channels,
-    layers_per_block: 1,
-    down_block_types: attention.map((on) => (on ? "CrossAttnDownBlock2D" : "DownBlock2D")),
-    up_block_types: attention.toReversed().map((on) => (on ? "CrossAttnUpBlock2D" : "UpBlock2D")),
-    cross_attention_dim: config.textWidth,
-    attention_head_dim: config.heads,
-    norm_num_groups: config.groups,
-  };
-}
-
-/** The two networks that learn together. */
-class TextToImage extends Module {
-  readonly text_encoder: CLIPTextModel;
-  readonly unet: UNet2DConditionModel;
-
-  constructor(text: CLIPTextModel, unet: UNet2DConditionModel) {
-    super();
-    this.text_encoder = text;
-    this.unet = unet;
-  }
-}
+import { stableDiffusion3Base } from "./stable-diffusion-3-base.js";
+import { stableDiffusionBase } from "./stable-diffusion-base.js";
 
 /**
- * Noise prediction on latents, min-SNR weighted (Hang et al. 2023, eq. 8), text encoder and UNet together.
+ * Denoising of latents, by text encoders and denoiser together; what is predicted and how errors are weighted is the family's.
  *
  * Yields a step event each step; resumes from the run's newest checkpoint; writes the averaged weights as a diffusers folder.
  */
@@ -106,31 +64,9 @@ export async function* pretrainTextToImage(
   const ids = keep(tokenizer.encodeBatch(captions)); // [captions, L]
   const captionOf = [...artwork.captions, ...artwork.captions].map((caption) => captions.indexOf(caption));
 
-  const textConfig: CLIPTextConfig = {
-    vocab_size: tokenizer.vocabSize,
-    hidden_size: config.textWidth,
-    intermediate_size: 4 * config.textWidth,
-    num_hidden_layers: config.textLayers,
-    num_attention_heads: 4,
-    max_position_embeddings: tokenizer.modelMaxLength,
-    hidden_act: "quick_gelu",
-    layer_norm_eps: 1e-5,
-    projection_dim: config.textWidth,
-    eos_token_id: 2,
-  };
-  const model = new TextToImage(
-    new CLIPTextModel(textConfig),
-    new UNet2DConditionModel(unetConfig(config, latentSize)),
-  );
-  initialize(model, generatorAt(config.seed, "initialize"));
-  if (config.init)
-    copyWeights(
-      new TextToImage(
-        loadTextEncoder(join(config.init, "text_encoder")),
-        loadUnet(join(config.init, "unet")),
-      ),
-      model,
-    );
+  const base = makeBase[config.family](config, { tokenizer, vae, latentSize });
+  const { networks: model, pipe, process } = base;
+  if (config.init) base.copyFrom(config.init);
   model.to({ device }).requiresGrad_();
   const parameters = model.parameters();
   const optimizer = new AdamW(parameters, {
@@ -140,16 +76,9 @@ export async function* pretrainTextToImage(
   });
   const ema = new Ema(parameters, constantDecay(config.ema));
   const state = { modules: { model }, optimizer, ema };
-  const process = new VpSchedule();
 
   const exportModel = (): void => {
     ema.swap();
-    const pipe = new StableDiffusion({
-      tokenizer,
-      textEncoder: model.text_encoder,
-      unet: model.unet,
-      vae,
-    });
     saveInHalf(pipe, config.output); // half the size; the rounding is far below the noise of training
     ema.swap();
   };
@@ -167,20 +96,15 @@ export async function* pretrainTextToImage(
         .map((row, i) => (dropped[i] ? captions.length - 1 : (captionOf[row] as number)));
       const x0 = latents.indexSelect(0, rows.to({ device }));
       const noise = randn(x0.shape, { generator, device });
-      const timesteps = stratifiedTimesteps(config.batch, process.trainTimesteps, generator);
+      const timesteps = base.drawTimesteps(config.batch, generator);
       const xt = process.addNoise(x0, noise, timesteps);
-      const context = encodeDistinct(model.text_encoder, ids, chosen, device);
-      const eps = model.unet.forward(xt, tensor(timesteps, { device }), { context });
-      const mse = eps
+      const conditions = encodeDistinct(base, ids, chosen);
+      const output = pipe.denoiser.forward(xt, tensor(timesteps, { device }), conditions);
+      const mse = output
         .sub(process.target(x0, noise, timesteps))
         .square()
         .mean([1, 2, 3]); // [b]
-      const alphaBar = tensor(
-        timesteps.map((t) => process.alphaBar(t)),
-        { device },
-      );
-      const snr = alphaBar.div(alphaBar.neg().add(1));
-      const loss = mse.mul(snr.clamp(null, config.snrClip).div(snr)).mean();
+      const loss = base.weighted(mse, timesteps);
       loss.backward();
       return { loss: loss.item(), mse: mse.mean().item() };
     });
@@ -206,28 +130,17 @@ export async function* pretrainTextToImage(
   yield* run.done({ output: config.output });
 }
 
-/** One timestep from each of n equal parts of [0, count): less noise in the loss than independent draws. */
-function stratifiedTimesteps(n: number, count: number, generator: Generator): number[] {
-  const places = scope(() => rand([n], { generator }).toNumbers());
-  return places.map((u, i) => Math.min(count - 1, Math.floor(((i + u) * count) / n)));
-}
-
-/** Encodes each distinct caption once. chosen: rows of ids → context [chosen.length, L, d]. */
-function encodeDistinct(
-  encoder: CLIPTextModel,
-  ids: Tensor,
-  chosen: readonly number[],
-  device: Device,
-): Tensor {
+/** Encodes each distinct caption once. chosen: rows of ids → conditions of chosen.length rows. */
+function encodeDistinct(base: BaseModel, ids: Tensor, chosen: readonly number[]): Conditions {
   return scope(() => {
     const distinct = [...new Set(chosen)];
-    const hidden = encoder.forward(ids.indexSelect(0, tensor(distinct, { dtype: "int64" }))).lastHiddenState;
-    return hidden.indexSelect(
-      0,
-      tensor(
-        chosen.map((c) => distinct.indexOf(c)),
-        { dtype: "int64", device },
-      ),
+    const encoded = base.conditions(ids.indexSelect(0, tensor(distinct, { dtype: "int64" })));
+    return selectRows(
+      encoded,
+      chosen.map((c) => distinct.indexOf(c)),
     );
   });
 }
+
+/** What each family's small model is made of. */
+const makeBase = { sd15: stableDiffusionBase, sd3: stableDiffusion3Base } as const;

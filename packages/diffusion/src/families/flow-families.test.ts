@@ -101,6 +101,21 @@ test("SD3 without T5 has zeros for its states, and its folder says that it goes 
   );
 });
 
+test("SD3's folder says how many tokens of T5 it was made with", () => {
+  const whole = tinyFlowPipeline("sd3") as StableDiffusion3;
+  const lengths = [0, 3, undefined].map((t5Length, i) => {
+    const folder = join(root, `tokens-${i}`);
+    new StableDiffusion3({ ...whole.parts, t5: undefined, t5Length }).save(folder);
+    return noGrad(() =>
+      scope(
+        () => loadTextToImage(folder).encode(["a"], { size: [16, 16] }).conditional.context?.shape[1] ?? 0,
+      ),
+    );
+  });
+  const clip = whole.tokenizer.modelMaxLength;
+  expect(lengths).toEqual([clip, clip + 3, clip + 256]);
+});
+
 test("FLUX refuses a negative prompt, and a model distilled to need no guidance refuses a scale above 1", () => {
   const pipe = tinyFlowPipeline("flux");
   const size = [16, 16] as const;

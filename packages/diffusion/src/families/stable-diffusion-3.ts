@@ -55,7 +55,7 @@ export interface StableDiffusion3Parts {
   vae: AutoencoderKL;
   /** As it is written when the pipeline is saved. */
   schedulerConfig?: SchedulerConfig;
-  /** Tokens of T5. Default 256. */
+  /** Tokens of T5, or zeros in their place; 0: the texts are CLIP's alone. Default 256. */
   t5Length?: number;
 }
 
@@ -120,6 +120,7 @@ export class StableDiffusion3 implements TextToImage {
       transformer: loadTransformer(join(folder, "transformer"), SD3Transformer2DModel, options),
       vae: loadVae(join(folder, "vae"), beside),
       schedulerConfig,
+      t5Length: index.max_sequence_length,
     });
   }
 
@@ -152,12 +153,13 @@ export class StableDiffusion3 implements TextToImage {
 
   /** Writes the folder that `load` and diffusers' `from_pretrained` read, with the scheduler that it came with. Fuse adapters first. */
   save(folder: string, options: SaveOptions = {}): void {
-    const { tokenizer, tokenizer2, t5, schedulerConfig = {} } = this.#parts;
+    const { tokenizer, tokenizer2, t5, schedulerConfig = {}, t5Length } = this.#parts;
     const none = [null, null];
     const index = {
       _class_name: stableDiffusion3.pipelines[0],
       ...{ feature_extractor: none, image_encoder: none },
       ...(!t5 && { text_encoder_3: none, tokenizer_3: none }),
+      ...(t5Length !== undefined && { max_sequence_length: t5Length }),
     };
     const tokenizers = { tokenizer, tokenizer_2: tokenizer2, ...(t5 && { tokenizer_3: t5.tokenizer }) };
     const scheduler = { _class_name: FLOW_CLASS, ...schedulerConfig };

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "@spo/torch";
 import { z } from "zod";
-import { checkConfig, readJsonObject } from "../config.js";
+import { checkConfig, MOST, readJsonObject } from "../config.js";
 import { type Misfit, refuseMisfits } from "./misfits.js";
 
 /** Library and class of a part; nulls for one that the pipeline goes without. */
@@ -13,6 +13,8 @@ const ModelIndex = z.looseObject({
   scheduler: Part.optional(),
   /** SDXL: no negative prompt means zeros, not the encoding of the empty text. */
   force_zeros_for_empty_prompt: z.boolean().nullish(),
+  /** SD3: tokens of T5's states, as diffusers' pipeline takes them with a prompt. A name of ours here; diffusers passes it over. */
+  max_sequence_length: z.int().min(0).max(MOST.width).optional(),
 });
 export type ModelIndex = z.output<typeof ModelIndex>;
 
