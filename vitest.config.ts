@@ -19,6 +19,15 @@ function sources() {
   });
 }
 
+/** The test files that stand beside their subject and end so. */
+const beside = (end: string) => [
+  `packages/*/src/**/*${end}.ts`,
+  `packages/studio/client/*${end}.ts`,
+  `examples/*/src/**/*${end}.ts`,
+  `native/lib/**/*${end}.mjs`,
+  `scripts/**/*${end}.mjs`,
+];
+
 export default defineConfig({
   resolve: { alias: sources() },
   oxc: { target: "es2022" }, // Node 20 has no `using`
@@ -28,21 +37,19 @@ export default defineConfig({
     // One thread: the same bits in every run, and no barriers between busy workers.
     env: { OMP_NUM_THREADS: "1" },
     projects: [
-      {
-        extends: true,
+      // `npm run check` runs the fast ones alone; a test file of four seconds or more is named `x.slow.test.ts`.
+      ...[
+        // Its files share their workers' processes, so that the engine is loaded twice and not once a file.
+        { name: "fast", include: beside(".test"), exclude: beside(".slow.test"), isolate: false },
+        { name: "slow", include: beside(".slow.test"), exclude: [] },
+      ].map((project) => ({
+        extends: true as const,
         test: {
-          name: "fast",
-          include: [
-            "packages/*/src/**/*.test.ts",
-            "packages/studio/client/*.test.ts",
-            "examples/*/src/**/*.test.ts",
-            "native/lib/**/*.test.mjs",
-            "scripts/**/*.test.mjs",
-          ],
+          ...project,
           setupFiles: [`${root}tests/same-draws.ts`],
           testTimeout: 180_000, // against hangs alone: the slowest takes seconds, and a busy machine many times that
         },
-      },
+      })),
       {
         extends: true,
         test: {

@@ -1,5 +1,5 @@
 // @ts-check
-// Mistakes that a fast test must notice: one changed place in a loop or an objective each. `node scripts/mutants.mjs` tries them.
+// Mistakes that a test beside its subject must notice: one changed place in a loop or an objective each. `node scripts/mutants.mjs` tries them.
 
 /**
  * @typedef {object} Mutant
@@ -7,7 +7,7 @@
  * @property {string} file from the repository's root
  * @property {string} from text that stands once in the file
  * @property {string} to what stands there instead
- * @property {string} test the fast test file that fails
+ * @property {string} test the test file that fails
  */
 
 const recipes = "packages/spo/src/recipes";
@@ -36,42 +36,42 @@ export const MUTANTS = [
     file: `${recipes}/train-dpo/train-dpo.ts`,
     from: "update.scale(result.loss.mul(share)).backward()",
     to: "update.scale(result.loss).backward()",
-    test: `${recipes}/train-dpo/train-dpo.test.ts`,
+    test: `${recipes}/train-dpo/train-dpo.slow.test.ts`,
   },
   {
     name: "prompts weighed within a micro-batch",
     file: `${recipes}/train-spm/train-spm.ts`,
     from: "inverseSumOf(pairs.examples, device)",
     to: "inverseSumOf(part.examples, device)",
-    test: `${recipes}/train-spm/train-spm.test.ts`,
+    test: `${recipes}/train-spm/train-spm.slow.test.ts`,
   },
   {
     name: "the SPM's accuracy without the micro-batch's share",
     file: `${recipes}/train-spm/train-spm.ts`,
     from: "right += share * pairAccuracy",
     to: "right += pairAccuracy",
-    test: `${recipes}/train-spm/train-spm.test.ts`,
+    test: `${recipes}/train-spm/train-spm.slow.test.ts`,
   },
   {
     name: "SPO's warm-up one update late",
     file: `${recipes}/train-spo/train-spo.ts`,
     from: "round + (i + 1) / batches.length",
     to: "round + i / batches.length",
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "DPO's warm-up one update early",
     file: `${recipes}/train-dpo/train-dpo.ts`,
     from: "learningRateAt(step, {",
     to: "learningRateAt(step + 1, {",
-    test: `${recipes}/train-dpo/train-dpo.test.ts`,
+    test: `${recipes}/train-dpo/train-dpo.slow.test.ts`,
   },
   {
     name: "the SPM's rate never falls",
     file: `${recipes}/train-spm/train-spm.ts`,
     from: 'decay: "linear"',
     to: 'decay: "constant"',
-    test: `${recipes}/train-spm/train-spm.test.ts`,
+    test: `${recipes}/train-spm/train-spm.slow.test.ts`,
   },
   {
     name: "the rate is not the schedule's",
@@ -141,28 +141,28 @@ export const MUTANTS = [
     file: `${recipes}/train-spo/train-spo.ts`,
     from: 'generatorAt(config.seed, "round", round)',
     to: 'generatorAt(config.seed, "round", 0)',
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "the seed does not reach DPO's pairs",
     file: `${recipes}/train-dpo/noisy-pairs.ts`,
     from: 'generatorAt(seed, "pair", place(i))',
     to: 'generatorAt(0, "pair", place(i))',
-    test: `${recipes}/train-dpo/train-dpo.test.ts`,
+    test: `${recipes}/train-dpo/train-dpo.slow.test.ts`,
   },
   {
     name: "every step of the SPM has the first one's draws",
     file: `${recipes}/train-spm/training-pairs.ts`,
     from: "drawAt(first + i)",
     to: "drawAt(i)",
-    test: `${recipes}/train-spm/train-spm.test.ts`,
+    test: `${recipes}/train-spm/train-spm.slow.test.ts`,
   },
   {
     name: "rounds sample with the base",
     file: `${recipes}/train-spo/train-spo.ts`,
     from: "denoiser: denoisers.policy,",
     to: "denoiser: denoisers.reference,",
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "the reference has the LoRA on",
@@ -190,21 +190,21 @@ export const MUTANTS = [
     file: `${recipes}/train-spo/train-spo.ts`,
     from: "policy.updateEma(round);",
     to: "",
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "held-out samples are not the average's",
     file: `${recipes}/training/held-out-prompts.ts`,
     from: 'policy.withEmaWeights(() => policy.withMergedAdapter(() => sample("policy")))',
     to: 'policy.withMergedAdapter(() => sample("policy"))',
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "one held-out prompt too many",
     file: `${recipes}/train-spo/spo-setup.ts`,
     from: ".slice(0, config.samples)",
     to: ".slice(0, config.samples + 1)",
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "the drift is no difference from the base",
@@ -232,7 +232,7 @@ export const MUTANTS = [
     file: `${recipes}/training/guard.ts`,
     from: "    this.#read(this.#input.run.best(best));\n",
     to: "",
-    test: `${recipes}/train-spo/guarded-training.test.ts`,
+    test: `${recipes}/train-spo/guarded-training.slow.test.ts`,
   },
   {
     name: "the drift is measured on too little noise",
@@ -253,14 +253,14 @@ export const MUTANTS = [
     file: `${recipes}/train-dpo/train-dpo.ts`,
     from: "(i) => first + i, emptyPrompts",
     to: "(i) => first + i, 0",
-    test: `${recipes}/train-dpo/train-dpo.test.ts`,
+    test: `${recipes}/train-dpo/train-dpo.slow.test.ts`,
   },
   {
     name: "held-out pairs beyond the number asked for",
     file: `${recipes}/train-dpo/held-out-pairs.ts`,
     from: "Math.min(count, set.size)",
     to: "set.size",
-    test: `${recipes}/train-dpo/train-dpo.test.ts`,
+    test: `${recipes}/train-dpo/train-dpo.slow.test.ts`,
   },
   {
     name: "DPO learns the loser",
@@ -372,7 +372,7 @@ export const MUTANTS = [
     file: "packages/spo/src/judges/scorer-of-places.ts",
     from: "rows.map((row) => places[row] as number)",
     to: "rows",
-    test: `${recipes}/train-spo/train-spo.test.ts`,
+    test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
     name: "pairs of one comparison stay together",
