@@ -138,6 +138,7 @@ export {
   type Denoiser,
   guide,
   guidedDenoiser,
+  inPasses,
   isGuided,
   type Predict,
   scaleOfPromptAlone,

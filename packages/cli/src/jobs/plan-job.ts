@@ -112,7 +112,8 @@ export async function planTraining(
     tell(options, {
       device: config.device,
       settings: config,
-      models: (config) => planModels(configs, { spm, dtype: weightsDtype(config) }),
+      models: (config) =>
+        planModels(configs, { spm, dtype: weightsDtype(config), spmDtype: config.spmDtype }),
       job: spoJob,
       savings: spoSavings(sidesOf(configs)),
     });

@@ -1,6 +1,7 @@
 import {
   Conv2d,
   cat,
+  type DType,
   type Generator,
   GroupNorm,
   Module,
@@ -250,7 +251,7 @@ export interface Posterior {
 
 /** How large images pass through the VAE. */
 export interface TilingOptions {
-  /** Go by tiles where a side is longer than `tile` (diffusers' `enable_tiling`): bounded memory, slightly other pixels. */
+  /** Go by tiles where a side is longer than `tile` (diffusers' `enable_tiling`): bounded memory, slightly other pixels. Default: its own. */
   tiling?: boolean;
 }
 
@@ -275,6 +276,10 @@ export class AutoencoderKL extends Module {
   readonly decoder: Decoder;
   readonly quant_conv?: Conv2d;
   readonly post_quant_conv?: Conv2d;
+  /** Whether images pass one at a time (diffusers' `enable_slicing`): the least memory, the same pixels. */
+  slicing = false;
+  /** Whether they go by tiles: see `TilingOptions`. */
+  tiling = false;
   readonly #config: Sizes;
 
   /** Throws a UserError for a config value that is not supported. */
@@ -290,6 +295,11 @@ export class AutoencoderKL extends Module {
 
   get config(): Sizes {
     return this.#config;
+  }
+
+  /** Of its weights and products. What it gives has the dtype of what it is given. */
+  get dtype(): DType {
+    return this.decoder.conv_in.weight.dtype;
   }
 
   get scalingFactor(): number {
@@ -309,13 +319,18 @@ export class AutoencoderKL extends Module {
   }
 
   /** Mean and log-variance before the clamp, as the checkpoint's layers give them. x [b, 3, h, w] in [−1, 1] → [b, 2c, h/f, w/f]. */
-  moments(x: Tensor, { tiling = false }: TilingOptions = {}): Tensor {
+  moments(x: Tensor, { tiling = this.tiling }: TilingOptions = {}): Tensor {
     const { pixels, latents } = this.tile;
+    if (this.slicing && (x.shape[0] as number) > 1)
+      return scope(() => cat(x.split(1).map((image) => this.moments(image, { tiling }))));
     if (tiling && isBeyond(x, pixels))
-      return byTiles(x, (tile) => this.moments(tile), { inside: pixels, outside: latents });
+      return byTiles(x, (tile) => this.moments(tile, { tiling: false }), {
+        inside: pixels,
+        outside: latents,
+      });
     return scope(() => {
-      const h = this.encoder.forward(x);
-      return this.quant_conv?.forward(h) ?? h;
+      const h = this.encoder.forward(x.to({ dtype: this.dtype }));
+      return (this.quant_conv?.forward(h) ?? h).to({ dtype: x.dtype });
     });
   }
 
@@ -328,11 +343,14 @@ export class AutoencoderKL extends Module {
   }
 
   /** z [b, c, h/f, w/f], unscaled → pixels [b, 3, h, w], about [−1, 1]. */
-  decode(z: Tensor, { tiling = false }: TilingOptions = {}): Tensor {
+  decode(z: Tensor, { tiling = this.tiling }: TilingOptions = {}): Tensor {
     const { pixels, latents } = this.tile;
     if (tiling && isBeyond(z, latents))
-      return byTiles(z, (tile) => this.decode(tile), { inside: latents, outside: pixels });
-    return scope(() => this.decoder.forward(this.post_quant_conv?.forward(z) ?? z));
+      return byTiles(z, (tile) => this.decode(tile, { tiling: false }), { inside: latents, outside: pixels });
+    return scope(() => {
+      const typed = z.to({ dtype: this.dtype });
+      return this.decoder.forward(this.post_quant_conv?.forward(typed) ?? typed).to({ dtype: z.dtype });
+    });
   }
 
   /** Scaled latents of images, from a posterior sample. noise [b, c, h/f, w/f]. */
@@ -371,10 +389,12 @@ export class AutoencoderKL extends Module {
   }
 
   /**
-   * Pixels of scaled latents, decoded `chunk` at a time: on a CPU a small chunk stays in the cache. A chunk of 1 takes the least memory
-   * (diffusers' `enable_slicing`).
+   * Pixels of scaled latents, decoded `chunk` at a time, with `slicing` one: on a CPU a small chunk stays in the cache.
    */
-  decodeLatents(latents: Tensor, { chunk = 8, tiling }: { chunk?: number } & TilingOptions = {}): Tensor {
+  decodeLatents(
+    latents: Tensor,
+    { chunk = this.slicing ? 1 : 8, tiling }: { chunk?: number } & TilingOptions = {},
+  ): Tensor {
     return scope(() => {
       // Channels last: without its blocked copies a convolution of few channels is a quarter faster.
       const z = this.unscale(latents).contiguous({ memoryFormat: "channels_last" });

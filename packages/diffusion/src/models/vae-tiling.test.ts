@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import {
   Generator,
+  initialize,
   liveTensors,
   loadWeights,
   noGrad,
@@ -73,4 +74,29 @@ test("decoding by tiles, one image at a time, leaves exactly its pixels alive", 
 test("tiles too small to overlap are refused", () => {
   const tiny = new AutoencoderKL({ ...meta.config, sample_size: 4 });
   expect(() => tiny.decode(of("latents.2"), { tiling: true })).toThrow(/cannot go by tiles/);
+});
+
+test("slicing gives the same pixels and moments; half precision gives float32 ones, as near as its digits", () => {
+  const own = new AutoencoderKL(meta.config);
+  initialize(own, new Generator(3));
+  const generator = new Generator(2);
+  const [z, x] = [randn([3, 4, 8, 8], { generator }), randn([3, 3, 32, 32], { generator })];
+  noGrad(() =>
+    scope(() => {
+      const [pixels, moments] = [own.decodeLatents(z), own.moments(x)];
+      own.slicing = true;
+      expect(farthest(own.decodeLatents(z), pixels)).toBeLessThan(1e-5);
+      expect(farthest(own.moments(x), moments)).toBeLessThan(1e-5);
+      own.to({ dtype: "bfloat16" });
+      for (const [found, exact] of [
+        [own.decodeLatents(z), pixels],
+        [own.moments(x), moments],
+      ] as [Tensor, Tensor][]) {
+        expect(found.dtype).toBe("float32");
+        const apart = farthest(found, exact) / scope(() => exact.abs().max().item());
+        expect(apart).toBeGreaterThan(1e-6);
+        expect(apart).toBeLessThan(0.05);
+      }
+    }),
+  );
 });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { selectRows } from "../models/conditions.js";
 import { UNETS } from "../models/tiny-models.fixture.js";
 import { UNet2DConditionModel } from "../models/unet-2d-condition.js";
-import { guide, guidedDenoiser } from "./denoiser.js";
+import { guide, guidedDenoiser, inPasses } from "./denoiser.js";
 
 const unet = new UNet2DConditionModel(UNETS.sdxl);
 const generator = new Generator(5);
@@ -36,6 +36,26 @@ test("each half of a guided SDXL batch has its own texts and sizes: [uncond…; 
         return guide(cat(sides), 5);
       });
       expect(guided.sub(cat(apart)).abs().max().item()).toBeLessThan(1e-4);
+    }),
+  );
+});
+
+test("passes of few latents predict what one pass of all does, each latent by its own prompt and timestep", () => {
+  noGrad(() =>
+    scope(() => {
+      const whole = guidedDenoiser({
+        model: unet,
+        conditional: conditions(3, 512),
+        unconditional: conditions(1, 64),
+        guidanceScale: 5,
+      });
+      const rows = [2, 0, 1, 2, 1];
+      const xt = randn([5, 4, 8, 8], { generator });
+      for (const t of [301, tensor([1, 201, 401, 601, 801], { dtype: "int64" })]) {
+        const expected = whole.forRows(rows)(xt, t);
+        const found = inPasses(whole, 2).forRows(rows)(xt, t);
+        expect(found.sub(expected).abs().max().item()).toBeLessThan(1e-4);
+      }
     }),
   );
 });

@@ -92,6 +92,22 @@ export function guidedDenoiser({
   };
 }
 
+/** The same predictions, computed for at most `most` latents at a time; null: for all at once. */
+export const inPasses = (denoiser: Denoiser, most: number | null): Denoiser => ({
+  samplePasses: denoiser.samplePasses,
+  forRows(rows) {
+    if (most === null || rows.length <= most) return denoiser.forRows(rows);
+    const starts = Array.from({ length: Math.ceil(rows.length / most) }, (_, i) => i * most);
+    const predicts = starts.map((start) => denoiser.forRows(rows.slice(start, start + most)));
+    return (xt, t) =>
+      scope(() => {
+        const times = typeof t === "number" ? undefined : t.split(most);
+        const parts = xt.split(most);
+        return cat(parts.map((part, i) => (predicts[i] as Predict)(part, times?.[i] ?? (t as number))));
+      });
+  },
+});
+
 /** Numbers of tokens of a side's texts. */
 const lengths = (side: Conditions): string =>
   Object.values(side)

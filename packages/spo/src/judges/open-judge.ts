@@ -4,6 +4,7 @@ import { isModulePath } from "@spo/records/config";
 import { parseRewardSpec, REWARDS, type RewardSpec, splitWeightedSpecs } from "@spo/scorers";
 import { generatorAt, UserError } from "@spo/torch";
 import { openPreferenceModel } from "../spm/open-preference-model.js";
+import { toDtype } from "../spm/preference-model.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
 import { JudgeEnsemble, type WeightedJudge } from "./judge-ensemble.js";
 import { ownJudge } from "./own-judge.js";
@@ -17,6 +18,8 @@ export interface JudgeChoice {
   judge: string;
   /** The folder of the step-aware preference model. */
   spm: string | null;
+  /** What that computes in. Default float32. */
+  spmDtype?: "float32" | "bfloat16" | "float16";
   seed: number;
 }
 
@@ -70,14 +73,16 @@ function namedJudge(choice: JudgeChoice, context: JudgeContext): StepAwareJudge 
   return openRewardJudge(rewardSpecOf(judge), context.pipeline.tokenizer, context);
 }
 
-function spmJudge({ spm }: JudgeChoice, { pipeline }: JudgeContext): StepAwareJudge {
+function spmJudge({ spm, spmDtype = "float32" }: JudgeChoice, { pipeline }: JudgeContext): StepAwareJudge {
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
       hint: "Train one by `npx spo train spm`, or name another judge: --judge ./my-judge.ts.",
     });
   }
-  return new SpmJudge(openPreferenceModel(spm, pipeline));
+  const model = openPreferenceModel(spm, pipeline);
+  if (model.dtype !== spmDtype) toDtype(model.module, spmDtype);
+  return new SpmJudge(model);
 }
 
 /** Throws a UserError (`CONFIG`) for a text that names no judge. */

@@ -1,5 +1,5 @@
 import type { Conditions, GuidedConditions } from "@spo/diffusion";
-import { noGrad, scope, type Tensor } from "@spo/torch";
+import { type DType, noGrad, scope, type Tensor } from "@spo/torch";
 import { blank, type PlannedModels } from "./models.js";
 
 /** Tokens of a prompt: as many as the text encoder has places for. */
@@ -53,4 +53,5 @@ export const blankLatents = (
   n: number,
   models: PlannedModels,
   size: readonly [number, number] = models.latentSize,
-): Tensor => blank([n, ...models.denoiser.latentShape(size)], models);
+  dtype: DType = "float32",
+): Tensor => blank([n, ...models.denoiser.latentShape(size)], models, dtype);

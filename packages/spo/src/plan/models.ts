@@ -34,6 +34,7 @@ import {
 } from "../spm/latent-reward-model.js";
 import { isLrmFolder } from "../spm/lrm-files.js";
 import { blankLrm } from "../spm/new-lrm.js";
+import { toDtype } from "../spm/preference-model.js";
 import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm.js";
 
 /** Models with shapes and no values, until `giveValues`. */
@@ -101,11 +102,14 @@ export function planModels(
   {
     spm,
     dtype = "float32",
+    spmDtype = "float32",
     relabels = false,
     lrmSettings = PUBLISHED_LRM,
   }: {
     spm?: PlannedPreference;
     dtype?: DType;
+    /** Of the preference model. */
+    spmDtype?: DType;
     relabels?: boolean;
     /** Of one that looks at latents. */
     lrmSettings?: LatentRewardSettings;
@@ -128,6 +132,7 @@ export function planModels(
   const denoiser = pipe.denoiser.to({ dtype });
   const judge = spm && spm !== "latent" ? new StepAwarePreferenceModel(spm) : undefined;
   const lrm = spm === "latent" ? blankLrm(pipe, { settings: lrmSettings }) : undefined;
+  for (const model of [judge, lrm]) if (model && spmDtype !== "float32") toDtype(model, spmDtype);
   const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
   for (const model of [denoiser, vae, judge, lrm, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
   return {

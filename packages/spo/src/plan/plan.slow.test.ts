@@ -281,3 +281,28 @@ test("Diffusion-DPO passes winners and losers through policy and reference, plai
   });
   expect(passes("sft")).toEqual({ vaeEncode: 2 * samples, unetPolicy: samples, unetBackward: samples });
 });
+
+test.each([
+  ["vaeSlicing", true, "decode", 0.7],
+  ["vaeDtype", "bfloat16", "decode", 0.7],
+  ["samplingBatch", 2, "sampling, all candidates", 0.7],
+] as const)("SPO with %s %s needs less memory in the phase %s", (setting, value, phase, share) => {
+  const plan = (more: object) =>
+    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ resolution: 64, ...more })));
+  const activations = ({ phases }: Plan) => phases.find(({ name }) => name === phase)?.activationBytes ?? 0;
+  const [plain, saving] = [plan({}), plan({ [setting]: value })];
+  expect(activations(saving)).toBeLessThan(share * activations(plain));
+  expect(saving.work.passes).toEqual(plain.work.passes);
+});
+
+test("in half precision VAE and preference model hold half, but for the scale of the scores", () => {
+  const weights = (spmDtype: "float32" | "bfloat16", vaeDtype: "float32" | "bfloat16") =>
+    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM, spmDtype }), spoConfig({ vaeDtype }))).memory
+      .weights;
+  const { vae, spm } = planModels(TINY.sd15, { spm: TINY_SPM });
+  const bytes = (of: { parameters(): Tensor[] } | undefined) =>
+    of?.parameters().reduce((sum, { nbytes }) => sum + nbytes, 0) as number;
+  const plain = weights("float32", "float32");
+  expect(plain - weights("float32", "bfloat16")).toBe(bytes(vae) / 2);
+  expect(plain - weights("bfloat16", "float32")).toBe((bytes(spm) - 4) / 2);
+});

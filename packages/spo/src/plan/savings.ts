@@ -45,7 +45,10 @@ const once = <S, V>(
 
 const ANY = /./;
 const checkpointing = { cost: "more time for the updates, the same result", helps: /update/ };
+const slicing = { cost: "nothing but a little time", helps: /decode|encode|noising/ };
+const tiling = { cost: "slightly other pixels", helps: /decode|encode|noising/ };
 const half = { cost: "rounding: what learns stays float32", helps: ANY };
+const frozen = { cost: "rounding of a model that does not learn", helps: ANY };
 
 /** Images of a smaller side; `own`: the model's, pixels. */
 const resolution = <S extends { resolution: number | null }>(own: number, step: number): Saving<S> => ({
@@ -70,7 +73,16 @@ export interface Side {
 export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] => [
   whole("microBatch", { cost: "nothing but a little time", helps: /update/, of: (c) => c.microBatch }),
   once("gradientCheckpointing", true, checkpointing),
+  once("vaeSlicing", true, slicing),
+  whole("samplingBatch", {
+    cost: "nothing but a little time",
+    helps: /sampling/,
+    of: (c) => c.samplingBatch ?? c.candidates * c.promptsPerRound,
+  }),
   once("dtype", "bfloat16", half),
+  once("vaeDtype", "bfloat16", frozen),
+  once("spmDtype", "bfloat16", frozen),
+  once("vaeTiling", true, tiling),
   whole("promptsPerRound", {
     cost: "fewer prompts a round",
     helps: /text|sampling|decode|judge/,
@@ -93,7 +105,10 @@ export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] =>
     of: (c) => Math.min(c.microBatch, c.batch),
   }),
   once("gradientCheckpointing", true, checkpointing),
+  once("vaeSlicing", true, slicing),
   once("dtype", "bfloat16", half),
+  once("vaeDtype", "bfloat16", frozen),
+  once("vaeTiling", true, tiling),
   once("adapter", "lora", { cost: "a LoRA learns in place of the whole UNet", helps: ANY }),
   resolution(own, multiple),
 ];
@@ -106,6 +121,9 @@ export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] =>
     of: (c) => Math.min(c.microBatch ?? c.batch, c.batch),
   }),
   once("gradientCheckpointing", true, checkpointing),
+  once("vaeSlicing", true, slicing),
+  once("vaeDtype", "bfloat16", frozen),
+  once("vaeTiling", true, tiling),
   whole("batch", { cost: "fewer pairs a step", helps: /noising/, of: (c) => c.batch }),
   resolution(own, multiple),
 ];

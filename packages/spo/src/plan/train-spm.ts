@@ -4,6 +4,7 @@ import { clipProcessor } from "@spo/scorers";
 import { AdamW, noGrad, scope, type Tensor } from "@spo/torch";
 import { pairLoss } from "../recipes/train-spm/pair-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
+import { setUpVae } from "../recipes/training/precision.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { LatentPreferenceModel } from "../spm/latent-preference-model.js";
 import type { LatentRewardModel } from "../spm/latent-reward-model.js";
@@ -25,6 +26,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const parts = Math.ceil(batch / microBatch);
   /** The bank is noised a batch at a time, whatever the backward pass takes. */
   const noised = bank > 0 ? batch : microBatch;
+  setUpVae(vae, config);
   spm.requiresGrad_();
   spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
   const trained = spm.parameters();
@@ -113,6 +115,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
 function lrmJob(models: PlannedModels, lrm: LatentRewardModel, config: TrainSpmConfig): Job {
   const { vae, pipe } = models;
   const { batch, steps, bank, readAhead } = config;
+  setUpVae(vae, config);
   const microBatch = Math.min(batch, config.microBatch ?? batch);
   const noised = bank > 0 ? batch : microBatch;
   const model = new LatentPreferenceModel(lrm, (texts) => lrmIds(texts.length, models), latentSpaceOf(pipe));

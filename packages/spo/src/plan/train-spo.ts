@@ -1,4 +1,4 @@
-import { isGuided } from "@spo/diffusion";
+import { inPasses, isGuided } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { AdamW, noGrad, scope } from "@spo/torch";
 import type { StepPairs } from "../objectives/step-pairs.js";
@@ -57,7 +57,8 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
       frozen(() => {
         meter.count("unetSampling", guided * rows);
         const xt = blankLatents(rows, models, latentSize);
-        return denoisersOf(prompts).policy.forRows(range(rows).map((i) => i % prompts))(xt, 500);
+        const { policy } = denoisersOf(prompts);
+        return inPasses(policy, config.samplingBatch).forRows(range(rows).map((i) => i % prompts))(xt, 500);
       }),
   });
   return {
@@ -93,13 +94,14 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
           frozen(() => {
             meter.count("judgeImage", chunk);
             if (lrm) {
-              const latents = blankLatents(chunk, models, latentSize);
+              const latents = blankLatents(chunk, models, latentSize, lrm.unet.dtype);
               const [texts, away] = [chunk, 1].map((n) => lrm.encode(lrmIds(n, models))) as LatentTexts[];
               lrm.imageFeatures(latents, 500, texts as LatentTexts, away);
             } else if (spm) {
               const side = spm.config.vision_config.image_size;
               blankImages(chunk, models, latentSize); // as decoded, which stay until they are judged
-              spm.imageFeatures(blank([chunk, 3, side, side], models), 500);
+              const { dtype } = spm.visual_projection.weight;
+              spm.imageFeatures(blank([chunk, 3, side, side], models, dtype), 500);
             }
           }),
       },

@@ -1,7 +1,12 @@
 // What a training has beside its forward and backward passes.
 import { type Optimizer, scope, type Tensor, zerosLike } from "@spo/torch";
 import { makePolicy, type Policy, type PolicySettings } from "../recipes/training/policy.js";
-import { Precision, type PrecisionSettings } from "../recipes/training/precision.js";
+import {
+  Precision,
+  type PrecisionSettings,
+  setUpVae,
+  type VaeSettings,
+} from "../recipes/training/precision.js";
 import type { Job, Phase } from "./job.js";
 import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
 
@@ -11,9 +16,10 @@ import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
  */
 export function planPolicy(
   models: PlannedModels,
-  config: PolicySettings & PrecisionSettings,
+  config: PolicySettings & PrecisionSettings & VaeSettings,
   { moments, data }: { moments: number; data: number },
 ): { policy: Policy; precision: Precision; memory: Job["memory"] } {
+  setUpVae(models.vae, config);
   const weights = weightsOf(models);
   const precision = new Precision(config, models);
   const policy = makePolicy(models.pipe, config, precision);

@@ -5,10 +5,16 @@ import type { MayChange } from "@spo/records";
 const ALWAYS = ["device", "output", "saveEvery"];
 
 const BY_KIND: Partial<Record<string, MayChange>> = {
-  "train spo": { settings: ["microBatch", "stripEvery", "sampleEvery"], length: "rounds" },
-  "train dpo": { settings: ["microBatch", "evalEvery", "sampleEvery", "readAhead"], length: "steps" },
+  "train spo": {
+    settings: ["microBatch", "samplingBatch", "vaeSlicing", "stripEvery", "sampleEvery"],
+    length: "rounds",
+  },
+  "train dpo": {
+    settings: ["microBatch", "vaeSlicing", "evalEvery", "sampleEvery", "readAhead"],
+    length: "steps",
+  },
   // No length: its learning rate falls to 0 at the last step, so another end means other steps before it.
-  "train spm": { settings: ["microBatch", "evalEvery", "readAhead"] },
+  "train spm": { settings: ["microBatch", "vaeSlicing", "evalEvery", "readAhead"] },
 };
 
 /** Settings that a run of a kind, opened again, may be given anew. The `pretrain` kinds have no length: their rate falls with it. */

@@ -125,9 +125,16 @@ export class LatentRewardModel extends Module {
     });
   }
 
-  /** exp(logit_scale)·cos(image, text), row by row. Both [n, p] → [n]. */
+  /** exp(logit_scale)·cos(image, text), row by row, in the scale's dtype: cosines in half precision would tell few apart. Both [n, p] → [n]. */
   scores(imageFeatures: Tensor, textFeatures: Tensor): Tensor {
-    return scope(() => unit(imageFeatures).mul(unit(textFeatures)).sum(-1).mul(this.logit_scale.exp()));
+    return scope(() => {
+      const { dtype } = this.logit_scale;
+      const [image, text] = [imageFeatures, textFeatures].map((rows) => unit(rows.to({ dtype })));
+      return (image as Tensor)
+        .mul(text as Tensor)
+        .sum(-1)
+        .mul(this.logit_scale.exp());
+    });
   }
 
   /** [2n, c] → [n, c]: away + s·(with text − away) in the middle, and in the levels where the settings say so. */

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeTinyWorld, type TinyWorld } from "../recipes/tiny-world.fixture.js";
 import { TINY_SPM } from "../tiny-models.fixture.js";
 import { openPreferenceModel, startPreferenceModel } from "./open-preference-model.js";
-import { joinTexts, type PreferenceModel, type Sight, textRows } from "./preference-model.js";
+import { joinTexts, type PreferenceModel, type Sight, textRows, toDtype } from "./preference-model.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "./spm.js";
 
 let folder: string;
@@ -71,6 +71,19 @@ describe.each([
     for (const [i, score] of alone.entries()) expect(together[i]).toBeCloseTo(score, 4);
     expect(new Set(together.map((score) => score.toFixed(4))).size).toBe(3);
     expect(scoresOf(model, 1)).not.toEqual(together);
+  });
+
+  test("in half precision the scale of its scores is the same, and they are float32 and near", () => {
+    const model = open();
+    const exact = scoresOf(model, 501);
+    const { scale } = model;
+    toDtype(model.module, "bfloat16");
+    expect(model.dtype).toBe("bfloat16");
+    expect(model.scale).toBe(scale);
+    const found = scoresOf(model, 501);
+    expect(found).not.toEqual(exact);
+    for (const [i, score] of found.entries())
+      expect(Math.abs(score - (exact[i] as number))).toBeLessThan(0.03 * scale);
   });
 
   test("rows of prompts can be taken and joined", () =>

@@ -1,5 +1,4 @@
-import type { Device, DType, Module, Tensor } from "@spo/torch";
-import { cat, scope, tensor } from "@spo/torch";
+import { cat, type Device, type DType, Module, scope, type Tensor, tensor } from "@spo/torch";
 
 /** What a preference model has read of prompts: tensors of one row a prompt. */
 export type Texts = Readonly<Record<string, Tensor>>;
@@ -42,6 +41,11 @@ export interface PreferenceModel {
   score(input: Tensor, timesteps: number | Tensor, texts: Texts): Tensor;
   /** Writes a folder that opens as the same kind. */
   save(folder: string): void;
+}
+
+/** Converts a preference model's networks; the scale of its scores, a tensor of its own, stays float32. */
+export function toDtype(module: Module, dtype: DType): void {
+  for (const part of Object.values(module)) if (part instanceof Module) part.to({ dtype });
 }
 
 /** The given rows of what was read, in the given order; a row may come several times. */

@@ -135,9 +135,16 @@ export class StepAwarePreferenceModel extends Module {
     });
   }
 
-  /** exp(logit_scale)·cos(image, text), row by row. Both [n, projection] → [n]. */
+  /** exp(logit_scale)·cos(image, text), row by row, in the scale's dtype: cosines in half precision would tell few apart. Both [n, projection] → [n]. */
   scores(imageFeatures: Tensor, textFeatures: Tensor): Tensor {
-    return scope(() => unit(imageFeatures).mul(unit(textFeatures)).sum(-1).mul(this.logit_scale.exp()));
+    return scope(() => {
+      const { dtype } = this.logit_scale;
+      const [image, text] = [imageFeatures, textFeatures].map((rows) => unit(rows.to({ dtype })));
+      return (image as Tensor)
+        .mul(text as Tensor)
+        .sum(-1)
+        .mul(this.logit_scale.exp());
+    });
   }
 }
 

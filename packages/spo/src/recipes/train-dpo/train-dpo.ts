@@ -24,7 +24,7 @@ import { heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { makePolicy, type Policy } from "../training/policy.js";
-import { Precision, weightsDtype } from "../training/precision.js";
+import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
@@ -231,6 +231,7 @@ function setUp(config: TrainDpoConfig, context: RecipeContext, meter: WorkMeter)
     device: context.device,
     dtype: weightsDtype(config),
   });
+  setUpVae(pipe.vae, config);
   const side = trainingSide(pipe, config.resolution);
   const precision = new Precision(config, pipe);
   const policy = makePolicy(pipe, config, precision);

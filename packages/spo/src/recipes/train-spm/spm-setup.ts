@@ -6,6 +6,7 @@ import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
 import { startPreferenceModel } from "../../spm/open-preference-model.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
+import { setUpVae } from "../training/precision.js";
 import { trainingSide } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { labelledSource } from "./labelled-source.js";
@@ -20,6 +21,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const tell = phaseTeller(context);
   tell("loading the model");
   const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined, device });
+  setUpVae(pipe.vae, config);
   const side = trainingSide(pipe, config.resolution);
   tell("loading the scorer");
   const model = startPreferenceModel(config.init, pipe, generatorAt(seed, "init"), {

@@ -13,7 +13,7 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
-import { checkpointingSettings, deviceSettings } from "../training/precision-config.js";
+import { checkpointingSettings, deviceSettings, vaeSettings } from "../training/precision-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -229,6 +229,7 @@ export const TrainSpmConfig = z.strictObject({
     .describe("0: the clean image, without VAE"),
   ...deviceSettings,
   ...checkpointingSettings,
+  ...vaeSettings,
   saveEvery: z.int().positive().max(MOST_STEPS).default(500).describe("steps between checkpoints"),
   readAhead: z
     .int()

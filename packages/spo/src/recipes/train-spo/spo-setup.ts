@@ -17,7 +17,7 @@ import { requireGuards } from "../training/guard-config.js";
 import { heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { makePolicy } from "../training/policy.js";
-import { Precision, weightsDtype } from "../training/precision.js";
+import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
 import { encodePlaces, promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
@@ -48,6 +48,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
     device,
     dtype: weightsDtype(config),
   });
+  setUpVae(pipe.vae, config);
   const latentSize = latentSizeOf(pipe, config.resolution);
   const process = pipe.process.forSampling({ latentSize, stepNoise: config.stepNoise ?? undefined });
   requireRollout(config, latentSize);

@@ -18,7 +18,7 @@ import {
 } from "../bounds.js";
 import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
-import { precisionSettings } from "../training/precision-config.js";
+import { precisionSettings, spmDtypeSettings } from "../training/precision-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -80,6 +80,15 @@ export const TrainSpoConfig = z.strictObject({
     .default(null)
     .describe("how steps draw: ddim of diffusion models, the others of flow models; null: ddim or flow-sde"),
   candidates: z.int().min(2).max(MOST_CANDIDATES).default(4).describe("x_{t-1} drawn from one x_t"),
+  samplingBatch: z
+    .int()
+    .positive()
+    .max(MOST_SAMPLES)
+    .nullable()
+    .default(null)
+    .describe(
+      "latents that one pass of the model takes while sampling: fewer take less memory; null: all candidates of the round at once",
+    ),
   noiseBlock: z
     .int()
     .positive()
@@ -201,6 +210,7 @@ export const TrainSpoConfig = z.strictObject({
   ...emaSettings,
   ...guardSettings,
   ...precisionSettings,
+  ...spmDtypeSettings,
   saveEvery: z.int().positive().max(MOST_STEPS).default(50).describe("rounds between checkpoints"),
   stripEvery: z
     .int()

@@ -1,6 +1,6 @@
 // Step-aware preference optimisation. Source: algorithms 4 and 5; Liang et al. 2024, section 3.3 and 3.4.
 import { dataFacts } from "@spo/data";
-import { disposeConditions } from "@spo/diffusion";
+import { disposeConditions, inPasses } from "@spo/diffusion";
 import { checkConfig } from "@spo/records/config";
 import { generatorAt, keep } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
@@ -78,7 +78,7 @@ async function* rounds(
 
     const { pairs, comparisons, strips } = sampleRound({
       ...{ policy, process, decode, latentShape, generator, device, meter },
-      denoiser: denoisers.policy,
+      denoiser: inPasses(denoisers.policy, config.samplingBatch),
       scorer: scorerOfPlaces(scorer, chosen),
       settings: setup.rollout,
       count: chosen.length,

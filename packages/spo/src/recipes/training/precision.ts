@@ -1,6 +1,20 @@
 // How a training computes: dtype, loss scale, checkpointing, memory format.
-import type { DenoiserModel } from "@spo/diffusion";
+import type { AutoencoderKL, DenoiserModel } from "@spo/diffusion";
 import { autocast, clipGradNorm, LossScaler, type Module, type Tensor } from "@spo/torch";
+
+/** How images pass through the VAE of a training. */
+export interface VaeSettings {
+  vaeDtype: "float32" | "bfloat16" | "float16";
+  vaeSlicing: boolean;
+  vaeTiling: boolean;
+}
+
+/** Sets a VAE up as the settings say. */
+export function setUpVae(vae: AutoencoderKL, { vaeDtype, vaeSlicing, vaeTiling }: VaeSettings): void {
+  if (vae.dtype !== vaeDtype) vae.to({ dtype: vaeDtype });
+  vae.slicing = vaeSlicing;
+  vae.tiling = vaeTiling;
+}
 
 export interface PrecisionSettings {
   dtype: "float32" | "bfloat16" | "float16";
