@@ -102,6 +102,8 @@ export const Event = z.discriminatedUnion("type", [
     type: z.literal("sample"),
     step: z.int(),
     images: z.array(z.object({ file: File, prompt: z.string(), seed: z.int() })),
+    /** Drawn because somebody asked: nothing is decided by it. */
+    asked: z.literal(true).optional(),
     time: Time,
   }),
   z.object({ type: z.literal("eval"), step: z.int(), metrics: Metrics, time: Time }),

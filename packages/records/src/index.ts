@@ -19,6 +19,7 @@ export {
   runWriter,
 } from "./run.js";
 export { pathOfRun } from "./run-paths.js";
+export { askRun, openRequests, RUN_REQUESTS, type RunRequest } from "./run-requests.js";
 export { schemaFaults } from "./schema-faults.js";
 export {
   bootstrap,

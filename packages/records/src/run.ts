@@ -28,6 +28,7 @@ import {
 import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
 import { readOrdinary, readRecord } from "./read-record.js";
+import { type RunRequest, takeRequests } from "./run-requests.js";
 
 /** The newest checkpoints that are kept: one to go on from, and one in case that is damaged. */
 const KEPT = 2;
@@ -135,6 +136,7 @@ export class Run {
       run.#config = wanted;
       run.#start = { type: "start", kind, engine, from: relativeTo(folder, process.cwd()) };
       removeLeftovers(configPath(folder));
+      takeRequests(folder); // they were meant for another process
       if (!existsSync(configPath(folder))) run.#writeConfig();
       if (!run.#log.isThere()) run.#append(run.#start);
       return run;
@@ -172,6 +174,7 @@ export class Run {
       return;
     }
     this.#activity.clear();
+    takeRequests(this.folder);
     const own = [configPath(this.folder), this.#log.path, lockPath(this.folder)];
     const others = readdirSync(this.folder).filter((name) => !own.includes(join(this.folder, name)));
     if (others.length === 0 && this.events().every(({ type }) => type === "start")) {
@@ -228,6 +231,11 @@ export class Run {
     const event = this.#stamped({ type: "phase", name, done, total, left });
     if (this.#lock) this.#activity.tell({ phase: name, done, total, at: event.time.at });
     return event;
+  }
+
+  /** What those who watch the folder ask of this run since the last call; to be done after the step at work. */
+  takeRequests(): RunRequest[] {
+    return this.writes ? takeRequests(this.folder) : [];
   }
 
   /** Records a warning that is returned together with the next recorded event. */

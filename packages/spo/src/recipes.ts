@@ -1,6 +1,12 @@
 // Visible loops, one file each: what `spo train` runs; and the parts that a training of one's own is made of.
 export { mayChange } from "./recipes/may-change.js";
-export { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "./recipes/recipe.js";
+export {
+  openContext,
+  type RecipeContext,
+  type RecipeEvent,
+  type RecipeOptions,
+  StopAsked,
+} from "./recipes/recipe.js";
 export { trainDpo } from "./recipes/train-dpo/train-dpo.js";
 export { trainSpm } from "./recipes/train-spm/train-spm.js";
 export { type SpoOptions, trainSpo } from "./recipes/train-spo/train-spo.js";

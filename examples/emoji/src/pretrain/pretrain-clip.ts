@@ -131,7 +131,7 @@ export async function* pretrainClip(
     for (const message of updated.warnings) yield* run.warn(message);
     noGrad(() => spm.logit_scale.clamp_(null, Math.log(config.maxScale)));
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
     if (checkpointIsDue(step + 1, save))
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
     signal.throwIfAborted();

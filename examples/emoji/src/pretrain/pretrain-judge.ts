@@ -156,7 +156,7 @@ export async function* pretrainJudge(
     });
     for (const message of updated.warnings) yield* run.warn(message);
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
     if (checkpointIsDue(step + 1, save))
       yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
     signal.throwIfAborted();

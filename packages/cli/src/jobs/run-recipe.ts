@@ -7,9 +7,9 @@ import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
 import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { requirePlace } from "@spo/torch/files";
-import { mayChange, type RecipeEvent, type RecipeOptions } from "spo/recipes";
+import { mayChange, type RecipeEvent, type RecipeOptions, StopAsked } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
-import { interruptible } from "../terminal/interruption.js";
+import { Interruption, interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
 import { metricWords, TrainingProgress } from "../terminal/training-progress.js";
@@ -87,9 +87,10 @@ export async function runRecipe<Config extends object>({
   } catch (error) {
     for (const event of run.takeUntold()) tell(event); // these events may explain the error
     bar.end();
-    if (signal.aborted && error === signal.reason && speaks) bar.say(stoppedWords(run));
+    const isAsked = error instanceof StopAsked;
+    if ((isAsked || (signal.aborted && error === signal.reason)) && speaks) bar.say(stoppedWords(run));
     else if (isNew && speaks) run.discardUnused();
-    throw error;
+    throw isAsked ? new Interruption("SIGTERM", error.message) : error;
   }
   await world.close();
   bar.end();

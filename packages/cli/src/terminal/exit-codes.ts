@@ -13,7 +13,7 @@ export const EXIT_CODES: readonly [number, string][] = [
   [6, "numbers ran away: the loss was not finite"],
   [7, "the machine lacks something: `npx spo doctor` tells"],
   [130, "stopped by Ctrl-C (SIGINT)"],
-  [143, "stopped by SIGTERM"],
+  [143, "stopped by SIGTERM, or because Studio asked"],
 ];
 
 const CODES: Record<UserErrorCode, number> = {

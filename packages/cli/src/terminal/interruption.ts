@@ -8,8 +8,9 @@ export class Interruption extends Error {
   override readonly name = "Interruption";
   readonly exitCode: number;
 
-  constructor(signal: keyof typeof SIGNALS) {
-    super(`Stopped by ${signal}.`);
+  /** words: where it was not the signal itself, and the process ends as by that signal all the same. */
+  constructor(signal: keyof typeof SIGNALS, words = `Stopped by ${signal}.`) {
+    super(words);
     this.exitCode = SIGNALS[signal];
   }
 }

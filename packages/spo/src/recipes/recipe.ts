@@ -77,12 +77,42 @@ export function openContext(
   return { run: opened, ...context, [Symbol.dispose]: () => opened.close() };
 }
 
-/** Whether any process was asked to stop. All ask at the same place, so that all end after the same step. */
-export const isStopping = async ({ world, signal }: RecipeContext): Promise<boolean> =>
-  (await world.gather(signal.aborted)).includes(true);
+/** Why a training ended after its checkpoint, where its folder was asked that by somebody who watches it. */
+export class StopAsked extends Error {
+  override readonly name = "StopAsked";
+}
 
-/** Ends a recipe that is stopping: throws the signal's reason, or that another process was asked to stop. */
-export function stop({ signal }: RecipeContext): never {
+/** What to do after a step beside what is due. */
+export interface Asked {
+  sample: boolean;
+  save: boolean;
+  /** By a request, or by the signal of any process. */
+  stop: boolean;
+}
+
+/**
+ * What the run was asked since the last call. All processes ask at the same place, so that all do it after the same step; rank 0 alone
+ * reads the run's folder.
+ */
+export async function requestsNow({
+  run,
+  world,
+  signal,
+}: Pick<RecipeContext, "run" | "world" | "signal">): Promise<Asked> {
+  const mine = { requests: run.takeRequests(), isStopping: signal.aborted };
+  const all = await world.gather(mine);
+  const requests = all.flatMap((each) => each.requests);
+  return {
+    sample: requests.includes("sample"),
+    save: requests.includes("save"),
+    stop: requests.includes("stop") || all.some(({ isStopping }) => isStopping),
+  };
+}
+
+/** Ends a recipe that is stopping: throws the signal's reason, or a StopAsked. */
+export function stop({ signal }: Pick<RecipeContext, "signal">): never {
   signal.throwIfAborted();
-  throw new UserError("Stopped, as another process of this training was.", { code: "RESOURCE" });
+  throw new StopAsked(
+    "Stopped after a checkpoint, as its folder or another process of this training was asked.",
+  );
 }

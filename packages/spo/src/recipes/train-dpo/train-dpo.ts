@@ -7,12 +7,12 @@ import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { Adafactor, AdamW, type Optimizer, scope, UserError } from "@spo/torch";
 import {
-  isStopping,
   openContext,
   phaseTeller,
   type RecipeContext,
   type RecipeEvent,
   type RecipeOptions,
+  requestsNow,
   stop,
 } from "../recipe.js";
 import type { TrainDpoSettings } from "../settings.gen.js";
@@ -20,7 +20,7 @@ import { doubtfulSettings } from "../training/doubtful-settings.js";
 import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { Guard } from "../training/guard.js";
 import { requireGuards } from "../training/guard-config.js";
-import { heldOutPrompts } from "../training/held-out-prompts.js";
+import { drawAsked, heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { makePolicy, type Policy } from "../training/policy.js";
@@ -127,7 +127,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     if (step === 0 && held.length > 0) yield* run.eval(0, measure(0));
     if (step === 0 && showSamples) {
-      yield* showSamples(run, 0, "reference", { trainingAccuracy: 0.5 });
+      yield* showSamples(run, 0, "reference", { more: { trainingAccuracy: 0.5 } });
       yield* guard.see(0);
     }
     for (; step < total && !guard.isStopped; step++) {
@@ -166,20 +166,26 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
         ...(config.objective === "dpo" && { normRatio }),
       };
       yield* run.step(step + 1, total, figures, meter.take());
+      const asked = await requestsNow(context);
       if (held.length > 0 && isDue(step + 1, evalEvery, total)) {
         const found = policy.withEmaWeights(() => measure(step + 1));
         yield* run.eval(step + 1, found);
       }
       if (showSamples && isDue(step + 1, sampleEvery, total)) {
         const trainingAccuracy = recentAccuracy(run.events());
-        yield* showSamples(run, step + 1, "policy", config.objective === "dpo" ? { trainingAccuracy } : {});
+        const options = config.objective === "dpo" ? { more: { trainingAccuracy } } : {};
+        yield* showSamples(run, step + 1, "policy", options);
         yield* guard.see(step + 1);
-      }
-      const stopping = await isStopping(context);
-      const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: stopping };
+      } else if (asked.sample) yield* drawAsked(run, step + 1, showSamples);
+      const save = {
+        every: config.saveEvery,
+        total,
+        isSound: update.isSound,
+        isAsked: asked.save || asked.stop,
+      };
       if (checkpointIsDue(step + 1, save))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-      if (stopping) stop(context);
+      if (asked.stop) stop(context);
     }
     update.requireSound(`step ${step}`);
   } finally {
@@ -215,7 +221,7 @@ async function sampleShower(
 
 /** Mean accuracy of the training's own updates since the last samples: what the training itself takes for its success. */
 function recentAccuracy(events: readonly RecipeEvent[]): number {
-  const last = events.findLastIndex(({ type }) => type === "sample");
+  const last = events.findLastIndex((event) => event.type === "sample" && !event.asked);
   return mean(
     events
       .slice(last + 1)

@@ -4,10 +4,18 @@ import { WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { cat, scope } from "@spo/torch";
 import { inverseSumOf, labelTensors, pairAccuracy } from "../../objectives/spm-loss.js";
-import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "../recipe.js";
+import {
+  openContext,
+  type RecipeContext,
+  type RecipeEvent,
+  type RecipeOptions,
+  requestsNow,
+  stop,
+} from "../recipe.js";
 import type { TrainSpmSettings } from "../settings.gen.js";
 import { doubtfulJudge, doubtfulSettings } from "../training/doubtful-settings.js";
 import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
+import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
@@ -107,10 +115,17 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
             `step ${step + 1}: no ${unknown.join(", ")}: its scores are not finite, or all of its pairs are ties`,
           );
       }
-      const save = { every: config.saveEvery, total, isSound: update.isSound, isStopping: signal.aborted };
+      const asked = await requestsNow(context);
+      if (asked.sample) yield* drawAsked(run, step + 1);
+      const save = {
+        every: config.saveEvery,
+        total,
+        isSound: update.isSound,
+        isAsked: asked.save || asked.stop,
+      };
       if (checkpointIsDue(step + 1, save))
         yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
-      signal.throwIfAborted();
+      if (asked.stop) stop(context);
     }
     update.requireSound(`step ${total}`);
     model.save(config.output);

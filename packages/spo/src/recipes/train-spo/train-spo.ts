@@ -7,9 +7,17 @@ import type { StepAwareJudge } from "../../judges/judge.js";
 import { scorerOfPlaces } from "../../judges/scorer-of-places.js";
 import { ratioFigures } from "../../objectives/spo-loss.js";
 import { disposePairs } from "../../objectives/step-pairs.js";
-import { openContext, type RecipeContext, type RecipeEvent, type RecipeOptions } from "../recipe.js";
+import {
+  openContext,
+  type RecipeContext,
+  type RecipeEvent,
+  type RecipeOptions,
+  requestsNow,
+  stop,
+} from "../recipe.js";
 import type { TrainSpoSettings } from "../settings.gen.js";
 import { checkpointIsDue, isDue, stripIsDue } from "../training/due.js";
+import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
 import { saveStrips } from "./candidate-strips.js";
@@ -48,7 +56,7 @@ async function* rounds(
   context: RecipeContext,
   givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
-  const { run, signal, device } = context;
+  const { run, device } = context;
   const setup = await setUpSpo(config, context, givenJudge);
   const { tell, meter, prompts, judge, scorer, policy, process, decode, latentShape, update, state, guard } =
     setup;
@@ -138,15 +146,23 @@ async function* rounds(
     policy.updateEma(round);
     disposePairs(pairs);
     disposeConditions(conditions.conditional); // the unconditional row is shared by all rounds
+    const asked = await requestsNow(context);
     if (setup.showHeldOut && isDue(round + 1, setup.sampleEvery, total)) {
       yield* setup.showHeldOut(run, round + 1, "policy");
       yield* guard.see(round + 1);
-    }
+    } else if (asked.sample) yield* drawAsked(run, round + 1, setup.showHeldOut);
     // A round without a single finite score leaves the weights in doubt too.
     const isSound = update.isSound && comparisons.some(({ finite }) => finite.includes(true));
-    if (checkpointIsDue(round + 1, { every: config.saveEvery, total, isSound, isStopping: signal.aborted }))
+    if (
+      checkpointIsDue(round + 1, {
+        every: config.saveEvery,
+        total,
+        isSound,
+        isAsked: asked.save || asked.stop,
+      })
+    )
       yield* run.save(round + 1, (folder) => saveTrainingState(folder, state));
-    signal.throwIfAborted();
+    if (asked.stop) stop(context);
   }
   update.requireSound(`round ${round}`);
   const guarded = guard.finish();

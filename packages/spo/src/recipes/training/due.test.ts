@@ -7,8 +7,8 @@ test("what is done every third of eight steps is done after 3, 6 and the last on
 });
 
 test("a checkpoint is written when it is due or the training stops, and never of weights in doubt", () => {
-  const saved = (isSound: boolean, isStopping: boolean): number[] =>
-    [1, 2, 3, 4, 5].filter((step) => checkpointIsDue(step, { every: 2, total: 5, isSound, isStopping }));
+  const saved = (isSound: boolean, isAsked: boolean): number[] =>
+    [1, 2, 3, 4, 5].filter((step) => checkpointIsDue(step, { every: 2, total: 5, isSound, isAsked }));
   expect(saved(true, false)).toEqual([2, 4, 5]);
   expect(saved(true, true)).toEqual([1, 2, 3, 4, 5]);
   expect(saved(false, false)).toEqual([]);

@@ -13,15 +13,10 @@ export const stripIsDue = (round: number, every: number, rounds: number): boolea
 /**
  * Whether a checkpoint is to be written after a step, 1 for the first.
  *
- * isSound: whether the weights are to be trusted; else the checkpoints before this step are kept. isStopping: the training is about to end
- * before its time.
+ * isSound: whether the weights are to be trusted; else the checkpoints before this step are kept. isAsked: one is asked for, or the training
+ * is about to end before its time.
  */
 export const checkpointIsDue = (
   step: number,
-  {
-    every,
-    total,
-    isSound,
-    isStopping,
-  }: { every: number; total: number; isSound: boolean; isStopping: boolean },
-): boolean => isSound && (isStopping || isDue(step, every, total));
+  { every, total, isSound, isAsked }: { every: number; total: number; isSound: boolean; isAsked: boolean },
+): boolean => isSound && (isAsked || isDue(step, every, total));

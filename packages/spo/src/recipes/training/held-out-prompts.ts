@@ -40,19 +40,21 @@ export interface HeldOutPromptsInput {
   tell: TellPhase;
 }
 
-/**
- * Draws the samples of the base at once; the function records those of the base or of the policy after a step.
- *
- * more: further figures of the measurement.
- */
-export function heldOutPrompts(
-  input: HeldOutPromptsInput,
-): (
+/** Draws, measures and records the held-out samples after a step. */
+export type ShowHeldOut = (
   run: Run,
   step: number,
   which: "policy" | "reference",
-  more?: Record<string, number>,
-) => AsyncGenerator<RecipeEvent> {
+  options?: { more?: Record<string, number>; asked?: boolean },
+) => AsyncGenerator<RecipeEvent>;
+
+/**
+ * Draws the samples of the base at once; the function records those of the base or of the policy after a step.
+ *
+ * more: further figures of the measurement. asked: by somebody who watches; then nothing is measured, so that a guard decides the same
+ * whether or not somebody watches.
+ */
+export function heldOutPrompts(input: HeldOutPromptsInput): ShowHeldOut {
   const { prompts, policy, judge, imageSize, guidanceScale, every, total, unit, tell, pipe, seed } = input;
   const { process, decode, latentShape, steps, device, heldOutScorers, imagesPerPrompt } = input;
   let sampledAfter = 0; // the step after which the samples at work are drawn
@@ -70,7 +72,7 @@ export function heldOutPrompts(
     onStep: (done, of) =>
       tell("drawing held-out samples", { done, total: of, left: timesDueAfter(sampledAfter, every, total) }),
   });
-  return async function* show(run, step, which, more = {}) {
+  return async function* show(run, step, which, { more = {}, asked = false } = {}) {
     sampledAfter = step;
     const { images, metrics } =
       which === "reference"
@@ -86,7 +88,13 @@ export function heldOutPrompts(
       shown.push({ file, prompt, seed });
     }
     images.dispose();
-    yield run.record({ type: "sample", step, images: shown });
-    yield* run.eval(step, { ...metrics, ...more });
+    yield run.record({ type: "sample", step, images: shown, ...(asked && { asked }) });
+    if (!asked) yield* run.eval(step, { ...metrics, ...more });
   };
+}
+
+/** Samples that somebody who watches the run has asked for; without held-out samples a warning says so. */
+export async function* drawAsked(run: Run, step: number, show?: ShowHeldOut): AsyncGenerator<RecipeEvent> {
+  if (show) yield* show(run, step, "policy", { asked: true });
+  else yield* run.warn(`samples were asked for at ${step}, and this training draws none`);
 }
