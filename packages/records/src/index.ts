@@ -1,6 +1,6 @@
 // The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
 
-export { UserError } from "@spo/torch/files";
+export { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 export { Activity, readActivity } from "./activity.js";
 export { cohenKappa, krippendorffAlpha } from "./agreement.js";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";

@@ -5,6 +5,7 @@ import { UserError } from "@spo/torch/files";
 
 /** Draw the held-out samples now; write a checkpoint now; write one and end. */
 export const RUN_REQUESTS = ["sample", "save", "stop"] as const;
+/** One of them. */
 export type RunRequest = (typeof RUN_REQUESTS)[number];
 
 const pathOf = (folder: string, request: RunRequest): string => join(folder, `${request}.request`);

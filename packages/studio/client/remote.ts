@@ -9,12 +9,18 @@ export interface Remote<T> {
 }
 
 /** Asks the server. Throws a Fault. */
-export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
+export const ask = <T>(path: string, signal?: AbortSignal): Promise<T> => answerTo(path, { signal });
+
+/** Changes something on the server, whose answer it gives. Throws a Fault. */
+export const tell = <T>(method: "POST" | "PUT", path: string, body: unknown): Promise<T> =>
+  answerTo(path, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+
+async function answerTo<T>(path: string, request: RequestInit): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(path, { signal });
+    response = await fetch(path, request);
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (request.signal?.aborted) throw error;
     throw {
       code: "ENVIRONMENT",
       message: "Studio does not answer.",

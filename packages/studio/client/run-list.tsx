@@ -6,19 +6,22 @@ import { Shortcuts } from "./actions.tsx";
 import { FaultWords } from "./fault-words.tsx";
 import { useRemote, useTicks } from "./remote.ts";
 import { setQuery } from "./route.ts";
+import { DeletedWords } from "./steering.tsx";
 import { when } from "./words.ts";
 
 const ROW_HEIGHT = 44;
 const REFRESH_MS = 2000;
 const STATES: readonly RunState[] = ["running", "finished", "stopped", "killed", "damaged"];
 
-/** Runs that a filter lets through: each of its words stands in name, kind or state. */
+/** Runs that a filter lets through: each of its words stands in name, kind, state or tags. */
 export function filtered(runs: readonly RunSummary[], words: string, state: string): RunSummary[] {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
   return runs.filter(
     (run) =>
       (state === "" || run.state === state) &&
-      wanted.every((word) => `${run.name} ${run.kind} ${run.state}`.toLowerCase().includes(word)),
+      wanted.every((word) =>
+        `${run.name} ${run.kind} ${run.state} ${run.tags.join(" ")}`.toLowerCase().includes(word),
+      ),
   );
 }
 
@@ -40,6 +43,7 @@ export function RunList({ query }: { query: URLSearchParams }) {
       <h1>Runs</h1>
       {value && <p class="essence">{essence(value.runs)}</p>}
       {fault && <FaultWords fault={fault} />}
+      <DeletedWords query={query} />
       <div class="bar">
         <label>
           Filter{" "}
@@ -137,7 +141,7 @@ function Rows({ runs }: { runs: readonly RunSummary[] }) {
 }
 
 const Row = ({
-  run: { id, name, state, step, total, kind, changed, fault },
+  run: { id, name, state, step, total, kind, changed, tags, fault },
   index,
 }: {
   run: RunSummary;
@@ -148,6 +152,11 @@ const Row = ({
       <a href={`/runs/${id}`} title={fault}>
         {name}
       </a>
+      {tags.map((tag) => (
+        <span key={tag} class="tag">
+          {tag}
+        </span>
+      ))}
     </th>
     <td>
       <StateBadge state={state} />

@@ -9,6 +9,7 @@ import { type LiveRun, useLiveRun, useRemote } from "./remote.ts";
 import { StateBadge } from "./run-list.tsx";
 import { Samples } from "./samples.tsx";
 import { Settings } from "./settings.tsx";
+import { Requests } from "./steering.tsx";
 import { Steps } from "./steps.tsx";
 
 const VIEWS = {
@@ -57,6 +58,7 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
         {run.kind}
         {run.fault && <> · {run.fault}</>}
       </p>
+      {(live.now?.state ?? run.state) === "running" && <Requests page={page} />}
       <Link live={live} />
       <nav class="tabs" aria-label="Views of the run">
         {Object.entries(VIEWS).map(([key, label]) => (

@@ -12,9 +12,10 @@ import { duration, short, size } from "./words.ts";
 
 test("a filter lets through what has all its words", () => {
   const run = (name: string, state: RunSummary["state"]) =>
-    ({ name, state, kind: "train spo" }) as RunSummary;
+    ({ name, state, kind: "train spo", tags: [name.slice(-1)] }) as RunSummary;
   const runs = [run("grid/a", "running"), run("grid/b", "killed"), run("first", "running")];
   expect(filtered(runs, "GRID spo", "").map(({ name }) => name)).toEqual(["grid/a", "grid/b"]);
+  expect(filtered(runs, "b killed", "").map(({ name }) => name)).toEqual(["grid/b"]);
   expect(filtered(runs, "", "running").map(({ name }) => name)).toEqual(["grid/a", "first"]);
   expect(filtered(runs, "grid first", "")).toEqual([]);
 });

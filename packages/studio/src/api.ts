@@ -21,8 +21,23 @@ export interface RunSummary {
   began: string;
   /** Of its newest event. */
   changed: string;
+  /** By which people find it. */
+  tags: string[];
   /** What is wrong with it, if something is. */
   fault?: string;
+}
+
+/** What people noted about a run. */
+export interface Notes {
+  tags: string[];
+  note: string;
+}
+
+/** A run that was moved to the trash, and where it is now, below the folder that is shown. */
+export interface Deleted {
+  id: string;
+  name: string;
+  now: string;
 }
 
 /** All runs of a folder, the newest first. */
@@ -66,6 +81,9 @@ export interface RunPage {
   run: RunSummary;
   /** What came out, or how it goes, in a sentence. */
   essence: string;
+  notes: Notes;
+  /** What it was asked and has not answered yet. */
+  requests: ("sample" | "save" | "stop")[];
   config: Record<string, unknown>;
   /** The published settings that it is nearest to, and where it differs from them. */
   preset?: { name: string; differences: Difference[] };

@@ -465,6 +465,55 @@ function newGarbageCollector(): () => void {
   return runInNewContext("gc") as () => void;
 }
 
+describe("steering", () => {
+  const send = (method: "POST" | "PUT", path: string, body: unknown): Promise<Response> =>
+    ask(path, {
+      method,
+      headers: { authorization: `Bearer ${studio.token}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+
+  test("notes lie in the run's folder, and their tags stand in the list, also of another server", async () => {
+    const id = await firstRun();
+    const notes = { tags: ["good", "good", " lr "], note: "the first <b>one</b>" };
+    expect((await send("PUT", `/api/runs/${id}/notes`, notes)).status).toBe(200);
+    const { runs } = await json<RunList>("/api/runs");
+    expect(runs[0]?.tags).toEqual(["good", "lr"]);
+    studio.close();
+    studio = open();
+    expect((await json<RunList>("/api/runs")).runs[0]?.tags).toEqual(["good", "lr"]);
+    expect((await json<RunPage>(`/api/runs/${id}/page`)).notes).toEqual({
+      tags: ["good", "lr"],
+      note: notes.note,
+    });
+    for (const wrong of [{}, { tags: [""], note: "" }, { tags: [], note: 1 }, { ...notes, path: "/" }])
+      expect((await send("PUT", `/api/runs/${id}/notes`, wrong)).status).toBe(400);
+  });
+
+  test("a training at work is asked through its folder; one that is not at work is not", async () => {
+    const id = await firstRun();
+    expect((await send("POST", `/api/runs/${id}/requests`, { request: "sample" })).status).toBe(200);
+    expect((await json<RunPage>(`/api/runs/${id}/page`)).requests).toEqual(["sample"]);
+    expect(run.takeRequests()).toEqual(["sample"]);
+    expect((await json<RunPage>(`/api/runs/${id}/page`)).requests).toEqual([]);
+    expect((await send("POST", `/api/runs/${id}/requests`, { request: "../x" })).status).toBe(400);
+    run.close();
+    expect((await send("POST", `/api/runs/${id}/requests`, { request: "stop" })).status).toBe(400);
+  });
+
+  test("a deleted run is moved to the trash and can be had back; one at work stays", async () => {
+    const id = await firstRun();
+    expect((await send("POST", `/api/runs/${id}/trash`, {})).status).toBe(400);
+    run.close();
+    const { now } = (await (await send("POST", `/api/runs/${id}/trash`, {})).json()) as { now: string };
+    expect(existsSync(join(root, now, "events.jsonl"))).toBe(true);
+    expect((await json<RunList>("/api/runs")).runs).toEqual([]);
+    expect((await send("POST", `/api/runs/${id}/restore`, {})).status).toBe(200);
+    expect((await json<RunList>("/api/runs")).runs).toMatchObject([{ id, name: "first" }]);
+    expect((await send("POST", `/api/runs/${id}/restore`, {})).status).toBe(404);
+  });
+});
+
 test("a folder that is not there is refused with what to give", () => {
   expect(() => createStudio({ runs: join(root, "none"), client: { script: "", style: "" } })).toThrow(
     expect.objectContaining({ code: "DATA", hint: expect.stringMatching(/--run/) }),

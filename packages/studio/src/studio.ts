@@ -30,6 +30,7 @@ import { RunIndex } from "./runs/run-index.js";
 import { RunLogs } from "./runs/run-logs.js";
 import { runPage } from "./runs/run-page.js";
 import { StripReader, stepView } from "./runs/step-view.js";
+import { steeringRoutes } from "./steering/steering-routes.js";
 
 /** What Studio is made with. */
 export interface StudioOptions {
@@ -142,6 +143,7 @@ export function createStudio(options: StudioOptions): Studio {
   });
 
   app.use("/api/runs/:id/*", async (c, next) => {
+    if (c.req.path.endsWith("/restore")) return next(); // of a run that is not among them
     const run = await index.find(c.req.param("id"));
     if (!run)
       return failed(404, { code: "DATA", message: "There is no such run; it may have been removed." });
@@ -206,6 +208,7 @@ export function createStudio(options: StudioOptions): Studio {
     return pictureResponse(image && fileOfRun(run.folder, image.file, MOST_IMAGE));
   });
 
+  app.route("/api/runs", steeringRoutes(index));
   app.route("/api/judging", judgings.routes);
   app.all("/api/*", () => failed(404, { code: "USAGE", message: "There is no such address." }));
   // Every other address is one of the page's own.

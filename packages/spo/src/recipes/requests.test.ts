@@ -22,7 +22,7 @@ async function train(name: string, asks: (event: RecipeEvent) => readonly RunReq
   const output = join(root, "model"); // the same for all, as the settings of a run are
   const config = TrainSpoConfig.parse({
     ...{ model: world.model, prompts: world.prompts, output, judge: "random", samples: 1, sampleEvery: 3 },
-    ...{ rounds: 3, promptsPerRound: 2, steps: 3, sampleSteps: 2, candidates: 2, threshold: 0, saveEvery: 3 },
+    ...{ rounds: 3, promptsPerRound: 2, steps: 3, firstBranch: 0, candidates: 2, threshold: 0, saveEvery: 3 },
     ...{ heldOut: world.prompts, rank: 2 },
   });
   using run = Run.open(join(root, name), { kind: "train spo", config });

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { type Dirent, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { NOTES } from "./run-notes.js";
 
 /** The folder of a run, or of a preference set, below the folder that is shown. */
 export interface FoundRun {
@@ -11,6 +12,8 @@ export interface FoundRun {
   /** That path, with `/`; of the folder itself, when it is a run, its name. */
   name: string;
   folder: string;
+  /** Whether people have noted something about it. */
+  hasNotes?: boolean;
 }
 
 /** Folders in each other that are looked through. */
@@ -43,7 +46,8 @@ export async function findRuns(root: string): Promise<FoundFolders> {
     if (isRun || has("pairs.jsonl")) {
       const path = at.names.join("/");
       const name = path || basename(root);
-      (isRun ? found.runs : found.sets).push({ id: idOf(path), name, folder: at.folder });
+      const hasNotes = has(NOTES);
+      (isRun ? found.runs : found.sets).push({ id: idOf(path), name, folder: at.folder, hasNotes });
       continue;
     }
     if (at.names.length === DEEPEST) continue;

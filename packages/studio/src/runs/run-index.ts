@@ -48,6 +48,16 @@ export class RunIndex {
     return this.#sets.get(id);
   }
 
+  /** The run of an ID is not there any more. */
+  forget(id: string): void {
+    this.#runs.delete(id);
+  }
+
+  /** The next answer is of a new search. */
+  searchAgain(): void {
+    this.#validUntil = 0;
+  }
+
   /** What the list says of one run. */
   summaryOf(run: FoundRun): RunSummary {
     return this.#summaries.of(run);

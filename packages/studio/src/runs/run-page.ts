@@ -1,13 +1,14 @@
 // All about one run but its series and pictures.
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { listCheckpoints, readActivity, readRecord } from "@spo/records";
+import { listCheckpoints, openRequests, readActivity, readRecord } from "@spo/records";
 import { duration, trainingVerdict } from "@spo/records/report";
 import { z } from "zod";
 import type { Activity, RunPage, RunSummary, SampleSet } from "../api.js";
 import type { FoundRun } from "./find-runs.js";
 import { nearestPreset, type Presets } from "./nearest-preset.js";
 import type { RunLog } from "./run-log.js";
+import { readNotes } from "./run-notes.js";
 import { stripRoundsOf } from "./step-view.js";
 
 /** Warnings that a page shows. */
@@ -24,6 +25,8 @@ export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets
     schema: "spo.studio.run/1",
     run: summary,
     essence: essenceOf(summary, log, left, activity),
+    notes: readNotes(run.folder),
+    requests: summary.state === "running" ? openRequests(run.folder) : [],
     config,
     preset: nearestPreset(config, presets[summary.kind] ?? {}),
     activity,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Event, runWriter } from "@spo/records";
 import type { RunState, RunSummary } from "../api.js";
 import type { FoundRun } from "./find-runs.js";
+import { readNotes } from "./run-notes.js";
 
 /** Bytes that are read at either end; at the last end more, where no step is among them. */
 const PARTS = [4096, 65_536, 1 << 20] as const;
@@ -26,9 +27,10 @@ export class RunSummaries {
   readonly #ends = new Map<string, LogEnds>();
 
   /** Whether a process is at work is asked anew each time. */
-  of({ id, name, folder }: FoundRun): RunSummary {
+  of({ id, name, folder, hasNotes }: FoundRun): RunSummary {
     const { of: _, isDone, ...ends } = this.#endsOf(id, join(folder, "events.jsonl"));
-    return { id, name, ...ends, state: ends.fault && !ends.began ? "damaged" : stateOf(folder, isDone) };
+    const state = ends.fault && !ends.began ? "damaged" : stateOf(folder, isDone);
+    return { id, name, ...ends, state, tags: hasNotes ? readNotes(folder).tags : [] };
   }
 
   /** Forgets runs that are not there any more. */

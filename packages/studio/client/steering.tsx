@@ -1,0 +1,133 @@
+// What a person does to a run: notes, requests of a training at work, the trash.
+import { useState } from "preact/hooks";
+import type { Deleted, Fault, Notes, RunPage } from "../src/api.ts";
+import { FaultWords } from "./fault-words.tsx";
+import { tell } from "./remote.ts";
+import { go } from "./route.ts";
+
+const REQUESTS = {
+  sample: { label: "Sample now", asked: "Samples are drawn after this step" },
+  save: { label: "Save now", asked: "A checkpoint is written after this step" },
+  stop: { label: "Stop after a checkpoint", asked: "It stops after this step and a checkpoint" },
+} as const;
+
+/** Buttons of a training at work; each says so until the training has taken it. */
+export function Requests({ page: { run, requests } }: { page: RunPage }) {
+  const [fault, setFault] = useState<Fault>();
+  const [asked, setAsked] = useState<string[]>([]);
+  const ask = (request: string) => (): void => {
+    setFault(undefined);
+    setAsked([...asked, request]);
+    tell("POST", `/api/runs/${run.id}/requests`, { request }).catch(setFault);
+    setTimeout(() => setAsked((before) => before.filter((each) => each !== request)), 2000); // from then on the page knows
+  };
+  return (
+    <>
+      <fieldset class="bar" aria-label="Ask the training">
+        {Object.entries(REQUESTS).map(([request, { label }]) => (
+          <button
+            key={request}
+            type="button"
+            disabled={asked.includes(request) || requests.includes(request as keyof typeof REQUESTS)}
+            onClick={ask(request)}
+          >
+            {label}
+          </button>
+        ))}
+      </fieldset>
+      <p class="dim" role="status">
+        {requests.map((request) => REQUESTS[request].asked).join(". ")}
+        {requests.length > 0 && "."}
+      </p>
+      {fault && <FaultWords fault={fault} />}
+    </>
+  );
+}
+
+/** Tags as people write them, with commas. */
+export const tagsOf = (text: string): string[] => [
+  ...new Set(
+    text
+      .split(",")
+      .map((tag) => tag.trim())
+      .filter(Boolean),
+  ),
+];
+
+/** Tags and a note, kept in the run's folder; and the way to the trash. */
+export function NotesPanel({ page: { run, notes } }: { page: RunPage }) {
+  const [tags, setTags] = useState(notes.tags.join(", "));
+  const [note, setNote] = useState(notes.note);
+  const [told, setTold] = useState("");
+  const [fault, setFault] = useState<Fault>();
+  const save = (event: Event): void => {
+    event.preventDefault();
+    setFault(undefined);
+    tell<Notes>("PUT", `/api/runs/${run.id}/notes`, { tags: tagsOf(tags), note }).then(
+      () => setTold("Kept in the run's folder."),
+      setFault,
+    );
+  };
+  return (
+    <section class="panel">
+      <h2>Notes</h2>
+      <form onSubmit={save} class="notes">
+        <label>
+          Tags, with commas between
+          <input value={tags} onInput={(event) => setTags(event.currentTarget.value)} />
+        </label>
+        <label>
+          Note
+          <textarea rows={3} value={note} onInput={(event) => setNote(event.currentTarget.value)} />
+        </label>
+        <div class="bar">
+          <button type="submit">Keep</button>
+          <span role="status">{told}</span>
+          {run.state !== "running" && <ToTrash id={run.id} onFault={setFault} />}
+        </div>
+        {fault && <FaultWords fault={fault} />}
+      </form>
+    </section>
+  );
+}
+
+/** Asks once more before it moves the run. */
+function ToTrash({ id, onFault }: { id: string; onFault: (fault: Fault) => void }) {
+  const [sure, setSure] = useState(false);
+  const move = (): void => {
+    if (!sure) {
+      setSure(true);
+      return;
+    }
+    tell<Deleted>("POST", `/api/runs/${id}/trash`, {}).then(
+      ({ name, now }) => go(`/?${new URLSearchParams({ deleted: id, name, now })}`),
+      onFault,
+    );
+  };
+  return (
+    <button type="button" class="end" onClick={move}>
+      {sure ? "Really move it to the trash?" : "Delete"}
+    </button>
+  );
+}
+
+/** After a run was moved to the trash: where it is, and back. */
+export function DeletedWords({ query }: { query: URLSearchParams }) {
+  const [fault, setFault] = useState<Fault>();
+  const id = query.get("deleted");
+  if (id === null) return null;
+  const undo = (): void => {
+    tell("POST", `/api/runs/${encodeURIComponent(id)}/restore`, {}).then(() => go(`/runs/${id}`), setFault);
+  };
+  return (
+    <div class="panel" role="status">
+      <p>
+        {query.get("name")} is now {query.get("now")}.{" "}
+        <button type="button" onClick={undo}>
+          Undo
+        </button>
+      </p>
+      {fault && <FaultWords fault={fault} />}
+    </div>
+  );
+}
