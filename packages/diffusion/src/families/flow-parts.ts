@@ -63,7 +63,7 @@ export function transformerPart<C, M extends StoredModel>(
     },
     lora: {
       prefixes: ["model.diffusion_model.", "diffusion_model.", "transformer."],
-      kohyaPrefixes: ["lora_unet_", "lora_transformer_"],
+      kohyaPrefixes: ["lora_unet_", "lora_transformer_", "lycoris_"],
       spellings: (model) => {
         const name = originalName(model);
         return (module) => [...new Set([module, name(module)])];

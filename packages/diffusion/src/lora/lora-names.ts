@@ -48,8 +48,8 @@ const OTHER_METHODS: readonly [RegExp, string][] = [
   [/\.vera_lambda_[bd]\b/, "VeRA"],
 ];
 
-/** Names in front of a module's, where `_` stands for every dot: kohya's. */
-const FLAT_PREFIX = /^lora_(unet|transformer|te\d?)_/;
+/** Names in front of a module's, where `_` stands for every dot: those of kohya, OneTrainer and LyCORIS. */
+const FLAT_PREFIX = /^(lora_(unet|transformer|te\d?)|lycoris)_/;
 
 /** A text encoder's name, whichever the family has. */
 const OF_TEXT = /^(text_encoders?(_\d)?|clip_\w|text_model|conditioner|cond_stage_model)\./;

@@ -29,7 +29,7 @@ const OTHER_ARCHITECTURES: readonly [RegExp, string][] = [
 
 /** Names that several families' transformers have. */
 const OF_TRANSFORMER =
-  /^(base_model\.model\.|transformer\.|lora_transformer_)?(transformer\.)?transformer_blocks[._]\d/;
+  /^(base_model\.model\.|transformer\.|lora_transformer_|lycoris_)?(transformer\.)?transformer_blocks[._]\d/;
 
 /** Where the file comes from; undefined where nothing in it tells. */
 export function loraOrigin(file: WeightsFile): LoraOrigin | undefined {
