@@ -48,6 +48,7 @@ export { type PromptLine, parsePromptFile, parsePromptLine } from "./prompt-line
 export { promptLines } from "./prompt-lines.js";
 export { readPrompts } from "./prompts.js";
 export { batchOf, type DecodedPair, readRows } from "./read-rows.js";
+export { type ImagesOfModel, sideBySide } from "./side-by-side.js";
 export { thumbnail } from "./thumbnail.js";
 export { type Archive, archivesOf, type Unpacked, unpackArchive } from "./unpack-archive.js";
 export { Ballot, readVotes, votesOf, withVotes, writeVotes } from "./votes.js";

@@ -3,6 +3,7 @@
 export { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 export { Activity, readActivity } from "./activity.js";
 export { cohenKappa, krippendorffAlpha } from "./agreement.js";
+export { bradleyTerry, bradleyTerryIntervals, type Match } from "./bradley-terry.js";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
 export { PASSES, type Pass } from "./passes.js";

@@ -22,44 +22,61 @@ function uniform(seed: number): () => number {
 /** Arithmetic mean; NaN of nothing. */
 export const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
-/**
- * 95 % percentile bootstrap of a statistic of n rows. groups: rows that belong together (the images of one prompt) are drawn together.
- *
- * Source: Efron & Tibshirani 1993, chapter 13.
- */
-export function bootstrap(
+/** How a bootstrap draws. groups: rows that belong together (the images of one prompt) are drawn together. */
+export interface BootstrapOptions {
+  seed?: number;
+  resamples?: number;
+  groups?: readonly (string | number)[];
+}
+
+/** 95 % percentile bootstrap of a statistic of n rows. Source: Efron & Tibshirani 1993, chapter 13. */
+export const bootstrap = (
   count: number,
   statistic: (rows: readonly number[]) => number,
-  {
-    seed = 0,
-    resamples = 1000,
-    groups,
-  }: { seed?: number; resamples?: number; groups?: readonly (string | number)[] } = {},
-): Estimate {
+  options: BootstrapOptions = {},
+): Estimate => bootstrapEach(count, (rows) => [statistic(rows)], options)[0] as Estimate;
+
+/** The same of several statistics of the same draws. */
+export function bootstrapEach(
+  count: number,
+  statistics: (rows: readonly number[]) => number[],
+  { seed = 0, resamples = 1000, groups }: BootstrapOptions = {},
+): Estimate[] {
   const all = Array.from({ length: count }, (_, i) => i);
-  const clusters = groups
-    ? [...new Set(groups)].map((group) => all.filter((i) => groups[i] === group))
-    : all.map((i) => [i]);
+  const clusters = clustersOf(all, groups);
   const draw = uniform(seed);
-  const values = Array.from({ length: resamples }, () =>
-    statistic(clusters.flatMap(() => clusters[Math.floor(draw() * clusters.length)] as number[])),
-  ).sort((a, b) => a - b);
-  const at = (share: number): number =>
-    values[Math.min(resamples - 1, Math.max(0, Math.round(share * (resamples - 1))))] as number;
-  return { value: statistic(all), low: at(0.025), high: at(0.975) };
+  const drawn = Array.from({ length: resamples }, () =>
+    statistics(clusters.flatMap(() => clusters[Math.floor(draw() * clusters.length)] as number[])),
+  );
+  return statistics(all).map((value, i) => {
+    const sorted = drawn.map((values) => values[i] as number).sort((a, b) => a - b);
+    const at = (share: number): number =>
+      sorted[Math.min(resamples - 1, Math.max(0, Math.round(share * (resamples - 1))))] as number;
+    return { value, low: at(0.025), high: at(0.975) };
+  });
+}
+
+function clustersOf(rows: readonly number[], groups: BootstrapOptions["groups"]): number[][] {
+  if (!groups) return rows.map((row) => [row]);
+  const clusters = new Map<string | number, number[]>();
+  for (const row of rows) {
+    const group = groups[row] as string | number;
+    const cluster = clusters.get(group);
+    if (cluster) cluster.push(row);
+    else clusters.set(group, [row]);
+  }
+  return [...clusters.values()];
 }
 
 /** Mean with its interval. */
-export const bootstrapMean = (
-  values: readonly number[],
-  options: Parameters<typeof bootstrap>[2] = {},
-): Estimate => bootstrap(values.length, (rows) => mean(rows.map((row) => values[row] as number)), options);
+export const bootstrapMean = (values: readonly number[], options: BootstrapOptions = {}): Estimate =>
+  bootstrap(values.length, (rows) => mean(rows.map((row) => values[row] as number)), options);
 
 /** Share of pairs in which b is larger than a; a tie counts one half. */
 export function winRate(
   a: readonly number[],
   b: readonly number[],
-  options: Parameters<typeof bootstrap>[2] = {},
+  options: BootstrapOptions = {},
 ): Estimate {
   if (a.length !== b.length) throw new RangeError(`winRate: ${a.length} and ${b.length} values are no pairs`);
   const wins = a.map((value, i) => (Math.sign((b[i] as number) - value) + 1) / 2);

@@ -9,7 +9,7 @@ const LEAST_AGREEMENT = 0.2;
 const percent = (share: number): string => `${Math.round(100 * share)} %`;
 
 /** What the votes say, in a sentence. */
-export function verdictOfVotes({ names, rate, votes, visible, agreement }: JudgingResults): string {
+export function verdictOfVotes({ names, rate, votes, visible, agreement, models }: JudgingResults): string {
   if (!rate) return votes === 0 ? "Nobody has voted yet." : "No vote prefers a picture yet.";
   if (agreement && agreement.value < LEAST_AGREEMENT)
     return "People do not agree: the difference is not one that they see.";
@@ -17,6 +17,11 @@ export function verdictOfVotes({ names, rate, votes, visible, agreement }: Judgi
     visible === undefined
       ? ""
       : ` With so many votes a share beyond ${percent(0.5 + visible)} would be seen.`;
+  const [best, next] = models ?? [];
+  if (best && next)
+    return best.strength.low > next.strength.high
+      ? `${best.name} is preferred, before ${next.name}.`
+      : `${best.name} leads, and ${next.name} may be as good: their intervals overlap.`;
   if (!names) return `${votes} votes.`;
   const interval = `${percent(rate.value)} (${percent(rate.low)} to ${percent(rate.high)})`;
   if (rate.low > 0.5) return `${names[1]} is preferred to ${names[0]}: ${interval} of the votes.`;
@@ -29,7 +34,7 @@ export function JudgingResultsView({ id }: { id: string }) {
   const { value, fault } = useRemote<JudgingResults>(`/api/judging/${id}/results`, useTicks(REFRESH_MS));
   if (fault) return <FaultWords fault={fault} />;
   if (!value) return <p class="dim">Counting …</p>;
-  const { names, wins, ties, bothBad, skipped, agreement, labellers } = value;
+  const { names, wins, ties, bothBad, skipped, agreement, models, labellers } = value;
   const facts: [string, string | number][] = [
     ["Votes", value.votes],
     [`For ${names?.[0] ?? "image 0"}`, wins[0]],
@@ -59,6 +64,36 @@ export function JudgingResultsView({ id }: { id: string }) {
           ))}
         </dl>
       </section>
+      {models && (
+        <section class="panel scrolls">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Model</th>
+                <th scope="col">Strength</th>
+                <th scope="col">95 % interval</th>
+                <th scope="col">Votes</th>
+              </tr>
+            </thead>
+            <tbody>
+              {models.map(({ name, votes, strength }) => (
+                <tr key={name}>
+                  <th scope="row">{name}</th>
+                  <td>{strength.value.toFixed(2)}</td>
+                  <td>
+                    {strength.low.toFixed(2)} to {strength.high.toFixed(2)}
+                  </td>
+                  <td>{votes}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+          <p class="dim">
+            By Bradley–Terry with ties. A model that is stronger by 1 wins 73 of 100 votes that are no tie, by
+            2 wins 88.
+          </p>
+        </section>
+      )}
       {labellers.length > 0 && (
         <section class="panel scrolls">
           <table>
@@ -68,11 +103,12 @@ export function JudgingResultsView({ id }: { id: string }) {
                 <th scope="col">Votes</th>
                 <th scope="col">Left</th>
                 <th scope="col">Same again</th>
+                <th scope="col">Gold</th>
                 <th scope="col">Too fast</th>
               </tr>
             </thead>
             <tbody>
-              {labellers.map(({ name, votes, left, leftP, repeats, agreed, hasty }) => (
+              {labellers.map(({ name, votes, left, leftP, repeats, agreed, gold, goldRight, hasty }) => (
                 <tr key={name}>
                   <th scope="row">{name}</th>
                   <td>{votes}</td>
@@ -81,6 +117,7 @@ export function JudgingResultsView({ id }: { id: string }) {
                     {leftP < 0.05 && " (favours a side)"}
                   </td>
                   <td>{repeats === 0 ? "–" : `${agreed} of ${repeats}`}</td>
+                  <td>{gold === 0 ? "–" : `${goldRight} of ${gold}`}</td>
                   <td>{hasty}</td>
                 </tr>
               ))}

@@ -218,12 +218,17 @@ export interface JudgingResults {
   /** With so many votes a share has to be so far from one half to be seen. */
   visible?: number;
   agreement?: { by: string; value: number; pairs: number };
+  /** Of more than two models, by Bradley–Terry with ties: logarithms with a 95 % interval by prompt, the strongest first. */
+  models?: { name: string; votes: number; strength: { value: number; low: number; high: number } }[];
   labellers: {
     name: string;
     votes: number;
     /** Share of left among left and right, and how likely one so far from one half is by chance. */
     left?: number;
     leftP: number;
+    /** Pairs that everybody should answer alike, and how many the person did. */
+    gold: number;
+    goldRight: number;
     hasty: number;
     repeats: number;
     agreed: number;

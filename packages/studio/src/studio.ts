@@ -21,6 +21,7 @@ import {
   wordsDocument,
 } from "./client-files.js";
 import { streamLog } from "./event-stream.js";
+import type { JudgingSettings } from "./judging/judging.js";
 import { Judgings } from "./judging/judging-routes.js";
 import { pictureResponse } from "./pictures.js";
 import type { FoundRun } from "./runs/find-runs.js";
@@ -42,8 +43,8 @@ export interface StudioOptions {
   hosts?: readonly string[];
   /** Published settings by kind of run, that a run's own are compared with. */
   presets?: Presets;
-  /** How many votes a pair is to get, by different people. Default: 1. */
-  votesPerPair?: number;
+  /** Default: one vote a pair, one of twenty pairs again, one of twenty-five of gold. */
+  judging?: Partial<JudgingSettings>;
   /** Default: the page that the set-up built. */
   client?: ClientFiles;
 }
@@ -57,6 +58,7 @@ export interface Studio {
   close: () => Promise<void>;
 }
 
+const JUDGING: JudgingSettings = { votesPerPair: 1, repeatShare: 0.05, goldShare: 0.04 };
 /** A write is words and numbers. */
 const MOST_BODY = 256 * 1024;
 const MOST_IMAGE = 64e6;
@@ -72,7 +74,7 @@ type Env = { Variables: { nonce: string; run: FoundRun } };
  * Throws a UserError (`DATA`) where there is no such folder, (`ENVIRONMENT`) where the page was not built.
  */
 export function createStudio(options: StudioOptions): Studio {
-  const { runs, hosts = [], presets = {}, votesPerPair = 1, client = readClient() } = options;
+  const { runs, hosts = [], presets = {}, judging, client = readClient() } = options;
   if (!statSync(runs, { throwIfNoEntry: false })?.isDirectory())
     throw new UserError(`There is no folder ${runs}.`, {
       code: "DATA",
@@ -82,7 +84,7 @@ export function createStudio(options: StudioOptions): Studio {
   void index.list(); // the first search of thousands of folders takes longest: it is made while the page loads
   const logs = new RunLogs();
   const strips = new StripReader();
-  const judgings = new Judgings(index, logs, votesPerPair);
+  const judgings = new Judgings(index, logs, { ...JUDGING, ...judging });
   const credentials = new Credentials(options.token);
   const closing = new AbortController();
   const app = new Hono<Env>();

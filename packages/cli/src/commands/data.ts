@@ -4,6 +4,7 @@ import check from "./data-check.js";
 import exportPairs from "./data-export.js";
 import filter from "./data-filter.js";
 import importPairs from "./data-import.js";
+import sideBySide from "./data-side-by-side.js";
 import unpack from "./data-unpack.js";
 import { recipeCommand } from "./recipe-command.js";
 
@@ -13,6 +14,7 @@ export default function (command: Command): void {
   importPairs(command.command("import").summary("pairs of any layout into one parquet file"));
   exportPairs(command.command("export").summary("pairs in another layout, or as votes"));
   filter(command.command("filter").summary("only pairs whose preferred image scorers do not contradict"));
+  sideBySide(command.command("side-by-side").summary("pairs to judge, of the images of several models"));
   unpack(command.command("unpack").summary("images and lists out of tar files, whole or in parts"));
   recipeCommand(command.command("pairs").summary("preference pairs from a judge and real artwork"), {
     kind: "data pairs",

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { StudioCommandOptions } from "../jobs/run-studio.js";
-import { wholeFrom } from "../options/option-values.js";
+import { share, wholeFrom } from "../options/option-values.js";
 
 /** Ports of TCP; 0: a free one. */
 const port = wholeFrom(0, 65_535);
@@ -19,6 +19,13 @@ export default function (command: Command): void {
       "how many votes a pair gets, by different people",
       wholeFrom(1, 1000),
       1,
+    )
+    .option("--repeat-share <number>", "of the judged pairs: shown once more, sides swapped", share, 0.05)
+    .option(
+      "--gold-share <number>",
+      "of the pairs: those of the kind gold, which have one answer",
+      share,
+      0.04,
     )
     .option("--no-open", "do not open the browser")
     .addHelpText(

@@ -1,6 +1,6 @@
 // Converts a preference set from one layout to another.
 
-import { Ballot, convertPairs, type Layout, openPairs, readVotes } from "@spo/data";
+import { Ballot, convertPairs, type Layout, openPairs, type PairSource, readVotes } from "@spo/data";
 import { requirePlace } from "@spo/torch/files";
 import type { CommonOptions } from "../options/common-options.js";
 import { openingOf, placeOf, type SetOptions } from "../options/pair-options.js";
@@ -26,19 +26,26 @@ export async function convertSet(
   to: Layout,
   options: ConversionOptions,
 ): Promise<void> {
+  requirePlace(options.output, placeOf(to));
+  await convertSource(await openPairs(paths, openingOf(options)), to, options);
+}
+
+/** Writes the pairs of a source in a layout, closes it, and says what was done. */
+export async function convertSource(
+  source: PairSource,
+  to: Layout,
+  options: CommonOptions & Omit<ConversionOptions, keyof SetOptions>,
+): Promise<void> {
   const { output, split, votes, skipBroken, harden, sameModel, models, json, quiet } = options;
-  requirePlace(output, placeOf(to));
-  const ballot = votes === undefined ? undefined : new Ballot(readVotes(votes));
   const bar = new ProgressBar({ quiet });
   const signal = interruptible((text) => bar.say(text));
   signal.addEventListener("abort", () => bar.say(`${output} is not written: the same command begins anew.`));
-  const source = await openPairs(paths, openingOf(options));
   try {
     const result = await convertPairs(source, {
       to,
       output,
       split,
-      votes: ballot,
+      votes: votes === undefined ? undefined : new Ballot(readVotes(votes)),
       skipBroken,
       harden,
       sameModel,

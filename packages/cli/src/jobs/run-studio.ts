@@ -14,16 +14,25 @@ export interface StudioCommandOptions extends CommonOptions {
   host: string;
   trustHost?: string[];
   votesPerPair: number;
+  repeatShare: number;
+  goldShare: number;
   open: boolean;
 }
 
 /** Serves a folder of runs until SIGINT, SIGTERM or SIGHUP. */
 export async function runStudio(
   folder: string,
-  { port, host, trustHost, votesPerPair, open, json, quiet }: StudioCommandOptions,
+  { port, host, trustHost, open, json, quiet, ...more }: StudioCommandOptions,
 ): Promise<void> {
+  const { votesPerPair, repeatShare, goldShare } = more;
   const presets = { "train spm": spmPresets, "train spo": spoPresets, "train dpo": dpoPresets };
-  const options = { runs: folder, host, hosts: trustHost, presets, votesPerPair };
+  const options = {
+    runs: folder,
+    host,
+    hosts: trustHost,
+    presets,
+    judging: { votesPerPair, repeatShare, goldShare },
+  };
   const end = stopped(); // from now on: a program may end it as soon as it has read the line
   const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });
   const { url, token } = served;

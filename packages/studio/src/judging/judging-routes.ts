@@ -9,7 +9,7 @@ import { pictureResponse } from "../pictures.js";
 import type { FoundRun } from "../runs/find-runs.js";
 import type { RunIndex } from "../runs/run-index.js";
 import type { RunLogs } from "../runs/run-logs.js";
-import { Judging, shown } from "./judging.js";
+import { Judging, type JudgingSettings, shown } from "./judging.js";
 import { imageOfPair, PAIR_LIST, type PairsToJudge, pairsOfRun, pairsOfSet } from "./pairs-to-judge.js";
 import { judgingResults } from "./results.js";
 
@@ -30,17 +30,16 @@ const Ballot = z.strictObject({
 export class Judgings {
   readonly #index: RunIndex;
   readonly #logs: RunLogs;
-  readonly #wanted: number;
+  readonly #settings: JudgingSettings;
   readonly #open = new Map<string, Promise<Judging>>();
   readonly #sets = new Map<string, { of: string; pairs: PairsToJudge }>();
   #isClosed = false;
   readonly routes = new Hono();
 
-  /** wanted: votes of a pair, by different people. */
-  constructor(index: RunIndex, logs: RunLogs, wanted: number) {
+  constructor(index: RunIndex, logs: RunLogs, settings: JudgingSettings) {
     this.#index = index;
     this.#logs = logs;
-    this.#wanted = wanted;
+    this.#settings = settings;
     this.routes.get("/", async (c) => {
       const sets = (await index.sets()).map(({ id, name }) => ({ id, title: name }));
       const list: JudgingList = { schema: "spo.studio.judging/1", sets };
@@ -50,7 +49,7 @@ export class Judgings {
       const { pairs, judging } = await this.#of(c.req.param("id"));
       const labeller = labellerOf(c.req.query("labeller"));
       const except = (c.req.query("except") ?? "").split(",").slice(0, MOST_NEXT);
-      const given = judging.next(pairs, { labeller, except, wanted: this.#wanted, count: MOST_NEXT });
+      const given = judging.next(pairs, { labeller, except, count: MOST_NEXT });
       const answered = judging.answeredBy(labeller);
       const base = `/api/judging/${c.req.param("id")}/pictures`;
       const next = given.map(({ pair, repeat }) => {
@@ -85,7 +84,7 @@ export class Judgings {
       const { pairs, judging } = await this.#of(c.req.param("id"));
       const results: JudgingResults = {
         schema: "spo.studio.votes/1",
-        ...judgingResults(judging.votes, pairs.names),
+        ...judgingResults(judging.votes, pairs),
       };
       return c.json(results);
     });
@@ -104,7 +103,7 @@ export class Judgings {
     if (!judging) {
       if (this.#isClosed)
         throw new UserError("Studio is ending.", { code: "RESOURCE", hint: "The vote is sent again." });
-      judging = VoteLog.open(votesPath(pairs.folder)).then((log) => new Judging(log));
+      judging = VoteLog.open(votesPath(pairs.folder)).then((log) => new Judging(log, this.#settings));
       this.#open.set(id, judging);
       judging.catch(() => this.#open.delete(id)); // the next request tries again
     }

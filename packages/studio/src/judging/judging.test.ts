@@ -23,15 +23,15 @@ afterEach(async () => {
 });
 
 const open = (votesPerPair = 1): Studio =>
-  createStudio({ runs: root, votesPerPair, client: { script: "", style: "" } });
+  createStudio({ runs: root, judging: { votesPerPair }, client: { script: "", style: "" } });
 
 /** A set whose image 0 of each pair is not image 1. */
-function writeSet(name: string, pairs: number): void {
+function writeSet(name: string, pairs: number, more: (i: number) => object = () => ({})): void {
   mkdirSync(join(root, name, "images"), { recursive: true });
   const rows = Array.from({ length: pairs }, (_, i) => {
     for (const which of [0, 1])
       writeFileSync(join(root, name, "images", `${i}_${which}.png`), imageOf(i, which));
-    return { prompt: `prompt ${i}`, image_0: `images/${i}_0.png`, image_1: `images/${i}_1.png` };
+    return { prompt: `prompt ${i}`, image_0: `images/${i}_0.png`, image_1: `images/${i}_1.png`, ...more(i) };
   });
   writeFileSync(join(root, name, "pairs.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 }
@@ -228,6 +228,58 @@ test("a vote that is sent again is counted once, and one that cannot be kept is 
   ]);
   await other.close();
   expect((await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "left"))).status).toBe(200);
+});
+
+test("a pair of gold comes after some, and only tells of the person who answers it", async () => {
+  await studio.close();
+  writeSet("taste", 30, (i) => (i < 3 ? { kind: "gold", label_0: 0, label_1: 1 } : {}));
+  studio = createStudio({ runs: root, judging: { goldShare: 0.25 }, client: { script: "", style: "" } });
+  const id = await setId();
+  const asked: string[] = [];
+  for (let i = 0; i < 12; i++) {
+    const [one] = await next(id, "anna");
+    asked.push(one?.prompt as string);
+    const left = Buffer.from(await (await get(one?.left as string)).arrayBuffer());
+    const isRight = left.at(-1) === (i === 3 ? 0 : 1); // image 1 is better; the first of gold is answered wrongly
+    await post(`/api/judging/${id}/votes`, ballot(one?.pair as string, isRight ? "left" : "right"));
+  }
+  const gold = asked.flatMap((prompt, i) => (/^prompt [012]$/.test(prompt) ? [i] : []));
+  expect(gold).toEqual([3, 7, 11]);
+  const { votes, wins, labellers } = await json<JudgingResults>(`/api/judging/${id}/results`);
+  expect([votes, wins]).toEqual([9, [0, 9]]);
+  expect(labellers).toMatchObject([{ name: "anna", votes: 12, gold: 3, goldRight: 2 }]);
+});
+
+test("two models of a set are named in the results, whichever image was of which; no judge learns it", async () => {
+  writeSet("taste", 40, (i) =>
+    i % 2 ? { model_0: "base", model_1: "spo" } : { model_0: "spo", model_1: "base" },
+  );
+  const id = await setId();
+  for (const { pair, prompt, left, ...rest } of await next(id, "anna")) {
+    expect(JSON.stringify(rest)).not.toMatch(/base|spo/);
+    const spo = Number(prompt.split(" ")[1]) % 2; // the image of it
+    const bytes = Buffer.from(await (await get(left)).arrayBuffer());
+    await post(`/api/judging/${id}/votes`, ballot(pair, bytes.at(-1) === spo ? "left" : "right"));
+  }
+  const { names, wins, rate } = await json<JudgingResults>(`/api/judging/${id}/results`);
+  const of = names?.indexOf("spo") as number;
+  expect([wins[of], wins[1 - of], rate?.value]).toEqual([10, 0, of]);
+});
+
+test("three models get strengths: who is chosen most stands first", async () => {
+  const models = ["a", "b", "c"];
+  writeSet("taste", 30, (i) => ({ model_0: models[i % 3], model_1: models[(i + 1) % 3] }));
+  const id = await setId();
+  for (let round = 0; round < 3; round++)
+    for (const { pair, prompt, left } of await next(id, "anna")) {
+      const i = Number(prompt.split(" ")[1]);
+      const better = (models[i % 3] as string) > (models[(i + 1) % 3] as string) ? 0 : 1; // c before b before a
+      const bytes = Buffer.from(await (await get(left)).arrayBuffer());
+      await post(`/api/judging/${id}/votes`, ballot(pair, bytes.at(-1) === better ? "left" : "right"));
+    }
+  const found = await json<JudgingResults>(`/api/judging/${id}/results`);
+  expect(found.models?.map(({ name }) => name)).toEqual(["c", "b", "a"]);
+  for (const { strength } of found.models ?? []) expect(strength.low <= strength.high).toBe(true);
 });
 
 describe("refused is", () => {

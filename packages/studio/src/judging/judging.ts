@@ -3,8 +3,16 @@ import { createHash } from "node:crypto";
 import { type Answer, UserError, type Vote, type VoteLog } from "@spo/records";
 import { imageOfPair, type PairsToJudge, type PairToJudge } from "./pairs-to-judge.js";
 
-/** Of how many judged pairs one is shown again, sides swapped. */
-const REPEAT_EVERY = 20;
+/** How pairs are given out. */
+export interface JudgingSettings {
+  /** Votes that a pair is to get, by different people. */
+  votesPerPair: number;
+  /** Share of the judged pairs that are shown once more, sides swapped. */
+  repeatShare: number;
+  /** Share of pairs that everybody should answer alike, while there are such. */
+  goldShare: number;
+}
+
 /** So many pairs lie between a pair and its repeat. */
 const REPEAT_AFTER = 10;
 /** Nobody sees two images sooner. */
@@ -33,11 +41,13 @@ export interface Ballot {
 /** The judging of some pairs by some people. */
 export class Judging {
   readonly #log: VoteLog;
+  readonly #settings: JudgingSettings;
   readonly #hashes = new Map<string, [string, string]>();
   readonly #standing = new StandingVotes();
 
-  constructor(log: VoteLog) {
+  constructor(log: VoteLog, settings: JudgingSettings) {
     this.#log = log;
+    this.#settings = settings;
     for (const vote of log.votes) this.#standing.add(vote);
   }
 
@@ -50,52 +60,67 @@ export class Judging {
   }
 
   /**
-   * The next pairs for a person: those that have too few votes, the fewest first, in an order of the person's own.
+   * The next pairs for a person: those that have too few votes, the fewest first, in an order of the person's own. A repeat and a pair of
+   * gold stand before them when one is due.
    *
-   * except: pairs that the page has already. wanted: votes of a pair, by different people.
+   * except: pairs that the page has already.
    */
   next(
     { pairs }: PairsToJudge,
-    {
-      labeller,
-      except,
-      wanted,
-      count,
-    }: { labeller: string; except: readonly string[]; wanted: number; count: number },
+    { labeller, except, count }: { labeller: string; except: readonly string[]; count: number },
   ): ShownPair[] {
-    const mine = new Map<string, Vote>();
+    const mine = new Map<string, AskedVote>();
     const others = new Map<string, number>();
     for (const vote of this.#standing.all) {
       const { pair, answer } = vote.asked;
       if (vote.labeller === labeller) mine.set(pair, vote);
       else if (answer !== "skip") others.set(pair, (others.get(pair) ?? 0) + 1);
     }
-    const open = pairs
-      .filter(({ id }) => !mine.has(id) && !except.includes(id) && (others.get(id) ?? 0) < wanted)
-      .map((pair) => ({ pair, votes: others.get(pair.id) ?? 0, order: digest(labeller, pair.id, "order") }))
-      .sort((a, b) => b.votes - a.votes || (a.order < b.order ? -1 : 1))
-      .slice(0, count)
-      .map(({ pair }) => shown(pair, labeller, false));
-    const again = this.#repeatFor(pairs, labeller, mine, except);
-    return again ? [again, ...open].slice(0, count) : open;
+    const wanted = this.#settings.votesPerPair;
+    const isNew = ({ id }: PairToJudge): boolean => !mine.has(id) && !except.includes(id);
+    const inOrder = (some: readonly PairToJudge[]): PairToJudge[] =>
+      some
+        .map((pair) => ({ pair, votes: others.get(pair.id) ?? 0, order: digest(labeller, pair.id, "order") }))
+        .sort((a, b) => b.votes - a.votes || (a.order < b.order ? -1 : 1))
+        .map(({ pair }) => pair);
+    const open = inOrder(
+      pairs.filter((pair) => pair.gold === undefined && isNew(pair) && (others.get(pair.id) ?? 0) < wanted),
+    ).map((pair) => shown(pair, labeller, false));
+    const repeat = this.#repeatFor(pairs, labeller, mine, except);
+    const gold = this.#isGoldDue(pairs, mine, except)
+      ? inOrder(pairs.filter((pair) => pair.gold !== undefined && isNew(pair))).slice(0, 1)
+      : [];
+    const extra = [...(repeat ? [repeat] : []), ...gold.map((pair) => shown(pair, labeller, false))];
+    return [...extra, ...open].slice(0, count);
+  }
+
+  #isGoldDue(
+    pairs: readonly PairToJudge[],
+    mine: ReadonlyMap<string, Vote>,
+    except: readonly string[],
+  ): boolean {
+    const gold = pairs.filter((pair) => pair.gold !== undefined);
+    if (gold.some(({ id }) => except.includes(id))) return false;
+    const answered = gold.filter(({ id }) => mine.has(id)).length;
+    return (mine.size + 1) * this.#settings.goldShare >= answered + 1;
   }
 
   #repeatFor(
     pairs: readonly PairToJudge[],
     labeller: string,
-    mine: ReadonlyMap<string, Vote>,
+    mine: ReadonlyMap<string, AskedVote>,
     except: readonly string[],
   ): ShownPair | undefined {
-    const judged = [...mine.values()].filter(({ asked }) => asked?.answer !== "skip");
+    const judged = [...mine.values()].filter(({ asked }) => asked.answer !== "skip");
     const repeats = this.#log.votes.filter((vote) => vote.labeller === labeller && vote.asked?.repeat).length;
-    if (judged.length < REPEAT_EVERY * (repeats + 1)) return undefined;
+    if (judged.length * this.#settings.repeatShare < repeats + 1) return undefined;
     const known = judged
       .slice(0, -REPEAT_AFTER)
-      .filter(({ asked }) => asked && !asked.repeat && !except.includes(asked.pair));
+      .filter(({ asked }) => !asked.repeat && !except.includes(asked.pair));
     const [chosen] = known.sort((a, b) =>
       digest(labeller, a.id, "again") < digest(labeller, b.id, "again") ? -1 : 1,
     );
-    const pair = pairs.find(({ id }) => id === chosen?.asked?.pair);
+    const pair = pairs.find(({ id }) => id === chosen?.asked.pair);
     return pair && shown(pair, labeller, true);
   }
 

@@ -13,13 +13,17 @@ export interface PairToJudge {
   prompt: string;
   /** Of the folder. */
   files: readonly [string, string];
+  /** What made the images, where the set says it. */
+  models?: readonly [string, string];
+  /** The image that everybody should choose: whoever does not, was not looking. */
+  gold?: 0 | 1;
 }
 
 /** Pairs that belong together. */
 export interface PairsToJudge {
   title: string;
   folder: string;
-  /** What image 0 and image 1 are, where they are two things that are compared. */
+  /** The two that are compared, where there are two: image 0 and image 1, unless a pair's `models` say another order. */
   names?: readonly [string, string];
   pairs: readonly PairToJudge[];
 }
@@ -36,7 +40,14 @@ const Row = z.object({
   image_0: z.string(),
   image_1: z.string(),
   are_different: z.boolean().optional(),
+  model_0: z.string().optional(),
+  model_1: z.string().optional(),
+  kind: z.string().optional(),
+  label_0: z.number().optional(),
 });
+
+/** The `kind` of pairs that only tell whether a person looks. */
+const GOLD = "gold";
 
 /** The pairs of a set's folder. Throws a UserError (`DATA`) that names the line that is none. */
 export function pairsOfSet({ name, folder }: FoundRun): PairsToJudge {
@@ -54,10 +65,17 @@ export function pairsOfSet({ name, folder }: FoundRun): PairsToJudge {
         cause: error,
       });
     }
-    return row.are_different === false ? [] : [pairOf(row.prompt, [row.image_0, row.image_1])];
+    if (row.are_different === false) return [];
+    const { model_0, model_1, kind, label_0 } = row;
+    const models = model_0 !== undefined && model_1 !== undefined ? ([model_0, model_1] as const) : undefined;
+    const gold = kind === GOLD && label_0 !== undefined && label_0 !== 0.5 ? better(label_0) : undefined;
+    return [{ ...pairOf(row.prompt, [row.image_0, row.image_1]), models, gold }];
   });
-  return { title: name, folder, pairs };
+  const names = [...new Set(pairs.flatMap(({ models }) => models ?? []))];
+  return { title: name, folder, pairs, names: names.length === 2 ? (names as [string, string]) : undefined };
 }
+
+const better = (label0: number): 0 | 1 => (label0 > 0.5 ? 0 : 1);
 
 /** The base beside the newest samples of a run; no pairs before it has drawn both. */
 export function pairsOfRun({ name, folder }: FoundRun, { contents: { samples } }: RunLog): PairsToJudge {

@@ -1,27 +1,35 @@
 // What the votes on some pairs come to.
 
-import type { Vote } from "@spo/records";
-import { bootstrapMean, cohenKappa, krippendorffAlpha, signTest } from "@spo/records";
+import type { Estimate, Vote } from "@spo/records";
+import { bootstrapMean, bradleyTerryIntervals, cohenKappa, krippendorffAlpha, signTest } from "@spo/records";
 import type { JudgingResults } from "../api.js";
 import { type AskedVote, StandingVotes } from "./judging.js";
+import type { PairsToJudge, PairToJudge } from "./pairs-to-judge.js";
 
-/** Votes so far: who won, how sure that is, whether people agree, with each other and with themselves, and whether they favour a side. */
+/**
+ * Votes so far: who won, how sure that is, whether people agree, with each other and with themselves, and whether they favour a side. Pairs
+ * of gold only tell of the people.
+ */
 export function judgingResults(
   votes: readonly Vote[],
-  names?: readonly [string, string],
+  { names, pairs }: PairsToJudge,
 ): Omit<JudgingResults, "schema"> {
-  const counted = new StandingVotes(votes).all;
+  const known = new Map(pairs.map((pair) => [pair.id, pair]));
+  const all = new StandingVotes(votes).all;
+  const isGold = ({ asked }: AskedVote): boolean => known.get(asked.pair)?.gold !== undefined;
+  const counted = all.filter((vote) => !isGold(vote));
   const told = counted.filter(({ preference }) => preference !== null);
   const count = (answer: string): number => counted.filter(({ asked }) => asked.answer === answer).length;
-  const wins = (side: 0 | 1): number =>
-    told.filter(({ preference }) => preference === (side === 0 ? 1 : 0)).length;
-  // Of image 1: of a run, the newer one.
-  const share = told.map(({ preference }) => 1 - (preference as number));
+  // Of the second name: of a run, the newer one.
+  const share = told.map(({ preference, asked }) => {
+    const models = known.get(asked.pair)?.models;
+    return models && models[0] === names?.[1] ? (preference as number) : 1 - (preference as number);
+  });
   const groups = told.map(({ prompt }) => prompt);
   return {
     names: names && [...names],
     votes: counted.length,
-    wins: [wins(0), wins(1)],
+    wins: [share.filter((won) => won === 0).length, share.filter((won) => won === 1).length],
     ties: count("tie"),
     bothBad: count("both bad"),
     skipped: count("skip"),
@@ -29,10 +37,39 @@ export function judgingResults(
     // Half the width of a 95 % interval of a share about one half.
     visible: told.length > 0 ? (1.96 * 0.5) / Math.sqrt(told.length) : undefined,
     agreement: agreementOf(counted),
-    labellers: [...new Set(counted.map(({ labeller }) => labeller))]
+    models: strengthsOf(told, known),
+    labellers: [...new Set(all.map(({ labeller }) => labeller))]
       .sort()
-      .map((name) => labellerOf(name, votes, counted)),
+      .map((name) => labellerOf(name, votes, all, known)),
   };
+}
+
+/** Of more than two models; undefined where there are fewer. The strongest first. */
+function strengthsOf(
+  told: readonly AskedVote[],
+  known: ReadonlyMap<string, PairToJudge>,
+): JudgingResults["models"] {
+  const names = [...new Set([...known.values()].flatMap(({ models }) => models ?? []))].sort();
+  if (names.length < 3) return undefined;
+  const matches = told.flatMap(({ asked, preference, prompt }) => {
+    const { models } = known.get(asked.pair) ?? {};
+    if (!models || models[0] === models[1]) return [];
+    const [a, b] = models.map((name) => names.indexOf(name)) as [number, number];
+    return [{ a, b, share: preference as number, prompt }];
+  });
+  if (matches.length === 0) return undefined;
+  const strengths = bradleyTerryIntervals(
+    matches,
+    names.length,
+    matches.map(({ prompt }) => prompt),
+  );
+  return names
+    .map((name, i) => ({
+      name,
+      votes: matches.filter(({ a, b }) => a === i || b === i).length,
+      strength: strengths[i] as Estimate,
+    }))
+    .sort((a, b) => b.strength.value - a.strength.value);
 }
 
 const sideOf = ({ asked }: AskedVote): number[] =>
@@ -41,9 +78,14 @@ const sideOf = ({ asked }: AskedVote): number[] =>
 function labellerOf(
   name: string,
   all: readonly Vote[],
-  counted: readonly AskedVote[],
+  standing: readonly AskedVote[],
+  known: ReadonlyMap<string, PairToJudge>,
 ): JudgingResults["labellers"][number] {
-  const own = counted.filter(({ labeller }) => labeller === name);
+  const own = standing.filter(({ labeller }) => labeller === name);
+  const gold = own.flatMap(({ asked, preference }) => {
+    const better = known.get(asked.pair)?.gold;
+    return better === undefined || asked.answer === "skip" ? [] : [preference === 1 - better];
+  });
   const sides = own.flatMap(sideOf);
   return {
     name,
@@ -53,6 +95,8 @@ function labellerOf(
       sides.map(() => 0.5),
       sides,
     ),
+    gold: gold.length,
+    goldRight: gold.filter(Boolean).length,
     hasty: own.filter(({ asked }) => asked.hasty).length,
     ...selfAgreement(all.filter(({ labeller }) => labeller === name)),
   };
