@@ -220,6 +220,18 @@ describe.skipIf(withoutBrowser)("the page of judging", () => {
     await page.goto(`${studio.origin}/judge/${id}/results`);
     await page.waitForSelector("tbody tr");
     expect(await page.locator("tbody").innerText()).toMatch(/anna/);
+    await page.getByRole("textbox").fill("bea");
+    await page.keyboard.press("Enter");
+    const link = await page.locator("input[readonly]").inputValue();
+    const guest = await (await browser.newContext()).newPage();
+    await guest.goto(link);
+    await guest.waitForSelector(".choices:not(.waiting)");
+    await sleep(300);
+    await guest.keyboard.press("ArrowRight");
+    await expect.poll(() => votes().at(-1)?.labeller, { timeout: 20_000 }).toBe("bea");
+    expect(await guest.locator("header a").count()).toBe(0);
+    await guest.goto(studio.origin);
+    expect(await guest.textContent("body")).toMatch(/for judging alone/);
     expect(faults).toEqual([]);
     await browser.close();
     await studio.stop();

@@ -6,6 +6,7 @@ export { cohenKappa, krippendorffAlpha } from "./agreement.js";
 export { bradleyTerry, bradleyTerryIntervals, type Match } from "./bradley-terry.js";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
+export { addInvite, invitedBy } from "./invite.js";
 export { PASSES, type Pass } from "./passes.js";
 export { fileOfRun, readOrdinary, readRecord } from "./read-record.js";
 export {

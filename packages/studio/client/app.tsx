@@ -20,12 +20,18 @@ export function App() {
         Skip to the page
       </a>
       <header class="top">
-        <a href="/" class="brand">
-          Studio
-        </a>
-        <nav aria-label="Studio">
-          <a href="/">Runs</a> <a href="/judge">Judge</a>
-        </nav>
+        {query.has("as") ? (
+          <span class="brand">Studio</span>
+        ) : (
+          <>
+            <a href="/" class="brand">
+              Studio
+            </a>
+            <nav aria-label="Studio">
+              <a href="/">Runs</a> <a href="/judge">Judge</a>
+            </nav>
+          </>
+        )}
       </header>
       <Place place={place} id={id} view={view} query={query} />
     </>
@@ -45,6 +51,7 @@ function Place({
 }) {
   if (place === "runs" && id !== undefined)
     return <RunView key={id} id={id} view={view ?? "overview"} query={query} />;
-  if (place === "judge") return id === undefined ? <JudgeList /> : <Judge key={id} id={id} view={view} />;
+  if (place === "judge")
+    return id === undefined ? <JudgeList /> : <Judge key={id} id={id} view={view} guest={query.get("as")} />;
   return <RunList query={query} />;
 }

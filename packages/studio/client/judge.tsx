@@ -48,17 +48,19 @@ export function JudgeList() {
   );
 }
 
-/** The judging of a set or a run. */
-export function Judge({ id, view }: { id: string; view?: string }) {
-  const [labeller, setLabeller] = useState(() => stored(NAME));
+/** The judging of a set or a run. guest: the name of who came by an invitation, and sees nothing else. */
+export function Judge({ id, view, guest }: { id: string; view?: string; guest: string | null }) {
+  const [labeller, setLabeller] = useState(() => guest ?? stored(NAME));
   useEffect(() => {
     document.title = "Judge · Studio";
   }, []);
   return (
     <main id="main">
-      <nav class="crumbs" aria-label="Where">
-        <a href="/judge">Judge</a>
-      </nav>
+      {guest === null && (
+        <nav class="crumbs" aria-label="Where">
+          <a href="/judge">Judge</a>
+        </nav>
+      )}
       <h1>{view === "results" ? "Votes so far" : "Which is better?"}</h1>
       {view === "results" ? (
         <JudgingResultsView id={id} />
@@ -70,7 +72,12 @@ export function Judge({ id, view }: { id: string; view?: string }) {
           }}
         />
       ) : (
-        <Judging key={labeller} id={id} labeller={labeller} rename={() => setLabeller("")} />
+        <Judging
+          key={labeller}
+          id={id}
+          labeller={labeller}
+          rename={guest === null ? () => setLabeller("") : undefined}
+        />
       )}
     </main>
   );
@@ -100,7 +107,7 @@ function NameForm({ given }: { given: (name: string) => void }) {
   );
 }
 
-function Judging({ id, labeller, rename }: { id: string; labeller: string; rename: () => void }) {
+function Judging({ id, labeller, rename }: { id: string; labeller: string; rename?: () => void }) {
   const [state, setState] = useState<JudgeState>({ labeller, queue: [], answered: [] });
   const [set, setSet] = useState<NextPairs>();
   const [fault, setFault] = useState<Fault>();
@@ -204,11 +211,16 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
         <Shortcuts actions={actions} />
       </div>
       <p class="dim">
-        {labeller}, {state.answered.length} judged just now; {set?.set.pairs ?? 0} pairs in all ·{" "}
-        <a href={`/judge/${id}/results`}>votes so far</a> ·{" "}
-        <button type="button" class="quiet" onClick={rename}>
-          another person
-        </button>
+        {labeller}, {state.answered.length} judged just now; {set?.set.pairs ?? 0} pairs in all
+        {rename && (
+          <>
+            {" "}
+            · <a href={`/judge/${id}/results`}>votes so far</a> ·{" "}
+            <button type="button" class="quiet" onClick={rename}>
+              another person
+            </button>
+          </>
+        )}
       </p>
     </>
   );

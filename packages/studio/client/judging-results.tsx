@@ -1,5 +1,6 @@
 import type { JudgingResults } from "../src/api.ts";
 import { FaultWords } from "./fault-words.tsx";
+import { InviteForm } from "./invite-form.tsx";
 import { useRemote, useTicks } from "./remote.ts";
 
 const REFRESH_MS = 3000;
@@ -125,6 +126,7 @@ export function JudgingResultsView({ id }: { id: string }) {
           </table>
         </section>
       )}
+      <InviteForm id={id} />
       <p>
         <a href={`/judge/${id}`}>Go on judging</a>
       </p>

@@ -203,6 +203,14 @@ export interface NextPairs {
   next: { pair: string; prompt: string; left: string; right: string; repeat: boolean }[];
 }
 
+/** A link that lets somebody vote, and nothing else. */
+export interface Invitation {
+  schema: "spo.studio.invitation/1";
+  labeller: string;
+  /** Of the address, from `/` on. */
+  path: string;
+}
+
 /** What votes come to. */
 export interface JudgingResults {
   schema: "spo.studio.votes/1";

@@ -9,6 +9,7 @@ import { getCookie, setCookie } from "hono/cookie";
 import { etag } from "hono/etag";
 import { streamSSE } from "hono/streaming";
 import { Credentials } from "./access/credentials.js";
+import { type Guest, isForGuests } from "./access/guests.js";
 import { securityHeaders } from "./access/headers.js";
 import { isAllowedHost } from "./access/hosts.js";
 import { foreignRequest } from "./access/request-origin.js";
@@ -66,7 +67,7 @@ const MOST_IMAGE = 64e6;
 const [MOST_POINTS, POINTS] = [20_000, 1500];
 const LOG_LINES = 200;
 
-type Env = { Variables: { nonce: string; run: FoundRun } };
+type Env = { Variables: { nonce: string; run: FoundRun; guest?: Guest } };
 
 /**
  * Studio over a folder of runs. It reads run folders alone: no engine, no decoder of images.
@@ -102,15 +103,19 @@ export function createStudio(options: StudioOptions): Studio {
   // A browser's first address. The token leaves the address at once, and the page is opened anew from here: opened from another site, it
   // would not be sent a cookie of this site alone.
   app.get("/", async (c, next) => {
-    const token = c.req.query("token");
+    const { token, invite } = c.req.query();
+    const cookie = { httpOnly: true, sameSite: "Strict", path: "/" } as const;
+    if (invite !== undefined) {
+      const guest = await judgings.guest(invite);
+      if (!guest) return notLetIn(c.req.raw, "not invited");
+      setCookie(c, guestCookie(c.req.raw), invite, cookie);
+      const name = encodeURIComponent(guest.labeller);
+      return c.html(forwardDocument(`/judge/${guest.judging}?opened&as=${name}`));
+    }
     if (token === undefined) return next();
     const found = credentials.check(token);
     if (found !== "right") return notLetIn(c.req.raw, found);
-    setCookie(c, cookieName(c.req.raw), credentials.session, {
-      httpOnly: true,
-      sameSite: "Strict",
-      path: "/",
-    });
+    setCookie(c, cookieName(c.req.raw), credentials.session, cookie);
     return c.html(forwardDocument("/?opened"));
   });
 
@@ -122,6 +127,13 @@ export function createStudio(options: StudioOptions): Studio {
     }
     const cookie = getCookie(c, cookieName(c.req.raw));
     if (cookie !== undefined && credentials.isSession(cookie)) return next();
+    const invite = getCookie(c, guestCookie(c.req.raw));
+    const guest = invite === undefined ? undefined : await judgings.guest(invite);
+    if (guest) {
+      if (!isForGuests(c.req.raw, guest)) return notLetIn(c.req.raw, "guest");
+      c.set("guest", guest);
+      return next();
+    }
     return notLetIn(c.req.raw, c.req.query("opened") === undefined ? "no token" : "no cookie");
   });
   app.use(
@@ -262,6 +274,16 @@ const REFUSALS = {
     words:
       "Studio knows a browser by a cookie. Allow cookies for this address, then open the printed one again.",
   },
+  "not invited": {
+    status: 403,
+    title: "This invitation does not hold",
+    words: "It may have been withdrawn: ask for another link.",
+  },
+  guest: {
+    status: 403,
+    title: "The invitation is for judging alone",
+    words: "Open its link to judge.",
+  },
   wrong: {
     status: 403,
     title: "This token is not the one",
@@ -292,6 +314,7 @@ const failed = (status: number, fault: Fault): Response => Response.json(fault, 
 
 /** Servers at several ports of a machine share its cookies: each has a name of its own. */
 const cookieName = ({ url }: Request): string => `spo-studio-${new URL(url).port || "80"}`;
+const guestCookie = (request: Request): string => `${cookieName(request)}-guest`;
 
 function bounded(
   text: string | undefined,

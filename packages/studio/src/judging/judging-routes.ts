@@ -1,10 +1,11 @@
 // What the page of judging asks for.
 import { statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ANSWERS, UserError, VoteLog } from "@spo/records";
+import { ANSWERS, addInvite, invitedBy, UserError, VoteLog } from "@spo/records";
 import { Hono } from "hono";
 import { z } from "zod";
-import type { JudgingList, JudgingResults, JudgingSet, NextPairs } from "../api.js";
+import type { Guest } from "../access/guests.js";
+import type { Invitation, JudgingList, JudgingResults, JudgingSet, NextPairs } from "../api.js";
 import { pictureResponse } from "../pictures.js";
 import type { FoundRun } from "../runs/find-runs.js";
 import type { RunIndex } from "../runs/run-index.js";
@@ -26,6 +27,8 @@ const Ballot = z.strictObject({
   repeat: z.boolean(),
 });
 
+const Invited = z.strictObject({ labeller: Name });
+
 /** The judgings of a folder's sets and runs. */
 export class Judgings {
   readonly #index: RunIndex;
@@ -34,7 +37,7 @@ export class Judgings {
   readonly #open = new Map<string, Promise<Judging>>();
   readonly #sets = new Map<string, { of: string; pairs: PairsToJudge }>();
   #isClosed = false;
-  readonly routes = new Hono();
+  readonly routes = new Hono<{ Variables: { guest?: Guest } }>();
 
   constructor(index: RunIndex, logs: RunLogs, settings: JudgingSettings) {
     this.#index = index;
@@ -76,9 +79,23 @@ export class Judgings {
     this.routes.post("/:id/votes", async (c) => {
       const { success, data } = Ballot.safeParse(await c.req.json().catch(() => undefined));
       if (!success) throw new UserError("This is no vote.", { code: "USAGE" });
+      const guest = c.get("guest");
+      if (guest && guest.labeller !== data.labeller)
+        throw new UserError(`The invitation is for ${guest.labeller}.`, { code: "USAGE" });
       const { pairs, judging } = await this.#of(c.req.param("id"));
       await judging.vote(pairs, data);
       return c.json({ kept: data.id });
+    });
+    this.routes.post("/:id/invites", async (c) => {
+      const { success, data } = Invited.safeParse(await c.req.json().catch(() => undefined));
+      if (!success) throw new UserError("Who is invited is not said.", { code: "USAGE" });
+      const id = c.req.param("id");
+      const secret = addInvite(invitesPath((await this.#pairsOf(id)).folder), data.labeller);
+      const invitation: Invitation = {
+        schema: "spo.studio.invitation/1",
+        ...{ labeller: data.labeller, path: `/?invite=${id}.${secret}` },
+      };
+      return c.json(invitation);
     });
     this.routes.get("/:id/results", async (c) => {
       const { pairs, judging } = await this.#of(c.req.param("id"));
@@ -88,6 +105,15 @@ export class Judgings {
       };
       return c.json(results);
     });
+  }
+
+  /** Who has the token of an invitation, `JUDGING.SECRET`; undefined where there is no such one. */
+  async guest(token: string): Promise<Guest | undefined> {
+    const [judging, secret] = token.split(".") as [string, string?];
+    if (secret === undefined) return undefined;
+    const folder = await this.#folderOf(judging);
+    const labeller = folder === undefined ? undefined : invitedBy(invitesPath(folder), secret);
+    return labeller === undefined ? undefined : { judging, labeller };
   }
 
   /** Waits until all votes that came are on the disk. */
@@ -121,6 +147,10 @@ export class Judgings {
     return pairs;
   }
 
+  async #folderOf(id: string): Promise<string | undefined> {
+    return ((await this.#index.findSet(id)) ?? (await this.#index.find(id)))?.folder;
+  }
+
   async #pairsOf(id: string): Promise<PairsToJudge> {
     const set = await this.#index.findSet(id);
     if (set) return this.#pairsOfSet(set);
@@ -139,6 +169,8 @@ function labellerOf(name: string | undefined): string {
 
 /** Beside the folder, not in it: a set's folder is read whole, and a run's belongs to its training. */
 export const votesPath = (folder: string): string => join(dirname(folder), `${basename(folder)}.votes.jsonl`);
+
+const invitesPath = (folder: string): string => join(dirname(folder), `${basename(folder)}.invites.jsonl`);
 
 const setOf = (id: string, { title, names, pairs }: PairsToJudge): JudgingSet => ({
   id,

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Answer, type Vote, VoteLog } from "@spo/records";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { JudgingList, JudgingResults, NextPairs, RunList } from "../api.js";
+import type { Invitation, JudgingList, JudgingResults, NextPairs, RunList } from "../api.js";
 import { PIXEL, writeSpoRun } from "../run-folders.fixture.js";
 import { createStudio, type Studio } from "../studio.js";
 import { shown } from "./judging.js";
@@ -280,6 +280,73 @@ test("three models get strengths: who is chosen most stands first", async () => 
   const found = await json<JudgingResults>(`/api/judging/${id}/results`);
   expect(found.models?.map(({ name }) => name)).toEqual(["c", "b", "a"]);
   for (const { strength } of found.models ?? []) expect(strength.low <= strength.high).toBe(true);
+});
+
+describe("an invitation", () => {
+  const invite = async (id: string, labeller: string): Promise<Invitation> =>
+    (await (await post(`/api/judging/${id}/invites`, { labeller })).json()) as Invitation;
+  const enter = async (path: string): Promise<string> => {
+    const entered = await studio.fetch(new Request(`${ORIGIN}${path}`, { headers: { accept: "text/html" } }));
+    return (entered.headers.get("set-cookie") ?? "").split(";")[0] as string;
+  };
+  const asGuest = (cookie: string, path: string, body?: unknown): Promise<Response> =>
+    studio.fetch(
+      new Request(`${ORIGIN}${path}`, {
+        ...(body !== undefined && { method: "POST", body: JSON.stringify(body) }),
+        headers: { cookie, origin: ORIGIN, "content-type": "application/json" },
+      }),
+    );
+
+  test("lets vote under its name, and do and see nothing else; it holds after a restart, and ends with its file", async () => {
+    writeSpoRun(join(root, "run")).close();
+    writeSet("other", 2);
+    const sets = (await json<JudgingList>("/api/judging")).sets;
+    const [id, other] = ["taste", "other"].map((name) => sets.find(({ title }) => title === name)?.id) as [
+      string,
+      string,
+    ];
+    const [run] = (await json<RunList>("/api/runs")).runs;
+    const { path } = await invite(id, "bea");
+    await studio.close();
+    studio = open();
+    const cookie = await enter(path);
+    expect((await asGuest(cookie, `/judge/${id}?as=bea`)).status).toBe(200);
+    const given = (await (await asGuest(cookie, `/api/judging/${id}/next?labeller=bea`)).json()) as NextPairs;
+    const [first] = given.next as [NextPairs["next"][number]];
+    expect((await asGuest(cookie, first.left)).status).toBe(200);
+    const votesPath = `/api/judging/${id}/votes`;
+    expect((await asGuest(cookie, votesPath, ballot(first.pair, "left", "anna"))).status).toBe(400);
+    expect((await asGuest(cookie, votesPath, ballot(first.pair, "left", "bea"))).status).toBe(200);
+    const refused = [
+      "/",
+      "/api/runs",
+      "/judge",
+      "/api/judging",
+      `/judge/${id}/results`,
+      `/api/judging/${id}/results`,
+      `/api/judging/${id}/next?labeller=anna`,
+      `/api/judging/${other}/next?labeller=bea`,
+      `/api/runs/${run?.id}/page`,
+      `/api/runs/${run?.id}/samples/0/0`,
+    ];
+    for (const each of refused) expect((await asGuest(cookie, each)).status, each).toBe(403);
+    expect((await asGuest(cookie, `/api/judging/${id}/invites`, { labeller: "x" })).status).toBe(403);
+    expect((await asGuest(cookie, `/api/judging/${other}/votes`, ballot("x", "left", "bea"))).status).toBe(
+      403,
+    );
+    rmSync(join(root, "taste.invites.jsonl"));
+    expect((await asGuest(cookie, `/api/judging/${id}/next?labeller=bea`)).status).toBe(401);
+  });
+
+  test("of another set, a changed one and none are refused; the file holds no secret", async () => {
+    const id = await setId();
+    const { path } = await invite(id, "bea");
+    const secret = path.split(".").at(-1) as string;
+    expect(readFileSync(join(root, "taste.invites.jsonl"), "utf8")).not.toContain(secret);
+    for (const wrong of [`/?invite=none.${secret}`, `${path}x`, "/?invite=", `/?invite=${id}`])
+      expect((await studio.fetch(new Request(`${ORIGIN}${wrong}`))).status, wrong).toBe(403);
+    expect((await post(`/api/judging/${id}/invites`, { labeller: " " })).status).toBe(400);
+  });
 });
 
 describe("refused is", () => {
