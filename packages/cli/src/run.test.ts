@@ -26,7 +26,11 @@ describe("wrong use", () => {
   test.each([
     [["train", "foo"], "unknown command 'foo'", "train has spm, spo, dpo"],
     [["plan", "fo"], "unknown command 'fo'", "plan has sample, spo, spm, dpo"],
-    [["data", "chekc"], "did you mean check?", "data has check, import, export, filter, unpack, pairs"],
+    [
+      ["data", "chekc"],
+      "did you mean check?",
+      "data has check, import, export, filter, side-by-side, unpack, pairs",
+    ],
     [["trian", "spo"], "did you mean train?", "There are quickstart, train"],
     [["sample", "x", "--model", "m", "--num-images", "2"], "did you mean --count?", "npx spo sample --help"],
     [["sample", "x", "--model", "m", "-n", "2"], "did you mean --count?", "npx spo sample --help"],
