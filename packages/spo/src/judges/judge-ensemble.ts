@@ -15,8 +15,8 @@ export class JudgeEnsemble implements StepAwareJudge {
     this.#judges = judges;
   }
 
-  beginRound(round: number): void {
-    for (const { judge } of this.#judges) judge.beginRound?.(round);
+  beginRound(...of: Parameters<NonNullable<StepAwareJudge["beginRound"]>>): void {
+    for (const { judge } of this.#judges) judge.beginRound?.(...of);
   }
 
   prepare(...given: Parameters<StepAwareJudge["prepare"]>): CandidateScorer {

@@ -36,6 +36,18 @@ export interface CandidateScorer {
   dispose?(): void;
 }
 
+/** Candidates that a judge is shown at a time, unless told otherwise. */
+export const JUDGE_CHUNK = 16;
+
+/** Some of a round's prompts, judged apart from the others: by one of several processes, or one after the other. */
+export interface RoundPart {
+  /** How many prompts the round has in all, and candidates of each. */
+  prompts: number;
+  candidates: number;
+  /** Which of the round's prompts are judged next, in [0, prompts). */
+  rows: readonly number[];
+}
+
 /** Judges candidates: a preference model on decoded predictions, one on latents, or a plain reward that ignores the timestep. */
 export interface StepAwareJudge {
   /** What it can judge; anything if absent. Checked before a training begins. */
@@ -43,8 +55,11 @@ export interface StepAwareJudge {
   /**
    * Called before each round of a training. A judge that draws random numbers must draw the same ones when a round is repeated, after a
    * kill for example.
+   *
+   * part: where only some of the round's prompts are judged next; then it is called before each part. A judge that draws random numbers
+   * must draw for a prompt what it would draw if all were judged together.
    */
-  beginRound?(round: number): void;
+  beginRound?(round: number, part?: RoundPart): void;
   /** Reads the prompts once. Tensors that the scorer holds go through `keep`. */
   prepare(prompts: readonly string[], meter?: WorkMeter): CandidateScorer;
 }

@@ -65,7 +65,7 @@ function guarded(judge: StepAwareJudge, fault: (text: string, cause?: unknown) =
   };
   return {
     requires: judge.requires,
-    beginRound: judge.beginRound && ((round) => judge.beginRound?.(round)),
+    beginRound: judge.beginRound && ((...of) => judge.beginRound?.(...of)),
     prepare: (prompts, meter) => {
       const scorer: CandidateScorer = guard(
         () => `while it prepared ${prompts.length} prompts`,

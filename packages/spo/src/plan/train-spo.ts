@@ -1,11 +1,11 @@
 import { inPasses, isGuided } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { AdamW, noGrad, scope } from "@spo/torch";
+import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { StepPairs } from "../objectives/step-pairs.js";
 import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
 import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
-import { JUDGE_CHUNK } from "../rollout/judge-candidates.js";
 import { branchRange } from "../rollout/rollout.js";
 import type { LatentTexts } from "../spm/latent-reward-model.js";
 import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank, lrmIds } from "./conditions.js";
@@ -114,8 +114,6 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
               ...denoisersOf(size),
               pairs: blankPairs(size, apartInBatch, models, latentSize),
               places: range(size),
-              microBatch: size,
-              parameters: trained,
               scale: (loss) => precision.scale(loss),
               process: pipe.process,
               ...{ steps, eta, beta, clip, ratio, meter },

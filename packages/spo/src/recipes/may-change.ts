@@ -6,11 +6,11 @@ const ALWAYS = ["device", "output", "saveEvery"];
 
 const BY_KIND: Partial<Record<string, MayChange>> = {
   "train spo": {
-    settings: ["microBatch", "samplingBatch", "vaeSlicing", "stripEvery", "sampleEvery"],
+    settings: ["microBatch", "reduce", "samplingBatch", "vaeSlicing", "stripEvery", "sampleEvery"],
     length: "rounds",
   },
   "train dpo": {
-    settings: ["microBatch", "vaeSlicing", "evalEvery", "sampleEvery", "readAhead"],
+    settings: ["microBatch", "reduce", "vaeSlicing", "evalEvery", "sampleEvery", "readAhead"],
     length: "steps",
   },
   // No length: its learning rate falls to 0 at the last step, so another end means other steps before it.

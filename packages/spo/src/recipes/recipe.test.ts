@@ -11,8 +11,11 @@ const second: World = { ...WORLD_OF_ONE, rank: 1, size: 2 };
 
 test("a recipe of one process refuses several before a folder is made", () => {
   const output = join(folder, "spo");
-  expect(() => openContext("train spo", { output }, { world: second })).toThrow(
-    expect.objectContaining({ code: "CONFIG", message: "train spo runs in one process, and here are 2." }),
+  expect(() => openContext("pretrain judge", { output }, { world: second })).toThrow(
+    expect.objectContaining({
+      code: "CONFIG",
+      message: "pretrain judge runs in one process, and here are 2.",
+    }),
   );
   expect(existsSync(output)).toBe(false);
 });

@@ -1,10 +1,8 @@
 // The scores of all candidates of one timestep, and the pictures of those that people want to see.
 import { timed } from "@spo/records";
 import { cat, keep, Scope, Tensor, UserError } from "@spo/torch";
+import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { RolloutInput } from "./rollout.js";
-
-/** Candidates that are decoded and judged at a time, unless told otherwise. */
-export const JUDGE_CHUNK = 16;
 
 /** Clean latents predicted of `count` children from the one at `start` on, [count, c, h, w]. */
 export type Predicted = (start: number, count: number) => Tensor;

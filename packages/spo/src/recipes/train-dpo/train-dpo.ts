@@ -5,7 +5,7 @@ import { dataFacts, openPairSet, type PairBatch, PairLoader, readPrompts } from 
 import { loadTextToImage, scaleOfPromptAlone, type TextToImage } from "@spo/diffusion";
 import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
-import { Adafactor, AdamW, type Optimizer, scope, UserError } from "@spo/torch";
+import { Adafactor, AdamW, type Optimizer, scope } from "@spo/torch";
 import {
   openContext,
   phaseTeller,
@@ -27,6 +27,7 @@ import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
 import { resumeTogether } from "../training/resume-together.js";
+import { spentTogether } from "../training/spent-together.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
 import { saveTrainingState } from "../training/training-state.js";
 import { Update } from "../training/update.js";
@@ -53,25 +54,17 @@ export async function* trainDpo(
 }
 
 async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
-  const { run, world } = context;
+  const { run } = context;
   const { batch: batchSize, emptyPrompts, evalEvery, seed, steps: total } = config;
   const tell = phaseTeller(context);
   const meter = new WorkMeter();
-  if (world.size > 1 && config.guards.patience !== null)
-    throw new UserError(
-      `guards.patience is ${config.guards.patience}, and here are ${world.size} processes.`,
-      {
-        code: "CONFIG",
-        hint: "A guard keeps the best weights of one process; leave guards.patience away with several.",
-      },
-    );
   requireGuards(config.guards, {
     samples: config.heldOut === null ? 0 : config.samples,
     hasScore: config.objective === "dpo",
   });
   const { pipe, side, policy, update, state } = setUp(config, context, meter);
   const guard = new Guard({
-    ...{ settings: config.guards, run, modules: policy.modules },
+    ...{ settings: config.guards, run, world: context.world, modules: policy.modules },
     ...{ trainingScore: "trainingAccuracy", unit: "step" },
   });
   const sampleEvery = config.sampleEvery ?? evalEvery;
@@ -123,6 +116,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     const data = dataFacts({ pairs: set.fingerprint });
     const { model: _, configs: _1, pairs: _2, heldOut: _3, output: _4, device: _5, ...settings } = config;
     let step = await resumeTogether(context, state, { settings, data });
+    await guard.resume();
     yield* run.data(data);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     if (step === 0 && held.length > 0) yield* run.eval(0, measure(0));
@@ -165,7 +159,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
         ...{ ...figuresOf(loss, accuracy), ...metrics, lr },
         ...(config.objective === "dpo" && { normRatio }),
       };
-      yield* run.step(step + 1, total, figures, meter.take());
+      yield* run.step(step + 1, total, figures, await spentTogether(context.world, meter));
       const asked = await requestsNow(context);
       if (held.length > 0 && isDue(step + 1, evalEvery, total)) {
         const found = policy.withEmaWeights(() => measure(step + 1));
@@ -216,6 +210,7 @@ async function sampleShower(
     latentShape: pipe.denoiser.latentShape(latentSize),
     imageSize: [height, width],
     ...{ guidanceScale, steps: sampleSteps, seed, every, total, unit: "step", tell: phaseTeller(context) },
+    world: context.world,
   });
 }
 

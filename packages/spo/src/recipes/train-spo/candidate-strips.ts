@@ -4,22 +4,27 @@ import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import type { Run } from "@spo/records";
 import { stripFileName } from "@spo/records/report";
 import { notFiniteAt, scope, writeFileAtomic } from "@spo/torch";
+import type { World } from "@spo/torch/distributed";
 import type { CandidateStrip } from "../../rollout/transitions.js";
 import type { RecipeEvent } from "../recipe.js";
+import { byStepAndPrompt } from "./round-parts.js";
 
 /** Side of the pictures, pixels: a round has hundreds of them. */
 const STRIP_SIDE = 128;
 
-/** Writes the candidates of a round into the run's folder, and disposes their images. prompts: of the round. */
+/**
+ * Writes the candidates of a round, those of all processes, into the run's folder, and disposes their images. strips: of this process.
+ * prompts: of the round.
+ */
 export async function* saveStrips(
-  run: Run,
+  { run, world }: { run: Run; world: World },
   round: number,
   strips: readonly CandidateStrip[],
   prompts: readonly string[],
 ): AsyncGenerator<RecipeEvent> {
   const shown = [];
   let missing = 0;
-  for (const { images, prompt, ...strip } of strips) {
+  for (const { images, ...strip } of strips) {
     const sound = !scope(() => notFiniteAt(images).any().item());
     if (!sound) missing++;
     const encoded: string[] = [];
@@ -29,12 +34,16 @@ export async function* saveStrips(
         Buffer.from(await encodePng(data, width, height, { most: STRIP_SIDE })).toString("base64"),
       );
     }
-    shown.push({ ...strip, prompt: prompts[prompt] as string, images: encoded });
+    shown.push({ ...strip, images: encoded });
+    images.dispose();
   }
-  writeFileAtomic(join(run.folder, "strips", stripFileName(round)), JSON.stringify(shown));
-  for (const { images } of strips) images.dispose();
-  if (missing > 0)
+  const parts = await world.gather({ shown, missing });
+  const all = parts.flatMap((part) => part.shown).sort(byStepAndPrompt);
+  const lost = parts.reduce((sum, part) => sum + part.missing, 0);
+  const named = all.map(({ prompt, images, ...strip }) => ({ ...strip, prompt: prompts[prompt], images }));
+  if (run.writes) writeFileAtomic(join(run.folder, "strips", stripFileName(round)), JSON.stringify(named));
+  if (lost > 0)
     yield* run.warn(
-      `round ${round + 1}: candidates that are not finite are not kept as images, at ${missing} of ${strips.length} comparisons`,
+      `round ${round + 1}: candidates that are not finite are not kept as images, at ${lost} of ${all.length} comparisons`,
     );
 }

@@ -5,7 +5,8 @@ import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { withoutPlaces } from "@spo/records/config";
 import { splitWeightedSpecs } from "@spo/scorers";
-import { AdamW, noGrad, type Tensor } from "@spo/torch";
+import { AdamW, noGrad, type Tensor, UserError } from "@spo/torch";
+import type { World } from "@spo/torch/distributed";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { openJudge } from "../../judges/open-judge.js";
 import { thresholdsByNoise } from "../../rollout/thresholds.js";
@@ -30,6 +31,7 @@ import { requireAgreement, requireRollout, TrainSpoConfig } from "./train-spo-co
  * Throws UserErrors for a model, a judge or prompts that will not do.
  */
 export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, given?: StepAwareJudge) {
+  requirePromptEach(config, context.world);
   if (!given) requireAgreement(config);
   const judges = splitWeightedSpecs(config.judge).map(({ spec }) => spec);
   requireGuards(config.guards, {
@@ -70,8 +72,11 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
   const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
-  const { maxGradNorm } = config;
-  const update = new Update({ parameters: policy.trained, optimizer, maxGradNorm, precision, meter });
+  const { maxGradNorm, reduce } = config;
+  const update = new Update({
+    ...{ parameters: policy.trained, optimizer, maxGradNorm, precision, meter },
+    ...{ world: context.world, reduce, stepsWithoutGradient: true },
+  });
   const epoch = Math.ceil(prompts.length / config.promptsPerRound); // rounds that see every prompt
   // Pictures that a judge of latents does not need cost a pass and a decode a candidate: they are made only where they are asked for.
   const stripEvery = config.stripEvery ?? (scorer.sees === "latents" ? null : epoch);
@@ -85,12 +90,14 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
       ? heldOutPrompts({
           ...{ prompts: heldOut, pipe, policy, process, judge, decode, latentShape, imageSize },
           ...{ guidanceScale, steps, seed, device, every: sampleEvery, total: rounds, unit: "round", tell },
-          ...{ heldOutScorers, imagesPerPrompt: guards.imagesPerPrompt },
+          ...{ heldOutScorers, imagesPerPrompt: guards.imagesPerPrompt, world: context.world },
         })
       : undefined;
   return {
     ...{ tell, warnings, meter, prompts, judge, scorer, conditionsOf, policy, process, decode },
     ...{ latentShape, imageSize, update, state, stripEvery, sampleEvery, showHeldOut },
+    /** What must be the same in every process. */
+    settings: { ...settingsOf(config), reduce },
     /** Encodes the prompts of a round anew, for a policy whose text encoders learn. */
     encodingOf: (chosen: readonly number[]) =>
       encodePlaces(
@@ -108,7 +115,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
         ? doubtfulJudge(readAccuracy(config.spm) ?? {})
         : undefined,
     guard: new Guard({
-      ...{ settings: guards, run: context.run, modules: policy.modules },
+      ...{ settings: guards, run: context.run, world: context.world, modules: policy.modules },
       ...{ trainingScore: "score", unit: "round" },
     }),
     /** Writes the result. */
@@ -130,9 +137,18 @@ const imageSizeOf = ({ vae }: TextToImage, [height, width]: readonly [number, nu
   width * vae.factor,
 ];
 
+/** Throws a UserError (`CONFIG`) where processes would stand idle. */
+function requirePromptEach({ promptsPerRound }: TrainSpoConfig, { size }: World): void {
+  if (size <= promptsPerRound) return;
+  throw new UserError(`promptsPerRound is ${promptsPerRound}, and here are ${size} processes.`, {
+    code: "CONFIG",
+    hint: "Each process samples prompts of its own: start fewer, or raise promptsPerRound.",
+  });
+}
+
 /** The settings without paths of this machine: LoRA files are shared. */
 function settingsOf(config: TrainSpoConfig): object {
-  const { device: _, guards, ...settings } = config;
+  const { device: _, reduce: _1, guards, ...settings } = config;
   const heldOutScorers = guards.heldOutScorers.map((place) => basename(place));
   return {
     ...withoutPlaces(TrainSpoConfig, settings, ["scorer"]),

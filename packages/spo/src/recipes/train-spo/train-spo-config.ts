@@ -19,6 +19,7 @@ import {
 import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings, spmDtypeSettings } from "../training/precision-config.js";
+import { processesSettings } from "../training/processes-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -209,6 +210,7 @@ export const TrainSpoConfig = z.strictObject({
     ),
   ...emaSettings,
   ...guardSettings,
+  ...processesSettings,
   ...precisionSettings,
   ...spmDtypeSettings,
   saveEvery: z.int().positive().max(MOST_STEPS).default(50).describe("rounds between checkpoints"),

@@ -2,7 +2,7 @@
 import { dataFacts } from "@spo/data";
 import { disposeConditions, inPasses } from "@spo/diffusion";
 import { checkConfig } from "@spo/records/config";
-import { generatorAt, keep } from "@spo/torch";
+import { type Generator, generatorAt, keep } from "@spo/torch";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { scorerOfPlaces } from "../../judges/scorer-of-places.js";
 import { ratioFigures } from "../../objectives/spo-loss.js";
@@ -19,12 +19,15 @@ import type { TrainSpoSettings } from "../settings.gen.js";
 import { checkpointIsDue, isDue, stripIsDue } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
-import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { resumeTogether } from "../training/resume-together.js";
+import { spentTogether } from "../training/spent-together.js";
+import { saveTrainingState } from "../training/training-state.js";
 import { saveStrips } from "./candidate-strips.js";
 import { pairBatches } from "./pair-batches.js";
-import { pairGradients } from "./pair-gradients.js";
+import { joinGradients, type PairGradients, pairGradients } from "./pair-gradients.js";
 import { PairWatch, summarise } from "./pair-watch.js";
 import { promptsAt } from "./prompt-order.js";
+import { joinRound, type RoundFound, roundParts } from "./round-parts.js";
 import { sampleRound } from "./sample-round.js";
 import { setUpSpo } from "./spo-setup.js";
 import { TrainSpoConfig } from "./train-spo-config.js";
@@ -56,16 +59,18 @@ async function* rounds(
   context: RecipeContext,
   givenJudge?: StepAwareJudge,
 ): AsyncGenerator<RecipeEvent> {
-  const { run, device } = context;
+  const { run, world, device } = context;
   const setup = await setUpSpo(config, context, givenJudge);
   const { tell, meter, prompts, judge, scorer, policy, process, decode, latentShape, update, state, guard } =
     setup;
-  const { rounds: total, steps, eta, beta, clip, ratio, microBatch } = config;
+  const { rounds: total, steps, eta, beta, clip, ratio, microBatch, reduce, candidates } = config;
   const { normPenalty } = config.guards;
   const watch = new PairWatch(config);
-  let round = run.resume((folder) => restoreTrainingState(folder, state));
+  const data = dataFacts(setup.facts);
+  let round = await resumeTogether(context, state, { settings: setup.settings, data });
+  await guard.resume();
   for (const message of setup.warnings) yield* run.warn(message);
-  yield* run.data(dataFacts(setup.facts));
+  yield* run.data(data);
   if (round > 0) meter.take(); // the run's beginning has counted the text features already
   if (round === 0 && setup.doubt) yield* run.warn(setup.doubt);
   if (round === 0 && setup.showHeldOut) {
@@ -75,58 +80,65 @@ async function* rounds(
 
   for (; round < total && !guard.isStopped; round++) {
     const where = `round ${round + 1}`;
-    const generator = generatorAt(config.seed, "round", round);
     const chosen = promptsAt(round, prompts.length, config);
     const conditions = policy.withBaseTexts(() => keep(setup.conditionsOf(chosen)));
     const denoisers = policy.denoisers(conditions, config.guidanceScale, setup.encodingOf(chosen));
     const withStrip = setup.stripEvery !== null && stripIsDue(round, setup.stripEvery, total);
     const left = total - round - 1;
-    judge.beginRound?.(round);
-    tell("sampling", { done: 0, total: steps, left });
-
-    const { pairs, comparisons, strips } = sampleRound({
-      ...{ policy, process, decode, latentShape, generator, device, meter },
-      denoiser: inPasses(denoisers.policy, config.samplingBatch),
-      scorer: scorerOfPlaces(scorer, chosen),
-      settings: setup.rollout,
-      count: chosen.length,
-      noiseBlock: config.noiseBlock,
-      stripPrompts: withStrip ? [0, 1].slice(0, chosen.length) : [],
-      onStep: (done, of) => tell("sampling", { done, total: of, left }),
-    });
+    const parts = roundParts(chosen.length, world, reduce);
+    tell("sampling", { done: 0, total: steps * parts.length, left });
+    // Each part draws for the whole round, so their generators end alike.
+    const generators = parts.map(() => generatorAt(config.seed, "round", round));
+    const found: RoundFound[] = [];
+    for (const [p, rows] of parts.entries()) {
+      const isAll = rows.length === chosen.length;
+      judge.beginRound?.(round, isAll ? undefined : { prompts: chosen.length, candidates, rows });
+      const sampled = sampleRound({
+        ...{ policy, process, decode, latentShape, device, meter },
+        generator: generators[p] as Generator,
+        denoiser: inPasses(denoisers.policy, config.samplingBatch),
+        scorer: scorerOfPlaces(
+          scorer,
+          rows.map((row) => chosen[row] as number),
+        ),
+        settings: setup.rollout,
+        ...{ count: chosen.length, rows: isAll ? undefined : rows },
+        noiseBlock: config.noiseBlock,
+        stripPrompts: withStrip ? rows.flatMap((row, i) => (row < 2 ? [i] : [])) : [],
+        onStep: (done, of) => tell("sampling", { done: p * of + done, total: of * parts.length, left }),
+      });
+      found.push({ rows, found: sampled });
+    }
+    const { pairs, comparisons, strips } = await joinRound(world, found);
     if (withStrip) {
       const texts = chosen.map((row) => prompts[row] as string);
-      yield* saveStrips(run, round, strips, texts);
+      yield* saveStrips(context, round, strips, texts);
     }
     yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
     for (const message of watch.see(comparisons)) yield* run.warn(message);
     watch.requireScores(where);
 
-    const batches = pairBatches(pairs.size, config.batch, generator);
+    const batches = pairBatches(pairs.size, config.batch, generators[0] as Generator);
     if (batches.length === 0) {
       const metrics = { pairs: 0, progress: (round + 1) / total };
-      yield* run.step(round + 1, total, metrics, meter.take());
+      yield* run.step(round + 1, total, metrics, await spentTogether(world, meter));
     }
     for (const [i, places] of batches.entries()) {
       tell("updating", { done: i, total: batches.length });
-      const { loss, logRatioWin, logRatioLose, normRatio } = pairGradients({
-        ...{
-          ...denoisers,
-          process,
-          pairs,
-          places,
-          microBatch,
-          steps,
-          eta,
-          beta,
-          clip,
-          ratio,
-          normPenalty,
-          meter,
-        },
-        parameters: policy.trained,
-        scale: (part) => update.scale(part),
-      });
+      const mine: PairGradients[] = [];
+      for (const part of update.share(places.length, microBatch)) {
+        if (part)
+          mine.push(
+            pairGradients({
+              ...{ ...denoisers, process, pairs, steps, eta, beta, clip, ratio, normPenalty, meter },
+              places: places.slice(part.start, part.start + part.size),
+              share: part.share,
+              scale: (loss) => update.scale(loss),
+            }),
+          );
+        await update.endPart();
+      }
+      const { loss, logRatioWin, logRatioLose, normRatio } = joinGradients(await update.gatherParts(mine));
       const done = round + (i + 1) / batches.length; // in rounds, this update among them
       const most = config.optimizer.lr * guard.rate;
       const lr = learningRateAt(done, { lr: most, warmup: config.warmupRounds, decay: "constant", total });
@@ -141,7 +153,7 @@ async function* rounds(
         normRatio,
         progress: done / total,
       };
-      yield* run.step(round + 1, total, figures, meter.take());
+      yield* run.step(round + 1, total, figures, await spentTogether(world, meter));
     }
     policy.updateEma(round);
     disposePairs(pairs);
@@ -166,6 +178,6 @@ async function* rounds(
   }
   update.requireSound(`round ${round}`);
   const guarded = guard.finish();
-  setup.save();
+  if (run.writes) setup.save();
   yield* run.done({ output: config.output, ...guarded });
 }

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Event, Run } from "@spo/records";
 import { noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+import type { World } from "@spo/torch/distributed";
 import type { RecipeEvent } from "../recipe.js";
 import type { GuardSettings } from "./guard-config.js";
 import { type GuardMeasurement, heldOutVerdict } from "./held-out-verdict.js";
@@ -11,6 +12,7 @@ import type { Policy } from "./policy.js";
 export interface GuardInput {
   settings: GuardSettings;
   run: Run;
+  world: World;
   modules: Policy["modules"];
   /** The metric of an `eval` event that is the training's own score. */
   trainingScore: string;
@@ -18,23 +20,28 @@ export interface GuardInput {
   unit: string;
 }
 
-/** All that it decides is a function of the run's log, so a resumed run decides the same. */
+/**
+ * All that it decides is a function of the run's log, so a resumed run decides the same. The process that writes the log decides for all.
+ */
 export class Guard {
   readonly #input: GuardInput;
   #stopped: Decision | undefined;
-  #lowered: number | undefined;
+  #lowered = 0;
 
   constructor(input: GuardInput) {
     this.#input = input;
   }
 
+  /** After the run has resumed, which cuts its log: takes up what was decided before. */
+  async resume(): Promise<void> {
+    const { run, world } = this.#input;
+    [this.#lowered = 0] = await world.gather(decisionsIn(run.events()).length);
+  }
+
   /** What the learning rate is multiplied by. */
   get rate(): number {
-    const { settings } = this.#input;
-    if (settings.patience === null || settings.action !== "lower") return 1;
-    // Not before it is asked for: a resumed run's log is cut first.
-    this.#lowered ??= decisionsIn(this.#input.run.events()).length;
-    return settings.lowerBy ** this.#lowered;
+    const { patience, action, lowerBy } = this.#input.settings;
+    return patience === null || action !== "lower" ? 1 : lowerBy ** this.#lowered;
   }
 
   /** Whether the training is to end. */
@@ -43,10 +50,19 @@ export class Guard {
   }
 
   /** After a measurement, which the log has: keeps the weights if they are the best, and decides. */
-  *see(step: number): Generator<RecipeEvent> {
+  async *see(step: number): AsyncGenerator<RecipeEvent> {
+    const { settings, run, world } = this.#input;
+    if (settings.patience === null) return;
+    const mine = run.writes ? this.#decide(step, settings.patience) : undefined;
+    const [decision] = await world.gather(mine);
+    if (!decision) return;
+    if (decision.action === "stop") this.#stopped = decision;
+    this.#lowered++;
+    yield run.record(decision);
+  }
+
+  #decide(step: number, patience: number): Decision | undefined {
     const { settings, run, trainingScore, unit } = this.#input;
-    const { patience, action } = settings;
-    if (patience === null) return;
     const events = run.events();
     const history = measurementsIn(events, trainingScore);
     if (heldOutVerdict(history, patience)?.best.step === step)
@@ -57,22 +73,20 @@ export class Guard {
       history.filter((each) => each.step >= after),
       patience,
     );
-    if (!verdict?.isExploited) return;
+    if (!verdict?.isExploited) return undefined;
     const last = history.at(-1) as GuardMeasurement;
-    const decision: Decision = {
-      ...{ type: "guard", step, action, best: verdict.best.step },
+    return {
+      ...{ type: "guard", step, action: settings.action, best: verdict.best.step },
       reason: reasonOf(verdict.best, last, verdict.since, unit),
     };
-    if (action === "stop") this.#stopped = decision;
-    this.#lowered = undefined;
-    yield run.record(decision);
   }
 
   /** Gives the policy the weights of the best held-out scores, where the guard has stopped the training. For the run's result. */
   finish(): { stopped?: string; best?: number } {
     if (!this.#stopped) return {};
     const { best, reason } = this.#stopped;
-    this.#read(this.#input.run.best(best));
+    // The others' weights go nowhere.
+    if (this.#input.run.writes) this.#read(this.#input.run.best(best));
     return { stopped: reason, best };
   }
 

@@ -4,6 +4,7 @@ import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import type { NoiseProcess, TextToImage } from "@spo/diffusion";
 import type { Run } from "@spo/records";
 import { type Device, keep, noGrad, scope, type Tensor, writeFileAtomic } from "@spo/torch";
+import type { World } from "@spo/torch/distributed";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { RandomJudge } from "../../judges/random-judge.js";
 import type { RecipeEvent, TellPhase } from "../recipe.js";
@@ -38,6 +39,8 @@ export interface HeldOutPromptsInput {
   total: number;
   unit: "round" | "step";
   tell: TellPhase;
+  /** The processes that all draw them. */
+  world: World;
 }
 
 /** Draws, measures and records the held-out samples after a step. */
@@ -55,7 +58,8 @@ export type ShowHeldOut = (
  * whether or not somebody watches.
  */
 export function heldOutPrompts(input: HeldOutPromptsInput): ShowHeldOut {
-  const { prompts, policy, judge, imageSize, guidanceScale, every, total, unit, tell, pipe, seed } = input;
+  const { prompts, policy, judge, imageSize, guidanceScale, every, total, unit, tell, pipe, seed, world } =
+    input;
   const { process, decode, latentShape, steps, device, heldOutScorers, imagesPerPrompt } = input;
   let sampledAfter = 0; // the step after which the samples at work are drawn
   // Random scores say nothing about the samples.
@@ -89,7 +93,10 @@ export function heldOutPrompts(input: HeldOutPromptsInput): ShowHeldOut {
     }
     images.dispose();
     yield run.record({ type: "sample", step, images: shown, ...(asked && { asked }) });
-    if (!asked) yield* run.eval(step, { ...metrics, ...more });
+    if (asked) return;
+    // What a guard decides by must be the same in every process.
+    const [shared] = (await world.gather(metrics)) as [typeof metrics];
+    yield* run.eval(step, { ...shared, ...more });
   };
 }
 

@@ -10,11 +10,18 @@ const [weightDecay, lr] = [0.1, 0.05];
 function updateOf({
   maxGradNorm = null as number | null,
   precision = undefined as Precision | undefined,
+  stepsWithoutGradient = false,
 } = {}) {
   const parameter = tensor([...start], { dtype: "float64" });
   parameter.requiresGrad = true;
   const optimizer = new AdamW([parameter], { lr: 123, betas, weightDecay });
-  const update = new Update({ parameters: [parameter], optimizer, maxGradNorm, precision });
+  const update = new Update({
+    parameters: [parameter],
+    optimizer,
+    maxGradNorm,
+    precision,
+    stepsWithoutGradient,
+  });
   /** An update with this gradient. */
   const apply = (gradient: readonly number[], loss = 1, where = "step 1") => {
     parameter.grad = tensor([...gradient], { dtype: "float64" });
@@ -100,4 +107,14 @@ test("an overflow of the loss scale leaves the update out and is neither warned 
   expect(parameter.toNumbers()).toEqual(start);
   expect(told[0]).toEqual([2, Number.POSITIVE_INFINITY]);
   expect(update.isSound).toBe(true);
+});
+
+test("a parameter without a gradient stays where it is, or steps with one of zero where that is asked for", async () => {
+  for (const stepsWithoutGradient of [false, true]) {
+    const { parameter, update } = updateOf({ stepsWithoutGradient });
+    await update.apply({ loss: 1, lr, where: "step 1" });
+    // Of a step with a gradient of zero only the decay of the weights is left.
+    const expected = stepsWithoutGradient ? start.map((p) => p * (1 - lr * weightDecay)) : start;
+    expectNumbers(parameter, expected);
+  }
 });

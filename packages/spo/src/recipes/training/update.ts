@@ -1,5 +1,5 @@
 import { timed, type WorkMeter } from "@spo/records";
-import { clipGradNorm, type Optimizer, type Tensor, UserError } from "@spo/torch";
+import { clipGradNorm, type Optimizer, scope, type Tensor, UserError, zerosLike } from "@spo/torch";
 import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { GradientSum } from "./gradient-sum.js";
 import { type MicroBatch, microBatches } from "./micro-batches.js";
@@ -22,6 +22,8 @@ export interface UpdateParts {
   world?: World;
   /** How they add up gradients: see `GradientSum`. */
   reduce?: "sum" | "exact";
+  /** Whether a parameter without a gradient takes a step too, with one of zero: the optimizer's moments decay. Default: it stays. */
+  stepsWithoutGradient?: boolean;
 }
 
 /** One update's facts. */
@@ -101,7 +103,11 @@ export class Update {
    */
   async apply({ loss, lr, where }: UpdateInput): Promise<UpdateOutcome> {
     await this.#gradients.finish();
-    const { parameters, optimizer, maxGradNorm, precision, meter } = this.#parts;
+    const { parameters, optimizer, maxGradNorm, precision, meter, stepsWithoutGradient } = this.#parts;
+    if (stepsWithoutGradient)
+      scope(() => {
+        for (const parameter of parameters) parameter.grad ??= zerosLike(parameter);
+      });
     const maxNorm = maxGradNorm ?? Number.POSITIVE_INFINITY;
     const gradNorm = precision?.clipGradNorm(parameters, maxNorm) ?? clipGradNorm(parameters, maxNorm);
     const warnings: string[] = [];
