@@ -210,6 +210,8 @@ export interface TrainSpoSettings {
     /** weight in the loss of predictions that are longer than the reference's (NormGuard); 0: none. Default: 0. */
     normPenalty?: number | undefined;
   } | undefined;
+  /** how several processes add up gradients: at once, or micro-batch by micro-batch with the same bits for every number of processes. Default: "sum". */
+  reduce?: "sum" | "exact" | undefined;
   /** where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each. Default: "cpu". */
   device?: string | undefined;
   /** of the UNet's products and, where it is frozen, of its weights; what learns stays float32. float16 scales the loss. Default: "float32". */
