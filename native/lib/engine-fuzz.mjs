@@ -11,7 +11,8 @@ const log = openSync(process.argv[4] ?? "/dev/null", "w");
 // The operators that packages/torch offers; libtorch has some 3,000 more, and among those that are not meant to be called by hand a few
 // trust their arguments.
 const offered = readFileSync(new URL("../../packages/torch/src/ops.gen.ts", import.meta.url), "utf8");
-const names = [...offered.matchAll(/native\.op\("(aten::\w+)", "(\w*)"\)/g)];
+const ours = [["", "spo::group_norm", ""]];
+const names = [...ours, ...offered.matchAll(/native\.op\("(aten::\w+)", "(\w*)"\)/g)];
 const schemas = new Map(native.schemas().map((schema) => [schema.slice(0, schema.indexOf("(")), schema]));
 const operators = names.map(([, name = "", overload = ""]) => {
   const key = overload ? `${name}.${overload}` : name;
@@ -318,6 +319,7 @@ const functions = [
   ["generatorState", 1, () => [pick([generator, 0, 999])]],
   ["setGeneratorState", 2, () => [generator, tensor()]],
   ["threads", 1, () => [pick([undefined, 1, 0, -1, 2 ** 40])]],
+  ["kernels", 1, () => [pick([undefined, "libtorch", "plain", "avx2", "avx512", "none", 3])]],
   ["loadLibrary", 1, () => [pick(["", "/nowhere.so", "/etc/passwd"])]],
   ["liveHandles", 1, () => []],
   ["trimMemory", 1, () => []],

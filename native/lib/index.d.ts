@@ -63,6 +63,8 @@ export interface Native {
   setGeneratorState(generator: number, state: Handle): void;
 
   threads(count?: number): number;
+  /** Which kernels of the addon's own are used from now on, "libtorch" for none; the best of the processor at most → those in use. */
+  kernels(name?: "libtorch" | "plain" | "avx2" | "avx512"): string;
   loadLibrary(path: string): void;
   liveHandles(): number;
   /**

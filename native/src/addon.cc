@@ -1,14 +1,15 @@
 // libtorch for Node: one boxed dispatcher call, tensor handles, autograd, checkpoints, generators, mapped files, process groups,
 // signals.
 //
-// Nothing here knows a model, a layer or an operator by name, but for the two that give a tensor other memory. JavaScript holds tensors
-// as small integers ("handles"): an index into a table of at::Tensor. A call reads its arguments by the operator's own schema, so an
-// integer can never be taken for a tensor. Every entry point is wrapped by `guarded`, which turns C++ exceptions into JavaScript errors;
-// nothing may abort the process. JavaScript may run while arguments are read (a getter in an array), so a pointer is taken only after
-// all arguments have been read.
+// Nothing here knows a model or an operator by name, but for the two that give a tensor other memory and those of our own. JavaScript
+// holds tensors as small integers ("handles"): an index into a table of at::Tensor. A call reads its arguments by the operator's own
+// schema, so an integer can never be taken for a tensor. Every entry point is wrapped by `guarded`, which turns C++ exceptions into
+// JavaScript errors; nothing may abort the process. JavaScript may run while arguments are read (a getter in an array), so a pointer is
+// taken only after all arguments have been read.
 
 #include "autograd.h"
 #include "generators.h"
+#include "group-norm.h"
 #include "machine.h"
 #include "mapped-files.h"
 #include "process-group.h"
@@ -66,6 +67,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   static MetaBook book;
   c10::SetAllocator(c10::DeviceType::Meta, &book, 100);
   torch::autograd::set_default_engine_stub(&Engine::only);
+  choose_kernels();
+  register_group_norm();
   auto* context = new Context();
   context->env = env;
   napi_set_instance_data(env, context, [](napi_env, void* data, void*) {
@@ -110,6 +113,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<generator_state, 1>(env, exports, "generatorState");
   define<set_generator_state, 2>(env, exports, "setGeneratorState");
   define<threads, 0>(env, exports, "threads");
+  define<kernels, 0>(env, exports, "kernels");
   define<load_library, 1>(env, exports, "loadLibrary");
   define<live_handles, 0>(env, exports, "liveHandles");
   define<meta_book, 1>(env, exports, "metaBook");

@@ -7,7 +7,6 @@ import {
   Module,
   randn,
   scope,
-  silu,
   type Tensor,
   tensor,
 } from "@spo/torch";
@@ -202,7 +201,7 @@ class Encoder extends Module {
       let h = this.conv_in.forward(x);
       for (const block of this.down_blocks) h = block.forward(h);
       h = this.mid_block.forward(h);
-      return this.conv_out.forward(silu(this.conv_norm_out.forward(h)));
+      return this.conv_out.forward(this.conv_norm_out.forwardSilu(h));
     });
   }
 }
@@ -238,7 +237,7 @@ class Decoder extends Module {
     return scope(() => {
       let h = this.mid_block.forward(this.conv_in.forward(z));
       for (const block of this.up_blocks) h = block.forward(h);
-      return this.conv_out.forward(silu(this.conv_norm_out.forward(h)));
+      return this.conv_out.forward(this.conv_norm_out.forwardSilu(h));
     });
   }
 }

@@ -7,7 +7,6 @@ import {
   Linear,
   Module,
   scope,
-  silu,
   type Tensor,
   tensor,
   upsampleNearest2d,
@@ -45,12 +44,12 @@ export class ResnetBlock2D extends Module {
 
   forward(x: Tensor, temb?: Tensor): Tensor {
     return scope(() => {
-      let h = this.conv1.forward(silu(this.norm1.forward(x)));
+      let h = this.conv1.forward(this.norm1.forwardSilu(x));
       if (this.time_emb_proj && temb) {
         const t = this.time_emb_proj.forward(temb).unsqueeze(-1).unsqueeze(-1); // [1 or b, out, 1, 1]
         h = h.add(temb.shape[0] === 1 ? t : repeatRows(t, h.shape[0] as number));
       }
-      h = this.conv2.forward(silu(this.norm2.forward(h)));
+      h = this.conv2.forward(this.norm2.forwardSilu(h));
       return h.add(this.conv_shortcut?.forward(x) ?? x);
     });
   }

@@ -378,9 +378,9 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
         tap?.(`up.${i}`, h);
       }
       // A UNet without attention to the text has not parted the batch yet.
-      h = this.conv_norm_out.forward(repeatRows(h, rowsOf(context)));
-      tap?.("conv_norm_out", h);
-      h = this.conv_out.forward(silu(h));
+      h = repeatRows(h, rowsOf(context));
+      if (tap) tap("conv_norm_out", this.conv_norm_out.forward(h));
+      h = this.conv_out.forward(this.conv_norm_out.forwardSilu(h));
       tap?.("out", h);
       return h;
     });

@@ -1,6 +1,8 @@
+import { native } from "@spo/native";
 import { checkSize } from "../arguments.js";
 import type { Generator } from "../generator.js";
-import { conv2d, embedding, groupNorm, layerNorm, linear, rmsNorm } from "../ops.gen.js";
+import { handleOf, wrap } from "../handle.js";
+import { conv2d, embedding, layerNorm, linear, rmsNorm } from "../ops.gen.js";
 import type { Tensor } from "../tensor.js";
 import { inOrder } from "./kernel-order.js";
 import { Module } from "./module.js";
@@ -75,6 +77,9 @@ export class Conv2d extends Module {
   }
 }
 
+/** The addon's own, which is libtorch's where there is no kernel for a device, dtype or order. */
+const GROUP_NORM = native.op("spo::group_norm", "");
+
 /** Normalises groups of channels of x [b, channels, ...]. */
 export class GroupNorm extends Module {
   readonly weight: Tensor;
@@ -98,7 +103,19 @@ export class GroupNorm extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return groupNorm(x, this.#groups, this.weight, this.bias, this.#eps);
+    return this.#normalise(x, false);
+  }
+
+  /** SiLU of the normalised x: on a CPU in one pass, which keeps only x for backward. */
+  forwardSilu(x: Tensor): Tensor {
+    return this.#normalise(x, true);
+  }
+
+  #normalise(x: Tensor, silu: boolean): Tensor {
+    const input = handleOf(x, "GroupNorm", "x");
+    return wrap(
+      native.call(GROUP_NORM, input, this.#groups, this.weight.handle, this.bias.handle, this.#eps, silu),
+    );
   }
 }
 

@@ -6,7 +6,7 @@ import { standIns } from "./rehearse-stand-ins.js";
 
 const op = (name: string): number => {
   const [base, overload = ""] = name.split(".") as [string, string?];
-  return native.op(`aten::${base}`, overload);
+  return native.op(base.includes("::") ? base : `aten::${base}`, overload);
 };
 
 /** Operators whose `meta` kernels accept tensors of two devices, which all others refuse; with the places of their tensors. */
@@ -32,6 +32,7 @@ const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
     grid_sampler: [0, 1],
     "where.self": [0, 1, 2],
     _fused_adamw_: [0, 1, 2, 3, 5],
+    "spo::group_norm": [0, 2, 3],
   }).map(([name, places]) => [op(name), { name, places }]),
 );
 /** Has no kernel on `meta`, and gives nothing. */
@@ -65,6 +66,9 @@ function withoutFloat64<T>(given: T): T {
 /** Whether all are. Throws an Error where some are and others are not. */
 function areOnMeta(name: string, handles: readonly number[]): boolean {
   const devices = new Set(handles.map((handle) => native.device(handle)));
-  if (devices.size > 1) throw new Error(`aten::${name} was given tensors of ${[...devices].join(" and ")}`);
+  if (devices.size > 1)
+    throw new Error(
+      `${name.includes("::") ? name : `aten::${name}`} was given tensors of ${[...devices].join(" and ")}`,
+    );
   return devices.has("meta");
 }

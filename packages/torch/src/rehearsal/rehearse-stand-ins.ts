@@ -25,6 +25,11 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
   // These keep their input for backward and make one tensor of its size there, as SiLU does.
   [op("group_norm"), (call, [x]) => call(SILU, x) as number],
   [op("layer_norm"), (call, [x]) => call(SILU, x) as number],
+  [
+    native.op("spo::group_norm", ""), // with SiLU it is two operators on most devices, so that is what is planned for
+    (call, [x, , , , , silu]) =>
+      chain(call, (make) => (silu === true ? make(SILU, make(SILU, x)) : make(SILU, x))),
+  ],
   [op("log_sigmoid"), (call, [x]) => call(SILU, x) as number],
   [
     op("grid_sampler"), // of images that nothing learns from

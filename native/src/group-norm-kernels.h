@@ -1,0 +1,95 @@
+#pragma once
+// GroupNorm's kernels in all instruction sets that this architecture may have.
+
+#include <cstdint>
+
+#include "instruction-sets.h"
+
+namespace {
+
+/** Some pixels of one image, float32 or bfloat16, channels last. */
+struct GroupNormPixels {
+  const void* x;
+  const void* gradient;  // of the result; null in forward
+  void* result;          // y, or the gradient of x
+  int64_t channels;
+  int64_t rows;  // pixels
+};
+
+/** Numbers of each channel, for one image: z = (x − mean)·scale + bias. */
+struct GroupNormChannels {
+  const float* mean;
+  const float* scale;  // weight / √(variance + eps)
+  const float* bias;
+  // x's gradient is scale times z's, less slope·(x − mean) + constant. Null in forward.
+  const float* slope;
+  const float* constant;
+};
+
+struct GroupNormKernels {
+  /** Sums a channel of x less `mean`, which may be any number near x here, and of its square. */
+  void (*moments)(const GroupNormPixels&, const GroupNormChannels&, double*, double*);
+  void (*normalise)(const GroupNormPixels&, const GroupNormChannels&);
+  /** Sums a channel of z's gradient, and of its product with x − mean. */
+  void (*gradient_sums)(const GroupNormPixels&, const GroupNormChannels&, double*, double*);
+  void (*differentiate)(const GroupNormPixels&, const GroupNormChannels&);
+};
+
+/** Channels of the narrowest vector. */
+constexpr int64_t kLeastChannels = 4;
+/** Pixels whose sum is taken in float32. More at a time, and wide maps no longer come from memory in order. */
+constexpr int64_t kBlockRows = 16;
+
+}  // namespace
+
+#define SPO_ISA portable
+#define SPO_LANES 4
+#define SPO_ENTRY
+#define SPO_TARGET inline __attribute__((always_inline))
+#include "vectors.h"
+
+#include "group-norm-rows.h"
+#undef SPO_TARGET
+#undef SPO_ENTRY
+#undef SPO_LANES
+#undef SPO_ISA
+
+#ifdef __x86_64__
+#define SPO_ISA avx2
+#define SPO_LANES 8
+#define SPO_ENTRY __attribute__((target("avx2,fma")))
+#define SPO_TARGET inline __attribute__((always_inline, target("avx2,fma")))
+#include "vectors.h"
+
+#include "group-norm-rows.h"
+#undef SPO_TARGET
+#undef SPO_ENTRY
+#undef SPO_LANES
+#undef SPO_ISA
+
+#define SPO_ISA avx512
+#define SPO_LANES 16
+#define SPO_ENTRY __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define SPO_TARGET inline __attribute__((always_inline, target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#include "vectors.h"
+
+#include "group-norm-rows.h"
+#undef SPO_TARGET
+#undef SPO_ENTRY
+#undef SPO_LANES
+#undef SPO_ISA
+#endif
+
+namespace {
+
+/** kernels: not libtorch's. channels: at least `kLeastChannels`. */
+template <class T, bool kSilu>
+const GroupNormKernels& group_norm_kernels(Kernels kernels, int64_t channels) {
+#ifdef __x86_64__
+  if (kernels == Kernels::avx512) return avx512::group_norm_kernels<T, kSilu>(channels);
+  if (kernels == Kernels::avx2) return avx2::group_norm_kernels<T, kSilu>(channels);
+#endif
+  return portable::group_norm_kernels<T, kSilu>(channels);
+}
+
+}  // namespace

@@ -1,0 +1,28 @@
+#pragma once
+// Work on libtorch's own threads.
+
+#include <ATen/TensorIterator.h>
+
+namespace {
+
+/**
+ * run(i) for i in [0, count), on as many threads as libtorch has for an operator.
+ *
+ * `at::parallel_for` is a template that only works where the caller is compiled for OpenMP, and linked to the very library that libtorch
+ * brings. An iterator over `count` bytes reaches the one inside libtorch.
+ */
+template <class Run>
+void each_in_parallel(int64_t count, const Run& run) {
+  if (count == 1) return run(0);
+  at::Tensor places = at::empty({count}, at::kByte);
+  auto iterator = at::TensorIterator::nullary_op(places);
+  const auto* first = static_cast<const char*>(places.data_ptr());
+  iterator.for_each(
+      [&](char** data, const int64_t*, int64_t n) {
+        const int64_t from = data[0] - first;
+        for (int64_t i = from; i < from + n; i++) run(i);
+      },
+      1);
+}
+
+}  // namespace
