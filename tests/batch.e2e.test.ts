@@ -30,7 +30,7 @@ beforeEach(() => void vi.spyOn(process.stdout, "write").mockReturnValue(true));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const LISTENED: [NodeJS.EventEmitter, string][] = [
-  ...["SIGINT", "SIGTERM", "SIGHUP"].map((name): [NodeJS.EventEmitter, string] => [process, name]),
+  ...["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"].map((name): [NodeJS.EventEmitter, string] => [process, name]),
   [process.stdout, "error"],
 ];
 

@@ -136,27 +136,24 @@ describe.each(["train spm", "train spo"] as const)("%s", (kind) => {
   });
 
   test.each([
-    ["SIGINT", 130],
-    ["SIGTERM", 143],
-  ] as const)(
-    "on %s finishes its step, saves it, exits with %i and goes on bit for bit",
-    async (signal, code) => {
-      const run = `${unbroken}-${signal}`;
-      const ended = await cli([...commands[kind](run), "--json"], {
-        signal: { name: signal, afterLines: 2 },
-      });
-      expect(ended.code).toBe(code);
-      expect(ended.stderr).toMatch(/its state is kept at step \d+\. The same command goes on from there/);
-      expect(jsonLines(ended).at(-1)).toMatchObject({ schema: "spo.error/1", code: "INTERRUPTED" });
-      const { events, checkpoints } = readRun(at(run));
-      const steps = events.flatMap((event) => (event.type === "step" ? [event.step] : []));
-      const last = checkpoints.at(-1);
-      expect(last?.step).toBe(Math.max(...steps));
-      expect(last && checkCheckpoint(last).fault).toBeUndefined();
-      expect((await cli(commands[kind](run))).code).toBe(0);
-      expect(outcomeOf(run)).toEqual(outcomeOf(unbroken));
-    },
-  );
+    ["SIGINT", 130] as const,
+    kind === "train spm" ? (["SIGUSR1", 138] as const) : (["SIGTERM", 143] as const),
+  ])("on %s finishes its step, saves it, exits with %i and goes on bit for bit", async (signal, code) => {
+    const run = `${unbroken}-${signal}`;
+    const ended = await cli([...commands[kind](run), "--json"], {
+      signal: { name: signal, afterLines: 2 },
+    });
+    expect(ended.code).toBe(code);
+    expect(ended.stderr).toMatch(/its state is kept at step \d+\. The same command goes on from there/);
+    expect(jsonLines(ended).at(-1)).toMatchObject({ schema: "spo.error/1", code: "INTERRUPTED" });
+    const { events, checkpoints } = readRun(at(run));
+    const steps = events.flatMap((event) => (event.type === "step" ? [event.step] : []));
+    const last = checkpoints.at(-1);
+    expect(last?.step).toBe(Math.max(...steps));
+    expect(last && checkCheckpoint(last).fault).toBeUndefined();
+    expect((await cli(commands[kind](run))).code).toBe(0);
+    expect(outcomeOf(run)).toEqual(outcomeOf(unbroken));
+  });
 });
 
 test("Ctrl-C within a long step is answered at once, a second one ends it, and the folder can be gone on with", async () => {

@@ -1,10 +1,9 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import { requireThread, UserError } from "@spo/torch/files";
+import { requireThread, UserError, workerFile } from "@spo/torch/files";
 import "./image-loaders.js"; // before any thread is started
 import type { ImageAnswer, ImageTask, Inspection, Pixels } from "./image-worker.js";
 import type { EncodedImage } from "./preference.js";
-import { workerFile } from "./worker-file.js";
 
 /** One image's answer: what was asked for, or why it does not decode. */
 export type Decoded<T> = { result: T } | { fault: string };

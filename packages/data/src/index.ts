@@ -52,4 +52,3 @@ export { type ImagesOfModel, sideBySide } from "./side-by-side.js";
 export { thumbnail } from "./thumbnail.js";
 export { type Archive, archivesOf, type Unpacked, unpackArchive } from "./unpack-archive.js";
 export { Ballot, readVotes, votesOf, withVotes, writeVotes } from "./votes.js";
-export { workerFile } from "./worker-file.js";

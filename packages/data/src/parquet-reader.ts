@@ -1,9 +1,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { requireThread, UserError } from "@spo/torch/files";
+import { requireThread, UserError, workerFile } from "@spo/torch/files";
 import type { ParquetAnswer, ParquetFile, ParquetRequest, ParquetRows } from "./parquet-worker.js";
-import { workerFile } from "./worker-file.js";
 
 /** Limits of the thread that parses parquet, because a damaged file can make a parser spin. */
 export interface ParquetReaderOptions {

@@ -1,13 +1,11 @@
-// Checkpoints are whole or not there: a folder gets its name when all its files and their hashes are on the disk.
+// The checkpoints of a run: which there are, and whether each is whole.
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readdirSync, readSync, rmSync } from "node:fs";
 import { join, sep } from "node:path";
-import { asUserError, makeFolder, renameDurably, syncFile, writeFileAtomic } from "@spo/torch/files";
 import { z } from "zod";
 import type { LogMark } from "./event-log.js";
 import { readOrdinary, readRecord } from "./read-record.js";
-
-const MANIFEST = "manifest.json";
+import { MANIFEST, manifestText, sealManifest } from "./write-checkpoint.js";
 
 const Manifest = z.object({
   step: z.int().min(0),
@@ -28,31 +26,6 @@ export interface Checkpoint {
   fault?: string;
   /** The run's log as it was when this was saved; known of a checkpoint that was checked. */
   log?: LogMark;
-}
-
-/** `write` fills a folder; then come a manifest with hashes, and the name. Files of `write` must be synced, as `writeFileAtomic` does. */
-export function writeCheckpoint(
-  checkpoints: string,
-  step: number,
-  write: (folder: string) => void,
-  log?: LogMark,
-): string {
-  const folder = join(checkpoints, checkpointName(step));
-  const temporary = join(checkpoints, `.${checkpointName(step)}.tmp`);
-  removeLeftovers(checkpoints);
-  makeFolder(temporary);
-  try {
-    write(temporary);
-    const files = Object.fromEntries(filesOf(temporary).map((file) => [file, sha256(join(temporary, file))]));
-    writeFileAtomic(join(temporary, MANIFEST), textOf(sealed({ step, files, log })));
-    // Only a damaged checkpoint, or the same one, can have this name.
-    rmSync(folder, { recursive: true, force: true });
-    renameDurably(temporary, folder);
-  } catch (error) {
-    removeLeftovers(checkpoints);
-    throw asUserError(error, folder);
-  }
-  return folder;
 }
 
 /** Checkpoints of a folder, oldest first, unchecked. */
@@ -86,20 +59,13 @@ function manifestOf({ folder }: Checkpoint): Manifest {
   if (!existsSync(path)) throw new Error("it has no manifest");
   try {
     const { sha256: seal, ...manifest } = readRecord(path, Manifest);
-    const written = seal === undefined ? manifest : sealed(manifest);
-    if (readOrdinary(path).toString("utf8") === textOf(written)) return manifest;
+    const written = seal === undefined ? manifest : sealManifest(manifest);
+    if (readOrdinary(path).toString("utf8") === manifestText(written)) return manifest;
   } catch {
     // Whatever is wrong with it, it is not as it was written.
   }
   throw new Error("its manifest is damaged");
 }
-
-const textOf = (manifest: Manifest): string => `${JSON.stringify(manifest, null, 2)}\n`;
-
-const sealed = (manifest: Manifest): Manifest => ({
-  ...manifest,
-  sha256: createHash("sha256").update(textOf(manifest)).digest("hex"),
-});
 
 /** Removes all but the newest `kept` up to `step`. Later ones are damaged, or of a history that was done again from an earlier step. */
 export function pruneCheckpoints(checkpoints: string, step: number, kept: number): void {
@@ -109,21 +75,9 @@ export function pruneCheckpoints(checkpoints: string, step: number, kept: number
     if (!keep.has(checkpoint)) rmSync(checkpoint.folder, { recursive: true, force: true });
 }
 
-/** What a killed process left half written. */
-function removeLeftovers(checkpoints: string): void {
-  if (!existsSync(checkpoints)) return;
-  for (const name of readdirSync(checkpoints)) {
-    if (name.startsWith(".")) rmSync(join(checkpoints, name), { recursive: true, force: true });
-  }
-}
-
-export const checkpointName = (step: number): string => `step-${String(step).padStart(8, "0")}`;
-
-/** Files of a folder and the folders in it, as relative paths with `/`, without the manifest; in order of name. Syncs the folders. */
+/** Files of a folder and the folders in it, as relative paths with `/`, without the manifest; in order of name. */
 function filesOf(folder: string): string[] {
-  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
-  for (const entry of entries) if (entry.isDirectory()) syncFile(join(entry.parentPath, entry.name));
-  return entries
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) =>
       join(entry.parentPath, entry.name)

@@ -34,3 +34,4 @@ export {
 export { ANSWERS, type Answer, Vote } from "./vote.js";
 export { VoteLog } from "./vote-log.js";
 export { type Seconds, timed, type Work, WorkMeter } from "./work.js";
+export type { CheckpointFiles, FileContents } from "./write-checkpoint.js";

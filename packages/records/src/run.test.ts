@@ -3,15 +3,19 @@ import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } fro
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { UserError, writeFileAtomic } from "@spo/torch/files";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkCheckpoint, computedPart, parseEvents, Run, readRun } from "./index.js";
+import { UserError } from "@spo/torch/files";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type CheckpointFiles, checkCheckpoint, computedPart, parseEvents, Run, readRun } from "./index.js";
 
 let folder: string;
 beforeEach(() => {
+  vi.spyOn(process, "availableMemory").mockReturnValue(0); // a checkpoint is then written in this thread
   folder = join(mkdtempSync(join(tmpdir(), "spo-records-")), "run");
 });
-afterEach(() => rmSync(join(folder, ".."), { recursive: true, force: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(join(folder, ".."), { recursive: true, force: true });
+});
 
 const settings = { kind: "spo", config: { steps: 6, optimizer: { lr: 0.1 } } };
 const log = (): string => join(folder, "events.jsonl");
@@ -28,13 +32,16 @@ function train(until = 6): { state: number; warnings: string[] } {
     state += step + 1;
     spend(run.step(step + 1, 6, { loss: 1 / state }, { passes: { unetPolicy: 2 } }));
     spend(run.eval(step + 1, { score: state }));
-    if ((step + 1) % 2 === 0)
-      spend(run.save(step + 1, (at) => writeFileAtomic(join(at, "state.txt"), String(state))));
+    if ((step + 1) % 2 === 0) spend(run.save(step + 1, () => stateFile(state)));
   }
   if (until === 6) spend(run.done({ state }));
   const warnings = run.events().flatMap((event) => (event.type === "warn" ? [event.message] : []));
   return { state, warnings };
 }
+const stateFile = (state: number): CheckpointFiles => {
+  const bytes = Buffer.from(String(state));
+  return { "state.txt": { bytes: bytes.length, chunks: [Uint8Array.from(bytes)] } };
+};
 const spend = (events: Iterable<unknown>): void => void [...events];
 
 const checkpoints = (): string[] => readdirSync(join(folder, "checkpoints")).sort();
@@ -345,7 +352,7 @@ describe("what a run lost is told", () => {
     ]);
     expect(readRun(folder).events.map(({ type }) => type)).toEqual(["start", "warn", "step"]);
     writeFileSync(log(), "");
-    spend(run.save(2, (at) => writeFileAtomic(join(at, "state.txt"), "3")));
+    spend(run.save(2, () => stateFile(3)));
     expect(told()).toEqual([expect.stringMatching(/was changed by something else/)]);
     expect(run.step(3, 6, { loss: 1 })).toHaveLength(1);
     run.close();
@@ -355,7 +362,7 @@ describe("what a run lost is told", () => {
   test("what is recorded is so whether it is yielded or not", () => {
     using run = Run.open(folder, settings);
     run.step(1, 6, { loss: 1 });
-    run.save(1, (at) => writeFileAtomic(join(at, "state.txt"), "1"));
+    run.save(1, () => stateFile(1));
     expect(readRun(folder).events.map(({ type }) => type)).toEqual(["start", "step", "checkpoint"]);
     expect(checkpoints()).toEqual(["step-00000001"]);
   });
@@ -399,7 +406,7 @@ describe("a run that exists", () => {
     const run = open(changed);
     let step = run.resume(() => {});
     for (; step < to; step++) run.step(step + 1, to, { loss: 1 });
-    run.save(to, (at) => writeFileAtomic(join(at, "state.txt"), "1"));
+    run.save(to, () => stateFile(1));
     run.done({});
     return run;
   }
@@ -455,36 +462,82 @@ describe("a run that exists", () => {
 });
 
 describe("a fault while saving", () => {
-  test("at any call of the file system names the file, and the checkpoint before still loads", () => {
-    train(2);
-    let [calls, total] = [0, 1];
-    for (let failing = 0; failing <= total; failing++) {
-      calls = 0;
-      const run = Run.open(folder, settings);
-      const heal = sabotage(() => ++calls === failing, failing % 2 ? "ENOSPC" : "EIO");
-      let thrown: unknown;
-      try {
-        spend(run.save(3, (at) => writeFileAtomic(join(at, "state.txt"), "6")));
-      } catch (error) {
-        thrown = error;
-      } finally {
-        heal();
-        run.close();
+  test.each([
+    ["in this thread, where there is no memory for a copy", 0],
+    ["beside the training", 2 ** 40],
+  ])(
+    "%s, at any call of the file system names the file, and the checkpoint before still loads",
+    (_, memory) => {
+      vi.spyOn(process, "availableMemory").mockReturnValue(memory);
+      train(2);
+      let [calls, total] = [0, 1];
+      for (let failing = 0; failing <= total; failing++) {
+        calls = 0;
+        const run = Run.open(folder, settings);
+        const heal = sabotage(() => ++calls === failing, failing % 2 ? "ENOSPC" : "EIO");
+        let thrown: unknown;
+        try {
+          spend(run.save(3, () => stateFile(6), { wait: true }));
+        } catch (error) {
+          thrown = error;
+        } finally {
+          heal();
+          run.close();
+        }
+        if (failing === 0) total = calls;
+        else {
+          expect(thrown).toBeInstanceOf(UserError);
+          expect((thrown as UserError).code).toBe("RESOURCE");
+          expect((thrown as UserError).message).toContain(folder);
+        }
+        using again = Run.open(folder, settings);
+        let state = "";
+        expect(again.resume((at) => (state = readFileSync(join(at, "state.txt"), "utf8")))).toSatisfy(
+          (step) => (step === 3 ? state === "6" : step === 2 && state === "3"),
+        );
+        rmSync(join(folder, "checkpoints", "step-00000003"), { recursive: true, force: true });
       }
-      if (failing === 0) total = calls;
-      else {
-        expect(thrown).toBeInstanceOf(UserError);
-        expect((thrown as UserError).code).toBe("RESOURCE");
-        expect((thrown as UserError).message).toContain(folder);
-      }
-      using again = Run.open(folder, settings);
-      let state = "";
-      expect(again.resume((at) => (state = readFileSync(join(at, "state.txt"), "utf8")))).toSatisfy((step) =>
-        step === 3 ? state === "6" : step === 2 && state === "3",
-      );
-      rmSync(join(folder, "checkpoints", "step-00000003"), { recursive: true, force: true });
-    }
-    expect(total).toBeGreaterThan(10);
+      expect(total).toBeGreaterThan(memory === 0 ? 15 : 5);
+    },
+  );
+});
+
+describe("saving beside the training", () => {
+  beforeEach(() => vi.spyOn(process, "availableMemory").mockReturnValue(2 ** 40));
+
+  test("keeps the state of its moment, and the next save has it in place", () => {
+    using run = Run.open(folder, settings);
+    const state = Uint8Array.of(1, 2, 3);
+    const files = (): CheckpointFiles => ({ state: { bytes: 3, chunks: [state.slice()] } });
+    spend(run.step(1, 6, { loss: 1 }));
+    expect(run.save(1, files)).toEqual([]); // it is not there yet
+    state.fill(9);
+    spend(run.step(2, 6, { loss: 1 }));
+    const told = run.save(2, files, { wait: true });
+    expect([...readFileSync(join(folder, "checkpoints", "step-00000001", "state"))]).toEqual([1, 2, 3]);
+    expect([...readFileSync(join(folder, "checkpoints", "step-00000002", "state"))]).toEqual([9, 9, 9]);
+    expect(told.findLast(({ type }) => type === "checkpoint")).toMatchObject({ step: 2 });
+    const saved = run.events().flatMap((event) => (event.type === "checkpoint" ? [event.step] : []));
+    expect(saved).toEqual([1, 2]);
+  });
+
+  test.each(["save", "done"] as const)("a fault comes out of the next %s", (next) => {
+    using run = Run.open(folder, settings);
+    writeFileSync(join(folder, "checkpoints"), ""); // no folder can be made there
+    run.save(1, () => stateFile(1));
+    expect(() => (next === "done" ? run.done({}) : run.save(2, () => stateFile(2)))).toThrow(
+      expect.objectContaining({ code: "RESOURCE", message: expect.stringContaining(folder) }),
+    );
+    expect(run.result()).toBeUndefined();
+  });
+
+  test("a run that is closed meanwhile has the checkpoint, and goes on from it", () => {
+    const run = Run.open(folder, settings);
+    run.save(1, () => stateFile(1));
+    run.close();
+    using again = Run.open(folder, settings);
+    expect(again.resume(() => {})).toBe(1);
+    expect(again.takeUntold()).toEqual([]);
   });
 });
 

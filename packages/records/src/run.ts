@@ -17,18 +17,19 @@ import {
 } from "@spo/torch/files";
 import { z } from "zod";
 import { ActivityFile } from "./activity.js";
-import {
-  type Checkpoint,
-  checkCheckpoint,
-  checkpointName,
-  listCheckpoints,
-  pruneCheckpoints,
-  writeCheckpoint,
-} from "./checkpoints.js";
+import { CheckpointThread } from "./checkpoint-thread.js";
+import { type Checkpoint, checkCheckpoint, listCheckpoints, pruneCheckpoints } from "./checkpoints.js";
 import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
 import { readOrdinary, readRecord } from "./read-record.js";
 import { type RunRequest, takeRequests } from "./run-requests.js";
+import {
+  type CheckpointFiles,
+  type CheckpointPlace,
+  checkpointName,
+  placeCheckpoint,
+  writeCheckpoint,
+} from "./write-checkpoint.js";
 
 /** The newest checkpoints that are kept: one to go on from, and one in case that is damaged. */
 const KEPT = 2;
@@ -76,6 +77,9 @@ export class Run {
   #config: Record<string, unknown> = {};
   #change: Change = { keys: [], goesOn: false };
   #untold: Event[] = [];
+  readonly #thread = new CheckpointThread();
+  /** A checkpoint that has its name and is not in the log. */
+  #placed: CheckpointPlace | undefined;
   readonly #began = performance.now();
   readonly #cpu = process.cpuUsage();
 
@@ -161,6 +165,12 @@ export class Run {
   /** Lets another process write the folder. The end of the process does so too. */
   close(): void {
     if (this.writes) this.#activity.clear();
+    try {
+      this.#finishSaving({ wait: true });
+    } catch {
+      // Only a run that fails is closed while it saves, and the fault that led here says more.
+    }
+    this.#thread.close();
     this.#lock?.release();
   }
 
@@ -194,11 +204,13 @@ export class Run {
 
   /** Appends an event and gives it back with its time. Throws a UserError (`RESOURCE`) where another process has taken the run over. */
   record(body: EventBody): Event {
-    if (this.writes) {
-      this.#requireLock();
-      this.#lookAtLog();
-    }
-    return this.#append(body);
+    if (!this.writes) return this.#append(body);
+    this.#requireLock();
+    this.#lookAtLog();
+    const event = this.#append(body);
+    // After the event: the time before it belongs to the event, not to the checkpoint.
+    this.#finishSaving({ wait: false });
+    return event;
   }
 
   #append(body: EventBody): Event {
@@ -229,7 +241,10 @@ export class Run {
     { done, total, left }: { done: number; total: number; left?: number } = { done: 0, total: 0 },
   ): Event {
     const event = this.#stamped({ type: "phase", name, done, total, left });
-    if (this.#lock) this.#activity.tell({ phase: name, done, total, at: event.time.at });
+    if (this.#lock) {
+      this.#activity.tell({ phase: name, done, total, at: event.time.at });
+      this.#placeSaved({ wait: false });
+    }
     return event;
   }
 
@@ -299,6 +314,7 @@ export class Run {
   }
 
   done(result: Record<string, unknown>): Event[] {
+    this.#finishSaving({ wait: true });
     if (this.writes) this.#activity.clear(); // a process that is killed from here on leaves none: nobody opens an ended run again
     return this.#tell({ type: "done", result });
   }
@@ -314,22 +330,48 @@ export class Run {
     return this.#log.isThere() ? parseEvents(readLog(this.folder), this.#log.path) : [];
   }
 
-  /** Writes a checkpoint, whole or not at all: `write` fills a folder with files that it has synced, as `writeFileAtomic` does. */
-  save(step: number, write: (folder: string) => void): Event[] {
+  /**
+   * Writes a checkpoint, whole or not at all, while the training goes on: the files are copied, and a thread writes them. It has its name,
+   * and its event, when they are on the disk. The next save and `done` wait for it, and throw what it threw.
+   *
+   * wait: returns when it is written, as before a stop.
+   */
+  save(step: number, files: () => CheckpointFiles, { wait = false } = {}): Event[] {
     if (!this.writes) return [];
     this.#requireLock();
+    this.#finishSaving({ wait: true });
     this.#lookAtLog();
-    syncFile(this.#log.path); // a checkpoint must not outlive the events that led to it
-    const folder = writeCheckpoint(this.#checkpoints, step, write, this.#log.mark());
-    pruneCheckpoints(this.#checkpoints, step, KEPT);
-    const event = this.#recordCheckpoint(step, folder);
-    return [...this.takeUntold(), event];
+    // A checkpoint must not outlive the events that led to it.
+    syncFile(this.#log.path);
+    syncFile(this.folder);
+    this.#thread.begin({ checkpoints: this.#checkpoints, step, log: this.#log.mark() }, files());
+    this.#finishSaving({ wait });
+    return this.takeUntold();
+  }
+
+  /** Gives the checkpoint that was written its name and its event. */
+  #finishSaving({ wait }: { wait: boolean }): void {
+    this.#placeSaved({ wait });
+    if (this.#placed === undefined) return;
+    const { step } = this.#placed;
+    this.#placed = undefined;
+    this.#untold.push(this.#recordCheckpoint(step, join(this.#checkpoints, checkpointName(step))));
+  }
+
+  /** The name alone, in the midst of a step: an event would take the step's time for the saving's. */
+  #placeSaved({ wait }: { wait: boolean }): void {
+    const written = this.#thread.finish({ wait });
+    if (written === undefined) return;
+    this.#requireLock();
+    placeCheckpoint(written);
+    pruneCheckpoints(this.#checkpoints, written.step, KEPT);
+    this.#placed = written;
   }
 
   /** Keeps the weights of the best measurement, whole or not at all, beside the checkpoints and in place of those before. */
-  saveBest(step: number, write: (folder: string) => void): void {
+  saveBest(step: number, files: CheckpointFiles): void {
     this.#requireLock();
-    writeCheckpoint(this.#best, step, write);
+    writeCheckpoint({ checkpoints: this.#best, step }, files);
     pruneCheckpoints(this.#best, step, 1);
   }
 

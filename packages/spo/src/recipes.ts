@@ -13,6 +13,6 @@ export { type SpoOptions, trainSpo } from "./recipes/train-spo/train-spo.js";
 export { checkpointIsDue } from "./recipes/training/due.js";
 export { learningRateAt } from "./recipes/training/learning-rate.js";
 export { saveInHalf } from "./recipes/training/save-in-half.js";
-export { restoreTrainingState, saveTrainingState } from "./recipes/training/training-state.js";
+export { restoreTrainingState, trainingStateFiles } from "./recipes/training/training-state.js";
 export { Update } from "./recipes/training/update.js";
 export * from "./schemas.js";

@@ -23,6 +23,7 @@ import { hasRoomForThread, isRunning, isTagRunning, PROCESS_TAG, processTag } fr
 import { asUserError, FREE_SPACE, UserError } from "./errors.js";
 
 export {
+  hasRoomForThread,
   isPartOfLock,
   type Lock,
   LockTaken,
@@ -33,6 +34,7 @@ export {
   withLock,
 } from "@spo/native/lock";
 export { asUserError, shortageOf, UserError, type UserErrorCode } from "./errors.js";
+export { workerFile } from "./worker-file.js";
 
 /**
  * Writes a file whole or not at all: a temporary file beside it, synced, renamed, the folder synced. Makes the folder.
@@ -287,6 +289,7 @@ function makeMissing(folder: string): string[] {
       // Another process may have made it meanwhile.
       if (!isFolder(each)) throw error;
     }
+    syncNames(dirname(each));
   }
   return missing;
 }
@@ -330,6 +333,15 @@ export function syncFile(path: string): void {
     }
   } catch (error) {
     throw asUserError(error, path);
+  }
+}
+
+/** As `syncFile` for a folder's names, where one may write that may not be read. */
+function syncNames(folder: string): void {
+  try {
+    syncFile(folder);
+  } catch (error) {
+    if (((error as UserError).cause as NodeJS.ErrnoException)?.code !== "EACCES") throw error;
   }
 }
 

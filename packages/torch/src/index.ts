@@ -44,6 +44,7 @@ export {
   openSafetensors,
   readSafetensors,
   SafetensorsFile,
+  safetensorsContents,
   tensorBytes,
   writeSafetensors,
 } from "./weights/safetensors.js";

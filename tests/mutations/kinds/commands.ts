@@ -193,7 +193,7 @@ async function command(args: readonly string[], folder: string): Promise<{ code:
     process.chdir(from);
     for (const [i, stream] of [stdout, stderr].entries()) stream.write = writes[i] as typeof stream.write;
     stdout.removeAllListeners("error");
-    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"] as const)
       for (const listener of process.listeners(name))
         if (!before.get(name)?.includes(listener as never)) process.removeListener(name, listener);
   }

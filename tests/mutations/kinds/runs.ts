@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { checkCheckpoint, type EventBody, listCheckpoints, Run, readRun } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { reportPage, runReport, type StripFile, stripFileName } from "@spo/records/report";
-import { openSafetensors, scope, tensor, writeSafetensors } from "@spo/torch";
+import { openSafetensors, safetensorsContents, scope, tensor } from "@spo/torch";
 import sharp from "sharp";
 import { writeReport } from "spo/report";
 import { TrainSpoConfig } from "spo/schemas";
@@ -70,12 +70,9 @@ async function makeRun(folder: string, { finished = true } = {}): Promise<void> 
       images: [{ file: `images/${step}.png`, prompt: "a red apple", seed: 1 }],
     });
     if (step % 2 === 0) {
-      for (const _ of run.save(step, (at) =>
-        writeSafetensors(join(at, "training-state.safetensors"), {
-          "policy/a": tensor([1, 2]),
-          step: tensor(step),
-        }),
-      )) {
+      const state = { "policy/a": tensor([1, 2]), step: tensor(step) };
+      const files = { "training-state.safetensors": safetensorsContents(state) };
+      for (const _ of run.save(step, () => files, { wait: true })) {
         // recorded as it goes
       }
     }

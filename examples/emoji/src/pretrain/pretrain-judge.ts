@@ -28,7 +28,7 @@ import {
   type RecipeEvent,
   type RecipeOptions,
   restoreTrainingState,
-  saveTrainingState,
+  trainingStateFiles,
   Update,
 } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
@@ -158,7 +158,7 @@ export async function* pretrainJudge(
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
     const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
     if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
     signal.throwIfAborted();
   }
   update.requireSound(`step ${total}`);

@@ -25,7 +25,7 @@ import {
   type RecipeOptions,
   restoreTrainingState,
   saveInHalf,
-  saveTrainingState,
+  trainingStateFiles,
   Update,
 } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
@@ -121,7 +121,7 @@ export async function* pretrainTextToImage(
     yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
     const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
     if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
     if ((step + 1) % config.exportEvery === 0) exportModel();
     signal.throwIfAborted();
   }

@@ -12,7 +12,9 @@ export const EXIT_CODES: readonly [number, string][] = [
   [5, "not enough disk or memory, or a folder that cannot be written"],
   [6, "numbers ran away: the loss was not finite"],
   [7, "the machine lacks something: `npx spo doctor` tells"],
+  [129, "stopped by SIGHUP"],
   [130, "stopped by Ctrl-C (SIGINT)"],
+  [138, "stopped by SIGUSR1"],
   [143, "stopped by SIGTERM, or because Studio asked"],
 ];
 

@@ -1,7 +1,8 @@
-// Ctrl-C and other signals: the first asks for a clean end, the second ends at once.
+// Ctrl-C and other signals: the first asks for a clean end, the second ends at once. SIGUSR1 is what Slurm sends before it takes the machine
+// away (`--signal=USR1@120`), once.
 import { redraws } from "./terminal.js";
 
-const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGUSR1: 138 } as const;
 
 /** Why a run stopped before its end. */
 export class Interruption extends Error {
@@ -15,10 +16,11 @@ export class Interruption extends Error {
   }
 }
 
-const WORDS = "stopping after this step; once more ends at once";
+const STOPPING = "stopping after this step";
+const WORDS = `${STOPPING}; once more ends at once`;
 
 /**
- * A signal that is aborted by SIGINT, SIGTERM or SIGHUP, which `say` tells. The next one ends the process at once.
+ * A signal that is aborted by SIGINT, SIGTERM, SIGHUP or SIGUSR1, which `say` tells. The next of the first three ends the process at once.
  *
  * answerSignals: the engine's, where steps are long. It prints the words, and ends the process, also during a step. Without it both wait
  * for the step's end.
@@ -31,7 +33,9 @@ export function interruptible(
   const names = Object.keys(SIGNALS) as (keyof typeof SIGNALS)[];
   const stop = (name: NodeJS.Signals): void => {
     controller.abort(new Interruption(name as keyof typeof SIGNALS));
-    if (answerSignals) return;
+    const isLast = name === "SIGUSR1"; // of it no second one comes
+    if (isLast) say(STOPPING);
+    if (isLast || answerSignals) return;
     say(WORDS);
     // npm passes a Ctrl-C on to the script, which has had it from the terminal already. The two count as one.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);

@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { workerFile } from "@spo/data";
+import { workerFile } from "@spo/torch/files";
 import type { FromWorker, ToWorker } from "./job-messages.js";
 import { faultError } from "./job-messages.js";
 import type { Job, JobProgress } from "./jobs.js";

@@ -10,7 +10,7 @@ const controller = new AbortController();
 const tell = (message: FromWorker): void => void process.send?.(message);
 
 // A terminal's Ctrl-C reaches all processes of a group; the one that began the comparison decides what it means.
-for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => {});
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"] as const) process.on(name, () => {});
 process.on("disconnect", () => process.exit());
 process.on("message", (message: ToWorker) => {
   if (message.type === "stop") controller.abort(new Error("stopped"));

@@ -71,7 +71,11 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
 /** The events up to the newest checkpoint. Those after it were lost with their process and will be cut off. */
 function eventsUpToCheckpoint(run: Run): Event[] {
   const events = run.events();
-  const last = events.findLastIndex(({ type }) => type === "checkpoint");
+  const saved = events.findLast((event) => event.type === "checkpoint")?.step ?? -1;
+  // It is written while later steps are computed, so its own event may come after theirs.
+  const last = events.findLastIndex(
+    (event) => event.type !== "checkpoint" && "step" in event && event.step <= saved,
+  );
   return events.slice(0, last + 1);
 }
 

@@ -184,6 +184,16 @@ export function writeSafetensors(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): void {
+  const { bytes, chunks } = safetensorsContents(tensors, metadata);
+  requireSpace(path, bytes);
+  writeFileAtomic(path, chunks);
+}
+
+/** What `writeSafetensors` writes: how many bytes, and the bytes, which are copied from the tensors as they are taken. */
+export function safetensorsContents(
+  tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
+  metadata: Readonly<Record<string, string>> = {},
+): { bytes: number; chunks: Iterable<Uint8Array> } {
   const entries = inFileOrder(tensors);
   const header: Record<string, unknown> = Object.create(null);
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
@@ -201,15 +211,14 @@ export function writeSafetensors(
   padded.set(json);
   const prefix = new Uint8Array(8);
   new DataView(prefix.buffer).setBigUint64(0, BigInt(padded.length), true);
-  requireSpace(path, prefix.length + padded.length + offset);
-  writeFileAtomic(
-    path,
-    (function* () {
+  return {
+    bytes: prefix.length + padded.length + offset,
+    chunks: (function* () {
       yield prefix;
       yield padded;
       for (const { tensor } of entries) yield bytesOf(tensor);
     })(),
-  );
+  };
 }
 
 /** The bytes of tensors one after the other, as a file of them holds behind its header: what a hash of its contents is taken over. */

@@ -29,7 +29,7 @@ import { encodePlaces } from "../training/prompt-conditions.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { spentTogether } from "../training/spent-together.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
-import { saveTrainingState } from "../training/training-state.js";
+import { trainingStateFiles } from "../training/training-state.js";
 import { Update } from "../training/update.js";
 import { measureHeldOut, readHeldOut } from "./held-out-pairs.js";
 import { drawNoisyPairs } from "./noisy-pairs.js";
@@ -178,7 +178,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
         isAsked: asked.save || asked.stop,
       };
       if (checkpointIsDue(step + 1, save))
-        yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+        yield* run.save(step + 1, () => trainingStateFiles(state), { wait: save.isAsked });
       if (asked.stop) stop(context);
     }
     update.requireSound(`step ${step}`);

@@ -18,7 +18,7 @@ import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
-import { restoreTrainingState, saveTrainingState } from "../training/training-state.js";
+import { restoreTrainingState, trainingStateFiles } from "../training/training-state.js";
 import { saveAccuracy } from "./held-out-accuracy.js";
 import { pairLoss } from "./pair-loss.js";
 import { setUpSpm } from "./spm-setup.js";
@@ -124,7 +124,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
         isAsked: asked.save || asked.stop,
       };
       if (checkpointIsDue(step + 1, save))
-        yield* run.save(step + 1, (folder) => saveTrainingState(folder, state));
+        yield* run.save(step + 1, () => trainingStateFiles(state), { wait: save.isAsked });
       if (asked.stop) stop(context);
     }
     update.requireSound(`step ${total}`);

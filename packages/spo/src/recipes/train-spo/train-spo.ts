@@ -21,7 +21,7 @@ import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { spentTogether } from "../training/spent-together.js";
-import { saveTrainingState } from "../training/training-state.js";
+import { trainingStateFiles } from "../training/training-state.js";
 import { saveStrips } from "./candidate-strips.js";
 import { pairBatches } from "./pair-batches.js";
 import { joinGradients, type PairGradients, pairGradients } from "./pair-gradients.js";
@@ -165,15 +165,9 @@ async function* rounds(
     } else if (asked.sample) yield* drawAsked(run, round + 1, setup.showHeldOut);
     // A round without a single finite score leaves the weights in doubt too.
     const isSound = update.isSound && comparisons.some(({ finite }) => finite.includes(true));
-    if (
-      checkpointIsDue(round + 1, {
-        every: config.saveEvery,
-        total,
-        isSound,
-        isAsked: asked.save || asked.stop,
-      })
-    )
-      yield* run.save(round + 1, (folder) => saveTrainingState(folder, state));
+    const save = { every: config.saveEvery, total, isSound, isAsked: asked.save || asked.stop };
+    if (checkpointIsDue(round + 1, save))
+      yield* run.save(round + 1, () => trainingStateFiles(state), { wait: save.isAsked });
     if (asked.stop) stop(context);
   }
   update.requireSound(`round ${round}`);

@@ -1,7 +1,7 @@
 // The guard of a training: it watches the measurements in the run's log, keeps the best weights, and stops or slows an exploited judge.
 import { join } from "node:path";
 import type { Event, Run } from "@spo/records";
-import { noGrad, openSafetensors, type Tensor, writeSafetensors } from "@spo/torch";
+import { noGrad, openSafetensors, safetensorsContents, type Tensor } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
 import type { RecipeEvent } from "../recipe.js";
 import type { GuardSettings } from "./guard-config.js";
@@ -66,7 +66,7 @@ export class Guard {
     const events = run.events();
     const history = measurementsIn(events, trainingScore);
     if (heldOutVerdict(history, patience)?.best.step === step)
-      run.saveBest(step, (folder) => this.#write(folder));
+      run.saveBest(step, { [WEIGHTS]: safetensorsContents(this.#weights()) });
     // After an action the judge gets as many measurements again.
     const after = decisionsIn(events).at(-1)?.step ?? 0;
     const verdict = heldOutVerdict(
@@ -95,10 +95,6 @@ export class Guard {
     const named = (module: typeof average, prefix: string): [string, Tensor][] =>
       [...(module?.namedParameters() ?? [])].map(([name, value]) => [`${prefix}/${name}`, value]);
     return new Map([...named(policy, "policy"), ...named(average, "average")]);
-  }
-
-  #write(folder: string): void {
-    writeSafetensors(join(folder, WEIGHTS), this.#weights());
   }
 
   #read(folder: string): void {

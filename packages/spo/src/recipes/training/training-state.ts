@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { CheckpointFiles } from "@spo/records";
 import {
   type Ema,
   type LossScaler,
@@ -6,10 +7,12 @@ import {
   notFinite,
   type Optimizer,
   openSafetensors,
+  safetensorsContents,
   type Tensor,
   UserError,
-  writeSafetensors,
 } from "@spo/torch";
+
+const FILE = "training-state.safetensors";
 
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
@@ -32,8 +35,8 @@ export function stateTensors({ modules, optimizer, ema, scaler }: TrainingState)
   return found;
 }
 
-/** Writes `training-state.safetensors` into a checkpoint's folder. Throws a UserError (`NUMERIC`) where a value is not finite. */
-export function saveTrainingState(folder: string, state: TrainingState): void {
+/** The file of a checkpoint, `training-state.safetensors`. Throws a UserError (`NUMERIC`) where a value is not finite. */
+export function trainingStateFiles(state: TrainingState): CheckpointFiles {
   const tensors = stateTensors(state);
   const bad = notFinite(tensors);
   if (bad.length > 0) {
@@ -42,12 +45,12 @@ export function saveTrainingState(folder: string, state: TrainingState): void {
       hint: "Lower the learning rate; the last checkpoint is good.",
     });
   }
-  writeSafetensors(join(folder, "training-state.safetensors"), tensors);
+  return { [FILE]: safetensorsContents(tensors) };
 }
 
 /** Copies a saved state into live modules, optimizer and average. Throws where names or shapes differ. */
 export function restoreTrainingState(folder: string, state: TrainingState): void {
-  using file = openSafetensors(join(folder, "training-state.safetensors"));
+  using file = openSafetensors(join(folder, FILE));
   noGrad(() => {
     for (const [name, target] of stateTensors(state)) {
       using saved = file.get(name);
