@@ -26,7 +26,10 @@ export function parseOverrides(
   const known = settingsOf(schema);
   const found: Overrides = { settings: {}, paths: [], words: [] };
   const faults: string[] = [];
-  const find = (key: string): Setting | undefined => known.find(({ path }) => isSpelled(key, path));
+  // A name of now comes before what another setting was called once.
+  const find = (key: string): Setting | undefined =>
+    known.find(({ path }) => kebabCase(path) === kebabCase(key)) ??
+    known.find(({ path }) => isSpelled(key, path));
   const set = ({ path }: Setting, value: unknown): void => {
     found.paths.push(path);
     setAt(found.settings, path, value);

@@ -22,6 +22,8 @@ export interface TrainSpmSettings {
   candidates?: number | undefined;
   /** folder for the trained preference model. */
   output: string;
+  /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP); the optimizer and the steps begin anew. Default: null. */
+  from?: string | null | undefined;
   /** labels made anew from plain scores of the clean images, as published for SDXL. */
   relabel?: {
     /** reward that scores the clean images, as pickscore:FOLDER; absent: the plain scorer of init. */
@@ -116,6 +118,8 @@ export interface TrainSpoSettings {
   prompts: string;
   /** folder for the result: a LoRA, or the whole model after full fine-tuning. */
   output: string;
+  /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP), or a LoRA's file; the optimizer and the steps begin anew. Default: null. */
+  from?: string | null | undefined;
   /** side of the images in pixels; null: the model's own. Default: null. */
   resolution?: number | null | undefined;
   /** rollouts of promptsPerRound prompts. Default: 4000. */
@@ -252,6 +256,8 @@ export interface TrainDpoSettings {
   pairs: Array<string>;
   /** folder for the result: a LoRA, or the whole model after full fine-tuning. */
   output: string;
+  /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP), or a LoRA's file; the optimizer and the steps begin anew. Default: null. */
+  from?: string | null | undefined;
   /** pairs of this split; ties are left out. Default: "train". */
   split?: string | undefined;
   /** images of lists may lie outside of the list's folder; only for lists that you trust. Default: false. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { readSafetensors } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
+import { startFrom } from "../training/start-from.js";
 import { trainDpo } from "./train-dpo.js";
 import { TrainDpoConfig } from "./train-dpo-config.js";
 
@@ -112,4 +113,31 @@ test("a LoRA on the text encoder learns with the UNet's, from the base's predict
   expect(up).toHaveLength(4 * 2); // four maps in each of two layers
   for (const [name, values] of up) expect(Math.max(...values.map(Math.abs)), name).toBeGreaterThan(0);
   expect([...without.weights.keys()].some((name) => name.startsWith("text_encoder"))).toBe(false);
+});
+
+test("a new run begins with the weights of another's checkpoint, or of a LoRA's file at its strength", async () => {
+  const measured = { evalPairs: 3, evalEvery: 2, steps: 2 };
+  const first = join(folder, `run-${runs}`);
+  const { evals } = await train(measured);
+  const last = evals.at(-1)?.metrics.loss as number;
+  expect(Math.abs(last - Math.LN2)).toBeGreaterThan(0.01);
+  const begun = async (from: string, more: object = {}): Promise<number> =>
+    (await train({ ...measured, steps: 1, from, ...more })).evals[0]?.metrics.loss as number;
+  expect(await begun(`${first}@2`)).toBe(last);
+  const lora = join(first, "model", "pytorch_lora_weights.safetensors");
+  expect(await begun(lora)).toBeCloseTo(last, 2); // it is stored in half precision
+  expect(await begun(join(first, "model"), { alpha: 4 })).toBeCloseTo(last, 2);
+
+  const refusal = (code: string, message: RegExp) =>
+    expect.objectContaining({ code, message: expect.stringMatching(message) });
+  await expect(begun(first, { rank: 3 })).rejects.toEqual(
+    refusal("CONFIG", /trained other weights .* differ/),
+  );
+  await expect(begun(lora, { rank: 3 })).rejects.toEqual(refusal("CONFIG", /of rank 2, .* of rank 3/));
+  await expect(begun(lora, { adapter: "full" })).rejects.toEqual(refusal("CONFIG", /whole model learns/));
+  const named = (from: string) => () => startFrom(from, { modules: {} });
+  expect(named(first)).not.toThrow();
+  expect(named(`${first}@7`)).toThrow(refusal("DATA", /no checkpoint of step 7/));
+  expect(named(join(folder, "none"))).toThrow(refusal("DATA", /does not exist/));
+  expect(named(world.pairs)).toThrow(refusal("DATA", /is no run with checkpoints/));
 });

@@ -28,6 +28,7 @@ import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { spentTogether } from "../training/spent-together.js";
+import { startFrom } from "../training/start-from.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
 import { trainingStateFiles } from "../training/training-state.js";
 import { Update } from "../training/update.js";
@@ -114,9 +115,20 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
 
   try {
     const data = dataFacts({ pairs: set.fingerprint });
-    const { model: _, configs: _1, pairs: _2, heldOut: _3, output: _4, device: _5, ...settings } = config;
+    const {
+      model: _,
+      configs: _1,
+      pairs: _2,
+      heldOut: _3,
+      output: _4,
+      device: _5,
+      from: _6,
+      ...settings
+    } = config;
     let step = await resumeTogether(context, state, { settings, data });
     await guard.resume();
+    if (step === 0 && config.from !== null)
+      startFrom(config.from, { modules: { policy: policy.modules.policy }, loadLora: policy.loadLora });
     yield* run.data(data);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     if (step === 0 && held.length > 0) yield* run.eval(0, measure(0));

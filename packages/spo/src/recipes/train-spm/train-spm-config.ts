@@ -14,6 +14,7 @@ import {
   MOST_STEPS,
 } from "../bounds.js";
 import { checkpointingSettings, deviceSettings, vaeSettings } from "../training/precision-config.js";
+import { startSettings } from "../training/start-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -69,6 +70,7 @@ export const TrainSpmConfig = z.strictObject({
     .default(4)
     .describe("with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair"),
   output: pathText().describe("folder for the trained preference model"),
+  ...startSettings(""),
   relabel: z
     .strictObject({
       by: scorerText()

@@ -18,6 +18,7 @@ import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { microBatches } from "../training/micro-batches.js";
+import { startFrom } from "../training/start-from.js";
 import { restoreTrainingState, trainingStateFiles } from "../training/training-state.js";
 import { saveAccuracy } from "./held-out-accuracy.js";
 import { pairLoss } from "./pair-loss.js";
@@ -63,6 +64,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
     let measured: Record<string, number> | undefined;
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
     let step = run.resume((folder) => restoreTrainingState(folder, state));
+    if (step === 0 && config.from !== null) startFrom(config.from, { modules: { spm: model.module } });
     yield* run.data(source.facts);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     for await (const { done, total: of } of source.prepare()) {

@@ -20,6 +20,7 @@ import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings, spmDtypeSettings } from "../training/precision-config.js";
 import { processesSettings } from "../training/processes-config.js";
+import { startSettings } from "../training/start-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -41,6 +42,7 @@ export const TrainSpoConfig = z.strictObject({
     ),
   prompts: pathText().describe("text file, one prompt a line, or a JSON list"),
   output: pathText().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
+  ...startSettings(", or a LoRA's file"),
   resolution: z
     .int()
     .positive()

@@ -21,6 +21,7 @@ import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { spentTogether } from "../training/spent-together.js";
+import { startFrom } from "../training/start-from.js";
 import { trainingStateFiles } from "../training/training-state.js";
 import { saveStrips } from "./candidate-strips.js";
 import { pairBatches } from "./pair-batches.js";
@@ -69,6 +70,8 @@ async function* rounds(
   const data = dataFacts(setup.facts);
   let round = await resumeTogether(context, state, { settings: setup.settings, data });
   await guard.resume();
+  if (round === 0 && config.from !== null)
+    startFrom(config.from, { modules: { policy: policy.modules.policy }, loadLora: policy.loadLora });
   for (const message of setup.warnings) yield* run.warn(message);
   yield* run.data(data);
   if (round > 0) meter.take(); // the run's beginning has counted the text features already

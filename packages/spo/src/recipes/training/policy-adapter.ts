@@ -4,12 +4,16 @@ import {
   addFamilyLora,
   addLora,
   CLIPTextModel,
+  disposeAdapter,
   type Lora,
+  type LoraAdapter,
+  type LoraWeights,
+  readLora,
   type TextToImage,
   type WriteLoraOptions,
   writeLora,
 } from "@spo/diffusion";
-import { type Generator, type Tensor, UserError } from "@spo/torch";
+import { type Generator, noGrad, scope, type Tensor, UserError } from "@spo/torch";
 
 /** Size and place of a policy's LoRA. */
 export interface AdapterSettings {
@@ -71,10 +75,44 @@ export class PolicyAdapter {
     return [...this.texts.values()].reduce((inner, lora) => () => lora.without(inner), fn)();
   }
 
+  /**
+   * Takes the values of a LoRA's file, whose strength stays what it is where its alpha is another. Throws UserErrors for a file that is none
+   * of this model, and (`CONFIG`) for one over other layers or of another rank.
+   */
+  load(path: string): void {
+    const { adapter } = readLora(path, this.#pipe.models);
+    const mine = this.#values();
+    const rankOf = ({ down }: LoraWeights): number => down.shape[0] as number;
+    const ranks = new Set([...adapter.values()].map(rankOf));
+    const isHere = [...adapter].every(([layer, weights]) => {
+      const own = mine.get(layer);
+      return own !== undefined && rankOf(own) === rankOf(weights);
+    });
+    if (!isHere || adapter.size !== mine.size)
+      throw new UserError(
+        `${path} is a LoRA over ${adapter.size} layers of rank ${[...ranks].join(", ")}, and this training's lies over ${mine.size} of rank ${[...mine.values()].map(rankOf)[0]}.`,
+        { code: "CONFIG", hint: "Give its rank, targets and textEncoders." },
+      );
+    noGrad(() =>
+      scope(() => {
+        for (const [layer, { down, up, alpha }] of adapter) {
+          const own = mine.get(layer) as LoraWeights;
+          own.down.detach().copy_(down);
+          own.up
+            .detach()
+            .copy_(alpha === own.alpha ? up : up.to({ dtype: "float32" }).mul(alpha / own.alpha));
+        }
+      }),
+    );
+    disposeAdapter(adapter);
+  }
+
+  #values(): LoraAdapter {
+    return adapterOf({ [this.#pipe.family.denoiser]: this.denoiser, ...Object.fromEntries(this.texts) });
+  }
+
   /** Writes it as one file. */
   save(path: string, options: WriteLoraOptions): void {
-    const { denoiser } = this.#pipe.family;
-    const adapter = adapterOf({ [denoiser]: this.denoiser, ...Object.fromEntries(this.texts) });
-    writeLora(path, adapter, this.#pipe.models, options);
+    writeLora(path, this.#values(), this.#pipe.models, options);
   }
 }

@@ -27,6 +27,8 @@ export interface Policy {
   frozen: readonly Tensor[];
   /** Its part of a checkpoint: the weights that learn, and their moving average if there is one. */
   modules: { policy: Weights; average?: Weights };
+  /** Takes the values of a LoRA's file, as `PolicyAdapter.load`. Throws a UserError (`CONFIG`) where the whole model learns. */
+  loadLora: (path: string) => void;
   /** Takes the weights into the average, after the training's step `step`, 0 for the first. */
   updateEma: (step: number) => void;
   /** Does something with the weights that are the result: the average, where there is one. */
@@ -71,6 +73,7 @@ export function makePolicy(pipe: TextToImage, settings: PolicySettings, precisio
       trained: [...lora.namedParameters().values()],
       frozen: [],
       ...averaged,
+      loadLora: (path) => lora.load(path),
       denoisers: (conditions, guidanceScale, encode) => {
         const shared = { model, ...conditions, guidanceScale };
         const policy = guidedDenoiser({ ...shared, around });
@@ -111,6 +114,12 @@ export function makePolicy(pipe: TextToImage, settings: PolicySettings, precisio
     trained: model.parameters(),
     frozen: frozen.parameters(),
     ...averaged,
+    loadLora: (path) => {
+      throw new UserError(`${path} is a LoRA, and the whole model learns (adapter: full).`, {
+        code: "CONFIG",
+        hint: "Merge it into the model, `npx spo convert MODEL --lora FILE --output FOLDER`, and train that.",
+      });
+    },
     denoisers: (conditions, guidanceScale) => {
       const shared = { ...conditions, guidanceScale, around };
       return {

@@ -12,7 +12,8 @@ import {
   UserError,
 } from "@spo/torch";
 
-const FILE = "training-state.safetensors";
+/** The file of a checkpoint that has a training's state. */
+export const STATE_FILE = "training-state.safetensors";
 
 /** What a recipe has to save to go on bit for bit. Everything random is a function of the step, so no generator is among it. */
 export interface TrainingState {
@@ -45,12 +46,12 @@ export function trainingStateFiles(state: TrainingState): CheckpointFiles {
       hint: "Lower the learning rate; the last checkpoint is good.",
     });
   }
-  return { [FILE]: safetensorsContents(tensors) };
+  return { [STATE_FILE]: safetensorsContents(tensors) };
 }
 
 /** Copies a saved state into live modules, optimizer and average. Throws where names or shapes differ. */
 export function restoreTrainingState(folder: string, state: TrainingState): void {
-  using file = openSafetensors(join(folder, FILE));
+  using file = openSafetensors(join(folder, STATE_FILE));
   noGrad(() => {
     for (const [name, target] of stateTensors(state)) {
       using saved = file.get(name);
