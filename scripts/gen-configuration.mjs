@@ -26,7 +26,7 @@ const SECTIONS = {
   },
   "train spo": {
     about:
-      "[SPO](spo.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024; one process plays one GPU of those runs. `sd35-medium` and `flux-dev` take what is published of other methods for these models; each number's source stands in its file. [Where the published code surprises](spo.md#where-the-published-code-surprises).",
+      "[SPO](spo.md). `sd15` and `sdxl` are the published settings of Liang et al. 2024; one process plays one GPU of those runs. `sd35-medium` and `flux-dev` take what is published of other methods for these models; each number's source stands in its file. Those with a size in their names are the published settings [on a card of that size](plan.md#cards-of-8-to-24-gb). [Where the published code surprises](spo.md#where-the-published-code-surprises).",
     presets: spoPresets,
   },
   "train dpo": {

@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { SCHEMAS } from "spo/schemas";
 import type { PlanOptions, PlanSampleOptions } from "../jobs/plan-job.js";
 import {
@@ -23,7 +24,7 @@ export default function (command: Command): void {
     .command("sample")
     .summary("images from prompts")
     .description("Tells memory and work of making images, from the model's configs alone.")
-    .option("--model <model>", "sd15, sdxl, a folder, or org/name[@revision] of a hub", "sd15")
+    .option("--model <model>", "sd15, sdxl, sd3, flux, a folder, or org/name[@revision] of a hub", "sd15")
     .option("--count <number>", "images", amount, 1)
     .option(
       "--batch <number>",
@@ -52,15 +53,16 @@ export default function (command: Command): void {
     spm: "training of a preference model",
     dpo: "post-training with Diffusion-DPO",
   };
+  const PRESETS = { spo: spoPresets, spm: spmPresets, dpo: dpoPresets };
   for (const method of ["spo", "spm", "dpo"] as const) {
     const train = takeSettings(command.command(method), {
       schema: SCHEMAS[`train ${method}`],
-      presets: ["sd15", "sdxl"],
+      presets: Object.keys(PRESETS[method]),
     })
       .summary(summaries[method])
       .description(`Tells memory and work of \`npx spo train ${method}\` from the configs alone.`)
       .usage("[preset|file…] [--setting value…] [options]")
-      .argument("[words...]", `presets (sd15, sdxl), config files, settings, as for npx spo train ${method}`);
+      .argument("[words...]", `presets, config files, settings, as for npx spo train ${method}`);
     common(train, `npx spo plan ${method} sd15 --batch 8 --measure --price-per-hour 2`).action(async () => {
       await loadEngine();
       const { planTraining } = await import("../jobs/plan-job.js");

@@ -93,9 +93,11 @@ export async function planTraining(
   words: readonly string[],
   options: PlanOptions,
 ): Promise<void> {
-  const family =
-    FAMILIES.find(({ name }) => words.some((word) => word === name || word.endsWith(`-${name}`))) ??
-    FAMILIES[0];
+  // A preset is named by the model that it is for: lpo-sdxl, sd35-medium, sd15-8gb.
+  const preset = words.find((word) =>
+    Object.hasOwn({ spo: spoPresets, spm: spmPresets, dpo: dpoPresets }[method], word),
+  );
+  const family = FAMILIES.find(({ name }) => new RegExp(`(^|-)${name}`).test(preset ?? "")) ?? FAMILIES[0];
   const common = { model: family.name, output: "-" };
   if (method === "spo") {
     // The judge of LPO's presets looks at latents.

@@ -1,6 +1,6 @@
 import type { Conditions, GuidedConditions } from "@spo/diffusion";
 import { type DType, noGrad, scope, type Tensor } from "@spo/torch";
-import { blank, type PlannedModels } from "./models.js";
+import { blank, encodeWordless, type PlannedModels } from "./models.js";
 
 /** Tokens of a prompt: as many as the text encoder has places for. */
 const tokensOf = ({ texts }: PlannedModels): number => texts[0]?.config.max_position_embeddings ?? 77;
@@ -17,14 +17,14 @@ export const lrmIds = (n: number, models: PlannedModels): Tensor[] =>
 export const encodeBlank = (n: number, models: PlannedModels): void =>
   noGrad(() =>
     scope(() => {
-      for (const text of models.texts) text.forward(blankIds(n, models));
+      encodeWordless(models.pipe, n);
     }),
   );
 
 /** What the denoiser is told of n prompts, of the right shapes. Vectors are float32, as text encoders give them. */
 export function blankConditions(n: number, models: PlannedModels): Conditions {
   const { denoiser } = models;
-  const shapes = Object.entries(denoiser.conditionShapes(tokensOf(models)));
+  const shapes = Object.entries(models.conditionShapes);
   return Object.fromEntries(
     shapes.map(([name, shape]) => [
       name,

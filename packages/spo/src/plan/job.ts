@@ -19,6 +19,8 @@ export interface Phase {
   name: string;
   /** How often in the whole job. */
   runs: number;
+  /** Of a phase before all others: bytes that it holds in place of what the others hold. */
+  before?: number;
   /** Does the work once, with inputs of its own, and counts its sample passes. */
   body: (meter: WorkMeter) => void;
 }
@@ -99,9 +101,18 @@ export function planJob({ memory, phases }: Job): Plan {
     heap: resident - largest.activationBytes,
     engine: ENGINE_BYTES + getThreads() * THREAD_BYTES,
   };
-  const peak = Object.values(parts).reduce((a, b) => a + b, 0);
+  const first = phases.findIndex(({ before = 0 }) => before > 0);
+  const atFirst = { weights: phases[first]?.before ?? 0, trained: 0, optimizer: 0, data: 0, heap: 0 };
+  const alone = { ...parts, ...atFirst, activations: planned[first]?.activationBytes ?? 0 };
+  const [usual, beginning] = [parts, alone].map((of) => Object.values(of).reduce((a, b) => a + b, 0)) as [
+    number,
+    number,
+  ];
   return {
-    memory: { ...parts, peak, peakIn: largest.name },
+    memory:
+      first >= 0 && beginning > usual
+        ? { ...alone, peak: beginning, peakIn: (phases[first] as Phase).name }
+        : { ...parts, peak: usual, peakIn: largest.name },
     work: {
       passes: Object.fromEntries(kinds.map((kind) => [kind, total(({ passes }) => passes[kind] ?? 0)])),
       flops: { forward: total(({ flops }) => flops.forward), backward: total(({ flops }) => flops.backward) },

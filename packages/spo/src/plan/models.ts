@@ -10,9 +10,12 @@ import {
   FAMILIES,
   familyOfConfigs,
   familyOfFolder,
+  type GuidedConditions,
   type PipelineConfigs,
   readConfigs,
   readJsonObject,
+  T5EncoderModel,
+  T5Tokenizer,
   type TextToImage,
 } from "@spo/diffusion";
 import { CLIPModel } from "@spo/scorers";
@@ -22,6 +25,7 @@ import {
   Generator,
   type Module,
   noGrad,
+  rehearse,
   scope,
   type Tensor,
   UserError,
@@ -41,8 +45,10 @@ import { type SpmConfigInput, StepAwarePreferenceModel, VIT_H } from "../spm/spm
 export interface PlannedModels {
   /** Its tokenizers know no word. */
   pipe: TextToImage;
-  /** Those of the pipeline, again. */
+  /** Those of CLIP in the pipeline, again. */
   texts: CLIPTextModel[];
+  /** Of one prompt, what the denoiser is told of it. */
+  conditionShapes: Readonly<Record<string, readonly number[]>>;
   denoiser: DenoiserModel;
   vae: AutoencoderKL;
   /** The preference model that looks at images. */
@@ -122,14 +128,14 @@ export function planModels(
   const pipe = family.assemble({
     models: blanks,
     tokenizer: () => wordless(texts),
-    t5Tokenizer: () => {
-      throw new UserError("Flow models cannot be planned yet.", { code: "USAGE" });
-    },
+    t5Tokenizer: wordlessT5,
     schedulerConfig,
     schedulerSource: { pipeline },
   });
   const { vae } = pipe;
   const denoiser = pipe.denoiser.to({ dtype });
+  const t5 = Object.values(pipe.models).filter((model) => model instanceof T5EncoderModel);
+  for (const model of t5) model.to({ dtype });
   const judge = spm && spm !== "latent" ? new StepAwarePreferenceModel(spm) : undefined;
   const lrm = spm === "latent" ? blankLrm(pipe, { settings: lrmSettings }) : undefined;
   for (const model of [judge, lrm]) if (model && spmDtype !== "float32") toDtype(model, spmDtype);
@@ -143,6 +149,7 @@ export function planModels(
     spm: judge,
     lrm,
     scorer,
+    conditionShapes: conditionShapes(pipe),
     latentSize: denoiser.sampleSize,
     device: "meta",
   };
@@ -155,6 +162,32 @@ const wordless = (texts: readonly CLIPTextModel[]): ClipTokenizer =>
     merges: [],
     modelMaxLength: Math.min(...texts.map(({ config }) => config.max_position_embeddings ?? 77)),
   });
+
+/** A tokenizer of T5 that knows no word. */
+const wordlessT5 = (): T5Tokenizer =>
+  new T5Tokenizer({
+    pieces: ["<pad>", "</s>", "<unk>"].map((piece) => [piece, 0]),
+    unknownId: 2,
+    characterMap: "AAAAAA==", // of no characters
+    specialTokens: { "<pad>": 0, "</s>": 1 },
+  });
+
+/** Shapes of a prompt's conditions by name, as the text encoders give them: a flow's are as long as all of its encoders' together. */
+const conditionShapes = (pipe: TextToImage): PlannedModels["conditionShapes"] =>
+  rehearse(() =>
+    noGrad(() =>
+      scope(() => {
+        const told = Object.entries(encodeWordless(pipe, 1).conditional);
+        return Object.fromEntries(told.map(([name, { shape }]) => [name, shape.slice(1)]));
+      }),
+    ),
+  ).value;
+
+/** Encodes n prompts of no words. */
+export function encodeWordless(pipe: TextToImage, n: number): GuidedConditions {
+  const [height, width] = pipe.denoiser.sampleSize.map((side) => side * pipe.vae.factor) as [number, number];
+  return pipe.encode(Array<string>(n).fill(""), { size: [height, width] });
+}
 
 /** The same models with random weights, for a measurement. */
 export function giveValues(models: PlannedModels, device: Device = "cpu"): PlannedModels {
@@ -185,10 +218,8 @@ function fill(module: Module, generator: Generator): void {
   for (const part of module.modules().values()) part.reset?.(generator);
 }
 
-export const modulesOf = ({ texts, denoiser, vae, spm, lrm, scorer }: PlannedModels): Module[] => [
-  ...texts,
-  denoiser,
-  vae,
+export const modulesOf = ({ pipe, spm, lrm, scorer }: PlannedModels): Module[] => [
+  ...Object.values(pipe.models),
   ...(spm ? [spm] : []),
   ...(lrm ? [lrm] : []),
   ...(scorer ? [scorer] : []),

@@ -15,7 +15,7 @@ import type { PreferenceModel } from "../spm/preference-model.js";
 import { TINY, TINY_SPM } from "../tiny-models.fixture.js";
 import { blankConditions, blankIds, lrmIds } from "./conditions.js";
 import { type Job, measureJob, type Plan, planJob } from "./job.js";
-import { giveValues, type PlannedModels, planModels } from "./models.js";
+import { giveValues, type PlannedModels, pipelineConfigs, planModels } from "./models.js";
 import { type SamplingSettings, samplingJob } from "./sampling.js";
 import { dpoJob } from "./train-dpo.js";
 import { spmJob } from "./train-spm.js";
@@ -305,4 +305,30 @@ test("in half precision VAE and preference model hold half, but for the scale of
   const plain = weights("float32", "float32");
   expect(plain - weights("float32", "bfloat16")).toBe(bytes(vae) / 2);
   expect(plain - weights("bfloat16", "float32")).toBe((bytes(spm) - 4) / 2);
+});
+
+test("with a prompt cache the text encoders are held while prompts are encoded, and nothing else is", () => {
+  const models = () => planModels(TINY.sd15, { spm: TINY_SPM });
+  const plan = (promptCache: string | null) => planJob(spoJob(models(), spoConfig({ promptCache })));
+  const [plain, cached] = [plan(null).memory, plan("cache").memory];
+  const texts = models().texts.flatMap((text) => text.parameters());
+  expect(plain.weights - cached.weights).toBe(texts.reduce((sum, { nbytes }) => sum + nbytes, 0));
+  expect(cached.peak).toBe(plain.peak - plain.weights + cached.weights);
+});
+
+test.each(["sd3", "flux"])("a job of %s is planned with all of its text encoders", (family) => {
+  const published = pipelineConfigs(family);
+  const { denoiser, pipe, conditionShapes, latentSize } = planModels(published, { dtype: "bfloat16" });
+  const weights = Object.values(pipe.models).flatMap((model) => model.parameters());
+  const { memory } = planJob(
+    samplingJob(planModels(published, { dtype: "bfloat16" }), {
+      ...sampling,
+      images: 1,
+      batch: 1,
+      latentSize,
+    }),
+  );
+  expect(memory.weights).toBe(weights.reduce((sum, { nbytes }) => sum + nbytes, 0));
+  expect(denoiser.conditionShapes(conditionShapes.context?.[0] as number)).toEqual(conditionShapes);
+  expect(conditionShapes.context?.[0]).toBe(family === "sd3" ? 77 + 256 : 512);
 });

@@ -57,7 +57,7 @@ export function samplingJob(models: PlannedModels, settings: SamplingSettings): 
       data: 0,
     },
     phases: [
-      { name: "text", runs: 2 * batches, body: () => encodeBlank(batch, models) },
+      { name: "text", runs: batches, body: () => encodeBlank(batch, models) },
       { name: "step", runs: batches * steps, body: step },
       { name: "decode", runs: batches, body: decode },
     ],

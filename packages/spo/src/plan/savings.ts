@@ -79,6 +79,10 @@ export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] =>
     helps: /sampling/,
     of: (c) => c.samplingBatch ?? c.candidates * c.promptsPerRound,
   }),
+  once("promptCache", "./prompt-cache", {
+    cost: "a file a prompt on disk",
+    helps: /^(?!text)/,
+  }),
   once("dtype", "bfloat16", half),
   once("vaeDtype", "bfloat16", frozen),
   once("spmDtype", "bfloat16", frozen),

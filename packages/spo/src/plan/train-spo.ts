@@ -4,13 +4,18 @@ import { AdamW, noGrad, scope } from "@spo/torch";
 import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { StepPairs } from "../objectives/step-pairs.js";
 import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
-import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import {
+  requireCacheable,
+  requireRollout,
+  type TrainSpoConfig,
+} from "../recipes/train-spo/train-spo-config.js";
+import { textEncodersOf } from "../recipes/training/prompt-cache.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { branchRange } from "../rollout/rollout.js";
 import type { LatentTexts } from "../spm/latent-reward-model.js";
 import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
-import { blank, type PlannedModels } from "./models.js";
+import { blank, bytesOf, type PlannedModels } from "./models.js";
 import { optimizerPhase, planPolicy, update } from "./update.js";
 
 /**
@@ -21,6 +26,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
   const { spm, lrm, denoiser, vae, pipe } = models;
   if (!spm && !lrm) throw new Error("spoJob: the preference model is missing");
   const latentSize = latentSizeOf(pipe, config.resolution);
+  requireCacheable(config);
   requireRollout(config, latentSize);
   const { policy, precision, memory } = planPolicy(models, config, { moments: 2, data: 0 });
   const { trained, withMergedAdapter } = policy;
@@ -61,13 +67,16 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
         return inPasses(policy, config.samplingBatch).forRows(range(rows).map((i) => i % prompts))(xt, 500);
       }),
   });
+  const texts = bytesOf(textEncodersOf(pipe).flatMap((encoder) => encoder.parameters()));
+  const freed = config.promptCache === null ? 0 : texts;
   return {
     models,
-    memory,
+    memory: { ...memory, weights: memory.weights - freed },
     phases: [
       {
         name: "text",
         runs: 1,
+        before: freed,
         body: (meter) => {
           meter.count("judgeText", prompts);
           encodeBlank(prompts, models);

@@ -6,7 +6,15 @@ const ALWAYS = ["device", "output", "saveEvery"];
 
 const BY_KIND: Partial<Record<string, MayChange>> = {
   "train spo": {
-    settings: ["microBatch", "reduce", "samplingBatch", "vaeSlicing", "stripEvery", "sampleEvery"],
+    settings: [
+      "microBatch",
+      "reduce",
+      "samplingBatch",
+      "vaeSlicing",
+      "promptCache",
+      "stripEvery",
+      "sampleEvery",
+    ],
     length: "rounds",
   },
   "train dpo": {

@@ -116,6 +116,8 @@ export interface TrainSpoSettings {
   spm?: string | null | undefined;
   /** text file, one prompt a line, or a JSON list. */
   prompts: string;
+  /** folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the first round; null: prompts are encoded in each training. Default: null. */
+  promptCache?: string | null | undefined;
   /** folder for the result: a LoRA, or the whole model after full fine-tuning. */
   output: string;
   /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP), or a LoRA's file; the optimizer and the steps begin anew. Default: null. */

@@ -19,11 +19,12 @@ import { heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
+import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { encodePlaces, promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { requireSpread } from "./step-spread.js";
-import { requireAgreement, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
+import { requireAgreement, requireCacheable, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
 /**
  * Loads the model, the judge and the prompts, and makes the policy and its optimizer.
@@ -33,6 +34,7 @@ import { requireAgreement, requireRollout, TrainSpoConfig } from "./train-spo-co
 export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, given?: StepAwareJudge) {
   requirePromptEach(config, context.world);
   if (!given) requireAgreement(config);
+  requireCacheable(config);
   const judges = splitWeightedSpecs(config.judge).map(({ spec }) => spec);
   requireGuards(config.guards, {
     samples: config.samples,
@@ -47,7 +49,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   tell("loading the model");
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
-    device,
+    device: config.promptCache === null ? device : "cpu",
     dtype: weightsDtype(config),
   });
   setUpVae(pipe.vae, config);
@@ -60,12 +62,24 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const latentShape = pipe.denoiser.latentShape(latentSize);
   const imageSize = imageSizeOf(pipe, latentSize);
   const decode = (latents: Tensor): Tensor => pipe.vae.decodeLatents(latents);
+  const asked = config.heldOut === null ? prompts : readPrompts(config.heldOut, reading);
+  const heldOut = asked.slice(0, config.samples);
+  const cache =
+    config.promptCache === null
+      ? undefined
+      : new PromptCache(config.promptCache, {
+          ...{ pipe, model: config.model, configs: config.configs, size: imageSize },
+        });
+  if (cache) {
+    tell("encoding the prompts");
+    encodeFirst(pipe, { cache, prompts: [...prompts, ...heldOut], device });
+  }
   tell("loading the judge");
   const judge = await openJudge(config, pipe, latentSize, given);
   const meter = new WorkMeter();
   tell("encoding the prompts");
   const scorer = noGrad(() => judge.prepare(prompts, meter));
-  const conditionsOf = promptConditions(pipe, prompts, imageSize);
+  const conditionsOf = promptConditions(pipe, prompts, imageSize, cache);
   const precision = new Precision(config, pipe);
   const policy = makePolicy(pipe, config, precision);
 
@@ -81,14 +95,12 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   // Pictures that a judge of latents does not need cost a pass and a decode a candidate: they are made only where they are asked for.
   const stripEvery = config.stripEvery ?? (scorer.sees === "latents" ? null : epoch);
   const sampleEvery = config.sampleEvery ?? config.stripEvery ?? epoch;
-  const asked = config.heldOut === null ? prompts : readPrompts(config.heldOut, reading);
-  const heldOut = asked.slice(0, config.samples);
   const { guidanceScale, steps, seed, rounds, guards } = config;
   const heldOutScorers = await openHeldOutScorers(guards.heldOutScorers, heldOut, { pipe, latentSize, seed });
   const showHeldOut =
     heldOut.length > 0
       ? heldOutPrompts({
-          ...{ prompts: heldOut, pipe, policy, process, judge, decode, latentShape, imageSize },
+          ...{ prompts: heldOut, pipe, cache, policy, process, judge, decode, latentShape, imageSize },
           ...{ guidanceScale, steps, seed, device, every: sampleEvery, total: rounds, unit: "round", tell },
           ...{ heldOutScorers, imagesPerPrompt: guards.imagesPerPrompt, world: context.world },
         })

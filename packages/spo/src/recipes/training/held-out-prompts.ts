@@ -12,12 +12,15 @@ import { timesDueAfter } from "./due.js";
 import { heldOutSamples } from "./held-out-samples.js";
 import type { HeldOutScorer } from "./held-out-scorers.js";
 import type { Policy } from "./policy.js";
+import type { PromptCache } from "./prompt-cache.js";
 import { encodePlaces, promptConditions } from "./prompt-conditions.js";
 
 /** What held-out prompts are sampled with. */
 export interface HeldOutPromptsInput {
   prompts: readonly string[];
   pipe: TextToImage;
+  /** Of their encodings. */
+  cache?: PromptCache;
   policy: Policy;
   process: NoiseProcess;
   /** What trains, whose scores of the samples are told; absent where nothing that scores does. */
@@ -66,7 +69,7 @@ export function heldOutPrompts(input: HeldOutPromptsInput): ShowHeldOut {
   const scorer =
     judge === undefined || judge instanceof RandomJudge ? undefined : noGrad(() => judge.prepare(prompts));
   const conditions = policy.withBaseTexts(() =>
-    keep(promptConditions(pipe, prompts, imageSize)(prompts.map((_, i) => i))),
+    keep(promptConditions(pipe, prompts, imageSize, input.cache)(prompts.map((_, i) => i))),
   );
   const encode = encodePlaces(pipe, prompts, imageSize);
   const sample = heldOutSamples({
