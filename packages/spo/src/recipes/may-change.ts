@@ -22,7 +22,7 @@ const BY_KIND: Partial<Record<string, MayChange>> = {
     length: "steps",
   },
   // No length: its learning rate falls to 0 at the last step, so another end means other steps before it.
-  "train spm": { settings: ["microBatch", "vaeSlicing", "evalEvery", "readAhead"] },
+  "train spm": { settings: ["microBatch", "reduce", "vaeSlicing", "evalEvery", "readAhead"] },
 };
 
 /** Settings that a run of a kind, opened again, may be given anew. The `pretrain` kinds have no length: their rate falls with it. */

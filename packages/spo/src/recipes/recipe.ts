@@ -44,7 +44,7 @@ export interface RecipeOptions {
 }
 
 /** The kinds of recipes that several processes can do together. */
-const TOGETHER = ["train spo", "train dpo"];
+const TOGETHER = ["train spm", "train spo", "train dpo"];
 
 /**
  * The context of the given options: the run is opened here, and the device found. `using` closes a run that was opened here. Rank 0 alone

@@ -98,6 +98,8 @@ export interface TrainSpmSettings {
   vaeSlicing?: boolean | undefined;
   /** images pass the VAE by tiles of the size that it was trained at: less memory, slightly other pixels. Default: false. */
   vaeTiling?: boolean | undefined;
+  /** how several processes add up gradients: at once, or micro-batch by micro-batch with the same bits for every number of processes. Default: "sum". */
+  reduce?: "sum" | "exact" | undefined;
   /** steps between checkpoints. Default: 500. */
   saveEvery?: number | undefined;
   /** MB of decoded images that wait for their turn; beside them, 48 MB of stored ones are mixed. Default: 32. */

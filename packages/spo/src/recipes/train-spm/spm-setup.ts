@@ -46,8 +46,8 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   for (const parameter of parameters) parameter.requiresGrad = true;
   model.gradientCheckpointing = config.gradientCheckpointing;
   const optimizer = new AdamW(parameters, config.optimizer);
-  const { maxGradNorm } = config;
-  const update = new Update({ parameters, optimizer, maxGradNorm, meter });
+  const { maxGradNorm, reduce } = config;
+  const update = new Update({ parameters, optimizer, maxGradNorm, meter, world: context.world, reduce });
   return { ...{ tell, model, source, update }, state: { modules: { spm: model.module }, optimizer } };
 }
 

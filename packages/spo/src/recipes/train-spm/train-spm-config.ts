@@ -14,6 +14,7 @@ import {
   MOST_STEPS,
 } from "../bounds.js";
 import { checkpointingSettings, deviceSettings, vaeSettings } from "../training/precision-config.js";
+import { processesSettings } from "../training/processes-config.js";
 import { startSettings } from "../training/start-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
@@ -232,6 +233,7 @@ export const TrainSpmConfig = z.strictObject({
   ...deviceSettings,
   ...checkpointingSettings,
   ...vaeSettings,
+  ...processesSettings,
   saveEvery: z.int().positive().max(MOST_STEPS).default(500).describe("steps between checkpoints"),
   readAhead: z
     .int()

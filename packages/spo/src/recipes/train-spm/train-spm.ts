@@ -1,7 +1,7 @@
 // Trains a step-aware preference model on preference pairs. Source: algorithm 3; Liang et al. 2024, section 3.2.
 
 import { WorkMeter } from "@spo/records";
-import { checkConfig } from "@spo/records/config";
+import { checkConfig, withoutPlaces } from "@spo/records/config";
 import { cat, scope } from "@spo/torch";
 import { inverseSumOf, labelTensors, pairAccuracy } from "../../objectives/spm-loss.js";
 import {
@@ -17,10 +17,12 @@ import { doubtfulJudge, doubtfulSettings } from "../training/doubtful-settings.j
 import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
-import { microBatches } from "../training/micro-batches.js";
+import { resumeTogether } from "../training/resume-together.js";
+import { spentTogether } from "../training/spent-together.js";
 import { startFrom } from "../training/start-from.js";
-import { restoreTrainingState, trainingStateFiles } from "../training/training-state.js";
+import { trainingStateFiles } from "../training/training-state.js";
 import { saveAccuracy } from "./held-out-accuracy.js";
+import { inputsOfPart } from "./inputs-of-part.js";
 import { pairLoss } from "./pair-loss.js";
 import { setUpSpm } from "./spm-setup.js";
 import { TrainSpmConfig } from "./train-spm-config.js";
@@ -46,7 +48,7 @@ export async function* trainSpm(
 }
 
 async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGenerator<RecipeEvent> {
-  const { run, signal, device } = context;
+  const { run, world, signal, device } = context;
   const { steps: total, batch: batchSize, evalEvery, warmup, optimizer } = config;
   const meter = new WorkMeter();
   const setup = await setUpSpm(config, context, meter);
@@ -63,7 +65,11 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
   try {
     let measured: Record<string, number> | undefined;
     // Before the bank: what it takes is told of after the cut that going on makes in the log.
-    let step = run.resume((folder) => restoreTrainingState(folder, state));
+    const { device: _, ...settings } = config;
+    let step = await resumeTogether(context, state, {
+      settings: withoutPlaces(TrainSpmConfig, settings),
+      data: source.facts,
+    });
     if (step === 0 && config.from !== null) startFrom(config.from, { modules: { spm: model.module } });
     yield* run.data(source.facts);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
@@ -78,36 +84,46 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
 
     for (; step < total; step++) {
       const pairs = source.pairsOf(step);
-      let [loss, right] = [0, 0];
-      for (const { start, size, share } of microBatches(batchSize, microBatch)) {
-        tell("updating", { done: start, total: batchSize });
-        const noised = await pairs.read(start, size);
-        scope(() => {
-          const part = noised();
-          const prompts = [...new Set(part.prompts)];
-          const result = pairLoss(model, {
-            inputs: source.inputs(part, start === 0 ? [step] : [step, start]),
-            timesteps: part.timesteps.to({ device }),
-            prompts,
-            rows: part.prompts.map((prompt) => prompts.indexOf(prompt)),
-            ...labelTensors(part.label0, part.examples, device),
-            inverseSum: inverseSumOf(pairs.examples, device),
+      const mine: Record<"loss" | "right", number>[] = [];
+      for (const one of update.share(batchSize, microBatch)) {
+        if (one) {
+          const { start, size, share } = one;
+          tell("updating", { done: start, total: batchSize });
+          const noised = await pairs.read(start, size);
+          scope(() => {
+            const part = noised();
+            const prompts = [...new Set(part.prompts)];
+            const result = pairLoss(model, {
+              inputs: inputsOfPart(source, part, { step, start, size, batch: batchSize, microBatch }),
+              timesteps: part.timesteps.to({ device }),
+              prompts,
+              rows: part.prompts.map((prompt) => prompts.indexOf(prompt)),
+              ...labelTensors(part.label0, part.examples, device),
+              inverseSum: inverseSumOf(pairs.examples, device),
+            });
+            meter.count("judgeImage", 2 * size);
+            meter.count("judgeBackward", 2 * size);
+            meter.count("judgeText", prompts.length);
+            result.loss.backward();
+            // Read together, because each reading waits for the device.
+            const figures = cat([result.loss.reshape([1]), result.score0, result.score1]).toNumbers();
+            mine.push({
+              loss: figures[0] as number,
+              right: share * pairAccuracy(figures.slice(1, 1 + size), figures.slice(1 + size), part.label0),
+            });
           });
-          meter.count("judgeImage", 2 * size);
-          meter.count("judgeBackward", 2 * size);
-          meter.count("judgeText", prompts.length);
-          result.loss.backward();
-          // Read together, because each reading waits for the device.
-          const figures = cat([result.loss.reshape([1]), result.score0, result.score1]).toNumbers();
-          loss += figures[0] as number;
-          right += share * pairAccuracy(figures.slice(1, 1 + size), figures.slice(1 + size), part.label0);
-        });
+        }
+        await update.endPart();
       }
+      const parts = await update.gatherParts(mine);
+      const loss = parts.reduce((sum, part) => sum + part.loss, 0);
+      const right = parts.reduce((sum, part) => sum + part.right, 0);
       const { scale } = model;
       const lr = learningRateAt(step, { lr: optimizer.lr, warmup, decay: "linear", total });
       const { metrics, warnings } = await update.apply({ loss, lr, where: `step ${step + 1}` });
       for (const message of warnings) yield* run.warn(message);
-      yield* run.step(step + 1, total, { loss, accuracy: right, scale, ...metrics, lr }, meter.take());
+      const figures = { loss, accuracy: right, scale, ...metrics, lr };
+      yield* run.step(step + 1, total, figures, await spentTogether(world, meter));
       if (accuracy && isDue(step + 1, evalEvery, total)) {
         measured = await measure(step + 1);
         yield* run.eval(step + 1, measured);
@@ -130,10 +146,10 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
       if (asked.stop) stop(context);
     }
     update.requireSound(`step ${total}`);
-    model.save(config.output);
+    if (run.writes) model.save(config.output);
     // Measured after the last step, unless another process did that step.
     const found = measured ?? (await measure(total));
-    if (accuracy) saveAccuracy(config.output, found);
+    if (accuracy && run.writes) saveAccuracy(config.output, found);
     const doubt = doubtfulJudge(found);
     if (doubt) yield* run.warn(doubt);
     yield* run.done({ output: config.output, ...found });
