@@ -21,6 +21,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     load: () => import("./commands/train.js"),
   },
   {
+    name: "launch",
+    about: "start a training in several processes that do it together",
+    load: () => import("./commands/launch.js"),
+  },
+  {
     name: "pretrain",
     about: "make the small models of the example: vae, text-to-image, clip, judge",
     load: () => import("./commands/pretrain.js"),
