@@ -62,6 +62,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     load: () => import("./commands/report.js"),
   },
   {
+    name: "export",
+    about: "a run's metrics as csv, parquet or TensorBoard's files",
+    load: () => import("./commands/export.js"),
+  },
+  {
     name: "studio",
     about: "see runs in the browser: candidates of each step, curves, samples",
     load: () => import("./commands/studio.js"),

@@ -21,6 +21,7 @@ export type { Inspection, Kernel } from "./image-worker.js";
 export { type OpenOptions, openPairs } from "./layouts/open.js";
 export { type FolderLayout, writeFolderPairs } from "./layouts/write-folder.js";
 export { writeParquetPairs } from "./layouts/write-parquet.js";
+export { writeMetricTable } from "./metric-file.js";
 export { type ModelFilter, passesFilter } from "./model-filter.js";
 export { decodeRgb, openImage } from "./open-image.js";
 export { type EpochOrder, epochOrder, type Place, permutation, type Window } from "./order.js";

@@ -1,12 +1,13 @@
 // The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
 
-export { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
+export { type Lock, LockTaken, makeFolder, takeLock, UserError, writeFileAtomic } from "@spo/torch/files";
 export { Activity, readActivity } from "./activity.js";
 export { cohenKappa, krippendorffAlpha } from "./agreement.js";
 export { bradleyTerry, bradleyTerryIntervals, type Match } from "./bradley-terry.js";
 export { type Checkpoint, checkCheckpoint, listCheckpoints } from "./checkpoints.js";
 export { computedPart, Event, type EventBody, Passes, parseEvents, salvageEvents } from "./events.js";
 export { addInvite, invitedBy } from "./invite.js";
+export { csvOf, type MetricTable, metricTable } from "./metric-table.js";
 export { PASSES, type Pass } from "./passes.js";
 export { fileOfRun, readOrdinary, readRecord } from "./read-record.js";
 export {
@@ -31,6 +32,7 @@ export {
   signTest,
   winRate,
 } from "./statistics.js";
+export { TENSORBOARD, TensorboardLog } from "./tensorboard-log.js";
 export { ANSWERS, type Answer, Vote } from "./vote.js";
 export { VoteLog } from "./vote-log.js";
 export { type Seconds, timed, type Work, WorkMeter } from "./work.js";

@@ -309,7 +309,7 @@ describe("what a run lost is told", () => {
   test("a run that was ended before its first checkpoint begins anew without a word", () => {
     train(1);
     expect(train()).toEqual({ state: 21, warnings: [] });
-    expect(readdirSync(folder).sort()).toEqual(["checkpoints", "config.json", "events.jsonl"]);
+    expect(readdirSync(folder).sort()).toEqual(["checkpoints", "config.json", "events.jsonl", "tensorboard"]);
   });
 
   test("the newest checkpoint gone: the one before is used", () => {

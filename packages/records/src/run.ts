@@ -30,6 +30,7 @@ import {
   placeCheckpoint,
   writeCheckpoint,
 } from "./write-checkpoint.js";
+import { TensorboardLog } from "./tensorboard-log.js";
 
 /** The newest checkpoints that are kept: one to go on from, and one in case that is damaged. */
 const KEPT = 2;
@@ -73,6 +74,7 @@ export class Run {
   /** Of a run that this process follows: what it would have written. */
   readonly #followed: Event[] | undefined;
   readonly #activity: ActivityFile;
+  #tensorboard?: TensorboardLog;
   #start: EventBody | undefined;
   #config: Record<string, unknown> = {};
   #change: Change = { keys: [], goesOn: false };
@@ -216,8 +218,20 @@ export class Run {
   #append(body: EventBody): Event {
     const event = this.#stamped(body);
     if (this.#followed) this.#followed.push(event);
-    else this.#log.append(JSON.stringify(event));
+    else {
+      this.#showInTensorboard(event);
+      this.#log.append(JSON.stringify(event));
+    }
     return event;
+  }
+
+  #showInTensorboard(event: Event): void {
+    if (!this.#tensorboard) {
+      if (!TensorboardLog.shows(event)) return;
+      const before = this.#log.isThere() ? salvageEvents(readLog(this.folder)).events : [];
+      this.#tensorboard = new TensorboardLog(this.folder, { before });
+    }
+    this.#tensorboard.add(event);
   }
 
   #stamped(body: EventBody): Event {
