@@ -146,3 +146,41 @@ test("a judge chooses among candidates: what it costs is told, and the file says
     "Candidates from step 1 to 0: with 4 steps there is none",
   );
 });
+
+test("a grid draws each place with its own settings, and is written as data, page and picture", async () => {
+  const lora = world.lora;
+  const grid = (...more: string[]) =>
+    cli([
+      ...[
+        "sample",
+        "red apple",
+        "--model",
+        world.model,
+        "--steps",
+        "2",
+        "--output",
+        at("grid"),
+        "--json",
+        ...more,
+      ],
+    ]);
+  const sides = ["--lora", lora, "--grid-x", "guidance=1,7", "--grid-y", "lora=0,2"];
+  expect((await grid(...sides)).code).toBe(0);
+  const { axes, images } = JSON.parse(readFileSync(join(at("grid"), "grid.json"), "utf8"));
+  expect(axes.map(({ name }: { name: string }) => name)).toEqual(["guidance", "lora"]);
+  const found = new Map<string, Buffer>();
+  for (const { file, at: place, parameters } of images) {
+    expect([parameters.guidance, parameters.loras[0].weight]).toEqual([[1, 7][place[0]], [0, 2][place[1]]]);
+    found.set(String(place), await pixelsOf(join(at("grid"), file)));
+  }
+  expect(new Set([...found.values()].map((pixels) => pixels.toString("hex"))).size).toBe(4);
+  // Without a strength the adapter is not there.
+  const plain = await cli([
+    ...["sample", "red apple", "--model", world.model, "--steps", "2", "--output", at("no-grid")],
+    ...["--guidance-scale", "7"],
+  ]);
+  expect(await pixelsOf(plain.stdout.trim())).toEqual(found.get("1,0"));
+  expect(readFileSync(join(at("grid"), "grid.html"), "utf8")).toContain("guidance 7, lora 2");
+  expect((await sharp(join(at("grid"), "grid.png")).metadata()).format).toBe("png");
+  expect(JSON.parse((await grid(...sides)).stdout)).toMatchObject({ code: "USAGE" });
+});

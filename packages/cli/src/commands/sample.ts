@@ -2,6 +2,7 @@ import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import type { SampleCommandOptions } from "../jobs/sample-to-files.js";
 import { batchInvariantOption } from "../options/batch-invariant.js";
+import { gridOptions } from "../options/grid-axes.js";
 import { checkJudgeOptions, judgeOptions } from "../options/judge-options.js";
 import {
   amount,
@@ -77,6 +78,7 @@ export default function (command: Command): void {
     .option("--threads <number>", "threads within one operation", threads)
     .option("--batch <number>", "images at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption());
+  gridOptions(command);
   judgeOptions(command);
   samplerOptions(command, "the one that the model names");
   vaeOptions(command)
@@ -91,6 +93,7 @@ export default function (command: Command): void {
         "Examples:",
         '  npx spo sample "a red apple" --model examples/emoji/model --count 4 --grid',
         '  npx spo sample "a red apple" --model ./sd15 --sampler "DPM++ 2M Karras" --steps 25',
+        '  npx spo sample "a red apple" --model ./sd15 --lora my.safetensors --grid-x guidance=3,5,7 --grid-y lora=0,0.5,1',
         '  npx spo sample "a red apple" --model ./sd15 --judge runs/spm/model --candidates 4',
         "  npx spo sample --prompts prompts.txt --model ./sd15 --lora runs/spo/model/pytorch_lora_weights.safetensors:0.7",
       ].join("\n"),

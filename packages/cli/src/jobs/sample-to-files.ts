@@ -24,8 +24,9 @@ import { decodeText, readText } from "@spo/torch/text-files";
 import { type JudgedSteps, openJudge, type StepAwareJudge, sampleByJudge } from "spo";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
+import { type GridCell, type GridOptions, gridAxes, gridCells } from "../options/grid-axes.js";
 import { checkJudgeOptions, type JudgeOptions } from "../options/judge-options.js";
-import { resolveLoras } from "../options/lora-option.js";
+import { type LoraChoice, resolveLoras } from "../options/lora-option.js";
 import { resolveParts } from "../options/part-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { resolveRewardWords } from "../options/resolve-reward.js";
@@ -38,6 +39,7 @@ import { version } from "../terminal/version.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 import { PromptLoras } from "./prompt-loras.js";
 import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } from "./prompt-words.js";
+import { requireNoGrid, writeGrid } from "./write-grid.js";
 
 /** Of `spo sample`. */
 export interface SampleCommandOptions
@@ -45,7 +47,8 @@ export interface SampleCommandOptions
     BatchOptions,
     VaeOptions,
     SamplerOptions,
-    JudgeOptions {
+    JudgeOptions,
+    GridOptions {
   model: string;
   configs?: string;
   prompts?: string;
@@ -77,8 +80,16 @@ export async function sampleToFiles(
   const device = resolveDevice(options.device);
   const lines = readLines(prompts, options.prompts);
   const { quiet } = options;
+  const axes = gridAxes(
+    options,
+    lines.map(({ prompt }) => prompt),
+  );
+  if (axes.length > 0) requireNoGrid(options.output);
   const model = await resolveModel(options.model, { quiet });
   const loras = await resolveLoras(options.lora, { quiet });
+  const checkpoints = new Map<string, LoraChoice[]>();
+  for (const name of axes.find((axis) => axis.name === "checkpoint")?.values ?? [])
+    checkpoints.set(name, await resolveLoras([name], { quiet }));
   const folders = options.loraDir === undefined ? loras.map(({ file }) => dirname(file)) : [options.loraDir];
   const parted = lines.map(({ prompt }) => promptWords(prompt, options.promptSyntax, [...new Set(folders)]));
   if (options.threads !== undefined) setThreads(options.threads);
@@ -86,20 +97,35 @@ export async function sampleToFiles(
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
   const parts = await resolveParts(options.part, { quiet });
   const pipe = loadTextToImage(model, { configs, parts, dtype: options.dtype, device });
-  // Adapters that stay are fused into the weights, where they cost nothing.
-  new LoraStack(
-    pipe.models,
-    loras.map(({ file, weight }) => ({ path: file, weight })),
-  ).fuse();
-  const images = lines.flatMap((line, i) =>
-    imagesOf(line, pipe, options, [...loras, ...(parted[i] as PromptWords).loras]),
-  );
+  // Adapters that stay are fused into the weights, where they cost nothing. In a grid none is sure to stay.
+  const isGrid = axes.length > 0;
+  if (!isGrid)
+    new LoraStack(
+      pipe.models,
+      loras.map(({ file, weight }) => ({ path: file, weight })),
+    ).fuse();
+  const cells = isGrid ? gridCells(axes) : [];
+  const images = isGrid
+    ? cells.flatMap((cell) => {
+        const line = withoutChanged(lines[cell.prompt] as PromptLine, cell);
+        const laid = [...loras, ...(checkpoints.get(cell.checkpoint ?? "") ?? [])].map(
+          ({ file, weight }) => ({
+            ...{ file, weight: weight * cell.strength },
+          }),
+        );
+        const called = (parted[cell.prompt] as PromptWords).loras;
+        return imagesOf(line, pipe, { ...options, ...cell.options, count: 1 }, [...laid, ...called]);
+      })
+    : lines.flatMap((line, i) =>
+        imagesOf(line, pipe, options, [...loras, ...(parted[i] as PromptWords).loras]),
+      );
   for (const { words } of parted)
     if (isCut(words, options.promptSyntax)) warnOfCutWords(bar, pipe, words, options.promptSyntax);
   for (const warning of promptWarnings(images, options.promptSyntax)) bar.say(`warning: ${warning}`);
   const promptLoras = new PromptLoras(pipe);
   // A LoRA that does not fit is an error before hours are spent.
-  for (const { loras: called } of parted) promptLoras.merged(called, () => {});
+  for (const called of isGrid ? images.map((image) => image.loras) : parted.map((words) => words.loras))
+    promptLoras.merged(called, () => {});
 
   const judges = options.judge === undefined ? undefined : await openJudges(pipe, images, options);
 
@@ -113,7 +139,7 @@ export async function sampleToFiles(
   const rate = (): number => (1000 * done) / (performance.now() - began);
   for (const batch of batchesOf(images, imagesAtOnce(options, device), options.promptSyntax)) {
     const [first] = batch as [ImageParameters];
-    const called = first.loras.filter(({ inPrompt }) => inPrompt);
+    const called = first.loras.filter(({ inPrompt }) => isGrid || inPrompt);
     const pictures = promptLoras.merged(called, () =>
       sampleBatch(pipe, batch, { ...options, judges }, () => {
         done += batch.length;
@@ -141,8 +167,12 @@ export async function sampleToFiles(
     }
   }
   bar.end();
-  const grid = options.grid ? await writeGrid(written, options) : undefined;
+  const grid = options.grid ? await writeSheet(written, options) : undefined;
   if (grid && !options.json) putPath(grid);
+  if (isGrid) {
+    const placed = written.map((image, i) => ({ image, cell: cells[i] as GridCell }));
+    for (const path of await writeGrid(options.output, axes, placed)) if (!options.json) putPath(path);
+  }
   const seconds = (performance.now() - began) / 1000;
   const passes = judges?.meter.take().passes;
   if (passes)
@@ -232,6 +262,16 @@ function imagesOf(
   return Array.from({ length: options.count }, (_, i) => ({ ...common, seed: seed + i }));
 }
 
+/** A prompt's line without the settings that the grid gives. */
+function withoutChanged(line: PromptLine, { options }: GridCell): PromptLine {
+  return {
+    ...line,
+    ...(options.guidanceScale !== undefined && { guidance: undefined }),
+    ...(options.steps !== undefined && { steps: undefined }),
+    ...(options.seed !== undefined && { seed: undefined }),
+  };
+}
+
 const nearest = (size: number, factor: number): number => Math.max(1, Math.round(size / factor)) * factor;
 
 /** Groups neighbouring images that one call can make. */
@@ -240,9 +280,22 @@ function batchesOf(
   most: number,
   syntax: PromptSyntax,
 ): ImageParameters[][] {
-  const alike = ({ width, height, steps, guidance, negative, prompt, loras }: ImageParameters): string =>
+  const alike = ({
+    width,
+    height,
+    steps,
+    guidance,
+    eta,
+    sampler,
+    negative,
+    prompt,
+    loras,
+  }: ImageParameters): string =>
     // Weighted prompts may be of any number of contexts, so that only equal ones share a call.
-    JSON.stringify([width, height, steps, guidance, negative, loras, isCut(prompt, syntax) || prompt]);
+    JSON.stringify([
+      ...[width, height, steps, guidance, eta, sampler, negative, loras],
+      isCut(prompt, syntax) || prompt,
+    ]);
   const batches: ImageParameters[][] = [];
   for (const image of images) {
     const last = batches.at(-1);
@@ -380,7 +433,7 @@ function nextNumber(folder: string): number {
   return numbers.map(Number).reduce((most, number) => Math.max(most, number), -1) + 1;
 }
 
-async function writeGrid(
+async function writeSheet(
   images: readonly (ImageParameters & { file: string })[],
   { output, count }: SampleCommandOptions,
 ): Promise<string> {

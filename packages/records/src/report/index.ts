@@ -31,6 +31,7 @@ export {
   metricVerdict,
   warningsOf,
 } from "./evaluation-page.js";
+export { GRID, GridFile, gridPage } from "./grid-page.js";
 export { type Html, html } from "./html.js";
 export { htmlDocument } from "./html-document.js";
 export { duration, short, type Unit, written, writtenInterval } from "./numbers.js";
