@@ -16,6 +16,10 @@ const MAY = new Map([
   ["packages/torch/src/files.ts", "the one path"],
   ["packages/torch/src/peak-memory.ts", "no file of the disk"],
   ["packages/records/src/activity.ts", "says what a process does now; nothing depends on it"],
+  [
+    "packages/records/src/tensorboard-log.ts",
+    "for TensorBoard, which passes over a torn end; nothing depends on it",
+  ],
   ["packages/records/src/event-log.ts", "cuts off what a killed writer left half"],
   ["packages/records/src/vote-log.ts", "appends, and answers when it is on the disk"],
   [

@@ -1,6 +1,14 @@
 // The schemas of what a run writes, its writer and its readers. No tensor code: what shows a run imports only this.
 
-export { type Lock, LockTaken, makeFolder, takeLock, UserError, writeFileAtomic } from "@spo/torch/files";
+export {
+  type Lock,
+  LockTaken,
+  makeFolder,
+  renameDurably,
+  takeLock,
+  UserError,
+  writeFileAtomic,
+} from "@spo/torch/files";
 export { Activity, readActivity } from "./activity.js";
 export { cohenKappa, krippendorffAlpha } from "./agreement.js";
 export { bradleyTerry, bradleyTerryIntervals, type Match } from "./bradley-terry.js";

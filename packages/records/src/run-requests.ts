@@ -1,7 +1,7 @@
 // What those who watch a training ask of it, as empty files in its folder. The training takes them between two steps.
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "@spo/torch/files";
+import { UserError, writeFileAtomic } from "@spo/torch/files";
 
 /** Draw the held-out samples now; write a checkpoint now; write one and end. */
 export const RUN_REQUESTS = ["sample", "save", "stop"] as const;
@@ -12,16 +12,9 @@ const pathOf = (folder: string, request: RunRequest): string => join(folder, `${
 
 /** Asks it of the process that writes a run, which answers after the step at work. Throws a UserError (`RESOURCE`) where it cannot be written. */
 export function askRun(folder: string, request: RunRequest): void {
-  try {
-    writeFileSync(pathOf(folder, request), "", { flag: "wx" });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return; // asked already
-    throw new UserError(`${folder} cannot be asked to ${request}: ${(error as Error).message}`, {
-      code: "RESOURCE",
-      hint: "Its folder must be one that you may write to.",
-      cause: error,
-    });
-  }
+  if (!existsSync(folder))
+    throw new UserError(`${folder} cannot be asked to ${request}: it is not there.`, { code: "RESOURCE" });
+  writeFileAtomic(pathOf(folder, request), "");
 }
 
 /** What a run was asked and has not taken yet. */

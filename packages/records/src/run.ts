@@ -23,6 +23,7 @@ import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
 import { readOrdinary, readRecord } from "./read-record.js";
 import { type RunRequest, takeRequests } from "./run-requests.js";
+import { TensorboardLog } from "./tensorboard-log.js";
 import {
   type CheckpointFiles,
   type CheckpointPlace,
@@ -30,7 +31,6 @@ import {
   placeCheckpoint,
   writeCheckpoint,
 } from "./write-checkpoint.js";
-import { TensorboardLog } from "./tensorboard-log.js";
 
 /** The newest checkpoints that are kept: one to go on from, and one in case that is damaged. */
 const KEPT = 2;

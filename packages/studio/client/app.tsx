@@ -1,8 +1,10 @@
 import { useEffect } from "preact/hooks";
+import { Grid, GridIndex } from "./grids.tsx";
 import { Judge, JudgeList } from "./judge.tsx";
 import { followLinks, setQuery, useRoute } from "./route.ts";
 import { RunList } from "./run-list.tsx";
 import { RunView } from "./run-view.tsx";
+import { Start } from "./start.tsx";
 
 /** The page of an address. */
 export function App() {
@@ -28,7 +30,8 @@ export function App() {
               Studio
             </a>
             <nav aria-label="Studio">
-              <a href="/">Runs</a> <a href="/judge">Judge</a>
+              <a href="/">Runs</a> <a href="/judge">Judge</a> <a href="/grids">Grids</a>{" "}
+              <a href="/start">Start</a>
             </nav>
           </>
         )}
@@ -51,6 +54,8 @@ function Place({
 }) {
   if (place === "runs" && id !== undefined)
     return <RunView key={id} id={id} view={view ?? "overview"} query={query} />;
+  if (place === "grids") return id === undefined ? <GridIndex /> : <Grid key={id} id={id} query={query} />;
+  if (place === "start") return <Start query={query} />;
   if (place === "judge")
     return id === undefined ? <JudgeList /> : <Judge key={id} id={id} view={view} guest={query.get("as")} />;
   return <RunList query={query} />;

@@ -1,4 +1,6 @@
-// Two pictures, large: side by side with one zoom for both, their difference, or one after the other in the same place.
+// Two pictures, large: side by side with one zoom for both, one over the other by a slider, their difference, or one after the other in the
+// same place.
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 /** A picture and what it is. */
@@ -7,7 +9,7 @@ export interface Pictured {
   src: string;
 }
 
-const MODES = ["side by side", "difference", "blink"] as const;
+const MODES = ["side by side", "slider", "difference", "blink"] as const;
 type Mode = (typeof MODES)[number];
 
 /** How both pictures lie. */
@@ -28,20 +30,23 @@ export function zoomedAt({ zoom, x, y }: Place, factor: number, at: { x: number;
   return { zoom: to, x: moved(x, at.x), y: moved(y, at.y) };
 }
 
-/** Shows two pictures until it is closed. */
+/** Shows two pictures, and below them what else there is to say, until it is closed. */
 export function PairDialog({
   title,
   pictures,
   close,
+  children,
 }: {
   title: string;
   pictures: readonly [Pictured, Pictured];
   close: () => void;
+  children?: ComponentChildren;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [mode, setMode] = useState<Mode>("side by side");
   const [place, setPlace] = useState<Place>({ zoom: 1, x: 0, y: 0 });
   const [second, setSecond] = useState(false);
+  const [share, setShare] = useState(50);
   useEffect(() => dialog.current?.showModal(), []);
   useEffect(() => {
     if (mode !== "blink") return;
@@ -96,6 +101,27 @@ export function PairDialog({
             <figcaption>{name}</figcaption>
           </figure>
         ))}
+        {mode === "slider" && (
+          <figure>
+            <div class="pane over" {...drag}>
+              <img src={pictures[0].src} alt={pictures[0].name} style={style} draggable={false} />
+              <div class="upper" style={{ clipPath: `inset(0 0 0 ${share}%)` }}>
+                <img src={pictures[1].src} alt={pictures[1].name} style={style} draggable={false} />
+              </div>
+            </div>
+            <input
+              type="range"
+              min={0}
+              max={100}
+              value={share}
+              aria-label={`${pictures[0].name} on the left, ${pictures[1].name} on the right`}
+              onInput={(event) => setShare(Number(event.currentTarget.value))}
+            />
+            <figcaption>
+              {pictures[0].name} on the left, {pictures[1].name} on the right
+            </figcaption>
+          </figure>
+        )}
         {mode === "difference" && (
           <figure>
             <div class="pane difference" {...drag}>
@@ -109,6 +135,7 @@ export function PairDialog({
           </figure>
         )}
       </div>
+      {children}
       <p class="dim">
         Wheel or <kbd>+</kbd> <kbd>-</kbd> zooms both, dragging moves both, <kbd>0</kbd> shows all,{" "}
         <kbd>m</kbd> changes the mode, <kbd>Esc</kbd> closes.

@@ -37,6 +37,7 @@ export function Samples({ page: { run, samples }, query }: ViewProps) {
             onInput={(event) => setQuery({ at: event.currentTarget.value })}
           />
         </label>
+        <a href={`/grids/${run.id}`}>As a grid</a>
         <span class="dim">
           {place + 1} of {samples.length}; the base on the left
         </span>

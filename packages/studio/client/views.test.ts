@@ -1,11 +1,13 @@
 // What the views compute.
 import { expect, test } from "vitest";
-import type { RunSummary, StepRow } from "../src/api.ts";
+import type { FormSetting, RunSummary, StepRow } from "../src/api.ts";
 import { alignedData, described } from "./chart-data.ts";
+import { differences, sidesOf } from "./grids.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
 import { placeOf } from "./samples.tsx";
 import { flattened } from "./settings.tsx";
+import { configOf } from "./start.tsx";
 import { yieldWords } from "./steps.tsx";
 import { evenly } from "./timestep-heat.tsx";
 import { duration, short, size } from "./words.ts";
@@ -75,4 +77,57 @@ test("numbers are written with the figures that matter", () => {
   ]);
   expect([0.0123, 12, 3600, 40_000].map(duration)).toEqual(["12 ms", "12 s", "60 min", "11 h 7 min"]);
   expect([0, 999, 1234, 926e6].map(size)).toEqual(["0 B", "999 B", "1.23 kB", "926 MB"]);
+});
+
+test("a form gives the file that the command reads: what differs from preset and defaults, with its types", () => {
+  const setting = (path: string, kind: FormSetting["kind"], fallback?: unknown) =>
+    ({ path, kind, type: kind, required: false, default: fallback }) as FormSetting;
+  const settings = [
+    setting("model", "string"),
+    setting("optimizer.lr", "number", 6e-5),
+    setting("ema", "boolean", false),
+    setting("pairs", "list"),
+    setting("resolution", "number", null),
+    setting("rounds", "number", 10),
+  ];
+  const given = {
+    model: "./m",
+    "optimizer.lr": "3e-5",
+    ema: "true",
+    pairs: "a, b",
+    rounds: "5",
+    resolution: "null",
+  };
+  expect(configOf(settings, given, { rounds: 5 })).toEqual({
+    model: "./m",
+    optimizer: { lr: 3e-5 },
+    ema: true,
+    pairs: ["a", "b"],
+  });
+  expect(configOf(settings, { rounds: "10" }, { rounds: 5 })).toEqual({ rounds: 10 });
+});
+
+test("the address says which side of a grid is columns, rows and pages; nonsense does not", () => {
+  expect(["102", "012", "1", "111", "99", null].map((asked) => sidesOf(3, asked))).toEqual([
+    [1, 0, 2],
+    [0, 1, 2],
+    [0, 1, 2],
+    [0, 1, 2],
+    [0, 1, 2],
+    [0, 1, 2],
+  ]);
+});
+
+test("of two pictures the settings that differ are told", () => {
+  const picture = (parameters: Record<string, unknown>) => ({ at: [], src: "", parameters });
+  const loras = (weight: number) => [{ file: "a", weight }];
+  expect(
+    differences(
+      picture({ seed: 1, steps: 2, loras: loras(1) }),
+      picture({ seed: 1, steps: 3, loras: loras(1), eta: 1 }),
+    ),
+  ).toEqual([
+    { name: "steps", values: [2, 3] },
+    { name: "eta", values: [undefined, 1] },
+  ]);
 });

@@ -242,3 +242,70 @@ export interface JudgingResults {
     agreed: number;
   }[];
 }
+
+/** A setting of a training, as the form shows it. */
+export interface FormSetting {
+  /** Dotted, e.g. `optimizer.lr`. */
+  path: string;
+  /** In words, as `int`. */
+  type: string;
+  range?: string;
+  kind: "number" | "boolean" | "string" | "list" | "other";
+  choices?: string[];
+  description?: string;
+  required: boolean;
+  default?: unknown;
+}
+
+/** What a form is made of. */
+export interface JobForm {
+  schema: "spo.studio.form/1";
+  kind: string;
+  settings: readonly FormSetting[];
+  presets: Readonly<Record<string, object>>;
+}
+
+/** A training that was started from the page, or waits. */
+export interface QueuedJob {
+  id: string;
+  kind: string;
+  run: string;
+  device: string;
+  added: string;
+  state: "waiting" | "running" | "ended" | "failed" | "cancelled";
+  /** As a person would type it. */
+  command: string;
+  said: string[];
+}
+
+/** The queue; without kinds nothing may be started here. */
+export interface JobList {
+  schema: "spo.studio.jobs/1";
+  kinds: string[];
+  jobs: QueuedJob[];
+}
+
+/** What `spo plan` says of a form, or what is wrong with it. */
+export interface Forecast {
+  schema: "spo.studio.forecast/1";
+  isPlan: boolean;
+  words: string;
+}
+
+/** The grids of pictures below the folder. */
+export interface GridList {
+  schema: "spo.studio.grids/1";
+  grids: { id: string; title: string }[];
+}
+
+/** Pictures by what they were made with. */
+export interface GridView {
+  schema: "spo.studio.grid/1";
+  title: string;
+  axes: { name: string; values: string[] }[];
+  /** at: of each axis the number of the value. */
+  images: { at: number[]; src: string; parameters: Record<string, unknown> }[];
+  /** Where it is to be had as one HTML file and as a picture. */
+  page?: string;
+  picture?: string;
+}

@@ -1,7 +1,7 @@
 // The server as a function from a request to its answer.
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileOfRun, readActivity, UserError } from "@spo/records";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -22,16 +22,19 @@ import {
   wordsDocument,
 } from "./client-files.js";
 import { streamLog } from "./event-stream.js";
+import { gridRoutes } from "./grids/grid-routes.js";
 import type { JudgingSettings } from "./judging/judging.js";
 import { Judgings } from "./judging/judging-routes.js";
 import { pictureResponse } from "./pictures.js";
 import type { FoundRun } from "./runs/find-runs.js";
 import { lastLines } from "./runs/last-lines.js";
 import type { Presets } from "./runs/nearest-preset.js";
+import { reportOf } from "./runs/report-of.js";
 import { RunIndex } from "./runs/run-index.js";
 import { RunLogs } from "./runs/run-logs.js";
 import { runPage } from "./runs/run-page.js";
 import { StripReader, stepView } from "./runs/step-view.js";
+import { Jobs, type JobsAllowed } from "./steering/job-routes.js";
 import { steeringRoutes } from "./steering/steering-routes.js";
 
 /** What Studio is made with. */
@@ -46,6 +49,8 @@ export interface StudioOptions {
   presets?: Presets;
   /** Default: one vote a pair, one of twenty pairs again, one of twenty-five of gold. */
   judging?: Partial<JudgingSettings>;
+  /** Trainings that may be started from the page. Default: none. */
+  jobs?: JobsAllowed;
   /** Default: the page that the set-up built. */
   client?: ClientFiles;
 }
@@ -86,6 +91,7 @@ export function createStudio(options: StudioOptions): Studio {
   const logs = new RunLogs();
   const strips = new StripReader();
   const judgings = new Judgings(index, logs, { ...JUDGING, ...judging });
+  const jobs = new Jobs(index.root, options.jobs);
   const credentials = new Credentials(options.token);
   const closing = new AbortController();
   const app = new Hono<Env>();
@@ -190,6 +196,17 @@ export function createStudio(options: StudioOptions): Studio {
     return c.json(tail);
   });
 
+  app.get("/api/runs/:id/report", (c) => {
+    const run = c.get("run");
+    return new Response(reportOf(run), {
+      headers: {
+        "Content-Type": "text/html; charset=utf-8",
+        // To be kept, not shown: a page of its own has a policy of its own.
+        "Content-Disposition": `attachment; filename="${basename(run.name).replace(/[^\w.-]+/g, "-")}.html"`,
+      },
+    });
+  });
+
   app.get("/api/runs/:id/events", (c) => {
     const run = c.get("run");
     return streamSSE(c, (stream) =>
@@ -223,6 +240,8 @@ export function createStudio(options: StudioOptions): Studio {
   });
 
   app.route("/api/runs", steeringRoutes(index));
+  app.route("/api/jobs", jobs.routes);
+  app.route("/api/grids", gridRoutes(index, logs));
   app.route("/api/judging", judgings.routes);
   app.all("/api/*", () => failed(404, { code: "USAGE", message: "There is no such address." }));
   // Every other address is one of the page's own.
@@ -240,6 +259,7 @@ export function createStudio(options: StudioOptions): Studio {
     token: credentials.token,
     close: () => {
       closing.abort();
+      jobs.close();
       return judgings.close();
     },
   };

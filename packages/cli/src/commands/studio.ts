@@ -27,6 +27,10 @@ export default function (command: Command): void {
       share,
       0.04,
     )
+    .option(
+      "--allow-start",
+      "let the page start trainings: whoever has the address can then read and run what you may, as models and judges of your own",
+    )
     .option("--no-open", "do not open the browser")
     .addHelpText(
       "after",

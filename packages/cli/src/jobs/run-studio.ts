@@ -1,8 +1,10 @@
 // Studio until it is stopped. No engine: runs that were copied from elsewhere are shown on any machine.
 import { spawn } from "node:child_process";
-import { type Served, serve } from "@spo/studio";
+import { settingsOf } from "@spo/records/config";
+import { type JobsAllowed, type Presets, type Served, serve } from "@spo/studio";
 import { UserError } from "@spo/torch/files";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
+import { SCHEMAS } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
 
@@ -16,13 +18,14 @@ export interface StudioCommandOptions extends CommonOptions {
   votesPerPair: number;
   repeatShare: number;
   goldShare: number;
+  allowStart?: boolean;
   open: boolean;
 }
 
 /** Serves a folder of runs until SIGINT, SIGTERM or SIGHUP. */
 export async function runStudio(
   folder: string,
-  { port, host, trustHost, open, json, quiet, ...more }: StudioCommandOptions,
+  { port, host, trustHost, allowStart, open, json, quiet, ...more }: StudioCommandOptions,
 ): Promise<void> {
   const { votesPerPair, repeatShare, goldShare } = more;
   const presets = { "train spm": spmPresets, "train spo": spoPresets, "train dpo": dpoPresets };
@@ -31,6 +34,7 @@ export async function runStudio(
     host,
     hosts: trustHost,
     presets,
+    jobs: allowStart ? jobsOf(presets) : undefined,
     judging: { votesPerPair, repeatShare, goldShare },
   };
   const end = stopped(); // from now on: a program may end it as soon as it has read the line
@@ -46,6 +50,21 @@ export async function runStudio(
   if (open && !json && process.stdout.isTTY) openBrowser(url);
   await end;
   await served.close();
+}
+
+/** Trainings by this command, in processes of their own. */
+function jobsOf(presets: Presets): JobsAllowed {
+  const kinds = Object.entries(presets).map(([kind, ofKind]) => {
+    // The command puts the result into the run's folder.
+    const settings = settingsOf(SCHEMAS[kind as keyof typeof SCHEMAS]).filter(
+      ({ path }) => path !== "output",
+    );
+    return [kind, { settings, presets: ofKind }];
+  });
+  return {
+    command: [process.execPath, ...process.execArgv, process.argv[1] as string],
+    kinds: Object.fromEntries(kinds) as JobsAllowed["kinds"],
+  };
 }
 
 /** At the usual port, or at a free one. */

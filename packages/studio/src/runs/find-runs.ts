@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { type Dirent, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { GRID } from "@spo/records/report";
 import { NOTES } from "./run-notes.js";
 
 /** The folder of a run, or of a preference set, below the folder that is shown. */
@@ -21,20 +22,22 @@ const DEEPEST = 5;
 /** Folders that are read in one go; then others may compute. */
 const AT_ONCE = 200;
 
-/** What lies below a folder: runs, and preference sets that people can judge. */
+/** What lies below a folder: runs, preference sets that people can judge, grids of pictures. */
 export interface FoundFolders {
   runs: FoundRun[];
   sets: FoundRun[];
+  /** Grids of pictures. */
+  grids: FoundRun[];
 }
 
 /**
- * Runs and sets below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run or a set is looked
+ * Runs, sets and grids below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run or a set is looked
  * for.
  *
- * A folder counts as a run when it has an event log, as a set when it has a list of pairs.
+ * A folder counts as a run when it has an event log, as a set when it has a list of pairs, as a grid when it has a list of its pictures.
  */
 export async function findRuns(root: string): Promise<FoundFolders> {
-  const found: FoundFolders = { runs: [], sets: [] };
+  const found: FoundFolders = { runs: [], sets: [], grids: [] };
   const open: { folder: string; names: string[] }[] = [{ folder: root, names: [] }];
   for (let read = 1; ; read++) {
     const at = open.pop();
@@ -43,11 +46,17 @@ export async function findRuns(root: string): Promise<FoundFolders> {
     const entries = entriesOf(at.folder);
     const has = (file: string): boolean => entries.some((entry) => entry.name === file && entry.isFile());
     const isRun = has("events.jsonl");
-    if (isRun || has("pairs.jsonl")) {
+    const isSet = has("pairs.jsonl");
+    if (isRun || isSet || has(GRID)) {
       const path = at.names.join("/");
       const name = path || basename(root);
       const hasNotes = has(NOTES);
-      (isRun ? found.runs : found.sets).push({ id: idOf(path), name, folder: at.folder, hasNotes });
+      (isRun ? found.runs : isSet ? found.sets : found.grids).push({
+        id: idOf(path),
+        name,
+        folder: at.folder,
+        hasNotes,
+      });
       continue;
     }
     if (at.names.length === DEEPEST) continue;

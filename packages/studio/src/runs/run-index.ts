@@ -14,6 +14,7 @@ export class RunIndex {
   readonly #summaries = new RunSummaries();
   #runs = new Map<string, FoundRun>();
   #sets = new Map<string, FoundRun>();
+  #grids = new Map<string, FoundRun>();
   #search?: Promise<void>;
   #validUntil = 0;
 
@@ -48,6 +49,18 @@ export class RunIndex {
     return this.#sets.get(id);
   }
 
+  /** The grids of pictures, by name. */
+  async grids(): Promise<FoundRun[]> {
+    await this.#refresh();
+    return [...this.#grids.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The grid of an ID, if there is one. */
+  async findGrid(id: string): Promise<FoundRun | undefined> {
+    if (!this.#grids.has(id)) await this.#refresh();
+    return this.#grids.get(id);
+  }
+
   /** The run of an ID is not there any more. */
   forget(id: string): void {
     this.#runs.delete(id);
@@ -76,6 +89,7 @@ export class RunIndex {
     const found = await findRuns(this.root);
     this.#runs = new Map(found.runs.map((run) => [run.id, run]));
     this.#sets = new Map(found.sets.map((set) => [set.id, set]));
+    this.#grids = new Map(found.grids.map((grid) => [grid.id, grid]));
     this.#summaries.keep(new Set(this.#runs.keys()));
     const now = performance.now();
     this.#validUntil = now + Math.max(LEAST_MS, SHARE * (now - began));

@@ -91,7 +91,8 @@ function configOf(folder: string): Record<string, unknown> {
   }
 }
 
-function sampleSets({ id }: FoundRun, { contents }: RunLog): SampleSet[] {
+/** The held-out samples of a run whose log has been read. */
+export function sampleSets({ id }: FoundRun, { contents }: RunLog): SampleSet[] {
   return contents.samples.map(({ step, images, time }, set) => ({
     step,
     images: images.map(({ prompt, seed }, i) => ({

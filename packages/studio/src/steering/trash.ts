@@ -1,7 +1,7 @@
 // Runs that were deleted are moved into a folder beside the others, from where they can be had back.
-import { existsSync, renameSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
-import { makeFolder, runWriter, UserError } from "@spo/records";
+import { makeFolder, renameDurably, runWriter, UserError } from "@spo/records";
 import type { FoundRun } from "../runs/find-runs.js";
 
 /** Its name starts with a dot, so no run is looked for in it. */
@@ -30,7 +30,7 @@ export class Trash {
     makeFolder(trash);
     const named = `${new Date().toISOString().replaceAll(":", "-")} ${basename(folder)}`;
     const to = join(trash, named);
-    move(folder, to);
+    renameDurably(folder, to);
     this.#moved.set(id, { from: folder, to });
     return relative(this.#root, to);
   }
@@ -46,19 +46,7 @@ export class Trash {
         hint: `The deleted one is ${relative(this.#root, known.to)}.`,
       });
     makeFolder(dirname(known.from));
-    move(known.to, known.from);
+    renameDurably(known.to, known.from);
     this.#moved.delete(id);
-  }
-}
-
-function move(from: string, to: string): void {
-  try {
-    renameSync(from, to);
-  } catch (error) {
-    throw new UserError(`${basename(from)} could not be moved: ${(error as Error).message}`, {
-      code: "RESOURCE",
-      hint: "The folder of the runs must be one that you may write to.",
-      cause: error,
-    });
   }
 }

@@ -1,0 +1,131 @@
+// Starting trainings from the page, where the server was started with that allowed.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { UserError, writeFileAtomic } from "@spo/records";
+import { Hono } from "hono";
+import type { Forecast, FormSetting, JobForm, JobList } from "../api.js";
+import { JobQueue, JobWish } from "./job-queue.js";
+import { bodyOf } from "./steering-routes.js";
+
+/** What may be started, and how. */
+export interface JobsAllowed {
+  /** The program and its first words, to which `train spo …` is added. */
+  command: readonly [string, ...string[]];
+  /** By kind, as `train spo`: its settings, and its presets by name. */
+  kinds: Readonly<
+    Record<string, { settings: readonly FormSetting[]; presets: Readonly<Record<string, object>> }>
+  >;
+}
+
+/** A forecast reads configs alone. */
+const FORECAST_MS = 60_000;
+const MOST_WORDS = 20_000;
+
+/** Routes below `/api/jobs`. */
+export class Jobs {
+  readonly routes = new Hono();
+  readonly #queue?: JobQueue;
+
+  /** root: the folder of the runs. Throws as `JobQueue`. */
+  constructor(root: string, allowed: JobsAllowed | undefined) {
+    this.#queue = allowed && new JobQueue(root, allowed.command);
+    this.routes.get("/", (c) => {
+      const answer: JobList = {
+        schema: "spo.studio.jobs/1",
+        kinds: Object.keys(allowed?.kinds ?? {}),
+        jobs: this.#queue?.list() ?? [],
+      };
+      return c.json(answer);
+    });
+    if (!allowed || !this.#queue) {
+      this.routes.all("*", () => {
+        throw new UserError("This Studio starts nothing.", {
+          code: "USAGE",
+          hint: "Start it with --allow-start: whoever has its address can then start trainings with your rights.",
+        });
+      });
+      return;
+    }
+    const queue = this.#queue;
+    this.routes.get("/form/:kind", (c) => {
+      const kind = c.req.param("kind").replace("-", " ");
+      const form = Object.hasOwn(allowed.kinds, kind) ? allowed.kinds[kind] : undefined;
+      if (!form) throw new UserError("There is no such kind of training.", { code: "DATA" });
+      const answer: JobForm = { schema: "spo.studio.form/1", kind, ...form };
+      return c.json(answer);
+    });
+    const wishOf = async (c: Parameters<typeof bodyOf>[0]): Promise<JobWish> => {
+      const wish = await bodyOf(c, JobWish);
+      const form = Object.hasOwn(allowed.kinds, wish.kind) ? allowed.kinds[wish.kind] : undefined;
+      if (!form || (wish.preset !== undefined && !Object.hasOwn(form.presets, wish.preset)))
+        throw new UserError("There is no such kind of training or preset.", { code: "USAGE" });
+      return wish;
+    };
+    this.routes.post("/", async (c) => {
+      const wish = await wishOf(c);
+      const words = [...wish.kind.split(" "), ...presetOf(wish)];
+      const { code, stderr } = await asked(allowed.command, words, wish, [
+        "--dry-run",
+        "--json",
+        "--run",
+        "run",
+      ]);
+      if (code !== 0)
+        throw new UserError(stderr || "The settings are not those of the command.", { code: "CONFIG" });
+      return c.json(queue.add(wish));
+    });
+    this.routes.post("/forecast", async (c) => {
+      const wish = await wishOf(c);
+      const words = ["plan", wish.kind.replace("train ", ""), ...presetOf(wish)];
+      const { code, stdout, stderr } = await asked(allowed.command, words, wish, []);
+      const answer: Forecast = {
+        schema: "spo.studio.forecast/1",
+        isPlan: code === 0,
+        words: code === 0 ? stdout : stderr,
+      };
+      return c.json(answer);
+    });
+    this.routes.post("/:id/cancel", (c) => {
+      queue.cancel(c.req.param("id"));
+      return c.json({ cancelled: c.req.param("id") });
+    });
+  }
+
+  close(): void {
+    this.#queue?.close();
+  }
+}
+
+const presetOf = ({ preset }: JobWish): string[] => (preset === undefined ? [] : [preset]);
+
+/** What the command says to a config, given as the file that it would read. */
+function asked(
+  [program, ...first]: JobsAllowed["command"],
+  words: readonly string[],
+  { config }: JobWish,
+  options: readonly string[],
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const folder = mkdtempSync(join(tmpdir(), "spo-form-"));
+  const file = join(folder, "config.json");
+  writeFileAtomic(file, JSON.stringify(config));
+  return new Promise((resolve) => {
+    const said = { stdout: "", stderr: "" };
+    const child = spawn(program, [...first, ...words, file, ...options], {
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: FORECAST_MS,
+    });
+    for (const name of ["stdout", "stderr"] as const)
+      child[name].setEncoding("utf8").on("data", (text: string) => {
+        said[name] = `${said[name]}${text}`.slice(0, MOST_WORDS);
+      });
+    const end = (code: number | null): void => {
+      rmSync(folder, { recursive: true, force: true });
+      const clean = (text: string): string => text.replaceAll(`${file}: `, "").trim();
+      resolve({ code, stdout: clean(said.stdout), stderr: clean(said.stderr) });
+    };
+    child.on("error", () => end(null));
+    child.on("close", end);
+  });
+}

@@ -1,0 +1,141 @@
+// What people do to runs in a real browser: notes, requests, trash, starting, grids.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PIXEL, writeSpoRun } from "../packages/studio/src/run-folders.fixture.js";
+import { openBrowser, withoutBrowser } from "./browser.js";
+import { type StudioProcess, startStudio } from "./studio-server.js";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+let root: string;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), "spo-steering-e2e-"));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const SOON = { timeout: 20_000 };
+
+describe.skipIf(withoutBrowser)("the page", () => {
+  let browser: Browser;
+  let studio: StudioProcess;
+  let page: Page;
+  const faults: string[] = [];
+  const run = () => writeSpoRun(join(root, "first"));
+  let first: ReturnType<typeof run>;
+
+  beforeAll(async () => {
+    browser = await openBrowser();
+    first = run();
+    writeSpoRun(join(root, "second")).close();
+    mkdirSync(join(root, "grid"));
+    writeFileSync(join(root, "grid", "0.png"), PIXEL);
+    const axes = ["<b>guidance</b>", "seed", "prompt"].map((name) => ({ name, values: ["1", "2"] }));
+    const images = Array.from({ length: 8 }, (_, i) => ({
+      ...{ file: "0.png", at: [i % 2, (i >> 1) % 2, i >> 2], parameters: { guidance: i % 2, steps: 20 } },
+    }));
+    writeFileSync(join(root, "grid", "grid.json"), JSON.stringify({ schema: "spo.grid/1", axes, images }));
+    studio = await startStudio(root, "--allow-start");
+    page = await (await browser.newContext({ viewport: { width: 1200, height: 900 } })).newPage();
+    page.on("pageerror", (error) => faults.push(error.message));
+    page.on(
+      "console",
+      (message) => ["error", "warning"].includes(message.type()) && faults.push(message.text()),
+    );
+    await page.goto(studio.url);
+    await page.waitForSelector("tbody tr");
+  });
+  afterAll(async () => {
+    // A browser notes each refusal of a form, too.
+    expect(faults.filter((fault) => !/status of 400/.test(fault))).toEqual([]);
+    await browser?.close();
+    await studio?.stop();
+    first?.close();
+  });
+
+  /** In light, dark and on a phone: no fault of access, nothing wider than the page. */
+  async function usable(what: string): Promise<void> {
+    for (const [scheme, width] of [
+      ["light", 1200],
+      ["dark", 390],
+    ] as const) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.setViewportSize({ width, height: 900 });
+      const violations = await page.evaluate(
+        `${AXE}; axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + " " + nodes.map(({ html }) => html).join(" ").slice(0, 300)))`,
+      );
+      expect(violations, `${what}, ${scheme}`).toEqual([]);
+      expect(
+        await page.evaluate("document.documentElement.scrollWidth - innerWidth"),
+        what,
+      ).toBeLessThanOrEqual(0);
+      if (process.env.SPO_PICTURES)
+        await page.screenshot({ path: join(process.env.SPO_PICTURES, `${what}-${width}.png`) });
+    }
+    await page.setViewportSize({ width: 1200, height: 900 });
+  }
+
+  test("a run at work is asked to save, one that is not is noted, deleted and had back", async () => {
+    await page.getByRole("link", { name: "first" }).click();
+    await page.getByRole("button", { name: "Save now" }).click();
+    await expect.poll(() => first.takeRequests(), SOON).toEqual(["save"]);
+    await page.getByLabel("Tags").fill("good, <i>lr</i>");
+    await page.getByLabel("Note").fill("the first one");
+    await page.getByRole("button", { name: "Keep" }).click();
+    await expect.poll(() => page.getByText("Kept in the run's folder.").count(), SOON).toBe(1);
+    await usable("run");
+    const kept = page.waitForEvent("download");
+    await page.getByRole("link", { name: "Keep as one HTML file" }).click();
+    expect(readFileSync(await (await kept).path(), "utf8")).toContain("<h1>SPO training: first</h1>");
+
+    await page.goto(studio.origin);
+    await page.getByRole("link", { name: "second" }).click();
+    await page.getByRole("button", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Really move it to the trash?" }).click();
+    await page.getByText(/second is now \.trash/).waitFor();
+    await expect.poll(() => page.locator("tbody tr").count(), SOON).toBe(1);
+    expect(await page.locator(".tag").allInnerTexts()).toEqual(["good", "<i>lr</i>"]);
+    await usable("list");
+    await page.getByRole("button", { name: "Undo" }).click();
+    await page.getByRole("heading", { name: /second/ }).waitFor();
+  });
+
+  test("a grid turns its sides, and two pictures are laid against each other", async () => {
+    await page.goto(`${studio.origin}/grids`);
+    await page.getByRole("link", { name: "grid", exact: true }).click();
+    await expect.poll(() => page.locator("tbody img").count(), SOON).toBe(4);
+    await page.getByLabel(/Columns/).selectOption("201");
+    expect(await page.locator("thead th").last().innerText()).toBe("prompt 2");
+    await page.getByLabel(/Columns/).selectOption("012");
+    await page.locator("tbody .picture").nth(0).click();
+    await page.locator("tbody .picture").nth(1).click();
+    await page.waitForSelector("dialog[open]");
+    expect(await page.locator("dialog").innerText()).toMatch(/guidance: 0 and 1/);
+    await page.getByRole("button", { name: "slider" }).click();
+    await page.locator("dialog input[type=range]").fill("20");
+    await usable("slider");
+    await page.keyboard.press("Escape");
+    await usable("grid");
+  });
+
+  test("a form gives the file and the forecast, says what is wrong, and puts a training into the queue", async () => {
+    await page.goto(`${studio.origin}/start`);
+    await page.getByLabel("Training").selectOption("train dpo");
+    await page.getByLabel("steps", { exact: true }).fill("2");
+    await expect.poll(() => page.locator("aside").innerText(), SOON).toMatch(/"steps": 2/);
+    await page.getByLabel("model", { exact: true }).fill(join(root, "no-model"));
+    await page.getByLabel("pairs", { exact: true }).fill(join(root, "no-pairs"));
+    await page.getByLabel("Run's name").fill("../x");
+    await page.getByRole("button", { name: "Put into the queue" }).click();
+    await expect.poll(() => page.locator("aside .fault").innerText(), SOON).toMatch(/run's name/);
+    await page.getByLabel("Run's name").fill("new");
+    await page.getByRole("button", { name: "Put into the queue" }).click();
+    await expect.poll(() => page.locator(".queue li").count(), SOON).toBe(1);
+    expect(await page.locator(".queue").innerText()).toMatch(/npx spo train dpo \S+\.json --run \S+new/);
+    await expect.poll(() => page.locator(".queue").innerText(), SOON).toMatch(/failed[\s\S]*no-model/);
+    await usable("start");
+  });
+});
