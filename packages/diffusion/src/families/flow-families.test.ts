@@ -101,6 +101,17 @@ test("SD3 without T5 has zeros for its states, and its folder says that it goes 
   );
 });
 
+test("a folder without its VAE says where that belongs, and takes none from elsewhere", () => {
+  const folder = join(root, "without-vae");
+  tinyFlowPipeline("sd3").save(folder);
+  rmSync(join(folder, "vae"), { recursive: true });
+  expect(() => loadTextToImage(folder)).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("The pipeline's vae belongs there") }),
+  );
+  const given = () => loadTextToImage(folder, { parts: { vae: join(folder, "vae") } });
+  expect(refusal(given)).toContain("no other vae can be given for it");
+});
+
 test("SD3's folder says how many tokens of T5 it was made with", () => {
   const whole = tinyFlowPipeline("sd3") as StableDiffusion3;
   const lengths = [0, 3, undefined].map((t5Length, i) => {

@@ -24,13 +24,22 @@ export interface LoadTextToImageOptions extends LoadOptions {
  * Loads a model in whatever layout it has: a folder in diffusers layout, or one file in the original naming (.safetensors, .ckpt).
  *
  * The family is told from model_index.json or from the names in the file. Throws UserErrors for what is missing, damaged, or of a family
- * that is not supported.
+ * that is not supported, and for `parts` of a folder (`USAGE`).
  */
 export function loadTextToImage(
   path: string,
   { configs, parts, ...options }: LoadTextToImageOptions = {},
 ): TextToImage {
   if (existsSync(path) && statSync(path).isFile()) return fromSingleFile(path, { configs, parts }, options);
+  const [part] = Object.keys(parts ?? {});
+  if (part !== undefined)
+    throw new UserError(
+      `${path} is a folder, which has its own models: no other ${part} can be given for it.`,
+      {
+        code: "USAGE",
+        hint: `Parts are for a model in one file. Put the other ${part} into a copy of the folder, in diffusers layout.`,
+      },
+    );
   return readModelIndex(path, FAMILIES).family.load(path, options);
 }
 

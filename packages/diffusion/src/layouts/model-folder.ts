@@ -1,6 +1,6 @@
 // Models in the layout of diffusers' and transformers' `save_pretrained`: a folder with config.json and weights.
 import { existsSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import {
   type Device,
   type DType,
@@ -207,7 +207,9 @@ const configOf = (folder: string, className?: string): Record<string, unknown> =
   if (!existsSync(folder)) {
     throw new UserError(`${folder} does not exist.`, {
       code: "DATA",
-      hint: "Give a model folder in diffusers layout.",
+      hint: existsSync(join(dirname(folder), "model_index.json"))
+        ? `The pipeline's ${basename(folder)} belongs there: config.json and weights, as another copy of the model has them.`
+        : "Give a model folder in diffusers layout.",
     });
   }
   const config = readJsonObject(join(folder, "config.json"));
