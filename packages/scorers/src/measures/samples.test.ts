@@ -22,3 +22,24 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])(
     );
   },
 );
+
+test("without a choice a model is drawn by DDIM, and a flow model by its own sampler", () => {
+  const samplers: unknown[] = [];
+  const pipe = (prediction: string) =>
+    ({
+      process: { prediction },
+      denoiser: { sampleSize: [2, 2], latentShape: () => [4, 2, 2] },
+      vae: { factor: 1 },
+      schedule: {
+        ownSampler: () => "euler",
+        sampler: (name: string) => {
+          samplers.push(name);
+          throw new Error("chosen");
+        },
+      },
+    }) as unknown as StableDiffusion;
+  const settings = { seed: 6, perPrompt: 1, steps: 1, guidanceScale: 1, eta: 0 };
+  for (const prediction of ["epsilon", "flow_prediction"])
+    expect(() => sampleImages(pipe(prediction), ["a"], settings).next()).toThrow("chosen");
+  expect(samplers).toEqual(["ddim", "euler"]);
+});

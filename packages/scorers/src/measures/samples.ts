@@ -17,7 +17,7 @@ export interface SampleSettings {
   steps: number;
   guidanceScale: number;
   eta: number;
-  /** Default ddim. */
+  /** Default: ddim, of a flow model its own. */
   sampler?: SamplerName;
   /** How the noise levels lie. Default: as the model's config says. */
   schedule?: ScheduleName;
@@ -46,9 +46,11 @@ export interface SampleChunk {
 export function* sampleImages(
   pipe: TextToImage,
   prompts: readonly string[],
-  { seed, perPrompt, batch = 16, skip, sampler = "ddim", ...settings }: SampleSettings,
+  { seed, perPrompt, batch = 16, skip, ...settings }: SampleSettings,
   meter?: WorkMeter,
 ): Generator<SampleChunk> {
+  const isFlow = pipe.process.prediction === "flow_prediction";
+  const { sampler = isFlow ? pipe.schedule.ownSampler() : "ddim" } = settings;
   const wanted = prompts.flatMap((_, prompt) =>
     Array.from({ length: perPrompt }, (_, image) => ({ prompt, image })).filter(
       ({ image }) => !skip?.(prompt, image),
@@ -62,8 +64,8 @@ export function* sampleImages(
           const latents = sampleLatents(pipe, {
             prompts: part.map(({ prompt }) => prompts[prompt] as string),
             generators: part.map(({ prompt, image }) => generatorAt(seed, prompts[prompt] as string, image)),
-            sampler,
             ...settings,
+            sampler,
           });
           meter?.count(
             "unetSampling",
