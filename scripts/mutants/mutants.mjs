@@ -1,5 +1,5 @@
 // @ts-check
-// Mistakes that a test beside its subject must notice: one changed place in a loop or an objective each. `node scripts/mutants.mjs` tries them.
+// Mistakes that a test beside its subject must notice: one changed place each. `node scripts/mutants.mjs` tries them.
 
 /**
  * @typedef {object} Mutant

@@ -4,7 +4,7 @@
 //
 //   npm run build && node tests/python/flow-in-diffusers.mjs [FIXTURES]
 //
-// FIXTURES: the folder with tiny-sd3, tiny-sd35 and tiny-flux (../shared/fixtures-flow). Python is SPO_PYTHON, else the one on the PATH that
+// FIXTURES: folder with tiny-sd3, tiny-sd35 and tiny-flux (../shared/fixtures-flow). Python is SPO_PYTHON, else the one on the PATH that
 // has diffusers; without one this says so and ends well.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

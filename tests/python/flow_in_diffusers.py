@@ -1,4 +1,4 @@
-"""Draws with diffusers' pipelines of flow models, our LoRAs and merged folders, and compares the pictures. Called by flow-in-diffusers.mjs."""
+"""Draws with diffusers' flow models, our LoRAs and merged folders, and compares the pictures. Called by flow-in-diffusers.mjs."""
 
 import json
 import sys

@@ -13,7 +13,7 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
   if (!process.stdout.listeners("error").includes(onClosed)) process.stdout.on("error", onClosed);
   const words = withoutHelpCommand(argv.slice(2));
   const warned = new Set<string>(); // a model that is loaded twice is warned of once
-  onWarning((message) => {
+  const stopListening = onWarning((message) => {
     if (!warned.has(message)) say(painter(process.stderr)("yellow", `warning: ${message}`));
     warned.add(message);
   });
@@ -34,6 +34,8 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
     else say(`${paint("red", "spo:")} ${fault.message}${fault.hint ? `\n${paint("dim", fault.hint)}` : ""}`);
     // Where options are wrong, `--` is not known to end them.
     if (words.includes("--json")) putJson({ schema: "spo.error/1", ...fault, stack });
+  } finally {
+    stopListening();
   }
 }
 

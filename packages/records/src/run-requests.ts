@@ -10,7 +10,7 @@ export type RunRequest = (typeof RUN_REQUESTS)[number];
 
 const pathOf = (folder: string, request: RunRequest): string => join(folder, `${request}.request`);
 
-/** Asks it of the process that writes a run, which answers after the step at work. Throws a UserError (`RESOURCE`) where it cannot be written. */
+/** Asks it of the process that writes a run, which answers after its step. Throws a UserError (`RESOURCE`) where it cannot be written. */
 export function askRun(folder: string, request: RunRequest): void {
   if (!existsSync(folder))
     throw new UserError(`${folder} cannot be asked to ${request}: it is not there.`, { code: "RESOURCE" });

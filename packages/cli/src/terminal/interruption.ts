@@ -1,4 +1,4 @@
-// Ctrl-C and other signals: the first asks for a clean end, the second ends at once. SIGUSR1 is what Slurm sends before it takes the machine
+// Signals, as of Ctrl-C: the first asks for a clean end, the second ends at once. SIGUSR1 is what Slurm sends before it takes the machine
 // away (`--signal=USR1@120`), once.
 import { redraws } from "./terminal.js";
 

@@ -250,7 +250,7 @@ export interface Posterior {
 
 /** How large images pass through the VAE. */
 export interface TilingOptions {
-  /** Go by tiles where a side is longer than `tile` (diffusers' `enable_tiling`): bounded memory, slightly other pixels. Default: its own. */
+  /** Go by tiles where a side is longer than `tile` (diffusers' `enable_tiling`): less memory, slightly other pixels. Default: its own. */
   tiling?: boolean;
 }
 

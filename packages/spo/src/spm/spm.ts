@@ -135,7 +135,7 @@ export class StepAwarePreferenceModel extends Module {
     });
   }
 
-  /** exp(logit_scale)·cos(image, text), row by row, in the scale's dtype: cosines in half precision would tell few apart. Both [n, projection] → [n]. */
+  /** exp(logit_scale)·cos(image, text), row by row, in the scale's dtype: halves would tell few apart. Both [n, projection] → [n]. */
   scores(imageFeatures: Tensor, textFeatures: Tensor): Tensor {
     return scope(() => {
       const { dtype } = this.logit_scale;

@@ -13,7 +13,7 @@ export const stripIsDue = (round: number, every: number, rounds: number): boolea
 /**
  * Whether a checkpoint is to be written after a step, 1 for the first.
  *
- * isSound: whether the weights are to be trusted; else the checkpoints before this step are kept. isAsked: one is asked for, or the training
+ * isSound: whether the weights may be trusted; else the checkpoints before this step are kept. isAsked: one is asked for, or the training
  * is about to end before its time.
  */
 export const checkpointIsDue = (

@@ -76,8 +76,8 @@ export class PolicyAdapter {
   }
 
   /**
-   * Takes the values of a LoRA's file, whose strength stays what it is where its alpha is another. Throws UserErrors for a file that is none
-   * of this model, and (`CONFIG`) for one over other layers or of another rank.
+   * Takes the values of a LoRA's file, whose strength stays what it is where its alpha is another. Throws UserErrors for a file
+   * that is none of this model, and (`CONFIG`) for one over other layers or of another rank.
    */
   load(path: string): void {
     const { adapter } = readLora(path, this.#pipe.models);
