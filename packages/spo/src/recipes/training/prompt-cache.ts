@@ -81,7 +81,7 @@ export class PromptCache {
 }
 
 /**
- * Encodes prompts before anything but the text encoders is on the device, frees these, and puts the rest of the pipeline, which must be on the
+ * Encodes prompts before anything but the text encoders is on the device, frees these, and puts the rest, which must be on the
  * CPU, there.
  */
 export function encodeFirst(
