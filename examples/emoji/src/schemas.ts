@@ -5,6 +5,7 @@ import { PretrainJudgeConfig } from "./pretrain/pretrain-judge-config.js";
 import { PretrainTextToImageConfig } from "./pretrain/pretrain-text-to-image-config.js";
 import { PretrainVaeConfig } from "./pretrain/pretrain-vae-config.js";
 
+export { QUICKSTART_FAMILIES, type QuickstartFamily } from "./quickstart/quickstart-families.js";
 export type * from "./settings.gen.js";
 export {
   MakePairsConfig,

@@ -41,6 +41,7 @@ describe("wrong use", () => {
     ],
     [["sample", "x", "--model", "m", "--steps", "1e9"], "from 1 to 1000", "npx spo sample --help"],
     [["eval", "m", "--metrics", "a:b", "--seeds", "99999999999999999"], "whole number from 0", "eval --help"],
+    [["quickstart", "--family", "flux"], "Allowed choices are sd15, sd3", "npx spo quickstart --help"],
     [["sample", "x", "--modle", "m"], "is --modle meant to be it?", "npx spo sample --help"],
     [["eval", "m", "--metric=clip:x"], "is --metric meant to be it?", "npx spo eval --help"],
     [["convert", "m", "--outptu", "x"], "is --outptu meant to be it?", "npx spo convert --help"],

@@ -1,7 +1,7 @@
 // Measures of a model's images: a judge's verdicts, prompt accuracy, the preference model's score.
 
 import { rgbFromPixels } from "@spo/data/pixels";
-import type { StableDiffusion } from "@spo/diffusion";
+import type { TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import type { GroupedFeatures } from "@spo/scorers";
 import { requireFiniteScores, roundTrip, type SampleSettings, sampleImages } from "@spo/scorers";
@@ -44,7 +44,7 @@ export interface EvaluationTools {
 
 /** Samples and measures. Yields after each batch what it has measured. */
 export function* evaluateModel(
-  pipe: StableDiffusion,
+  pipe: TextToImage,
   prompts: readonly string[],
   seeds: readonly number[],
   settings: Omit<SampleSettings, "seed">,
@@ -115,7 +115,7 @@ function measure(
 
 /** The judge's features of real artwork of the given captions, through the VAE, and each one's caption. */
 export function realFeatures(
-  pipe: StableDiffusion,
+  pipe: TextToImage,
   judge: ArtworkJudge,
   artwork: Artwork,
   captions: readonly string[],

@@ -30,7 +30,7 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
   const measured = measures(result);
   return {
     title: random ? "Random labels: base and control" : "SPO on emoji artwork: base and SPO",
-    summary: `A small text-to-image model was post-trained with step-aware preferences${random ? " drawn at random" : ""}. Both models drew ${prompts} prompts that took no part in it, from the same noise, ${base.length} images each.`,
+    summary: `A small text-to-image model${options.family === "sd3" ? " of flow matching" : ""} was post-trained with step-aware preferences${random ? " drawn at random" : ""}. Both models drew ${prompts} prompts that took no part in it, from the same noise, ${base.length} images each.`,
     verdict: verdictOf(measured, base.length),
     measures: measured,
     pairCount: base.length,

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { readPrompts } from "@spo/data";
-import { StableDiffusion } from "@spo/diffusion";
+import { loadTextToImage } from "@spo/diffusion";
 import { type Event, Run, readRecord, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { readStripFile, type StripFile, stripFileName } from "@spo/records/report";
@@ -18,6 +18,7 @@ import { z } from "zod";
 import { readArtwork } from "../data/artwork.js";
 import { loadArtworkJudge } from "../judge/artwork-judge.js";
 import { type EvaluationTools, evaluateModel, type ImageFigures, realFeatures } from "../judge/evaluate.js";
+import { QUICKSTART_FAMILIES, type QuickstartFamily } from "./quickstart-families.js";
 
 /** quickstart.json of an example folder: settings of both trainings and of the evaluation, and what `--fast` changes. */
 const Settings = z.strictObject({
@@ -41,6 +42,8 @@ const Settings = z.strictObject({
 export interface QuickstartOptions {
   /** Folder with model/, clip/, judge/, data/, prompts/ and quickstart.json. */
   example: string;
+  /** Which of its models. Default: the Stable Diffusion. */
+  family?: QuickstartFamily;
   /** Where the runs and the report go. A second call goes on where the first one stopped. */
   folder: string;
   /** Less training and fewer images: shows that everything works, not what it reaches. */
@@ -84,7 +87,8 @@ export async function* quickstart(
   { signal }: Pick<RecipeContext, "signal">,
 ): AsyncGenerator<Progress, QuickstartResult> {
   const at = (...path: string[]): string => join(options.example, ...path);
-  const raw = checkConfig(Settings, readJson(at("quickstart.json")));
+  const files = QUICKSTART_FAMILIES[options.family ?? "sd15"];
+  const raw = checkConfig(Settings, readJson(at(files.settings)));
   const chosen = options.fast
     ? {
         spm: { ...raw.spm, ...raw.fast.spm },
@@ -95,7 +99,7 @@ export async function* quickstart(
   const evaluation = Settings.shape.evaluation.parse(chosen.evaluation);
   const onDevice = options.device === undefined ? {} : { device: options.device };
   const spmConfig = TrainSpmConfig.parse({
-    model: at("model"),
+    model: at(files.model),
     init: at("clip"),
     pairs: [at("data", "pairs.parquet")],
     output: join(options.folder, "spm", "model"),
@@ -103,7 +107,7 @@ export async function* quickstart(
     ...onDevice,
   });
   const spoConfig = TrainSpoConfig.parse({
-    model: at("model"),
+    model: at(files.model),
     spm: spmConfig.output,
     prompts: at("prompts", "train.txt"),
     output: join(options.folder, "spo", "model"),
@@ -157,7 +161,7 @@ export async function* quickstart(
 
   const heldOut = readPrompts(at("prompts", "held-out.txt"));
   const judge = loadArtworkJudge(at("judge"), { device });
-  const base = StableDiffusion.load(at("model"), { device });
+  const base = loadTextToImage(at(files.model), { device });
   const tools: EvaluationTools = {
     judge,
     spm: new SpmJudge(openPreferenceModel(spmConfig.output, base)),
@@ -173,7 +177,7 @@ export async function* quickstart(
       images[which] = before;
       continue;
     }
-    const pipe = which === "base" ? base : StableDiffusion.load(spoConfig.output, { device });
+    const pipe = which === "base" ? base : loadTextToImage(spoConfig.output, { device });
     const meter = new WorkMeter();
     for (const measured of evaluateModel(pipe, heldOut, evaluation.seeds, evaluation, tools, meter)) {
       images[which].push(...measured);
@@ -196,7 +200,7 @@ export async function* quickstart(
     real: realFeatures(base, judge, artwork, heldOut),
     spmEvents: spmRun.events(),
     spoEvents: spoRun.events(),
-    control: options.fast ? undefined : readControl(at("results", "random-labels.json")),
+    control: options.fast ? undefined : readControl(at("results", files.control)),
     strips: readStrips(join(options.folder, "spo", "strips")),
     engine: { ...engineFacts(), threads: getThreads(), node: process.version },
   };

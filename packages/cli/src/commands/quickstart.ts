@@ -1,5 +1,6 @@
+import { QUICKSTART_FAMILIES } from "@spo/example-emoji/schemas";
 import { requirePlace } from "@spo/torch/files";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { QuickstartCommandOptions } from "../jobs/run-quickstart.js";
 import { seed } from "../options/option-values.js";
 import { loadEngine } from "./load-engine.js";
@@ -12,6 +13,12 @@ export default function (command: Command): void {
     .option("--fast", "less training and fewer images: shows that it works, not what it reaches")
     .option("-o, --output <folder>", "where runs and report go; called again, it goes on (runs/quickstart)")
     .option("--example <folder>", "model, data and settings (the embedded one)")
+    .addOption(
+      new Option(
+        "--family <name>",
+        "which of the example's models: sd15, a Stable Diffusion, or sd3, a flow model (sd15)",
+      ).choices(Object.keys(QUICKSTART_FAMILIES)),
+    )
     .option("--seed <number>", "seed of the SPO training", seed)
     .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
     .option("--control", "random scores in place of the preference model's, everything else equal")

@@ -2,6 +2,8 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
+  QUICKSTART_FAMILIES,
+  type QuickstartFamily,
   type QuickstartOptions,
   type QuickstartResult,
   quickstart,
@@ -25,6 +27,7 @@ export interface QuickstartCommandOptions extends CommonOptions {
   fast?: boolean;
   output?: string;
   example?: string;
+  family?: QuickstartFamily;
   seed?: number;
   control?: boolean;
   device?: string;
@@ -34,6 +37,7 @@ export interface QuickstartCommandOptions extends CommonOptions {
 const CALL = "quickstart.json";
 const Call = z.object({
   example: z.string(),
+  family: z.enum(["sd15", "sd3"]).optional(),
   fast: z.boolean(),
   device: z.string().optional(),
   spo: z.record(z.string(), z.unknown()),
@@ -41,13 +45,19 @@ const Call = z.object({
 
 /** Runs or resumes a quickstart, then writes its report and prints a summary. */
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
-  const { fast = false, control = false, example = EXAMPLE_FOLDER, seed, device } = options;
-  const folder = options.output ?? defaultFolder({ fast, control, seed });
+  const { fast = false, control = false, example = EXAMPLE_FOLDER, family, seed, device } = options;
+  const folder = options.output ?? defaultFolder({ fast, control, family, seed });
   requirePlace(folder, "folder");
-  if (!existsSync(join(example, "quickstart.json")))
-    throw new UserError(`${example} is no example folder: it has no quickstart.json.`, { code: "DATA" });
+  const { model, settings } = QUICKSTART_FAMILIES[family ?? "sd15"];
+  if (!existsSync(join(example, settings)))
+    throw new UserError(`${example} is no example folder: it has no ${settings}.`, { code: "DATA" });
+  if (!existsSync(join(example, model)))
+    throw new UserError(`${join(example, model)} is not there.`, {
+      code: "DATA",
+      hint: `Make it: npx spo pretrain text-to-image with recipes/text-to-image-${family}.json of the example.`,
+    });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
-  await measureAndReport({ example: resolve(example), folder, fast, device, spo }, options);
+  await measureAndReport({ example: resolve(example), family, folder, fast, device, spo }, options);
 }
 
 /** Writes the report of a finished quickstart anew. */
@@ -59,9 +69,16 @@ export async function rewriteReport(folder: string, options: CommonOptions): Pro
   const ended = ["spm", "spo"].every((run) => readRun(join(folder, run)).result);
   const measured = ["base", "spo"].every((which) => existsSync(join(folder, `evaluation-${which}.json`)));
   if (!ended || !measured) {
+    const { family, fast } = found.data;
+    const words = [
+      "npx spo quickstart",
+      family && `--family ${family}`,
+      fast && "--fast",
+      `--output ${folder}`,
+    ];
     throw new UserError(`The quickstart in ${folder} has not been finished.`, {
       code: "DATA",
-      hint: `npx spo quickstart${found.data.fast ? " --fast" : ""} --output ${folder} goes on with it.`,
+      hint: `${words.filter(Boolean).join(" ")} goes on with it.`,
     });
   }
   await measureAndReport({ folder, ...found.data }, options);
@@ -106,7 +123,23 @@ async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<Q
 }
 
 /** Each combination of options has a folder of its own, because other settings are another run. */
-function defaultFolder({ fast, control, seed }: { fast: boolean; control: boolean; seed?: number }): string {
-  const parts = ["quickstart", fast && "fast", control && "control", seed !== undefined && `seed-${seed}`];
+function defaultFolder({
+  fast,
+  control,
+  family = "sd15",
+  seed,
+}: {
+  fast: boolean;
+  control: boolean;
+  family?: QuickstartFamily;
+  seed?: number;
+}): string {
+  const parts = [
+    "quickstart",
+    family !== "sd15" && family,
+    fast && "fast",
+    control && "control",
+    seed !== undefined && `seed-${seed}`,
+  ];
   return join("runs", parts.filter(Boolean).join("-"));
 }
