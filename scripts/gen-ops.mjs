@@ -16,7 +16,7 @@ reciprocal; floor; round; sign; sin; cos; tanh; sigmoid; log_sigmoid; softplus; 
 remainder Tensor Scalar; atan2
 add_ Tensor Scalar; sub_ Tensor Scalar; mul_ Tensor Scalar; div_ Tensor Scalar; lerp_ Scalar Tensor; addcmul_; addcdiv_; clamp_; zero_; fill_ Scalar
 copy_; sqrt_; neg_; exp_
-eq Tensor Scalar; ne Tensor Scalar; lt Tensor Scalar; le Tensor Scalar; gt Tensor Scalar; ge Tensor Scalar
+bucketize Tensor; eq Tensor Scalar; ne Tensor Scalar; lt Tensor Scalar; le Tensor Scalar; gt Tensor Scalar; ge Tensor Scalar
 logical_and; logical_or; logical_not; isnan; isinf; isfinite; where self; masked_fill Scalar; masked_select
 sum = dim_IntList; mean = dim; var correction; std correction; amax; amin; argmax; argmin; all = dim; any = dim; max; min; prod; cumsum; cumprod
 linalg_vector_norm; logsumexp; softmax int; log_softmax int; topk; sort; argsort

@@ -87,6 +87,7 @@ export const SENTENCES = {
   topk: "The k largest elements along dim and their places (int64).",
   sort: "The elements in rising order along dim and the places where they were (int64).",
   argsort: "Places of the elements in rising order along dim (int64).",
+  bucketize: "How many of rising boundaries lie below each element.",
   view: "The same memory in another shape; one size may be −1. Throws where strides do not allow it.",
   reshape: "Another shape, one size of it may be −1: a view where strides allow it, else a copy.",
   flatten: "Dimensions start to end as one.",

@@ -26,6 +26,7 @@ export { notFiniteAt } from "./not-finite.js";
 export * from "./ops.gen.js";
 export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";
+export { AdamW8bit } from "./optim/adamw-8bit.js";
 export { clipGradNorm } from "./optim/clip.js";
 export { constantDecay, type DecayAt, Ema, powerDecay, WIDEST } from "./optim/ema.js";
 export { LossScaler, type LossScalerOptions } from "./optim/loss-scaler.js";

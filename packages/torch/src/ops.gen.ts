@@ -72,6 +72,7 @@ const opCopy_ = native.op("aten::copy_", "");
 const opSqrt_ = native.op("aten::sqrt_", "");
 const opNeg_ = native.op("aten::neg_", "");
 const opExp_ = native.op("aten::exp_", "");
+const opBucketize_Tensor = native.op("aten::bucketize", "Tensor");
 const opEq_Tensor = native.op("aten::eq", "Tensor");
 const opEq_Scalar = native.op("aten::eq", "Scalar");
 const opNe_Tensor = native.op("aten::ne", "Tensor");
@@ -483,6 +484,12 @@ export abstract class TensorMethods {
   exp_(): this {
     native.call(opExp_, this.handle);
     return this;
+  }
+
+  /** How many of rising boundaries lie below each element.<br>`aten::bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor` */
+  bucketize(boundaries: Tensor, options: { outInt32?: boolean; right?: boolean } = {}): Tensor {
+    checkOptions("bucketize", options);
+    return wrap(native.call(opBucketize_Tensor, this.handle, handleOf(boundaries, "bucketize", "boundaries"), options.outInt32, options.right));
   }
 
   /** Whether equal, element by element (bool).<br>`aten::eq.Tensor(Tensor self, Tensor other) -> Tensor`<br>`aten::eq.Scalar(Tensor self, Scalar other) -> Tensor` */
@@ -1193,6 +1200,9 @@ export const neg_ = (self: Tensor): Tensor => tensorOf(self, "neg_").neg_();
 
 /** e to the power of x, in place.<br>`aten::exp_(Tensor(a!) self) -> Tensor(a!)` */
 export const exp_ = (self: Tensor): Tensor => tensorOf(self, "exp_").exp_();
+
+/** How many of rising boundaries lie below each element.<br>`aten::bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor` */
+export const bucketize = (self: Tensor, boundaries: Tensor, options: { outInt32?: boolean; right?: boolean } = {}): Tensor => tensorOf(self, "bucketize").bucketize(boundaries, options);
 
 /** Whether equal, element by element (bool).<br>`aten::eq.Tensor(Tensor self, Tensor other) -> Tensor`<br>`aten::eq.Scalar(Tensor self, Scalar other) -> Tensor` */
 export const eq = (self: Tensor, other: Tensor | number): Tensor => tensorOf(self, "eq").eq(other);

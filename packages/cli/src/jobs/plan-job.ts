@@ -159,7 +159,11 @@ export async function planTraining(
     tell(options, {
       device: config.device,
       settings: config,
-      models: (config) => planModels(configs, { spm, lrmSettings, relabels: config.relabel !== undefined }),
+      models: (config) =>
+        planModels(configs, {
+          ...{ spm, lrmSettings, relabels: config.relabel !== undefined },
+          ...{ dtype: config.baseDtype, spmDtype: config.dtype },
+        }),
       job: spmJob,
       savings: spmSavings(sidesOf(configs)),
     });

@@ -332,3 +332,21 @@ test.each(["sd3", "flux"])("a job of %s is planned with all of its text encoders
   expect(denoiser.conditionShapes(conditionShapes.context?.[0] as number)).toEqual(conditionShapes);
   expect(conditionShapes.context?.[0]).toBe(family === "sd3" ? 77 + 256 : 512);
 });
+
+test("8-bit moments take a quarter and their scales, bfloat16 half of the weights that learn", () => {
+  const config = (dtype: "float32" | "bfloat16", kind: "adamw" | "adamw8bit") => ({
+    ...{ ...spmConfig, dtype, optimizer: { ...spmConfig.optimizer, kind } },
+  });
+  const spm = { ...TINY_SPM, text_config: { ...TINY_SPM.text_config, vocab_size: 4000 } };
+  const plan = (dtype: "float32" | "bfloat16", kind: "adamw" | "adamw8bit") =>
+    planJob(spmJob(planModels(TINY.sd15, { spm, spmDtype: dtype }), config(dtype, kind))).memory;
+  const [plain, eight, half] = [
+    plan("float32", "adamw"),
+    plan("float32", "adamw8bit"),
+    plan("bfloat16", "adamw8bit"),
+  ];
+  expect(eight.weights).toBe(plain.weights);
+  expect(eight.optimizer).toBeLessThan(0.5 * plain.optimizer); // small parameters keep float32
+  expect(half.optimizer).toBe(eight.optimizer);
+  expect(plain.weights - half.weights).toBe((plain.optimizer / 2 - 4) / 2);
+});

@@ -117,6 +117,21 @@ export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] =>
   resolution(own, multiple),
 ];
 
+/** Moments in 8 bits, and with them weights and gradients in half precision. */
+const eightBit = (more: { dtype?: "bfloat16" }): Saving<TrainSpmConfig> => ({
+  key: more.dtype ? "dtype" : "optimizer",
+  setting: more.dtype ? "dtype" : "optimizer.kind",
+  cost: more.dtype ? "weights are rounded at random" : "rounding of AdamW's moments",
+  helps: () => true,
+  next: (config) =>
+    config.dtype === "bfloat16" || (!more.dtype && config.optimizer.kind === "adamw8bit")
+      ? undefined
+      : {
+          settings: { ...config, ...more, optimizer: { ...config.optimizer, kind: "adamw8bit" } },
+          value: more.dtype ?? "adamw8bit",
+        },
+});
+
 /** Of a preference model. */
 export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] => [
   whole("microBatch", {
@@ -126,7 +141,10 @@ export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] =>
   }),
   once("gradientCheckpointing", true, checkpointing),
   once("vaeSlicing", true, slicing),
+  once("baseDtype", "bfloat16", frozen),
   once("vaeDtype", "bfloat16", frozen),
+  eightBit({}),
+  eightBit({ dtype: "bfloat16" }),
   once("vaeTiling", true, tiling),
   whole("batch", { cost: "fewer pairs a step", helps: /noising/, of: (c) => c.batch }),
   resolution(own, multiple),

@@ -1,5 +1,5 @@
 import { scaleOfPromptAlone } from "@spo/diffusion";
-import { Adafactor, AdamW, noGrad, scope } from "@spo/torch";
+import { noGrad, scope } from "@spo/torch";
 import { pairLoss } from "../recipes/train-dpo/pair-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
@@ -13,14 +13,12 @@ const STORED = 48 << 20;
 
 /** Diffusion-DPO, or plain prediction on the winners, as `spo train dpo` does it, without its measurements on held-out pairs. */
 export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
-  const { kind, ...options } = config.optimizer;
   const size = latentSizeOf(models.pipe, config.resolution);
-  const { policy, precision, memory } = planPolicy(models, config, {
-    moments: kind === "adamw" ? 2 : 0, // Adafactor keeps a number for each row and each column: next to nothing
+  const { policy, precision, optimizer, memory } = planPolicy(models, config, {
+    optimizer: config.optimizer,
     data: config.readAhead * 2 ** 20 + STORED,
   });
   const { trained } = policy;
-  const optimizer = kind === "adafactor" ? new Adafactor(trained, options) : new AdamW(trained, options);
   const pairs = Math.min(config.microBatch, config.batch);
   const scale = scaleOfPromptAlone(models.denoiser, config.guidanceScale);
   const runs = config.steps * Math.ceil(config.batch / pairs);

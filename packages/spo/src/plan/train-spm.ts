@@ -1,9 +1,10 @@
 import { guidedDenoiser } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { clipProcessor } from "@spo/scorers";
-import { AdamW, noGrad, scope, type Tensor } from "@spo/torch";
+import { noGrad, scope, type Tensor } from "@spo/torch";
 import { pairLoss } from "../recipes/train-spm/pair-loss.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
+import { makeOptimizer } from "../recipes/training/optimizer.js";
 import { setUpVae } from "../recipes/training/precision.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { LatentPreferenceModel } from "../spm/latent-preference-model.js";
@@ -13,8 +14,8 @@ import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
 import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job } from "./job.js";
-import { blank, bytesOf, type PlannedModels } from "./models.js";
-import { optimizerPhase, update, weightsOf } from "./update.js";
+import { blank, type PlannedModels } from "./models.js";
+import { momentsOf, optimizerPhase, update, weightsOf } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
@@ -26,11 +27,13 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const parts = Math.ceil(batch / microBatch);
   /** The bank is noised a batch at a time, whatever the backward pass takes. */
   const noised = bank > 0 ? batch : microBatch;
+  /** Whether a part of a batch is noised while the gradients of those before it wait. */
+  const keepsGradients = bank === 0 && microBatch < batch;
   setUpVae(vae, config);
   spm.requiresGrad_();
   spm.vision_model.gradientCheckpointing = config.gradientCheckpointing;
   const trained = spm.parameters();
-  const optimizer = new AdamW(trained, config.optimizer);
+  const optimizer = makeOptimizer(trained, config.optimizer, config.seed);
   const latentSize = latentSizeOf(pipe, config.resolution);
   const [height, width] = latentSize.map((n) => n * vae.factor) as [number, number];
   const imageSize = spm.config.vision_config.image_size;
@@ -96,7 +99,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
     memory: {
       weights: weightsOf(models),
       trained: 0,
-      optimizer: 2 * bytesOf(trained),
+      optimizer: momentsOf(optimizer),
       // A bank of decoded pairs; or the stored pairs that are mixed, and what is read ahead.
       data:
         bank > 0 ? Math.max(bank, batch) * pixels : (48 << 20) + readAhead * 2 ** 20 + microBatch * pixels,
@@ -104,7 +107,11 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
     phases: [
       { name: "text", runs: noisings, body: () => encodeBlank(noised, models) },
       ...(scorer ? [{ name: "relabelling, one side", runs: 2 * drawn, body: relabel }] : []),
-      { name: "noising", runs: noisings, body: noising },
+      {
+        name: "noising",
+        runs: noisings,
+        body: (meter) => update(trained, keepsGradients, () => noising(meter)),
+      },
       { name: "update", runs: steps * parts, body: learn },
       optimizerPhase(trained, optimizer, steps),
     ],
@@ -118,11 +125,12 @@ function lrmJob(models: PlannedModels, lrm: LatentRewardModel, config: TrainSpmC
   setUpVae(vae, config);
   const microBatch = Math.min(batch, config.microBatch ?? batch);
   const noised = bank > 0 ? batch : microBatch;
+  const keepsGradients = bank === 0 && microBatch < batch;
   const model = new LatentPreferenceModel(lrm, (texts) => lrmIds(texts.length, models), latentSpaceOf(pipe));
   const trained = model.parameters();
   for (const parameter of trained) parameter.requiresGrad = true;
   model.gradientCheckpointing = config.gradientCheckpointing;
-  const optimizer = new AdamW(trained, config.optimizer);
+  const optimizer = makeOptimizer(trained, config.optimizer, config.seed);
   const latentSize = latentSizeOf(pipe, config.resolution);
   const latents = (n: number): Tensor => blankLatents(n, models, latentSize);
   const noising = (meter: WorkMeter): void =>
@@ -157,11 +165,15 @@ function lrmJob(models: PlannedModels, lrm: LatentRewardModel, config: TrainSpmC
     memory: {
       weights: weightsOf(models),
       trained: 0,
-      optimizer: 2 * bytesOf(trained),
+      optimizer: momentsOf(optimizer),
       data: bank > 0 ? Math.max(bank, batch) * held : (48 << 20) + readAhead * 2 ** 20 + microBatch * pixels,
     },
     phases: [
-      { name: "noising", runs: drawn, body: noising },
+      {
+        name: "noising",
+        runs: drawn,
+        body: (meter) => update(trained, keepsGradients, () => noising(meter)),
+      },
       { name: "update", runs: parts, body: learn },
       optimizerPhase(trained, optimizer, steps),
     ],

@@ -1,6 +1,6 @@
 import { inPasses, isGuided } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import { AdamW, noGrad, scope } from "@spo/torch";
+import { noGrad, scope } from "@spo/torch";
 import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { StepPairs } from "../objectives/step-pairs.js";
 import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
@@ -28,9 +28,11 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
   const latentSize = latentSizeOf(pipe, config.resolution);
   requireCacheable(config);
   requireRollout(config, latentSize);
-  const { policy, precision, memory } = planPolicy(models, config, { moments: 2, data: 0 });
+  const { policy, precision, optimizer, memory } = planPolicy(models, config, {
+    optimizer: { kind: "adamw", ...config.optimizer },
+    data: 0,
+  });
   const { trained, withMergedAdapter } = policy;
-  const optimizer = new AdamW(trained, config.optimizer);
   const { candidates: k, promptsPerRound: prompts, rounds } = config;
   const { steps, eta, beta, clip, ratio, guidanceScale } = config;
   const { first, end } = branchRange(config);

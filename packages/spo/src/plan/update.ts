@@ -1,5 +1,6 @@
 // What a training has beside its forward and backward passes.
 import { type Optimizer, scope, type Tensor, zerosLike } from "@spo/torch";
+import { makeOptimizer, type OptimizerSettings } from "../recipes/training/optimizer.js";
 import { makePolicy, type Policy, type PolicySettings } from "../recipes/training/policy.js";
 import {
   Precision,
@@ -11,27 +12,31 @@ import type { Job, Phase } from "./job.js";
 import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
 
 /**
- * What SPO and Diffusion-DPO train, and the memory that it holds throughout. moments: numbers of the optimizer for each parameter that
- * learns; data: bytes.
+ * What SPO and Diffusion-DPO train, and the memory that it holds throughout. data: bytes.
  */
 export function planPolicy(
   models: PlannedModels,
   config: PolicySettings & PrecisionSettings & VaeSettings,
-  { moments, data }: { moments: number; data: number },
-): { policy: Policy; precision: Precision; memory: Job["memory"] } {
+  { optimizer: settings, data }: { optimizer: OptimizerSettings; data: number },
+): { policy: Policy; precision: Precision; optimizer: Optimizer; memory: Job["memory"] } {
   setUpVae(models.vae, config);
   const weights = weightsOf(models);
   const precision = new Precision(config, models);
   const policy = makePolicy(models.pipe, config, precision);
   const learns = bytesOf(policy.trained);
+  const optimizer = makeOptimizer(policy.trained, settings, config.seed);
   const memory = {
     weights: weights + bytesOf(policy.frozen),
     trained: config.adapter === "lora" ? learns : 0,
-    optimizer: (moments + (config.ema > 0 ? 1 : 0)) * learns,
+    optimizer: momentsOf(optimizer) + (config.ema > 0 ? learns : 0),
     data,
   };
-  return { policy, precision, memory };
+  return { policy, precision, optimizer, memory };
 }
+
+/** Bytes of what an optimizer remembers, but for its counts of steps. */
+export const momentsOf = (optimizer: Optimizer): number =>
+  bytesOf([...optimizer.state()].flatMap(([name, value]) => (name.startsWith("step.") ? [] : [value])));
 
 /** Bytes of all models. */
 export const weightsOf = (models: PlannedModels): number =>

@@ -3,7 +3,7 @@ import dpoFlux from "./dpo-flux-dev.js";
 import dpoSd15, { type DpoPreset } from "./dpo-sd15.js";
 import dpoSd35 from "./dpo-sd35-medium.js";
 import dpoSdxl from "./dpo-sdxl.js";
-import { sd15In8, sd15In12, sdxlIn16, sdxlIn24 } from "./low-memory.js";
+import { sd15In8, sd15In12, sdxlIn16, sdxlIn24, spmIn12 } from "./low-memory.js";
 import lpoSd15 from "./lpo-sd15.js";
 import lpoSdxl from "./lpo-sdxl.js";
 import lrmSd15 from "./lrm-sd15.js";
@@ -28,6 +28,7 @@ export const spmPresets: Readonly<Record<string, SpmPreset>> = {
   sdxl: spmSdxl,
   "lrm-sd15": lrmSd15,
   "lrm-sdxl": lrmSdxl,
+  "sd15-12gb": spmIn12,
 };
 /** Settings of `spo train spo` by preset. */
 export const spoPresets: Readonly<Record<string, SpoPreset>> = {

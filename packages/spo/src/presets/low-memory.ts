@@ -1,4 +1,5 @@
-// SPO on cards that people own: the published settings, computed in less memory.
+// Trainings on cards that people own: the published settings, computed in less memory.
+import spm, { type SpmPreset } from "./spm-sd15.js";
 import sd15, { type SpoPreset } from "./spo-sd15.js";
 import sdxl from "./spo-sdxl.js";
 
@@ -28,3 +29,15 @@ export const sdxlIn16 = {
 
 /** SDXL in 24 GB: passes of more latents, and prompts are encoded in memory. */
 export const sdxlIn24 = { ...sdxl, ...small, gradientCheckpointing: true, microBatch: 2 } satisfies SpoPreset;
+
+/** The preference model of SD1.5 in 12 GB: its weights and gradients in bfloat16, AdamW's moments in 8 bits. */
+export const spmIn12 = {
+  ...spm,
+  microBatch: 1,
+  gradientCheckpointing: true,
+  dtype: "bfloat16",
+  baseDtype: "bfloat16",
+  vaeDtype: "bfloat16",
+  vaeSlicing: true,
+  optimizer: { ...spm.optimizer, kind: "adamw8bit" },
+} satisfies SpmPreset;

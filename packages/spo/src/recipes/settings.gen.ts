@@ -43,7 +43,13 @@ export interface TrainSpmSettings {
   microBatch?: number | null | undefined;
   /** short side of the images, then a centre crop; null: the base's own. Default: null. */
   resolution?: number | null | undefined;
+  /** of the weights that learn: bfloat16 halves them and their gradients, and rounds each update up or down at random; for optimizer.kind adamw8bit. Default: "float32". */
+  dtype?: "float32" | "bfloat16" | undefined;
+  /** of the base's UNet, which predicts and does not learn. Default: "float32". */
+  baseDtype?: "float32" | "bfloat16" | "float16" | undefined;
   optimizer?: {
+    /** adamw8bit keeps AdamW's moments in 8 bits, in blocks of 256: a quarter of their memory. Default: "adamw". */
+    kind?: "adamw" | "adamw8bit" | undefined;
     /** learning rate after the warm-up; from there it falls to 0 at the last step. Default: 0.000003. */
     lr?: number | undefined;
     /** decay of AdamW's two moments. Default: [0.9,0.999]. */
@@ -293,8 +299,8 @@ export interface TrainDpoSettings {
   /** a LoRA of the same rank and alpha on the attention of CLIP's text encoders too; prompts are then encoded in each pass. Default: false. */
   textEncoders?: boolean | undefined;
   optimizer?: {
-    /** adafactor keeps far less state. Default: "adamw". */
-    kind?: "adamw" | "adafactor" | undefined;
+    /** adamw8bit keeps AdamW's moments in 8 bits, in blocks of 256; adafactor keeps far less. Default: "adamw". */
+    kind?: "adamw" | "adamw8bit" | "adafactor" | undefined;
     /** as published: 1e-8 for each pair of the batch; a LoRA wants more, about 1e-5 at batch 32. Default: 0.00002048. */
     lr?: number | undefined;
     /** of adamw. Default: [0.9,0.999]. */

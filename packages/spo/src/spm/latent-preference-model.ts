@@ -60,7 +60,12 @@ export class LatentPreferenceModel implements PreferenceModel {
     return scope(() => {
       const { context, features } = texts as LatentTexts;
       const away = this.module.isEnhanced ? this.encode([""]) : undefined;
-      const image = this.module.imageFeatures(input, timesteps, { context, features }, away);
+      const image = this.module.imageFeatures(
+        input.to({ dtype: this.dtype }),
+        timesteps,
+        { context, features },
+        away,
+      );
       return this.module.scores(image, features);
     });
   }

@@ -55,7 +55,10 @@ export class PixelPreferenceModel implements PreferenceModel {
   }
 
   score(input: Tensor, timesteps: number | Tensor, { features }: Texts): Tensor {
-    return this.module.scores(this.module.imageFeatures(input, timesteps), features as Tensor);
+    return this.module.scores(
+      this.module.imageFeatures(input.to({ dtype: this.dtype }), timesteps),
+      features as Tensor,
+    );
   }
 
   save(folder: string): void {

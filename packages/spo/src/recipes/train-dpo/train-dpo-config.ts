@@ -75,7 +75,10 @@ export const TrainDpoConfig = z.strictObject({
   ...adapterSettings,
   optimizer: z
     .strictObject({
-      kind: z.enum(["adamw", "adafactor"]).default("adamw").describe("adafactor keeps far less state"),
+      kind: z
+        .enum(["adamw", "adamw8bit", "adafactor"])
+        .default("adamw")
+        .describe("adamw8bit keeps AdamW's moments in 8 bits, in blocks of 256; adafactor keeps far less"),
       lr: z
         .number()
         .positive()

@@ -5,7 +5,7 @@ import { dataFacts, openPairSet, type PairBatch, PairLoader, readPrompts } from 
 import { loadTextToImage, scaleOfPromptAlone, type TextToImage } from "@spo/diffusion";
 import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
-import { Adafactor, AdamW, type Optimizer, scope } from "@spo/torch";
+import { scope } from "@spo/torch";
 import {
   openContext,
   phaseTeller,
@@ -23,6 +23,7 @@ import { requireGuards } from "../training/guard-config.js";
 import { drawAsked, heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
+import { makeOptimizer } from "../training/optimizer.js";
 import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
@@ -248,11 +249,7 @@ function setUp(config: TrainDpoConfig, context: RecipeContext, meter: WorkMeter)
   const side = trainingSide(pipe, config.resolution);
   const precision = new Precision(config, pipe);
   const policy = makePolicy(pipe, config, precision);
-  const { kind, lr, betas, weightDecay } = config.optimizer;
-  const optimizer: Optimizer =
-    kind === "adafactor"
-      ? new Adafactor(policy.trained, { lr, weightDecay })
-      : new AdamW(policy.trained, { lr, betas, weightDecay });
+  const optimizer = makeOptimizer(policy.trained, config.optimizer, config.seed);
   const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
   const { maxGradNorm } = config;
   const update = new Update({

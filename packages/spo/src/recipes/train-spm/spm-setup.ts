@@ -1,11 +1,12 @@
 // What a preference model's training works with: the base, the model that learns, the pairs.
 import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import { AdamW, generatorAt, UserError } from "@spo/torch";
+import { generatorAt, UserError } from "@spo/torch";
 import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
 import { startPreferenceModel } from "../../spm/open-preference-model.js";
-import type { PreferenceModel } from "../../spm/preference-model.js";
+import { type PreferenceModel, toDtype } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
+import { makeOptimizer } from "../training/optimizer.js";
 import { setUpVae } from "../training/precision.js";
 import { trainingSide } from "../training/training-side.js";
 import { Update } from "../training/update.js";
@@ -20,7 +21,11 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const { seed } = config;
   const tell = phaseTeller(context);
   tell("loading the model");
-  const pipe = loadTextToImage(config.model, { configs: config.configs ?? undefined, device });
+  const pipe = loadTextToImage(config.model, {
+    configs: config.configs ?? undefined,
+    device,
+    dtype: config.baseDtype,
+  });
   setUpVae(pipe.vae, config);
   const side = trainingSide(pipe, config.resolution);
   tell("loading the scorer");
@@ -33,6 +38,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
     },
   });
   requireNoising(config, pipe, model);
+  if (config.dtype !== "float32") toDtype(model.module, config.dtype);
   tell("reading the pairs");
   const { teacher } = config;
   const source = teacher
@@ -45,7 +51,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const parameters = model.parameters();
   for (const parameter of parameters) parameter.requiresGrad = true;
   model.gradientCheckpointing = config.gradientCheckpointing;
-  const optimizer = new AdamW(parameters, config.optimizer);
+  const optimizer = makeOptimizer(parameters, config.optimizer, seed);
   const { maxGradNorm, reduce } = config;
   const update = new Update({ parameters, optimizer, maxGradNorm, meter, world: context.world, reduce });
   return { ...{ tell, model, source, update }, state: { modules: { spm: model.module }, optimizer } };
@@ -60,6 +66,11 @@ function requireNoising(config: TrainSpmConfig, { process }: TextToImage, { sees
       `A sampling of ${noiseLevels} steps (noiseLevels) has no timestep up to ${maxTimestep} (maxTimestep).`,
       { code: "CONFIG", hint: "Give more noiseLevels, or a larger maxTimestep." },
     );
+  if (config.dtype !== "float32" && config.optimizer.kind !== "adamw8bit")
+    throw new UserError(`dtype is ${config.dtype}, in which AdamW's plain steps would be lost.`, {
+      code: "CONFIG",
+      hint: "Set optimizer.kind to adamw8bit, or dtype to float32.",
+    });
   if (sees === "latents" && (augmentation || pixelNoise > 0))
     throw new UserError(
       "augmentation and pixelNoise change pixels, and a model of the kind latent sees none.",

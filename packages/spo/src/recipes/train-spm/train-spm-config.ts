@@ -13,7 +13,12 @@ import {
   MOST_SEED,
   MOST_STEPS,
 } from "../bounds.js";
-import { checkpointingSettings, deviceSettings, vaeSettings } from "../training/precision-config.js";
+import {
+  checkpointingSettings,
+  deviceSettings,
+  frozenDtype,
+  vaeSettings,
+} from "../training/precision-config.js";
 import { processesSettings } from "../training/processes-config.js";
 import { startSettings } from "../training/start-config.js";
 
@@ -116,8 +121,19 @@ export const TrainSpmConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe("short side of the images, then a centre crop; null: the base's own"),
+  dtype: z
+    .enum(["float32", "bfloat16"])
+    .default("float32")
+    .describe(
+      "of the weights that learn: bfloat16 halves them and their gradients, and rounds each update up or down at random; for optimizer.kind adamw8bit",
+    ),
+  baseDtype: frozenDtype.describe("of the base's UNet, which predicts and does not learn"),
   optimizer: z
     .strictObject({
+      kind: z
+        .enum(["adamw", "adamw8bit"])
+        .default("adamw")
+        .describe("adamw8bit keeps AdamW's moments in 8 bits, in blocks of 256: a quarter of their memory"),
       lr: z
         .number()
         .positive()

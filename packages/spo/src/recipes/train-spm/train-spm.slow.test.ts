@@ -142,3 +142,21 @@ describe("a latent reward model", () => {
     await expect(train({ ...latent, ...settings })).rejects.toThrow(message);
   });
 });
+
+test.each(["pixel", "latent"])(
+  "with bfloat16 weights and 8-bit moments a model of the kind %s learns nearly the same; plain AdamW would lose it",
+  async (kind) => {
+    const settings = { kind, init: kind === "pixel" ? world.spm : world.lrm, cleanShare: 1, steps: 4 };
+    const half = { dtype: "bfloat16", baseDtype: "bfloat16", microBatch: 2 };
+    const optimizer = { lr: 1e-2, kind: "adamw8bit" };
+    const [exact, found] = [
+      await train({ ...settings, optimizer: { lr: 1e-2 } }),
+      await train({ ...settings, ...half, optimizer }),
+    ];
+    const losses = ({ metrics }: typeof exact) => metrics.map(({ loss }) => loss as number);
+    for (const [i, loss] of losses(found).entries())
+      expect(Math.abs(loss / (losses(exact)[i] as number) - 1)).toBeLessThan(0.1);
+    expect(losses(found)).not.toEqual(losses(exact));
+    await expect(train({ ...settings, ...half })).rejects.toMatchObject({ code: "CONFIG" });
+  },
+);

@@ -20,8 +20,8 @@ export const checkpointingSettings = {
     ),
 };
 
-/** Of models that do not learn. */
-const frozenDtype = z.enum(["float32", "bfloat16", "float16"]).default("float32");
+/** For the schema of a recipe: the dtype of a model that does not learn. */
+export const frozenDtype = z.enum(["float32", "bfloat16", "float16"]).default("float32");
 
 /** For the schema of a recipe that passes images through a VAE. */
 export const vaeSettings = {
