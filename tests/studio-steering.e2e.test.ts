@@ -38,6 +38,20 @@ describe.skipIf(withoutBrowser)("the page", () => {
       ...{ file: "0.png", at: [i % 2, (i >> 1) % 2, i >> 2], parameters: { guidance: i % 2, steps: 20 } },
     }));
     writeFileSync(join(root, "grid", "grid.json"), JSON.stringify({ schema: "spo.grid/1", axes, images }));
+    mkdirSync(join(root, "set"));
+    writeFileSync(join(root, "set", "0.png"), PIXEL);
+    const pairs = Array.from({ length: 500 }, (_, i) => ({
+      ...{
+        prompt: `<img src=x onerror=alert(${i})>`,
+        image_0: "0.png",
+        image_1: i === 7 ? "gone.png" : "0.png",
+      },
+      ...{ label_0: i % 2, label_1: 1 - (i % 2) },
+    }));
+    writeFileSync(
+      join(root, "set", "pairs.jsonl"),
+      pairs.map((pair) => `${JSON.stringify(pair)}\n`).join(""),
+    );
     studio = await startStudio(root, "--allow-start");
     page = await (await browser.newContext({ viewport: { width: 1200, height: 900 } })).newPage();
     page.on("pageerror", (error) => faults.push(error.message));
@@ -49,8 +63,8 @@ describe.skipIf(withoutBrowser)("the page", () => {
     await page.waitForSelector("tbody tr");
   });
   afterAll(async () => {
-    // A browser notes each refusal of a form, too.
-    expect(faults.filter((fault) => !/status of 400/.test(fault))).toEqual([]);
+    // A browser notes each refusal of a form and each picture that is not there, too.
+    expect(faults.filter((fault) => !/status of 40[04]/.test(fault))).toEqual([]);
     await browser?.close();
     await studio?.stop();
     first?.close();
@@ -119,6 +133,22 @@ describe.skipIf(withoutBrowser)("the page", () => {
     await usable("slider");
     await page.keyboard.press("Escape");
     await usable("grid");
+  });
+
+  test("a set shows its figures, the pairs that are seen, and those that are broken", async () => {
+    await page.goto(`${studio.origin}/data`);
+    await page.getByRole("link", { name: "set" }).click();
+    await expect
+      .poll(() => page.locator(".essence").innerText(), SOON)
+      .toMatch(/500 pairs of 500 prompts; 500 to look at/);
+    expect(await page.locator(".pair-rows li").count()).toBeLessThan(60);
+    await usable("data");
+    await page.getByLabel("To look at").selectOption("broken");
+    await expect.poll(() => page.locator(".pair-rows li").count(), SOON).toBe(1);
+    expect(await page.locator(".pair-rows li").innerText()).toMatch(/onerror=alert\(7\)/);
+    await page.locator(".pair-rows .picture").click();
+    await page.waitForSelector("dialog[open]");
+    await page.keyboard.press("Escape");
   });
 
   test("a form gives the file and the forecast, says what is wrong, and puts a training into the queue", async () => {

@@ -57,7 +57,7 @@ export const FOLDERS = {
     ".",
   ],
   "@spo/example-emoji": [".", "data", "judge", "make-pairs", "pretrain", "quickstart", "schemas.ts"],
-  "@spo/studio": ["api.ts", "pictures.ts", "access", "runs", "judging", "steering", "grids", "."],
+  "@spo/studio": ["api.ts", "pictures.ts", "access", "runs", "judging", "steering", "grids", "data", "."],
   "@spo/cli": ["terminal", "options", "jobs", "commands", ".", "index.ts", "bin"],
 };
 

@@ -1,4 +1,5 @@
 import { useEffect } from "preact/hooks";
+import { Data, DataIndex } from "./data.tsx";
 import { Grid, GridIndex } from "./grids.tsx";
 import { Judge, JudgeList } from "./judge.tsx";
 import { followLinks, setQuery, useRoute } from "./route.ts";
@@ -30,8 +31,8 @@ export function App() {
               Studio
             </a>
             <nav aria-label="Studio">
-              <a href="/">Runs</a> <a href="/judge">Judge</a> <a href="/grids">Grids</a>{" "}
-              <a href="/start">Start</a>
+              <a href="/">Runs</a> <a href="/judge">Judge</a> <a href="/data">Data</a>{" "}
+              <a href="/grids">Grids</a> <a href="/start">Start</a>
             </nav>
           </>
         )}
@@ -54,6 +55,7 @@ function Place({
 }) {
   if (place === "runs" && id !== undefined)
     return <RunView key={id} id={id} view={view ?? "overview"} query={query} />;
+  if (place === "data") return id === undefined ? <DataIndex /> : <Data key={id} id={id} query={query} />;
   if (place === "grids") return id === undefined ? <GridIndex /> : <Grid key={id} id={id} query={query} />;
   if (place === "start") return <Start query={query} />;
   if (place === "judge")

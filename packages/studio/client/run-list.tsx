@@ -1,12 +1,12 @@
 // All runs of a folder: thousands of rows, of which those in sight are drawn.
-import { elementScroll, observeElementOffset, observeElementRect, Virtualizer } from "@tanstack/virtual-core";
-import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { RunList as List, RunState, RunSummary } from "../src/api.ts";
 import { Shortcuts } from "./actions.tsx";
 import { FaultWords } from "./fault-words.tsx";
 import { useRemote, useTicks } from "./remote.ts";
 import { setQuery } from "./route.ts";
 import { DeletedWords } from "./steering.tsx";
+import { useVirtualRows } from "./virtual-rows.ts";
 import { when } from "./words.ts";
 
 const ROW_HEIGHT = 44;
@@ -90,27 +90,7 @@ function essence(runs: readonly RunSummary[]): string {
 }
 
 function Rows({ runs }: { runs: readonly RunSummary[] }) {
-  const frame = useRef<HTMLElement>(null);
-  const [, redraw] = useReducer((n: number) => n + 1, 0);
-  const [rows] = useState(
-    () =>
-      new Virtualizer<HTMLElement, Element>({
-        count: 0,
-        getScrollElement: () => frame.current,
-        estimateSize: () => ROW_HEIGHT,
-        overscan: 10,
-        scrollToFn: elementScroll,
-        observeElementRect,
-        observeElementOffset,
-        onChange: redraw as () => void,
-      }),
-  );
-  rows.setOptions({ ...rows.options, count: runs.length });
-  useLayoutEffect(() => rows._didMount(), [rows]);
-  useLayoutEffect(() => rows._willUpdate());
-  const items = rows.getVirtualItems();
-  const above = items[0]?.start ?? 0;
-  const below = rows.getTotalSize() - (items.at(-1)?.end ?? 0);
+  const { frame, places, above, below } = useVirtualRows(runs.length, ROW_HEIGHT);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reached by keyboard
     <section class="table-frame" ref={frame} aria-label="Runs" tabIndex={0}>
@@ -131,7 +111,7 @@ function Rows({ runs }: { runs: readonly RunSummary[] }) {
           </tr>
         </thead>
         <tbody>
-          {items.map(({ index }) => (
+          {places.map((index) => (
             <Row key={runs[index]?.id} run={runs[index] as RunSummary} index={index} />
           ))}
         </tbody>

@@ -1,7 +1,8 @@
 // What the views compute.
 import { expect, test } from "vitest";
-import type { FormSetting, RunSummary, StepRow } from "../src/api.ts";
+import type { DataPair, FormSetting, RunSummary, StepRow } from "../src/api.ts";
 import { alignedData, described } from "./chart-data.ts";
+import { filteredPairs } from "./data.tsx";
 import { differences, sidesOf } from "./grids.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
@@ -130,4 +131,18 @@ test("of two pictures the settings that differ are told", () => {
     { name: "steps", values: [2, 3] },
     { name: "eta", values: [undefined, 1] },
   ]);
+});
+
+test("pairs are filtered by words, label and what is wrong with them", () => {
+  const pair = (prompt: string, label: DataPair["label"], flags: DataPair["flags"]): DataPair => ({
+    ...{ prompt, label, flags, split: "train" },
+  });
+  const pairs = [
+    pair("a Cat", "first", []),
+    pair("a dog", "tie", ["leak"]),
+    pair("a cat", "tie", ["broken", "leak"]),
+  ];
+  expect(filteredPairs(pairs, "cat train", "", "")).toEqual([0, 2]);
+  expect(filteredPairs(pairs, "", "tie", "broken")).toEqual([2]);
+  expect(filteredPairs(pairs, "fox", "", "")).toEqual([]);
 });

@@ -309,3 +309,33 @@ export interface GridView {
   page?: string;
   picture?: string;
 }
+
+/** A pair of a preference set, in the order of its list. */
+export interface DataPair {
+  prompt: string;
+  label: "first" | "second" | "tie" | "none";
+  split: string;
+  /** duplicate: as a pair before, whichever way round. leak: its prompt or a picture is in another split, too. */
+  flags: ("broken" | "duplicate" | "same picture" | "leak")[];
+}
+
+/** How many of what a set has. */
+export interface DataFacts {
+  pairs: number;
+  prompts: number;
+  splits: Record<string, number>;
+  first: number;
+  second: number;
+  ties: number;
+  unlabelled: number;
+  /** Lines of the list that are no pair. */
+  faults: number;
+}
+
+/** A preference set that was looked through. */
+export interface DataSet {
+  schema: "spo.studio.data/1";
+  title: string;
+  facts: DataFacts;
+  pairs: DataPair[];
+}

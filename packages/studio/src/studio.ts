@@ -21,6 +21,7 @@ import {
   readClient,
   wordsDocument,
 } from "./client-files.js";
+import { dataRoutes } from "./data/data-routes.js";
 import { streamLog } from "./event-stream.js";
 import { gridRoutes } from "./grids/grid-routes.js";
 import type { JudgingSettings } from "./judging/judging.js";
@@ -241,6 +242,7 @@ export function createStudio(options: StudioOptions): Studio {
 
   app.route("/api/runs", steeringRoutes(index));
   app.route("/api/jobs", jobs.routes);
+  app.route("/api/data", dataRoutes(index));
   app.route("/api/grids", gridRoutes(index, logs));
   app.route("/api/judging", judgings.routes);
   app.all("/api/*", () => failed(404, { code: "USAGE", message: "There is no such address." }));
