@@ -39,9 +39,14 @@ export async function lookThrough(folder: string): Promise<LookedThrough> {
   const found = lines.filter((line) => line.trim() !== "").map(rowOf);
   const rows = found.filter((row) => row !== undefined);
   const hashes: (string | undefined)[][] = [];
+  const known = new Map<string, string | undefined>(); // a picture may be in many pairs
+  const hashed = (file: string): string | undefined => {
+    if (!known.has(file)) known.set(file, hashOf(folder, file));
+    return known.get(file);
+  };
   for (const [i, { image_0, image_1 }] of rows.entries()) {
     if (i % AT_ONCE === 0) await setImmediate();
-    hashes.push([image_0, image_1].map((file) => hashOf(folder, file)));
+    hashes.push([image_0, image_1].map(hashed));
   }
   const seen = new Set<string>();
   const splitsOf = new Map<string, Set<string>>();
