@@ -267,7 +267,14 @@ describe.skipIf(withoutBrowser)("the page", () => {
     await page.locator(".picture").first().focus();
     await page.keyboard.press("Enter");
     await page.waitForSelector("dialog[open]");
-    await page.keyboard.press("m");
+    for (const mode of ["slider", "difference"]) {
+      await page.keyboard.press("m");
+      await expect
+        .poll(() => page.getByRole("button", { name: mode }).getAttribute("aria-pressed"), {
+          timeout: 20_000,
+        })
+        .toBe("true");
+    }
     await expect.poll(() => page.locator(".difference img").count(), { timeout: 20_000 }).toBe(2);
     await page.keyboard.press("Escape");
     await expect.poll(() => page.locator("dialog").count(), { timeout: 20_000 }).toBe(0);

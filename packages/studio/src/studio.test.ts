@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -77,9 +78,20 @@ describe("who is let in", () => {
       "/studio.js",
       "/runs/x",
       "/api/runs",
-      ...["page", "series", "log", "events", "timesteps", "steps/0", "samples/0/0", "candidates/0/0/0"].map(
-        (path) => `/api/runs/${id}/${path}`,
-      ),
+      "/api/jobs",
+      "/api/grids",
+      `/api/grids/${id}`,
+      ...[
+        "page",
+        "report",
+        "series",
+        "log",
+        "events",
+        "timesteps",
+        "steps/0",
+        "samples/0/0",
+        "candidates/0/0/0",
+      ].map((path) => `/api/runs/${id}/${path}`),
     ];
     for (const path of paths) {
       expect((await get(path)).status, path).toBe(200);
@@ -511,6 +523,80 @@ describe("steering", () => {
     expect((await send("POST", `/api/runs/${id}/restore`, {})).status).toBe(200);
     expect((await json<RunList>("/api/runs")).runs).toMatchObject([{ id, name: "first" }]);
     expect((await send("POST", `/api/runs/${id}/restore`, {})).status).toBe(404);
+  });
+});
+
+describe("starting", () => {
+  const send = (path: string, body: unknown): Promise<Response> =>
+    ask(path, {
+      method: "POST",
+      headers: { authorization: `Bearer ${studio.token}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  const wish = { kind: "train spo", config: {}, run: "second" };
+
+  test("is refused unless the server was started with it allowed, and leaves nothing behind", async () => {
+    expect(await json("/api/jobs")).toMatchObject({ kinds: [], jobs: [] });
+    for (const path of ["", "/forecast", "/x/cancel"])
+      expect(await (await send(`/api/jobs${path}`, wish)).json()).toMatchObject({
+        hint: expect.stringMatching(/--allow-start/),
+      });
+    expect(readdirSync(root)).toEqual(["first"]);
+  });
+
+  test("names kinds and presets that there are, and no path for its run", async () => {
+    studio.close();
+    const kinds = { "train spo": { settings: [], presets: { near: {} } } };
+    studio = open({ jobs: { command: [process.execPath, "--eval", "process.exit(3)"], kinds } });
+    for (const wrong of [
+      { ...wish, kind: "train constructor" },
+      { ...wish, kind: "data import" },
+      { ...wish, preset: "toString" },
+      { ...wish, preset: "../x" },
+      { ...wish, run: "../x" },
+      { ...wish, run: "first" },
+      { ...wish, more: 1 },
+      wish, // the command refuses its settings
+    ])
+      expect((await send("/api/jobs", wrong)).status, JSON.stringify(wrong)).toBe(400);
+    expect((await json<{ jobs: unknown[] }>("/api/jobs")).jobs).toEqual([]);
+  });
+});
+
+test("a run is had as one page without a script, unless parts of it are links to elsewhere", async () => {
+  const id = await firstRun();
+  const answer = await get(`/api/runs/${id}/report`);
+  expect(answer.headers.get("content-disposition")).toBe('attachment; filename="first.html"');
+  const page = await answer.text();
+  expect(page).toMatch(/<h1>SPO training: first<\/h1>/);
+  expect(page).not.toMatch(/<script|https?:/);
+  renameSync(join(root, "first", "config.json"), join(root, "secret.json"));
+  symlinkSync(join(root, "secret.json"), join(root, "first", "config.json"));
+  expect((await get(`/api/runs/${id}/report`)).status).toBe(404);
+});
+
+test("a grid's pictures are those beside its list alone", async () => {
+  mkdirSync(join(root, "grid"));
+  writeFileSync(join(root, "secret.png"), PIXEL);
+  writeFileSync(join(root, "grid", "0.png"), PIXEL);
+  const images = ["0.png", "../secret.png", "/etc/passwd"].map((file, i) => ({
+    file,
+    at: [i],
+    parameters: {},
+  }));
+  const axes = [{ name: "seed", values: ["0", "1", "2"] }];
+  writeFileSync(join(root, "grid", "grid.json"), JSON.stringify({ schema: "spo.grid/1", axes, images }));
+  studio.close();
+  studio = open();
+  const { grids } = await json<{ grids: { id: string }[] }>("/api/grids");
+  const id = grids[0]?.id;
+  const status = async (i: number): Promise<number> => (await get(`/api/grids/${id}/images/${i}`)).status;
+  expect([await status(0), await status(1), await status(2), await status(3)]).toEqual([200, 404, 404, 404]);
+  const page = await (await get(`/api/grids/${id}/page`)).text();
+  expect(page).toContain(PIXEL.toString("base64"));
+  writeFileSync(join(root, "grid", "grid.json"), "{");
+  expect(await (await get(`/api/grids/${id}`)).json()).toMatchObject({
+    message: expect.stringMatching(/damaged/),
   });
 });
 
