@@ -164,7 +164,7 @@ export interface TrainSpoSettings {
   thresholdMax?: number | null | undefined;
   /** what the gap grows with from threshold to thresholdMax: σ of a step, σ², or the timestep. Default: "sigma". */
   thresholdBy?: "sigma" | "variance" | "linear" | undefined;
-  /** spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; several with weights, 0.7*spm,0.3*./calm.ts; or random, a control: scores are drawn, everything else is equal. Default: "spm". */
+  /** spm; human, people who are asked in Studio; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; several with weights, 0.7*spm,0.3*./calm.ts; or random, a control: scores are drawn, everything else is equal. Default: "spm". */
   judge?: string | undefined;
   /** of several judges, least share that must not find the loser of a pair better; 0: the sum of their scores alone decides. Default: 0. */
   judgeAgreement?: number | undefined;
@@ -172,6 +172,20 @@ export interface TrainSpoSettings {
   judgeTimestep?: "reached" | "source" | undefined;
   /** the softmax behind the preference gap: over best and worst, or over all candidates. Default: "pair". */
   marginSoftmax?: "pair" | "all" | undefined;
+  human?: {
+    /** pairs of a round that people are asked about, in Studio; 0: nobody is asked. Default: 0. */
+    questions?: number | undefined;
+    /** beside a judge of another kind: people decide the pairs with a smaller preference gap, the judge the others. Default: 1. */
+    askBelow?: number | undefined;
+    /** rounds that a pair may be old when it is learned from: the policy that drew it has changed since. Later answers still serve a preference model. Default: 20. */
+    maxAge?: number | undefined;
+    /** questions without an answer at which the training waits; at its end it waits for all. Default: 40. */
+    open?: number | undefined;
+    /** seconds that it waits for an answer then. Default: 3600. */
+    patience?: number | undefined;
+    /** a question without an answer in time: no pair, or the judge's. Default: "skip". */
+    fallback?: "skip" | "judge" | undefined;
+  } | undefined;
   /** candidate that the next step starts from. Default: "random". */
   continueFrom?: "random" | "best" | undefined;
   /** what learns: a LoRA, or the whole UNet. Default: "lora". */

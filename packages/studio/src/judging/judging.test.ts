@@ -282,6 +282,25 @@ test("three models get strengths: who is chosen most stands first", async () => 
   for (const { strength } of found.models ?? []) expect(strength.low <= strength.high).toBe(true);
 });
 
+test("what a run asks people is a set of its own, and only what still waits is shown", async () => {
+  const run = writeSpoRun(join(root, "asking"));
+  writeSet("asking/human", 12, (i) => ({ open: i > 7, round: i, timestep: 501 }));
+  await studio.close();
+  studio = open();
+  const { sets } = await json<JudgingList>("/api/judging");
+  const id = sets.find(({ title }) => title === "asking/human")?.id as string;
+  const given = await next(id, "anna");
+  expect(given.map(({ prompt }) => prompt).sort()).toEqual([
+    "prompt 10",
+    "prompt 11",
+    "prompt 8",
+    "prompt 9",
+  ]);
+  await post(`/api/judging/${id}/votes`, ballot(given[0]?.pair as string, "left"));
+  expect(votesIn(join(root, "asking", "human.votes.jsonl"))).toHaveLength(1);
+  run.close();
+});
+
 describe("an invitation", () => {
   const invite = async (id: string, labeller: string): Promise<Invitation> =>
     (await (await post(`/api/judging/${id}/invites`, { labeller })).json()) as Invitation;

@@ -77,7 +77,8 @@ export class Judging {
       else if (answer !== "skip") others.set(pair, (others.get(pair) ?? 0) + 1);
     }
     const wanted = this.#settings.votesPerPair;
-    const isNew = ({ id }: PairToJudge): boolean => !mine.has(id) && !except.includes(id);
+    const isNew = ({ id, open = true }: PairToJudge): boolean =>
+      open && !mine.has(id) && !except.includes(id);
     const inOrder = (some: readonly PairToJudge[]): PairToJudge[] =>
       some
         .map((pair) => ({ pair, votes: others.get(pair.id) ?? 0, order: digest(labeller, pair.id, "order") }))

@@ -17,6 +17,8 @@ export interface PairToJudge {
   models?: readonly [string, string];
   /** The image that everybody should choose: whoever does not, was not looking. */
   gold?: 0 | 1;
+  /** Whether an answer is still of use; default yes. */
+  open?: boolean;
 }
 
 /** Pairs that belong together. */
@@ -44,6 +46,7 @@ const Row = z.object({
   model_1: z.string().optional(),
   kind: z.string().optional(),
   label_0: z.number().optional(),
+  open: z.boolean().optional(),
 });
 
 /** The `kind` of pairs that only tell whether a person looks. */
@@ -66,10 +69,10 @@ export function pairsOfSet({ name, folder }: FoundRun): PairsToJudge {
       });
     }
     if (row.are_different === false) return [];
-    const { model_0, model_1, kind, label_0 } = row;
+    const { model_0, model_1, kind, label_0, open } = row;
     const models = model_0 !== undefined && model_1 !== undefined ? ([model_0, model_1] as const) : undefined;
     const gold = kind === GOLD && label_0 !== undefined && label_0 !== 0.5 ? better(label_0) : undefined;
-    return [{ ...pairOf(row.prompt, [row.image_0, row.image_1]), models, gold }];
+    return [{ ...pairOf(row.prompt, [row.image_0, row.image_1]), models, gold, open }];
   });
   const names = [...new Set(pairs.flatMap(({ models }) => models ?? []))];
   return { title: name, folder, pairs, names: names.length === 2 ? (names as [string, string]) : undefined };

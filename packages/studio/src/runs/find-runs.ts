@@ -1,6 +1,6 @@
 // Which runs lie below a folder. A run is known by an ID that says nothing of paths, so that a request never names a file.
 import { createHash } from "node:crypto";
-import { type Dirent, readdirSync } from "node:fs";
+import { type Dirent, existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { GRID } from "@spo/records/report";
@@ -22,6 +22,9 @@ const DEEPEST = 5;
 /** Folders that are read in one go; then others may compute. */
 const AT_ONCE = 200;
 
+/** Of a run's folder: the set that it asks people about. */
+const QUESTIONS = "human";
+
 /** What lies below a folder: runs, preference sets that people can judge, grids of pictures. */
 export interface FoundFolders {
   runs: FoundRun[];
@@ -32,7 +35,7 @@ export interface FoundFolders {
 
 /**
  * Runs, sets and grids below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run or a set is looked
- * for.
+ * for but what the run asks people.
  *
  * A folder counts as a run when it has an event log, as a set when it has a list of pairs, as a grid when it has a list of its pictures.
  */
@@ -57,6 +60,10 @@ export async function findRuns(root: string): Promise<FoundFolders> {
         folder: at.folder,
         hasNotes,
       });
+      const asked = join(at.folder, QUESTIONS);
+      if (isRun && entries.some((entry) => entry.name === QUESTIONS && entry.isDirectory()))
+        if (existsSync(join(asked, "pairs.jsonl")))
+          found.sets.push({ id: idOf(`${path}/${QUESTIONS}`), name: `${name}/${QUESTIONS}`, folder: asked });
       continue;
     }
     if (at.names.length === DEEPEST) continue;

@@ -31,6 +31,8 @@ export interface RoundInput {
   noiseBlock: number;
   /** Prompts of those sampled, from 0, whose candidates are kept as pictures. */
   stripPrompts: readonly number[];
+  /** As in `ResampleInput`. */
+  askBelow?: number;
   meter?: WorkMeter;
   onStep?: (done: number, total: number) => void;
 }
@@ -60,7 +62,7 @@ export const sampleRound = (input: RoundInput): SampledRound =>
                 randomness: drawnForRows(randomness, rows, count),
               }
             : { denoiser, initialLatents: all, randomness }),
-          ...{ settings, stripPrompts, meter, onStep },
+          ...{ settings, stripPrompts, meter, onStep, askBelow: input.askBelow },
         });
         return keep(kept);
       }),

@@ -23,6 +23,8 @@ import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { encodePlaces, promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
+import { AskedPeople } from "./ask-people.js";
+import { requireHuman } from "./human-config.js";
 import { requireSpread } from "./step-spread.js";
 import { requireAgreement, requireCacheable, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
@@ -35,11 +37,12 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   requirePromptEach(config, context.world);
   if (!given) requireAgreement(config);
   requireCacheable(config);
+  requireHuman(config, context.world);
   const judges = splitWeightedSpecs(config.judge).map(({ spec }) => spec);
   requireGuards(config.guards, {
     samples: config.samples,
     judges: given ? [] : judges.map((judge) => (judge === "spm" ? `spm:${config.spm}` : judge)),
-    hasScore: given !== undefined || !judges.includes("random"),
+    hasScore: given !== undefined || !judges.some((judge) => judge === "random" || judge === "human"),
   });
   const { device } = context;
   const tell = phaseTeller(context);
@@ -75,7 +78,9 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
     encodeFirst(pipe, { cache, prompts: [...prompts, ...heldOut], device });
   }
   tell("loading the judge");
-  const judge = await openJudge(config, pipe, latentSize, given);
+  // People are shown two candidates by lot: random scores choose best and worst.
+  const named = config.judge === "human" ? { ...config, judge: "random" } : config;
+  const judge = await openJudge(named, pipe, latentSize, given);
   const meter = new WorkMeter();
   tell("encoding the prompts");
   const scorer = noGrad(() => judge.prepare(prompts, meter));
@@ -85,7 +90,22 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
 
   const { lr, ...rest } = config.optimizer;
   const optimizer = new AdamW(policy.trained, { lr, ...rest });
-  const state = { modules: policy.modules, optimizer, scaler: precision.scaler };
+  const people =
+    config.human.questions > 0
+      ? new AskedPeople({
+          ...{
+            run: context.run,
+            settings: config.human,
+            seed: config.seed,
+            prompts,
+            policy,
+            process,
+            decode,
+          },
+          ...{ device, signal: context.signal, waiting: (progress) => tell("waiting for answers", progress) },
+        })
+      : undefined;
+  const state = { modules: policy.modules, optimizer, scaler: precision.scaler, beside: people };
   const { maxGradNorm, reduce } = config;
   const update = new Update({
     ...{ parameters: policy.trained, optimizer, maxGradNorm, precision, meter },
@@ -107,7 +127,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
       : undefined;
   return {
     ...{ tell, warnings, meter, prompts, judge, scorer, conditionsOf, policy, process, decode },
-    ...{ latentShape, imageSize, update, state, stripEvery, sampleEvery, showHeldOut },
+    ...{ latentShape, imageSize, update, state, people, stripEvery, sampleEvery, showHeldOut },
     /** What must be the same in every process. */
     settings: { ...settingsOf(config), reduce },
     /** Encodes the prompts of a round anew, for a policy whose text encoders learn. */

@@ -21,6 +21,7 @@ import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings, spmDtypeSettings } from "../training/precision-config.js";
 import { processesSettings } from "../training/processes-config.js";
 import { startSettings } from "../training/start-config.js";
+import { humanSettings } from "./human-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
 const decay = z.number().min(0).max(0.999_999_999);
@@ -140,7 +141,7 @@ export const TrainSpoConfig = z.strictObject({
   judge: scorerText()
     .default("spm")
     .describe(
-      "spm; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; several with weights, 0.7*spm,0.3*./calm.ts; or random, a control: scores are drawn, everything else is equal",
+      "spm; human, people who are asked in Studio; a file of yours, ./my-judge.ts; a reward without time, pickscore:FOLDER; several with weights, 0.7*spm,0.3*./calm.ts; or random, a control: scores are drawn, everything else is equal",
     ),
   judgeAgreement: z
     .number()
@@ -158,6 +159,7 @@ export const TrainSpoConfig = z.strictObject({
     .enum(["pair", "all"])
     .default("pair")
     .describe("the softmax behind the preference gap: over best and worst, or over all candidates"),
+  ...humanSettings,
   continueFrom: z
     .enum(["random", "best"])
     .default("random")

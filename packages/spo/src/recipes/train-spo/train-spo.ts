@@ -30,7 +30,7 @@ import { PairWatch, summarise } from "./pair-watch.js";
 import { promptsAt } from "./prompt-order.js";
 import { joinRound, type RoundFound, roundParts } from "./round-parts.js";
 import { sampleRound } from "./sample-round.js";
-import { setUpSpo } from "./spo-setup.js";
+import { type SpoSetup, setUpSpo } from "./spo-setup.js";
 import { TrainSpoConfig } from "./train-spo-config.js";
 
 /** Options of `trainSpo` beside the config. */
@@ -64,6 +64,7 @@ async function* rounds(
   const setup = await setUpSpo(config, context, givenJudge);
   const { tell, meter, prompts, judge, scorer, policy, process, decode, latentShape, update, state, guard } =
     setup;
+  const { people } = setup;
   const { rounds: total, steps, eta, beta, clip, ratio, microBatch, reduce, candidates } = config;
   const { normPenalty } = config.guards;
   const watch = new PairWatch(config);
@@ -84,8 +85,7 @@ async function* rounds(
   for (; round < total && !guard.isStopped; round++) {
     const where = `round ${round + 1}`;
     const chosen = promptsAt(round, prompts.length, config);
-    const conditions = policy.withBaseTexts(() => keep(setup.conditionsOf(chosen)));
-    const denoisers = policy.denoisers(conditions, config.guidanceScale, setup.encodingOf(chosen));
+    const sampling = conditioned(setup, chosen, config.guidanceScale);
     const withStrip = setup.stripEvery !== null && stripIsDue(round, setup.stripEvery, total);
     const left = total - round - 1;
     const parts = roundParts(chosen.length, world, reduce);
@@ -99,7 +99,7 @@ async function* rounds(
       const sampled = sampleRound({
         ...{ policy, process, decode, latentShape, device, meter },
         generator: generators[p] as Generator,
-        denoiser: inPasses(denoisers.policy, config.samplingBatch),
+        denoiser: inPasses(sampling.denoisers.policy, config.samplingBatch),
         scorer: scorerOfPlaces(
           scorer,
           rows.map((row) => chosen[row] as number),
@@ -107,12 +107,13 @@ async function* rounds(
         settings: setup.rollout,
         ...{ count: chosen.length, rows: isAll ? undefined : rows },
         noiseBlock: config.noiseBlock,
+        askBelow: people && config.human.askBelow,
         stripPrompts: withStrip ? rows.flatMap((row, i) => (row < 2 ? [i] : [])) : [],
         onStep: (done, of) => tell("sampling", { done: p * of + done, total: of * parts.length, left }),
       });
       found.push({ rows, found: sampled });
     }
-    const { pairs, comparisons, strips } = await joinRound(world, found);
+    const { pairs: decided, doubted, comparisons, strips } = await joinRound(world, found);
     if (withStrip) {
       const texts = chosen.map((row) => prompts[row] as string);
       yield* saveStrips(context, round, strips, texts);
@@ -121,9 +122,21 @@ async function* rounds(
     for (const message of watch.see(comparisons)) yield* run.warn(message);
     watch.requireScores(where);
 
+    const timesteps = comparisons.map(({ timestep }) => timestep);
+    const sampledRound = {
+      round,
+      isLast: left === 0,
+      denoiser: sampling.denoisers.policy,
+      chosen,
+      decided,
+      timesteps,
+    };
+    const learned = people && doubted && (await people.exchange({ ...sampledRound, doubted }));
+    const pairs = learned?.pairs ?? decided;
+    const learning = learned ? conditioned(setup, learned.prompts, config.guidanceScale) : sampling;
     const batches = pairBatches(pairs.size, config.batch, generators[0] as Generator);
     if (batches.length === 0) {
-      const metrics = { pairs: 0, progress: (round + 1) / total };
+      const metrics = { pairs: 0, ...learned?.answers, progress: (round + 1) / total };
       yield* run.step(round + 1, total, metrics, await spentTogether(world, meter));
     }
     for (const [i, places] of batches.entries()) {
@@ -133,7 +146,7 @@ async function* rounds(
         if (part)
           mine.push(
             pairGradients({
-              ...{ ...denoisers, process, pairs, steps, eta, beta, clip, ratio, normPenalty, meter },
+              ...{ ...learning.denoisers, process, pairs, steps, eta, beta, clip, ratio, normPenalty, meter },
               places: places.slice(part.start, part.start + part.size),
               share: part.share,
               scale: (loss) => update.scale(loss),
@@ -151,6 +164,7 @@ async function* rounds(
         loss,
         ...ratioFigures(logRatioWin, logRatioLose, clip),
         pairs: places.length,
+        ...learned?.answers,
         ...metrics,
         lr,
         normRatio,
@@ -160,7 +174,8 @@ async function* rounds(
     }
     policy.updateEma(round);
     disposePairs(pairs);
-    disposeConditions(conditions.conditional); // the unconditional row is shared by all rounds
+    // The unconditional row is shared by all rounds.
+    for (const { conditions } of new Set([sampling, learning])) disposeConditions(conditions.conditional);
     const asked = await requestsNow(context);
     if (setup.showHeldOut && isDue(round + 1, setup.sampleEvery, total)) {
       yield* setup.showHeldOut(run, round + 1, "policy");
@@ -177,4 +192,14 @@ async function* rounds(
   const guarded = guard.finish();
   if (run.writes) setup.save();
   yield* run.done({ output: config.output, ...guarded });
+}
+
+/** Conditions of some prompts of the training, and what predicts with them. */
+function conditioned(
+  { policy, conditionsOf, encodingOf }: SpoSetup,
+  rows: readonly number[],
+  guidanceScale: number,
+) {
+  const conditions = policy.withBaseTexts(() => keep(conditionsOf(rows)));
+  return { conditions, denoisers: policy.denoisers(conditions, guidanceScale, encodingOf(rows)) };
 }

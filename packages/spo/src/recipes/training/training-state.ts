@@ -22,6 +22,8 @@ export interface TrainingState {
   ema?: Ema;
   /** Of a training in float16. */
   scaler?: LossScaler;
+  /** What a recipe keeps beside them, in files of its own in the checkpoint's folder. */
+  beside?: { files(): CheckpointFiles; restore(folder: string): void };
 }
 
 /** All that is saved, by name. */
@@ -36,7 +38,11 @@ export function stateTensors({ modules, optimizer, ema, scaler }: TrainingState)
   return found;
 }
 
-/** The file of a checkpoint, `training-state.safetensors`. Throws a UserError (`NUMERIC`) where a value is not finite. */
+/**
+ * The files of a checkpoint: `training-state.safetensors`, and what the recipe keeps beside it.
+ *
+ * Throws a UserError (`NUMERIC`) where a value is not finite.
+ */
 export function trainingStateFiles(state: TrainingState): CheckpointFiles {
   const tensors = stateTensors(state);
   const bad = notFinite(tensors);
@@ -46,7 +52,7 @@ export function trainingStateFiles(state: TrainingState): CheckpointFiles {
       hint: "Lower the learning rate; the last checkpoint is good.",
     });
   }
-  return { [STATE_FILE]: safetensorsContents(tensors) };
+  return { [STATE_FILE]: safetensorsContents(tensors), ...state.beside?.files() };
 }
 
 /** Copies a saved state into live modules, optimizer and average. Throws where names or shapes differ. */
@@ -58,4 +64,5 @@ export function restoreTrainingState(folder: string, state: TrainingState): void
       target.detach().copy_(saved);
     }
   });
+  state.beside?.restore(folder);
 }
