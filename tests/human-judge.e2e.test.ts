@@ -84,11 +84,24 @@ test("a training waits for a person's answers and learns from each once, though 
   const votes = readFileSync(join(run, "human.votes.jsonl"), "utf8").trim().split("\n");
   const ids = votes.map((line) => (JSON.parse(line) as Vote).id);
   expect(new Set(ids).size).toBe(ids.length);
-  const labelled = join(root, "labelled.parquet");
-  const args = ["data", "import", join(run, "human"), "--votes", join(run, "human.votes.jsonl")];
-  const imported = await cli([...args, "--output", labelled]);
-  expect([imported.code, imported.stderr]).toEqual([0, expect.stringContaining("15 pairs")]);
-  const source = await openPairs(labelled);
+
+  const trained = join(root, "trained");
+  const spm = ["--spm", `init=${world.spm}`, "steps=2", "batch=2", "bank=4", "warmup=0"];
+  const spo = ["--spo", ..."rounds=1 promptsPerRound=1 steps=2 firstBranch=0 samples=0".split(" ")];
+  const both = await cli([
+    "train",
+    "votes",
+    join(run, "human"),
+    "--model",
+    world.model,
+    "--run",
+    trained,
+    ...spm,
+    ...spo,
+  ]);
+  expect([both.code, both.stderr]).toEqual([0, expect.stringContaining("15 pairs")]);
+  for (const which of ["spm", "spo"]) expect(readRun(join(trained, which)).result).toBeDefined();
+  const source = await openPairs(join(trained, "pairs.parquet"));
   const facts = (await Promise.all(source.blocks.map((_, block) => source.facts(block)))).flat();
   await source.close();
   expect(facts.every(({ labelled: isLabelled }) => isLabelled)).toBe(true);

@@ -24,7 +24,7 @@ async function called(...words: string[]) {
 
 describe("wrong use", () => {
   test.each([
-    [["train", "foo"], "unknown command 'foo'", "train has spm, spo, dpo"],
+    [["train", "foo"], "unknown command 'foo'", "train has spm, spo, dpo, votes"],
     [["plan", "fo"], "unknown command 'fo'", "plan has sample, spo, spm, dpo"],
     [
       ["data", "chekc"],

@@ -2,6 +2,7 @@ import type { JudgingResults } from "../src/api.ts";
 import { FaultWords } from "./fault-words.tsx";
 import { InviteForm } from "./invite-form.tsx";
 import { useRemote, useTicks } from "./remote.ts";
+import { TrainOnVotes } from "./train-on-votes.tsx";
 
 const REFRESH_MS = 3000;
 /** Below it people see no difference that they agree on. */
@@ -126,6 +127,7 @@ export function JudgingResultsView({ id }: { id: string }) {
           </table>
         </section>
       )}
+      {value.canTrain && <TrainOnVotes id={id} />}
       <InviteForm id={id} />
       <p>
         <a href={`/judge/${id}`}>Go on judging</a>

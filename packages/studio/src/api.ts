@@ -211,9 +211,17 @@ export interface Invitation {
   path: string;
 }
 
+/** A training that was started; its runs are below a folder of this name. */
+export interface StartedTraining {
+  schema: "spo.studio.training/1";
+  name: string;
+}
+
 /** What votes come to. */
 export interface JudgingResults {
   schema: "spo.studio.votes/1";
+  /** Whether the page may start a training on the votes. */
+  canTrain: boolean;
   names?: string[];
   votes: number;
   /** Of image 0 and of image 1. */

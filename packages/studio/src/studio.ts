@@ -52,6 +52,8 @@ export interface StudioOptions {
   judging?: Partial<JudgingSettings>;
   /** Trainings that may be started from the page. Default: none. */
   jobs?: JobsAllowed;
+  /** Starts a training on the votes of a set's folder, and gives its name. Default: the page starts none. */
+  trainOnVotes?: (set: string) => string;
   /** Default: the page that the set-up built. */
   client?: ClientFiles;
 }
@@ -91,8 +93,8 @@ export function createStudio(options: StudioOptions): Studio {
   void index.list(); // the first search of thousands of folders takes longest: it is made while the page loads
   const logs = new RunLogs();
   const strips = new StripReader();
-  const judgings = new Judgings(index, logs, { ...JUDGING, ...judging });
   const jobs = new Jobs(index.root, options.jobs);
+  const judgings = new Judgings(index, logs, { ...JUDGING, ...judging }, options.trainOnVotes);
   const credentials = new Credentials(options.token);
   const closing = new AbortController();
   const app = new Hono<Env>();

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { StudioCommandOptions } from "../jobs/run-studio.js";
 import { share, wholeFrom } from "../options/option-values.js";
 
@@ -31,6 +31,16 @@ export default function (command: Command): void {
       "--allow-start",
       "let the page start trainings: whoever has the address can then read and run what you may, as models and judges of your own",
     )
+    .option(
+      "--train <words>",
+      'lets the page train on votes: the options of `spo train votes`, as "--model ./sd15 --spm sd15 init=./pickscore --spo sd15"',
+    )
+    .addOption(
+      new Option(
+        "--demo <name>",
+        "taste: judge images of the embedded model, train it on your votes",
+      ).choices(["taste"]),
+    )
     .option("--no-open", "do not open the browser")
     .addHelpText(
       "after",
@@ -38,7 +48,8 @@ export default function (command: Command): void {
     )
     .action(async (folder: string) => {
       const { runStudio } = await import("../jobs/run-studio.js");
-      await runStudio(folder, command.optsWithGlobals<StudioCommandOptions>());
+      const options = command.optsWithGlobals<StudioCommandOptions>();
+      await runStudio(options.demo && command.args.length === 0 ? "runs/taste-demo" : folder, options);
     });
 }
 

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { TrainDpoConfig, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { recipeCommand } from "./recipe-command.js";
+import trainVotes from "./train-votes.js";
 
 /** A run of 200 steps must warm up and measure within them; the published settings are made for 8000. */
 const SHORTER = { length: "steps", parts: ["warmup"], intervals: ["evalEvery"] } as const;
@@ -41,4 +42,5 @@ export default function (command: Command): void {
     load: async () => (await import("spo/recipes")).trainDpo,
     example: "sd15 --model ./sd15 --pairs pickapic/data --adapter lora --run runs/dpo",
   });
+  trainVotes(command.command("votes").summary("both, from the votes of a set that people judged"));
 }

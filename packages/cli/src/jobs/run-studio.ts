@@ -7,6 +7,8 @@ import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { SCHEMAS } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
+import { prepareTaste, tasteWords } from "./taste-demo.js";
+import { votesTrainer } from "./votes-trainer.js";
 
 /** Where Studio listens unless told otherwise. */
 const PORT = 7766;
@@ -19,6 +21,8 @@ export interface StudioCommandOptions extends CommonOptions {
   repeatShare: number;
   goldShare: number;
   allowStart?: boolean;
+  train?: string;
+  demo?: "taste";
   open: boolean;
 }
 
@@ -27,7 +31,9 @@ export async function runStudio(
   folder: string,
   { port, host, trustHost, allowStart, open, json, quiet, ...more }: StudioCommandOptions,
 ): Promise<void> {
-  const { votesPerPair, repeatShare, goldShare } = more;
+  const { votesPerPair, repeatShare, goldShare, train, demo } = more;
+  if (demo) await prepareTaste(folder);
+  const words = train?.split(/\s+/).filter(Boolean) ?? (demo && tasteWords());
   const presets = { "train spm": spmPresets, "train spo": spoPresets, "train dpo": dpoPresets };
   const options = {
     runs: folder,
@@ -36,6 +42,7 @@ export async function runStudio(
     presets,
     jobs: allowStart ? jobsOf(presets) : undefined,
     judging: { votesPerPair, repeatShare, goldShare },
+    trainOnVotes: words && votesTrainer(words),
   };
   const end = stopped(); // from now on: a program may end it as soon as it has read the line
   const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });

@@ -5,7 +5,14 @@ import { ANSWERS, addInvite, invitedBy, UserError, VoteLog } from "@spo/records"
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Guest } from "../access/guests.js";
-import type { Invitation, JudgingList, JudgingResults, JudgingSet, NextPairs } from "../api.js";
+import type {
+  Invitation,
+  JudgingList,
+  JudgingResults,
+  JudgingSet,
+  NextPairs,
+  StartedTraining,
+} from "../api.js";
 import { pictureResponse } from "../pictures.js";
 import type { FoundRun } from "../runs/find-runs.js";
 import type { RunIndex } from "../runs/run-index.js";
@@ -39,7 +46,7 @@ export class Judgings {
   #isClosed = false;
   readonly routes = new Hono<{ Variables: { guest?: Guest } }>();
 
-  constructor(index: RunIndex, logs: RunLogs, settings: JudgingSettings) {
+  constructor(index: RunIndex, logs: RunLogs, settings: JudgingSettings, train?: (set: string) => string) {
     this.#index = index;
     this.#logs = logs;
     this.#settings = settings;
@@ -97,10 +104,21 @@ export class Judgings {
       };
       return c.json(invitation);
     });
+    this.routes.post("/:id/train", async (c) => {
+      const set = await index.findSet(c.req.param("id"));
+      if (!train || !set)
+        throw new UserError("Studio was not started to train on these votes.", {
+          code: "USAGE",
+          hint: "`npx spo train votes` does it; with `--train` the page does.",
+        });
+      const started: StartedTraining = { schema: "spo.studio.training/1", name: train(set.folder) };
+      return c.json(started);
+    });
     this.routes.get("/:id/results", async (c) => {
       const { pairs, judging } = await this.#of(c.req.param("id"));
       const results: JudgingResults = {
         schema: "spo.studio.votes/1",
+        canTrain: train !== undefined && (await index.findSet(c.req.param("id"))) !== undefined,
         ...judgingResults(judging.votes, pairs),
       };
       return c.json(results);

@@ -301,6 +301,25 @@ test("what a run asks people is a set of its own, and only what still waits is s
   run.close();
 });
 
+test("a training on the votes starts where Studio may start one, and nowhere else", async () => {
+  const id = await setId();
+  expect((await json<JudgingResults>(`/api/judging/${id}/results`)).canTrain).toBe(false);
+  const refused = await post(`/api/judging/${id}/train`, {});
+  expect([refused.status, await refused.json()]).toMatchObject([400, { hint: /spo train votes/ }]);
+  await studio.close();
+  const sets: string[] = [];
+  const trainOnVotes = (set: string): string => {
+    sets.push(set);
+    return "taste-trained-1";
+  };
+  studio = createStudio({ runs: root, trainOnVotes, client: { script: "", style: "" } });
+  expect((await json<JudgingResults>(`/api/judging/${id}/results`)).canTrain).toBe(true);
+  const started = await post(`/api/judging/${id}/train`, {});
+  expect(await started.json()).toEqual({ schema: "spo.studio.training/1", name: "taste-trained-1" });
+  expect(sets.map((set) => set.split("/").at(-1))).toEqual(["taste"]);
+  expect((await post("/api/judging/none/train", {})).status).toBe(400);
+});
+
 describe("an invitation", () => {
   const invite = async (id: string, labeller: string): Promise<Invitation> =>
     (await (await post(`/api/judging/${id}/invites`, { labeller })).json()) as Invitation;
