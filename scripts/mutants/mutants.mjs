@@ -160,8 +160,8 @@ export const MUTANTS = [
   {
     name: "rounds sample with the base",
     file: `${recipes}/train-spo/train-spo.ts`,
-    from: "denoiser: denoisers.policy,",
-    to: "denoiser: denoisers.reference,",
+    from: "denoiser: inPasses(sampling.denoisers.policy,",
+    to: "denoiser: inPasses(sampling.denoisers.reference,",
     test: `${recipes}/train-spo/train-spo.slow.test.ts`,
   },
   {
