@@ -53,6 +53,12 @@ void define(napi_env env, napi_value exports, const char* name) {
   check(env, napi_set_named_property(env, exports, name, value));
 }
 
+/** Makes the kernels of our own known to the dispatcher, once a process, whichever copy of the addon is first. */
+void register_kernels() {
+  if (c10::Dispatcher::singleton().findSchema({"spo::group_norm", ""})) return;
+  register_group_norm();
+}
+
 napi_value initialise(napi_env env, napi_value exports) {
 #ifdef __GLIBC__
   // Activations of a step are freed and wanted again at once. Left alone, glibc maps and unmaps each block above 128 KiB, and the page
@@ -68,7 +74,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   c10::SetAllocator(c10::DeviceType::Meta, &book, 100);
   torch::autograd::set_default_engine_stub(&Engine::only);
   choose_kernels();
-  register_group_norm();
+  register_kernels();
   auto* context = new Context();
   context->env = env;
   napi_set_instance_data(env, context, [](napi_env, void* data, void*) {

@@ -7,11 +7,11 @@
 
 namespace {
 
-/** Some pixels of one image, float32 or bfloat16, channels last. */
+/** Some pixels of one image, channels last. */
 struct GroupNormPixels {
-  const void* x;
-  const void* gradient;  // of the result; null in forward
-  void* result;          // y, or the gradient of x
+  const float* x;
+  const float* gradient;  // of the result; null in forward
+  float* result;         // y, or the gradient of x
   int64_t channels;
   int64_t rows;  // pixels
 };
@@ -42,54 +42,19 @@ constexpr int64_t kBlockRows = 16;
 
 }  // namespace
 
-#define SPO_ISA portable
-#define SPO_LANES 4
-#define SPO_ENTRY
-#define SPO_TARGET inline __attribute__((always_inline))
-#include "vectors.h"
-
-#include "group-norm-rows.h"
-#undef SPO_TARGET
-#undef SPO_ENTRY
-#undef SPO_LANES
-#undef SPO_ISA
-
-#ifdef __x86_64__
-#define SPO_ISA avx2
-#define SPO_LANES 8
-#define SPO_ENTRY __attribute__((target("avx2,fma")))
-#define SPO_TARGET inline __attribute__((always_inline, target("avx2,fma")))
-#include "vectors.h"
-
-#include "group-norm-rows.h"
-#undef SPO_TARGET
-#undef SPO_ENTRY
-#undef SPO_LANES
-#undef SPO_ISA
-
-#define SPO_ISA avx512
-#define SPO_LANES 16
-#define SPO_ENTRY __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
-#define SPO_TARGET inline __attribute__((always_inline, target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
-#include "vectors.h"
-
-#include "group-norm-rows.h"
-#undef SPO_TARGET
-#undef SPO_ENTRY
-#undef SPO_LANES
-#undef SPO_ISA
-#endif
+#define SPO_KERNELS "group-norm-rows.h"
+#include "each-instruction-set.h"
 
 namespace {
 
 /** kernels: not libtorch's. channels: at least `kLeastChannels`. */
-template <class T, bool kSilu>
+template <bool kSilu>
 const GroupNormKernels& group_norm_kernels(Kernels kernels, int64_t channels) {
 #ifdef __x86_64__
-  if (kernels == Kernels::avx512) return avx512::group_norm_kernels<T, kSilu>(channels);
-  if (kernels == Kernels::avx2) return avx2::group_norm_kernels<T, kSilu>(channels);
+  if (kernels == Kernels::avx512) return avx512::group_norm_kernels<kSilu>(channels);
+  if (kernels == Kernels::avx2) return avx2::group_norm_kernels<kSilu>(channels);
 #endif
-  return portable::group_norm_kernels<T, kSilu>(channels);
+  return portable::group_norm_kernels<kSilu>(channels);
 }
 
 }  // namespace

@@ -49,9 +49,8 @@ SPO_TARGET void each_pixel(const Pixel& pixel, int64_t channels, int64_t rows) {
 }
 
 /** x less a number of its channel, and the square of that. */
-template <class T>
 struct Moments {
-  const T* x;
+  const float* x;
   const float* shift;
 
   template <int W>
@@ -87,10 +86,10 @@ SPO_TARGET Floats<W> gradient_of_z(Floats<W> gradient, Floats<W> away, const Sca
 }
 
 /** The gradient of z, and its product with x − mean. */
-template <class T, bool kSilu>
+template <bool kSilu>
 struct GradientTerms {
-  const T* x;
-  const T* gradient;
+  const float* x;
+  const float* gradient;
   const GroupNormChannels& of;
 
   template <int W>
@@ -106,11 +105,11 @@ struct GradientTerms {
   }
 };
 
-template <class T, bool kSilu>
+template <bool kSilu>
 struct Normalise {
-  const T* x;
+  const float* x;
   const GroupNormChannels& of;
-  T* y;
+  float* y;
 
   template <int W>
   SPO_TARGET Scales<W> numbers(int64_t channel) const {
@@ -124,12 +123,12 @@ struct Normalise {
   }
 };
 
-template <class T, bool kSilu>
+template <bool kSilu>
 struct Differentiate {
-  const T* x;
-  const T* gradient;
+  const float* x;
+  const float* gradient;
   const GroupNormChannels& of;
-  T* dx;
+  float* dx;
 
   template <int W>
   struct Numbers {
@@ -148,27 +147,27 @@ struct Differentiate {
   }
 };
 
-template <class T, bool kSilu>
+template <bool kSilu>
 struct GroupNormRows {
   // Without SiLU memory is the limit, and its own order is the fastest.
   static constexpr int64_t kRows = kSilu ? 8 : 1;
 
   template <int W>
   SPO_ENTRY static void moments_by(const GroupNormPixels& p, const GroupNormChannels& of, double* sum, double* squares) {
-    sum_rows<W>(Moments<T>{static_cast<const T*>(p.x), of.mean}, p.channels, p.rows, sum, squares);
+    sum_rows<W>(Moments{p.x, of.mean}, p.channels, p.rows, sum, squares);
   }
   template <int W>
   SPO_ENTRY static void normalise_by(const GroupNormPixels& p, const GroupNormChannels& of) {
-    each_pixel<W, kRows>(Normalise<T, kSilu>{static_cast<const T*>(p.x), of, static_cast<T*>(p.result)}, p.channels, p.rows);
+    each_pixel<W, kRows>(Normalise<kSilu>{p.x, of, p.result}, p.channels, p.rows);
   }
   template <int W>
   SPO_ENTRY static void gradient_sums_by(const GroupNormPixels& p, const GroupNormChannels& of, double* sum, double* products) {
-    const GradientTerms<T, kSilu> terms{static_cast<const T*>(p.x), static_cast<const T*>(p.gradient), of};
+    const GradientTerms<kSilu> terms{p.x, p.gradient, of};
     sum_rows<W>(terms, p.channels, p.rows, sum, products);
   }
   template <int W>
   SPO_ENTRY static void differentiate_by(const GroupNormPixels& p, const GroupNormChannels& of) {
-    const Differentiate<T, kSilu> pixel{static_cast<const T*>(p.x), static_cast<const T*>(p.gradient), of, static_cast<T*>(p.result)};
+    const Differentiate<kSilu> pixel{p.x, p.gradient, of, p.result};
     each_pixel<W, kRows>(pixel, p.channels, p.rows);
   }
 
@@ -177,9 +176,9 @@ struct GroupNormRows {
 };
 
 /** With the widest vectors that so many channels fill. */
-template <class T, bool kSilu>
+template <bool kSilu>
 const GroupNormKernels& group_norm_kernels(int64_t channels) {
-  using Rows = GroupNormRows<T, kSilu>;
+  using Rows = GroupNormRows<kSilu>;
   if constexpr (SPO_LANES >= 16) {
     if (channels >= 16) return Rows::template kernels<16>;
   }

@@ -73,12 +73,11 @@ std::pair<double, double> moments_of_group(const GroupNormMaps& maps, const doub
   return {mean, 1 / std::sqrt(variance / maps.width + eps)};
 }
 
-template <class T>
-void group_norm_rows_forward(const GroupNormMaps& maps, const GroupNormKernels& kernels, const T* x, const float* weight,
-                             const float* bias, double eps, T* y, float* means, float* rstds) {
+void group_norm_rows_forward(const GroupNormMaps& maps, const GroupNormKernels& kernels, const float* x, const float* weight,
+                             const float* bias, double eps, float* y, float* means, float* rstds) {
   maps.each_image([&](int64_t n) {
-    const T* image = x + n * maps.pixels * maps.channels;
-    T* result = y + n * maps.pixels * maps.channels;
+    const float* image = x + n * maps.pixels * maps.channels;
+    float* result = y + n * maps.pixels * maps.channels;
     std::vector<double> sums(2 * maps.channels * maps.pieces);
     std::vector<float> mean(image, image + maps.channels);  // at first a number near x: its first pixel
     std::vector<float> scale(maps.channels);
@@ -106,9 +105,8 @@ void group_norm_rows_forward(const GroupNormMaps& maps, const GroupNormKernels& 
 }
 
 /** gradients: of bias and weight by this image alone, [images, 2, channels]. */
-template <class T>
-void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels& kernels, const T* x, const T* gradient,
-                              const float* weight, const float* bias, const float* means, const float* rstds, T* dx,
+void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels& kernels, const float* x, const float* gradient,
+                              const float* weight, const float* bias, const float* means, const float* rstds, float* dx,
                               double* gradients) {
   maps.each_image([&](int64_t n) {
     const int64_t start = n * maps.pixels * maps.channels;
@@ -149,32 +147,20 @@ void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels&
   });
 }
 
-const GroupNormKernels& group_norm_kernels(const at::Tensor& x, Kernels kernels, bool silu) {
-  const bool half = x.scalar_type() == at::kBFloat16;
-  if (silu) return half ? group_norm_kernels<uint16_t, true>(kernels, x.size(1)) : group_norm_kernels<float, true>(kernels, x.size(1));
-  return half ? group_norm_kernels<uint16_t, false>(kernels, x.size(1)) : group_norm_kernels<float, false>(kernels, x.size(1));
-}
-
-/** Calls work(T), whose T is the type of x's elements. */
-template <class Work>
-void by_type(const at::Tensor& x, const Work& work) {
-  if (x.scalar_type() == at::kBFloat16) work(at::BFloat16());
-  else work(float());
+const GroupNormKernels& group_norm_kernels(Kernels kernels, int64_t channels, bool silu) {
+  return silu ? group_norm_kernels<true>(kernels, channels) : group_norm_kernels<false>(kernels, channels);
 }
 
 /** → y, and mean and 1/√(variance + eps) [images, groups], float32. */
 std::array<at::Tensor, 3> group_norm_forward(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                              double eps, bool silu, Kernels kernels) {
   const GroupNormMaps maps(x, groups);
-  const auto scale = weight.to(at::kFloat).contiguous(), shift = bias.to(at::kFloat).contiguous();
+  const auto scale = weight.contiguous(), shift = bias.contiguous();
   at::Tensor y = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
-  at::Tensor mean = at::empty({maps.images, groups}, x.options().dtype(at::kFloat)), rstd = at::empty_like(mean);
-  by_type(x, [&](auto type) {
-    using T = decltype(type);
-    group_norm_rows_forward<T>(maps, group_norm_kernels(x, kernels, silu), x.const_data_ptr<T>(), scale.const_data_ptr<float>(),
-                               shift.const_data_ptr<float>(), eps, y.mutable_data_ptr<T>(), mean.mutable_data_ptr<float>(),
-                               rstd.mutable_data_ptr<float>());
-  });
+  at::Tensor mean = at::empty({maps.images, groups}, x.options()), rstd = at::empty_like(mean);
+  group_norm_rows_forward(maps, group_norm_kernels(kernels, maps.channels, silu), x.const_data_ptr<float>(),
+                          scale.const_data_ptr<float>(), shift.const_data_ptr<float>(), eps, y.mutable_data_ptr<float>(),
+                          mean.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>());
   return {y, mean, rstd};
 }
 
@@ -183,18 +169,16 @@ std::array<at::Tensor, 3> group_norm_backward(const at::Tensor& given, const at:
                                               const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& rstd, bool silu,
                                               Kernels kernels) {
   const GroupNormMaps maps(x, mean.size(1));
-  const auto scale = weight.to(at::kFloat).contiguous(), shift = bias.to(at::kFloat).contiguous();
+  const auto scale = weight.contiguous(), shift = bias.contiguous();
   const at::Tensor gradient = given.contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor dx = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
   at::Tensor sums = at::empty({maps.images, 2, maps.channels}, x.options().dtype(at::kDouble));
-  by_type(x, [&](auto type) {
-    using T = decltype(type);
-    group_norm_rows_backward<T>(maps, group_norm_kernels(x, kernels, silu), x.const_data_ptr<T>(), gradient.const_data_ptr<T>(),
-                                scale.const_data_ptr<float>(), shift.const_data_ptr<float>(), mean.const_data_ptr<float>(),
-                                rstd.const_data_ptr<float>(), dx.mutable_data_ptr<T>(), sums.mutable_data_ptr<double>());
-  });
+  group_norm_rows_backward(maps, group_norm_kernels(kernels, maps.channels, silu), x.const_data_ptr<float>(),
+                           gradient.const_data_ptr<float>(), scale.const_data_ptr<float>(), shift.const_data_ptr<float>(),
+                           mean.const_data_ptr<float>(), rstd.const_data_ptr<float>(), dx.mutable_data_ptr<float>(),
+                           sums.mutable_data_ptr<double>());
   const at::Tensor total = sums.sum(0);
-  return {dx, total[1].to(weight.scalar_type()), total[0].to(bias.scalar_type())};
+  return {dx, total[1].to(at::kFloat), total[0].to(at::kFloat)};
 }
 
 class GroupNormFunction : public torch::autograd::Function<GroupNormFunction> {
@@ -241,12 +225,12 @@ class GroupNormFunction : public torch::autograd::Function<GroupNormFunction> {
 bool has_group_norm_kernel(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias) {
   const auto numbers = [&](const at::Tensor& t) {
     return t.defined() && t.is_cpu() && t.layout() == at::kStrided && t.dim() == 1 && t.size(0) == x.size(1) && !t._is_zerotensor() &&
-           !t.is_neg() && (t.scalar_type() == x.scalar_type() || t.scalar_type() == at::kFloat);
+           !t.is_neg() && t.scalar_type() == at::kFloat;
   };
   return x.is_cpu() && x.layout() == at::kStrided && x.dim() == 4 && x.numel() > 0 && !x._is_zerotensor() && !x.is_neg() &&
-         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.size(1) >= kLeastChannels && groups > 0 &&
+         x.scalar_type() == at::kFloat && x.size(1) >= kLeastChannels && groups > 0 &&
          x.size(1) % groups == 0 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
-         x.is_contiguous(at::MemoryFormat::ChannelsLast) && numbers(weight) && numbers(bias) && weight.scalar_type() == bias.scalar_type();
+         x.is_contiguous(at::MemoryFormat::ChannelsLast) && numbers(weight) && numbers(bias);
 }
 
 /** GroupNorm of x [b, channels, h, w] and, where `silu`, SiLU of it. */
@@ -260,9 +244,8 @@ at::Tensor group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& wei
   return group_norm_forward(x, groups, weight, bias, eps, silu, kernels)[0];
 }
 
-/** Makes the operator known to the dispatcher, once a process, whichever copy of the addon is first. */
+/** Makes the operator known to the dispatcher. Once a process. */
 void register_group_norm() {
-  if (c10::Dispatcher::singleton().findSchema({"spo::group_norm", ""})) return;
   // Never destroyed: libtorch's own statics may be gone by then.
   auto* library = new torch::Library(torch::Library::FRAGMENT, "spo", std::nullopt, __FILE__, __LINE__);
   library->def("group_norm(Tensor input, int num_groups, Tensor weight, Tensor bias, float eps, bool silu) -> Tensor", group_norm);

@@ -54,3 +54,6 @@ napi_value kernels(Call& call) {
 }
 
 }  // namespace
+
+#define SPO_KERNELS "vectors.h"
+#include "each-instruction-set.h"

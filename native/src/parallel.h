@@ -1,6 +1,7 @@
 #pragma once
 // Work on libtorch's own threads.
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 
 namespace {
@@ -13,7 +14,10 @@ namespace {
  */
 template <class Run>
 void each_in_parallel(int64_t count, const Run& run) {
-  if (count == 1) return run(0);
+  if (count == 1 || at::get_num_threads() == 1) {
+    for (int64_t i = 0; i < count; i++) run(i);
+    return;
+  }
   at::Tensor places = at::empty({count}, at::kByte);
   auto iterator = at::TensorIterator::nullary_op(places);
   const auto* first = static_cast<const char*>(places.data_ptr());

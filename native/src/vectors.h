@@ -1,6 +1,6 @@
-// Vectors of float32, included once for each instruction set: SPO_ISA is the namespace, SPO_TARGET the attribute that names the set's
-// instructions, SPO_LANES its widest vector. Every function has the attribute itself, because a compiler does not let a function without
-// it be part of one with it. So the addon runs on any processor, whatever it was compiled on.
+// Vectors of float32, included once for each instruction set (each-instruction-set.h). Every function has the attribute that names the
+// set's instructions, because a compiler does not let a function without it be part of one with it. So the addon runs on any processor,
+// whatever it was compiled on.
 
 namespace {
 namespace SPO_ISA {
@@ -11,7 +11,6 @@ struct Lanes {
   typedef double Doubles __attribute__((vector_size(8 * W)));
   typedef int32_t Ints __attribute__((vector_size(4 * W)));
   typedef uint32_t Bits __attribute__((vector_size(4 * W)));
-  typedef uint16_t Halves __attribute__((vector_size(2 * W)));
 };
 template <int W>
 using Floats = typename Lanes<W>::Floats;
@@ -23,28 +22,9 @@ SPO_TARGET Floats<W> load(const float* from) {
   return lanes;
 }
 
-/** from: bfloat16. */
-template <int W>
-SPO_TARGET Floats<W> load(const uint16_t* from) {
-  typename Lanes<W>::Halves halves;
-  __builtin_memcpy(&halves, from, sizeof halves);
-  return (Floats<W>)(__builtin_convertvector(halves, typename Lanes<W>::Bits) << 16);
-}
-
 template <int W>
 SPO_TARGET void store(float* to, Floats<W> lanes) {
   __builtin_memcpy(to, &lanes, sizeof lanes);
-}
-
-/** to: bfloat16, rounded to nearest, ties to even. */
-template <int W>
-SPO_TARGET void store(uint16_t* to, Floats<W> lanes) {
-  using Bits = typename Lanes<W>::Bits;
-  const Bits bits = (Bits)lanes;
-  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const Bits number = (Bits)(lanes == lanes);
-  const auto halves = __builtin_convertvector((rounded & number) | (0x7fc0 & ~number), typename Lanes<W>::Halves);
-  __builtin_memcpy(to, &halves, sizeof halves);
 }
 
 /** 1 / x for a normal number whose reciprocal is one too, to 1 ulp. */

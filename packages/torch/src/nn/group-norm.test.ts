@@ -173,7 +173,7 @@ test("a kernel is used, and gives other bits than libtorch, where channels come 
     expect(bits(channelsLast(x), "plain")).not.toEqual(bits(channelsLast(x), "libtorch"));
     const others = [x, channelsLast(x).narrow(1, 0, 32).transpose(2, 3), x.flatten(2), x.narrow(0, 1, 0)];
     for (const input of others) expect(bits(input, "plain")).toEqual(bits(input, "libtorch"));
-    for (const dtype of ["float64", "float16"] as const) {
+    for (const dtype of ["float64", "float16", "bfloat16"] as const) {
       layer.to({ dtype });
       const input = channelsLast(x).to({ dtype });
       expect(bits(input, "plain")).toEqual(bits(input, "libtorch"));

@@ -2,7 +2,7 @@ import { native } from "@spo/native";
 import { checkSize } from "../arguments.js";
 import type { Generator } from "../generator.js";
 import { handleOf, wrap } from "../handle.js";
-import { conv2d, embedding, groupNorm, layerNorm, linear, rmsNorm, silu } from "../ops.gen.js";
+import { conv2d, embedding, layerNorm, linear, rmsNorm } from "../ops.gen.js";
 import type { Tensor } from "../tensor.js";
 import { inOrder } from "./kernel-order.js";
 import { Module } from "./module.js";
@@ -111,15 +111,10 @@ export class GroupNorm extends Module {
     return this.#normalise(x, true);
   }
 
-  #normalise(x: Tensor, withSilu: boolean): Tensor {
+  #normalise(x: Tensor, silu: boolean): Tensor {
     const input = handleOf(x, "GroupNorm", "x");
-    // In half precision a loss is to round where torch's does.
-    if (x.dtype !== "float32") {
-      const y = groupNorm(x, this.#groups, this.weight, this.bias, this.#eps);
-      return withSilu ? silu(y) : y;
-    }
     return wrap(
-      native.call(GROUP_NORM, input, this.#groups, this.weight.handle, this.bias.handle, this.#eps, withSilu),
+      native.call(GROUP_NORM, input, this.#groups, this.weight.handle, this.bias.handle, this.#eps, silu),
     );
   }
 }
