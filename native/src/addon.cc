@@ -7,6 +7,7 @@
 // JavaScript errors; nothing may abort the process. JavaScript may run while arguments are read (a getter in an array), so a pointer is
 // taken only after all arguments have been read.
 
+#include "attention.h"
 #include "autograd.h"
 #include "generators.h"
 #include "group-norm.h"
@@ -57,6 +58,7 @@ void define(napi_env env, napi_value exports, const char* name) {
 void register_kernels() {
   if (c10::Dispatcher::singleton().findSchema({"spo::group_norm", ""})) return;
   register_group_norm();
+  register_attention();
 }
 
 napi_value initialise(napi_env env, napi_value exports) {
