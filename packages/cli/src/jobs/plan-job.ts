@@ -263,16 +263,17 @@ const verdictOf = <S>({ memory, fits, fitsWith, savings }: Fit<S>, { memory: { p
 function fitLines({ memory, fits, fitsWith, peak, savings, settings }: Verdict): string[] {
   const room = bytes(memory);
   if (fits) return ["", `It fits in ${room}: ${bytes(memory - peak)} are to spare.`];
-  const rows = savings.map(({ setting, value, cost, peak, peakIn }) => [
+  const rows = savings.map(({ setting, value, cost, peak, peakIn, work }) => [
     `${kebabCase(setting)} ${value}`,
     `${bytes(peak)}, in ${peakIn}`,
+    `${Math.round(100 * work)} %`,
     cost,
   ]);
   return [
     "",
     `It does not fit in ${room}: ${bytes(peak - memory)} are missing.`,
     ...(savings.length > 0
-      ? ["", ...table([["with, one after the other", "peak", "what it costs"], ...rows]), ""]
+      ? ["", ...table([["with, one after the other", "peak", "work", "what it costs"], ...rows]), ""]
       : []),
     fitsWith
       ? `It fits with these settings: ${settings}`

@@ -18,7 +18,9 @@ interface Toy {
 /** A phase for each setting: the larger is the peak. */
 const planOf = ({ free, dear, fixed }: Toy): Plan => {
   const [peak, peakIn] = free >= dear ? [free, "update"] : [dear, "decode"];
-  return { memory: { peak: fixed ? peak : peak - 1, peakIn } } as unknown as Plan;
+  // The less there is of `free`, the more work: 200 operations less its value.
+  const work = { flops: { forward: 150 - free, backward: 50 } };
+  return { memory: { peak: fixed ? peak : peak - 1, peakIn }, work } as unknown as Plan;
 };
 const savingOf = (key: "free" | "dear", phase: string): Saving<Toy> => ({
   key,
@@ -45,7 +47,9 @@ describe("what fits into a memory", () => {
   test("is made of the first saving that helps, lowered no further than it must be", () => {
     const found = fit(30, { free: 100, dear: 20, fixed: true });
     expect(found).toMatchObject({ fits: false, fitsWith: true, settings: { free: 25, dear: 20 } });
-    expect(found.savings).toEqual([{ setting: "free", value: "25", cost: "", peak: 25, peakIn: "update" }]);
+    expect(found.savings).toEqual([
+      { setting: "free", value: "25", cost: "", peak: 25, peakIn: "update", work: 1.75 },
+    ]);
   });
 
   test("takes a saving only while its phase is the peak, and lists each setting once, by its last value", () => {
@@ -76,7 +80,9 @@ describe("what fits into a memory", () => {
     const toy = { free: 100, dear: 1, fixed: true };
     const found = fitInto(60, toy, planOf(toy), all, planOf);
     expect(found.settings).toEqual({ free: 50, dear: 1, fixed: true });
-    expect(found.savings).toEqual([{ setting: "free", value: "50", cost: "", peak: 50, peakIn: "update" }]);
+    expect(found.savings).toEqual([
+      { setting: "free", value: "50", cost: "", peak: 50, peakIn: "update", work: 1.5 },
+    ]);
   });
 });
 

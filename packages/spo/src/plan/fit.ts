@@ -23,6 +23,8 @@ export interface Saved {
   /** Bytes. */
   peak: number;
   peakIn: string;
+  /** Operations of the whole job, as a part of those of the job that was asked for. */
+  work: number;
 }
 
 /** What was found for a memory. */
@@ -55,7 +57,7 @@ export function fitInto<S>(
   let { peak, peakIn } = first.memory;
   const fits = peak <= memory;
   while (peak > memory) {
-    const step = cheapest(at, { peak, peakIn }, savings, planOf);
+    const step = cheapest(at, { peak, peakIn, work: workOf(first) }, savings, planOf);
     if (!step) break;
     ({ peak, peakIn } = step.saved);
     at = step.settings;
@@ -76,17 +78,26 @@ export function fitInto<S>(
     let partly = settings;
     for (const [{ key }, saved] of lowered) {
       partly = { ...partly, [key]: at[key] };
-      const { peak, peakIn } = planOf(partly).memory;
-      Object.assign(saved, { peak, peakIn });
+      Object.assign(saved, needsOf(planOf(partly), workOf(first)));
     }
   }
   return { memory, fits, savings: [...lowered.values()], fitsWith, settings: at };
 }
 
+/** Operations of a whole job, forward and backward. */
+const workOf = ({ work: { flops } }: Plan): number => flops.forward + flops.backward;
+
+/** asked: the operations of the job that was asked for. */
+const needsOf = (plan: Plan, asked: number): Pick<Saved, "peak" | "peakIn" | "work"> => ({
+  peak: plan.memory.peak,
+  peakIn: plan.memory.peakIn,
+  work: workOf(plan) / asked,
+});
+
 /** The first saving that lowers the peak; one that does so only at a smaller value is followed down to there. */
 function cheapest<S>(
   settings: S,
-  now: { peak: number; peakIn: string },
+  now: { peak: number; peakIn: string; work: number },
   savings: readonly Saving<S>[],
   planOf: (settings: S) => Plan,
 ): { saving: Saving<S>; settings: S; saved: Saved } | undefined {
@@ -94,12 +105,12 @@ function cheapest<S>(
     const { setting, cost, helps, next } = saving;
     if (!helps(now.peakIn)) continue;
     for (let smaller = next(settings); smaller; smaller = next(smaller.settings)) {
-      const { peak, peakIn } = planOf(smaller.settings).memory;
-      if (peak < now.peak)
+      const needs = needsOf(planOf(smaller.settings), now.work);
+      if (needs.peak < now.peak)
         return {
           saving,
           settings: smaller.settings,
-          saved: { setting, value: smaller.value, cost, peak, peakIn },
+          saved: { setting, value: smaller.value, cost, ...needs },
         };
     }
   }
