@@ -44,8 +44,10 @@ export class ProcessWorld implements World {
   readonly #store: string;
   #members: Member[] = [];
   #barriers = 0;
-  /** Rejected when another process tells of a fault, or the store is gone. */
-  #alarm: Promise<never> = new Promise(() => {});
+  /** That another process tells of a fault, or that the store is gone. */
+  #alarm: UserError | undefined;
+  /** Who waits for something that the alarm ends. A race with one lasting promise would keep every wait of a training. */
+  readonly #waiting = new Set<(alarm: UserError) => void>();
 
   constructor({ rank, size, timeout, store }: ProcessWorldOptions) {
     this.rank = rank;
@@ -56,16 +58,10 @@ export class ProcessWorld implements World {
 
   /** Tells the others of this process and waits to be told of them. */
   async meet(me: Member): Promise<void> {
-    this.#alarm = native.beat(beatsOf(this.rank), BEAT, FAULT).then(
-      (told) => {
-        if (told === undefined) return new Promise(() => {}); // closed
-        throw this.#fault(JSON.parse(told) as number[]);
-      },
-      (error: Error) => {
-        throw this.#storeLost(error);
-      },
+    native.beat(beatsOf(this.rank), BEAT, FAULT).then(
+      (told) => told !== undefined && this.#ring(this.#fault(JSON.parse(told) as number[])), // undefined: closed
+      (error: Error) => this.#ring(this.#storeLost(error)),
     );
-    this.#alarm.catch(() => {}); // whoever waits is told; a process that computes is told later
     await this.#arrive("member", JSON.stringify(me), "the start");
     const told = await Promise.all(this.#ranks().map((r) => native.storeGet(`member/${r}`, AT_ONCE)));
     this.#members = told.map((text) => JSON.parse(text ?? "") as Member);
@@ -138,7 +134,7 @@ export class ProcessWorld implements World {
 
   async #done(of: Tensor): Promise<void> {
     try {
-      await Promise.race([native.waitTensor(of.handle), this.#alarm]);
+      await this.#orAlarm(native.waitTensor(of.handle));
     } catch (error) {
       throw error instanceof UserError ? error : await this.#failed(error as Error);
     }
@@ -166,7 +162,7 @@ export class ProcessWorld implements World {
       }
     };
     try {
-      const missing = await Promise.race([come(), this.#alarm]);
+      const missing = await this.#orAlarm(come());
       if (missing.length > 0)
         throw new UserError(
           `Rank ${this.rank} of ${this.size} waited ${seconds(this.#timeout)} at ${what}; ${this.#namesOf(missing)} did not come.`,
@@ -175,6 +171,20 @@ export class ProcessWorld implements World {
     } catch (error) {
       throw error instanceof UserError ? error : this.#storeLost(error as Error);
     }
+  }
+
+  /** Whoever waits is told; a process that computes is told when it next waits. */
+  #ring(alarm: UserError): void {
+    this.#alarm = alarm;
+    for (const reject of this.#waiting) reject(alarm);
+  }
+
+  #orAlarm<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#alarm) reject(this.#alarm);
+      this.#waiting.add(reject);
+      work.then(resolve, reject).finally(() => this.#waiting.delete(reject));
+    });
   }
 
   /** The error of a failed collective. */
