@@ -1,8 +1,10 @@
 // `npm run kills`: each command is killed at random calls of the file system, run again, and compared with one that was left alone.
 //
-//   npm run kills -- [--command NAME… --count N --release --seed N]
-//     --command  train-spo, train-dpo, train-spm, sample, eval, convert-file, convert-folder, export-jsonl, export-parquet (all)
+//   npm run kills -- [--command NAME… --count N --ranks N --release --seed N]
+//     --command  train-spo, train-dpo, train-spm, train-latent, sample, eval, convert-file, convert-folder, export-jsonl, export-parquet,
+//                or all
 //     --count    kills of each command (3)
+//     --ranks    so many processes do a training together, and one of them is killed at a random moment (1)
 //     --release  as --count 40
 // Ends with 1 when a result differs, a half file has its final name, or something is left over.
 import { spawnSync } from "node:child_process";
@@ -13,6 +15,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { computedPart, readRun } from "@spo/records";
+import { freePort, type RankEnd, startRank } from "./ranks.fixture.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 
 const PROGRAM = fileURLToPath(new URL("../packages/cli/bin/spo.js", import.meta.url));
@@ -23,7 +26,10 @@ const PROGRAM = fileURLToPath(new URL("../packages/cli/bin/spo.js", import.meta.
 const HOOK = `
   import fs from "node:fs";
   import { syncBuiltinESMExports } from "node:module";
-  const [at, told] = [Number(process.env.KILL_AT), process.env.KILL_TOLD];
+  import { isMainThread } from "node:worker_threads";
+  // A checkpoint is written by a thread of its own, which loads this too and counts for itself.
+  const isMine = isMainThread === (process.env.KILL_THREAD !== "1");
+  const [at, told] = [isMine ? Number(process.env.KILL_AT) : 0, process.env.KILL_TOLD + (isMainThread ? "" : "-thread")];
   const write = fs.writeFileSync;
   let calls = 0;
   for (const name of ["openSync", "writeSync", "fsyncSync", "renameSync", "mkdirSync", "linkSync", "rmSync", "closeSync", "truncateSync"]) {
@@ -33,11 +39,13 @@ const HOOK = `
         if (name === "writeSync" && args[1]?.length > 1) original(args[0], args[1], 0, args[1].length >> 1); // in its middle
         process.kill(process.pid, "SIGKILL");
       }
-      return original(...args);
+      const result = original(...args);
+      if (!isMainThread && process.env.KILL_AT === "0") write(told, String(calls));
+      return result;
     };
   }
   syncBuiltinESMExports();
-  process.on("exit", () => write(told, String(calls)));
+  if (isMainThread) process.on("exit", () => write(told, String(calls)));
 `;
 
 interface Command {
@@ -78,6 +86,11 @@ const COMMANDS: Record<string, Command> = {
     "spm",
     "--steps 4 --batch 2 --eval-every 2 --eval-pairs 2 --save-every 1",
     ({ spm, pairs }) => ["--init", spm, "--pairs", pairs],
+  ),
+  "train-latent": training(
+    "spm",
+    "--kind latent --steps 4 --batch 2 --eval-every 2 --eval-pairs 2 --save-every 1",
+    ({ pairs }) => ["--pairs", pairs],
   ),
   sample: {
     args: ({ model, prompts }, out) => [
@@ -146,6 +159,7 @@ const { values } = parseArgs({
   options: {
     command: { type: "string", multiple: true, default: Object.keys(COMMANDS) },
     count: { type: "string", default: "3" },
+    ranks: { type: "string", default: "1" },
     release: { type: "boolean", default: false },
     seed: { type: "string", default: "1" },
   },
@@ -155,57 +169,129 @@ const folder = mkdtempSync(join(tmpdir(), "spo-kills-"));
 try {
   const world = await makeTinyWorld(join(folder, "world"));
   let faults = 0;
-  for (const name of values.command) faults += test(name, world, values.release ? 40 : Number(values.count));
+  const [count, ranks] = [values.release ? 40 : Number(values.count), Number(values.ranks)];
+  for (const name of values.command)
+    faults += ranks > 1 ? await testRanks(name, world, count, ranks) : test(name, world, count);
   process.exitCode = faults > 0 ? 1 : 0;
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
 
-function test(name: string, world: TinyWorld, count: number): number {
+function commandNamed(name: string): Command {
   const command = COMMANDS[name];
   if (!command)
     throw new Error(`There is no command ${name}. There are: ${Object.keys(COMMANDS).join(", ")}.`);
-  const call = (out: string, at: number) => {
+  return command;
+}
+
+function test(name: string, world: TinyWorld, count: number): number {
+  const command = commandNamed(name);
+  const call = (out: string, at: number, thread = "0") => {
     const told = join(folder, "calls");
-    rmSync(told, { force: true });
+    for (const path of [told, `${told}-thread`]) rmSync(path, { force: true });
     const { status, signal, stderr } = spawnSync(
       process.execPath,
       ["--import", `data:text/javascript,${encodeURIComponent(HOOK)}`, PROGRAM, ...command.args(world, out)],
       {
-        env: { ...process.env, OMP_NUM_THREADS: "1", KILL_AT: String(at), KILL_TOLD: told },
+        env: {
+          ...process.env,
+          OMP_NUM_THREADS: "1",
+          KILL_AT: String(at),
+          KILL_TOLD: told,
+          KILL_THREAD: thread,
+        },
         encoding: "utf8",
       },
     );
-    return { status, signal, stderr, calls: existsSync(told) ? Number(readFileSync(told, "utf8")) : 0 };
+    const [calls = 0, ofThread = 0] = [told, `${told}-thread`].map((path) =>
+      existsSync(path) ? Number(readFileSync(path, "utf8")) : 0,
+    );
+    return { status, signal, stderr, calls, ofThread };
   };
   const unbroken = join(folder, name);
-  const { status, calls, stderr } = call(unbroken, 0);
+  const { status, calls, ofThread, stderr } = call(unbroken, 0);
   if (status !== 0) throw new Error(`${name} fails by itself: ${stderr}`);
   const expected = command.result(unbroken);
-  let faults = 0;
-  let killed = 0;
+  let [faults, killed, inSaves] = [0, 0, 0];
   for (let i = 0; i < count; i++) {
-    const at = placeOf(`${values.seed} ${name} ${i}`, calls);
+    const all = placeOf(`${values.seed} ${name} ${i}`, calls + ofThread);
+    const [at, thread] = all > calls ? [all - calls, "1"] : [all, "0"];
     const out = join(folder, `${name}-${i}`);
-    if (call(out, at).signal === "SIGKILL") killed++;
+    if (call(out, at, thread).signal === "SIGKILL") {
+      killed++;
+      if (thread === "1") inSaves++;
+    }
     const again = call(out, 0);
     const problems: string[] = [];
     if (again.status !== 0 && !command.codes?.includes(again.status ?? -1))
       problems.push(`ended with ${again.status}: ${again.stderr.slice(-500)}`);
-    const found = command.result(out);
-    const [was, is] = [JSON.stringify(expected), JSON.stringify(found)];
-    if (command.adds) {
-      const known = Object.values(expected);
-      if (Object.values(found).some((hash) => !known.includes(hash)))
-        problems.push("a file is none of the unbroken call's");
-    } else if (was !== is) problems.push("the result differs");
-    const left = leftovers(out);
-    if (left.length > 0) problems.push(`left over: ${left.join(", ")}`);
-    for (const problem of problems) console.log(`${name}, killed at call ${at} of ${calls}: ${problem}`);
+    problems.push(...problemsOf(command, expected, out));
+    for (const problem of problems)
+      console.log(
+        `${name}, killed at call ${at} of ${thread === "1" ? `the thread's ${ofThread}` : calls}: ${problem}`,
+      );
     faults += problems.length;
     rmSync(out, { recursive: true, force: true });
   }
-  console.log(`${name}: ${killed} kills at random of ${calls} calls, ${faults} faults`);
+  console.log(
+    `${name}: ${killed} kills at random of ${calls} calls and ${ofThread} of the thread that saves (${inSaves} there), ${faults} faults`,
+  );
+  return faults;
+}
+
+/** What is wrong with a command that was killed and called again. */
+function problemsOf(command: Command, expected: Record<string, unknown>, out: string): string[] {
+  const found = command.result(out);
+  const problems: string[] = [];
+  if (command.adds) {
+    const known = Object.values(expected);
+    if (Object.values(found).some((hash) => !known.includes(hash)))
+      problems.push("a file is none of the unbroken call's");
+  } else if (JSON.stringify(expected) !== JSON.stringify(found)) problems.push("the result differs");
+  const left = leftovers(out);
+  return left.length > 0 ? [...problems, `left over: ${left.join(", ")}`] : problems;
+}
+
+/** The same of a training by several processes, one of which is killed at a moment of the unbroken call's time. */
+async function testRanks(name: string, world: TinyWorld, count: number, ranks: number): Promise<number> {
+  const command = commandNamed(name);
+  const call = async (out: string, kill?: { rank: number; ms: number }): Promise<RankEnd[]> => {
+    const port = await freePort();
+    const started = Array.from({ length: ranks }, (_, rank) =>
+      startRank(PROGRAM, command.args(world, out), {
+        ...{ RANK: String(rank), WORLD_SIZE: String(ranks) },
+        ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port) },
+      }),
+    );
+    const timer = kill && setTimeout(() => started[kill.rank]?.child.kill("SIGKILL"), kill.ms);
+    const ends = await Promise.all(started.map(({ ended }) => ended));
+    clearTimeout(timer);
+    return ends;
+  };
+  const unbroken = join(folder, `${name}-of-${ranks}`);
+  const began = performance.now();
+  const ends = await call(unbroken);
+  const ms = performance.now() - began;
+  if (ends.some(({ code }) => code !== 0)) throw new Error(`${name} fails by itself: ${ends[0]?.output}`);
+  const expected = command.result(unbroken);
+  let [faults, killed] = [0, 0];
+  for (let i = 0; i < count; i++) {
+    const words = `${values.seed} ${name} of ${ranks} ${i}`;
+    const kill = { rank: placeOf(`${words} rank`, ranks) - 1, ms: placeOf(words, Math.ceil(ms)) };
+    const out = join(folder, `${name}-of-${ranks}-${i}`);
+    const broken = await call(out, kill);
+    if (broken[kill.rank]?.code === null) killed++;
+    const again = await call(out);
+    const problems = again.flatMap(({ code, output }, rank) =>
+      code === 0 ? [] : [`rank ${rank} ended with ${code}: ${output.slice(-500)}`],
+    );
+    problems.push(...problemsOf(command, expected, out));
+    for (const problem of problems)
+      console.log(`${name}, rank ${kill.rank} of ${ranks} killed after ${kill.ms} ms: ${problem}`);
+    faults += problems.length;
+    rmSync(out, { recursive: true, force: true });
+  }
+  console.log(`${name} by ${ranks} processes: ${killed} kills at random moments, ${faults} faults`);
   return faults;
 }
 

@@ -1,6 +1,9 @@
 // One rank of the tests of distributed.e2e.test.ts: rank.mjs SCENARIO RANK SIZE PORT TIMEOUT.
+import { readdirSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
 import { tensor } from "@spo/torch";
 import { initWorld, requireSame } from "@spo/torch/distributed";
+import { alive } from "./alive.mjs";
 
 const [scenario = "", ...words] = process.argv.slice(2);
 const [rank, size, port, timeout] = /** @type {[number, number, number, number]} */ (words.map(Number));
@@ -35,6 +38,19 @@ const SCENARIOS = {
       if (i === 3) console.log("ready");
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  },
+  /** REDUCTIONS all-reduces; what is alive after half of them and at the end. Needs --expose-gc. */
+  async soak(world) {
+    const count = Number(process.env.REDUCTIONS);
+    setFlagsFromString("--no-opt"); // what V8 compiles would count as growth
+    const gradient = tensor(new Float32Array(1000).fill(rank));
+    const files = () => readdirSync("/proc/self/fd").length;
+    let early = { ...alive(), files: files() };
+    for (let i = 1; i <= count; i++) {
+      await world.allReduce(gradient);
+      if (i === Math.ceil(count / 2)) early = { ...alive(), files: files() };
+    }
+    return { early, late: { ...alive(), files: files() } };
   },
   async absent(world) {
     if (rank === 1) await new Promise((resolve) => setTimeout(resolve, 8000));
