@@ -35,11 +35,7 @@ const pixel: Kind = {
   holds: () => true,
   open: (path, pipe) => fromFiles(path, pipe, loadSpm(path, { device: pipe.denoiser.device })),
   start: (path, pipe, generator) => {
-    if (path === null)
-      throw new UserError("init is missing: the scorer that the preference model starts from.", {
-        code: "CONFIG",
-        hint: "Give a CLIP, PickScore or a preference model: --init FOLDER. One that looks at latents needs none: --kind latent.",
-      });
+    requireScorer(path);
     return fromFiles(path, pipe, startSpm(path, generator, { device: pipe.denoiser.device }));
   },
 };
@@ -56,6 +52,15 @@ const latent: Kind = {
 };
 
 const KINDS: Readonly<Record<PreferenceKind, Kind>> = { latent, pixel };
+
+/** Throws a UserError (`CONFIG`) where one that looks at images has no scorer to start from, which can be told before a model is loaded. */
+export function requireScorer(path: string | null): asserts path is string {
+  if (path !== null) return;
+  throw new UserError("init is missing: the scorer that the preference model starts from.", {
+    code: "CONFIG",
+    hint: "Give a CLIP, PickScore or a preference model: --init FOLDER. One that looks at latents needs none: --kind latent.",
+  });
+}
 
 const kindOf = (path: string): PreferenceKind =>
   (Object.keys(KINDS) as PreferenceKind[]).find((kind) => KINDS[kind].holds(path)) as PreferenceKind;

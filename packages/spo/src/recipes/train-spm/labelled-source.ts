@@ -36,11 +36,6 @@ export async function labelledSource(
   },
 ): Promise<SpmSource> {
   const { seed, batch, relabel, allowOutside, evalPairs } = config;
-  if (config.pairs.length === 0)
-    throw new UserError("pairs is missing: the preference pairs to learn from.", {
-      code: "CONFIG",
-      hint: "Give files or folders: --pairs pairs.parquet. Without labels a teacher can give them: --teacher FOLDER --prompts FILE.",
-    });
   const reward = relabel && (await loadReward(labeller(config), { tokenizer: pipe.tokenizer, device }));
   const labelled = async (read: PairBatch, counted?: WorkMeter): Promise<PairBatch> =>
     relabel && reward ? relabelPairs(read, { reward, threshold: relabel.threshold }, counted) : read;

@@ -3,7 +3,7 @@ import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { generatorAt, UserError } from "@spo/torch";
 import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
-import { startPreferenceModel } from "../../spm/open-preference-model.js";
+import { requireScorer, startPreferenceModel } from "../../spm/open-preference-model.js";
 import { type PreferenceModel, toDtype } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { makeOptimizer } from "../training/optimizer.js";
@@ -20,6 +20,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const { device } = context;
   const { seed } = config;
   const tell = phaseTeller(context);
+  requireInputs(config);
   tell("loading the model");
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
@@ -55,6 +56,16 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const { maxGradNorm, reduce } = config;
   const update = new Update({ parameters, optimizer, maxGradNorm, meter, world: context.world, reduce });
   return { ...{ tell, model, source, update }, state: { modules: { spm: model.module }, optimizer } };
+}
+
+/** Throws a UserError (`CONFIG`) where what it learns from is missing: before a model is loaded, or fetched. */
+function requireInputs({ pairs, teacher, init, kind }: TrainSpmConfig): void {
+  if (!teacher && pairs.length === 0)
+    throw new UserError("pairs is missing: the preference pairs to learn from.", {
+      code: "CONFIG",
+      hint: "Give files or folders: --pairs pairs.parquet. Without labels a teacher can give them: --teacher FOLDER --prompts FILE.",
+    });
+  if ((kind ?? (teacher ? "latent" : "pixel")) === "pixel") requireScorer(init);
 }
 
 /** Throws a UserError (`CONFIG`) for settings under which nothing could be drawn, or that the kind has no use for. */

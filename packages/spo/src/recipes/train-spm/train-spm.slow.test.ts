@@ -137,7 +137,9 @@ describe("a latent reward model", () => {
     [{ noiseLevels: 2, maxTimestep: 0 }, /sampling of 2 steps \(noiseLevels\) has no timestep up to 0/],
     [{ maxTimestep: 0 }, /sampling of 20 steps/],
     [{ relabel: {} }, /relabel\.by is missing/],
-    [{ kind: null }, /init is missing/],
+    // Before a model is loaded.
+    [{ kind: null, model: "nowhere" }, /init is missing/],
+    [{ pairs: [], model: "nowhere" }, /pairs is missing/],
   ])("is refused with settings %j that it has no use for", async (settings, message) => {
     await expect(train({ ...latent, ...settings })).rejects.toThrow(message);
   });
