@@ -38,10 +38,13 @@ export async function runRecipe<Config extends object>({
   json,
   quiet,
 }: RecipeCall<Config>): Promise<void> {
-  const world = await initWorld(launchPlace(process.env));
+  const place = launchPlace(process.env);
+  const world = await initWorld(place);
   const speaks = world.rank === 0;
   const bar = new ProgressBar({ quiet: quiet || !speaks });
   const progress = new TrainingProgress(bar, kind);
+  if (place && world.size > 1 && speaks)
+    bar.say(`rank, processes, host and port of rank 0: ${place.sources.join(", ")}`);
   const putEvent = (event: RecipeEvent): void => {
     if (json) putJson({ schema: "spo.event/1", ...event });
   };

@@ -21,7 +21,7 @@ export function inRanks<T>(size: number, run: (world: World) => Promise<T>): Pro
       return call.all;
     };
     return {
-      ...{ rank, size },
+      ...{ rank, size, localRank: rank },
       async allReduce(tensor) {
         const all = (await meet(noGrad(() => tensor.detach().clone()))) as Tensor[];
         noGrad(() =>

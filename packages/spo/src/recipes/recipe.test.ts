@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { afterAll, expect, test } from "vitest";
-import { openContext } from "./recipe.js";
+import { openContext, ownDevice } from "./recipe.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-context-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -32,3 +32,17 @@ test("a rank that is not the first writes nothing, and its run tells what it wou
   }
   expect(existsSync(output)).toBe(false);
 });
+
+test.each([
+  ["cuda", 2, 1, undefined, "cuda:1"],
+  ["cuda", 2, 1, "4,6", "cuda:1"],
+  ["cuda", 2, 1, "6", "cuda:0"],
+  ["cuda", 1, 0, undefined, "cuda"],
+  ["cuda:3", 2, 1, undefined, "cuda:3"],
+  ["cpu", 2, 1, undefined, "cpu"],
+])(
+  "as %s, of %i processes number %i of its machine that sees the GPUs %s takes %s",
+  (name, size, localRank, visible, own) => {
+    expect(ownDevice(name, { size, localRank }, { CUDA_VISIBLE_DEVICES: visible })).toBe(own);
+  },
+);

@@ -67,7 +67,7 @@ export function openContext(
       code: "CONFIG",
       hint: `Several processes can do: ${TOGETHER.join(", ")}.`,
     });
-  const device = resolveDevice(config.device ?? "cpu");
+  const device = resolveDevice(ownDevice(config.device ?? "cpu", world, process.env));
   const context = { signal, device, world, onPhase };
   if (typeof run !== "string") return { run, ...context, [Symbol.dispose]: () => {} };
   const opened =
@@ -115,4 +115,17 @@ export function stop({ signal }: Pick<RecipeContext, "signal">): never {
   throw new StopAsked(
     "Stopped after a checkpoint, as its folder or another process of this training was asked.",
   );
+}
+
+/**
+ * The device of one of several processes: of `cuda` each takes the GPU of its number on its machine, round those that it may see. Any other
+ * name is taken as it is.
+ */
+export function ownDevice(
+  name: string,
+  { size, localRank }: Pick<World, "size" | "localRank">,
+  { CUDA_VISIBLE_DEVICES: visible }: { CUDA_VISIBLE_DEVICES?: string },
+): string {
+  if (name !== "cuda" || size === 1) return name;
+  return `cuda:${visible ? localRank % visible.split(",").length : localRank}`;
 }

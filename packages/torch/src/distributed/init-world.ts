@@ -16,6 +16,8 @@ export interface WorldPlace {
   /** Where the store is held. */
   host: string;
   port: number;
+  /** Among the processes of this machine, from 0; default 0. */
+  localRank?: number;
   /** Whether somebody else holds the store, as torchrun's agent may. Default: rank 0 does. */
   storeIsHeld?: boolean;
   /** Tells apart the tries of a restarted job, which meet in one store. */
@@ -24,7 +26,7 @@ export interface WorldPlace {
 
 /** How long, and over which interface. */
 export interface WorldOptions {
-  /** Longest time that the processes wait for one another, ms. Default: ten minutes. */
+  /** Longest time that the processes wait for one another, ms. Default: $SPO_DISTRIBUTED_TIMEOUT, in seconds, else ten minutes. */
   timeout?: number;
   /** Name of a network interface, `eth0`. Default: $GLOO_SOCKET_IFNAME, else the one that leads to the host. */
   networkInterface?: string;
@@ -32,21 +34,32 @@ export interface WorldOptions {
 
 const TEN_MINUTES = 600_000;
 
+/** Throws a UserError (`ENVIRONMENT`) for what is no time. */
+function timeoutIn({ SPO_DISTRIBUTED_TIMEOUT: text }: NodeJS.ProcessEnv): number {
+  if (!text) return TEN_MINUTES;
+  const seconds = Number(text);
+  if (seconds >= 1 && seconds <= 86_400) return Math.round(1000 * seconds);
+  throw new UserError(
+    `SPO_DISTRIBUTED_TIMEOUT is ${JSON.stringify(text)}, and must be seconds from 1 to 86400.`,
+    { code: "ENVIRONMENT", hint: "It is the longest time that processes wait for one another." },
+  );
+}
+
 /**
  * Joins the processes of a place. Without a place, or with one process, nothing is opened.
  *
- * Throws a UserError: `ENVIRONMENT` for an engine without process groups, a port in use, an unknown host, no connection; `RESOURCE` naming
+ * Throws a UserError: `ENVIRONMENT` for a time-out that is none, an engine without process groups, a port in use, an unknown host, no connection; `RESOURCE` naming
  * the ranks that did not come; `CONFIG` for a rank that is taken twice and for ranks of different versions.
  */
 export async function initWorld(
   place?: WorldPlace,
   {
-    timeout = TEN_MINUTES,
+    timeout = timeoutIn(process.env),
     networkInterface = process.env.GLOO_SOCKET_IFNAME || undefined,
   }: WorldOptions = {},
 ): Promise<World> {
   if (!place || place.size === 1) return WORLD_OF_ONE;
-  const { rank, size, host, port, storeIsHeld = false, attempt = "0" } = place;
+  const { rank, size, host, port, localRank = 0, storeIsHeld = false, attempt = "0" } = place;
   const fault = native.processGroupFault();
   if (fault)
     throw new UserError(`Several processes cannot work together here: ${fault}.`, {
@@ -70,7 +83,7 @@ export async function initWorld(
       hint: "Give every process a rank of its own, and every job a port of its own.",
     });
   const me: Member = { host: hostname(), pid: process.pid, address };
-  const world = new ProcessWorld({ rank, size, timeout, store: `${host}:${port}` });
+  const world = new ProcessWorld({ rank, size, localRank, timeout, store: `${host}:${port}` });
   await world.meet(me);
   try {
     await native.openGroup(ProcessWorld.GROUP, rank, size, address, networkInterface ?? null, timeout);

@@ -19,6 +19,7 @@ export interface Member {
 export interface ProcessWorldOptions {
   rank: number;
   size: number;
+  localRank: number;
   /** Longest time that the processes wait for one another, ms. */
   timeout: number;
   /** Where the store is, for messages. */
@@ -40,6 +41,7 @@ export class ProcessWorld implements World {
 
   readonly rank: number;
   readonly size: number;
+  readonly localRank: number;
   readonly #timeout: number;
   readonly #store: string;
   #members: Member[] = [];
@@ -49,9 +51,10 @@ export class ProcessWorld implements World {
   /** Who waits for something that the alarm ends. A race with one lasting promise would keep every wait of a training. */
   readonly #waiting = new Set<(alarm: UserError) => void>();
 
-  constructor({ rank, size, timeout, store }: ProcessWorldOptions) {
+  constructor({ rank, size, localRank, timeout, store }: ProcessWorldOptions) {
     this.rank = rank;
     this.size = size;
+    this.localRank = localRank;
     this.#timeout = timeout;
     this.#store = store;
   }

@@ -10,6 +10,8 @@ export interface World {
   readonly rank: number;
   /** Number of processes. */
   readonly size: number;
+  /** Of this process among those of its machine, from 0. */
+  readonly localRank: number;
   /** Adds a tensor up over all processes, in place: the same bits in each. Sums of another number of processes may round otherwise. */
   allReduce(tensor: Tensor): Promise<void>;
   /** The tensors of all ranks, of one shape and dtype, one below the other: [n, …] → [size·n, …]. */
@@ -28,6 +30,7 @@ export interface World {
 export const WORLD_OF_ONE: World = {
   rank: 0,
   size: 1,
+  localRank: 0,
   allReduce: async () => {},
   allGather: async (tensor) => tensor.clone(),
   broadcast: async () => {},
