@@ -26,6 +26,11 @@ const COMMANDS: readonly { name: string; about: string; load: () => Promise<Comm
     load: () => import("./commands/launch.js"),
   },
   {
+    name: "dist",
+    about: "check that processes find each other, before they train together",
+    load: () => import("./commands/dist.js"),
+  },
+  {
     name: "pretrain",
     about: "make the small models of the example: vae, text-to-image, clip, judge",
     load: () => import("./commands/pretrain.js"),

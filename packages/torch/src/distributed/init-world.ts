@@ -48,8 +48,8 @@ function timeoutIn({ SPO_DISTRIBUTED_TIMEOUT: text }: NodeJS.ProcessEnv): number
 /**
  * Joins the processes of a place. Without a place, or with one process, nothing is opened.
  *
- * Throws a UserError: `ENVIRONMENT` for a time-out that is none, an engine without process groups, a port in use, an unknown host, no connection; `RESOURCE` naming
- * the ranks that did not come; `CONFIG` for a rank that is taken twice and for ranks of different versions.
+ * Throws a UserError: `ENVIRONMENT` for a time-out that is none, an engine without process groups, a port in use, an unknown host, no
+ * connection; `RESOURCE` naming the ranks that did not come; `CONFIG` for a rank that is taken twice and for ranks of different versions.
  */
 export async function initWorld(
   place?: WorldPlace,

@@ -19,16 +19,16 @@ const PORT = 29_500;
 /**
  * The place that the launcher's variables tell, the first of these:
  *
- * - torchrun's RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, which `spo launch`, PyTorchJob and others set too; TORCHELASTIC_USE_AGENT_STORE
- *   where its agent holds the store, TORCHELASTIC_RESTART_COUNT of a restarted job.
- * - Slurm's SLURM_PROCID and SLURM_NTASKS; rank 0 is on the first host of SLURM_NODELIST unless MASTER_ADDR is set, at port 15000 + the last
- *   four digits of the job unless MASTER_PORT is. A shell of `salloc` or `srun --pty bash` is no launch.
+ * - torchrun's RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, which `spo launch`, PyTorchJob and others set too;
+ *   TORCHELASTIC_USE_AGENT_STORE where its agent holds the store, TORCHELASTIC_RESTART_COUNT of a restarted job.
+ * - Slurm's SLURM_PROCID and SLURM_NTASKS; rank 0 is on the first host of SLURM_NODELIST unless MASTER_ADDR is set, at port 15000 + the
+ *   last four digits of the job unless MASTER_PORT is. A shell of `salloc` or `srun --pty bash` is no launch.
  * - Open MPI's OMPI_COMM_WORLD_RANK and _SIZE, or PMI_RANK and PMI_SIZE, with MASTER_ADDR.
  *
  * Undefined without any of them, and for a process alone of Slurm or MPI.
  *
- * Throws a UserError (`ENVIRONMENT`) that names the variable: for some of them alone, for what is no such number, for two that contradict each
- * other, and where a cluster wants several processes that nobody has started. Source: PyTorch, torch.distributed.run, "Environment
+ * Throws a UserError (`ENVIRONMENT`) that names the variable: for some of them alone, for what is no such number, for two that contradict
+ * each other, and where a cluster wants several processes that nobody has started. Source: PyTorch, torch.distributed.run, "Environment
  * variables"; Slurm, srun, "Output environment variables"; Open MPI, "Environment variables"; Kubeflow Trainer, PET_ variables.
  */
 export function launchPlace(env: Environment): LaunchPlace | undefined {

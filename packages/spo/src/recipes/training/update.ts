@@ -1,12 +1,16 @@
+import { createHash } from "node:crypto";
 import { timed, type WorkMeter } from "@spo/records";
 import { clipGradNorm, type Optimizer, scope, type Tensor, UserError, zerosLike } from "@spo/torch";
-import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
+import { requireSame, WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { GradientSum } from "./gradient-sum.js";
 import { type MicroBatch, microBatches } from "./micro-batches.js";
 import type { Precision } from "./precision.js";
 
 /** A training stops after so many skipped updates in a row: it will not recover by itself. */
 export const MOST_SKIPPED = 10;
+
+/** Updates after which several processes see whether their parameters are still the same. */
+export const CHECKED_EVERY = 100;
 
 /** What an update works on. */
 export interface UpdateParts {
@@ -56,6 +60,7 @@ export class Update {
   readonly #world: World;
   readonly #gradients: GradientSum;
   #skipped = 0;
+  #applied = 0;
 
   constructor(parts: UpdateParts) {
     const { world = WORLD_OF_ONE, parameters, reduce = "sum" } = parts;
@@ -98,8 +103,8 @@ export class Update {
   }
 
   /**
-   * After backward of all parts; loss: of the whole batch, the same in every process. Throws a UserError (`NUMERIC`) when it is the tenth
-   * in a row that has to be left out.
+   * After backward of all parts; loss: of the whole batch, the same in every process. Throws a UserError: `NUMERIC` when it is the tenth
+   * in a row that has to be left out; `CONFIG` in every process when the processes' parameters have come to differ.
    */
   async apply({ loss, lr, where }: UpdateInput): Promise<UpdateOutcome> {
     await this.#gradients.finish();
@@ -123,13 +128,30 @@ export class Update {
       );
     }
     optimizer.zeroGrad();
+    this.#applied++;
+    if (this.#world.size > 1 && this.#applied % CHECKED_EVERY === 0) await this.#requireAlike();
     return { metrics: { gradNorm, ...precision?.finish(loss, gradNorm) }, warnings };
+  }
+
+  /** Memory that is damaged, or a device that computes otherwise, would go unseen: every process makes the same updates. */
+  async #requireAlike(): Promise<void> {
+    const { parameters } = this.#parts;
+    const digests = parameters.map((parameter, i) => [
+      `parameter ${i} of ${parameters.length}`,
+      digestOf(parameter),
+    ]);
+    await requireSame(this.#world, "parameters", Object.fromEntries(digests));
   }
 
   /** At the end of a training. Throws a UserError (`NUMERIC`) when its last update was left out: such weights are no result. */
   requireSound(where: string): void {
     if (!this.isSound) throw notFinite(this.#skipped, where);
   }
+}
+
+/** 64 bits of the SHA-256 of a tensor's elements. */
+function digestOf(of: Tensor): string {
+  return createHash("sha256").update(of.toTypedArray()).digest("hex").slice(0, 16);
 }
 
 /** The error of a training whose loss or gradients are not finite. */

@@ -1,0 +1,74 @@
+// Several processes as `spo launch` starts them.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readRun } from "@spo/records";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { cli, startCli, words } from "./cli.js";
+import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
+
+const folder = mkdtempSync(join(tmpdir(), "spo-launch-"));
+let world: TinyWorld;
+beforeAll(async () => {
+  world = await makeTinyWorld(join(folder, "world"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const training = (run: string, more = ""): string[] => [
+  ...words("spo train spo --model"),
+  ...[world.model, "--prompts", world.prompts, "--run", join(folder, run), "--spm", world.spm],
+  ...words(
+    "--rounds 1 --prompts-per-round 2 --steps 2 --first-branch 0 --candidates 2 --threshold 0 --samples 0",
+  ),
+  ...words(`--reduce exact --batch 4 --micro-batch 1 ${more}`),
+];
+const launch = (nproc: number, command: readonly string[]): string[] => [
+  ...words(`launch --nproc ${nproc} --`),
+  ...command,
+];
+
+test("one process and two train to the same bytes, and each value of the launch is told with its source", async () => {
+  const result = (run: string): Buffer =>
+    readFileSync(join(folder, run, "model", "pytorch_lora_weights.safetensors"));
+  const one = await cli(launch(1, training("one")));
+  expect(one.stderr).toContain("launch: nproc 1 (--nproc)");
+  const two = await cli(launch(2, training("two")));
+  expect([one.code, two.code]).toEqual([0, 0]);
+  expect(two.stderr).toContain("0 (RANK), 2 (WORLD_SIZE), 127.0.0.1 (MASTER_ADDR)");
+  expect(result("two")).toEqual(result("one"));
+});
+
+test("a signal to the launch ends all processes with one checkpoint and the signal's exit code", async () => {
+  const { process: launcher, ended } = startCli(launch(2, training("stopped", "--rounds 500 --json")));
+  await new Promise<void>((resolve) =>
+    launcher.stdout?.on("data", (text: string) => {
+      if (text.includes('"type":"comparisons"')) resolve();
+    }),
+  );
+  launcher.kill("SIGTERM");
+  expect((await ended).code).toBe(143);
+  const { events, writer } = readRun(join(folder, "stopped"));
+  expect(events.filter(({ type }) => type === "checkpoint")).toHaveLength(1);
+  expect(writer).toBeUndefined();
+});
+
+test("the check of processes tells who is there and what adding up costs, and alone it says what to do", async () => {
+  const { code, stdout } = await cli(launch(2, words("spo dist check --json")));
+  expect(code).toBe(0);
+  const told = JSON.parse(stdout.trim().split("\n").at(-1) as string);
+  expect(told).toMatchObject({
+    schema: "spo.dist/1",
+    processes: [
+      { rank: 0, address: "127.0.0.1", threads: "1" },
+      { rank: 1, address: "127.0.0.1", threads: "1" },
+    ],
+    reductions: [{ bytes: 4000 }, { bytes: 3_200_000 }, { bytes: 75_000_000 }],
+  });
+  for (const { seconds, slowest } of told.reductions) {
+    expect(seconds).toBeGreaterThan(0);
+    expect(slowest).toBeGreaterThanOrEqual(seconds);
+  }
+  const alone = await cli(words("dist check"));
+  expect(alone.code).toBe(2);
+  expect(alone.stderr).toContain("npx spo launch --nproc 2 -- spo dist check");
+});
