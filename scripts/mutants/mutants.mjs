@@ -48,8 +48,8 @@ export const MUTANTS = [
   {
     name: "the SPM's accuracy without the micro-batch's share",
     file: `${recipes}/train-spm/train-spm.ts`,
-    from: "right += share * pairAccuracy",
-    to: "right += pairAccuracy",
+    from: "right: share * pairAccuracy",
+    to: "right: pairAccuracy",
     test: `${recipes}/train-spm/train-spm.slow.test.ts`,
   },
   {
