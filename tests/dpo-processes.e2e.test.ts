@@ -97,8 +97,8 @@ test("a signal to one rank ends all of them after the same step, with a checkpoi
   const [first, second] = await startTwo("stopped");
   second.process.kill("SIGTERM");
   const [other, signalled] = await Promise.all([first.ended, second.ended]);
-  expect([other.code, signalled.code]).toEqual([5, 143]);
-  expect(other.stderr).toContain("Stopped, as another process of this training was.");
+  expect([other.code, signalled.code]).toEqual([143, 143]);
+  expect(other.stderr).toContain("as its folder or another process of this training was asked.");
   const { events } = readRun(join(folder, "stopped"));
   const last = events.findLast((event) => event.type === "step");
   expect(events.findLast((event) => event.type === "checkpoint")).toMatchObject({ step: last?.step });
