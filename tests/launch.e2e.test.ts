@@ -1,7 +1,7 @@
 // Several processes as `spo launch` starts them.
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { readRun } from "@spo/records";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cli, startCli, words } from "./cli.js";
@@ -50,6 +50,21 @@ test("a signal to the launch ends all processes with one checkpoint and the sign
   const { events, writer } = readRun(join(folder, "stopped"));
   expect(events.filter(({ type }) => type === "checkpoint")).toHaveLength(1);
   expect(writer).toBeUndefined();
+});
+
+test("two processes draw the images of one, each its share, and rank 0 tells of all", async () => {
+  const draw = (output: string): string[] => [
+    ...words("spo sample red blue green --steps 1 --batch 1 --json --model"),
+    ...[world.model, "--output", join(folder, output)],
+  ];
+  const [one, two] = [await cli(draw("drawn-one").slice(1)), await cli(launch(2, draw("drawn-two")))];
+  const filesOf = ({ stdout }: { stdout: string }): string[] =>
+    JSON.parse(stdout).images.map(({ file }: { file: string }) => basename(file));
+  expect(filesOf(two)).toEqual(["00000-0.png", "00001-0.png", "00002-0.png"]);
+  for (const file of filesOf(one))
+    expect(readFileSync(join(folder, "drawn-two", file))).toEqual(
+      readFileSync(join(folder, "drawn-one", file)),
+    );
 });
 
 test("the check of processes tells who is there and what adding up costs, and alone it says what to do", async () => {

@@ -2,6 +2,7 @@
 export { mayChange } from "./recipes/may-change.js";
 export {
   openContext,
+  ownDevice,
   type RecipeContext,
   type RecipeEvent,
   type RecipeOptions,
@@ -13,6 +14,7 @@ export { type SpoOptions, trainSpo } from "./recipes/train-spo/train-spo.js";
 export { checkpointIsDue } from "./recipes/training/due.js";
 export { learningRateAt } from "./recipes/training/learning-rate.js";
 export { saveInHalf } from "./recipes/training/save-in-half.js";
+export { spentTogether } from "./recipes/training/spent-together.js";
 export { restoreTrainingState, trainingStateFiles } from "./recipes/training/training-state.js";
 export { Update } from "./recipes/training/update.js";
 export * from "./schemas.js";

@@ -19,9 +19,11 @@ import {
 } from "@spo/diffusion";
 import { type Pass, WorkMeter } from "@spo/records";
 import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
+import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { isFolder, makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
 import { type JudgedSteps, openJudge, type StepAwareJudge, sampleByJudge } from "spo";
+import { ownDevice, spentTogether } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { type GridCell, type GridOptions, gridAxes, gridCells } from "../options/grid-axes.js";
@@ -72,14 +74,19 @@ export interface SampleCommandOptions
   threads?: number;
 }
 
-/** Writes every image as soon as its batch is done; on Ctrl-C those of the batch at work, and no more. */
+/**
+ * Writes every image as soon as its batch is done; on Ctrl-C those of the batch at work, and no more. Of several processes that a launcher
+ * started, each draws every so-manieth batch; the images are the same for every number of them.
+ */
 export async function sampleToFiles(
   prompts: readonly string[],
   options: SampleCommandOptions,
 ): Promise<void> {
-  const device = resolveDevice(options.device);
+  const world = await initWorld(launchPlace(process.env));
+  const speaks = world.rank === 0;
+  const device = resolveDevice(ownDevice(options.device, world, process.env));
   const lines = readLines(prompts, options.prompts);
-  const { quiet } = options;
+  const quiet = options.quiet || !speaks;
   const axes = gridAxes(
     options,
     lines.map(({ prompt }) => prompt),
@@ -119,9 +126,10 @@ export async function sampleToFiles(
     : lines.flatMap((line, i) =>
         imagesOf(line, pipe, options, [...loras, ...(parted[i] as PromptWords).loras]),
       );
-  for (const { words } of parted)
+  for (const { words } of speaks ? parted : [])
     if (isCut(words, options.promptSyntax)) warnOfCutWords(bar, pipe, words, options.promptSyntax);
-  for (const warning of promptWarnings(images, options.promptSyntax)) bar.say(`warning: ${warning}`);
+  for (const warning of speaks ? promptWarnings(images, options.promptSyntax) : [])
+    bar.say(`warning: ${warning}`);
   const promptLoras = new PromptLoras(pipe);
   // A LoRA that does not fit is an error before hours are spent.
   for (const called of isGrid ? images.map((image) => image.loras) : parted.map((words) => words.loras))
@@ -132,12 +140,18 @@ export async function sampleToFiles(
   using _ = makeFolderToFill(options.output); // an unusable folder is an error before hours are spent
   const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
-  const written: (ImageParameters & { file: string })[] = [];
+  const mine: (ImageParameters & { file: string })[] = [];
   const began = performance.now();
-  let number = nextNumber(options.output);
+  // Before any process has written.
+  const [firstNumber = 0] = await world.gather(nextNumber(options.output));
   let done = 0;
   const rate = (): number => (1000 * done) / (performance.now() - began);
-  for (const batch of batchesOf(images, imagesAtOnce(options, device), options.promptSyntax)) {
+  const batches = batchesOf(images, imagesAtOnce(options, device), options.promptSyntax);
+  let number = firstNumber;
+  for (const [b, batch] of batches.entries()) {
+    const start = number;
+    number += batch.length;
+    if (b % world.size !== world.rank) continue;
     const [first] = batch as [ImageParameters];
     const called = first.loras.filter(({ inPrompt }) => isGrid || inPrompt);
     const pictures = promptLoras.merged(called, () =>
@@ -149,24 +163,31 @@ export async function sampleToFiles(
     for (const [i, image] of batch.entries()) {
       const { data, width, height } = pictures[i] as Rgb;
       const png = await encodePng(data, width, height);
-      const file = join(options.output, `${String(number++).padStart(5, "0")}-${image.seed}.png`);
+      const file = join(options.output, `${String(start + i).padStart(5, "0")}-${image.seed}.png`);
       const text = {
         parameters: webuiParameters(image, version),
         spo: JSON.stringify({ version, ...image }),
       };
       writeFileAtomic(file, withPngText(png, text));
-      written.push({ file, ...image });
+      mine.push({ file, ...image });
       bar.clear();
-      if (!options.json) putPath(file);
+      if (!options.json && speaks) putPath(file);
     }
     await setImmediate(); // lets signals arrive
     if (signal.aborted) {
       bar.end();
-      bar.say(`${written.length} of ${images.length} images are in ${options.output}`);
+      if (speaks) bar.say(`${mine.length} of ${images.length} images are in ${options.output}`);
       signal.throwIfAborted();
     }
   }
   bar.end();
+  const byRank = await world.gather(mine);
+  const passes = judges && (await spentTogether(world, judges.meter)).passes;
+  await world.close();
+  if (!speaks) return;
+  if (!options.json) for (const { file } of byRank.slice(1).flat()) putPath(file);
+  const numberOf = ({ file }: { file: string }): number => Number.parseInt(basename(file), 10);
+  const written = byRank.flat().sort((a, b) => numberOf(a) - numberOf(b));
   const grid = options.grid ? await writeSheet(written, options) : undefined;
   if (grid && !options.json) putPath(grid);
   if (isGrid) {
@@ -174,7 +195,6 @@ export async function sampleToFiles(
     for (const path of await writeGrid(options.output, axes, placed)) if (!options.json) putPath(path);
   }
   const seconds = (performance.now() - began) / 1000;
-  const passes = judges?.meter.take().passes;
   if (passes)
     bar.say(
       costWords(passes, images, isGuided(pipe.denoiser, options.guidanceScale ?? pipe.guidanceScale) ? 2 : 1),
