@@ -32,6 +32,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson, putPath, say } from "../terminal/terminal.js";
 import { version } from "../terminal/version.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
+import { requireAlone } from "./require-alone.js";
 import { imageLines, picturesOf, writeEvaluation } from "./write-evaluation.js";
 
 /** Of `spo eval`. */
@@ -67,6 +68,7 @@ interface Metric {
  * first image is drawn; called again with the same --output, it goes on with the images that are there.
  */
 export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
+  requireAlone("spo eval", process.env);
   const device = resolveDevice(given.device);
   const options = { ...given, device };
   const { quiet, output } = options;

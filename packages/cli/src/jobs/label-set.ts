@@ -22,6 +22,7 @@ import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
 import { visibleLine } from "../terminal/visible.js";
+import { requireAlone } from "./require-alone.js";
 
 /** Of `spo label`. */
 export type LabelCommandOptions = CommonOptions &
@@ -45,6 +46,7 @@ export type LabelCommandOptions = CommonOptions &
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
   const { by, to, output, temperature, tie, hard, batch, skipBroken, json, quiet } = options;
   checkNumbers(options);
+  requireAlone("spo label", process.env);
   const device = resolveDevice(options.device);
   const source = await open(paths, options);
   const bar = new ProgressBar({ quiet });
