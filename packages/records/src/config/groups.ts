@@ -9,8 +9,12 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
       "init",
       "spm",
       "judge",
+      "kind",
+      "teacher",
+      "from",
       "pairs",
       "prompts",
+      "promptCache",
       "split",
       "allowOutside",
       "relabel",
@@ -23,17 +27,24 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
     "Candidates and pairs",
     [
       ...["guidanceScale", "eta", "etaBefore", "stepNoise", "candidates", "noiseBlock"],
-      ...["firstBranch", "lastBranch", "innerSteps", "threshold"],
+      ...["firstBranch", "lastBranch", "innerSteps", "threshold", "thresholdMax", "thresholdBy"],
       ...["judgeAgreement", "judgeTimestep", "marginSoftmax", "continueFrom"],
     ],
   ],
+  ["People as the judge", ["human"]],
   [
     "What is shown to the preference model",
     ["bank", "maxTimestep", "cleanShare", "pixelNoise", "augmentation", "mirror", "emptyPrompts"],
   ],
   ["What learns", ["objective", "adapter", "rank", "alpha", "targets", "textEncoders", "loraLayout", "ema"]],
   ["Loss and optimizer", ["beta", "ratio", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],
-  ["Computing", ["device", "dtype", "gradientCheckpointing", "memoryFormat", "readAhead"]],
+  [
+    "Computing",
+    [
+      ...["device", "dtype", "baseDtype", "spmDtype", "vaeDtype", "vaeSlicing", "vaeTiling"],
+      ...["gradientCheckpointing", "memoryFormat", "samplingBatch", "readAhead", "reduce"],
+    ],
+  ],
   [
     "Measurements and what is kept",
     [
