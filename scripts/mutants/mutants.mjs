@@ -118,8 +118,8 @@ export const MUTANTS = [
   {
     name: "weights in doubt are saved",
     file: `${recipes}/training/due.ts`,
-    from: "isSound && (isStopping ||",
-    to: "(isStopping ||",
+    from: "isSound && (isAsked ||",
+    to: "(isAsked ||",
     test: `${recipes}/training/due.test.ts`,
   },
   {
@@ -230,7 +230,7 @@ export const MUTANTS = [
   {
     name: "a guard's stop keeps the last weights",
     file: `${recipes}/training/guard.ts`,
-    from: "    this.#read(this.#input.run.best(best));\n",
+    from: "    if (this.#input.run.writes) this.#read(this.#input.run.best(best));\n",
     to: "",
     test: `${recipes}/train-spo/guarded-training.slow.test.ts`,
   },

@@ -16,7 +16,7 @@ describe("what may stand next", () => {
   test("is a command, with what it is about", async () => {
     const { words } = candidatesFor(await buildProgram(["sam"]), ["sam"]);
     expect(words).toEqual([{ word: "sample", about: "make images from prompts" }]);
-    expect((await behind("spo train ")).words).toEqual(["spm", "spo", "dpo"]);
+    expect((await behind("spo train ")).words).toEqual(["spm", "spo", "dpo", "votes"]);
     expect((await behind("spo --json data ch")).words).toEqual(["check"]);
     expect((await behind("spo ")).words).not.toContain("words");
   });

@@ -150,9 +150,9 @@ test.each(["pixel", "latent"])(
   async (kind) => {
     const settings = { kind, init: kind === "pixel" ? world.spm : world.lrm, cleanShare: 1, steps: 4 };
     const half = { dtype: "bfloat16", baseDtype: "bfloat16", microBatch: 2 };
-    const optimizer = { lr: 1e-2, kind: "adamw8bit" };
+    const optimizer = { lr: 1e-3, kind: "adamw8bit" };
     const [exact, found] = [
-      await train({ ...settings, optimizer: { lr: 1e-2 } }),
+      await train({ ...settings, optimizer: { lr: 1e-3 } }),
       await train({ ...settings, ...half, optimizer }),
     ];
     const losses = ({ metrics }: typeof exact) => metrics.map(({ loss }) => loss as number);
