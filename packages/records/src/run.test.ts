@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import fs, { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -165,6 +165,16 @@ describe("a run's folder", () => {
     expect(readFileSync(log(), "utf8")).toBe(before);
     rmSync(folder, { recursive: true });
     expect(() => spend(run.step(1, 6, { loss: 1 }))).toThrow(/the folder is gone/);
+  });
+
+  test("the best weights are kept by the process that writes, and by no other", () => {
+    const files = stateFile(2);
+    using follower = Run.follow(folder);
+    follower.saveBest(2, files);
+    expect(existsSync(folder)).toBe(false);
+    using run = Run.open(folder, settings);
+    run.saveBest(2, files);
+    expect(readFileSync(join(run.best(2), "state.txt"), "utf8")).toBe("2");
   });
 
   test("settings that are called as what every object has are told of like others", () => {

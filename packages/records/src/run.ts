@@ -384,6 +384,7 @@ export class Run {
 
   /** Keeps the weights of the best measurement, whole or not at all, beside the checkpoints and in place of those before. */
   saveBest(step: number, files: CheckpointFiles): void {
+    if (!this.writes) return;
     this.#requireLock();
     writeCheckpoint({ checkpoints: this.#best, step }, files);
     pruneCheckpoints(this.#best, step, 1);
