@@ -19,7 +19,8 @@ beforeEach(() => {
     const folder = process.argv.at(-1);
     if (folder.endsWith("bad")) { console.error("the settings are bad"); process.exit(3); }
     const run = Run.open(folder, { kind: "train spo", config: {} });
-    setInterval(() => { if (run.takeRequests().length) { run.close(); process.exit(0); } }, 20);`,
+    setInterval(() => { if (run.takeRequests().length) { run.close(); process.exit(0); } }, 20);
+    setTimeout(() => process.exit(4), 120_000); // outlives no test that was killed`,
   );
   command = [process.execPath, join(root, "command.mjs")];
   queue = new JobQueue(root, command);
