@@ -15,8 +15,10 @@ beforeEach(() => {
   const records = fileURLToPath(new URL("../../../records/dist/index.js", import.meta.url));
   writeFileSync(
     join(root, "command.mjs"),
-    `import { Run } from ${JSON.stringify(records)};
+    `import { appendFileSync } from "node:fs";
+    import { Run } from ${JSON.stringify(records)};
     const folder = process.argv.at(-1);
+    appendFileSync(${JSON.stringify(join(root, "starts"))}, folder.at(-1));
     if (folder.endsWith("bad")) { console.error("the settings are bad"); process.exit(3); }
     const run = Run.open(folder, { kind: "train spo", config: {} });
     setInterval(() => { if (run.takeRequests().length) { run.close(); process.exit(0); } }, 20);
@@ -67,6 +69,7 @@ test("one job a device works; the next one starts when it ends, and a restarted 
   askRun(join(root, "a"), "stop");
   await expect.poll(states, { timeout: 20_000 }).toEqual(["ended", "running", "running"]);
   await expect.poll(() => existsSync(join(root, "b", "events.jsonl")), { timeout: 20_000 }).toBe(true);
+  expect([...readFileSync(join(root, "starts"), "utf8")].sort()).toEqual(["a", "b", "c"]); // by one server each
 });
 
 test("a job that fails says so and what was said, and lets the next one start", async () => {

@@ -80,6 +80,7 @@ export class JobQueue {
   /** Started by this server, and not ended yet. */
   readonly #children = new Set<string>();
   readonly #timer: NodeJS.Timeout;
+  #isClosed = false;
 
   /**
    * root: the folder of the runs. command: the program and its first words; `train spo …` is added.
@@ -159,6 +160,7 @@ export class JobQueue {
 
   /** Lets another server work it off. Trainings at work go on. */
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
     this.#lock.release();
   }
@@ -175,6 +177,7 @@ export class JobQueue {
     this.#children.add(job.id);
     const end = (code: number | null): void => {
       this.#children.delete(job.id);
+      if (this.#isClosed) return; // another server may have the queue: the next job is its to start
       const known = this.#jobs.get(job.id) as JobRecord;
       this.#keep({ ...known, ended: new Date().toISOString(), code });
       this.look();
