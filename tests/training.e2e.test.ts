@@ -1,6 +1,6 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { isAbsolute, join, relative } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { checkCheckpoint, computedPart, listCheckpoints, readRun } from "@spo/records";
 import { readSafetensors } from "@spo/torch";
@@ -31,6 +31,9 @@ const spoCommand = (run: string): string[] => [
   ...words("--strip-every 3 --batch 2 --ema 0.2 --optimizer.lr 3e-3"),
   ...["--model", world.model, "--spm", world.spm, "--prompts", world.prompts, "--run", at(run)],
 ];
+/** The same for a process that has another current folder. */
+const fromFolder = (cwd: string, args: readonly string[]): string[] =>
+  args.map((arg) => (isAbsolute(arg) ? relative(cwd, arg) : arg));
 const commands = { "train spm": spmCommand, "train spo": spoCommand };
 
 /** What a run computed: its events without times and paths, and every byte of its result and of its last state. */
@@ -131,8 +134,12 @@ describe.each(["train spm", "train spo"] as const)("%s", (kind) => {
       started.process.kill("SIGKILL");
       await started.ended;
     }
-    expect((await cli(commands[kind](run))).code).toBe(0);
-    expect(outcomeOf(run), `killed after ${moments.join(", ")}`).toEqual(outcomeOf(unbroken));
+    // Moved, and called from elsewhere by other words for the same places.
+    const moved = `${run}-moved`;
+    renameSync(at(run), at(moved));
+    const ended = await cli(fromFolder(at("world"), commands[kind](moved)), { cwd: at("world") });
+    expect(ended).toMatchObject({ code: 0, stderr: expect.stringContaining("going on with") });
+    expect(outcomeOf(moved), `killed after ${moments.join(", ")}`).toEqual(outcomeOf(unbroken));
   });
 
   test.each([

@@ -28,8 +28,9 @@ export {
   type RunWriter,
   readRun,
   runWriter,
+  settingsIn,
 } from "./run.js";
-export { pathOfRun } from "./run-paths.js";
+export { type MapPaths, pathOfRun } from "./run-paths.js";
 export { askRun, openRequests, RUN_REQUESTS, type RunRequest } from "./run-requests.js";
 export { schemaFaults } from "./schema-faults.js";
 export {

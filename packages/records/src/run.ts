@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
-import { join, relative, sep } from "node:path";
+import { join, relative, resolve, sep } from "node:path";
 import {
   asUserError,
   isPartOfLock,
@@ -22,6 +22,7 @@ import { type Checkpoint, checkCheckpoint, listCheckpoints, pruneCheckpoints } f
 import { EventLog } from "./event-log.js";
 import { type Event, type EventBody, parseEvents, salvageEvents } from "./events.js";
 import { readOrdinary, readRecord } from "./read-record.js";
+import { type MapPaths, placesOf, writtenPath } from "./run-paths.js";
 import { type RunRequest, takeRequests } from "./run-requests.js";
 import { TensorboardLog } from "./tensorboard-log.js";
 import {
@@ -55,6 +56,8 @@ export interface MayChange {
 export interface RunSettings {
   kind: string;
   config: object;
+  /** The paths of the config, so that the run can be moved. Default: none are known, and the config is written as it is. */
+  mapPaths?: MapPaths;
   /** Default: only the device. */
   mayChange?: MayChange;
 }
@@ -129,14 +132,14 @@ export class Run {
       silenceMs?: number;
     },
   ): Run {
-    const { kind, mayChange } = settings;
-    const wanted = asWritten(settings);
-    changeOf(folder, wanted, mayChange); // before the lock, which is a change to the folder
+    const { kind } = settings;
+    const wanted = asWritten(folder, settings);
+    changeOf(folder, wanted, settings); // before the lock, which is a change to the folder
     makeFolder(folder);
     const lock = lockFolder(folder, { onDoubt, silenceMs });
     try {
       // Again: another process may just have made a run of it, or gone on with it.
-      const change = changeOf(folder, wanted, mayChange);
+      const change = changeOf(folder, wanted, settings);
       const run = new Run(folder, lock);
       run.#change = change;
       run.#config = wanted;
@@ -157,9 +160,9 @@ export class Run {
    *
    * Throws as `open` does for a folder of something else.
    */
-  static ended(folder: string, { mayChange, ...settings }: RunSettings): Event | undefined {
+  static ended(folder: string, settings: RunSettings): Event | undefined {
     if (!existsSync(configPath(folder)) || !existsSync(logPath(folder))) return undefined;
-    const { goesOn } = changeOf(folder, asWritten(settings), mayChange);
+    const { goesOn } = changeOf(folder, asWritten(folder, settings), settings);
     const last = parseEvents(readLog(folder), logPath(folder)).at(-1);
     return last?.type === "done" && !goesOn ? last : undefined;
   }
@@ -477,8 +480,12 @@ export class Run {
   /** The run has taken up the settings that it was opened with. */
   #recordChanges(step: number): void {
     const { keys } = this.#change;
-    if (keys.length === 0) return;
     const before = readConfig(this.folder) ?? {};
+    if (keys.length === 0) {
+      // The run was moved, say: its paths are written anew, from where it lies now.
+      if (differingKeys(before, this.#config).length > 0) this.#writeConfig();
+      return;
+    }
     const changes = Object.fromEntries(
       keys.map((key) => [key, { from: at(before, key), to: at(this.#config, key) }]),
     );
@@ -538,6 +545,8 @@ function isCheckpointOf(line: string, step: number): boolean {
 /** A run as read from the disk: live, ended, crashed or copied. */
 export interface RunRecord {
   folder: string;
+  /** The absolute path that it had when its config was written, from which the config's relative paths were. */
+  writtenIn?: string;
   kind: string;
   config: Record<string, unknown>;
   events: Event[];
@@ -559,6 +568,7 @@ export function readRun(folder: string): RunRecord {
   const last = events.at(-1);
   return {
     folder,
+    writtenIn: writtenIn(found),
     kind,
     config: settingsIn(found),
     events,
@@ -655,25 +665,66 @@ interface Change {
 /** Where config.json has a setting called `kind`: under that name stands the run's own. */
 const KIND_SETTING = "kindSetting";
 
-function asWritten({ kind, config }: RunSettings): Record<string, unknown> {
-  const { kind: setting, ...rest } = config as Record<string, unknown>;
-  return JSON.parse(JSON.stringify({ kind, ...rest, [KIND_SETTING]: setting })) as Record<string, unknown>;
+/** Where config.json says in which folder it was written. Its paths are relative to that, or absolute. */
+const WRITTEN_IN = "runFolder";
+
+/** A config.json: paths relative to the run's folder or absolute, never to the current folder. */
+function asWritten(folder: string, { kind, config, mapPaths }: RunSettings): Record<string, unknown> {
+  const mapped = mapPaths?.(config, (path) => writtenPath(folder, path)) ?? config;
+  const { kind: setting, ...rest } = mapped as Record<string, unknown>;
+  const place = mapPaths && { [WRITTEN_IN]: resolve(folder) };
+  return JSON.parse(JSON.stringify({ kind, ...place, ...rest, [KIND_SETTING]: setting })) as Record<
+    string,
+    unknown
+  >;
 }
 
 /** The settings of a config.json. */
-const settingsIn = ({
+export const settingsIn = ({
   kind: _,
+  [WRITTEN_IN]: _1,
   [KIND_SETTING]: setting,
   ...rest
 }: Record<string, unknown>): Record<string, unknown> =>
   setting === undefined ? rest : { ...rest, kind: setting };
+
+/** Where a config.json was written; undefined where an earlier version wrote it, or no paths were known. */
+const writtenIn = ({ [WRITTEN_IN]: folder }: Record<string, unknown>): string | undefined =>
+  typeof folder === "string" ? folder : undefined;
+
+/** Dotted names of settings that differ. A path is the same where it leads to the same place, also after a move of the run or of all. */
+function changedKeys(
+  folder: string,
+  found: Record<string, unknown>,
+  wanted: Record<string, unknown>,
+  mapPaths?: MapPaths,
+): string[] {
+  if (!mapPaths || found.kind !== wanted.kind) return differingKeys(found, wanted);
+  const known = new Set<string>();
+  const now = mapPaths(settingsIn(wanted), (path) => {
+    const place = resolve(folder, path);
+    known.add(place);
+    return place;
+  });
+  const isEarlier = writtenIn(found) === undefined && existsSync(logPath(folder));
+  const events = isEarlier ? salvageEvents(readLog(folder)).events : [];
+  const record = { folder, writtenIn: writtenIn(found), events };
+  const there = mapPaths(
+    settingsIn(found),
+    (path) => placesOf(record, path).find((place) => known.has(place)) ?? path,
+  );
+  return differingKeys(there, now).map((key) => (key === "kind" ? KIND_SETTING : key));
+}
 
 /** The settings that differ and may. Throws a UserError (`CONFIG`) for those that may not, and for a folder of something else. */
 function changeOf(
   folder: string,
   wanted: Record<string, unknown>,
   // A run may go on elsewhere: its state is the same on every device.
-  { settings, length }: MayChange = { settings: ["device"] },
+  {
+    mapPaths,
+    mayChange: { settings, length } = { settings: ["device"] },
+  }: Pick<RunSettings, "mapPaths" | "mayChange">,
 ): Change {
   let found = readConfig(folder);
   if (!found) {
@@ -687,7 +738,7 @@ function changeOf(
       hint: "Give another output folder.",
     });
   }
-  const differing = differingKeys(found, wanted);
+  const differing = changedKeys(folder, found, wanted, mapPaths);
   const may = length === undefined ? settings : [...settings, length];
   const keys = found.kind === wanted.kind ? differing.filter((key) => !may.includes(key)) : differing;
   if (keys.length > 0) {

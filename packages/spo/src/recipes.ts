@@ -6,6 +6,7 @@ export {
   type RecipeContext,
   type RecipeEvent,
   type RecipeOptions,
+  runSettings,
   StopAsked,
 } from "./recipes/recipe.js";
 export { trainDpo } from "./recipes/train-dpo/train-dpo.js";

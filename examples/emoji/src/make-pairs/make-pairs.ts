@@ -43,7 +43,7 @@ export async function* makePairs(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(MakePairsConfig, settings);
-  using context = openContext("data pairs", config, options);
+  using context = openContext({ kind: "data pairs", schema: MakePairsConfig }, config, options);
   const { run, signal } = context;
   const artwork = await readArtwork(config.data);
   const pipe = StableDiffusion.load(config.model);

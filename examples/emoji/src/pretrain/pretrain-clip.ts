@@ -42,7 +42,7 @@ export async function* pretrainClip(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(PretrainClipConfig, settings);
-  using context = openContext("pretrain clip", config, options);
+  using context = openContext({ kind: "pretrain clip", schema: PretrainClipConfig }, config, options);
   const { run, signal, device } = context;
   const artwork = await readArtwork(config.data, {
     leaveOut: config.leaveOut.flatMap((path) => readPrompts(path)),

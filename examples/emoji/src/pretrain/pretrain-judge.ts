@@ -44,7 +44,7 @@ export async function* pretrainJudge(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(PretrainJudgeConfig, settings);
-  using context = openContext("pretrain judge", config, options);
+  using context = openContext({ kind: "pretrain judge", schema: PretrainJudgeConfig }, config, options);
   const { run, signal, device } = context;
   const artwork = await readArtwork(config.data, {
     leaveOut: config.leaveOut.flatMap((path) => readPrompts(path)),

@@ -46,7 +46,11 @@ export async function* pretrainTextToImage(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(PretrainTextToImageConfig, settings);
-  using context = openContext("pretrain text-to-image", config, options);
+  using context = openContext(
+    { kind: "pretrain text-to-image", schema: PretrainTextToImageConfig },
+    config,
+    options,
+  );
   const { run, signal, device } = context;
   const artwork = await readArtwork(config.data, { core: true });
   const vae = loadVae(config.vae, { device });

@@ -68,7 +68,7 @@ export async function* pretrainVae(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(PretrainVaeConfig, settings);
-  using context = openContext("pretrain vae", config, options);
+  using context = openContext({ kind: "pretrain vae", schema: PretrainVaeConfig }, config, options);
   const { run, signal, device } = context;
   const artwork = await readArtwork(config.data);
   const pixels = keep(artwork.pixels.to({ device }));

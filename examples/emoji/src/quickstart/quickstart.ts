@@ -13,7 +13,7 @@ import { readJson } from "@spo/torch/text-files";
 import { openPreferenceModel, SpmJudge } from "spo";
 import type { RecipeContext } from "spo/recipes";
 import { trainSpm, trainSpo } from "spo/recipes";
-import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
+import { pathsOf, TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import { z } from "zod";
 import { readArtwork } from "../data/artwork.js";
 import { loadArtworkJudge } from "../judge/artwork-judge.js";
@@ -120,6 +120,7 @@ export async function* quickstart(
   using spmRun = Run.open(join(options.folder, "spm"), {
     kind: "train spm",
     config: spmConfig,
+    mapPaths: pathsOf(TrainSpmConfig),
     engine: engineFacts(),
   });
   if (!spmRun.result()) {
@@ -141,6 +142,7 @@ export async function* quickstart(
   using spoRun = Run.open(join(options.folder, "spo"), {
     kind: "train spo",
     config: spoConfig,
+    mapPaths: pathsOf(TrainSpoConfig),
     engine: engineFacts(),
   });
   if (!spoRun.result()) {

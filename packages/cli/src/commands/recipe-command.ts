@@ -85,5 +85,5 @@ async function start<S extends z.ZodObject>(
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");
   const inPlace = await resolveModels(schema, config as z.output<S> & object, { quiet });
-  await runRecipe({ kind, recipe, config: inPlace, folder, json, quiet });
+  await runRecipe({ kind, recipe, schema, config: inPlace, folder, json, quiet });
 }

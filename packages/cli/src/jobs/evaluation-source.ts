@@ -75,7 +75,7 @@ function runOf(folder: string): { path: string; configs?: string; loras: LoraCho
       { code: "DATA", hint: `Give a model, or a finished run of ${TRAININGS.join(" or ")}.` },
     );
   }
-  const output = pathOfRun(run, String(result.output), { what: "result", made: true });
+  const output = pathOfRun(run, String(config.output), { what: "result", made: true });
   const adapter = join(output, "pytorch_lora_weights.safetensors");
   if (!existsSync(adapter)) return { path: output, loras: [] };
   const configs =

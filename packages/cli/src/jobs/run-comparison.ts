@@ -12,7 +12,7 @@ import {
   comparisonFacts,
   writeComparison,
 } from "spo/comparison";
-import type { CompareConfig } from "spo/schemas";
+import { CompareConfig, pathsOf } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -28,7 +28,12 @@ export async function runComparison({ config, folder, json, quiet }: ComparisonC
   resolveDevice(config.device); // a missing device is an error before a folder is made
   const bar = new ProgressBar({ quiet });
   const isNew = !existsSync(join(folder, "config.json"));
-  using run = Run.open(folder, { kind: "compare", config, engine: engineFacts() });
+  using run = Run.open(folder, {
+    kind: "compare",
+    config,
+    mapPaths: pathsOf(CompareConfig),
+    engine: engineFacts(),
+  });
   const signal = interruptible((text) => bar.say(text));
   const done = await lastOf(compareMethods(config, { run, signal }), (event) => {
     show(bar, event);

@@ -7,7 +7,8 @@ import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
 import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { requirePlace } from "@spo/torch/files";
-import { mayChange, type RecipeEvent, type RecipeOptions, StopAsked } from "spo/recipes";
+import { type RecipeEvent, type RecipeOptions, runSettings, StopAsked } from "spo/recipes";
+import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { Interruption, interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
@@ -22,6 +23,8 @@ export interface RecipeCall<Config extends object> extends CommonOptions {
   /** The `kind` in the run's config, e.g. `train spo`. */
   kind: string;
   recipe: (config: Config, options: RecipeOptions) => AsyncGenerator<RecipeEvent>;
+  /** Of its config. */
+  schema: z.ZodType;
   config: Config;
   folder: string;
 }
@@ -33,6 +36,7 @@ export interface RecipeCall<Config extends object> extends CommonOptions {
 export async function runRecipe<Config extends object>({
   kind,
   recipe,
+  schema,
   config,
   folder,
   json,
@@ -49,10 +53,10 @@ export async function runRecipe<Config extends object>({
     if (json) putJson({ schema: "spo.event/1", ...event });
   };
   const isNew = !existsSync(join(folder, "config.json"));
-  const settings = { kind, config, mayChange: mayChange(kind) };
+  const settings = runSettings(kind, schema, config);
   const [ended] = await world.gather(speaks ? Run.ended(folder, settings) : undefined);
   if (ended?.type === "done") {
-    const { length } = settings.mayChange;
+    const length = settings.mayChange?.length;
     const more = length
       ? `More ${length} go on from there; another --run starts anew`
       : "Another --run starts anew";

@@ -46,11 +46,11 @@ export async function trainOnVotes(set: string, options: VotesTrainingOptions): 
   if (!existsSync(prompts) && options.prompts === undefined) writeFileAtomic(prompts, await promptsOf(pairs));
   const common = { json, quiet };
   await runRecipe({
-    ...{ kind: "train spm", recipe: trainSpm, folder: at("spm"), ...common },
+    ...{ kind: "train spm", recipe: trainSpm, schema: TrainSpmConfig, folder: at("spm"), ...common },
     config: await resolveModels(TrainSpmConfig, spmConfig, { quiet }),
   });
   await runRecipe({
-    ...{ kind: "train spo", recipe: trainSpo, folder: at("spo"), ...common },
+    ...{ kind: "train spo", recipe: trainSpo, schema: TrainSpoConfig, folder: at("spo"), ...common },
     config: await resolveModels(TrainSpoConfig, spoConfig, { quiet }),
   });
 }

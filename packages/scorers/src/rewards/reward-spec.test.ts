@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { mapWeightedSpecs, parseRewardSpec, splitRewardSpecs, splitWeightedSpecs } from "./reward-spec.js";
+import { mapSpecPaths, parseRewardSpec, splitRewardSpecs, splitWeightedSpecs } from "./reward-spec.js";
 
 describe("the spec of a metric", () => {
   test("is a name, a path and options", () => {
@@ -44,10 +44,11 @@ describe("a list of scorers with weights", () => {
     ]);
   });
 
-  test("is changed scorer by scorer", async () => {
-    expect(await mapWeightedSpecs(list, async (spec) => spec.toUpperCase())).toBe(
-      "0.7*SPM,-2*CLIP:A,TOKENIZER=T,./OWN.TS,1e-3*RANDOM",
+  test("has other paths in it, its words and weights as they are", () => {
+    expect(mapSpecPaths(list, (path, place) => `${place} ${path}`)).toBe(
+      "0.7*spm,-2*clip:model a,tokenizer=model t,path ./own.ts,1e-3*random",
     );
-    expect(await mapWeightedSpecs("./a b.ts", (spec) => spec)).toBe("./a b.ts");
+    expect(mapSpecPaths("my/judge", () => "/judge")).toBe("/judge");
+    expect(() => mapSpecPaths("clip:a,clip=b", String)).toThrow("clip takes tokenizer");
   });
 });

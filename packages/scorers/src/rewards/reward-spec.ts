@@ -1,4 +1,5 @@
-import { nearest } from "@spo/records/config";
+import { existsSync } from "node:fs";
+import { nearest, type Place } from "@spo/records/config";
 import { UserError } from "@spo/torch/files";
 import { isModule } from "./own-reward.js";
 
@@ -76,16 +77,30 @@ export const splitWeightedSpecs = (list: string): { weight: number; spec: string
     return rest === undefined ? { weight: 1, spec: part } : { weight: Number(number), spec: rest };
   });
 
-/** A list of scorers with weights, each scorer changed and its weight as it is written. */
-export async function mapWeightedSpecs(
-  list: string,
-  change: (spec: string) => string | Promise<string>,
-): Promise<string> {
-  const parts = splitRewardSpecs(list).map(async (part) => {
-    const [whole, number, rest] = WEIGHTED.exec(part) ?? [];
-    return whole === undefined ? change(part) : `${number}*${await change(rest as string)}`;
-  });
-  return (await Promise.all(parts)).join(",");
+/**
+ * A list of scorers with weights, with other paths in it: of modules and folders, and behind the names of those that are built in, where
+ * they may also be names on a hub. A word without a slash is no path unless it is a module's file.
+ *
+ * Throws as `parseRewardSpec`.
+ */
+export function mapSpecPaths(list: string, change: (path: string, place: Place) => string): string {
+  if (list.includes(",") && existsSync(list)) return change(list, "path");
+  return splitRewardSpecs(list)
+    .map((part) => {
+      const [whole, number, rest] = WEIGHTED.exec(part) ?? [];
+      return whole === undefined
+        ? pathsOfOne(part, change)
+        : `${number}*${pathsOfOne(rest as string, change)}`;
+    })
+    .join(",");
+}
+
+function pathsOfOne(spec: string, change: (path: string, place: Place) => string): string {
+  if (!/^[a-z-]+:./.test(spec)) return isModule(spec) || /[/\\]/.test(spec) ? change(spec, "path") : spec;
+  const parsed = parseRewardSpec(spec);
+  if (parsed.kind === "own") return change(parsed.path, "path");
+  const more = Object.entries(parsed.options).map(([key, path]) => `${key}=${change(path, "model")}`);
+  return [`${parsed.kind}:${change(parsed.path, "model")}`, ...more].join(",");
 }
 
 const WEIGHTED = /^\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*\*\s*(.+)$/s;

@@ -3,10 +3,14 @@ import { setImmediate } from "node:timers/promises";
 import { type Event, listCheckpoints, Run } from "@spo/records";
 import { engineFacts } from "@spo/torch";
 import { UserError } from "@spo/torch/files";
+import { pathsOf } from "../recipes/config-paths.js";
 import type { RecipeEvent } from "../recipes/recipe.js";
 import { trainDpo } from "../recipes/train-dpo/train-dpo.js";
+import { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { trainSpm } from "../recipes/train-spm/train-spm.js";
+import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { trainSpo } from "../recipes/train-spo/train-spo.js";
+import { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import type { JobProgress, PolicyTraining, SpmTraining } from "./jobs.js";
 import { readSnapshot, takeSnapshot } from "./snapshot.js";
 import { SpentMeter } from "./spent.js";
@@ -15,7 +19,12 @@ export async function* trainPreferenceModel(
   { folder, config }: SpmTraining,
   signal: AbortSignal,
 ): AsyncGenerator<JobProgress> {
-  using run = Run.open(folder, { kind: "train spm", config, engine: engineFacts() });
+  using run = Run.open(folder, {
+    kind: "train spm",
+    config,
+    mapPaths: pathsOf(TrainSpmConfig),
+    engine: engineFacts(),
+  });
   if (run.result()) return;
   for await (const event of trainSpm(config, { run, signal })) {
     await setImmediate(); // lets messages arrive
@@ -31,7 +40,12 @@ export async function* trainPreferenceModel(
 export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): AsyncGenerator<JobProgress> {
   if (readSnapshot(job.snapshot)) return;
   const { folder, config, train, seconds, clock } = job;
-  using run = Run.open(folder, { kind: `train ${train}`, config, engine: engineFacts() });
+  using run = Run.open(folder, {
+    kind: `train ${train}`,
+    config,
+    mapPaths: pathsOf(train === "dpo" ? TrainDpoConfig : TrainSpoConfig),
+    engine: engineFacts(),
+  });
   let meter = new SpentMeter(eventsUpToCheckpoint(run));
   if (!run.result() && meter.spent[clock] < seconds) {
     let isFirst = true;

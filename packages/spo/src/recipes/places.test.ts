@@ -10,7 +10,7 @@ import {
 } from "@spo/records/config";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { SCHEMAS } from "../schemas.js";
+import { pathsOf, SCHEMAS, TrainSpoConfig } from "../schemas.js";
 
 const Inner = z.strictObject({ init: modelText().describe("scorer"), steps: z.int().default(1) });
 const schema = z.strictObject({
@@ -78,6 +78,20 @@ test.each(Object.entries(SCHEMAS))("a whole config of %s stays one where every p
       : {};
   const whole = recipe.parse({ ...Object.fromEntries(known), ...more });
   expect(mapPlaces(recipe, whole, (text) => text)).toEqual(whole);
+});
+
+test("the paths that a run may be moved with are also those within a scorer's words", () => {
+  const judged = { ...config, relabel: { by: "0.5*clip:c,tokenizer=t,./own.ts", threshold: 0.5 } };
+  const asked: string[] = [];
+  const mapped = pathsOf(schema)(judged, (path) => {
+    asked.push(path);
+    return `/${path}`;
+  });
+  expect(asked).toEqual(["a/b", "p", "q", "t", "c", "./own.ts", "i", "j"]);
+  expect(mapped).toMatchObject({ relabel: { by: "0.5*clip:/c,tokenizer=/t,/./own.ts" }, heldOut: null });
+  expect(pathsOf(TrainSpoConfig)({ judge: "0.7*spm,0.3*random" }, () => "other")).toEqual({
+    judge: "0.7*spm,0.3*random",
+  });
 });
 
 test("a config without places has none of them, whether they were said or not", () => {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { afterAll, expect, test } from "vitest";
+import { z } from "zod";
 import { openContext, ownDevice } from "./recipe.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-context-"));
@@ -11,7 +12,9 @@ const second: World = { ...WORLD_OF_ONE, rank: 1, size: 2 };
 
 test("a recipe of one process refuses several before a folder is made", () => {
   const output = join(folder, "spo");
-  expect(() => openContext("pretrain judge", { output }, { world: second })).toThrow(
+  expect(() =>
+    openContext({ kind: "pretrain judge", schema: z.object({}) }, { output }, { world: second }),
+  ).toThrow(
     expect.objectContaining({
       code: "CONFIG",
       message: "pretrain judge runs in one process, and here are 2.",
@@ -23,7 +26,7 @@ test("a recipe of one process refuses several before a folder is made", () => {
 test("a rank that is not the first writes nothing, and its run tells what it would have written", () => {
   const output = join(folder, "dpo");
   {
-    using context = openContext("train dpo", { output }, { world: second });
+    using context = openContext({ kind: "train dpo", schema: z.object({}) }, { output }, { world: second });
     const [step] = context.run.step(1, 2, { loss: 3 });
     expect(step).toMatchObject({ type: "step", step: 1, metrics: { loss: 3 } });
     expect(context.run.events()).toEqual([step]);

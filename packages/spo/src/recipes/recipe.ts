@@ -1,7 +1,9 @@
 import { join } from "node:path";
-import { type Event, Run } from "@spo/records";
+import { type Event, Run, type RunSettings } from "@spo/records";
 import { type Device, engineFacts, resolveDevice, UserError } from "@spo/torch";
 import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
+import type { z } from "zod";
+import { pathsOf } from "./config-paths.js";
 import { mayChange } from "./may-change.js";
 
 /** What a recipe yields: the events of its run folder. */
@@ -53,7 +55,7 @@ const TOGETHER = ["train spm", "train spo", "train dpo"];
  * Throws a UserError for a device that is not there and for processes that cannot share the work, before a folder is made.
  */
 export function openContext(
-  kind: string,
+  { kind, schema }: { kind: string; schema: z.ZodType },
   config: { output: string; device?: string },
   {
     run = join(config.output, "run"),
@@ -72,10 +74,18 @@ export function openContext(
   if (typeof run !== "string") return { run, ...context, [Symbol.dispose]: () => {} };
   const opened =
     world.rank === 0
-      ? Run.open(run, { kind, config, engine: engineFacts(), mayChange: mayChange(kind) })
+      ? Run.open(run, { ...runSettings(kind, schema, config), engine: engineFacts() })
       : Run.follow(run);
   return { run: opened, ...context, [Symbol.dispose]: () => opened.close() };
 }
+
+/** What a run of a recipe is opened with. schema: of its config, which says what in it are paths. */
+export const runSettings = (kind: string, schema: z.ZodType, config: object): RunSettings => ({
+  kind,
+  config,
+  mapPaths: pathsOf(schema),
+  mayChange: mayChange(kind),
+});
 
 /** Why a training ended after its checkpoint, where its folder was asked that by somebody who watches it. */
 export class StopAsked extends Error {

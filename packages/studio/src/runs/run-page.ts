@@ -1,7 +1,7 @@
 // All about one run but its series and pictures.
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { listCheckpoints, openRequests, readActivity, readRecord } from "@spo/records";
+import { listCheckpoints, openRequests, readActivity, readRecord, settingsIn } from "@spo/records";
 import { duration, trainingVerdict } from "@spo/records/report";
 import { z } from "zod";
 import type { Activity, RunPage, RunSummary, SampleSet } from "../api.js";
@@ -84,8 +84,7 @@ function configOf(folder: string): Record<string, unknown> {
   // A link could name any file of this machine.
   if (!lstatSync(path, { throwIfNoEntry: false })?.isFile()) return {};
   try {
-    const { kind: _, ...config } = readRecord(path, z.record(z.string(), z.unknown()));
-    return config;
+    return settingsIn(readRecord(path, z.record(z.string(), z.unknown())));
   } catch {
     return {}; // torn or damaged: the log has been read all the same, and the page says what it can
   }

@@ -51,7 +51,7 @@ export async function* trainDpo(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const checked = checkConfig(TrainDpoConfig, config);
-  using context = openContext("train dpo", checked, options);
+  using context = openContext({ kind: "train dpo", schema: TrainDpoConfig }, checked, options);
   yield* updates(checked, context);
 }
 

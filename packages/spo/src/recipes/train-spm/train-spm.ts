@@ -43,7 +43,7 @@ export async function* trainSpm(
   options: RecipeOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const checked = checkConfig(TrainSpmConfig, config);
-  using context = openContext("train spm", checked, options);
+  using context = openContext({ kind: "train spm", schema: TrainSpmConfig }, checked, options);
   yield* updates(checked, context);
 }
 

@@ -51,7 +51,7 @@ export async function* trainSpo(
   { judge, ...options }: SpoOptions = {},
 ): AsyncGenerator<RecipeEvent> {
   const checked = checkConfig(TrainSpoConfig, config);
-  using context = openContext("train spo", checked, options);
+  using context = openContext({ kind: "train spo", schema: TrainSpoConfig }, checked, options);
   yield* rounds(checked, context, judge);
 }
 
