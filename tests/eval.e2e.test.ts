@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, words } from "./cli.js";
-import { makeTinyWorld, PROMPTS, type TinyWorld } from "./tiny-models.js";
+import { makeTinyWorld, PROMPTS, saveTinySd3, type TinyWorld } from "./tiny-models.js";
 
 const golden = fileURLToPath(new URL("./golden/small/rewards", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "spo-eval-"));
@@ -50,6 +50,7 @@ interface Evaluation {
     diversity?: Figures;
     drift?: Figures;
   }[];
+  settings: Record<string, unknown>;
   images: { model: string; prompt: string; seed: number; file: string; scores: Record<string, number> }[];
 }
 
@@ -181,7 +182,8 @@ describe("spo eval", () => {
     expect(ended.stdout.trim().split("\n").at(-1)).toBe("sets/report.html");
   });
 
-  test("goes from a finished training to its figures", async () => {
+  test("goes from a finished training to its figures, each model drawing as it usually does", async () => {
+    saveTinySd3(at("flow"));
     const trained = await cli(
       [
         ...["train", "dpo", "--model", world.model, "--pairs", world.pairs, "--run", "dpo"],
@@ -193,21 +195,19 @@ describe("spo eval", () => {
     const ended = await cli(
       [
         "eval",
-        world.model,
-        "dpo",
-        "--metrics",
-        "./bright.mjs",
-        "--prompts",
-        world.prompts,
-        "--output",
-        "trained",
-        ...SETTINGS,
+        ...[world.model, "dpo", "flow", "--metrics", "./bright.mjs", "--prompts", world.prompts],
+        ...words("--output trained --steps 2 --seeds 0 --json"),
       ],
       { cwd: folder },
     );
     expect(ended).toMatchObject({ code: 0 });
-    const { sets } = JSON.parse(ended.stdout) as Evaluation;
-    expect(sets.map(({ name }) => name)).toEqual(["model", "dpo"]);
+    const { sets, settings } = JSON.parse(ended.stdout) as Evaluation;
+    expect(sets.map(({ name }) => name)).toEqual(["model", "dpo", "flow"]);
+    expect(settings).toMatchObject({
+      guidance: { model: 7.5, dpo: 7.5, flow: 7 },
+      sampler: { model: "ddim", dpo: "ddim", flow: "euler" },
+    });
+    expect(ended.stderr).toContain("7.5 (model), 7.5 (dpo), 7 (flow)");
     expect(sets[1]?.diversity).toBeUndefined(); // brightness has no features
   });
 

@@ -10,7 +10,9 @@ import {
   type ClipTokenizer,
   initializeClipEmbeddings,
   loadTokenizer,
+  SD3Transformer2DModel,
   StableDiffusion,
+  StableDiffusion3,
   StableDiffusionXL,
   saveLora,
   stableDiffusion,
@@ -41,7 +43,7 @@ export interface TinyWorld {
 }
 
 /** Writes a diffusion model, a preference model, a LoRA, preference pairs and a prompt list into a folder. */
-export async function makeTinyWorld(folder: string, family: "sd15" | "sdxl" = "sd15"): Promise<TinyWorld> {
+export async function makeTinyWorld(folder: string, family: keyof typeof SAVE = "sd15"): Promise<TinyWorld> {
   mkdirSync(folder, { recursive: true });
   const at = (name: string): string => join(folder, name);
   const world = {
@@ -52,19 +54,21 @@ export async function makeTinyWorld(folder: string, family: "sd15" | "sdxl" = "s
     lora: at("lora.safetensors"),
   };
   const tokenizer = loadTokenizer(TOKENIZER);
-  const unet =
-    family === "sd15" ? saveTinySd15(world.model, tokenizer) : saveTinySdxl(world.model, tokenizer);
+  const denoiser = SAVE[family](world.model, tokenizer);
   saveTinySpm(world.spm, tokenizer);
   const generator = new Generator(3);
-  const lora = addLora(unet, { rank: 2 }, generator);
+  const lora = addLora(denoiser, { rank: 2 }, generator);
   noGrad(() => {
     for (const { lora_B } of lora.layers.values()) lora_B.normal_(0, 0.3, { generator });
   });
-  saveLora(world.lora, lora, unet);
+  saveLora(world.lora, lora, denoiser);
   await writeTinyPairs(world.pairs);
   writeFileSync(world.prompts, `${PROMPTS.join("\n")}\n`);
   return world;
 }
+
+/** Each writes a model in diffusers layout, and gives its denoiser. */
+const SAVE = { sd15: saveTinySd15, sdxl: saveTinySdxl, sd3: saveTinySd3 };
 
 const VAE = {
   block_out_channels: [8, 8, 8],
@@ -125,6 +129,35 @@ function saveTinySdxl(folder: string, tokenizer: ClipTokenizer): UNet2DCondition
     schedulerConfig: stableDiffusionXL.published.scheduler,
   }).save(folder);
   return unet;
+}
+
+/** Without T5. */
+export function saveTinySd3(folder: string, tokenizer = loadTokenizer(TOKENIZER)): SD3Transformer2DModel {
+  const generator = new Generator(1);
+  const text = { ...TOWER, vocab_size: vocabularySize(tokenizer), projection_dim: 12 };
+  const textEncoder = new CLIPTextModelWithProjection(text);
+  const textEncoder2 = new CLIPTextModelWithProjection(text);
+  const transformer = new SD3Transformer2DModel({
+    ...{ sample_size: SIDE / 4, patch_size: 2, in_channels: 4, out_channels: 4, pos_embed_max_size: 4 },
+    ...{ num_layers: 2, num_attention_heads: 2, attention_head_dim: 8, caption_projection_dim: 16 },
+    ...{
+      joint_attention_dim: 32,
+      pooled_projection_dim: 24,
+      dual_attention_layers: [0],
+      qk_norm: "rms_norm",
+    },
+  });
+  const flow = { shift_factor: 0.1, use_quant_conv: false, use_post_quant_conv: false };
+  const vae = new AutoencoderKL({ ...VAE, ...flow });
+  for (const module of [textEncoder, textEncoder2, transformer, vae]) initialize(module, generator);
+  noGrad(() => {
+    for (const encoder of [textEncoder, textEncoder2]) initializeClipEmbeddings(encoder, generator);
+  });
+  new StableDiffusion3({
+    ...{ tokenizer, tokenizer2: tokenizer, textEncoder, textEncoder2, transformer, vae },
+    schedulerConfig: { shift: 3 },
+  }).save(folder);
+  return transformer;
 }
 
 function saveTinySpm(folder: string, tokenizer: ClipTokenizer): void {

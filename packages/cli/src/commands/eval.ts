@@ -47,7 +47,11 @@ export default function (command: Command): void {
     .option("--seeds <list>", "of the noise, with commas between", seeds, [0, 1, 2])
     .option("--per-prompt <number>", "images of each prompt and seed", amount, 1)
     .option("--steps <number>", "sampling steps", samplingSteps, 20)
-    .option("--guidance-scale <number>", "of classifier-free guidance; 1 or less: none", guidance, 7.5)
+    .option(
+      "--guidance-scale <number>",
+      "of guidance, the same for all models; 1 or less: none; default: each model's usual, 7.5, of SD3 7, of FLUX.1-dev 3.5, of schnell none",
+      guidance,
+    )
     .addOption(new Option("--negative <text>", "what the images should not show").default("", "nothing"))
     .option(
       "--eta <number>",
@@ -67,7 +71,7 @@ export default function (command: Command): void {
     .addOption(batchInvariantOption())
     .option("--score-batch <number>", "images scored at once", batch, 8)
     .option("--threads <number>", "threads within one operation", threads);
-  samplerOptions(command, "ddim, the same for all models")
+  samplerOptions(command, "the one that each model names")
     .addHelpText(
       "after",
       [

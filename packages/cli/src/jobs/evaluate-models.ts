@@ -45,7 +45,7 @@ export interface EvalCommandOptions extends CommonOptions, BatchOptions, Sampler
   seeds: number[];
   perPrompt: number;
   steps: number;
-  guidanceScale: number;
+  guidanceScale?: number;
   negative: string;
   eta: number;
   width?: number;
@@ -99,7 +99,8 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
     await checkImagesDecode(images, source.path);
     sets.set(source.name, images);
   }
-  const tokenizer = checkModels(drawn, options);
+  const { tokenizer, drawings } = checkModels(drawn, options);
+  for (const warning of unlike(drawings)) onWarning(warning);
   const metrics = await checkMetrics(specs, { tokenizer, device, quiet });
   const features =
     options.features === undefined
@@ -129,7 +130,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
       ),
     })),
     pictures: await picturesOf(sources, scored),
-    settings: settingsOf(options, drawn.length > 0),
+    settings: settingsOf(options, drawings),
   };
   const files = writeEvaluation(output, data, scored);
   if (options.json) {
@@ -145,24 +146,38 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   putPath(files.report);
 }
 
-/** Loads every model once, so that errors are not found hours later → the first model's tokenizer, for CLIP. */
+/** How one model draws: as it was asked, and where nothing was said as the model usually does. */
+interface Drawing extends SamplerChoice {
+  sampler: SamplerName;
+  guidanceScale: number;
+}
+
+/**
+ * Loads every model once, so that errors are not found hours later → the first model's tokenizer, for CLIP, and how each draws, by the
+ * sources' names.
+ */
 function checkModels(
   sources: readonly Extract<EvaluationSource, { kind: "model" }>[],
-  options: EvalCommandOptions,
-): ClipTokenizer | undefined {
+  options: EvalCommandOptions & { device: Device },
+): { tokenizer: ClipTokenizer | undefined; drawings: Map<string, Drawing> } {
   let tokenizer: ClipTokenizer | undefined;
+  const drawings = new Map<string, Drawing>();
   for (const source of sources) {
     const pipe = loadSource(source, options);
-    latentSizeOf(pipe, options);
-    samplerFor(options);
+    const drawing = drawingOf(pipe, options);
+    drawings.set(source.name, drawing);
     const most = pipe.process.trainTimesteps;
     if (options.steps > most)
       throw new UserError(`--steps is from 1 to ${most}, not ${options.steps}.`, { code: "USAGE" });
+    // Also for what the model's process and the sampler do not do together.
+    pipe.schedule.sampler(drawing.sampler, {
+      ...{ steps: options.steps, eta: options.eta, spacing: drawing.schedule },
+      latentSize: latentSizeOf(pipe, options),
+    });
     tokenizer ??= pipe.tokenizer;
     for (const model of Object.values(pipe.models)) model.dispose();
   }
-  if (options.eta < 0 || options.eta > 1) throw new UserError("--eta is from 0 to 1.", { code: "USAGE" });
-  return tokenizer;
+  return { tokenizer, drawings };
 }
 
 interface Loading {
@@ -207,12 +222,11 @@ async function draw(
   options: EvalCommandOptions,
   { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
 ): Promise<ImageOfSet[]> {
-  const { seeds, perPrompt, steps, guidanceScale, eta, negative, dtype, device } = options;
-  const { sampler, schedule } = samplerFor(options);
+  const { seeds, perPrompt, steps, eta, negative, dtype, device } = options;
   const pipe = loadSource(source, options);
   const folder = join(options.output, "images", source.name.replace(/[^\w.+-]+/g, "-"));
   const settings = {
-    ...{ seeds, perPrompt, steps, guidanceScale, eta, sampler, schedule },
+    ...{ seeds, perPrompt, steps, eta, ...drawingOf(pipe, options) },
     batch: imagesAtOnce(options, device),
     latentSize: latentSizeOf(pipe, options),
     negativePrompt: negative === "" ? undefined : negative,
@@ -255,26 +269,54 @@ function latentSizeOf(pipe: TextToImage, { width, height }: EvalCommandOptions):
   return [height ? height / factor : ownHeight, width ? width / factor : ownWidth];
 }
 
-/** The same for all models: DDIM unless another is chosen. */
-function samplerFor(options: EvalCommandOptions): SamplerChoice & { sampler: SamplerName } {
-  const { sampler = "ddim", schedule } = chosenSampler(options);
+function drawingOf(pipe: TextToImage, options: EvalCommandOptions): Drawing {
+  const { sampler = pipe.schedule.ownSampler(), schedule } = chosenSampler(options);
   if (schedule !== undefined) requireSchedule(sampler, schedule);
-  return { sampler, schedule };
+  return { guidanceScale: options.guidanceScale ?? pipe.guidanceScale, sampler, schedule };
 }
 
-function settingsOf(options: EvalCommandOptions, drawn: boolean): EvaluationData["settings"] {
-  const { prompts, seeds, perPrompt, steps, guidanceScale, negative, eta, dtype, device, width, height } =
-    options;
-  return drawn
+/** What the models do not draw alike, as lines: it may be what their figures differ by. */
+function unlike(drawings: ReadonlyMap<string, Drawing>): string[] {
+  const option = { guidanceScale: "--guidance-scale", sampler: "--sampler" };
+  return (["guidanceScale", "sampler"] as const).flatMap((key) => {
+    const value = together(drawings, key);
+    return typeof value === "object"
+      ? [`the models draw with ${shown(value)}, each as it usually does; ${option[key]} sets one for all`]
+      : [];
+  });
+}
+
+const shown = (values: Readonly<Record<string, unknown>>): string =>
+  Object.entries(values)
+    .map(([name, value]) => `${value} (${name})`)
+    .join(", ");
+
+/** The value that all models have, or else that of each, by name. */
+function together<K extends keyof Drawing>(
+  drawings: ReadonlyMap<string, Drawing>,
+  key: K,
+): Drawing[K] | Record<string, Drawing[K]> {
+  const values = [...drawings].map(([name, drawing]) => [name, drawing[key]] as const);
+  const first = values[0]?.[1] as Drawing[K];
+  return values.every(([, value]) => value === first) ? first : Object.fromEntries(values);
+}
+
+function settingsOf(
+  options: EvalCommandOptions,
+  drawings: ReadonlyMap<string, Drawing>,
+): EvaluationData["settings"] {
+  const { prompts, seeds, perPrompt, steps, negative, eta, dtype, device, width, height } = options;
+  return drawings.size > 0
     ? {
         prompts,
         seeds,
         perPrompt,
         steps,
-        guidance: guidanceScale,
+        guidance: together(drawings, "guidanceScale"),
         negative,
         eta,
-        ...samplerFor(options),
+        sampler: together(drawings, "sampler"),
+        schedule: options.schedule,
         dtype,
         device,
         width,
