@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadTextToImage } from "@spo/diffusion";
 import type { Pass } from "@spo/records";
-import { Generator, noGrad, randn, scope } from "@spo/torch";
+import { Generator, noGrad, randn, readSafetensors, scope, type Tensor } from "@spo/torch";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LatentPreferenceModel } from "../../spm/latent-preference-model.js";
 import { openPreferenceModel } from "../../spm/open-preference-model.js";
@@ -70,6 +70,29 @@ test("the accuracy is measured at the start, when due and at the end, on so many
   for (const { metrics } of evals)
     for (const share of Object.values(metrics))
       expect([0, 1, 2, 3]).toContain(Math.round(3 * (share ?? -1) * 1e6) / 1e6);
+});
+
+test("a new run begins with the weights of another's checkpoint", async () => {
+  const first = join(folder, `run-${runs}`);
+  const { output } = await train({ cleanShare: 1, saveEvery: 1, optimizer: { lr: 1e-2 } });
+  const weightsIn = (of: string) => readSafetensors(join(of, "model.safetensors"));
+  const apart = (one: string, other: string): number => {
+    const others = weightsIn(other);
+    const far = [...weightsIn(one)].map(([name, x]) =>
+      x
+        .sub(others.get(name) as Tensor)
+        .abs()
+        .max()
+        .item(),
+    );
+    return Math.max(...far);
+  };
+  const begun = async (from: string): Promise<string> =>
+    (await train({ cleanShare: 1, from, steps: 1, optimizer: { lr: 1e-12 } })).output;
+  expect(apart(await begun(first), output)).toBeLessThan(1e-6);
+  expect(apart(await begun(`${first}@1`), output)).toBeGreaterThan(1e-3);
+  // Of a LoRA it has no use.
+  await expect(begun(join(world.model, "unet"))).rejects.toMatchObject({ code: "DATA" });
 });
 
 test("what is drawn for a pair depends on its position in the training, not in its batch", async () => {

@@ -226,3 +226,31 @@ test("a LoRA on the text encoder learns too: held-out samples are the policy's o
   expect(drifts[0]).toBe(0);
   expect(drifts[1]).toBeGreaterThan(0);
 });
+
+test("a new run begins with the weights of another's checkpoint or of a LoRA's file, against the base as before", async () => {
+  const first = join(folder, `run-${runs}`);
+  const { weights, metrics } = await train({ rounds: 2, saveEvery: 1 });
+  expect(metrics[0]?.loss).toBeCloseTo(Math.LN2, 4);
+  const begun = (from: string, more: object = {}) =>
+    train({ from, rounds: 1, optimizer: { lr: 1e-12 }, ...more });
+  const apart = (one: Map<string, Tensor>, other: Map<string, Tensor>): number =>
+    Math.max(
+      ...[...one].map(([name, value]) =>
+        value
+          .sub(other.get(name) as Tensor)
+          .abs()
+          .max()
+          .item(),
+      ),
+    );
+  const lora = join(first, "model", "pytorch_lora_weights.safetensors");
+  for (const from of [first, lora]) {
+    const again = await begun(from);
+    expect(apart(weights, again.weights), from).toBeLessThan(1e-4);
+    expect(Math.abs((again.metrics[0]?.loss as number) - Math.LN2), from).toBeGreaterThan(1e-3);
+  }
+  const earlier = await begun(`${first}@1`);
+  expect(apart(weights, earlier.weights)).toBeGreaterThan(1e-3);
+  await expect(begun(first, { rank: 3 })).rejects.toMatchObject({ code: "CONFIG" });
+  await expect(begun(`${first}@7`)).rejects.toThrow(/no checkpoint of step 7/);
+});
