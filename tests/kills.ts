@@ -1,8 +1,8 @@
 // `npm run kills`: each command is killed at random calls of the file system, run again, and compared with one that was left alone.
 //
 //   npm run kills -- [--command NAME… --count N --ranks N --release --seed N]
-//     --command  train-spo, train-dpo, train-spm, train-latent, sample, eval, convert-file, convert-folder, export-jsonl, export-parquet,
-//                or all
+//     --command  train-spo, train-dpo, train-spm, train-latent, train-spo-flow, train-dpo-flow, sample, eval, convert-file, convert-folder,
+//                export-jsonl, export-parquet, or all
 //     --count    kills of each command (3)
 //     --ranks    so many processes do a training together, and one of them is killed at a random moment (1)
 //     --release  as --count 40
@@ -49,6 +49,8 @@ const HOOK = `
 `;
 
 interface Command {
+  /** Of the model. Default: sd15. */
+  family?: "sd3";
   args: (world: TinyWorld, out: string) => string[];
   /** What must be equal, by name. */
   result: (out: string) => Record<string, unknown>;
@@ -92,6 +94,22 @@ const COMMANDS: Record<string, Command> = {
     "--kind latent --steps 4 --batch 2 --eval-every 2 --eval-pairs 2 --save-every 1",
     ({ pairs }) => ["--pairs", pairs],
   ),
+  "train-spo-flow": {
+    ...training(
+      "spo",
+      "--rounds 3 --prompts-per-round 2 --steps 4 --first-branch 1 --last-branch 2 --eta 0.7 --eta-before 0 --ratio normalised --threshold 0 --save-every 1 --samples 1",
+      ({ spm, prompts }) => ["--spm", spm, "--prompts", prompts],
+    ),
+    family: "sd3",
+  },
+  "train-dpo-flow": {
+    ...training(
+      "dpo",
+      "--steps 4 --batch 2 --warmup 1 --adapter lora --save-every 1 --eval-pairs 2 --eval-every 2",
+      ({ pairs }) => ["--pairs", pairs],
+    ),
+    family: "sd3",
+  },
   sample: {
     args: ({ model, prompts }, out) => [
       "sample",
@@ -167,11 +185,15 @@ const { values } = parseArgs({
 
 const folder = mkdtempSync(join(tmpdir(), "spo-kills-"));
 try {
-  const world = await makeTinyWorld(join(folder, "world"));
+  const worlds = new Map<"sd15" | "sd3", TinyWorld>();
   let faults = 0;
   const [count, ranks] = [values.release ? 40 : Number(values.count), Number(values.ranks)];
-  for (const name of values.command)
+  for (const name of values.command) {
+    const { family = "sd15" } = commandNamed(name);
+    const world = worlds.get(family) ?? (await makeTinyWorld(join(folder, `world-${family}`), family));
+    worlds.set(family, world);
     faults += ranks > 1 ? await testRanks(name, world, count, ranks) : test(name, world, count);
+  }
   process.exitCode = faults > 0 ? 1 : 0;
 } finally {
   rmSync(folder, { recursive: true, force: true });

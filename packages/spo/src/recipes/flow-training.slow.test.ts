@@ -12,6 +12,7 @@ import {
   SD3Transformer2DModel,
   StableDiffusion3,
 } from "@spo/diffusion";
+import { readRun } from "@spo/records";
 import { Generator, initialize, noGrad, readSafetensors } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TINY } from "../tiny-models.fixture.js";
@@ -135,6 +136,40 @@ test("Diffusion-DPO learns from errors of the velocity", async () => {
   expect(first?.loss).toBeCloseTo(Math.LN2, 5);
   expect(second?.loss).not.toBeCloseTo(Math.LN2, 5);
 });
+
+test.each(["spo", "dpo"] as const)(
+  "a training by %s that is stopped after each step and gone on with ends with the unbroken one's bits",
+  async (method) => {
+    const shared = { model, rank: 2, batch: 4, microBatch: 4, saveEvery: 1, optimizer: { lr: 1e-2 } };
+    const run = async (name: string, isStopping: boolean): Promise<[string, number[]][]> => {
+      const output = join(folder, name, "model");
+      const start = (signal: AbortSignal) => {
+        const options = { run: join(folder, name), signal };
+        if (method === "dpo") {
+          const own = { pairs: [world.pairs], adapter: "lora", steps: 3, warmup: 0 };
+          return trainDpo(TrainDpoConfig.parse({ ...shared, ...own, output }), options);
+        }
+        const own = { spm: world.spm, prompts: world.prompts, samples: 0, rounds: 3, promptsPerRound: 2 };
+        const rollout = { steps: 4, firstBranch: 1, lastBranch: 2, eta: 0.7, etaBefore: 0, candidates: 2 };
+        const loss = { ratio: "normalised", threshold: 0, stripEvery: 100 };
+        return trainSpo(TrainSpoConfig.parse({ ...shared, ...own, ...rollout, ...loss, output }), options);
+      };
+      for (;;) {
+        const stopping = new AbortController();
+        try {
+          for await (const { type } of start(stopping.signal))
+            if (isStopping && type === "step") stopping.abort();
+          return weightsOf(output);
+        } catch (error) {
+          if (error !== stopping.signal.reason) throw error;
+        }
+      }
+    };
+    expect(await run(`${method}-stopped`, true)).toEqual(await run(`${method}-unbroken`, false));
+    const { events } = readRun(join(folder, `${method}-stopped`));
+    expect(events.flatMap((event) => (event.type === "resume" ? [event.step] : []))).toEqual([1, 2, 3]);
+  },
+);
 
 test("a preference model learns from what a flow model predicts of noised pairs", async () => {
   const config = TrainSpmConfig.parse({
