@@ -67,6 +67,41 @@ test("two processes draw the images of one, each its share, and rank 0 tells of 
     );
 });
 
+test("two processes evaluate and label as one does, each its share", async () => {
+  const { model, spm, pairs, prompts } = world;
+  const evaluation = (output: string): string[] => [
+    ...[
+      "spo",
+      "eval",
+      model,
+      "--prompts",
+      prompts,
+      "--metrics",
+      `spm:${spm}`,
+      "--output",
+      join(folder, output),
+    ],
+    ...words("--steps 1 --seeds 0"),
+  ];
+  const labelling = (output: string): string[] => [
+    ...["spo", "label", pairs, "--by", `spm:${spm},tokenizer=${join(model, "tokenizer")}`, "--to", "parquet"],
+    ...words(`--batch 5 --output ${join(folder, output)}`),
+  ];
+  const ends = [
+    await cli(evaluation("evaluated-1").slice(1)),
+    await cli(launch(2, evaluation("evaluated-2"))),
+    await cli(labelling("labels-1.parquet").slice(1)),
+    await cli(launch(2, labelling("labels-2.parquet"))),
+  ];
+  expect(ends.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  const figures = (n: number): string =>
+    readFileSync(join(folder, `evaluated-${n}`, "scores.jsonl"), "utf8").replaceAll(`evaluated-${n}`, "");
+  expect(figures(2)).toBe(figures(1));
+  expect(figures(1).trim().split("\n")).toHaveLength(5);
+  const labels = (n: number): Buffer => readFileSync(join(folder, `labels-${n}.parquet`));
+  expect(labels(2)).toEqual(labels(1));
+});
+
 test("the check of processes tells who is there and what adding up costs, and alone it says what to do", async () => {
   const { code, stdout } = await cli(launch(2, words("spo dist check --json")));
   expect(code).toBe(0);

@@ -21,8 +21,10 @@ import {
 } from "@spo/scorers";
 import { type RewardSpec, splitRewardSpecs } from "@spo/scorers/reward-spec";
 import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
+import { initWorld, launchPlace, type World } from "@spo/torch/distributed";
 import { UserError } from "@spo/torch/files";
 import { loadReward } from "spo";
+import { ownDevice } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
@@ -32,7 +34,6 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson, putPath, say } from "../terminal/terminal.js";
 import { version } from "../terminal/version.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
-import { requireAlone } from "./require-alone.js";
 import { imageLines, picturesOf, writeEvaluation } from "./write-evaluation.js";
 
 /** Of `spo eval`. */
@@ -65,12 +66,14 @@ interface Metric {
 
 /**
  * Draws images, scores them by one metric after the other, and writes all results. Everything that can be wrong is checked before the
- * first image is drawn; called again with the same --output, it goes on with the images that are there.
+ * first image is drawn; called again with the same --output, it goes on with the images that are there. Of several processes that a
+ * launcher started, each draws and scores its share, and rank 0 writes.
  */
 export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
-  requireAlone("spo eval", process.env);
-  const device = resolveDevice(given.device);
-  const options = { ...given, device };
+  const world = await initWorld(launchPlace(process.env));
+  const speaks = world.rank === 0;
+  const device = resolveDevice(ownDevice(given.device, world, process.env));
+  const options = { ...given, device, quiet: given.quiet || !speaks };
   const { quiet, output } = options;
   if (options.threads !== undefined) setThreads(options.threads);
   const sources = await resolveSources(models, { quiet });
@@ -88,7 +91,9 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
       hint: "Only images that are there (images:PATH) have prompts of their own.",
     });
   }
-  const onWarning = (text: string): void => say(painter(process.stderr)("yellow", text));
+  const onWarning = (text: string): void => {
+    if (speaks) say(painter(process.stderr)("yellow", text));
+  };
   const prompts =
     options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts, { onWarning }))];
   const bar = new ProgressBar({ quiet });
@@ -109,14 +114,18 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
 
   const signal = interruptible((text) => bar.say(text), answerSignals);
   signal.addEventListener("abort", () => {
-    if (drawn.length > 0) bar.say(`What is drawn is kept in ${output}: the same command goes on from there.`);
+    if (drawn.length > 0 && speaks)
+      bar.say(`What is drawn is kept in ${output}: the same command goes on from there.`);
   });
-  for (const source of drawn) sets.set(source.name, await draw(source, prompts, options, { bar, signal }));
+  for (const source of drawn)
+    sets.set(source.name, await draw(source, prompts, options, { bar, signal, world }));
   const featuresOf = features ?? metrics.find(({ hasFeatures }) => hasFeatures);
   const scored = await scoreSets(sources, sets, options, {
-    ...{ metrics, features, featuresOf, tokenizer, bar, signal },
+    ...{ metrics, features, featuresOf, tokenizer, bar, signal, world },
   });
   bar.end();
+  await world.close();
+  if (!speaks) return;
   const data: EvaluationData = {
     metrics: metrics.map(({ name, spec }) => ({ name, spec })),
     featuresOf: featuresOf?.name,
@@ -220,7 +229,7 @@ async function draw(
   source: Extract<EvaluationSource, { kind: "model" }>,
   prompts: readonly string[],
   options: EvalCommandOptions,
-  { bar, signal }: { bar: ProgressBar; signal: AbortSignal },
+  { bar, signal, world }: { bar: ProgressBar; signal: AbortSignal; world: World },
 ): Promise<ImageOfSet[]> {
   const { seeds, perPrompt, steps, eta, negative, dtype, device } = options;
   const pipe = loadSource(source, options);
@@ -240,7 +249,7 @@ async function draw(
     device: device === "cpu" ? undefined : device,
     weights: fingerprint(files.filter((file) => existsSync(file))),
   };
-  const drawing = drawSet(pipe, prompts, settings, folder, about);
+  const drawing = drawSet(pipe, prompts, settings, folder, { about, world });
   const total = prompts.length * seeds.length * perPrompt;
   for (;;) {
     const { value, done } = await drawing.next();
@@ -335,6 +344,7 @@ interface Scoring {
   tokenizer: ClipTokenizer | undefined;
   bar: ProgressBar;
   signal: AbortSignal;
+  world: World;
 }
 
 /** One metric after the other, so that only one scorer is in memory. → by the sources' names, in their order. */
@@ -342,7 +352,7 @@ async function scoreSets(
   sources: readonly EvaluationSource[],
   sets: ReadonlyMap<string, readonly ImageOfSet[]>,
   { device, scoreBatch: batch }: EvalCommandOptions & { device: Device },
-  { metrics, features, featuresOf, tokenizer, bar, signal }: Scoring,
+  { metrics, features, featuresOf, tokenizer, bar, signal, world }: Scoring,
 ): Promise<Map<string, ScoredImage[]>> {
   const scored = new Map<string, ScoredImage[]>(
     sources.map(({ name }) => [
@@ -357,6 +367,7 @@ async function scoreSets(
         batch,
         features: metric === featuresOf,
         signal,
+        world,
         onProgress: (done) => bar.advance({ stage: `${metric.name}: ${name}`, done, total: images.length }),
       });
       scored.set(

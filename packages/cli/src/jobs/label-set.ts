@@ -13,8 +13,10 @@ import {
 } from "@spo/data";
 import { type LabelSummary, labelPairs, type PairScores } from "@spo/scorers";
 import { answerSignals, resolveDevice } from "@spo/torch";
+import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import { loadReward } from "spo";
+import { ownDevice } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
 import { openingOf, type SetOptions } from "../options/pair-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
@@ -22,7 +24,6 @@ import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
 import { visibleLine } from "../terminal/visible.js";
-import { requireAlone } from "./require-alone.js";
 
 /** Of `spo label`. */
 export type LabelCommandOptions = CommonOptions &
@@ -43,15 +44,20 @@ export type LabelCommandOptions = CommonOptions &
     skipBroken?: boolean;
   };
 
+/** Labels a set and writes it. Of several processes that a launcher started, each scores its share, and rank 0 writes. */
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
-  const { by, to, output, temperature, tie, hard, batch, skipBroken, json, quiet } = options;
+  const { by, to, output, temperature, tie, hard, batch, skipBroken, json } = options;
   checkNumbers(options);
-  requireAlone("spo label", process.env);
-  const device = resolveDevice(options.device);
+  const world = await initWorld(launchPlace(process.env));
+  const speaks = world.rank === 0;
+  const device = resolveDevice(ownDevice(options.device, world, process.env));
+  const quiet = options.quiet || !speaks;
   const source = await open(paths, options);
   const bar = new ProgressBar({ quiet });
   const signal = interruptible((text) => bar.say(text), answerSignals);
-  signal.addEventListener("abort", () => bar.say(`${output} is not written: the same command begins anew.`));
+  signal.addEventListener("abort", () => {
+    if (speaks) bar.say(`${output} is not written: the same command begins anew.`);
+  });
   try {
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => {
@@ -61,8 +67,11 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
     const { labelled, scores, summary } = await labelPairs(source, reward, {
       ...{ temperature, tie, hard, batch, skipBroken },
       onProgress: advance("scores"),
+      world,
     });
     reward.dispose?.();
+    await world.close();
+    if (!speaks) return;
     const converted: Converted =
       to === "votes"
         ? {

@@ -7,12 +7,13 @@ import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import type { TextToImage } from "@spo/diffusion";
 import { differingKeys } from "@spo/records";
 import { scope } from "@spo/torch";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
 import { type SampleSettings, sampleImages } from "./samples.js";
 
 /** What `drawSet` draws, beside the prompts. */
-export interface DrawSettings extends Omit<SampleSettings, "seed" | "skip"> {
+export interface DrawSettings extends Omit<SampleSettings, "seed" | "skip" | "world"> {
   seeds: readonly number[];
 }
 
@@ -20,17 +21,18 @@ export interface DrawSettings extends Omit<SampleSettings, "seed" | "skip"> {
  * Draws perPrompt images of every prompt and seed into a folder: PNG files, and at the end `images.jsonl`, so that `readImageSet` reads it.
  *
  * What the folder has already is not drawn again. about: what the images depend on besides the settings; a folder that was begun with other
- * settings is refused with a UserError (`USAGE`) that names them. Yields after each batch how many images there are.
+ * settings is refused with a UserError (`USAGE`) that names them. world: the processes that draw together, on one disk. Yields after each
+ * batch how many images there are, those of other processes left out.
  */
 export async function* drawSet(
   pipe: TextToImage,
   prompts: readonly string[],
   { seeds, ...settings }: DrawSettings,
   folder: string,
-  about: Readonly<Record<string, unknown>> = {},
+  { about = {}, world = WORLD_OF_ONE }: { about?: Readonly<Record<string, unknown>>; world?: World } = {},
 ): AsyncGenerator<number, ImageOfSet[]> {
   const { batch: _, ...kept } = settings; // images depend on it by rounding at most
-  claim(folder, { ...about, prompts, seeds, ...kept });
+  if (world.rank === 0) claim(folder, { ...about, prompts, seeds, ...kept });
   const places = seeds.flatMap((seed) =>
     prompts.flatMap((prompt, p) =>
       Array.from({ length: settings.perPrompt }, (_, image) => ({
@@ -41,11 +43,13 @@ export async function* drawSet(
       })),
     ),
   );
-  const has = (file: string): boolean => existsSync(join(folder, file));
-  let done = places.filter(({ file }) => has(file)).length;
+  // Before any process has drawn, so that all make the same batches of the rest.
+  const here = places.flatMap(({ file }) => (existsSync(join(folder, file)) ? [file] : []));
+  const there = new Set((await world.gather(here))[0]);
+  let done = there.size;
   for (const seed of seeds) {
-    const skip = (prompt: number, image: number): boolean => has(fileName(prompt, seed, image));
-    for (const chunk of sampleImages(pipe, prompts, { ...settings, seed, skip })) {
+    const skip = (prompt: number, image: number): boolean => there.has(fileName(prompt, seed, image));
+    for (const chunk of sampleImages(pipe, prompts, { ...settings, seed, skip, world })) {
       const rgb = chunk.prompts.map((_, i) => scope(() => rgbFromPixels(chunk.images.narrow(0, i, 1))));
       chunk.images.dispose();
       for (const [i, { data, width, height }] of rgb.entries()) {
@@ -59,8 +63,10 @@ export async function* drawSet(
       yield done;
     }
   }
+  await world.barrier("all images to be drawn");
+  if (done < places.length) yield places.length; // with those of other processes
   const lines = places.map(({ file, prompt, seed, image }) => JSON.stringify({ file, prompt, seed, image }));
-  writeFileAtomic(join(folder, "images.jsonl"), `${lines.join("\n")}\n`);
+  if (world.rank === 0) writeFileAtomic(join(folder, "images.jsonl"), `${lines.join("\n")}\n`);
   return places.map(({ file, ...place }) => ({ path: join(folder, file), ...place }));
 }
 

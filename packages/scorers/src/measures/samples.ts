@@ -9,6 +9,7 @@ import {
 } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { generatorAt, keep, noGrad, scope, type Tensor } from "@spo/torch";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 
 /** How images are drawn: the same settings give the same images. */
 export interface SampleSettings {
@@ -28,6 +29,8 @@ export interface SampleSettings {
   batch?: number;
   /** Images that are not wanted: prompt by its place, image by its number. */
   skip?: (prompt: number, image: number) => boolean;
+  /** The processes that draw together, each its batches. Default: this one alone. */
+  world?: Pick<World, "rank" | "size">;
 }
 
 export interface SampleChunk {
@@ -46,7 +49,7 @@ export interface SampleChunk {
 export function* sampleImages(
   pipe: TextToImage,
   prompts: readonly string[],
-  { seed, perPrompt, batch = 16, skip, ...settings }: SampleSettings,
+  { seed, perPrompt, batch = 16, skip, world = WORLD_OF_ONE, ...settings }: SampleSettings,
   meter?: WorkMeter,
 ): Generator<SampleChunk> {
   const isFlow = pipe.process.prediction === "flow_prediction";
@@ -57,6 +60,7 @@ export function* sampleImages(
     ),
   );
   for (let start = 0; start < wanted.length; start += batch) {
+    if ((start / batch) % world.size !== world.rank) continue;
     const part = wanted.slice(start, start + batch);
     const images = keep(
       noGrad(() =>

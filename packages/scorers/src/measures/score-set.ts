@@ -1,5 +1,6 @@
 import type { ImageOfSet } from "@spo/data";
 import { bytesOfImage, decodeRgb, FaultList } from "@spo/data";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { UserError } from "@spo/torch/files";
 import { checkedScores } from "../rewards/checked-scores.js";
 import type { Reward, RgbImage } from "../rewards/reward.js";
@@ -20,31 +21,40 @@ export interface ScoreSetOptions {
   onProgress?: (done: number) => void;
   /** Stops between batches. */
   signal?: AbortSignal;
+  /** The processes that score together, each its batches. Default: this one alone. */
+  world?: World;
 }
 
-/** Scores a set by one reward. Throws UserErrors for an image that does not decode and a reward that gives no proper numbers. */
+/**
+ * Scores a set by one reward: the same for any number of processes. Throws UserErrors for an image that does not decode and a reward that
+ * gives no proper numbers.
+ */
 export async function scoreSet(
   images: readonly ImageOfSet[],
   reward: Reward,
-  { batch = 8, features: wanted = false, onProgress, signal }: ScoreSetOptions = {},
+  { batch = 8, features: wanted = false, onProgress, signal, world = WORLD_OF_ONE }: ScoreSetOptions = {},
 ): Promise<SetScores> {
-  const scores: number[] = [];
-  const features: number[][] | undefined = wanted && reward.features ? [] : undefined;
+  const withFeatures = wanted && reward.features !== undefined;
+  const mine: (SetScores & { start: number })[] = [];
   for (let start = 0; start < images.length; start += batch) {
+    if ((start / batch) % world.size !== world.rank) continue;
     const part = images.slice(start, start + batch);
     const decoded = await Promise.all(part.map(({ path }) => decodeFile(path)));
-    scores.push(
-      ...(await checkedScores(
-        reward,
-        decoded,
-        part.map(({ prompt }) => prompt),
-      )),
+    const scores = await checkedScores(
+      reward,
+      decoded,
+      part.map(({ prompt }) => prompt),
     );
-    if (features) features.push(...(await (reward as Required<Reward>).features(decoded)));
-    onProgress?.(scores.length);
+    const features = withFeatures ? await (reward as Required<Reward>).features(decoded) : undefined;
+    mine.push({ start, scores, features });
+    onProgress?.(start + part.length);
     signal?.throwIfAborted();
   }
-  return { scores, features };
+  const all = (await world.gather(mine)).flat().sort((a, b) => a.start - b.start);
+  return {
+    scores: all.flatMap(({ scores }) => scores),
+    features: withFeatures ? all.flatMap(({ features }) => features ?? []) : undefined,
+  };
 }
 
 /** Decodes every image once, before the hours of scoring. Throws a UserError (`DATA`) that lists those that do not. */

@@ -2,6 +2,7 @@
 
 import type { EncodedImage, PairFacts, PairSource, PreferencePair } from "@spo/data";
 import { bytesOfImage, decodeRgb, FaultList } from "@spo/data";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { checkedScores } from "./checked-scores.js";
 import type { Reward, RgbImage } from "./reward.js";
 
@@ -12,6 +13,8 @@ export interface ScoreOptions {
   /** Pairs whose images do not decode get scores of NaN; else they are an error. */
   skipBroken?: boolean;
   onProgress?: (done: number, total: number) => void;
+  /** The processes that score together, each its batches. Default: this one alone. */
+  world?: World;
 }
 
 /** Scores of a pair's images. NaN where one does not decode. */
@@ -22,24 +25,27 @@ export interface PairScores {
 
 /**
  * Scores every pair of a source: the scores and what is known of the pairs, by block and row. Holds two numbers a pair; images are decoded
- * as they are and let go. An image file that stands in several pairs of a prompt is scored once.
+ * as they are and let go. An image file that stands in several pairs of a prompt is scored once. The batches, and so the scores, are the
+ * same for any number of processes.
  *
  * Throws UserErrors: `DATA` listing images that do not decode, `NUMERIC` for scores that are no finite numbers.
  */
 export async function scorePairs(
   source: PairSource,
   reward: Reward,
-  { batch = 16, skipBroken = false, onProgress }: ScoreOptions = {},
+  { batch = 16, skipBroken = false, onProgress, world = WORLD_OF_ONE }: ScoreOptions = {},
 ): Promise<{ scores: PairScores[][]; facts: PairFacts[][] }> {
   const total = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
+  /** Each scored image has a number; of image files, by prompt and path. */
   const known = new Map<string, number>();
-  const scores: PairScores[][] = [];
+  const numbers: [image0: number, image1: number][][] = [];
+  const mine: { first: number; values: number[] }[] = [];
   const facts: PairFacts[][] = [];
-  let done = 0;
+  let [done, batches, images] = [0, 0, 0];
   for (const block of source.blocks.keys()) {
     const pairs = await source.pairs(block);
     const faults = new FaultList();
-    const found: PairScores[] = [];
+    const found: [number, number][] = [];
     for (let start = 0; start < pairs.length; start += batch) {
       const part = pairs.slice(start, start + batch);
       const sides = part.flatMap(({ prompt, image0, image1 }, i) =>
@@ -50,24 +56,32 @@ export async function scorePairs(
           where: `${source.where(block, start + i)}, image ${which}`,
         })),
       );
-      const fresh = new Map<string | number, (typeof sides)[number]>();
-      for (const [i, side] of sides.entries())
-        if (side.key === undefined || !known.has(side.key)) fresh.set(side.key ?? i, side);
-      const values = await scoreSides([...fresh.values()], reward, faults);
-      const given = new Map([...fresh.keys()].map((key, i) => [key, values[i] as number]));
-      for (const [key, value] of given) if (typeof key === "string") known.set(key, value);
-      const of = (i: number): number => {
-        const key = sides[i]?.key;
-        return (key === undefined ? given.get(i) : known.get(key)) as number;
-      };
-      for (const i of part.keys()) found.push({ score0: of(2 * i), score1: of(2 * i + 1) });
+      const fresh: typeof sides = [];
+      const numberOf = sides.map((side) => {
+        const before = side.key === undefined ? undefined : known.get(side.key);
+        if (before !== undefined) return before;
+        const number = images + fresh.length;
+        if (side.key !== undefined) known.set(side.key, number);
+        fresh.push(side);
+        return number;
+      });
+      if (batches++ % world.size === world.rank)
+        mine.push({ first: images, values: await scoreSides(fresh, reward, faults) });
+      images += fresh.length;
+      for (const i of part.keys()) found.push([numberOf[2 * i] as number, numberOf[2 * i + 1] as number]);
       done += part.length;
       onProgress?.(done, total);
     }
     if (!skipBroken) faults.throwIfAny("Nothing was written", "With --skip-broken these pairs are left out.");
-    scores.push(found);
+    numbers.push(found);
     facts.push(pairs.map(({ image0: _, image1: __, ...of }) => of));
   }
+  const all = Array<number>(images);
+  for (const { first, values } of (await world.gather(mine)).flat())
+    for (const [i, value] of values.entries()) all[first + i] = value;
+  const scores = numbers.map((block) =>
+    block.map(([a, b]) => ({ score0: all[a] as number, score1: all[b] as number })),
+  );
   return { scores, facts };
 }
 
