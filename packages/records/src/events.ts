@@ -36,7 +36,7 @@ export const Event = z.discriminatedUnion("type", [
     kind: z.string(),
     time: Time,
     engine: z.record(z.string(), z.string()).optional(),
-    /** The folder that the config's paths are counted from, relative to the run's. */
+    /** The current folder, relative to the run's: paths in a config of an earlier version are counted from it. */
     from: z.string().optional(),
   }),
   z.object({ type: z.literal("resume"), step: z.int(), time: Time }),

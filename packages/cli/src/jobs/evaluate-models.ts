@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { type ImageOfSet, readImageSet, readPrompts } from "@spo/data";
+import { dataFacts, fingerprintOfPrompts, type ImageOfSet, readImageSet, readPrompts } from "@spo/data";
 import {
   type ClipTokenizer,
   requireSchedule,
@@ -24,7 +24,7 @@ import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torc
 import { initWorld, launchPlace, type World } from "@spo/torch/distributed";
 import { UserError } from "@spo/torch/files";
 import { loadReward } from "spo";
-import { ownDevice } from "spo/recipes";
+import { ownDevice, requireSameWork } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
@@ -96,6 +96,7 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   };
   const prompts =
     options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts, { onWarning }))];
+  await requireSameWork(world, workOf(options), dataFacts({ prompts: fingerprintOfPrompts(prompts) }));
   const bar = new ProgressBar({ quiet });
   const sets = new Map<string, ImageOfSet[]>();
   for (const source of sources) {
@@ -153,6 +154,16 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
     if (pairs === 0)
       say(`${name} has no image with a prompt of ${data.sets[0]?.name}'s: there are no pairs.`);
   putPath(files.report);
+}
+
+/** What the images and scores depend on, but for files. */
+function workOf(options: EvalCommandOptions & { device: Device }): object {
+  const { seeds, perPrompt, steps, guidanceScale, negative, eta, sampler, schedule, width, height } = options;
+  const { dtype, scoreBatch, device } = options;
+  return {
+    ...{ seeds, perPrompt, steps, guidanceScale, negative, eta, sampler, schedule, width, height, dtype },
+    ...{ batch: imagesAtOnce(options, device), scoreBatch },
+  };
 }
 
 /** How one model draws: as it was asked, and where nothing was said as the model usually does. */

@@ -16,7 +16,7 @@ import { answerSignals, resolveDevice } from "@spo/torch";
 import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import { loadReward } from "spo";
-import { ownDevice } from "spo/recipes";
+import { ownDevice, requireSameWork } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
 import { openingOf, type SetOptions } from "../options/pair-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
@@ -59,6 +59,9 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
     if (speaks) bar.say(`${output} is not written: the same command begins anew.`);
   });
   try {
+    const { images, perPrompt, testShare, seed } = options;
+    const pairs = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
+    await requireSameWork(world, { batch, skipBroken, images, perPrompt, testShare, seed }, { pairs });
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => {
       bar.advance({ stage, done, total });
