@@ -89,6 +89,17 @@ test("a set of one file is checked for that alone; what it lists besides is miss
   }
 });
 
+test("a GPU that is not there is refused before any check; meta runs the checks without numbers", async () => {
+  const absent = await cli(["verify", own, "--device", "cuda:4095"]);
+  expect([absent.code, absent.stdout]).toEqual([7, ""]);
+  expect(absent.stderr).toMatch(/no device cuda:4095/);
+  const meta = await cli(["verify", own, "--device", "meta", "--only", "SPO loss", "--json"]);
+  expect([meta.code, JSON.parse(meta.stdout)]).toMatchObject([
+    0,
+    { device: "meta", ok: true, summary: { checks: 2, failedChecks: 0 } },
+  ]);
+});
+
 describe.skipIf(!existsSync(fixtures))(
   "the golden fixtures (skipped where they are not beside the repository)",
   () => {

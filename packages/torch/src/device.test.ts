@@ -1,5 +1,22 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { Generator, onMeta, rand, randn, resolveDevice, scope, UserError, zeros } from "./index.js";
+import {
+  Generator,
+  Linear,
+  loadingOn,
+  loadWeights,
+  onMeta,
+  openSafetensors,
+  rand,
+  randn,
+  resolveDevice,
+  scope,
+  UserError,
+  writeSafetensors,
+  zeros,
+} from "./index.js";
 
 const faultOf = (name: string): UserError => {
   try {
@@ -50,4 +67,52 @@ test("on meta what lies on the processor is refused, also by operators that woul
     expect(there.indexSelect(0, zeros([2], { dtype: "int64", device: "meta" })).shape).toEqual([2, 4]);
     expect(here.matmul(here).device).toBe("cpu");
   });
+});
+
+test("on meta every number is 0, and float64 is refused unless the device is said to have it", () => {
+  const there = zeros([3], { device: "meta" });
+  {
+    using _ = onMeta();
+    scope(() => {
+      expect([there.max().item(), ...there.toNumbers()]).toEqual([0, 0, 0, 0]);
+      expect(() => there.to({ dtype: "float64" })).toThrow("float64");
+    });
+    using _has = onMeta({ float64: true });
+    expect(() => scope(() => there.to({ dtype: "float64" }).dtype)).toThrow("float64"); // the outer one still stands
+  }
+  using _ = onMeta({ float64: true });
+  expect(scope(() => there.to({ dtype: "float64" }).dtype)).toBe("float64");
+});
+
+test("weights go where loadingOn says unless they are sent elsewhere, and where they were once it has ended", () => {
+  const placeOf = (options?: { device: string }): string =>
+    scope(() => {
+      const layer = new Linear(3, 2, { bias: false });
+      loadWeights(layer, new Map([["weight", zeros([2, 3])]]), options);
+      return layer.weight.device;
+    });
+  {
+    using _ = loadingOn("meta");
+    expect([placeOf(), placeOf({ device: "cpu" })]).toEqual(["meta", "cpu"]);
+    {
+      using _inner = loadingOn("cpu");
+      expect(placeOf()).toBe("cpu");
+    }
+    expect(placeOf()).toBe("meta");
+  }
+  expect(placeOf()).toBe("cpu");
+});
+
+test("the tensors of a file go to the device that it is opened for", () => {
+  const folder = mkdtempSync(join(tmpdir(), "spo-device-"));
+  try {
+    const path = join(folder, "x.safetensors");
+    scope(() => writeSafetensors(path, { x: zeros([2, 5]) }));
+    using file = openSafetensors(path, { device: "meta" });
+    scope(() => expect([file.get("x").device, file.get("x").shape]).toEqual(["meta", [2, 5]]));
+    using plain = openSafetensors(path);
+    scope(() => expect(plain.get("x").device).toBe("cpu"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

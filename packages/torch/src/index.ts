@@ -6,6 +6,7 @@ export { UserError, type UserErrorCode } from "./errors.js";
 export { appendLine, writeFileAtomic } from "./files.js";
 export { Generator } from "./generator.js";
 export { generatorAt } from "./generator-at.js";
+export { loadingDevice, loadingOn } from "./loading-device.js";
 export {
   answerSignals,
   autocast,

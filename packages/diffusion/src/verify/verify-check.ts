@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { noGrad, openSafetensors, type SafetensorsFile, scope, type Tensor } from "@spo/torch";
+import { loadingDevice, noGrad, openSafetensors, type SafetensorsFile, scope, type Tensor } from "@spo/torch";
 import { parseJson } from "../config.js";
 
 /** One comparison of a computed tensor with a golden one. */
@@ -35,7 +35,7 @@ export class Cases {
     tolerance: number | ((scale: number) => number),
   ): void {
     const same = sameShape(actual, expected);
-    const error = same ? noGrad(() => scope(() => largest(actual.sub(expected)))) : Number.NaN;
+    const error = same ? distance(actual, expected) : Number.NaN;
     this.list.push({
       case: name,
       maxError: error,
@@ -63,10 +63,7 @@ export class Cases {
       scope(() => {
         scale = Math.max(scale, largest(expected));
         const same = actual !== undefined && sameShape(actual, expected);
-        worst = Math.max(
-          worst,
-          same ? largest(noGrad(() => actual.sub(expected))) : Number.POSITIVE_INFINITY,
-        );
+        worst = Math.max(worst, same ? distance(actual, expected) : Number.POSITIVE_INFINITY);
       });
     }
     // A file without gradients must fail.
@@ -92,6 +89,10 @@ const sameShape = (a: Tensor, b: Tensor): boolean =>
 export const largest = (x: Tensor): number =>
   noGrad(() => scope(() => (x.numel === 0 ? 0 : x.abs().max().item())));
 
+/** Largest absolute difference of two tensors of one shape; what is made from a list of numbers may lie on the CPU. */
+const distance = (actual: Tensor, expected: Tensor): number =>
+  noGrad(() => scope(() => largest(actual.to({ device: expected.device }).sub(expected))));
+
 /** Runs `fn` in a scope and gives the cases that it collected. */
 export function collectCases(fn: (cases: Cases) => void): Case[] {
   const cases = new Cases();
@@ -99,12 +100,12 @@ export function collectCases(fn: (cases: Cases) => void): Case[] {
   return cases.list;
 }
 
-/** A golden file, its tensors by name, and the settings in its metadata entry `meta`. */
+/** A golden file, its tensors by name, on the device of the models (`loadingOn`), and the settings in its metadata entry `meta`. */
 export function openGolden(
   folder: string,
   name: string,
 ): { file: SafetensorsFile; get: (name: string) => Tensor; meta: Record<string, unknown> } {
-  const file = openSafetensors(join(folder, name));
+  const file = openSafetensors(join(folder, name), { device: loadingDevice() });
   return {
     file,
     get: (tensorName) => file.get(tensorName),

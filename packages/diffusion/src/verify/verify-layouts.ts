@@ -1,7 +1,7 @@
 // Golden checks of the published layouts: read in, and written back out. Names, sizes and settings are read from the files.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { noGrad, openSafetensors, openTorchFile, type Tensor, UserError } from "@spo/torch";
+import { noGrad, openTorchFile, type Tensor, UserError } from "@spo/torch";
 import { loadSingleFile, saveSingleFile } from "../families/load-single-file.js";
 import type { StoredModel } from "../layouts/model-folder.js";
 import { loadUnet, readWeights } from "../layouts/model-folder.js";
@@ -54,7 +54,7 @@ function checkLora(dir: string, family: GoldenFamily, layout: LoraLayoutName): C
   const fileOf = (name: LoraLayoutName): string => join(dir, `lora-${family}-${name}.safetensors`);
   return noGrad(() =>
     collectCases((cases) => {
-      const golden = openSafetensors(join(dir, `expected-lora-${family}.safetensors`));
+      const { file: golden } = openGolden(dir, `expected-lora-${family}.safetensors`);
       const unet = loadUnet(join(dir, `tiny-${family}`, "unet"));
       const conditions = {
         context: golden.get("context"),

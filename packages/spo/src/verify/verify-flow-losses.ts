@@ -146,7 +146,10 @@ function checkSpoLoss(folder: string, family: string): Case[] {
       noGrad(() => {
         const previous = timesteps.map((t) => process.previousTimestep(t, steps));
         const stepOf = (which: "policy" | "reference") => {
-          const v = batch[which].forRows(pairs.prompts)(latents, tensor(timesteps));
+          const v = batch[which].forRows(pairs.prompts)(
+            latents,
+            tensor(timesteps, { device: latents.device }),
+          );
           return { v, ...process.step(latents, v, { t: timesteps, previous, eta }) };
         };
         const [own, reference] = [stepOf("policy"), stepOf("reference")];

@@ -2,6 +2,7 @@ import { checkOptions, wrongArgument } from "../arguments.js";
 import { type Device, type DType, isFloating } from "../dtype.js";
 import { UserError } from "../errors.js";
 import { Generator } from "../generator.js";
+import { loadingDevice } from "../loading-device.js";
 import { noGrad } from "../modes.js";
 import { zeros } from "../ops.gen.js";
 import { scope } from "../scope.js";
@@ -106,6 +107,7 @@ export interface LoadOptions {
   onUnused?: (names: readonly string[]) => void;
   /** Default: the file's own. */
   dtype?: DType;
+  /** Default: that of `loadingOn`, else where the file's tensors are. */
   device?: Device;
   /** Frees each tensor of `weights` as soon as the module has its values, so that no two copies of the whole stand in memory. */
   consume?: boolean;
@@ -135,7 +137,7 @@ export function loadWeights(
     ignore = () => false,
     onUnused = (names) => warnOfUnused(source, names),
     dtype,
-    device,
+    device = loadingDevice(),
     consume = false,
   }: LoadOptions = {},
 ): void {

@@ -33,6 +33,9 @@ const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
     "where.self": [0, 1, 2],
     _fused_adamw_: [0, 1, 2, 3, 5],
     "spo::group_norm": [0, 2, 3],
+    max: [0],
+    "quantile.scalar": [0],
+    _to_copy: [0],
   }).map(([name, places]) => [op(name), { name, places }]),
 );
 /** Has no kernel on `meta`, and gives nothing. */
@@ -41,17 +44,26 @@ const FLOAT64 = dtypeCode("float64");
 
 /**
  * Until it is disposed of, stand-ins replace the operators that `meta` lacks. Operators that are given tensors of `meta` and of another
- * device together throw, as they do on a GPU. So do those that return float64 there, which Apple's GPUs do not have.
+ * device together throw, as they do on a GPU. So do those that return float64 there, which Apple's GPUs do not have, unless `float64` says
+ * that the device has it. Every number that is read is 0.
  */
-export function onMeta(): Disposable {
-  return interceptCalls((call) => (index, ...args) => {
+export function onMeta({ float64 = false }: { float64?: boolean } = {}): Disposable {
+  const given = <T>(result: T): T => (float64 ? result : withoutFloat64(result));
+  const calls = interceptCalls((call) => (index, ...args) => {
     const checked = CHECKED.get(index);
-    if (!checked) return withoutFloat64(call(index, ...args));
-    const handles = checked.places.flatMap((at) => args[at]).filter((x) => typeof x === "number");
-    if (!areOnMeta(checked.name, handles)) return call(index, ...args);
+    const handles = checked?.places.flatMap((at) => args[at]).filter((x) => typeof x === "number") ?? [];
+    if (!checked || !areOnMeta(checked.name, handles)) return given(call(index, ...args));
     if (index === FUSED_ADAMW) return null;
-    return standIns.get(index)?.(call, args) ?? call(index, ...args);
+    return given(standIns.get(index)?.(call, args) ?? call(index, ...args));
   });
+  const { item } = native;
+  native.item = (handle) => (native.device(handle) === "meta" ? 0 : item(handle));
+  return {
+    [Symbol.dispose]: () => {
+      native.item = item;
+      calls[Symbol.dispose]();
+    },
+  };
 }
 
 /** What an operator returned. Throws an Error for float64 on `meta`. */

@@ -38,6 +38,8 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
       return call(NEW_EMPTY, x, [...native.sizes(x as number).slice(0, 2), height, width]) as number;
     },
   ],
+  [op("max"), (call, [x]) => call(NEW_EMPTY, x, []) as number], // of all
+  [op("quantile", "scalar"), (call, [x, , dim, keepdim]) => call(SUM, x, [dim], keepdim) as number],
   [op("flip"), (call, [x]) => call(CLONE, x) as number],
   [
     op("clamp"), // whose backward is what is lacking

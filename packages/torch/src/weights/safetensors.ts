@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { native } from "@spo/native";
-import { type DType, elementSize } from "../dtype.js";
+import { type Device, type DType, elementSize } from "../dtype.js";
 import { UserError } from "../errors.js";
 import { requireSpace, writeFileAtomic } from "../files.js";
 import { scope } from "../scope.js";
@@ -57,6 +57,8 @@ export interface TensorInfo {
 export class SafetensorsFile {
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
+  /** Where its tensors go. */
+  readonly device: Device;
   readonly #file: MappedFile;
   readonly #infos: ReadonlyMap<string, TensorInfo>;
 
@@ -65,8 +67,10 @@ export class SafetensorsFile {
     file: MappedFile,
     metadata: Readonly<Record<string, string>>,
     infos: ReadonlyMap<string, TensorInfo>,
+    device: Device,
   ) {
     this.path = file.path;
+    this.device = device;
     this.metadata = metadata;
     this.#file = file;
     this.#infos = infos;
@@ -86,12 +90,17 @@ export class SafetensorsFile {
     return info;
   }
 
-  /** The tensor over the file's memory; of eight bits a number, a copy. Copy it before writing to it, if the file is read again. */
+  /**
+   * The tensor over the file's memory; of eight bits a number, or on another device, a copy. Copy it before writing to it, if the file is
+   * read again.
+   */
   get(name: string): Tensor {
     const { offset, dtype, float8, shape } = this.info(name);
-    return float8
-      ? scope(() => decodeFloat8(this.#file.tensor(offset, "uint8", shape), float8))
-      : this.#file.tensor(offset, dtype, shape);
+    if (!float8 && this.device === "cpu") return this.#file.tensor(offset, dtype, shape);
+    return scope(() => {
+      const stored = this.#file.tensor(offset, float8 ? "uint8" : dtype, shape);
+      return (float8 ? decodeFloat8(stored, float8) : stored).to({ device: this.device });
+    });
   }
 
   /** All tensors by name. */
@@ -102,7 +111,7 @@ export class SafetensorsFile {
   /** @internal The same file with `prefix` left out of every name; this object is not used any more. */
   withoutPrefix(prefix: string): SafetensorsFile {
     const infos = [...this.#infos].map(([name, info]) => [name.slice(prefix.length), info] as const);
-    return new SafetensorsFile(this.#file, this.metadata, new Map(infos));
+    return new SafetensorsFile(this.#file, this.metadata, new Map(infos), this.device);
   }
 
   /** No more tensors can be taken; those that exist stay valid. */
@@ -118,9 +127,10 @@ export class SafetensorsFile {
 /**
  * Opens a safetensors file and checks its whole header: sizes, types, bounds, no overlap, no hole, no name twice.
  *
- * Throws a UserError (`DATA`) that says what is wrong with the file. Source: the format's README and reference implementation.
+ * device: where its tensors go; they share the file's memory on the CPU alone. Throws a UserError (`DATA`) that says what is wrong with the
+ * file. Source: the format's README and reference implementation.
  */
-export function openSafetensors(path: string): SafetensorsFile {
+export function openSafetensors(path: string, { device = "cpu" }: { device?: Device } = {}): SafetensorsFile {
   const bad: Bad = (
     why,
     hint = "Copy or download it again; a cut transfer is the usual cause.",
@@ -161,7 +171,7 @@ export function openSafetensors(path: string): SafetensorsFile {
       end += info.nbytes;
     }
     if (end !== size) bad(`its tensors end at byte ${end}, the file has ${size}`);
-    return new SafetensorsFile(file, metadata, infos);
+    return new SafetensorsFile(file, metadata, infos, device);
   } catch (error) {
     file.close();
     throw error;
