@@ -1,4 +1,5 @@
 // What a benchmark is. The runner (scripts/bench.mjs) gives each side a process of its own and lets them work by turns.
+import type { Device } from "@spo/torch";
 
 /** One thing that is timed, on both sides under the same name. */
 export interface Case {
@@ -41,8 +42,10 @@ export interface Question {
    * a process that has done it once is warm.
    */
   large?: boolean;
+  /** It can be asked of a GPU, by `--device`; the others are of the CPU alone. */
+  anyDevice?: boolean;
   /** Writes what both sides read: weights and inputs. Runs once, in a process that is not measured. */
   prepare(folder: string): void | Promise<void>;
-  /** Loads that and gives the cases. */
-  cases(folder: string): Case[];
+  /** Loads that onto the device and gives the cases. */
+  cases(folder: string, device: Device): Case[];
 }

@@ -1,23 +1,33 @@
 // Our side of a benchmark: a process that does what it is told, a line of JSON at a time, and is idle in between.
 //
 //   node bench/dist/serve.js prepare NAME FOLDER
-//   node bench/dist/serve.js serve NAME FOLDER THREADS
+//   node bench/dist/serve.js serve NAME FOLDER THREADS DEVICE
 import { createInterface } from "node:readline";
-import { engineFacts, forgetPeak, peakBytes, setThreads } from "@spo/torch";
+import {
+  type Device,
+  engineFacts,
+  forgetPeak,
+  peakBytes,
+  resolveDevice,
+  scope,
+  setThreads,
+  zeros,
+} from "@spo/torch";
 import type { Question } from "./question.js";
 
 type Command =
   | { do: "run"; case: string; times: number }
   | { do: "result" | "facts" | "begin"; case: string };
 
-const [mode, name, folder = "", threads = "1"] = process.argv.slice(2);
+const [mode, name, folder = "", threads = "1", where = "cpu"] = process.argv.slice(2);
 const { default: question } = (await import(`./${name}.bench.js`)) as { default: Question };
 setThreads(Number(threads));
 
 if (mode === "prepare") {
   await question.prepare(folder);
 } else {
-  const cases = new Map(question.cases(folder).map((one) => [one.name, one]));
+  const device = resolveDevice(where);
+  const cases = new Map(question.cases(folder, device).map((one) => [one.name, one]));
   say({
     cases: [...cases.values()].map(({ run: _, result: __, facts: ___, ...rest }) => rest),
     versions: { node: process.versions.node, libtorch: engineFacts().libtorch },
@@ -36,6 +46,7 @@ if (mode === "prepare") {
       case "run": {
         const before = now();
         for (let i = 0; i < command.times; i++) await one.run();
+        finish(device);
         const after = now();
         return { wall: after.wall - before.wall, cpu: after.cpu - before.cpu };
       }
@@ -49,6 +60,11 @@ if (mode === "prepare") {
 
 function say(message: unknown): void {
   process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+/** Waits until a GPU has done all that it was given; a CPU has. */
+function finish(device: Device): void {
+  if (device !== "cpu") scope(() => zeros([1], { device }).item());
 }
 
 function now(): { wall: number; cpu: number } {

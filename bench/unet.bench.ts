@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { addLora, loadLora, loadUnet, UNet2DConditionModel } from "@spo/diffusion";
 import {
+  type Device,
   type DType,
   Generator,
   noGrad,
@@ -42,6 +43,11 @@ const WORKS: readonly Work[] = [
 ];
 const TIMESTEP = 501;
 
+interface Place {
+  dtype: DType;
+  device: Device;
+}
+
 const question: Question = {
   question:
     "What does a UNet of full size cost in time and memory, forward and with a LoRA's backward, against diffusers' eager mode?",
@@ -49,6 +55,7 @@ const question: Question = {
     "diffusers' UNet2DConditionModel as from_pretrained gives it, eager, torch's scaled dot-product attention; the same weights and inputs. " +
     "Forward under inference_mode; the LoRA by add_adapter (peft), whose gradients are then set to None.",
   large: true,
+  anyDevice: true,
   prepare: (folder) => {
     const generator = new Generator(7);
     const inputs = new Map<string, Tensor>();
@@ -63,7 +70,7 @@ const question: Question = {
     writeSafetensors(join(folder, "inputs.safetensors"), inputs);
     writeAdapter(folder, generator);
   },
-  cases: (folder) => WORKS.map((work) => caseOf(folder, work)),
+  cases: (folder, device) => WORKS.map((work) => caseOf(folder, work, device)),
 };
 export default question;
 
@@ -81,10 +88,11 @@ function writeAdapter(folder: string, generator: Generator): void {
 }
 
 /** Loads the model when it is first asked: each case has a process of its own, and its peak holds the loading. */
-function caseOf(folder: string, { name, family, dtype, size, lora, tolerance }: Work): Case {
+function caseOf(folder: string, { name, family, dtype, size, lora, tolerance }: Work, device: Device): Case {
   let work: { run: () => void; result: () => number[] } | undefined;
   const loaded = () => {
-    work ??= lora ? training(folder, family, dtype) : prediction(folder, family, dtype);
+    const place = { dtype, device };
+    work ??= lora ? training(folder, family, place) : prediction(folder, family, place);
     return work;
   };
   return {
@@ -99,16 +107,16 @@ function caseOf(folder: string, { name, family, dtype, size, lora, tolerance }: 
   };
 }
 
-function prediction(folder: string, family: Family, dtype: DType) {
-  const predict = predictor(folder, family, dtype).predict;
+function prediction(folder: string, family: Family, place: Place) {
+  const predict = predictor(folder, family, place).predict;
   return {
     run: () => noGrad(() => scope(() => void predict())),
     result: () => noGrad(() => scope(() => some(predict()))),
   };
 }
 
-function training(folder: string, family: Family, dtype: DType) {
-  const { unet, predict } = predictor(folder, family, dtype);
+function training(folder: string, family: Family, place: Place) {
+  const { unet, predict } = predictor(folder, family, place);
   const lora = loadLora(unet, join(folder, "lora.safetensors"));
   const parameters = lora.parameters();
   const backward = (): void => predict().square().mean().backward();
@@ -131,14 +139,17 @@ function training(folder: string, family: Family, dtype: DType) {
   };
 }
 
-function predictor(folder: string, family: Family, dtype: DType) {
+function predictor(folder: string, family: Family, { dtype, device }: Place) {
   const inputs = readSafetensors(join(folder, "inputs.safetensors"));
-  const input = (name: string): Tensor => (inputs.get(name) as Tensor).to({ dtype });
-  const unet = loadUnet(unetFolder(folder, family), { dtype });
+  const input = (name: string): Tensor => (inputs.get(name) as Tensor).to({ dtype, device });
+  const unet = loadUnet(unetFolder(folder, family), { dtype, device });
   const [sample, context] = [input("sample"), input(`${family}/context`)];
   const added =
     family === "sdxl"
-      ? { textEmbeds: input("sdxl/text_embeds"), timeIds: inputs.get("sdxl/time_ids") as Tensor }
+      ? {
+          textEmbeds: input("sdxl/text_embeds"),
+          timeIds: (inputs.get("sdxl/time_ids") as Tensor).to({ device }),
+        }
       : undefined;
   return { unet, predict: () => unet.forward(sample, TIMESTEP, { context, ...added }) };
 }

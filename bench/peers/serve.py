@@ -57,6 +57,17 @@ def versions():
     return found
 
 
+def device():
+    """Where the models compute."""
+    return torch.device(sys.argv[3] if len(sys.argv) > 3 else "cpu")
+
+
+def finish():
+    """Waits until a GPU has done all that it was given; a CPU has."""
+    if device().type == "cuda":
+        torch.cuda.synchronize(device())
+
+
 def serve(make):
     """make(folder) → {name: Case}."""
     folder, threads = sys.argv[1], int(sys.argv[2])
@@ -74,6 +85,7 @@ def serve(make):
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(times):
                 run()
+            finish()
             say({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
         elif command["do"] == "result":
             say({"result": case.result() if case.result else []})

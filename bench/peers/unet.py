@@ -4,7 +4,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import load_file
-from serve import Case, serve, some
+from serve import Case, device, serve, some
 
 TIMESTEP = 501
 FIRST = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_B"
@@ -65,11 +65,16 @@ def training(folder, family, dtype):
 
 def predictor(folder, family, dtype):
     inputs = load_file(os.path.join(folder, "inputs.safetensors"))
-    unet = UNet2DConditionModel.from_pretrained(os.path.join(folder, f"{family}-unet"), torch_dtype=dtype)
-    sample, context = inputs["sample"].to(dtype), inputs[f"{family}/context"].to(dtype)
+    unet = UNet2DConditionModel.from_pretrained(os.path.join(folder, f"{family}-unet"), torch_dtype=dtype).to(device())
+    sample, context = inputs["sample"].to(device(), dtype), inputs[f"{family}/context"].to(device(), dtype)
     added = {}
     if family == "sdxl":
-        added = {"added_cond_kwargs": {"text_embeds": inputs["sdxl/text_embeds"].to(dtype), "time_ids": inputs["sdxl/time_ids"]}}
+        added = {
+            "added_cond_kwargs": {
+                "text_embeds": inputs["sdxl/text_embeds"].to(device(), dtype),
+                "time_ids": inputs["sdxl/time_ids"].to(device()),
+            }
+        }
     return unet, lambda: unet(sample, TIMESTEP, encoder_hidden_states=context, return_dict=False, **added)[0]
 
 
