@@ -26,6 +26,7 @@ const MAY = new Map([
     "packages/hub/src/download-blob.ts",
     "appends to a part, which is checked by its hash before it gets its name",
   ],
+  ["packages/cli/src/jobs/trace-file.ts", "a trace to look at; nothing depends on it"],
   ["packages/cli/src/jobs/run-self.ts", "what a started command says; nothing depends on it"],
   ["packages/hub/src/cache.ts", "a link, or the copy of a blob in its place"],
   ["packages/diffusion/src/verify/verify-flow-modules.ts", "a folder for the time of a check"],

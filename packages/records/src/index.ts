@@ -44,5 +44,5 @@ export {
 export { TENSORBOARD, TensorboardLog } from "./tensorboard-log.js";
 export { ANSWERS, type Answer, Vote } from "./vote.js";
 export { VoteLog } from "./vote-log.js";
-export { type Seconds, timed, type Work, WorkMeter } from "./work.js";
+export { PHASE_SPANS, type PhaseSpan, type Seconds, timed, type Work, WorkMeter } from "./work.js";
 export type { CheckpointFiles, FileContents } from "./write-checkpoint.js";

@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { WorkMeter } from "./work.js";
+import { PHASE_SPANS, WorkMeter } from "./work.js";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -21,6 +21,29 @@ test("the clock of an outer phase stands still in an inner one", () => {
   const { phases } = meter.take();
   expect(phases.inner?.wall).toBeCloseTo(0.02, 9);
   expect(phases.outer?.wall).toBeCloseTo(0.007, 9);
+});
+
+test("who listens hears of each phase when it has ended, with the phases inside it", () => {
+  let milliseconds = 100;
+  vi.spyOn(performance, "now").mockImplementation(() => milliseconds);
+  const heard: unknown[] = [];
+  const listen = (span: unknown): void => void heard.push(span);
+  PHASE_SPANS.subscribe(listen);
+  try {
+    new WorkMeter().phase("outer", () => {
+      milliseconds += 3;
+      new WorkMeter().phase("inner", () => {
+        milliseconds += 20;
+      });
+    });
+  } finally {
+    PHASE_SPANS.unsubscribe(listen);
+  }
+  new WorkMeter().phase("unheard", () => {});
+  expect(heard).toEqual([
+    { name: "inner", start: 103, end: 123 },
+    { name: "outer", start: 100, end: 123 },
+  ]);
 });
 
 test("taking starts again at zero, and an exception still books its phase", () => {

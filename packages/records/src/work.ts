@@ -1,3 +1,4 @@
+import { channel } from "node:diagnostics_channel";
 import { PASSES, type Pass } from "./passes.js";
 
 /** Seconds on the clock, and of all threads of this process. */
@@ -14,6 +15,16 @@ export interface Work {
   phases: Record<string, Seconds>;
 }
 
+/** A phase that has ended: from when to when in milliseconds, as `performance.now()` counts, with the phases inside it. */
+export interface PhaseSpan {
+  name: string;
+  start: number;
+  end: number;
+}
+
+/** Gets a `PhaseSpan` of each phase that a meter times. It costs nothing while nobody listens. */
+export const PHASE_SPANS = channel("spo:phase");
+
 /** Counts what a run spends: sample passes through networks, and wall and CPU seconds of its phases. */
 export class WorkMeter {
   #passes = noPasses();
@@ -27,12 +38,16 @@ export class WorkMeter {
   /** Runs `fn` and adds its time to the phase. In an inner phase the outer one's clock stands still. */
   phase<T>(name: string, fn: () => T): T {
     this.#book();
-    this.#open.push({ name, since: now() });
+    const since = now();
+    const start = since.wall * 1e3;
+    this.#open.push({ name, since });
     try {
       return fn();
     } finally {
       this.#book();
       this.#open.pop();
+      if (PHASE_SPANS.hasSubscribers)
+        PHASE_SPANS.publish({ name, start, end: performance.now() } satisfies PhaseSpan);
       const outer = this.#open.at(-1);
       if (outer) outer.since = now();
     }

@@ -26,7 +26,7 @@ export interface RecipeDescription<S extends z.ZodObject> {
   example: string;
 }
 
-type Options = CommonOptions & { run?: string; dryRun?: boolean };
+type Options = CommonOptions & { run?: string; profile?: boolean; dryRun?: boolean };
 
 export function recipeCommand<S extends z.ZodObject>(command: Command, recipe: RecipeDescription<S>): void {
   const presets = Object.keys(recipe.presets ?? {});
@@ -38,6 +38,7 @@ export function recipeCommand<S extends z.ZodObject>(command: Command, recipe: R
     )
     .usage("[preset|file…] [--setting value…] --run <folder>")
     .option("--run <folder>", "the run's folder; called again with the same settings, the run goes on")
+    .option("--profile", "write phases and memory to profile.json of the run, in Chrome's trace format")
     .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
     .addHelpText("after", () =>
       [
@@ -61,7 +62,7 @@ export function recipeCommand<S extends z.ZodObject>(command: Command, recipe: R
 
 async function start<S extends z.ZodObject>(
   words: readonly string[],
-  { run: folder, dryRun, json, quiet }: Options,
+  { run: folder, profile, dryRun, json, quiet }: Options,
   { kind, schema, presets, scaled, output, load }: RecipeDescription<S>,
 ): Promise<void> {
   const config = await resolveConfig(schema, {
@@ -70,7 +71,7 @@ async function start<S extends z.ZodObject>(
     presets,
     scaled,
     args: words,
-    options: ["run", "dry-run", "json", "quiet", "cwd"],
+    options: ["run", "profile", "dry-run", "json", "quiet", "cwd"],
   });
   if (dryRun) return putJson(config, json ? 0 : 2);
   if (folder === undefined) {
@@ -85,5 +86,5 @@ async function start<S extends z.ZodObject>(
   const recipe = await load();
   const { runRecipe } = await import("../jobs/run-recipe.js");
   const inPlace = await resolveModels(schema, config as z.output<S> & object, { quiet });
-  await runRecipe({ kind, recipe, schema, config: inPlace, folder, json, quiet });
+  await runRecipe({ kind, recipe, schema, config: inPlace, folder, profile, json, quiet });
 }

@@ -15,6 +15,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
 import { metricWords, TrainingProgress } from "../terminal/training-progress.js";
 import { endWords, resultWords } from "./end-of-training.js";
+import { TraceFile } from "./trace-file.js";
 
 /** Between two phases of one name in the output of --json. */
 const JSON_PHASE_MS = 1000;
@@ -27,6 +28,8 @@ export interface RecipeCall<Config extends object> extends CommonOptions {
   schema: z.ZodType;
   config: Config;
   folder: string;
+  /** Whether `profile.json` of the folder tells what was done when. */
+  profile?: boolean;
 }
 
 /**
@@ -39,6 +42,7 @@ export async function runRecipe<Config extends object>({
   schema,
   config,
   folder,
+  profile,
   json,
   quiet,
 }: RecipeCall<Config>): Promise<void> {
@@ -68,9 +72,11 @@ export async function runRecipe<Config extends object>({
   using run = speaks
     ? Run.open(folder, { ...settings, engine: engineFacts(), onDoubt: (words) => bar.say(words) })
     : Run.follow(folder);
+  using trace = profile && speaks ? new TraceFile(join(folder, "profile.json")) : undefined;
   if (!isNew) bar.say(`going on with ${folder}`);
   const tell = (event: RecipeEvent): void => {
     if (!speaks) return;
+    if (event.type === "step") trace?.step(event.step);
     putEvent(event);
     show(bar, progress, event);
   };
