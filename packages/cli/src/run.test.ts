@@ -4,6 +4,7 @@ import { run } from "./run.js";
 
 afterEach(() => {
   vi.restoreAllMocks();
+  vi.unstubAllEnvs();
   process.exitCode = undefined;
 });
 
@@ -57,6 +58,15 @@ describe("wrong use", () => {
   test("is JSON on stdout where that is asked for", async () => {
     const { stdout } = await called("train", "foo", "--json");
     expect(JSON.parse(stdout)).toMatchObject({ schema: "spo.error/1", code: "USAGE" });
+  });
+});
+
+test("a process without its rank is told so before the settings that are missing", async () => {
+  vi.stubEnv("WORLD_SIZE", "2");
+  const { code, stderr } = await called("train", "spo");
+  expect({ code, stderr }).toEqual({
+    code: 7,
+    stderr: expect.stringContaining("WORLD_SIZE is set, but not RANK, MASTER_ADDR, MASTER_PORT"),
   });
 });
 

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { resolveConfig, type ScaledSettings, settingsHelp } from "@spo/records/config";
 import { requirePlace, UserError } from "@spo/torch/files";
+import { launchPlace } from "@spo/torch/launch-place";
 import { type Command, Option } from "commander";
 import type { RecipeEvent, RecipeOptions } from "spo/recipes";
 import type { z } from "zod";
@@ -65,6 +66,8 @@ async function start<S extends z.ZodObject>(
   { run: folder, profile, dryRun, json, quiet }: Options,
   { kind, schema, presets, scaled, output, load }: RecipeDescription<S>,
 ): Promise<void> {
+  // A launcher's fault is told first: the words may be right, and every process says the same.
+  if (!dryRun) launchPlace(process.env);
   const config = await resolveConfig(schema, {
     // A dry run needs no folder, but the config names an output.
     defaults: { output: join(folder ?? "runs", output) },
