@@ -1,8 +1,8 @@
 // A preference set: its figures, and its pairs with what is wrong with them.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import type { DataPair, DataSet, JudgingList } from "../src/api.ts";
-import { Shortcuts } from "./actions.tsx";
 import { FaultWords } from "./fault-words.tsx";
+import { FilterBox, fitsWords } from "./filter-box.tsx";
 import { PairDialog } from "./pair-dialog.tsx";
 import { useRemote } from "./remote.ts";
 import { setQuery } from "./route.ts";
@@ -53,12 +53,11 @@ export function filteredPairs(
   label: string,
   flag: string,
 ): number[] {
-  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
   return pairs.flatMap((pair, i) => {
     const fits =
       (label === "" || pair.label === label) &&
       (flag === "" || pair.flags.includes(flag as DataPair["flags"][number])) &&
-      wanted.every((word) => `${pair.prompt} ${pair.split}`.toLowerCase().includes(word));
+      fitsWords(words, `${pair.prompt} ${pair.split}`);
     return fits ? [i] : [];
   });
 }
@@ -76,11 +75,6 @@ export function Data({ id, query }: { id: string; query: URLSearchParams }) {
     [set, words, label, flag],
   );
   const [shown, setShown] = useState<number>();
-  const search = useRef<HTMLInputElement>(null);
-  const actions = useMemo(
-    () => [{ label: "Filter the pairs", key: "/", run: () => search.current?.focus() }],
-    [],
-  );
   const title = set?.title;
   useEffect(() => {
     document.title = `${title ?? "Data"} · Studio`;
@@ -125,23 +119,13 @@ export function Data({ id, query }: { id: string; query: URLSearchParams }) {
           </div>
         ))}
       </dl>
-      <div class="bar">
-        <label>
-          Filter{" "}
-          <input
-            ref={search}
-            type="search"
-            value={words}
-            onInput={(event) => setQuery({ q: event.currentTarget.value || undefined })}
-          />
-        </label>
+      <FilterBox what="the pairs" words={words}>
         <Choice name="label" value={label} words={LABELS} />
         <Choice name="flag" value={flag} words={Object.fromEntries(FLAGS.map((each) => [each, each]))} />
         <span role="status" class="dim">
           {places.length} shown
         </span>
-        <Shortcuts actions={actions} />
-      </div>
+      </FilterBox>
       <Rows set={set} places={places} srcOf={srcOf} open={setShown} />
       {open && shown !== undefined && (
         <PairDialog

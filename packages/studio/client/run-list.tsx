@@ -1,8 +1,8 @@
 // All runs of a folder: thousands of rows, of which those in sight are drawn.
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import type { RunList as List, RunState, RunSummary } from "../src/api.ts";
-import { Shortcuts } from "./actions.tsx";
 import { FaultWords } from "./fault-words.tsx";
+import { FilterBox, fitsWords } from "./filter-box.tsx";
 import { useRemote, useTicks } from "./remote.ts";
 import { setQuery } from "./route.ts";
 import { DeletedWords } from "./steering.tsx";
@@ -15,13 +15,10 @@ const STATES: readonly RunState[] = ["running", "finished", "stopped", "killed",
 
 /** Runs that a filter lets through: each of its words stands in name, kind, state or tags. */
 export function filtered(runs: readonly RunSummary[], words: string, state: string): RunSummary[] {
-  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
   return runs.filter(
     (run) =>
       (state === "" || run.state === state) &&
-      wanted.every((word) =>
-        `${run.name} ${run.kind} ${run.state} ${run.tags.join(" ")}`.toLowerCase().includes(word),
-      ),
+      fitsWords(words, `${run.name} ${run.kind} ${run.state} ${run.tags.join(" ")}`),
   );
 }
 
@@ -33,27 +30,13 @@ export function RunList({ query }: { query: URLSearchParams }) {
   useEffect(() => {
     document.title = "Runs · Studio";
   }, []);
-  const search = useRef<HTMLInputElement>(null);
-  const actions = useMemo(
-    () => [{ label: "Filter the runs", key: "/", run: () => search.current?.focus() }],
-    [],
-  );
   return (
     <main id="main">
       <h1>Runs</h1>
       {value && <p class="essence">{essence(value.runs)}</p>}
       {fault && <FaultWords fault={fault} />}
       <DeletedWords query={query} />
-      <div class="bar">
-        <label>
-          Filter{" "}
-          <input
-            ref={search}
-            type="search"
-            value={words}
-            onInput={(event) => setQuery({ q: event.currentTarget.value || undefined })}
-          />
-        </label>
+      <FilterBox what="the runs" words={words}>
         <label>
           State{" "}
           <select
@@ -68,8 +51,7 @@ export function RunList({ query }: { query: URLSearchParams }) {
             ))}
           </select>
         </label>
-        <Shortcuts actions={actions} />
-      </div>
+      </FilterBox>
       {value && shown.length === 0 ? (
         <p class="panel">
           {value.runs.length === 0
