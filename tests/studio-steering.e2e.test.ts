@@ -168,4 +168,41 @@ describe.skipIf(withoutBrowser)("the page", () => {
     await expect.poll(() => page.locator(".queue").innerText(), SOON).toMatch(/failed[\s\S]*no-model/);
     await usable("start");
   });
+
+  test("jobs that wait are moved by keys alone, and the button that was pressed keeps the focus", async () => {
+    // A job at work, as a Studio before this one started it: two others wait for its device.
+    for (const [i, run] of ["working", "b", "c"].entries()) {
+      const job = { kind: "train dpo", run, words: ["x.json"], device: "cpu", id: `1-${run}` };
+      const times = {
+        added: `2026-01-0${i + 1}T00:00:00.000Z`,
+        ...(i === 0 && { started: new Date().toISOString(), pid: process.pid }),
+      };
+      writeFileSync(join(root, ".queue", `1-${run}.job.json`), JSON.stringify({ ...job, ...times }));
+    }
+    await page.goto("about:blank"); // asks nothing of a server that is away
+    await studio.stop();
+    studio = await startStudio(root, "--allow-start");
+    await page.goto(studio.url);
+    await page.waitForSelector("tbody tr");
+    await page.goto(`${studio.origin}/start`);
+    const waiting = () =>
+      page
+        .locator(".queue li", { has: page.locator("[id^=job-]") })
+        .locator("a")
+        .allInnerTexts();
+    await expect.poll(waiting, SOON).toEqual(["b", "c"]);
+    await page.getByRole("button", { name: "Start c earlier" }).focus();
+    await page.keyboard.press("Enter");
+    await expect.poll(waiting, SOON).toEqual(["c", "b"]);
+    expect(await page.locator("main [role=status]").innerText()).toBe("c is now number 1 of 2 that wait.");
+    // The first one cannot go up: its other button has the focus.
+    await expect
+      .poll(() => page.evaluate("document.activeElement.getAttribute('aria-label')"), SOON)
+      .toBe("Start c later");
+    await usable("queue");
+    for (const run of ["c", "b"]) {
+      await page.locator(`#job-1-${run}`).getByRole("button", { name: "Take out" }).click();
+      await expect.poll(waiting, SOON).toEqual(run === "c" ? ["b"] : []);
+    }
+  });
 });

@@ -1,3 +1,4 @@
+import { useState } from "preact/hooks";
 import type { JudgingResults } from "../src/api.ts";
 import { FaultWords } from "./fault-words.tsx";
 import { InviteForm } from "./invite-form.tsx";
@@ -33,7 +34,9 @@ export function verdictOfVotes({ names, rate, votes, visible, agreement, models 
 
 /** The votes so far. */
 export function JudgingResultsView({ id }: { id: string }) {
-  const { value, fault } = useRemote<JudgingResults>(`/api/judging/${id}/results`, useTicks(REFRESH_MS));
+  const [version, setVersion] = useState(0);
+  const ticks = useTicks(REFRESH_MS);
+  const { value, fault } = useRemote<JudgingResults>(`/api/judging/${id}/results`, `${ticks} ${version}`);
   if (fault) return <FaultWords fault={fault} />;
   if (!value) return <p class="dim">Counting …</p>;
   const { names, wins, ties, bothBad, skipped, agreement, models, labellers } = value;
@@ -127,7 +130,14 @@ export function JudgingResultsView({ id }: { id: string }) {
           </table>
         </section>
       )}
-      {value.canTrain && <TrainOnVotes id={id} />}
+      {value.training && (
+        <TrainOnVotes
+          id={id}
+          training={value.training}
+          votes={value.votes}
+          onStart={() => setVersion(version + 1)}
+        />
+      )}
       <InviteForm id={id} />
       <p>
         <a href={`/judge/${id}`}>Go on judging</a>

@@ -1,10 +1,10 @@
 // Starting a training: a form made of its settings, the forecast beside it, the queue below.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { Fault, Forecast, FormSetting, JobForm, JobList, QueuedJob } from "../src/api.ts";
+import type { Fault, Forecast, FormSetting, JobForm, JobList } from "../src/api.ts";
 import { FaultWords } from "./fault-words.tsx";
+import { JobQueue } from "./job-queue.tsx";
 import { tell, useRemote, useTicks } from "./remote.ts";
 import { setQuery } from "./route.ts";
-import { when } from "./words.ts";
 
 const REFRESH_MS = 2000;
 /** After the last change, before a forecast is asked for. */
@@ -69,8 +69,8 @@ export function Start({ query }: { query: URLSearchParams }) {
       {fault && <FaultWords fault={fault} />}
       {value && kinds.length === 0 && (
         <p class="panel">
-          This Studio starts nothing. Start it with <code>--allow-start</code>: whoever has its address can
-          then start trainings with your rights.
+          This Studio has no form of trainings. Start it with <code>--allow-start</code>: whoever has its
+          address can then start trainings with your rights.
         </p>
       )}
       {kind !== undefined && kinds.length > 0 && (
@@ -88,8 +88,10 @@ export function Start({ query }: { query: URLSearchParams }) {
             </label>
           </div>
           <Form key={kind} kind={kind} onAdded={() => setVersion(version + 1)} />
-          <Queue jobs={value?.jobs ?? []} onChange={() => setVersion(version + 1)} />
         </>
+      )}
+      {value && (kinds.length > 0 || value.jobs.length > 0) && (
+        <JobQueue jobs={value.jobs} onChange={() => setVersion(version + 1)} />
       )}
     </main>
   );
@@ -226,36 +228,5 @@ function Field({ setting, preset, value, onInput }: FieldProps) {
         />
       )}
     </div>
-  );
-}
-
-function Queue({ jobs, onChange }: { jobs: readonly QueuedJob[]; onChange: () => void }) {
-  const [fault, setFault] = useState<Fault>();
-  const cancel = (id: string) => (): void => {
-    tell("POST", `/api/jobs/${id}/cancel`, {}).then(onChange, setFault);
-  };
-  return (
-    <section class="panel">
-      <h2>Queue</h2>
-      {fault && <FaultWords fault={fault} />}
-      {jobs.length === 0 && <p>Nothing was started here yet.</p>}
-      <ul class="queue">
-        {[...jobs].reverse().map(({ id, kind, run, device, added, state, command, said }) => (
-          <li key={id}>
-            <span class={`badge ${state}`}>{state}</span> <a href={`/?q=${encodeURIComponent(run)}`}>{run}</a>{" "}
-            <span class="dim">
-              {kind}, {device}, {when(added)}
-            </span>{" "}
-            {state === "waiting" && (
-              <button type="button" onClick={cancel(id)}>
-                Take out
-              </button>
-            )}
-            <pre class="words">{command}</pre>
-            {state === "failed" && <pre class="words">{said.join("\n")}</pre>}
-          </li>
-        ))}
-      </ul>
-    </section>
   );
 }

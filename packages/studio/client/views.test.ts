@@ -1,9 +1,10 @@
 // What the views compute.
 import { expect, test } from "vitest";
-import type { DataPair, FormSetting, RunSummary, StepRow } from "../src/api.ts";
+import type { DataPair, FormSetting, QueuedJob, RunSummary, StepRow } from "../src/api.ts";
 import { alignedData, described } from "./chart-data.ts";
 import { filteredPairs } from "./data.tsx";
 import { differences, sidesOf } from "./grids.tsx";
+import { inTurn } from "./job-queue.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
 import { placeOf } from "./samples.tsx";
@@ -11,6 +12,7 @@ import { flattened } from "./settings.tsx";
 import { configOf } from "./start.tsx";
 import { yieldWords } from "./steps.tsx";
 import { evenly } from "./timestep-heat.tsx";
+import { beginningWords } from "./train-on-votes.tsx";
 import { duration, short, size } from "./words.ts";
 
 test("a filter lets through what has all its words", () => {
@@ -106,6 +108,31 @@ test("a form gives the file that the command reads: what differs from preset and
     pairs: ["a", "b"],
   });
   expect(configOf(settings, { rounds: "10" }, { rounds: 5 })).toEqual({ rounds: 10 });
+});
+
+test("the queue shows what is at work, then what waits as it will start, then what ended, the newest first", () => {
+  const jobs = (
+    [
+      ["a", "ended"],
+      ["b", "failed"],
+      ["c", "running"],
+      ["d", "cancelled"],
+      ["e", "waiting"],
+      ["f", "waiting"],
+    ] as const
+  ).map(([run, state]) => ({ run, state }) as QueuedJob);
+  expect(inTurn(jobs).map(({ run }) => run)).toEqual(["c", "e", "f", "d", "b", "a"]);
+});
+
+test("a training on votes says whose weights it begins with, and how many votes those learned from", () => {
+  const jobs = [{ run: "taste-trained-1", votes: 40 } as QueuedJob];
+  const training = { next: "taste-trained-2", from: "taste-trained-1", jobs };
+  expect(beginningWords(training, 52, false)).toMatch(
+    /the model of taste-trained-1, which learned from 40 of the 52 votes, goes on/,
+  );
+  expect(beginningWords({ ...training, jobs: [] }, 52, false)).toMatch(/taste-trained-1 goes on/);
+  expect(beginningWords(training, 52, true)).toMatch(/the base model/);
+  expect(beginningWords({ next: "taste-trained-1", jobs: [] }, 40, false)).toMatch(/the base model/);
 });
 
 test("the address says which side of a grid is columns, rows and pages; nonsense does not", () => {

@@ -211,17 +211,21 @@ export interface Invitation {
   path: string;
 }
 
-/** A training that was started; its runs are below a folder of this name. */
-export interface StartedTraining {
-  schema: "spo.studio.training/1";
-  name: string;
+/** What trainings on the votes of a set there are, and what the next one would be. */
+export interface VotesTraining {
+  /** The folder of its runs. */
+  next: string;
+  /** The newest that ended, whose diffusion model the next one goes on with. */
+  from?: string;
+  /** Those that were started from the page, as the queue has them. */
+  jobs: QueuedJob[];
 }
 
 /** What votes come to. */
 export interface JudgingResults {
   schema: "spo.studio.votes/1";
-  /** Whether the page may start a training on the votes. */
-  canTrain: boolean;
+  /** Where the page may train on the votes. */
+  training?: VotesTraining;
   names?: string[];
   votes: number;
   /** Of image 0 and of image 1. */
@@ -281,6 +285,8 @@ export interface QueuedJob {
   device: string;
   added: string;
   state: "waiting" | "running" | "ended" | "failed" | "cancelled";
+  /** Of a training on votes: how many there were. */
+  votes?: number;
   /** As a person would type it. */
   command: string;
   said: string[];

@@ -52,8 +52,6 @@ export interface StudioOptions {
   judging?: Partial<JudgingSettings>;
   /** Trainings that may be started from the page. Default: none. */
   jobs?: JobsAllowed;
-  /** Starts a training on the votes of a set's folder, and gives its name. Default: the page starts none. */
-  trainOnVotes?: (set: string) => string;
   /** Default: the page that the set-up built. */
   client?: ClientFiles;
 }
@@ -94,7 +92,7 @@ export function createStudio(options: StudioOptions): Studio {
   const logs = new RunLogs();
   const strips = new StripReader();
   const jobs = new Jobs(index.root, options.jobs);
-  const judgings = new Judgings(index, logs, { ...JUDGING, ...judging }, options.trainOnVotes);
+  const judgings = new Judgings(index, logs, { ...JUDGING, ...judging }, jobs.votes);
   const credentials = new Credentials(options.token);
   const closing = new AbortController();
   const app = new Hono<Env>();

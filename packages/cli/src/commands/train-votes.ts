@@ -11,6 +11,10 @@ export default function (command: Command): void {
     .argument("<set>", "the folder that was judged; its votes stand beside it, as Studio writes them")
     .requiredOption("--model <model>", "of both trainings: folder, checkpoint file, or org/name of a hub")
     .requiredOption("--run <folder>", "where pairs and both runs go")
+    .option(
+      "--from <folder>",
+      "an earlier --run of this command, whose diffusion model goes on; the preference model learns all votes anew",
+    )
     .option("--prompts <file>", "of the second training; default: those of the set")
     .option("--spm <words...>", "of the first training: presets, files, and settings as init=./pickscore")
     .option("--spo <words...>", "of the second one: presets, files, and settings as rounds=100")

@@ -1,6 +1,5 @@
 // This command as a process of its own.
 import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { UserError } from "@spo/torch/files";
 
@@ -17,17 +16,4 @@ export function runSelf(words: readonly string[]): Promise<void> {
         : reject(new UserError(`spo ${words.slice(0, 2).join(" ")} failed.`, { code: "DATA" })),
     );
   });
-}
-
-/** Starts a command that goes on when this process ends; what it says goes to a file. → whether it still runs. */
-export function startSelf(words: readonly string[], log: string): () => boolean {
-  const out = openSync(log, "a");
-  const child = spawn(process.execPath, [PROGRAM, ...words], { stdio: ["ignore", out, out], detached: true });
-  closeSync(out);
-  let runs = true;
-  const ended = (): void => {
-    runs = false;
-  };
-  child.on("error", ended).on("exit", ended).unref();
-  return () => runs;
 }

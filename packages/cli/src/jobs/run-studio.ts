@@ -8,7 +8,6 @@ import { SCHEMAS } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
 import { prepareTaste, tasteWords } from "./taste-demo.js";
-import { votesTrainer } from "./votes-trainer.js";
 
 /** Where Studio listens unless told otherwise. */
 const PORT = 7766;
@@ -40,9 +39,8 @@ export async function runStudio(
     host,
     hosts: trustHost,
     presets,
-    jobs: allowStart ? jobsOf(presets) : undefined,
+    jobs: allowStart || words ? jobsOf(allowStart ? presets : {}, words) : undefined,
     judging: { votesPerPair, repeatShare, goldShare },
-    trainOnVotes: words && votesTrainer(words),
   };
   const end = stopped(); // from now on: a program may end it as soon as it has read the line
   const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });
@@ -59,8 +57,8 @@ export async function runStudio(
   await served.close();
 }
 
-/** Trainings by this command, in processes of their own. */
-function jobsOf(presets: Presets): JobsAllowed {
+/** Trainings by this command, in processes of their own. presets: of the kinds that have a form. votes: options of those on votes. */
+function jobsOf(presets: Presets, votes?: readonly string[]): JobsAllowed {
   const kinds = Object.entries(presets).map(([kind, ofKind]) => {
     // The command puts the result into the run's folder.
     const settings = settingsOf(SCHEMAS[kind as keyof typeof SCHEMAS]).filter(
@@ -71,6 +69,7 @@ function jobsOf(presets: Presets): JobsAllowed {
   return {
     command: [process.execPath, ...process.execArgv, process.argv[1] as string],
     kinds: Object.fromEntries(kinds) as JobsAllowed["kinds"],
+    votes,
   };
 }
 

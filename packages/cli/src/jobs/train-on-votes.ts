@@ -3,12 +3,14 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { openPairs } from "@spo/data";
 import { resolveConfig } from "@spo/records/config";
-import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
+import { launchPlace } from "@spo/torch/distributed";
+import { UserError, withLock, writeFileAtomic } from "@spo/torch/files";
 import { spmPresets, spoPresets } from "spo/presets";
 import { trainSpm, trainSpo } from "spo/recipes";
 import { TrainSpmConfig, TrainSpoConfig } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveModels } from "../options/resolve-config.js";
+import { say } from "../terminal/terminal.js";
 import { convertSet } from "./convert-set.js";
 import { runRecipe } from "./run-recipe.js";
 
@@ -16,18 +18,20 @@ import { runRecipe } from "./run-recipe.js";
 export interface VotesTrainingOptions extends CommonOptions {
   model: string;
   run: string;
+  from?: string;
   prompts?: string;
   spm?: string[];
   spo?: string[];
 }
 
 /**
- * Trains a preference model on the pairs that have votes, and SPO by it; what is done is not done again.
+ * Trains a preference model on the pairs that have votes, and SPO by it; what is done is not done again. from: the folder of
+ * an earlier such training, whose diffusion model goes on.
  *
  * Throws a UserError (`DATA`) where nobody has voted, and as the two trainings.
  */
 export async function trainOnVotes(set: string, options: VotesTrainingOptions): Promise<void> {
-  const { model, run, spm = [], spo = [], json, quiet } = options;
+  const { model, run, from, spm = [], spo = [], json, quiet } = options;
   const at = (...path: string[]): string => join(run, ...path);
   const pairs = at("pairs.parquet");
   const prompts = options.prompts ?? at("prompts.json");
@@ -38,20 +42,30 @@ export async function trainOnVotes(set: string, options: VotesTrainingOptions): 
     ...{ presets: spmPresets, args: spm },
   });
   const spoConfig = await resolveConfig(TrainSpoConfig, {
-    defaults: { model, spm: spmConfig.output, prompts, output: at("spo", "model") },
+    defaults: {
+      ...{ model, spm: spmConfig.output, prompts, output: at("spo", "model") },
+      ...(from !== undefined && { from: join(from, "spo") }),
+    },
     ...{ presets: spoPresets, args: spo },
   });
-  makeFolder(run);
-  if (!existsSync(pairs)) await labelledPairs(set, pairs, options);
-  if (!existsSync(prompts) && options.prompts === undefined) writeFileAtomic(prompts, await promptsOf(pairs));
   const common = { json, quiet };
-  await runRecipe({
-    ...{ kind: "train spm", recipe: trainSpm, schema: TrainSpmConfig, folder: at("spm"), ...common },
-    config: await resolveModels(TrainSpmConfig, spmConfig, { quiet }),
-  });
-  await runRecipe({
-    ...{ kind: "train spo", recipe: trainSpo, schema: TrainSpoConfig, folder: at("spo"), ...common },
-    config: await resolveModels(TrainSpoConfig, spoConfig, { quiet }),
+  const train = async (): Promise<void> => {
+    if (!existsSync(pairs)) await labelledPairs(set, pairs, options);
+    if (!existsSync(prompts) && options.prompts === undefined)
+      writeFileAtomic(prompts, await promptsOf(pairs));
+    await runRecipe({
+      ...{ kind: "train spm", recipe: trainSpm, schema: TrainSpmConfig, folder: at("spm"), ...common },
+      config: await resolveModels(TrainSpmConfig, spmConfig, { quiet }),
+    });
+    await runRecipe({
+      ...{ kind: "train spo", recipe: trainSpo, schema: TrainSpoConfig, folder: at("spo"), ...common },
+      config: await resolveModels(TrainSpoConfig, spoConfig, { quiet }),
+    });
+  };
+  if (launchPlace(process.env)?.rank) return train(); // rank 0 holds the lock for all
+  // As a run's own: who looks at the folder sees that a process is at work, also between the trainings.
+  await withLock(at("writer.json"), train, {
+    onWait: () => say(`waiting for another process that trains in ${run} …`),
   });
 }
 

@@ -11,7 +11,8 @@ import type {
   JudgingResults,
   JudgingSet,
   NextPairs,
-  StartedTraining,
+  QueuedJob,
+  VotesTraining,
 } from "../api.js";
 import { pictureResponse } from "../pictures.js";
 import type { FoundRun } from "../runs/find-runs.js";
@@ -36,6 +37,15 @@ const Ballot = z.strictObject({
 
 const Invited = z.strictObject({ labeller: Name });
 
+/** anew: whether it begins with the base, and not where the last one ended. */
+const Train = z.strictObject({ anew: z.boolean() });
+
+/** Trainings on the votes of sets. */
+interface TrainOnVotes {
+  of: (set: FoundRun) => VotesTraining;
+  start: (set: FoundRun, votes: number, anew: boolean) => QueuedJob;
+}
+
 /** The judgings of a folder's sets and runs. */
 export class Judgings {
   readonly #index: RunIndex;
@@ -46,7 +56,7 @@ export class Judgings {
   #isClosed = false;
   readonly routes = new Hono<{ Variables: { guest?: Guest } }>();
 
-  constructor(index: RunIndex, logs: RunLogs, settings: JudgingSettings, train?: (set: string) => string) {
+  constructor(index: RunIndex, logs: RunLogs, settings: JudgingSettings, trainings?: TrainOnVotes) {
     this.#index = index;
     this.#logs = logs;
     this.#settings = settings;
@@ -105,20 +115,24 @@ export class Judgings {
       return c.json(invitation);
     });
     this.routes.post("/:id/train", async (c) => {
+      const { success, data } = Train.safeParse(await c.req.json().catch(() => undefined));
+      if (!success) throw new UserError("This is no training.", { code: "USAGE" });
       const set = await index.findSet(c.req.param("id"));
-      if (!train || !set)
+      if (!trainings || !set)
         throw new UserError("Studio was not started to train on these votes.", {
           code: "USAGE",
           hint: "`npx spo train votes` does it; with `--train` the page does.",
         });
-      const started: StartedTraining = { schema: "spo.studio.training/1", name: train(set.folder) };
-      return c.json(started);
+      const { pairs, judging } = await this.#of(set.id);
+      const { votes } = judgingResults(judging.votes, pairs);
+      return c.json(trainings.start(set, votes, data.anew) satisfies QueuedJob);
     });
     this.routes.get("/:id/results", async (c) => {
       const { pairs, judging } = await this.#of(c.req.param("id"));
+      const set = await index.findSet(c.req.param("id"));
       const results: JudgingResults = {
         schema: "spo.studio.votes/1",
-        canTrain: train !== undefined && (await index.findSet(c.req.param("id"))) !== undefined,
+        training: set && trainings?.of(set),
         ...judgingResults(judging.votes, pairs),
       };
       return c.json(results);

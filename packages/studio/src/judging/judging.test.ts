@@ -1,10 +1,27 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Answer, type Vote, VoteLog } from "@spo/records";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Invitation, JudgingList, JudgingResults, NextPairs, RunList } from "../api.js";
+import type {
+  Invitation,
+  JobList,
+  JudgingList,
+  JudgingResults,
+  NextPairs,
+  QueuedJob,
+  RunList,
+  VotesTraining,
+} from "../api.js";
 import { PIXEL, writeSpoRun } from "../run-folders.fixture.js";
 import { createStudio, type Studio } from "../studio.js";
 import { shown } from "./judging.js";
@@ -301,23 +318,56 @@ test("what a run asks people is a set of its own, and only what still waits is s
   run.close();
 });
 
-test("a training on the votes starts where Studio may start one, and nowhere else", async () => {
+test("a training on the votes waits in the queue; later ones have the next number and go on from the last that ended", async () => {
   const id = await setId();
-  expect((await json<JudgingResults>(`/api/judging/${id}/results`)).canTrain).toBe(false);
-  const refused = await post(`/api/judging/${id}/train`, {});
+  const training = async (): Promise<VotesTraining | undefined> =>
+    (await json<JudgingResults>(`/api/judging/${id}/results`)).training;
+  const train = async (anew: boolean): Promise<QueuedJob> =>
+    (await (await post(`/api/judging/${id}/train`, { anew })).json()) as QueuedJob;
+  expect(await training()).toBeUndefined();
+  const refused = await post(`/api/judging/${id}/train`, { anew: false });
   expect([refused.status, await refused.json()]).toMatchObject([400, { hint: /spo train votes/ }]);
   await studio.close();
-  const sets: string[] = [];
-  const trainOnVotes = (set: string): string => {
-    sets.push(set);
-    return "taste-trained-1";
-  };
-  studio = createStudio({ runs: root, trainOnVotes, client: { script: "", style: "" } });
-  expect((await json<JudgingResults>(`/api/judging/${id}/results`)).canTrain).toBe(true);
-  const started = await post(`/api/judging/${id}/train`, {});
-  expect(await started.json()).toEqual({ schema: "spo.studio.training/1", name: "taste-trained-1" });
-  expect(sets.map((set) => set.split("/").at(-1))).toEqual(["taste"]);
-  expect((await post("/api/judging/none/train", {})).status).toBe(400);
+  /** A stand-in for the command: the first training ends at once, later ones when a file is there. */
+  const command = join(root, "command.mjs");
+  writeFileSync(
+    command,
+    `import { existsSync, mkdirSync } from "node:fs";
+    const run = process.argv.at(-1);
+    mkdirSync(run.endsWith("1") ? run + "/spo/model" : run, { recursive: true });
+    if (!run.endsWith("1")) setInterval(() => existsSync(run + "/end") && process.exit(), 20);
+    setTimeout(() => process.exit(4), 60_000).unref(); // outlives no test that was killed`,
+  );
+  const jobs = { command: [process.execPath, command] as const, kinds: {}, votes: ["--model", "./m"] };
+  studio = createStudio({ runs: root, jobs, client: { script: "", style: "" } });
+  const [first] = await next(id, "anna");
+  await post(`/api/judging/${id}/votes`, ballot(first?.pair as string, "left"));
+
+  expect(await training()).toEqual({ next: "taste-trained-1", jobs: [] });
+  const set = join(realpathSync(root), "taste");
+  expect(await train(false)).toMatchObject({
+    ...{ run: "taste-trained-1", votes: 1, state: "running", device: "cpu" },
+    command: `npx spo train votes ${set} --model ./m --run ${set}-trained-1`,
+  });
+  await expect.poll(async () => (await training())?.jobs[0]?.state, { timeout: 20_000 }).toBe("ended");
+  expect(await training()).toMatchObject({ next: "taste-trained-2", from: "taste-trained-1" });
+  const later = await train(false);
+  expect(later.command).toMatch(/--model .\/m --from \S+taste-trained-1 --run \S+taste-trained-2$/);
+  try {
+    const waiting = await train(true);
+    expect(waiting).toMatchObject({ run: "taste-trained-3", state: "waiting" }); // one training a device
+    expect(waiting.command).not.toContain("--from");
+    expect((await json<JobList>("/api/jobs")).jobs.map(({ run }) => run)).toHaveLength(3);
+    expect((await post("/api/judging/none/train", { anew: false })).status).toBe(400);
+    expect((await post(`/api/judging/${id}/train`, { set: "/etc" })).status).toBe(400);
+  } finally {
+    await expect.poll(() => existsSync(`${set}-trained-2`), { timeout: 20_000 }).toBe(true);
+    writeFileSync(`${set}-trained-2/end`, "");
+    await expect.poll(() => existsSync(`${set}-trained-3`), { timeout: 20_000 }).toBe(true);
+    writeFileSync(`${set}-trained-3/end`, "");
+    const isDone = async () => (await training())?.jobs.every(({ state }) => state === "ended");
+    await expect.poll(isDone, { timeout: 20_000 }).toBe(true);
+  }
 });
 
 describe("an invitation", () => {

@@ -13,7 +13,7 @@ import type { PairsToJudge, PairToJudge } from "./pairs-to-judge.js";
 export function judgingResults(
   votes: readonly Vote[],
   { names, pairs }: PairsToJudge,
-): Omit<JudgingResults, "schema" | "canTrain"> {
+): Omit<JudgingResults, "schema" | "training"> {
   const known = new Map(pairs.map((pair) => [pair.id, pair]));
   const all = new StandingVotes(votes).all;
   const isGold = ({ asked }: AskedVote): boolean => known.get(asked.pair)?.gold !== undefined;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { askRun } from "@spo/records";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { JobQueue, JobWish } from "./job-queue.js";
+import { type Job, JobQueue, JobWish } from "./job-queue.js";
 
 let root: string;
 let queue: JobQueue;
@@ -47,7 +47,8 @@ const wish = (run: string, device = "cpu"): JobWish => ({
 });
 const states = (): string[] => {
   queue.look();
-  return queue.list().map(({ state }) => state);
+  const byRun = queue.list().sort((a, b) => (a.run < b.run ? -1 : 1));
+  return byRun.map(({ state }) => state);
 };
 
 test("one job a device works; the next one starts when it ends, and a restarted server goes on with the queue", async () => {
@@ -85,6 +86,24 @@ test("one that waits can be taken out, one at work not; a run's name is taken on
   queue.cancel(second.id);
   expect(states()).toEqual(["running", "cancelled"]);
   await expect.poll(() => existsSync(join(root, "a", "events.jsonl")), { timeout: 20_000 }).toBe(true);
+});
+
+test("those that wait start in the order that is asked for, also after a restart; a new one comes last", async () => {
+  const order = () => queue.list().map(({ run }) => run);
+  const [, b, , d] = ["a", "b", "c", "d"].map((run) => queue.add(wish(run))) as [Job, Job, Job, Job];
+  queue.move(d.id, 0);
+  queue.move(b.id, 9);
+  expect(order()).toEqual(["a", "d", "c", "b"]);
+  queue.add(wish("e"));
+  queue.close();
+  queue = new JobQueue(root, command);
+  expect(order()).toEqual(["a", "d", "c", "b", "e"]);
+  expect(() => queue.move(queue.list()[0]?.id as string, 1)).toThrow(/does not wait/);
+  await expect.poll(() => existsSync(join(root, "a", "events.jsonl")), { timeout: 20_000 }).toBe(true);
+  askRun(join(root, "a"), "stop");
+  await expect.poll(() => existsSync(join(root, "d", "events.jsonl")), { timeout: 20_000 }).toBe(true);
+  for (const { id, state } of queue.list()) if (state === "waiting") queue.cancel(id);
+  expect(states()).toEqual(["ended", "cancelled", "cancelled", "running", "cancelled"]);
 });
 
 test("the file that the command reads is what the form gave", () => {

@@ -18,6 +18,7 @@ import { lastLines } from "../runs/last-lines.js";
 
 /** Its name starts with a dot, so no run is looked for in it. */
 const QUEUE = ".queue";
+const ORDER = "order.json";
 /** A process that was started has its run by then, or is none of ours. */
 const START_MS = 120_000;
 const LOOK_MS = 1000;
@@ -47,9 +48,15 @@ export const JobWish = z.strictObject({
 export type JobWish = z.output<typeof JobWish>;
 
 const JobRecord = z.object({
-  ...JobWish.shape,
-  id: z.string().regex(/^[\w-]+$/),
+  kind: JobWish.shape.kind,
+  /** Below the folder that is shown. */
+  run: z.string(),
+  /** Between the kind and `--run`, as the command is told. */
+  words: z.array(z.string()),
   device: z.string(),
+  /** Of a training on votes: how many there were. */
+  votes: z.int().optional(),
+  id: z.string().regex(/^[\w-]+$/),
   added: z.string(),
   /** When a process was started for it, and its number. */
   started: z.string().optional(),
@@ -60,6 +67,12 @@ const JobRecord = z.object({
   cancelled: z.literal(true).optional(),
 });
 type JobRecord = z.output<typeof JobRecord>;
+
+/** A job in the command's own words. */
+export type JobWords = Pick<JobRecord, "kind" | "run" | "words" | "device" | "votes">;
+
+/** Jobs that wait, by ID, in the order in which they start; those that it does not name come after them. */
+const Order = z.array(z.string());
 
 /** A job as the page shows it. */
 export interface Job extends JobRecord {
@@ -77,6 +90,7 @@ export class JobQueue {
   readonly #command: readonly [string, ...string[]];
   readonly #lock: Lock;
   readonly #jobs = new Map<string, JobRecord>();
+  #order: readonly string[];
   /** Started by this server, and not ended yet. */
   readonly #children = new Set<string>();
   readonly #timer: NodeJS.Timeout;
@@ -97,49 +111,64 @@ export class JobQueue {
       const job = readRecord(join(this.#folder, name), JobRecord);
       this.#jobs.set(job.id, job);
     }
+    const order = join(this.#folder, ORDER);
+    this.#order = existsSync(order) ? readRecord(order, Order) : [];
     this.#timer = setInterval(() => this.look(), LOOK_MS);
     this.#timer.unref();
     this.look();
   }
 
-  /** The oldest first. */
+  /** Those that were started, the oldest first, then those that wait, in the order in which they start. */
   list(): Job[] {
-    return [...this.#jobs.values()]
-      .sort((a, b) => (a.added < b.added ? -1 : 1))
-      .map((job) => this.#shown(job));
+    const jobs = [...this.#jobs.values()].sort((a, b) => (a.added < b.added ? -1 : 1));
+    const shown = jobs.map((job) => this.#shown(job));
+    const waiting = shown.filter(({ state }) => state === "waiting");
+    const placeOf = ({ id }: Job): number => {
+      const place = this.#order.indexOf(id);
+      return place < 0 ? this.#order.length : place;
+    };
+    return [
+      ...shown.filter(({ state }) => state !== "waiting"),
+      ...waiting.sort((a, b) => placeOf(a) - placeOf(b)),
+    ];
   }
 
-  /** Puts a job at the end. Throws a UserError where its run is there already, another job has it, or there are too many. */
-  add(wish: JobWish): Job {
-    const open = [...this.#jobs.values()].filter(({ ended, cancelled }) => !ended && !cancelled);
-    if (existsSync(join(this.#root, wish.run)) || open.some(({ run }) => run === wish.run))
-      throw new UserError(`There is a run ${wish.run} already.`, {
-        code: "USAGE",
-        hint: "Give another name.",
-      });
-    if (open.length >= MOST_JOBS) throw new UserError("The queue is full.", { code: "RESOURCE" });
-    const { device } = wish.config;
-    const job: JobRecord = {
-      ...wish,
-      id: `${Date.now()}-${randomBytes(4).toString("hex")}`,
-      device: typeof device === "string" ? device : "cpu",
-      added: new Date().toISOString(),
-    };
-    writeFileAtomic(this.#configOf(job.id), `${JSON.stringify(wish.config, null, 2)}\n`);
-    this.#keep(job);
-    this.look();
-    return this.#shown(job);
+  /** Puts a job of the form at the end. Throws a UserError where its run is there already, another job has it, or there are too many. */
+  add({ kind, preset, config, run }: JobWish): Job {
+    const id = newId();
+    const words = [...(preset === undefined ? [] : [preset]), this.#configOf(id)];
+    const device = typeof config.device === "string" ? config.device : "cpu";
+    return this.#add({ kind, run, words, device }, id, () =>
+      writeFileAtomic(this.#configOf(id), `${JSON.stringify(config, null, 2)}\n`),
+    );
+  }
+
+  /** Puts a job in the command's own words at the end. Throws as `add`. */
+  addWords(words: JobWords): Job {
+    return this.#add(words, newId());
+  }
+
+  /** Whether a name below the folder is that of a run, or of a job that has none yet. */
+  has(run: string): boolean {
+    return existsSync(join(this.#root, run)) || this.#open().some((job) => job.run === run);
+  }
+
+  /**
+   * Lets a job that waits start as the number `to` of those that wait, from 0; beyond the last one, as the last. The order is kept.
+   *
+   * Throws a UserError (`USAGE`) for a job that does not wait.
+   */
+  move(id: string, to: number): void {
+    this.#requireWaiting(id);
+    const waiting = this.list().flatMap((job) => (job.state === "waiting" && job.id !== id ? [job.id] : []));
+    const order = waiting.toSpliced(to, 0, id);
+    writeFileAtomic(join(this.#folder, ORDER), `${JSON.stringify(order)}\n`);
+    this.#order = order;
   }
 
   /** Takes a job that waits out of the queue. Throws a UserError (`USAGE`) for any other. */
   cancel(id: string): void {
-    const job = this.#jobs.get(id);
-    if (!job || this.#stateOf(job) !== "waiting")
-      throw new UserError("This job does not wait any more.", {
-        code: "USAGE",
-        hint: "Stop its run on the run's own page.",
-      });
-    this.#keep({ ...job, cancelled: true });
+    this.#keep({ ...this.#requireWaiting(id), cancelled: true });
   }
 
   /** Notes what has ended, and starts on each free device the job that waits longest. */
@@ -165,6 +194,33 @@ export class JobQueue {
     this.#lock.release();
   }
 
+  #open(): JobRecord[] {
+    return [...this.#jobs.values()].filter(({ ended, cancelled }) => !ended && !cancelled);
+  }
+
+  #add(words: JobWords, id: string, prepare = () => {}): Job {
+    if (this.has(words.run))
+      throw new UserError(`There is a run ${words.run} already.`, {
+        code: "USAGE",
+        hint: "Give another name.",
+      });
+    if (this.#open().length >= MOST_JOBS) throw new UserError("The queue is full.", { code: "RESOURCE" });
+    prepare();
+    const job: JobRecord = { ...words, id, added: new Date().toISOString() };
+    this.#keep(job);
+    this.look();
+    return this.#shown(this.#jobs.get(id) as JobRecord);
+  }
+
+  #requireWaiting(id: string): JobRecord {
+    const job = this.#jobs.get(id);
+    if (job && this.#stateOf(job) === "waiting") return job;
+    throw new UserError("This job does not wait any more.", {
+      code: "USAGE",
+      hint: "Stop its run on the run's own page.",
+    });
+  }
+
   #start(job: JobRecord): void {
     const [program, ...words] = this.#command;
     const log = openSync(this.#logOf(job.id), "a");
@@ -188,14 +244,8 @@ export class JobQueue {
     this.#keep({ ...job, started: new Date().toISOString(), pid: child.pid });
   }
 
-  #words({ kind, preset, run, id }: JobRecord): string[] {
-    return [
-      ...kind.split(" "),
-      ...(preset ? [preset] : []),
-      this.#configOf(id),
-      "--run",
-      join(this.#root, run),
-    ];
+  #words({ kind, words, run }: JobRecord): string[] {
+    return [...kind.split(" "), ...words, "--run", join(this.#root, run)];
   }
 
   #stateOf(job: JobRecord): Job["state"] {
@@ -240,6 +290,8 @@ export class JobQueue {
   }
 }
 
+const newId = (): string => `${Date.now()}-${randomBytes(4).toString("hex")}`;
+
 function lockOf(folder: string): Lock {
   try {
     return takeLock(join(folder, "server.json"));
@@ -247,7 +299,7 @@ function lockOf(folder: string): Lock {
     if (!(error instanceof LockTaken)) throw error;
     throw new UserError("Another Studio starts the trainings of this folder.", {
       code: "RESOURCE",
-      hint: "Use that one, or leave --allow-start away here.",
+      hint: "Use that one, or leave --allow-start, --train and --demo away here.",
       cause: error,
     });
   }

@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError, writeFileAtomic } from "@spo/records";
 import { Hono } from "hono";
+import { z } from "zod";
 import type { Forecast, FormSetting, JobForm, JobList } from "../api.js";
 import { JobQueue, JobWish } from "./job-queue.js";
 import { bodyOf } from "./steering-routes.js";
+import { VotesTrainings } from "./votes-trainings.js";
 
 /** What may be started, and how. */
 export interface JobsAllowed {
@@ -17,20 +19,28 @@ export interface JobsAllowed {
   kinds: Readonly<
     Record<string, { settings: readonly FormSetting[]; presets: Readonly<Record<string, object>> }>
   >;
+  /** Lets the page train on votes: the options of `train votes` but `--run` and `--from`. */
+  votes?: readonly string[];
 }
 
 /** A forecast reads configs alone. */
 const FORECAST_MS = 60_000;
 const MOST_WORDS = 20_000;
 
+/** to: the place among those that wait, from 0. */
+const Move = z.strictObject({ to: z.int().min(0) });
+
 /** Routes below `/api/jobs`. */
 export class Jobs {
   readonly routes = new Hono();
   readonly #queue?: JobQueue;
+  /** Where the page may train on votes. */
+  readonly votes?: VotesTrainings;
 
   /** root: the folder of the runs. Throws as `JobQueue`. */
   constructor(root: string, allowed: JobsAllowed | undefined) {
     this.#queue = allowed && new JobQueue(root, allowed.command);
+    if (this.#queue && allowed?.votes) this.votes = new VotesTrainings(root, this.#queue, allowed.votes);
     this.routes.get("/", (c) => {
       const answer: JobList = {
         schema: "spo.studio.jobs/1",
@@ -86,6 +96,11 @@ export class Jobs {
         words: code === 0 ? stdout : stderr,
       };
       return c.json(answer);
+    });
+    this.routes.post("/:id/move", async (c) => {
+      const { to } = await bodyOf(c, Move);
+      queue.move(c.req.param("id"), to);
+      return c.json({ moved: c.req.param("id"), to });
     });
     this.routes.post("/:id/cancel", (c) => {
       queue.cancel(c.req.param("id"));
