@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadTextToImage, saveSingleFile } from "@spo/diffusion";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cli } from "./cli.js";
@@ -183,4 +184,43 @@ test("a grid draws each place with its own settings, and is written as data, pag
   expect(readFileSync(join(at("grid"), "grid.html"), "utf8")).toContain("guidance 7, lora 2");
   expect((await sharp(join(at("grid"), "grid.png")).metadata()).format).toBe("png");
   expect(JSON.parse((await grid(...sides)).stdout)).toMatchObject({ code: "USAGE" });
+
+  // A LoRA, a model in one file and a folder of another family, each as it draws alone.
+  const xl = (await makeTinyWorld(at("xl"), "sdxl")).model;
+  saveSingleFile(at("one.safetensors"), loadTextToImage(world.model).models);
+  const values = [`${lora}:2`, at("one.safetensors"), xl];
+  const drawn = ["red apple", "--model", world.model, "--configs", world.model, "--steps", "2"];
+  const compared = await cli([
+    ...["sample", ...drawn, "--guidance-scale", "7", "--output", at("models")],
+    ...["--grid-x", `checkpoint=${values}`],
+  ]);
+  expect(compared.code).toBe(0);
+  const alone = await cli([
+    ...[
+      "sample",
+      "red apple",
+      "--model",
+      xl,
+      "--steps",
+      "2",
+      "--guidance-scale",
+      "7",
+      "--output",
+      at("xl-alone"),
+    ],
+  ]);
+  const models = JSON.parse(readFileSync(join(at("models"), "grid.json"), "utf8")) as {
+    images: { file: string; at: [number]; parameters: { model: string } }[];
+  };
+  const pictures = models.images.toSorted((a, b) => a.at[0] - b.at[0]);
+  expect(pictures.map(({ parameters }) => parameters.model)).toEqual(["model", values[1], xl]);
+  expect(await Promise.all(pictures.map(({ file }) => pixelsOf(join(at("models"), file))))).toEqual([
+    found.get("1,1"),
+    found.get("1,0"),
+    await pixelsOf(alone.stdout.trim()),
+  ]);
+  const none = await cli([
+    ...["sample", ...drawn, "--output", at("none"), "--json", "--grid-x", `checkpoint=${xl},${at("gone")}`],
+  ]);
+  expect(JSON.parse(none.stdout)).toMatchObject({ code: "DATA", message: expect.stringMatching(/gone/) });
 });

@@ -27,8 +27,9 @@ import { ownDevice, spentTogether } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { type GridCell, type GridOptions, gridAxes, gridCells } from "../options/grid-axes.js";
+import { type Checkpoint, resolveCheckpoint } from "../options/grid-checkpoint.js";
 import { checkJudgeOptions, type JudgeOptions } from "../options/judge-options.js";
-import { type LoraChoice, resolveLoras } from "../options/lora-option.js";
+import { resolveLoras } from "../options/lora-option.js";
 import { resolveParts } from "../options/part-option.js";
 import { resolveModel } from "../options/resolve-model.js";
 import { resolveRewardWords } from "../options/resolve-reward.js";
@@ -39,7 +40,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, putPath } from "../terminal/terminal.js";
 import { version } from "../terminal/version.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
-import { PromptLoras } from "./prompt-loras.js";
+import { ModelsInTurn } from "./models-in-turn.js";
 import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } from "./prompt-words.js";
 import { requireNoGrid, writeGrid } from "./write-grid.js";
 
@@ -94,48 +95,71 @@ export async function sampleToFiles(
   if (axes.length > 0) requireNoGrid(options.output);
   const model = await resolveModel(options.model, { quiet });
   const loras = await resolveLoras(options.lora, { quiet });
-  const checkpoints = new Map<string, LoraChoice[]>();
+  const checkpoints = new Map<string, Checkpoint>();
   for (const name of axes.find((axis) => axis.name === "checkpoint")?.values ?? [])
-    checkpoints.set(name, await resolveLoras([name], { quiet }));
+    checkpoints.set(name, await resolveCheckpoint(name, { quiet }));
   const folders = options.loraDir === undefined ? loras.map(({ file }) => dirname(file)) : [options.loraDir];
   const parted = lines.map(({ prompt }) => promptWords(prompt, options.promptSyntax, [...new Set(folders)]));
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
   const parts = await resolveParts(options.part, { quiet });
-  const pipe = loadTextToImage(model, { configs, parts, dtype: options.dtype, device });
+  const load = (path: string, on = device): TextToImage =>
+    loadTextToImage(path, {
+      ...{ configs, dtype: options.dtype, device: on },
+      ...((path === model || !isFolder(path)) && { parts }),
+    });
+  const models = new ModelsInTurn(load);
+  const isSeveral = [...checkpoints.values()].some((each) => each.model !== undefined);
+  // Of several models all are looked at before hours are spent, without their values.
+  const looked = isSeveral ? new ModelsInTurn((path) => load(path, "meta")) : models;
   // Adapters that stay are fused into the weights, where they cost nothing. In a grid none is sure to stay.
   const isGrid = axes.length > 0;
   if (!isGrid)
     new LoraStack(
-      pipe.models,
+      models.at(model).pipe.models,
       loras.map(({ file, weight }) => ({ path: file, weight })),
     ).fuse();
   const cells = isGrid ? gridCells(axes) : [];
+  /** Of images that another model than --model draws: its path. */
+  const sources = new Map<ImageParameters, string>();
   const images = isGrid
     ? cells.flatMap((cell) => {
         const line = withoutChanged(lines[cell.prompt] as PromptLine, cell);
-        const laid = [...loras, ...(checkpoints.get(cell.checkpoint ?? "") ?? [])].map(
-          ({ file, weight }) => ({
-            ...{ file, weight: weight * cell.strength },
-          }),
-        );
-        const called = (parted[cell.prompt] as PromptWords).loras;
-        return imagesOf(line, pipe, { ...options, ...cell.options, count: 1 }, [...laid, ...called]);
+        const checkpoint = checkpoints.get(cell.checkpoint ?? "");
+        const laid = [...loras, ...(checkpoint?.loras ?? [])].map(({ file, weight }) => ({
+          ...{ file, weight: weight * cell.strength },
+        }));
+        const all = [...laid, ...(parted[cell.prompt] as PromptWords).loras];
+        const { pipe, loras: laying } = looked.at(checkpoint?.model ?? model);
+        laying.merged(all, () => {}); // a LoRA that does not fit is an error before hours are spent
+        const drawn = imagesOf(line, pipe, { ...options, ...cell.options, count: 1 }, all);
+        if (checkpoint?.model === undefined) return drawn;
+        // Named as it was given: two may be folders of one name.
+        const named = drawn.map((image) => ({ ...image, model: cell.checkpoint ?? "" }));
+        for (const image of named) sources.set(image, checkpoint.model);
+        return named;
       })
-    : lines.flatMap((line, i) =>
-        imagesOf(line, pipe, options, [...loras, ...(parted[i] as PromptWords).loras]),
-      );
+    : lines.flatMap((line, i) => {
+        const { pipe, loras: laying } = models.at(model);
+        const called = (parted[i] as PromptWords).loras;
+        laying.merged(called, () => {});
+        return imagesOf(line, pipe, options, [...loras, ...called]);
+      });
+  const sourceOf = (image?: ImageParameters): string => (image && sources.get(image)) ?? model;
   for (const { words } of speaks ? parted : [])
-    if (isCut(words, options.promptSyntax)) warnOfCutWords(bar, pipe, words, options.promptSyntax);
+    if (isCut(words, options.promptSyntax))
+      warnOfCutWords(bar, looked.at(sourceOf(images[0])).pipe, words, options.promptSyntax);
   for (const warning of speaks ? promptWarnings(images, options.promptSyntax) : [])
     bar.say(`warning: ${warning}`);
-  const promptLoras = new PromptLoras(pipe);
-  // A LoRA that does not fit is an error before hours are spent.
-  for (const called of isGrid ? images.map((image) => image.loras) : parted.map((words) => words.loras))
-    promptLoras.merged(called, () => {});
-
-  const judges = options.judge === undefined ? undefined : await openJudges(pipe, images, options);
+  const meter = options.judge === undefined ? undefined : new WorkMeter();
+  let judges: (Judges & { source: string }) | undefined;
+  const judgesOf = async (source: string): Promise<Judges | undefined> => {
+    if (!meter || judges?.source === source) return judges;
+    judges = { source, ...(await openJudges(models.at(source).pipe, images, options, meter)) };
+    return judges;
+  };
+  if (!isSeveral) await judgesOf(model);
 
   using _ = makeFolderToFill(options.output); // an unusable folder is an error before hours are spent
   const signal = interruptible((text) => bar.say(text), answerSignals);
@@ -146,7 +170,7 @@ export async function sampleToFiles(
   const [firstNumber = 0] = await world.gather(nextNumber(options.output));
   let done = 0;
   const rate = (): number => (1000 * done) / (performance.now() - began);
-  const batches = batchesOf(images, imagesAtOnce(options, device), options.promptSyntax);
+  const batches = batchesOf(images, imagesAtOnce(options, device), options.promptSyntax, sourceOf);
   let number = firstNumber;
   for (const [b, batch] of batches.entries()) {
     const start = number;
@@ -154,7 +178,10 @@ export async function sampleToFiles(
     if (b % world.size !== world.rank) continue;
     const [first] = batch as [ImageParameters];
     const called = first.loras.filter(({ inPrompt }) => isGrid || inPrompt);
-    const pictures = promptLoras.merged(called, () =>
+    const source = sourceOf(first);
+    const { pipe, loras: laying } = models.at(source);
+    const judges = await judgesOf(source);
+    const pictures = laying.merged(called, () =>
       sampleBatch(pipe, batch, { ...options, judges }, () => {
         done += batch.length;
         bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
@@ -182,7 +209,7 @@ export async function sampleToFiles(
   }
   bar.end();
   const byRank = await world.gather(mine);
-  const passes = judges && (await spentTogether(world, judges.meter)).passes;
+  const passes = meter && (await spentTogether(world, meter)).passes;
   await world.close();
   if (!speaks) return;
   if (!options.json) for (const { file } of byRank.slice(1).flat()) putPath(file);
@@ -195,10 +222,11 @@ export async function sampleToFiles(
     for (const path of await writeGrid(options.output, axes, placed)) if (!options.json) putPath(path);
   }
   const seconds = (performance.now() - began) / 1000;
-  if (passes)
-    bar.say(
-      costWords(passes, images, isGuided(pipe.denoiser, options.guidanceScale ?? pipe.guidanceScale) ? 2 : 1),
-    );
+  if (passes) {
+    const { pipe } = models.at(sourceOf(images.at(-1)));
+    const guidance = options.guidanceScale ?? pipe.guidanceScale;
+    bar.say(costWords(passes, images, isGuided(pipe.denoiser, guidance) ? 2 : 1));
+  }
   if (options.json)
     putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate(), passes });
 }
@@ -299,23 +327,16 @@ function batchesOf(
   images: readonly ImageParameters[],
   most: number,
   syntax: PromptSyntax,
+  sourceOf: (image: ImageParameters) => string,
 ): ImageParameters[][] {
-  const alike = ({
-    width,
-    height,
-    steps,
-    guidance,
-    eta,
-    sampler,
-    negative,
-    prompt,
-    loras,
-  }: ImageParameters): string =>
+  const alike = (image: ImageParameters): string => {
+    const { width, height, steps, guidance, eta, sampler, negative, prompt, loras } = image;
     // Weighted prompts may be of any number of contexts, so that only equal ones share a call.
-    JSON.stringify([
-      ...[width, height, steps, guidance, eta, sampler, negative, loras],
+    return JSON.stringify([
+      ...[sourceOf(image), width, height, steps, guidance, eta, sampler, negative, loras],
       isCut(prompt, syntax) || prompt,
     ]);
+  };
   const batches: ImageParameters[][] = [];
   for (const image of images) {
     const last = batches.at(-1);
@@ -338,6 +359,7 @@ async function openJudges(
   pipe: TextToImage,
   images: readonly ImageParameters[],
   { judge = "", seed, quiet }: SampleCommandOptions,
+  meter: WorkMeter,
 ): Promise<Judges> {
   const given =
     isFolder(judge) || !/^[a-z-]+:./.test(judge) ? judge : await resolveRewardWords(judge, { quiet });
@@ -347,7 +369,7 @@ async function openJudges(
     const size = [height / pipe.vae.factor, width / pipe.vae.factor] as const;
     if (!found.has(String(size))) found.set(String(size), await openJudge(choice, pipe, size));
   }
-  return { of: (size) => found.get(String(size)) as StepAwareJudge, meter: new WorkMeter() };
+  return { of: (size) => found.get(String(size)) as StepAwareJudge, meter };
 }
 
 /** What an image took on average, beside what it would have taken without a judge. */

@@ -7,7 +7,7 @@ import { chosenSampler } from "./sampler-options.js";
 export const AXES = {
   guidance: "numbers",
   lora: "strengths, by which those of --lora are multiplied",
-  checkpoint: "LoRA files, laid over the model in turn",
+  checkpoint: "LoRAs, laid over the model in turn, or models in place of it: folders or files",
   steps: "whole numbers",
   eta: "from 0 to 1",
   seed: "whole numbers",
