@@ -15,7 +15,7 @@ export default function (command: Command): void {
     .argument("<command...>", "after --: spo and its words, or another program")
     .option(
       "--nproc <number>",
-      "processes on this machine; auto: one a GPU, else one a core; default: 1",
+      "processes on this machine; auto: one a GPU, else as many as train fastest; default: 1",
       countOrAuto,
     )
     .option("--nnodes <number>", "machines; default: 1", wholeFrom(1, 100_000))
@@ -28,6 +28,8 @@ export default function (command: Command): void {
         "What is left out is read from PET_NPROC_PER_NODE, PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and",
         "PET_MASTER_PORT (Kubeflow), or from SkyPilot's variables. Each process has one thread unless OMP_NUM_THREADS is",
         "set, and a GPU of its own where there are several. A signal is handed on to all.",
+        "--nproc auto without a GPU tries a training for three steps with each number of processes that shares the",
+        "cores out evenly, and says what each takes; other commands get a process a core.",
         "The exit code is that of the first process that ends badly.",
         "",
         "Examples:",
@@ -36,15 +38,13 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (words: [string, ...string[]]) => {
-      const [{ launchPlan }, { launchProcesses }] = await Promise.all([
-        import("../jobs/launch-plan.js"),
-        import("../jobs/launch-processes.js"),
-      ]);
-      const facts = { env: process.env, gpus: cards(), cores: availableParallelism() };
+      const { launch } = await import("../jobs/launch.js");
       const { quiet, ...options } = command.optsWithGlobals<LaunchOptions & { quiet?: boolean }>();
-      const plan = launchPlan(options, facts);
-      if (!quiet) say(`launch: ${plan.sources.join(", ")}`);
-      process.exitCode = await launchProcesses({ plan, facts, command: itself(words), say });
+      process.exitCode = await launch({
+        ...{ options, words, command: itself(words) },
+        facts: { env: process.env, gpus: cards(), cores: availableParallelism() },
+        ...{ say, tell: quiet ? () => {} : say },
+      });
     });
 }
 

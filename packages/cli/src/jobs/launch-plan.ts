@@ -3,7 +3,7 @@ import { UserError } from "@spo/torch/files";
 
 /** The words of the command; what is left out is taken from the environment. */
 export interface LaunchOptions {
-  /** Processes on this machine; auto: one a GPU, or one a core where there is none. */
+  /** Processes on this machine; auto: one a GPU, or what shares out the cores where there is none. */
   nproc?: number | "auto";
   /** Machines. */
   nnodes?: number;
@@ -27,6 +27,8 @@ export interface LaunchPlan {
   nodeRank: number;
   /** Absent on one machine where none is given: any free port of this one will do. */
   master?: { host: string; port: number };
+  /** Whether `nproc` is one a core for want of a GPU or a number: another may be faster. */
+  byCores?: boolean;
   /** Each value with where it comes from: `nproc 2 (--nproc)`. */
   sources: string[];
 }
@@ -85,6 +87,7 @@ export function launchPlan(options: LaunchOptions, { env, gpus, cores }: LaunchF
   const processes = nproc.value === "auto" ? gpus || cores : nproc.value;
   return {
     nproc: processes,
+    ...(nproc.value === "auto" && gpus === 0 && { byCores: true }),
     nnodes: nnodes.value,
     nodeRank: nodeRank?.value ?? 0,
     master: master && addressOf(master.value, master.from),

@@ -14,12 +14,16 @@ export interface Launching {
   command: readonly [string, ...string[]];
   /** Told of what the processes print and how they end, a line at a time. */
   say: (line: string) => void;
+  /** Given what rank 0 prints, a line at a time, which else goes to this process's streams; its errors then go nowhere. */
+  onLine?: (line: string) => void;
+  /** Aborted, all are killed. */
+  signal?: AbortSignal;
   /** Time that the others have for their end after one ended badly or was to stop, ms. Default: 30 s, as torchrun. */
   patience?: number;
 }
 
-/** Signals that are handed on. */
-const HANDED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"] as const;
+/** Signals that are handed on to all processes. */
+export const HANDED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"] as const;
 
 /**
  * Runs the processes to their end → the exit code: 0, or that of the first that ended badly (128 + n for signal n).
@@ -32,6 +36,8 @@ export async function launchProcesses({
   facts,
   command,
   say,
+  onLine,
+  signal: ended,
   patience = 30_000,
 }: Launching): Promise<number> {
   const master = plan.master ?? { host: "127.0.0.1", port: await freePort() };
@@ -47,18 +53,22 @@ export async function launchProcesses({
     }, patience);
   };
   for (const signal of HANDED_ON) process.on(signal, tell);
+  ended?.addEventListener("abort", () => tell("SIGKILL"), { once: true });
   try {
     const ends = Array.from({ length: plan.nproc }, (_, localRank) => {
       const rank = plan.nodeRank * plan.nproc + localRank;
-      const output = rank === 0 ? "inherit" : "pipe";
+      const output = rank === 0 && !onLine ? "inherit" : "pipe";
       const child = spawn(program, words, {
         env: { ...facts.env, ...environmentOf(localRank, plan, master, facts) },
-        stdio: ["ignore", output, output],
+        stdio: ["ignore", output, rank === 0 && onLine ? "ignore" : output],
         detached: true,
       });
       alive.set(rank, child);
       for (const stream of [child.stdout, child.stderr])
-        if (stream) createInterface({ input: stream }).on("line", (line) => say(`[rank ${rank}] ${line}`));
+        if (stream)
+          createInterface({ input: stream }).on("line", (line) =>
+            rank === 0 && onLine ? onLine(line) : say(`[rank ${rank}] ${line}`),
+          );
       return new Promise<void>((resolve, reject) => {
         child.on("error", (error) => {
           alive.delete(rank);
@@ -69,7 +79,8 @@ export async function launchProcesses({
           const end = code ?? 128 + (signal ? constants.signals[signal] : 0);
           if (end !== 0 && failed === undefined) {
             failed = end;
-            if (plan.nproc > 1) say(`rank ${rank} ended with ${signal ?? `exit code ${end}`}`);
+            if (plan.nproc > 1 && !ended?.aborted)
+              say(`rank ${rank} ended with ${signal ?? `exit code ${end}`}`);
             // Those that were told already are at their end; a second signal would cut it short.
             if (!deadline) tell("SIGTERM");
           }
