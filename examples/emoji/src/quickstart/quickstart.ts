@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { readPrompts } from "@spo/data";
 import { loadTextToImage } from "@spo/diffusion";
-import { type Event, Run, readRecord, WorkMeter } from "@spo/records";
+import { type Event, Run, type RunSettings, readRecord, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { readStripFile, type StripFile, stripFileName } from "@spo/records/report";
 import type { GroupedFeatures } from "@spo/scorers";
 import { engineFacts, getThreads, keep, resolveDevice, writeFileAtomic } from "@spo/torch";
+import { WORLD_OF_ONE } from "@spo/torch/distributed";
 import { readJson } from "@spo/torch/text-files";
 import { openPreferenceModel, SpmJudge } from "spo";
 import type { RecipeContext } from "spo/recipes";
@@ -81,10 +82,15 @@ export interface QuickstartResult {
   engine: Record<string, string | number>;
 }
 
-/** Runs what is not done yet. Ends with the measurements. */
+/**
+ * Runs what is not done yet. Ends with the measurements.
+ *
+ * Of several processes rank 0 alone writes; the others need the folder that it writes to. Measured images are the same for every number of
+ * processes and the same trained models.
+ */
 export async function* quickstart(
   options: QuickstartOptions,
-  { signal }: Pick<RecipeContext, "signal">,
+  { signal, world = WORLD_OF_ONE }: Pick<RecipeContext, "signal"> & Partial<Pick<RecipeContext, "world">>,
 ): AsyncGenerator<Progress, QuickstartResult> {
   const at = (...path: string[]): string => join(options.example, ...path);
   const files = QUICKSTART_FAMILIES[options.family ?? "sd15"];
@@ -117,14 +123,22 @@ export async function* quickstart(
   });
   const device = resolveDevice(spoConfig.device); // a missing device is an error before a folder is made
 
-  using spmRun = Run.open(join(options.folder, "spm"), {
+  const writes = world.rank === 0;
+  /** A training's run, and whether it has ended before, as all processes see it. */
+  const open = async (name: string, settings: RunSettings): Promise<[Run, boolean]> => {
+    const folder = join(options.folder, name);
+    const run = writes ? Run.open(folder, { ...settings, engine: engineFacts() }) : Run.follow(folder);
+    const [hasEnded = false] = await world.gather(writes && run.result() !== undefined);
+    return [run, hasEnded];
+  };
+  const [spm, spmHasEnded] = await open("spm", {
     kind: "train spm",
     config: spmConfig,
     mapPaths: pathsOf(TrainSpmConfig),
-    engine: engineFacts(),
   });
-  if (!spmRun.result()) {
-    for await (const event of trainSpm(spmConfig, { run: spmRun, signal })) {
+  using spmRun = spm;
+  if (!spmHasEnded) {
+    for await (const event of trainSpm(spmConfig, { run: spmRun, signal, world })) {
       await setImmediate(); // lets signals and timers run
       if (event.type === "warn")
         yield { stage: "preference model", done: 0, total: 1, warning: event.message };
@@ -139,14 +153,14 @@ export async function* quickstart(
         };
     }
   }
-  using spoRun = Run.open(join(options.folder, "spo"), {
+  const [spo, spoHasEnded] = await open("spo", {
     kind: "train spo",
     config: spoConfig,
     mapPaths: pathsOf(TrainSpoConfig),
-    engine: engineFacts(),
   });
-  if (!spoRun.result()) {
-    for await (const event of trainSpo(spoConfig, { run: spoRun, signal })) {
+  using spoRun = spo;
+  if (!spoHasEnded) {
+    for await (const event of trainSpo(spoConfig, { run: spoRun, signal, world })) {
       await setImmediate();
       if (event.type === "warn") yield { stage: "SPO", done: 0, total: 1, warning: event.message };
       if (event.type === "step") {
@@ -174,24 +188,28 @@ export async function* quickstart(
   for (const which of ["base", "spo"] as const) {
     const kept = join(options.folder, `evaluation-${which}.json`);
     const key = JSON.stringify({ evaluation, spm: spmConfig, model: which === "base" ? null : spoConfig });
-    const before = readImages(kept, key);
+    const [before] = await world.gather(writes ? readImages(kept, key) : undefined);
     if (before) {
       images[which] = before;
       continue;
     }
     const pipe = which === "base" ? base : loadTextToImage(spoConfig.output, { device });
     const meter = new WorkMeter();
-    for (const measured of evaluateModel(pipe, heldOut, evaluation.seeds, evaluation, tools, meter)) {
-      images[which].push(...measured);
+    const mine = evaluation.seeds.filter((_, i) => i % world.size === world.rank);
+    const found: ImageFigures[] = [];
+    for (const measured of evaluateModel(pipe, heldOut, mine, evaluation, tools, meter)) {
+      found.push(...measured);
       yield {
         stage: `images of ${which === "base" ? "the base" : "SPO"}`,
-        done: images.base.length + images.spo.length,
+        done: images.base.length + found.length * world.size,
         total,
       };
       await setImmediate();
       signal.throwIfAborted();
     }
-    writeImages(kept, key, images[which]);
+    const all = (await world.gather(found)).flat();
+    images[which] = evaluation.seeds.flatMap((seed) => all.filter((image) => image.seed === seed));
+    if (writes) writeImages(kept, key, images[which]);
   }
   const artwork = await readArtwork(at("data", "artwork.parquet"));
   keep(artwork.pixels);

@@ -1,5 +1,3 @@
-import { readdirSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import type { LaunchOptions } from "../jobs/launch-plan.js";
 import { wholeFrom } from "../options/option-values.js";
@@ -38,11 +36,11 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (words: [string, ...string[]]) => {
-      const { launch } = await import("../jobs/launch.js");
+      const { factsOfMachine, launch } = await import("../jobs/launch.js");
       const { quiet, ...options } = command.optsWithGlobals<LaunchOptions & { quiet?: boolean }>();
       process.exitCode = await launch({
         ...{ options, words, command: itself(words) },
-        facts: { env: process.env, gpus: cards(), cores: availableParallelism() },
+        facts: factsOfMachine(),
         ...{ say, tell: quiet ? () => {} : say },
       });
     });
@@ -62,13 +60,4 @@ function itself(words: [string, ...string[]]): [string, ...string[]] {
   const named = words[0] === "npx" && words[1] === "spo" ? words.slice(1) : words;
   if (named[0] !== "spo") return words;
   return [process.execPath, process.argv[1] as string, ...named.slice(1)];
-}
-
-/** NVIDIA's GPUs of this machine. */
-function cards(): number {
-  try {
-    return readdirSync("/dev").filter((name) => /^nvidia\d+$/.test(name)).length;
-  } catch {
-    return 0;
-  }
 }

@@ -2,7 +2,7 @@ import { QUICKSTART_FAMILIES } from "@spo/example-emoji/schemas";
 import { requirePlace } from "@spo/torch/files";
 import { type Command, Option } from "commander";
 import type { QuickstartCommandOptions } from "../jobs/run-quickstart.js";
-import { seed } from "../options/option-values.js";
+import { seed, wholeFrom } from "../options/option-values.js";
 import { loadEngine } from "./load-engine.js";
 
 export default function (command: Command): void {
@@ -21,14 +21,20 @@ export default function (command: Command): void {
     )
     .option("--seed <number>", "seed of the SPO training", seed)
     .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
+    .option("--nproc <number>", "processes that share the work, with one thread each", wholeFrom(1, 64))
     .option("--control", "random scores in place of the preference model's, everything else equal")
     .addHelpText(
       "after",
       "\nExamples:\n  npx spo quickstart\n  npx spo quickstart --fast --output runs/try --json",
     )
     .action(async () => {
-      const { output } = command.optsWithGlobals<QuickstartCommandOptions>();
+      const { output, nproc } = command.optsWithGlobals<QuickstartCommandOptions & { nproc?: number }>();
       if (output !== undefined) requirePlace(output, "folder");
+      if (nproc !== undefined && !process.env.RANK) {
+        const { launchSelf } = await import("../jobs/launch.js");
+        process.exitCode = await launchSelf(nproc);
+        return;
+      }
       await loadEngine();
       const { runQuickstart } = await import("../jobs/run-quickstart.js");
       await runQuickstart(command.optsWithGlobals<QuickstartCommandOptions>());

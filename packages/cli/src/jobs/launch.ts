@@ -1,4 +1,7 @@
 // A launch: what it is to be, for a training without a GPU what is fastest, then the processes.
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { say } from "../terminal/terminal.js";
 import { canBeTried, fastestLayout } from "./fastest-layout.js";
 import { type LaunchFacts, type LaunchOptions, type LaunchPlan, launchPlan } from "./launch-plan.js";
 import { launchProcesses } from "./launch-processes.js";
@@ -33,5 +36,30 @@ export async function launch({ options, words, command, facts, say, tell }: Laun
   function start(plan: LaunchPlan, facts: LaunchFacts): Promise<number> {
     tell(`launch: ${plan.sources.join(", ")}`);
     return launchProcesses({ plan, facts, command, say });
+  }
+}
+
+/** Runs the command that this process was started with in several ones → its exit code. They tell themselves apart by RANK. */
+export const launchSelf = (nproc: number): Promise<number> =>
+  launchProcesses({
+    plan: { nproc, nnodes: 1, nodeRank: 0, sources: [] },
+    facts: factsOfMachine(),
+    command: [process.execPath, ...process.argv.slice(1)],
+    say,
+  });
+
+/** What a launch goes by on this machine. */
+export const factsOfMachine = (): LaunchFacts => ({
+  env: process.env,
+  gpus: cards(),
+  cores: availableParallelism(),
+});
+
+/** NVIDIA's GPUs of this machine. */
+function cards(): number {
+  try {
+    return readdirSync("/dev").filter((name) => /^nvidia\d+$/.test(name)).length;
+  } catch {
+    return 0;
   }
 }

@@ -13,12 +13,14 @@ import { EXAMPLE_FOLDER } from "@spo/example-emoji/folder";
 import { readRun } from "@spo/records";
 import { essence, verdict } from "@spo/records/report";
 import { answerSignals } from "@spo/torch";
+import { initWorld, launchPlace, WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { requirePlace, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
+import { StopAsked } from "spo/recipes";
 import { writeReport } from "spo/report";
 import { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
-import { interruptible } from "../terminal/interruption.js";
+import { Interruption, interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
 
@@ -57,7 +59,9 @@ export async function runQuickstart(options: QuickstartCommandOptions): Promise<
       hint: `Make it: npx spo pretrain text-to-image with recipes/text-to-image-${family}.json of the example.`,
     });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
-  await measureAndReport({ example: resolve(example), family, folder, fast, device, spo }, options);
+  const world = await initWorld(launchPlace(process.env));
+  await measureAndReport({ example: resolve(example), family, folder, fast, device, spo }, options, world);
+  await world.close();
 }
 
 /** Writes the report of a finished quickstart anew. */
@@ -84,10 +88,17 @@ export async function rewriteReport(folder: string, options: CommonOptions): Pro
   await measureAndReport({ folder, ...found.data }, options);
 }
 
-async function measureAndReport(options: QuickstartOptions, { json, quiet }: CommonOptions): Promise<void> {
+/** Of several processes, rank 0 alone speaks and writes. A report that is written anew is one process's. */
+async function measureAndReport(
+  options: QuickstartOptions,
+  { json, quiet }: CommonOptions,
+  world = WORLD_OF_ONE,
+): Promise<void> {
   const { folder } = options;
-  const bar = new ProgressBar({ quiet });
-  const result = await measured(options, bar);
+  const speaks = world.rank === 0;
+  const bar = new ProgressBar({ quiet: quiet || !speaks });
+  const result = await measured(options, bar, world);
+  if (!speaks) return;
   const report = await quickstartReport(result);
   const { html, json: facts, images } = await writeReport(folder, report);
   for (const line of essence(report)) bar.say(line);
@@ -98,15 +109,19 @@ async function measureAndReport(options: QuickstartOptions, { json, quiet }: Com
   }
 }
 
-async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<QuickstartResult> {
+async function measured(
+  options: QuickstartOptions,
+  bar: ProgressBar,
+  world: World,
+): Promise<QuickstartResult> {
   const { folder, ...call } = options;
   const signal = interruptible((text) => bar.say(text), answerSignals);
-  const run = quickstart(options, { signal });
+  const run = quickstart(options, { signal, world });
   try {
     for (;;) {
       const { value, done } = await run.next();
       // Written when its runs are open: by then the folder of another quickstart has been refused.
-      if (!existsSync(join(folder, CALL)) && existsSync(folder))
+      if (world.rank === 0 && !existsSync(join(folder, CALL)) && existsSync(folder))
         writeFileAtomic(join(folder, CALL), `${JSON.stringify(call, null, 2)}\n`);
       if (done) return value;
       if (value.warning === undefined) bar.advance(value);
@@ -114,9 +129,10 @@ async function measured(options: QuickstartOptions, bar: ProgressBar): Promise<Q
     }
   } catch (error) {
     bar.end();
-    if (signal.aborted && error === signal.reason)
+    const isAsked = error instanceof StopAsked;
+    if ((isAsked || (signal.aborted && error === signal.reason)) && world.rank === 0)
       bar.say(`stopped; what is done is in ${folder}. The same command goes on from there.`);
-    throw error;
+    throw isAsked ? new Interruption("SIGTERM", error.message) : error;
   } finally {
     bar.end();
   }
