@@ -65,6 +65,16 @@ export class PairSet {
     }));
   }
 
+  /** The different prompts of the chosen pairs, in the order of the data; no image is read. */
+  async prompts(): Promise<string[]> {
+    const found = new Set<string>();
+    for (const [block, rows] of this.#chosen.entries()) {
+      const facts = await factsOf(this.#source, block);
+      for (const row of rows) found.add((facts[row] as PairFacts).prompt);
+    }
+    return [...found];
+  }
+
   /** Pairs of the prompt that a chosen pair has. */
   examplesAt({ block, row }: Place): number {
     return this.#examples[block]?.[row] ?? 1;
@@ -94,9 +104,8 @@ export async function openPairSet(
     const splits = new Map<string, number>();
     const faults = new FaultList();
     const print = new PairFingerprint(source);
-    const isOnDisk = source.layout === "parquet"; // of the other layouts the images' names are in memory
     for (const block of source.blocks.keys()) {
-      const facts = await (isOnDisk ? source.facts(block) : source.pairs(block));
+      const facts = await factsOf(source, block);
       print.add(source.blocks[block] as PairBlock, facts);
       const rows: number[] = [];
       for (const [row, pair] of facts.entries()) {
@@ -139,6 +148,10 @@ export async function openPairSet(
     throw error;
   }
 }
+
+/** Labels and prompts of a block. Of other layouts than Parquet the images' names are in memory, and tell whether the images differ. */
+const factsOf = (source: PairSource, block: number): Promise<PairFacts[]> =>
+  source.layout === "parquet" ? source.facts(block) : source.pairs(block);
 
 /** Which places of each block stay when `limit` of all are kept, as evenly as whole numbers allow. */
 function spread(blocks: readonly Uint32Array[], limit: number): boolean[][] {

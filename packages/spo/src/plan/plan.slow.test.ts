@@ -307,14 +307,28 @@ test("in half precision VAE and preference model hold half, but for the scale of
   expect(plain - weights("bfloat16", "float32")).toBe((bytes(spm) - 4) / 2);
 });
 
-test("with a prompt cache the text encoders are held while prompts are encoded, and nothing else is", () => {
-  const models = () => planModels(TINY.sd15, { spm: TINY_SPM });
-  const plan = (promptCache: string | null) => planJob(spoJob(models(), spoConfig({ promptCache })));
-  const [plain, cached] = [plan(null).memory, plan("cache").memory];
-  const texts = models().texts.flatMap((text) => text.parameters());
-  expect(plain.weights - cached.weights).toBe(texts.reduce((sum, { nbytes }) => sum + nbytes, 0));
-  expect(cached.peak).toBe(plain.peak - plain.weights + cached.weights);
-});
+test.each([
+  ["SPO", (models: PlannedModels, promptCache: string | null) => spoJob(models, spoConfig({ promptCache }))],
+  [
+    "Diffusion-DPO",
+    (models: PlannedModels, promptCache: string | null) =>
+      dpoJob(models, dpoConfig({ adapter: "lora", promptCache })),
+  ],
+  [
+    "the preference model",
+    (models: PlannedModels, promptCache: string | null) => spmJob(models, { ...spmConfig, promptCache }),
+  ],
+])(
+  "with a prompt cache of %s text encoders are held while prompts are encoded, and nothing else is",
+  (_, jobOf) => {
+    const models = () => planModels(TINY.sd15, { spm: TINY_SPM });
+    const plan = (promptCache: string | null) => planJob(jobOf(models(), promptCache));
+    const [plain, cached] = [plan(null).memory, plan("cache").memory];
+    const texts = models().texts.flatMap((text) => text.parameters());
+    expect(plain.weights - cached.weights).toBe(texts.reduce((sum, { nbytes }) => sum + nbytes, 0));
+    expect(cached.peak).toBe(plain.peak - plain.weights + cached.weights);
+  },
+);
 
 test.each(["sd3", "flux"])("a job of %s is planned with all of its text encoders", (family) => {
   const published = pipelineConfigs(family);

@@ -50,6 +50,19 @@ const tiling = { cost: "slightly other pixels", helps: /decode|encode|noising/ }
 const half = { cost: "rounding: what learns stays float32", helps: ANY };
 const frozen = { cost: "rounding of a model that does not learn", helps: ANY };
 
+/** Encoded prompts on disk, where the training does without the text encoders then. */
+const cached = <S extends { promptCache: string | null }>(may: (settings: S) => boolean): Saving<S> => {
+  const saving = once<S, string>("promptCache", "./prompt-cache", {
+    cost: "a file a prompt on disk",
+    helps: /^(?!text)/,
+  });
+  return { ...saving, next: (settings) => (may(settings) ? saving.next(settings) : undefined) };
+};
+
+/** Whether the text encoders are no part of what learns or is written. */
+const isApart = ({ adapter, textEncoders }: { adapter: string; textEncoders: boolean }): boolean =>
+  adapter === "lora" && !textEncoders;
+
 /** Images of a smaller side; `own`: the model's, pixels. */
 const resolution = <S extends { resolution: number | null }>(own: number, step: number): Saving<S> => ({
   key: "resolution",
@@ -79,10 +92,7 @@ export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] =>
     helps: /sampling/,
     of: (c) => c.samplingBatch ?? c.candidates * c.promptsPerRound,
   }),
-  once("promptCache", "./prompt-cache", {
-    cost: "a file a prompt on disk",
-    helps: /^(?!text)/,
-  }),
+  cached<TrainSpoConfig>(isApart),
   once("dtype", "bfloat16", half),
   once("vaeDtype", "bfloat16", frozen),
   once("spmDtype", "bfloat16", frozen),
@@ -110,6 +120,7 @@ export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] =>
   }),
   once("gradientCheckpointing", true, checkpointing),
   once("vaeSlicing", true, slicing),
+  cached<TrainDpoConfig>(isApart),
   once("dtype", "bfloat16", half),
   once("vaeDtype", "bfloat16", frozen),
   once("vaeTiling", true, tiling),
@@ -141,6 +152,7 @@ export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] =>
   }),
   once("gradientCheckpointing", true, checkpointing),
   once("vaeSlicing", true, slicing),
+  cached<TrainSpmConfig>(({ kind, teacher }) => kind !== "latent" && teacher === null),
   once("baseDtype", "bfloat16", frozen),
   once("vaeDtype", "bfloat16", frozen),
   eightBit({}),

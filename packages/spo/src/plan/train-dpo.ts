@@ -2,11 +2,12 @@ import { scaleOfPromptAlone } from "@spo/diffusion";
 import { noGrad, scope } from "@spo/torch";
 import { pairLoss } from "../recipes/train-dpo/pair-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
+import { requireCacheable } from "../recipes/training/prompt-cache-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
-import { optimizerPhase, planPolicy, update } from "./update.js";
+import { freedTexts, optimizerPhase, planPolicy, update } from "./update.js";
 
 /** Bytes of stored images that the reader mixes, beside the decoded ones that wait. */
 const STORED = 48 << 20;
@@ -18,16 +19,18 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
     optimizer: config.optimizer,
     data: config.readAhead * 2 ** 20 + STORED,
   });
+  requireCacheable(config);
   const { trained } = policy;
+  const freed = freedTexts(models, config);
   const pairs = Math.min(config.microBatch, config.batch);
   const scale = scaleOfPromptAlone(models.denoiser, config.guidanceScale);
   const runs = config.steps * Math.ceil(config.batch / pairs);
   const both = (): ReturnType<typeof blankLatents> => blankLatents(2 * pairs, models, size);
   return {
     models,
-    memory,
+    memory: { ...memory, weights: memory.weights - freed },
     phases: [
-      { name: "text", runs, body: () => encodeBlank(pairs, models) },
+      { name: "text", runs: freed > 0 ? 1 : runs, before: freed, body: () => encodeBlank(pairs, models) },
       {
         name: "encode",
         runs,

@@ -15,7 +15,7 @@ import { noisyPredictions } from "../spm/spm-noising.js";
 import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
-import { momentsOf, optimizerPhase, update, weightsOf } from "./update.js";
+import { freedTexts, momentsOf, optimizerPhase, update, weightsOf } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
@@ -94,10 +94,11 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
   const drawn = bank > 0 ? Math.ceil(bank / batch) : steps * parts;
   const noisings = drawn * (1 - cleanShare); // nothing is computed for a clean pair
   const pixels = 2 * 3 * height * width;
+  const freed = freedTexts(models, config);
   return {
     models,
     memory: {
-      weights: weightsOf(models),
+      weights: weightsOf(models) - freed,
       trained: 0,
       optimizer: momentsOf(optimizer),
       // A bank of decoded pairs; or the stored pairs that are mixed, and what is read ahead.
@@ -105,7 +106,12 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         bank > 0 ? Math.max(bank, batch) * pixels : (48 << 20) + readAhead * 2 ** 20 + microBatch * pixels,
     },
     phases: [
-      { name: "text", runs: noisings, body: () => encodeBlank(noised, models) },
+      {
+        name: "text",
+        runs: freed > 0 ? 1 : noisings,
+        before: freed,
+        body: () => encodeBlank(noised, models),
+      },
       ...(scorer ? [{ name: "relabelling, one side", runs: 2 * drawn, body: relabel }] : []),
       {
         name: "noising",

@@ -4,19 +4,15 @@ import { noGrad, scope } from "@spo/torch";
 import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { StepPairs } from "../objectives/step-pairs.js";
 import { pairGradients } from "../recipes/train-spo/pair-gradients.js";
-import {
-  requireCacheable,
-  requireRollout,
-  type TrainSpoConfig,
-} from "../recipes/train-spo/train-spo-config.js";
-import { textEncodersOf } from "../recipes/training/prompt-cache.js";
+import { requireRollout, type TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import { requireCacheable } from "../recipes/training/prompt-cache-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { branchRange } from "../rollout/rollout.js";
 import type { LatentTexts } from "../spm/latent-reward-model.js";
 import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
-import { blank, bytesOf, type PlannedModels } from "./models.js";
-import { optimizerPhase, planPolicy, update } from "./update.js";
+import { blank, type PlannedModels } from "./models.js";
+import { freedTexts, optimizerPhase, planPolicy, update } from "./update.js";
 
 /**
  * SPO as `spo train spo` does it: rounds of sampling pools and updates on their pairs. Counts as if every comparison gave a pair, which is
@@ -69,8 +65,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
         return inPasses(policy, config.samplingBatch).forRows(range(rows).map((i) => i % prompts))(xt, 500);
       }),
   });
-  const texts = bytesOf(textEncodersOf(pipe).flatMap((encoder) => encoder.parameters()));
-  const freed = config.promptCache === null ? 0 : texts;
+  const freed = freedTexts(models, config);
   return {
     models,
     memory: { ...memory, weights: memory.weights - freed },

@@ -18,11 +18,11 @@ const BY_KIND: Partial<Record<string, MayChange>> = {
     length: "rounds",
   },
   "train dpo": {
-    settings: ["microBatch", "reduce", "vaeSlicing", "evalEvery", "sampleEvery", "readAhead"],
+    settings: ["microBatch", "reduce", "vaeSlicing", "promptCache", "evalEvery", "sampleEvery", "readAhead"],
     length: "steps",
   },
   // No length: its learning rate falls to 0 at the last step, so another end means other steps before it.
-  "train spm": { settings: ["microBatch", "reduce", "vaeSlicing", "evalEvery", "readAhead"] },
+  "train spm": { settings: ["microBatch", "reduce", "vaeSlicing", "promptCache", "evalEvery", "readAhead"] },
 };
 
 /** Settings that a run of a kind, opened again, may be given anew. The `pretrain` kinds have no length: their rate falls with it. */

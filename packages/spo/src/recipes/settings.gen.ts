@@ -16,6 +16,8 @@ export interface TrainSpmSettings {
   teacher?: string | null | undefined;
   /** with a teacher: what the base draws, a text file, one prompt a line, or a JSON list. Default: null. */
   prompts?: string | null | undefined;
+  /** folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the training; null: prompts are encoded in each training. Default: null. */
+  promptCache?: string | null | undefined;
   /** with a teacher: prompts that the agreement is measured on; null: those of prompts, with other noise. Default: null. */
   heldOut?: string | null | undefined;
   /** with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair. Default: 4. */
@@ -124,7 +126,7 @@ export interface TrainSpoSettings {
   spm?: string | null | undefined;
   /** text file, one prompt a line, or a JSON list. */
   prompts: string;
-  /** folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the first round; null: prompts are encoded in each training. Default: null. */
+  /** folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the training; null: prompts are encoded in each training. Default: null. */
   promptCache?: string | null | undefined;
   /** folder for the result: a LoRA, or the whole model after full fine-tuning. */
   output: string;
@@ -278,6 +280,8 @@ export interface TrainDpoSettings {
   configs?: string | null | undefined;
   /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images). */
   pairs: Array<string>;
+  /** folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the training; null: prompts are encoded in each training. Default: null. */
+  promptCache?: string | null | undefined;
   /** folder for the result: a LoRA, or the whole model after full fine-tuning. */
   output: string;
   /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP), or a LoRA's file; the optimizer and the steps begin anew. Default: null. */

@@ -16,6 +16,7 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
+import type { PromptCache } from "../training/prompt-cache.js";
 
 /** n pairs, winners in the first half. */
 export interface NoisyPairs {
@@ -69,12 +70,13 @@ export function drawPair(
   };
 }
 
-/** The pairs of a batch, noised by what was drawn for each of them. */
+/** The pairs of a batch, noised by what was drawn for each of them. cache: where their prompts' encodings are. */
 export function noisyPairs(
   pipe: TextToImage,
   batch: PairBatch,
   draws: readonly PairDraw[],
   meter: WorkMeter,
+  cache?: PromptCache,
 ): NoisyPairs {
   return scope(() => {
     const { side } = batch;
@@ -97,7 +99,9 @@ export function noisyPairs(
       target: pipe.process.target(latents, noise, times),
       timesteps: tensor(times, { device }),
       noisy: pipe.process.addNoise(latents, noise, times),
-      conditions: meter.phase("text", () => pipe.encode(prompts, { size: [side, side] }).conditional),
+      conditions: meter.phase("text", () =>
+        cache ? cache.read(prompts) : pipe.encode(prompts, { size: [side, side] }).conditional,
+      ),
     };
   });
 }
@@ -127,13 +131,15 @@ export interface PairDraws {
   size: number;
   /** Share of prompts that are left empty. */
   emptyPrompts: number;
+  /** Where the prompts' encodings are, the empty one's too; default: they are encoded. */
+  cache?: PromptCache;
 }
 
 /** Pairs noised by what is drawn for each of them, without a graph. */
 export const drawNoisyPairs = (
   pipe: TextToImage,
   batch: PairBatch,
-  { seed, place, size, emptyPrompts }: PairDraws,
+  { seed, place, size, emptyPrompts, cache }: PairDraws,
   meter: WorkMeter,
 ): NoisyPairs =>
   noGrad(() =>
@@ -149,6 +155,6 @@ export const drawNoisyPairs = (
           emptyPrompts,
         });
       });
-      return noisyPairs(pipe, batch, draws, meter);
+      return noisyPairs(pipe, batch, draws, meter, cache);
     }),
   );

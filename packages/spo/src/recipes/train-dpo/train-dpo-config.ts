@@ -18,6 +18,7 @@ import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings } from "../training/precision-config.js";
 import { processesSettings } from "../training/processes-config.js";
+import { promptCacheSettings } from "../training/prompt-cache-config.js";
 import { startSettings } from "../training/start-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
@@ -36,6 +37,7 @@ export const TrainDpoConfig = z.strictObject({
     .array(pathText())
     .min(1)
     .describe("preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images)"),
+  ...promptCacheSettings,
   output: pathText().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   ...startSettings(", or a LoRA's file"),
   split: z.string().default("train").describe("pairs of this split; ties are left out"),

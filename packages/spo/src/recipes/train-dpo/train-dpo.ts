@@ -26,6 +26,8 @@ import { learningRateAt } from "../training/learning-rate.js";
 import { makeOptimizer } from "../training/optimizer.js";
 import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
+import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
+import { requireCacheable } from "../training/prompt-cache-config.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { spentTogether } from "../training/spent-together.js";
@@ -64,17 +66,18 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     samples: config.heldOut === null ? 0 : config.samples,
     hasScore: config.objective === "dpo",
   });
-  const { pipe, side, policy, update, state } = setUp(config, context, meter);
+  requireCacheable(config);
+  const opening = { dropTies: true, allowOutside: config.allowOutside } as const;
+  const { pipe, side, cache, policy, update, state } = await setUp(config, context, { meter, opening });
   const guard = new Guard({
     ...{ settings: config.guards, run, world: context.world, modules: policy.modules },
     ...{ trainingScore: "trainingAccuracy", unit: "step" },
   });
   const sampleEvery = config.sampleEvery ?? evalEvery;
-  const showSamples = await sampleShower(config, context, { pipe, policy, every: sampleEvery });
+  const showSamples = await sampleShower(config, context, { pipe, cache, policy, every: sampleEvery });
   const size = side / pipe.vae.factor;
   const reading = { side, kernel: "bilinear" } as const;
   tell("reading the pairs");
-  const opening = { dropTies: true, allowOutside: config.allowOutside } as const;
   const set = await openPairSet(config.pairs, { ...opening, split: config.split });
   const loader = new PairLoader(set, {
     ...{ seed, mirror: config.mirror, ...reading, aheadBytes: config.readAhead * 2 ** 20 },
@@ -90,7 +93,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
   // place: what the draws of a pair of the batch depend on, beside the seed.
   const lossOf = (batch: PairBatch, place: (i: number) => number | string, empty: number): PairLoss => {
     const pairs = policy.withBaseTexts(() =>
-      drawNoisyPairs(pipe, batch, { seed, place, size, emptyPrompts: empty }, meter),
+      drawNoisyPairs(pipe, batch, { seed, place, size, emptyPrompts: empty, cache }, meter),
     );
     // Without guidance: training predicts for the prompt alone.
     const denoisers = policy.denoisers(
@@ -208,15 +211,22 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
 async function sampleShower(
   config: TrainDpoConfig,
   context: RecipeContext,
-  { pipe, policy, every }: { pipe: TextToImage; policy: Policy; every: number },
+  { pipe, cache, policy, every }: { pipe: TextToImage; cache?: PromptCache; policy: Policy; every: number },
 ) {
-  const { heldOut, samples, guards, guidanceScale, sampleSteps, seed, steps: total } = config;
+  const { heldOut, guards, guidanceScale, sampleSteps, seed, steps: total } = config;
   if (heldOut === null) return undefined;
-  const prompts = readPrompts(heldOut).slice(0, samples);
+  const prompts = samplePrompts(config);
   const latentSize = latentSizeOf(pipe, config.resolution);
   const [height, width] = latentSize.map((side) => side * pipe.vae.factor) as [number, number];
   return heldOutPrompts({
-    ...{ prompts, pipe, policy, process: pipe.process.forSampling({ latentSize }), device: context.device },
+    ...{
+      prompts,
+      pipe,
+      cache,
+      policy,
+      process: pipe.process.forSampling({ latentSize }),
+      device: context.device,
+    },
     heldOutScorers: await openHeldOutScorers(guards.heldOutScorers, prompts, { pipe, latentSize, seed }),
     imagesPerPrompt: guards.imagesPerPrompt,
     decode: (latents) => pipe.vae.decodeLatents(latents),
@@ -237,16 +247,32 @@ function recentAccuracy(events: readonly RecipeEvent[]): number {
   );
 }
 
-/** The model, what learns, and its optimizer. Throws UserErrors for a model that will not do. */
-function setUp(config: TrainDpoConfig, context: RecipeContext, meter: WorkMeter) {
-  phaseTeller(context)("loading the model");
+/** The model, what learns, and its optimizer. Throws UserErrors for a model that will not do, and for pairs whose prompts are cached. */
+async function setUp(
+  config: TrainDpoConfig,
+  context: RecipeContext,
+  { meter, opening }: { meter: WorkMeter; opening: Parameters<typeof openPairSet>[1] },
+) {
+  const tell = phaseTeller(context);
+  tell("loading the model");
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
-    device: context.device,
+    device: config.promptCache === null ? context.device : "cpu",
     dtype: weightsDtype(config),
   });
   setUpVae(pipe.vae, config);
   const side = trainingSide(pipe, config.resolution);
+  const cache =
+    config.promptCache === null
+      ? undefined
+      : new PromptCache(config.promptCache, {
+          ...{ pipe, model: config.model, configs: config.configs, size: [side, side] },
+        });
+  if (cache) {
+    tell("encoding the prompts");
+    const prompts = ["", ...(await promptsOf(config, opening)), ...samplePrompts(config)];
+    encodeFirst(pipe, { device: context.device, texts: [{ cache, prompts }] });
+  }
   const precision = new Precision(config, pipe);
   const policy = makePolicy(pipe, config, precision);
   const optimizer = makeOptimizer(policy.trained, config.optimizer, config.seed);
@@ -256,5 +282,23 @@ function setUp(config: TrainDpoConfig, context: RecipeContext, meter: WorkMeter)
     ...{ parameters: policy.trained, optimizer, maxGradNorm, precision, meter },
     ...{ world: context.world, reduce: config.reduce },
   });
-  return { pipe, side, policy, update, state };
+  return { pipe, side, cache, policy, update, state };
 }
+
+/** All prompts that a training reads with pairs. */
+async function promptsOf(
+  { pairs, split, evalSplit, evalPairs }: TrainDpoConfig,
+  opening: Parameters<typeof openPairSet>[1],
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const each of [split, ...(evalPairs > 0 ? [evalSplit] : [])]) {
+    const set = await openPairSet(pairs, { ...opening, split: each });
+    found.push(...(await set.prompts()));
+    await set.close();
+  }
+  return found;
+}
+
+/** The held-out prompts that are sampled. */
+const samplePrompts = ({ heldOut, samples }: TrainDpoConfig): string[] =>
+  heldOut === null ? [] : readPrompts(heldOut).slice(0, samples);

@@ -5,6 +5,7 @@ import type { WorkMeter } from "@spo/records";
 import { type Device, UserError } from "@spo/torch";
 import { loadReward } from "../../judges/load-reward.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
+import type { PromptCache } from "../training/prompt-cache.js";
 import { HeldOutAccuracy } from "./measure-accuracy.js";
 import type { NoisedPairs } from "./noised-pairs.js";
 import { pairNoiser } from "./pair-noiser.js";
@@ -21,6 +22,7 @@ export async function labelledSource(
   config: TrainSpmConfig,
   {
     pipe,
+    cache,
     model,
     side,
     device,
@@ -28,6 +30,7 @@ export async function labelledSource(
     onNoised,
   }: {
     pipe: TextToImage;
+    cache?: PromptCache;
     model: PreferenceModel;
     side: number;
     device: Device;
@@ -39,7 +42,7 @@ export async function labelledSource(
   const reward = relabel && (await loadReward(labeller(config), { tokenizer: pipe.tokenizer, device }));
   const labelled = async (read: PairBatch, counted?: WorkMeter): Promise<PairBatch> =>
     relabel && reward ? relabelPairs(read, { reward, threshold: relabel.threshold }, counted) : read;
-  const noiser = pairNoiser(pipe, model, { ...config, side });
+  const noiser = pairNoiser(pipe, model, { ...config, side, cache });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead * 2 ** 20 } as const;
   const set = await openPairSet(config.pairs, { allowOutside, split: config.split });
   const loader = new PairLoader(set, { seed, ...reading });
@@ -74,6 +77,18 @@ export async function labelledSource(
       reward?.dispose?.();
     },
   };
+}
+
+/** All prompts of a training's pairs and, where they are measured, the held-out ones. */
+export async function promptsOfPairs(config: TrainSpmConfig): Promise<string[]> {
+  const { pairs, allowOutside, split, evalSplit, evalPairs } = config;
+  const found: string[] = [];
+  for (const options of [{ split }, ...(evalPairs > 0 ? [{ split: evalSplit, limit: evalPairs }] : [])]) {
+    const set = await openPairSet(pairs, { allowOutside, ...options });
+    found.push(...(await set.prompts()));
+    await set.close();
+  }
+  return found;
 }
 
 /** Which reward makes the labels anew. Throws a UserError (`CONFIG`) where none is named and there is no scorer to start from. */

@@ -33,6 +33,7 @@ import {
 } from "@spo/torch";
 import type { PixelPreferenceModel } from "../../spm/pixel-preference-model.js";
 import { noisyPredictions } from "../../spm/spm-noising.js";
+import type { PromptCache } from "../training/prompt-cache.js";
 import type { NoisedPairs, PairDraws, PairNoiser } from "./noised-pairs.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
 
@@ -78,6 +79,8 @@ export type PixelPairSettings = Pick<
 > & {
   /** Steps of a sampling whose timesteps are drawn from. Default: all of the process. */
   noiseLevels?: number | null;
+  /** Where the prompts' encodings are; default: they are encoded. */
+  cache?: PromptCache;
 };
 
 /** Both images of a pair are noised alike, denoised once by the base and decoded, as bytes: uint8 [n, 3, side, side]. */
@@ -232,7 +235,7 @@ export class PixelPairNoiser implements PairNoiser {
     for (let start = 0; start < missing.length; start += TEXT_BATCH) {
       const part = missing.slice(start, start + TEXT_BATCH);
       scope(() => {
-        const { conditional } = this.#pipe.encode(part, { size: [this.#side, this.#side] });
+        const conditional = this.#settings.cache?.read(part) ?? this.#encoded(part).conditional;
         for (const [i, row] of splitRows(conditional).entries()) {
           this.#texts.set(part[i] as string, keep(row));
           this.#bytes += conditionBytes(row);
@@ -250,9 +253,13 @@ export class PixelPairNoiser implements PairNoiser {
   /** The unconditional row of guidance, the same for all prompts. */
   #away(): Conditions {
     this.#unconditional ??= keep(
-      scope(() => selectRows(this.#pipe.encode([""], { size: [this.#side, this.#side] }).unconditional, [0])),
+      scope(() => this.#settings.cache?.read([null]) ?? selectRows(this.#encoded([""]).unconditional, [0])),
     );
     return this.#unconditional;
+  }
+
+  #encoded(prompts: readonly string[]) {
+    return this.#pipe.encode(prompts, { size: [this.#side, this.#side] });
   }
 }
 

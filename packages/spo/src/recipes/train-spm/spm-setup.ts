@@ -8,9 +8,10 @@ import { type PreferenceModel, toDtype } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { makeOptimizer } from "../training/optimizer.js";
 import { setUpVae } from "../training/precision.js";
+import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { trainingSide } from "../training/training-side.js";
 import { Update } from "../training/update.js";
-import { labelledSource } from "./labelled-source.js";
+import { labelledSource, promptsOfPairs } from "./labelled-source.js";
 import { PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
 import { teacherSource } from "./teacher-source.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
@@ -24,11 +25,21 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   tell("loading the model");
   const pipe = loadTextToImage(config.model, {
     configs: config.configs ?? undefined,
-    device,
+    device: config.promptCache === null ? device : "cpu",
     dtype: config.baseDtype,
   });
   setUpVae(pipe.vae, config);
   const side = trainingSide(pipe, config.resolution);
+  const cache =
+    config.promptCache === null
+      ? undefined
+      : new PromptCache(config.promptCache, {
+          ...{ pipe, model: config.model, configs: config.configs, size: [side, side] },
+        });
+  if (cache) {
+    tell("encoding the prompts");
+    encodeFirst(pipe, { device, texts: [{ cache, prompts: await promptsOfPairs(config) }] });
+  }
   tell("loading the scorer");
   const model = startPreferenceModel(config.init, pipe, generatorAt(seed, "init"), {
     kind: config.kind ?? (config.teacher ? "latent" : null),
@@ -45,7 +56,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const source = teacher
     ? teacherSource({ ...config, teacher }, { pipe, model, side, meter })
     : await labelledSource(config, {
-        ...{ pipe, model, side, device, meter },
+        ...{ pipe, cache, model, side, device, meter },
         onNoised: (done, total) => tell("noising held-out pairs", { done, total }),
       });
 
@@ -59,7 +70,8 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
 }
 
 /** Throws a UserError (`CONFIG`) where what it learns from is missing: before a model is loaded, or fetched. */
-function requireInputs({ pairs, teacher, init, kind }: TrainSpmConfig): void {
+function requireInputs({ pairs, teacher, init, kind, promptCache }: TrainSpmConfig): void {
+  if (promptCache !== null && (teacher || kind === "latent")) throw notCacheable();
   if (!teacher && pairs.length === 0)
     throw new UserError("pairs is missing: the preference pairs to learn from.", {
       code: "CONFIG",
@@ -68,9 +80,19 @@ function requireInputs({ pairs, teacher, init, kind }: TrainSpmConfig): void {
   if ((kind ?? (teacher ? "latent" : "pixel")) === "pixel") requireScorer(init);
 }
 
+const notCacheable = (): UserError =>
+  new UserError(
+    "promptCache frees the base's text encoders, and a model of the kind latent is made of them.",
+    {
+      code: "CONFIG",
+      hint: "Leave promptCache out.",
+    },
+  );
+
 /** Throws a UserError (`CONFIG`) for settings under which nothing could be drawn, or that the kind has no use for. */
 function requireNoising(config: TrainSpmConfig, { process }: TextToImage, { sees }: PreferenceModel): void {
   const { maxTimestep, augmentation, pixelNoise } = config;
+  if (config.promptCache !== null && sees === "latents") throw notCacheable();
   const noiseLevels = config.noiseLevels ?? (sees === "latents" ? PUBLISHED_LEVELS : null);
   if (noiseLevels !== null && !process.timesteps(noiseLevels).some((t) => t <= maxTimestep))
     throw new UserError(

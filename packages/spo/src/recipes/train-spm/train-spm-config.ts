@@ -20,6 +20,7 @@ import {
   vaeSettings,
 } from "../training/precision-config.js";
 import { processesSettings } from "../training/processes-config.js";
+import { promptCacheSettings } from "../training/prompt-cache-config.js";
 import { startSettings } from "../training/start-config.js";
 
 /** Decay of one of AdamW's moments in each step. */
@@ -63,6 +64,7 @@ export const TrainSpmConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe("with a teacher: what the base draws, a text file, one prompt a line, or a JSON list"),
+  ...promptCacheSettings,
   heldOut: pathText()
     .nullable()
     .default(null)

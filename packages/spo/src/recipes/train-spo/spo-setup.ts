@@ -20,13 +20,14 @@ import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { makePolicy } from "../training/policy.js";
 import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
 import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
+import { requireCacheable } from "../training/prompt-cache-config.js";
 import { encodePlaces, promptConditions } from "../training/prompt-conditions.js";
 import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { AskedPeople } from "./ask-people.js";
 import { requireHuman } from "./human-config.js";
 import { requireSpread } from "./step-spread.js";
-import { requireAgreement, requireCacheable, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
+import { requireAgreement, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
 /**
  * Loads the model, the judge and the prompts, and makes the policy and its optimizer.
@@ -75,7 +76,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
         });
   if (cache) {
     tell("encoding the prompts");
-    encodeFirst(pipe, { cache, prompts: [...prompts, ...heldOut], device });
+    encodeFirst(pipe, { device, texts: [{ cache, prompts: [...prompts, ...heldOut] }] });
   }
   tell("loading the judge");
   // People are shown two candidates by lot: random scores choose best and worst.

@@ -20,6 +20,7 @@ import { guardSettings } from "../training/guard-config.js";
 import { adapterSettings, emaSettings } from "../training/policy-config.js";
 import { precisionSettings, spmDtypeSettings } from "../training/precision-config.js";
 import { processesSettings } from "../training/processes-config.js";
+import { promptCacheSettings } from "../training/prompt-cache-config.js";
 import { startSettings } from "../training/start-config.js";
 import { humanSettings } from "./human-config.js";
 
@@ -42,12 +43,7 @@ export const TrainSpoConfig = z.strictObject({
       "folder of the step-aware preference model, for the judge spm: of the kind that looks at images, or a latent reward model",
     ),
   prompts: pathText().describe("text file, one prompt a line, or a JSON list"),
-  promptCache: pathText()
-    .nullable()
-    .default(null)
-    .describe(
-      "folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the first round; null: prompts are encoded in each training",
-    ),
+  ...promptCacheSettings,
   output: pathText().describe("folder for the result: a LoRA, or the whole model after full fine-tuning"),
   ...startSettings(", or a LoRA's file"),
   resolution: z
@@ -287,15 +283,6 @@ export function requireRollout(
       `noiseBlock is ${noiseBlock}, and latents of ${height}×${width} are no whole number of such blocks.`,
       { code: "CONFIG", hint: "Give a noiseBlock that divides both sides; 1 always does." },
     );
-}
-
-/** Throws a UserError (`CONFIG`) where text encoders are to be freed that the training needs. */
-export function requireCacheable({ promptCache, textEncoders, adapter }: TrainSpoConfig): void {
-  if (promptCache === null || (!textEncoders && adapter === "lora")) return;
-  throw new UserError(
-    `promptCache frees the text encoders, and ${textEncoders ? "textEncoders trains them" : "adapter full writes them into the result"}.`,
-    { code: "CONFIG", hint: "Leave promptCache out." },
-  );
 }
 
 /** Throws a UserError (`CONFIG`) where agreement is asked of one judge. */

@@ -2,9 +2,14 @@ import { mkdtempSync, readdirSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadTextToImage, selectRows, type TextToImage } from "@spo/diffusion";
+import { computedPart } from "@spo/records";
 import { noGrad, readSafetensors, scope, type Tensor } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventsOfRun, makeTinyWorld, PROMPTS, type TinyWorld } from "../tiny-world.fixture.js";
+import { trainDpo } from "../train-dpo/train-dpo.js";
+import { TrainDpoConfig } from "../train-dpo/train-dpo-config.js";
+import { trainSpm } from "../train-spm/train-spm.js";
+import { TrainSpmConfig } from "../train-spm/train-spm-config.js";
 import { trainSpo } from "../train-spo/train-spo.js";
 import { TrainSpoConfig } from "../train-spo/train-spo-config.js";
 import { PromptCache } from "./prompt-cache.js";
@@ -78,4 +83,39 @@ test("SPO with it learns the same bits, and is refused where the text encoders a
   expect(readdirSync(promptCache)).toHaveLength(PROMPTS.length + 1);
   for (const more of [{ textEncoders: true }, { adapter: "full" }])
     await expect(train("refused", { promptCache, ...more })).rejects.toMatchObject({ code: "CONFIG" });
+});
+
+test("Diffusion-DPO with it learns the same bits, and is refused where the text encoders are needed", async () => {
+  const train = async (name: string, more: object): Promise<number[]> => {
+    const config = TrainDpoConfig.parse({
+      ...{ model: world.model, pairs: [world.pairs], output: join(folder, name), adapter: "lora" },
+      ...{ steps: 1, batch: 2, microBatch: 2, warmup: 0, evalPairs: 0, emptyPrompts: 0.5, ...more },
+    });
+    await eventsOfRun(join(folder, `${name}-run`), "train dpo", config, trainDpo);
+    const found = readSafetensors(join(folder, name, "pytorch_lora_weights.safetensors"));
+    return [...found.values()].flatMap((value) => value.toNumbers());
+  };
+  const promptCache = join(folder, "dpo-cache");
+  expect(await train("dpo-cached", { promptCache })).toEqual(await train("dpo-plain", {}));
+  expect(readdirSync(promptCache).length).toBeGreaterThan(2);
+  await expect(train("dpo-refused", { promptCache, adapter: "full" })).rejects.toMatchObject({
+    code: "CONFIG",
+  });
+});
+
+test("the preference model with it learns the same bits, and one of latents is refused", async () => {
+  const train = async (name: string, more: object): Promise<unknown> => {
+    const config = TrainSpmConfig.parse({
+      ...{ model: world.model, init: world.spm, pairs: [world.pairs], output: join(folder, name) },
+      ...{ steps: 1, batch: 2, evalPairs: 2, guidanceScale: 2, ...more },
+    });
+    const events = await eventsOfRun(join(folder, `${name}-run`), "train spm", config, trainSpm);
+    return computedPart(events).filter(({ type }) => type !== "done");
+  };
+  const promptCache = join(folder, "spm-cache");
+  expect(await train("spm-cached", { promptCache })).toEqual(await train("spm-plain", {}));
+  expect(readdirSync(promptCache).length).toBeGreaterThan(1);
+  await expect(train("spm-refused", { promptCache, kind: "latent" })).rejects.toMatchObject({
+    code: "CONFIG",
+  });
 });

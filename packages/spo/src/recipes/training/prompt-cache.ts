@@ -86,13 +86,13 @@ export class PromptCache {
  */
 export function encodeFirst(
   pipe: TextToImage,
-  { cache, prompts, device }: { cache: PromptCache; prompts: readonly string[]; device: Device },
+  { texts, device }: { texts: readonly { cache: PromptCache; prompts: readonly string[] }[]; device: Device },
 ): void {
   const { denoiser, vae } = pipe;
   const encoders = textEncodersOf(pipe);
   const moves = denoiser.device !== device;
   if (moves) for (const encoder of encoders) encoder.to({ device });
-  cache.fill(prompts);
+  for (const { cache, prompts } of texts) cache.fill(prompts);
   for (const encoder of encoders) encoder.dispose();
   if (moves) for (const model of [denoiser, vae]) model.to({ device }).arrange_("contiguous"); // as loading leaves them there
 }
