@@ -3,7 +3,6 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +15,6 @@ import { cli } from "./cli.js";
 import { HOSTILE } from "./hostile-strings.js";
 import { type StudioProcess, startStudio } from "./studio-server.js";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const VIEWS = ["", "/steps", "/samples", "/curves", "/log", "/settings"];
 
 let root: string;
@@ -167,56 +165,6 @@ describe.skipIf(withoutBrowser)("the page", () => {
     await studio.stop();
     run.close();
   });
-
-  for (const [name, options] of [
-    ["light", { colorScheme: "light" }],
-    ["dark", { colorScheme: "dark" }],
-    ["390 px", { viewport: { width: 390, height: 800 } }],
-  ] as const) {
-    test(`every view is usable by everyone: ${name}`, async () => {
-      const { runs, run } = oneRun(`axe-${name}`);
-      const studio = await startStudio(runs);
-      const { context, page, faults } = await open(studio, options);
-      const id = await idOf(page);
-      const check = async (what: string): Promise<void> => {
-        const violations = await page.evaluate(
-          `${AXE}; axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + " " + nodes.map(({ html }) => html).join(" ").slice(0, 300)))`,
-        );
-        expect(violations, what).toEqual([]);
-        const [width, wide] = (await page.evaluate(
-          "[innerWidth, document.documentElement.scrollWidth]",
-        )) as number[];
-        expect(wide, what).toBeLessThanOrEqual(width as number);
-      };
-      await check("the list");
-      for (const path of VIEWS) {
-        await view(page, studio, id, path);
-        await check(path);
-      }
-      await view(page, studio, id, "/steps");
-      await page.locator(".picture").first().click();
-      await page.waitForSelector("dialog[open]");
-      await check("best and worst");
-      await page.goto(`${studio.origin}/judge`);
-      await page.waitForSelector("h2");
-      await check("what can be judged");
-      await page.goto(`${studio.origin}/judge/${id}`);
-      await page.getByRole("textbox").fill("anna");
-      await check("who judges");
-      await page.keyboard.press("Enter");
-      await page.waitForSelector(".choices:not(.waiting)");
-      await check("a pair");
-      await page.waitForTimeout(300); // nobody answers sooner
-      await page.keyboard.press("ArrowLeft");
-      await page.goto(`${studio.origin}/judge/${id}/results`);
-      await page.waitForSelector("tbody tr");
-      await check("votes so far");
-      expect(faults).toEqual([]);
-      await context.close();
-      await studio.stop();
-      run.close();
-    });
-  }
 
   test("the step view says of each row what was taken, and why not", async () => {
     const { runs, run } = oneRun("steps");

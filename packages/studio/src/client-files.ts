@@ -29,7 +29,7 @@ export const clientDocument = (nonce: string): string =>
 
 /** A page of words, for who is not let in. */
 export const wordsDocument = (title: string, words: string): string =>
-  documentOf(title, "", `<h1>${escaped(title)}</h1><p>${escaped(words)}</p>`);
+  documentOf(title, "", `<main><h1>${escaped(title)}</h1><p>${escaped(words)}</p></main>`);
 
 /** Goes on to another address of this server, as if the person had typed it: so a cookie for this site alone is sent along. */
 export const forwardDocument = (to: string): string =>
