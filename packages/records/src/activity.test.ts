@@ -32,6 +32,16 @@ test("a run that is closed does nothing any more, and leaves no file of it", () 
   expect(readdirSync(run.folder)).not.toContain("activity.json");
 });
 
+test("a training at work tells how long it will take, once its steps have told", () => {
+  using run = Run.open(join(folder, "run"), { kind: "train spo", config: {} });
+  run.step(1, 10, {});
+  expect(readActivity(run.folder)).toMatchObject({ phase: "updating", total: 0 });
+  expect(readActivity(run.folder)?.left).toBeUndefined();
+  run.step(2, 10, {});
+  run.tellPhase("measuring", { done: 0, total: 2 });
+  expect(readActivity(run.folder)?.left).toBeGreaterThan(0);
+});
+
 test("a run that has ended does nothing any more, though its process still lives", () => {
   using run = Run.open(join(folder, "run"), { kind: "train spo", config: {} });
   run.tellPhase("drawing held-out samples", { done: 1, total: 2 });

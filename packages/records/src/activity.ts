@@ -11,6 +11,8 @@ export const Activity = z.object({
   done: z.number(),
   /** 0 where there is nothing to count. */
   total: z.number(),
+  /** Seconds that the training will take from then on; absent before they can be told. */
+  left: z.number().min(0).optional(),
   /** ISO 8601. */
   at: z.string(),
 });

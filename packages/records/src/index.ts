@@ -42,6 +42,7 @@ export {
   winRate,
 } from "./statistics.js";
 export { TENSORBOARD, TensorboardLog } from "./tensorboard-log.js";
+export { TimeLeft } from "./time-left.js";
 export { ANSWERS, type Answer, Vote } from "./vote.js";
 export { VoteLog } from "./vote-log.js";
 export { PHASE_SPANS, type PhaseSpan, type Seconds, timed, type Work, WorkMeter } from "./work.js";

@@ -16,7 +16,7 @@ import {
   writeFileAtomic,
 } from "@spo/torch/files";
 import { z } from "zod";
-import { ActivityFile } from "./activity.js";
+import { type Activity, ActivityFile } from "./activity.js";
 import { CheckpointThread } from "./checkpoint-thread.js";
 import { type Checkpoint, checkCheckpoint, listCheckpoints, pruneCheckpoints } from "./checkpoints.js";
 import { EventLog } from "./event-log.js";
@@ -25,6 +25,7 @@ import { readOrdinary, readRecord } from "./read-record.js";
 import { type MapPaths, placesOf, writtenPath } from "./run-paths.js";
 import { type RunRequest, takeRequests } from "./run-requests.js";
 import { TensorboardLog } from "./tensorboard-log.js";
+import { TimeLeft } from "./time-left.js";
 import {
   type CheckpointFiles,
   type CheckpointPlace,
@@ -77,6 +78,7 @@ export class Run {
   /** Of a run that this process follows: what it would have written. */
   readonly #followed: Event[] | undefined;
   readonly #activity: ActivityFile;
+  readonly #time = new TimeLeft();
   #tensorboard?: TensorboardLog;
   #start: EventBody | undefined;
   #config: Record<string, unknown> = {};
@@ -224,6 +226,8 @@ export class Run {
     else {
       this.#showInTensorboard(event);
       this.#log.append(JSON.stringify(event));
+      this.#time.see(event, event.time.wall);
+      if (event.type === "step") this.#tellActivity(event, { phase: "updating", done: 0, total: 0 });
     }
     return event;
   }
@@ -258,11 +262,16 @@ export class Run {
     { done, total, left }: { done: number; total: number; left?: number } = { done: 0, total: 0 },
   ): Event {
     const event = this.#stamped({ type: "phase", name, done, total, left });
+    this.#time.see(event, event.time.wall);
     if (this.#lock) {
-      this.#activity.tell({ phase: name, done, total, at: event.time.at });
+      this.#tellActivity(event, { phase: name, done, total });
       this.#placeSaved({ wait: false });
     }
     return event;
+  }
+
+  #tellActivity({ time: { at, wall } }: Event, what: Pick<Activity, "phase" | "done" | "total">): void {
+    this.#activity.tell({ ...what, left: this.#time.secondsLeft(wall), at });
   }
 
   /** What those who watch the folder ask of this run since the last call; to be done after the step at work. */

@@ -1,9 +1,9 @@
-import type { RecipeEvent } from "spo/recipes";
 import { expect, test } from "vitest";
+import type { Event } from "./events.js";
 import { TimeLeft } from "./time-left.js";
 
 const time = { at: "", wall: 0, cpu: 0 };
-const phase = (name: string, done = 0, total = 0, left = 0): RecipeEvent => ({
+const phase = (name: string, done = 0, total = 0, left = 0): Event => ({
   type: "phase",
   name,
   done,
@@ -11,7 +11,7 @@ const phase = (name: string, done = 0, total = 0, left = 0): RecipeEvent => ({
   left,
   time,
 });
-const step = (at: number, total: number, progress?: number): RecipeEvent => ({
+const step = (at: number, total: number, progress?: number): Event => ({
   type: "step",
   step: at,
   total,
@@ -27,7 +27,7 @@ function play({ rounds = 10, from = 0, sampling = 20, updates = 4, update = 1, d
   const left = new TimeLeft();
   let now = 1000;
   const told: { at: number; left: number | undefined }[] = [];
-  const see = (event: RecipeEvent): void => {
+  const see = (event: Event): void => {
     left.see(event, now);
     told.push({ at: now, left: left.secondsLeft(now) });
   };
@@ -88,4 +88,12 @@ test("a training without rollouts counts its steps and its measurements", () => 
   expect(left.secondsLeft(now)).toBeCloseTo(4 * 3 + 2 * 8, 9);
   measure(1);
   expect(left.secondsLeft(now)).toBeCloseTo(4 * 3 + 8, 9);
+});
+
+test("a training that tells of no phases is reckoned from the end of its first step on", () => {
+  const left = new TimeLeft();
+  left.see(step(1, 10), 100);
+  expect(left.secondsLeft(100)).toBeUndefined();
+  left.see(step(2, 10), 103);
+  expect(left.secondsLeft(103)).toBe(24);
 });

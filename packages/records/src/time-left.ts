@@ -1,5 +1,5 @@
 // Estimates the time left of a training: the mean time of each kind of work, times its remaining number.
-import type { RecipeEvent } from "spo/recipes";
+import type { Event } from "./events.js";
 
 /** One kind of work: sampling of a round, drawing held-out samples, measuring. */
 interface Kind {
@@ -38,7 +38,7 @@ export class TimeLeft {
   #total = 0;
 
   /** now: seconds on any clock that goes on evenly. */
-  see(event: RecipeEvent, now: number): void {
+  see(event: Event, now: number): void {
     if (event.type === "phase" && event.name !== OF_STEPS) this.#phase(event, now);
     else if (event.type === "step") this.#step(event, now);
     else if (event.type === "phase") this.#end(now);
@@ -58,7 +58,7 @@ export class TimeLeft {
     return left + ((this.#total - this.#position) * this.#seconds) / done;
   }
 
-  #phase({ name, done, total, left = 0 }: RecipeEvent & { type: "phase" }, now: number): void {
+  #phase({ name, done, total, left = 0 }: Event & { type: "phase" }, now: number): void {
     if (this.#open?.name !== name) {
       this.#end(now);
       this.#book(now);
@@ -88,12 +88,13 @@ export class TimeLeft {
     this.#since = undefined;
   }
 
-  #step({ step, total, metrics }: RecipeEvent & { type: "step" }, now: number): void {
+  #step({ step, total, metrics }: Event & { type: "step" }, now: number): void {
     this.#end(now);
     this.#position = (metrics.progress ?? step / total) * total;
     this.#total = total;
-    // A resumed training does not start at 0.
-    this.#first ??= metrics.progress === undefined ? step - 1 : Math.ceil(this.#position) - 1;
+    // A resumed training does not start at 0. Where nothing told when the first update began, time is counted from its end on.
+    const began = metrics.progress === undefined ? step - 1 : Math.ceil(this.#position) - 1;
+    this.#first ??= this.#since === undefined ? this.#position : began;
     this.#book(now);
     this.#since = now;
   }

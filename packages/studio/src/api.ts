@@ -53,6 +53,8 @@ export interface Activity {
   done: number;
   /** 0 where there is nothing to count. */
   total: number;
+  /** Seconds that the training will take from then on; absent before they can be told. */
+  left?: number;
   at: string;
 }
 

@@ -423,7 +423,11 @@ describe("the stream of a run", () => {
     run.step(4, 40, { loss: 0.1 });
     const [log, state] = await events(`/api/runs/${id}/events?from=${mark}`, 2);
     expect([log?.event, JSON.parse(log?.data ?? "").step]).toEqual(["log", 4]);
-    expect(state).toMatchObject({ event: "state", data: '{"state":"running"}' });
+    expect(state?.event).toBe("state");
+    expect(JSON.parse(state?.data ?? "")).toMatchObject({
+      state: "running",
+      activity: { phase: "updating" },
+    });
   });
 
   test("goes on behind the last event that a browser has, none lost and none twice", async () => {

@@ -1,7 +1,7 @@
 // A training's progress in one line: how far it is, what it does, how long it takes.
+import { TimeLeft } from "@spo/records";
 import type { RecipeEvent } from "spo/recipes";
 import type { ProgressBar } from "./progress-bar.js";
-import { TimeLeft } from "./time-left.js";
 
 /** Phases whose parts are sampling steps. */
 const BY_STEPS = ["sampling", "drawing held-out samples"];

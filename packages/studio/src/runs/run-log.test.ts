@@ -68,12 +68,10 @@ test("a log that is cut back forgets what was cut", async () => {
   expect(log.elapsed).toBe(30);
 });
 
-test("the time left is that of the steps to come, less what has passed of the one at work", () => {
-  const run = { step: 30, total: 40, changed: "2026-01-01T00:00:00Z" };
-  const at = (seconds: number): number => Date.parse(run.changed) + seconds * 1000;
-  expect(timeLeft(run, 12, at(0))).toBe(120);
-  expect(timeLeft(run, 12, at(5))).toBe(115);
-  expect(timeLeft(run, 12, at(500))).toBe(108); // late: the next may come at any moment
-  expect(timeLeft(run, undefined)).toBeUndefined();
-  expect(timeLeft({ ...run, total: 0 }, 12)).toBeUndefined();
+test("the time left is what the training told, less what has passed since", () => {
+  const told = { left: 120, at: "2026-01-01T00:00:00Z" };
+  const at = (seconds: number): number => Date.parse(told.at) + seconds * 1000;
+  expect([0, 5, 500, -5].map((seconds) => timeLeft(told, at(seconds)))).toEqual([120, 115, 0, 120]);
+  expect(timeLeft({ at: told.at })).toBeUndefined();
+  expect(timeLeft(undefined)).toBeUndefined();
 });

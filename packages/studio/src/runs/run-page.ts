@@ -18,8 +18,8 @@ const WARNINGS = 20;
 export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets: Presets): RunPage {
   const { contents, elapsed, perStep, mark } = log;
   const config = configOf(run.folder);
-  const left = summary.state === "running" ? timeLeft(summary, perStep?.seconds) : undefined;
   const activity = summary.state === "running" ? readActivity(run.folder) : undefined;
+  const left = timeLeft(activity);
   const named = contents.newest?.time.rss;
   return {
     schema: "spo.studio.run/1",
@@ -45,15 +45,10 @@ export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets
   };
 }
 
-/** Seconds that the steps to come take, as those of late did; what has passed since the newest is counted. */
-export function timeLeft(
-  { step, total, changed }: Pick<RunSummary, "step" | "total" | "changed">,
-  secondsPerStep: number | undefined,
-  now = Date.now(),
-): number | undefined {
-  if (secondsPerStep === undefined || total === 0) return undefined;
-  const since = Math.min(secondsPerStep, Math.max(0, (now - Date.parse(changed)) / 1000));
-  return Math.max(0, (total - step) * secondsPerStep - since);
+/** Seconds that a training still takes, as it told last, less what has passed since. */
+export function timeLeft({ left, at }: Partial<Activity> = {}, now = Date.now()): number | undefined {
+  if (left === undefined || at === undefined) return undefined;
+  return Math.max(0, left - Math.max(0, now - Date.parse(at)) / 1000);
 }
 
 /** What goes on, or what came out, in a sentence or two. */
