@@ -9,6 +9,7 @@
 
 #include "attention.h"
 #include "autograd.h"
+#include "convolution.h"
 #include "generators.h"
 #include "group-norm.h"
 #include "machine.h"
@@ -59,6 +60,7 @@ void register_kernels() {
   if (c10::Dispatcher::singleton().findSchema({"spo::group_norm", ""})) return;
   register_group_norm();
   register_attention();
+  register_convolution();
 }
 
 napi_value initialise(napi_env env, napi_value exports) {

@@ -2,7 +2,6 @@
 // Attention on a CPU: kernels of our own in the place of libtorch's, behind its operators, so that autograd is libtorch's as before.
 
 #include <cmath>
-#include <memory>
 #include <tuple>
 
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward_native.h>
@@ -24,12 +23,7 @@ AttentionRows rows_of_head(const at::Tensor& x, int64_t sample, int64_t head) {
 template <class Work>
 void each_head(const at::Tensor& query, int64_t numbers, const Work& work) {
   const int64_t heads = query.size(1);
-  each_in_parallel(query.size(0) * heads, [&](int64_t i) {
-    constexpr int64_t kAligned = 64 / sizeof(float);
-    const std::unique_ptr<float[]> memory(new float[numbers + kAligned]);
-    const auto address = reinterpret_cast<uintptr_t>(memory.get());
-    work(i / heads, i % heads, memory.get() + (-address % 64) / sizeof(float));
-  });
+  each_in_parallel(query.size(0) * heads, numbers, [&](int64_t i, float* memory) { work(i / heads, i % heads, memory); });
 }
 
 /** Most dimensions of a head, and fewest queries, with which the kernels of our own are faster. */

@@ -1,6 +1,8 @@
 #pragma once
 // Work on libtorch's own threads.
 
+#include <memory>
+
 #include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 
@@ -27,6 +29,17 @@ void each_in_parallel(int64_t count, const Run& run) {
         for (int64_t i = from; i < from + n; i++) run(i);
       },
       1);
+}
+
+/** run(i, memory), each with so many numbers from a multiple of 64 bytes on. */
+template <class Run>
+void each_in_parallel(int64_t count, int64_t numbers, const Run& run) {
+  each_in_parallel(count, [&](int64_t i) {
+    constexpr int64_t kAligned = 64 / sizeof(float);
+    const std::unique_ptr<float[]> memory(new float[numbers + kAligned]);
+    const auto address = reinterpret_cast<uintptr_t>(memory.get());
+    run(i, memory.get() + (-address % 64) / sizeof(float));
+  });
 }
 
 }  // namespace

@@ -1,0 +1,116 @@
+#pragma once
+// Convolution 3×3 on a CPU: kernels of our own in the place of libtorch's, behind its operators, so that autograd is libtorch's as before.
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+#include <ATen/ops/convolution_backward_native.h>
+#include <ATen/ops/convolution_native.h>
+#include <torch/library.h>
+
+#include "parallel.h"
+#include "winograd-kernels.h"
+
+namespace {
+
+/** What a convolution is told beside its tensors. */
+struct ConvolutionOptions {
+  at::IntArrayRef stride, padding, dilation;
+  bool transposed;
+  int64_t groups;
+};
+
+/** Pixels of a map below which transforming the weights costs what it saves. The same holds where channels are twice as many. */
+constexpr int64_t kLeastPixels = 64;
+
+/** Whether the kernels of our own are to take this. By the map alone, not the batch, whose size must not show in the numbers. */
+bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const ConvolutionOptions& options) {
+  const auto plain = [](const at::Tensor& t) {
+    return t.is_cpu() && t.layout() == at::kStrided && t.scalar_type() == at::kFloat && t.dim() == 4 && t.numel() > 0 &&
+           !t._is_zerotensor() && !t.is_neg();
+  };
+  const auto all = [](at::IntArrayRef values, int64_t wanted) {
+    return !values.empty() && std::all_of(values.begin(), values.end(), [&](int64_t value) { return value == wanted; });
+  };
+  return chosen_kernels != Kernels::libtorch && !options.transposed && options.groups == 1 && all(options.stride, 1) &&
+         all(options.padding, 1) && all(options.dilation, 1) && plain(x) && plain(weight) && weight.size(2) == 3 && weight.size(3) == 3 &&
+         weight.size(1) == x.size(1) && x.size(2) * x.size(3) >= std::max({kLeastPixels, x.size(1) / 2, weight.size(0) / 2}) &&
+         x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+/** Whether so many channels fill the vectors. */
+bool fills_vectors(int64_t channels) { return channels % winograd_kernels(chosen_kernels).lanes == 0; }
+
+/** x in channels-last order → [samples, results, height, width] in the same. */
+at::Tensor convolve_by_winograd(const at::Tensor& x, const WinogradWeights& weights, const float* bias) {
+  const WinogradKernels& kernels = winograd_kernels(chosen_kernels);
+  const int64_t block = 16 * weights.channels * kernels.lanes, blocks = (weights.results + kernels.lanes - 1) / kernels.lanes;
+  const at::Tensor transformed = at::empty({blocks * block}, x.options());
+  auto* to = transformed.mutable_data_ptr<float>();
+  each_in_parallel(blocks, [&](int64_t i) { kernels.weights_of_block(weights, i * kernels.lanes, to + i * block); });
+  at::Tensor y = at::empty({x.size(0), weights.results, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+  const WinogradMaps maps{x.const_data_ptr<float>(), x.size(2), x.size(3), weights.channels, weights.results, to, bias,
+                          y.mutable_data_ptr<float>()};
+  const int64_t tiles = x.size(0) * ((maps.height + 1) / 2) * ((maps.width + 1) / 2);
+  constexpr int64_t kNumbers = 1 << 13, kMost = 96;  // pixels and products of all 16 places stay in a core's cache
+  const int64_t piece = std::clamp<int64_t>(kNumbers / maps.channels / kernels.rows, 2, kMost / kernels.rows) * kernels.rows;
+  each_in_parallel((tiles + piece - 1) / piece, kernels.memory(maps.channels, piece), [&](int64_t i, float* memory) {
+    kernels.convolve(maps, i * piece, std::min(piece, tiles - i * piece), memory);
+  });
+  return y;
+}
+
+/** As `convolution`. */
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, at::IntArrayRef stride,
+                       at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed, at::IntArrayRef output_padding,
+                       int64_t groups) {
+  const bool biased = bias && bias->defined();
+  const bool fits = !biased || (bias->is_cpu() && bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->dim() == 1 &&
+                                bias->numel() == weight.size(0));
+  if (!fits || !has_winograd_kernel(x, weight, {stride, padding, dilation, transposed, groups}) || !fills_vectors(x.size(1))) {
+    return at::native::convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups);
+  }
+  const WinogradWeights weights{weight.const_data_ptr<float>(), weight.size(0),   weight.size(1),  weight.stride(0),
+                                weight.stride(1),               weight.stride(2), weight.stride(3)};
+  return convolve_by_winograd(x, weights, biased ? bias->const_data_ptr<float>() : nullptr);
+}
+
+/** As `convolution_backward`: the gradient of x is the convolution of y's by the kernel turned round, its axes of channels swapped. */
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Tensor& given, const at::Tensor& x, const at::Tensor& weight,
+                                                                    at::OptionalIntArrayRef bias_sizes, at::IntArrayRef stride,
+                                                                    at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
+                                                                    at::IntArrayRef output_padding, int64_t groups,
+                                                                    std::array<bool, 3> wanted) {
+  const auto by_libtorch = [&] {
+    return at::native::convolution_backward(given, x, weight, bias_sizes, stride, padding, dilation, transposed, output_padding, groups,
+                                            wanted);
+  };
+  const bool ours = wanted[0] && given.is_cpu() && given.scalar_type() == at::kFloat && given.layout() == at::kStrided &&
+                    has_winograd_kernel(x, weight, {stride, padding, dilation, transposed, groups}) && fills_vectors(weight.size(0));
+  if (!ours) return by_libtorch();
+  const auto* last = weight.const_data_ptr<float>() + 2 * (weight.stride(2) + weight.stride(3));
+  const WinogradWeights turned{last,
+                               weight.size(1),
+                               weight.size(0),
+                               weight.stride(1),
+                               weight.stride(0),
+                               -weight.stride(2),
+                               -weight.stride(3)};
+  const at::Tensor gradient = convolve_by_winograd(given.contiguous(at::MemoryFormat::ChannelsLast), turned, nullptr);
+  wanted[0] = false;
+  if (!wanted[1] && !wanted[2]) return {gradient, at::Tensor(), at::Tensor()};
+  auto result = by_libtorch();
+  std::get<0>(result) = gradient;
+  return result;
+}
+
+/** Puts the kernels behind libtorch's operators. Once a process. */
+void register_convolution() {
+  // Never destroyed: libtorch's own statics may be gone by then.
+  auto* library = new torch::Library(torch::Library::IMPL, "aten", c10::DispatchKey::CPU, __FILE__, __LINE__);
+  library->impl("convolution", TORCH_FN(convolution));
+  library->impl("convolution_backward", TORCH_FN(convolution_backward));
+}
+
+}  // namespace

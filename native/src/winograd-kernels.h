@@ -1,0 +1,53 @@
+#pragma once
+// Winograd's convolution in all instruction sets that this architecture may have.
+
+#include <cstdint>
+
+#include "instruction-sets.h"
+
+namespace {
+
+/** A kernel [results, channels, 3, 3], its numbers so far apart in memory along each axis. */
+struct WinogradWeights {
+  const float* at;
+  int64_t results, channels;
+  int64_t of_result, of_channel, of_row, of_column;
+};
+
+/** x [samples, height, width, channels] → y [samples, height, width, results]: padded by one pixel of zeros on all sides. */
+struct WinogradMaps {
+  const float* x;
+  int64_t height, width, channels, results;
+  const float* weights;  // transformed
+  const float* bias;     // or null
+  float* y;
+};
+
+struct WinogradKernels {
+  int64_t lanes;  // results of a block of weights
+  int64_t rows;   // of how many tiles a multiple is computed
+  /** A block of weights, from a result on: 16·channels·lanes numbers. */
+  void (*weights_of_block)(const WinogradWeights&, int64_t first, float* to);
+  /** Numbers that `convolve` needs as its memory, from a multiple of 64 bytes on. channels: a multiple of the lanes. */
+  int64_t (*memory)(int64_t channels, int64_t tiles);
+  /** Tiles of 2×2 results from `first` on, numbered row by row over all samples. */
+  void (*convolve)(const WinogradMaps&, int64_t first, int64_t tiles, float* memory);
+};
+
+}  // namespace
+
+#define SPO_KERNELS "winograd-tiles.h"
+#include "each-instruction-set.h"
+
+namespace {
+
+/** kernels: not libtorch's. */
+const WinogradKernels& winograd_kernels(Kernels kernels) {
+#ifdef __x86_64__
+  if (kernels == Kernels::avx512) return avx512::winograd_kernels;
+  if (kernels == Kernels::avx2) return avx2::winograd_kernels;
+#endif
+  return portable::winograd_kernels;
+}
+
+}  // namespace

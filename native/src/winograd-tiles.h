@@ -1,0 +1,206 @@
+// Convolution 3×3 by Winograd's F(2×2, 3×3). Included once for each instruction set, as vectors.h.
+//
+// y = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A for each tile of 2×2 results, d the 4×4 pixels around it: 16 products a channel, not 36. The products of
+// each of the 16 places are one matrix product, tiles × channels by channels × results. Source: Lavin & Gray 2016, sections 4.1 and 5.
+
+namespace {
+namespace SPO_ISA {
+
+namespace winograd {
+
+constexpr int kLanes = SPO_LANES;
+constexpr int kPlaces = 16;
+constexpr int kRows = kLanes >= 16 ? 12 : 6;  // tiles of which the registers hold two vectors of results
+constexpr int64_t kApart = 16;                // numbers between two places' rows, so that they do not share a set of the cache
+
+using Vector = Floats<kLanes>;
+
+/** Two of Bᵀ's rows after the other: of 4 vectors, `step` apart. */
+SPO_TARGET void transform_pixels(Vector* at, int step) {
+  const Vector d0 = at[0], d1 = at[step], d2 = at[2 * step], d3 = at[3 * step];
+  at[0] = d0 - d2;
+  at[step] = d1 + d2;
+  at[2 * step] = d2 - d1;
+  at[3 * step] = d1 - d3;
+}
+
+/** G · 3 vectors, `step` apart → 4, `apart` from each other. */
+SPO_TARGET void transform_weights(const Vector* g, int step, Vector* to, int apart) {
+  const Vector even = 0.5f * (g[0] + g[2 * step]), odd = 0.5f * g[step];
+  to[0] = g[0];
+  to[apart] = even + odd;
+  to[2 * apart] = even - odd;
+  to[3 * apart] = g[2 * step];
+}
+
+/** G·g·Gᵀ of kLanes results from result `first` on → [places, channels, kLanes]; beyond the last result 0. */
+SPO_ENTRY void weights_of_block(const WinogradWeights& weights, int64_t first, float* to) {
+  const int64_t count = weights.results - first < kLanes ? weights.results - first : kLanes;
+  for (int64_t channel = 0; channel < weights.channels; channel++) {
+    float taps[9][kLanes] = {};
+    const float* at = weights.at + first * weights.of_result + channel * weights.of_channel;
+    for (int64_t lane = 0; lane < count; lane++, at += weights.of_result) {
+      for (int y = 0; y < 3; y++) {
+        for (int x = 0; x < 3; x++) taps[3 * y + x][lane] = at[y * weights.of_row + x * weights.of_column];
+      }
+    }
+    Vector g[9], half[12], u[kPlaces];
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; i++) g[i] = load<kLanes>(taps[i]);
+#pragma GCC unroll 3
+    for (int x = 0; x < 3; x++) transform_weights(g + x, 3, half + x, 3);
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; y++) transform_weights(half + 3 * y, 1, u + 4 * y, 1);
+#pragma GCC unroll 16
+    for (int i = 0; i < kPlaces; i++) store<kLanes>(to + (i * weights.channels + channel) * kLanes, u[i]);
+  }
+}
+
+/** Bᵀ·d·B of one tile → to, of which places are `apart`. pixels: its 4×4. */
+SPO_TARGET void pixels_of_tile(const float* const* pixels, int64_t channels, float* to, int64_t apart) {
+  for (int64_t channel = 0; channel < channels; channel += kLanes) {
+    Vector d[kPlaces];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPlaces; i++) d[i] = load<kLanes>(pixels[i] + channel);
+#pragma GCC unroll 4
+    for (int x = 0; x < 4; x++) transform_pixels(d + x, 4);
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; y++) transform_pixels(d + 4 * y, 1);
+#pragma GCC unroll 16
+    for (int i = 0; i < kPlaces; i++) store<kLanes>(to + i * apart + channel, d[i]);
+  }
+}
+
+/** rows [kRows, channels] · N blocks of weights [channels, kLanes] → to [kRows, N·kLanes]. */
+template <int N>
+SPO_TARGET void multiply(const float* rows, int64_t channels, const float* weights, int64_t block, float* to) {
+  Vector sums[kRows][N] = {};
+  for (int64_t channel = 0; channel < channels; channel++) {
+    Vector weight[N];
+#pragma GCC unroll 2
+    for (int i = 0; i < N; i++) weight[i] = load<kLanes>(weights + i * block + channel * kLanes);
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; r++) {
+#pragma GCC unroll 2
+      for (int i = 0; i < N; i++) sums[r][i] += rows[r * channels + channel] * weight[i];
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; r++) {
+#pragma GCC unroll 2
+    for (int i = 0; i < N; i++) store<kLanes>(to + (r * N + i) * kLanes, sums[r][i]);
+  }
+}
+
+/** Where a tile's 2×2 results begin. */
+struct Tile {
+  int64_t sample, y, x;
+};
+
+/** Tiles are numbered row by row over all samples. */
+SPO_TARGET Tile tile_at(const WinogradMaps& maps, int64_t number) {
+  const int64_t across = (maps.width + 1) / 2, down = (maps.height + 1) / 2;
+  return {number / (across * down), number / across % down * 2, number % across * 2};
+}
+
+SPO_TARGET void step(const WinogradMaps& maps, Tile& tile) {
+  if ((tile.x += 2) < maps.width) return;
+  tile.x = 0;
+  if ((tile.y += 2) < maps.height) return;
+  tile.y = 0;
+  tile.sample++;
+}
+
+/** Writes the tile's transformed pixels to `to`, of which places are `apart`. outside: a pixel of zeros. */
+SPO_TARGET void read_tile(const WinogradMaps& maps, const Tile& tile, const float* outside, float* to, int64_t apart) {
+  const float* pixels[kPlaces];
+  const int64_t row = maps.width * maps.channels;
+  const float* corner = maps.x + ((tile.sample * maps.height + tile.y - 1) * maps.width + tile.x - 1) * maps.channels;
+  const bool inner = tile.y > 0 && tile.y + 2 < maps.height && tile.x > 0 && tile.x + 2 < maps.width;
+#pragma GCC unroll 16
+  for (int i = 0; i < kPlaces; i++) {
+    const int64_t y = tile.y + i / 4 - 1, x = tile.x + i % 4 - 1;
+    const bool inside = inner || (y >= 0 && y < maps.height && x >= 0 && x < maps.width);
+    pixels[i] = inside ? corner + i / 4 * row + i % 4 * maps.channels : outside;
+  }
+  pixels_of_tile(pixels, maps.channels, to, apart);
+}
+
+/** Aᵀ·m·A, and the bias, of one tile and `count` results from result `first` on. m: places `apart`. */
+SPO_TARGET void write_tile(const WinogradMaps& maps, const Tile& tile, const float* m, int64_t apart, Vector bias, int64_t first,
+                           int64_t count) {
+  Vector half[8], results[4];
+#pragma GCC unroll 4
+  for (int x = 0; x < 4; x++) {
+    const Vector m0 = load<kLanes>(m + x * apart), m1 = load<kLanes>(m + (4 + x) * apart);
+    const Vector m2 = load<kLanes>(m + (8 + x) * apart), m3 = load<kLanes>(m + (12 + x) * apart);
+    half[x] = m0 + m1 + m2;
+    half[4 + x] = m1 - m2 - m3;
+  }
+#pragma GCC unroll 2
+  for (int y = 0; y < 2; y++) {
+    const Vector* row = half + 4 * y;
+    results[2 * y] = row[0] + row[1] + row[2] + bias;
+    results[2 * y + 1] = row[1] - row[2] - row[3] + bias;
+  }
+  float* corner = maps.y + ((tile.sample * maps.height + tile.y) * maps.width + tile.x) * maps.results + first;
+  const bool down = tile.y + 1 < maps.height, across = tile.x + 1 < maps.width;
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    if ((i / 2 && !down) || (i % 2 && !across)) continue;
+    float* to = corner + (i / 2 * maps.width + i % 2) * maps.results;
+    if (count >= kLanes) store<kLanes>(to, results[i]);
+    else for (int64_t lane = 0; lane < count; lane++) to[lane] = results[i][lane];
+  }
+}
+
+constexpr int64_t padded(int64_t tiles) { return (tiles + kRows - 1) / kRows * kRows; }
+
+/** All results of some tiles. */
+SPO_ENTRY void convolve(const WinogradMaps& maps, int64_t first, int64_t count, float* memory) {
+  const int64_t channels = maps.channels, rows = padded(count);
+  const int64_t apart = rows * channels + kApart, apart_of_products = rows * 2 * kLanes + kApart;
+  const int64_t block = kPlaces * channels * kLanes;
+  float* pixels = memory;
+  float* products = pixels + kPlaces * apart;
+  float* outside = products + kPlaces * apart_of_products;
+  __builtin_memset(outside, 0, sizeof(float) * channels);
+  Tile tile = tile_at(maps, first);
+  for (int64_t row = 0; row < count; row++, step(maps, tile)) read_tile(maps, tile, outside, pixels + row * channels, apart);
+  for (int i = 0; i < kPlaces; i++) {
+    __builtin_memset(pixels + i * apart + count * channels, 0, sizeof(float) * (rows - count) * channels);
+  }
+  for (int64_t result = 0; result < maps.results;) {
+    const int vectors = maps.results - result > kLanes ? 2 : 1;
+    const float* weights = maps.weights + result / kLanes * block;
+    for (int64_t i = 0; i < kPlaces; i++) {
+      for (int64_t row = 0; row < rows; row += kRows) {
+        const float* from = pixels + i * apart + row * channels;
+        float* to = products + i * apart_of_products + row * vectors * kLanes;
+        if (vectors == 2) multiply<2>(from, channels, weights + i * channels * kLanes, block, to);
+        else multiply<1>(from, channels, weights + i * channels * kLanes, block, to);
+      }
+    }
+    for (int v = 0; v < vectors; v++) {
+      const int64_t at = result + v * kLanes, results = maps.results - at < kLanes ? maps.results - at : kLanes;
+      Vector bias = {};
+      if (maps.bias) __builtin_memcpy(&bias, maps.bias + at, sizeof(float) * results);
+      tile = tile_at(maps, first);
+      for (int64_t row = 0; row < count; row++, step(maps, tile)) {
+        write_tile(maps, tile, products + (row * vectors + v) * kLanes, apart_of_products, bias, at, results);
+      }
+    }
+    result += vectors * kLanes;
+  }
+}
+
+constexpr int64_t memory_of(int64_t channels, int64_t tiles) {
+  return kPlaces * ((channels + 2 * kLanes) * padded(tiles) + 2 * kApart) + channels;
+}
+
+}  // namespace winograd
+
+constexpr WinogradKernels winograd_kernels{winograd::kLanes, winograd::kRows, winograd::weights_of_block, winograd::memory_of, winograd::convolve};
+
+}  // namespace SPO_ISA
+}  // namespace

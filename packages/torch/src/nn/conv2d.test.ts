@@ -1,0 +1,169 @@
+// The addon's convolution 3×3 by Winograd's algorithm, against the same in float64 by libtorch.
+import { native } from "@spo/native";
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { Generator } from "../generator.js";
+import { getThreads, grad, noGrad, setThreads } from "../modes.js";
+import { conv2d } from "../ops.gen.js";
+import { randn } from "../random.js";
+import { scope } from "../scope.js";
+import { type Tensor, tensor } from "../tensor.js";
+
+const SETS = ["plain", "avx2", "avx512"] as const;
+type Kernels = (typeof SETS)[number] | "libtorch";
+const initial = native.kernels() as Kernels;
+const threads = getThreads();
+afterEach(() => {
+  native.kernels(initial);
+  setThreads(threads);
+});
+
+interface Problem {
+  shape: readonly [samples: number, channels: number, height: number, width: number];
+  results: number;
+  biased?: boolean;
+  /** The order of the weights in memory: as layers keep them on a CPU, or as files do. */
+  order?: "channels_last" | "contiguous";
+}
+
+const channelsLast = (x: Tensor): Tensor => x.contiguous({ memoryFormat: "channels_last" });
+
+function inputs({ shape, results, order = "channels_last" }: Problem): [Tensor, Tensor, Tensor, Tensor] {
+  const draw = (size: readonly number[], seed: number): Tensor =>
+    randn(size, { generator: new Generator(seed) });
+  const [samples, channels, height, width] = shape;
+  return [
+    channelsLast(draw(shape, 1)),
+    draw([results, channels, 3, 3], 2).contiguous({ memoryFormat: order }),
+    tensor(Array.from({ length: results }, (_, i) => i / results - 0.3)),
+    channelsLast(draw([samples, results, height, width], 4)),
+  ];
+}
+
+/** The result and the gradients of x, weight and bias. */
+function solve(problem: Problem, kernels: "float64" | Kernels): number[][] {
+  return scope(() => {
+    const [x, weight, bias, along] = inputs(problem).map((t) =>
+      kernels === "float64" ? t.to({ dtype: "float64" }) : t,
+    ) as [Tensor, Tensor, Tensor, Tensor];
+    if (kernels !== "float64") native.kernels(kernels);
+    const leaves = problem.biased === false ? [x, weight] : [x, weight, bias];
+    for (const leaf of leaves) leaf.requiresGrad = true;
+    const y = conv2d(x, weight, leaves[2], 1, 1);
+    const gradients = grad([y], leaves, { gradients: [along] }) as Tensor[];
+    return [y, ...gradients].map((t) => t.toNumbers());
+  });
+}
+
+/** Largest difference, as a part of the largest number there. */
+function error(found: readonly number[], truth: readonly number[]): number {
+  expect(found.length).toBe(truth.length);
+  const largest = truth.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-3);
+  return found.reduce((most, v, i) => Math.max(most, Math.abs(v - (truth[i] as number))), 0) / largest;
+}
+
+function expectTruth(problem: Problem, kernels: Kernels): void {
+  const truth = solve(problem, "float64");
+  for (const [i, found] of solve(problem, kernels).entries())
+    expect(error(found, truth[i] as number[]), `${JSON.stringify(problem)}, ${i}`).toBeLessThan(2e-6);
+}
+
+describe.each(SETS)("with %s instructions", (kernels) => {
+  test("result and gradients are those of float64", () => {
+    expectTruth({ shape: [2, 16, 8, 8], results: 48 }, kernels);
+    expectTruth({ shape: [1, 32, 9, 11], results: 16, biased: false }, kernels); // tiles that reach beyond the map
+    expectTruth({ shape: [1, 16, 34, 30], results: 3, order: "contiguous" }, kernels); // several pieces
+  });
+
+  test("of any shape", () => {
+    const problems = fc.record({
+      shape: fc.tuple(
+        fc.integer({ min: 1, max: 3 }),
+        fc.integer({ min: 1, max: 3 }).map((n) => 16 * n),
+        fc.integer({ min: 8, max: 13 }),
+        fc.integer({ min: 8, max: 13 }),
+      ),
+      results: fc.integer({ min: 1, max: 70 }),
+      biased: fc.boolean(),
+      order: fc.constantFrom("channels_last", "contiguous"),
+    });
+    fc.assert(
+      fc.property(problems, (problem) => expectTruth(problem, kernels)),
+      { numRuns: 12, seed: 17 },
+    );
+  });
+
+  test("a sample's bits depend on no other, nor on the number of threads", () => {
+    const problem = { shape: [3, 16, 9, 9], results: 32 } as const;
+    setThreads(1);
+    const alone = solve(problem, kernels);
+    setThreads(2);
+    const both = solve(problem, kernels);
+    expect([both[0], both[1]]).toEqual([alone[0], alone[1]]);
+    const parts = scope(() => {
+      native.kernels(kernels);
+      const [x, weight, bias] = inputs(problem);
+      return [0, 1, 2].flatMap((i) =>
+        noGrad(() => conv2d(x.narrow(0, i, 1), weight, bias, 1, 1)).toNumbers(),
+      );
+    });
+    expect(parts).toEqual(alone[0]);
+  });
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    "%s of a pixel reaches all results beside it, and none of another sample",
+    (value) =>
+      scope(() => {
+        native.kernels(kernels);
+        const [x, weight, bias] = inputs({ shape: [2, 16, 8, 8], results: 16 });
+        noGrad(() => x.narrow(0, 1, 1).narrow(2, 4, 1).narrow(3, 4, 1).fill_(value));
+        const finite = noGrad(() => conv2d(x, weight, bias, 1, 1)).isfinite();
+        const beside = finite.narrow(0, 1, 1).narrow(2, 3, 3).narrow(3, 3, 3);
+        expect([finite.narrow(0, 0, 1).all().item(), beside.any().item()]).toEqual([1, 0]);
+      }),
+  );
+});
+
+test("a kernel is used, and gives other bits than libtorch; what it does not take is libtorch's", () =>
+  scope(() => {
+    const [x, weight, bias] = inputs({ shape: [1, 32, 8, 8], results: 32 });
+    const both = (run: () => Tensor): number[][] =>
+      (["plain", "libtorch"] as const).map((kernels) => {
+        native.kernels(kernels);
+        return noGrad(run).toNumbers();
+      });
+    const [ours, theirs] = both(() => conv2d(x, weight, bias, 1, 1));
+    expect(ours).not.toEqual(theirs);
+    for (const run of [
+      () => conv2d(x.contiguous(), weight, bias, 1, 1),
+      () => conv2d(x, weight, bias, 2, 1),
+      () => conv2d(x, weight, bias, 1, 0),
+      () => conv2d(x, weight, bias, 1, 1, 2),
+      () => conv2d(x, weight.narrow(1, 0, 16), bias, 1, 1, 1, 2),
+      () => conv2d(x, weight.narrow(2, 0, 1), bias, 1, 1),
+      () => conv2d(x.narrow(2, 0, 7), weight, bias, 1, 1), // a small map
+      () => conv2d(channelsLast(x.narrow(1, 0, 6)), channelsLast(weight.narrow(1, 0, 6)), bias, 1, 1),
+      ...(["float64", "bfloat16"] as const).map((dtype) => () => {
+        const [a, b, c] = [x, weight, bias].map((t) => t.to({ dtype })) as [Tensor, Tensor, Tensor];
+        return conv2d(a, b, c, 1, 1);
+      }),
+    ]) {
+      const [found, expected] = both(run);
+      expect(found).toEqual(expected);
+    }
+  }));
+
+test("the gradient has a gradient", () => {
+  const second = (kernels: Kernels): number[] =>
+    scope(() => {
+      native.kernels(kernels);
+      const [x, weight, bias] = inputs({ shape: [1, 16, 8, 8], results: 16 });
+      for (const leaf of [x, weight]) leaf.requiresGrad = true;
+      const [first] = grad([conv2d(x, weight, bias, 1, 1).square().sum()], [x], { createGraph: true }) as [
+        Tensor,
+      ];
+      const [found] = grad([first.square().sum()], [weight]) as [Tensor];
+      return found.toNumbers();
+    });
+  expect(error(second("plain"), second("libtorch"))).toBeLessThan(1e-5);
+});
