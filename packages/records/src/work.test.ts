@@ -23,6 +23,21 @@ test("the clock of an outer phase stands still in an inner one", () => {
   expect(phases.outer?.wall).toBeCloseTo(0.007, 9);
 });
 
+test("a phase that is waited for is timed to its end, also where it fails", async () => {
+  let milliseconds = 0;
+  vi.spyOn(performance, "now").mockImplementation(() => milliseconds);
+  const meter = new WorkMeter();
+  const wait = async (ms: number): Promise<number> => {
+    await Promise.resolve();
+    milliseconds += ms;
+    if (ms === 7) throw new Error("failed");
+    return ms;
+  };
+  expect(await meter.phaseOf("pictures", () => wait(30))).toBe(30);
+  await expect(meter.phaseOf("pictures", () => wait(7))).rejects.toThrow("failed");
+  expect(meter.take().phases.pictures?.wall).toBeCloseTo(0.037, 9);
+});
+
 test("who listens hears of each phase when it has ended, with the phases inside it", () => {
   let milliseconds = 100;
   vi.spyOn(performance, "now").mockImplementation(() => milliseconds);

@@ -37,20 +37,39 @@ export class WorkMeter {
 
   /** Runs `fn` and adds its time to the phase. In an inner phase the outer one's clock stands still. */
   phase<T>(name: string, fn: () => T): T {
-    this.#book();
-    const since = now();
-    const start = since.wall * 1e3;
-    this.#open.push({ name, since });
+    const start = this.#begin(name);
     try {
       return fn();
     } finally {
-      this.#book();
-      this.#open.pop();
-      if (PHASE_SPANS.hasSubscribers)
-        PHASE_SPANS.publish({ name, start, end: performance.now() } satisfies PhaseSpan);
-      const outer = this.#open.at(-1);
-      if (outer) outer.since = now();
+      this.#end(name, start);
     }
+  }
+
+  /** `phase` of work that is waited for; nothing else is to be measured meanwhile. */
+  async phaseOf<T>(name: string, fn: () => Promise<T>): Promise<T> {
+    const start = this.#begin(name);
+    try {
+      return await fn();
+    } finally {
+      this.#end(name, start);
+    }
+  }
+
+  /** → when, in milliseconds. */
+  #begin(name: string): number {
+    this.#book();
+    const since = now();
+    this.#open.push({ name, since });
+    return since.wall * 1e3;
+  }
+
+  #end(name: string, start: number): void {
+    this.#book();
+    this.#open.pop();
+    if (PHASE_SPANS.hasSubscribers)
+      PHASE_SPANS.publish({ name, start, end: performance.now() } satisfies PhaseSpan);
+    const outer = this.#open.at(-1);
+    if (outer) outer.since = now();
   }
 
   /** What was spent since the last call. */

@@ -9,10 +9,10 @@ import { setQuery } from "./route.ts";
 import type { ViewProps } from "./run-view.tsx";
 import { placeOf } from "./samples.tsx";
 import { TimestepHeat } from "./timestep-heat.tsx";
-import { short } from "./words.ts";
+import { sharePercent, short } from "./words.ts";
 
 /** Candidates of the rounds that a run kept, and what came of all rounds by timestep. */
-export function Steps({ page: { run, strips }, query, version }: ViewProps) {
+export function Steps({ page: { run, strips, picturing }, query, version }: ViewProps) {
   const place = placeOf(strips.length, query.get("at"));
   const round = strips[place]?.round;
   const { value, fault } = useRemote<StepView>(
@@ -70,6 +70,11 @@ export function Steps({ page: { run, strips }, query, version }: ViewProps) {
             </select>
           </label>
           <Shortcuts actions={actions} />
+          {picturing !== undefined && (
+            <span class="dim">
+              Keeping these pictures took {sharePercent(picturing)} of the training's time.
+            </span>
+          )}
         </div>
       )}
       {fault && <FaultWords fault={fault} />}

@@ -13,7 +13,7 @@ import { configOf } from "./start.tsx";
 import { yieldWords } from "./steps.tsx";
 import { evenly } from "./timestep-heat.tsx";
 import { beginningWords } from "./train-on-votes.tsx";
-import { duration, short, size } from "./words.ts";
+import { duration, sharePercent, short, size } from "./words.ts";
 
 test("a filter lets through what has all its words", () => {
   const run = (name: string, state: RunSummary["state"]) =>
@@ -79,6 +79,7 @@ test("numbers are written with the figures that matter", () => {
     "–",
   ]);
   expect([0.0123, 12, 3600, 40_000].map(duration)).toEqual(["12 ms", "12 s", "60 min", "11 h 7 min"]);
+  expect([0.00418, 0.5, 1e-5].map(sharePercent)).toEqual(["0.42 %", "50 %", "0.001 %"]);
   expect([0, 999, 1234, 926e6].map(size)).toEqual(["0 B", "999 B", "1.23 kB", "926 MB"]);
 });
 

@@ -34,3 +34,6 @@ export function when(iso: string): string {
 /** A setting's value in one line. */
 export const setting = (value: unknown): string =>
   value === undefined ? "nothing" : typeof value === "string" ? value : JSON.stringify(value);
+
+/** A share in percent, to two digits: `0.42 %`. */
+export const sharePercent = (share: number): string => `${Number((100 * share).toPrecision(2))} %`;

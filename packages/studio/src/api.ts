@@ -106,6 +106,8 @@ export interface RunPage {
   metrics: { step: string[]; eval: string[] };
   samples: SampleSet[];
   strips: { round: number }[];
+  /** Share of the training's time that keeping the candidates as pictures took; absent where it was not measured. */
+  picturing?: number;
   /** Where its log ends: from there `events` goes on. */
   mark: string;
 }

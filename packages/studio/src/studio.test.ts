@@ -243,6 +243,10 @@ describe("a run", () => {
       [3, 2],
     ]);
     expect(page.perStep.find(({ part }) => part === "sampling")?.seconds).toBe(1);
+    expect(page.picturing).toBeUndefined();
+    run.step(4, 40, {}, { phases: { "candidate pictures": { wall: page.elapsed, cpu: 0 } } });
+    const later = await json<RunPage>(`/api/runs/${page.run.id}/page`);
+    expect((later.picturing as number) * later.elapsed).toBeCloseTo(page.elapsed, 9);
     for (const { src } of page.samples[1]?.images ?? []) {
       const picture = await get(src);
       expect(picture.headers.get("content-type")).toBe("image/png");

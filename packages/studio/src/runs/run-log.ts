@@ -10,6 +10,9 @@ const WARNINGS = 100;
 /** Newest steps that the time of a step is averaged over. */
 const RECENT = 20;
 
+/** The phase in which a training keeps the candidates of a round as pictures. */
+const PICTURING = "candidate pictures";
+
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
 /** What a log says so far. */
@@ -30,6 +33,8 @@ class Contents {
   /** Seconds of the processes before the one that wrote the newest event. */
   before = 0;
   mostMemory = 0;
+  /** Seconds that the pictures of candidates took. */
+  picturing = 0;
   faults = 0;
 
   add(event: Event): void {
@@ -56,6 +61,7 @@ class Contents {
 
   #addStep(event: Of<"step">): void {
     this.updates.push(this.updates.rows + 1, event.metrics);
+    this.picturing += event.time.phases?.[PICTURING]?.wall ?? 0;
     this.recent.push(event); // of a round all its updates
     while ((this.recent[0]?.step ?? 0) < event.step - RECENT) this.recent.shift();
   }

@@ -41,6 +41,7 @@ export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets
     metrics: { step: contents.updates.keys, eval: contents.evals.keys },
     samples: sampleSets(run, log),
     strips: stripRoundsOf(run.folder).map(({ round }) => ({ round })),
+    picturing: contents.picturing > 0 ? contents.picturing / elapsed : undefined,
     mark,
   };
 }

@@ -1,7 +1,7 @@
 // Pictures of a round's candidates, for the report.
 import { join } from "node:path";
 import { encodePng, rgbFromPixels } from "@spo/data/pixels";
-import type { Run } from "@spo/records";
+import type { Run, WorkMeter } from "@spo/records";
 import { stripFileName } from "@spo/records/report";
 import { notFiniteAt, scope, writeFileAtomic } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
@@ -12,16 +12,34 @@ import { byStepAndPrompt } from "./round-parts.js";
 /** Side of the pictures, pixels: a round has hundreds of them. */
 const STRIP_SIDE = 128;
 
+/** Its name among a step's phases. */
+const PHASE = "candidate pictures";
+
 /**
  * Writes the candidates of a round, those of all processes, into the run's folder, and disposes their images. strips: of this process.
  * prompts: of the round.
  */
 export async function* saveStrips(
-  { run, world }: { run: Run; world: World },
+  { run, world, meter }: { run: Run; world: World; meter: WorkMeter },
   round: number,
   strips: readonly CandidateStrip[],
   prompts: readonly string[],
 ): AsyncGenerator<RecipeEvent> {
+  const { shown, missing } = await meter.phaseOf(PHASE, () => encodedStrips(strips));
+  const parts = await world.gather({ shown, missing });
+  const all = parts.flatMap((part) => part.shown).sort(byStepAndPrompt);
+  const lost = parts.reduce((sum, part) => sum + part.missing, 0);
+  const named = all.map(({ prompt, images, ...strip }) => ({ ...strip, prompt: prompts[prompt], images }));
+  const path = join(run.folder, "strips", stripFileName(round));
+  if (run.writes) meter.phase(PHASE, () => writeFileAtomic(path, JSON.stringify(named)));
+  if (lost > 0)
+    yield* run.warn(
+      `round ${round + 1}: candidates that are not finite are not kept as images, at ${lost} of ${all.length} comparisons`,
+    );
+}
+
+/** As PNG in base64; none of those that are not finite. missing: how many strips have such. Disposes the images. */
+async function encodedStrips(strips: readonly CandidateStrip[]) {
   const shown = [];
   let missing = 0;
   for (const { images, ...strip } of strips) {
@@ -37,13 +55,5 @@ export async function* saveStrips(
     shown.push({ ...strip, images: encoded });
     images.dispose();
   }
-  const parts = await world.gather({ shown, missing });
-  const all = parts.flatMap((part) => part.shown).sort(byStepAndPrompt);
-  const lost = parts.reduce((sum, part) => sum + part.missing, 0);
-  const named = all.map(({ prompt, images, ...strip }) => ({ ...strip, prompt: prompts[prompt], images }));
-  if (run.writes) writeFileAtomic(join(run.folder, "strips", stripFileName(round)), JSON.stringify(named));
-  if (lost > 0)
-    yield* run.warn(
-      `round ${round + 1}: candidates that are not finite are not kept as images, at ${lost} of ${all.length} comparisons`,
-    );
+  return { shown, missing };
 }

@@ -116,7 +116,7 @@ async function* rounds(
     const { pairs: decided, doubted, comparisons, strips } = await joinRound(world, found);
     if (withStrip) {
       const texts = chosen.map((row) => prompts[row] as string);
-      yield* saveStrips(context, round, strips, texts);
+      yield* saveStrips({ run, world, meter }, round, strips, texts);
     }
     yield run.record({ type: "comparisons", step: round + 1, timesteps: summarise(comparisons) });
     for (const message of watch.see(comparisons)) yield* run.warn(message);
