@@ -11,7 +11,10 @@ const log = openSync(process.argv[4] ?? "/dev/null", "w");
 // The operators that packages/torch offers; libtorch has some 3,000 more, and among those that are not meant to be called by hand a few
 // trust their arguments.
 const offered = readFileSync(new URL("../../packages/torch/src/ops.gen.ts", import.meta.url), "utf8");
-const ours = [["", "spo::group_norm", ""]];
+const ours = [
+  ["", "spo::group_norm", ""],
+  ["", "spo::doubled_conv2d", ""],
+];
 const names = [...ours, ...offered.matchAll(/native\.op\("(aten::\w+)", "(\w*)"\)/g)];
 const schemas = new Map(native.schemas().map((schema) => [schema.slice(0, schema.indexOf("(")), schema]));
 const operators = names.map(([, name = "", overload = ""]) => {

@@ -5,8 +5,11 @@
 #include <array>
 #include <tuple>
 
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/convolution_backward_native.h>
 #include <ATen/ops/convolution_native.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "parallel.h"
@@ -40,17 +43,20 @@ bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const Co
 }
 
 /** Whether so many channels fill the vectors. */
-bool fills_vectors(int64_t channels) { return channels % winograd_kernels(chosen_kernels).lanes == 0; }
+bool fills_vectors(int64_t channels) { return channels % winograd_kernels<4>(chosen_kernels).lanes == 0; }
 
-/** x in channels-last order → [samples, results, height, width] in the same. */
+/** x in channels-last order → [samples, results, height, width] in the same; kSide 3: of x doubled by repetition. */
+template <int kSide>
 at::Tensor convolve_by_winograd(const at::Tensor& x, const WinogradWeights& weights, const float* bias) {
-  const WinogradKernels& kernels = winograd_kernels(chosen_kernels);
-  const int64_t block = 16 * weights.channels * kernels.lanes, blocks = (weights.results + kernels.lanes - 1) / kernels.lanes;
+  const WinogradKernels& kernels = winograd_kernels<kSide>(chosen_kernels);
+  constexpr int64_t kTimes = kSide == 3 ? 2 : 1;
+  const int64_t block = kernels.places * weights.channels * kernels.lanes, blocks = (weights.results + kernels.lanes - 1) / kernels.lanes;
   const at::Tensor transformed = at::empty({blocks * block}, x.options());
   auto* to = transformed.mutable_data_ptr<float>();
   each_in_parallel(blocks, [&](int64_t i) { kernels.weights_of_block(weights, i * kernels.lanes, to + i * block); });
-  at::Tensor y = at::empty({x.size(0), weights.results, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-  const WinogradMaps maps{x.const_data_ptr<float>(), x.size(2), x.size(3), weights.channels, weights.results, to, bias,
+  const int64_t shape[] = {x.size(0), weights.results, kTimes * x.size(2), kTimes * x.size(3)};
+  at::Tensor y = at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
+  const WinogradMaps maps{x.const_data_ptr<float>(), y.size(2), y.size(3), weights.channels, weights.results, to, bias,
                           y.mutable_data_ptr<float>()};
   const int64_t tiles = x.size(0) * ((maps.height + 1) / 2) * ((maps.width + 1) / 2);
   constexpr int64_t kNumbers = 1 << 13, kMost = 96;  // pixels and products of all 16 places stay in a core's cache
@@ -61,19 +67,29 @@ at::Tensor convolve_by_winograd(const at::Tensor& x, const WinogradWeights& weig
   return y;
 }
 
+WinogradWeights weights_of(const at::Tensor& weight) {
+  return {weight.const_data_ptr<float>(), weight.size(0),   weight.size(1),  weight.stride(0),
+          weight.stride(1),               weight.stride(2), weight.stride(3)};
+}
+
+bool is_plain_bias(const std::optional<at::Tensor>& bias, const at::Tensor& weight) {
+  return !bias || !bias->defined() || (bias->is_cpu() && bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->dim() == 1 &&
+                                       bias->numel() == weight.size(0));
+}
+
+const float* numbers_of(const std::optional<at::Tensor>& bias) {
+  return bias && bias->defined() ? bias->const_data_ptr<float>() : nullptr;
+}
+
 /** As `convolution`. */
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, at::IntArrayRef stride,
                        at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed, at::IntArrayRef output_padding,
                        int64_t groups) {
-  const bool biased = bias && bias->defined();
-  const bool fits = !biased || (bias->is_cpu() && bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->dim() == 1 &&
-                                bias->numel() == weight.size(0));
-  if (!fits || !has_winograd_kernel(x, weight, {stride, padding, dilation, transposed, groups}) || !fills_vectors(x.size(1))) {
+  const bool ours = has_winograd_kernel(x, weight, {stride, padding, dilation, transposed, groups}) && fills_vectors(x.size(1));
+  if (!ours || !is_plain_bias(bias, weight)) {
     return at::native::convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups);
   }
-  const WinogradWeights weights{weight.const_data_ptr<float>(), weight.size(0),   weight.size(1),  weight.stride(0),
-                                weight.stride(1),               weight.stride(2), weight.stride(3)};
-  return convolve_by_winograd(x, weights, biased ? bias->const_data_ptr<float>() : nullptr);
+  return convolve_by_winograd<4>(x, weights_of(weight), numbers_of(bias));
 }
 
 /** As `convolution_backward`: the gradient of x is the convolution of y's by the kernel turned round, its axes of channels swapped. */
@@ -97,7 +113,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Te
                                weight.stride(0),
                                -weight.stride(2),
                                -weight.stride(3)};
-  const at::Tensor gradient = convolve_by_winograd(given.contiguous(at::MemoryFormat::ChannelsLast), turned, nullptr);
+  const at::Tensor gradient = convolve_by_winograd<4>(given.contiguous(at::MemoryFormat::ChannelsLast), turned, nullptr);
   wanted[0] = false;
   if (!wanted[1] && !wanted[2]) return {gradient, at::Tensor(), at::Tensor()};
   auto result = by_libtorch();
@@ -105,12 +121,55 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Te
   return result;
 }
 
-/** Puts the kernels behind libtorch's operators. Once a process. */
+/** Convolution 3×3 of x after each of its pixels has been repeated along both axes. */
+class DoubledConvolution : public torch::autograd::Function<DoubledConvolution> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias) {
+    context->save_for_backward({x, weight});
+    context->saved_data["biased"] = bias && bias->defined();
+    return convolve_by_winograd<3>(x, weights_of(weight), numbers_of(bias));
+  }
+
+  /** By operators that have gradients themselves. */
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1];
+    const bool biased = context->saved_data["biased"].toBool();
+    const int64_t size[] = {2 * x.size(2), 2 * x.size(3)}, results[] = {weight.size(0)};
+    const at::Tensor doubled = at::upsample_nearest2d(x, size);
+    auto [dx, dw, db] = at::convolution_backward(
+        gradients[0], doubled, weight, biased ? at::OptionalIntArrayRef(results) : at::OptionalIntArrayRef(), {1, 1}, {1, 1}, {1, 1}, false,
+        {0, 0}, 1,
+        {context->needs_input_grad(0), context->needs_input_grad(1), biased && context->needs_input_grad(2)});
+    if (dx.defined()) dx = at::upsample_nearest2d_backward(dx, size, x.sizes());
+    return {dx, dw, db};
+  }
+};
+
+/** x [b, channels, h, w], weight [results, channels, 3, 3] → [b, results, 2h, 2w]: each pixel repeated along both axes, then convolved. */
+at::Tensor doubled_convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  const int64_t one[] = {1, 1};
+  const bool ours = x.is_cpu() && !at::autocast::is_autocast_enabled(at::kCPU) &&
+                    has_winograd_kernel(x, weight, {one, one, one, false, 1}) && fills_vectors(x.size(1)) && is_plain_bias(bias, weight);
+  if (!ours) {
+    const at::Tensor doubled = at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)});
+    return at::conv2d(doubled, weight, bias, one, one);
+  }
+  const bool learns = at::GradMode::is_enabled() &&
+                      (x.requires_grad() || weight.requires_grad() || (bias && bias->defined() && bias->requires_grad()));
+  if (learns) return DoubledConvolution::apply(x, weight, bias);
+  return convolve_by_winograd<3>(x, weights_of(weight), numbers_of(bias));
+}
+
+/** Puts the kernels behind libtorch's operators, and makes the one of our own known. Once a process. */
 void register_convolution() {
   // Never destroyed: libtorch's own statics may be gone by then.
   auto* library = new torch::Library(torch::Library::IMPL, "aten", c10::DispatchKey::CPU, __FILE__, __LINE__);
   library->impl("convolution", TORCH_FN(convolution));
   library->impl("convolution_backward", TORCH_FN(convolution_backward));
+  auto* own = new torch::Library(torch::Library::FRAGMENT, "spo", std::nullopt, __FILE__, __LINE__);
+  own->def("doubled_conv2d(Tensor input, Tensor weight, Tensor? bias) -> Tensor", doubled_convolution);
 }
 
 }  // namespace

@@ -17,16 +17,17 @@ struct WinogradWeights {
 /** x [samples, height, width, channels] → y [samples, height, width, results]: padded by one pixel of zeros on all sides. */
 struct WinogradMaps {
   const float* x;
-  int64_t height, width, channels, results;
+  int64_t height, width, channels, results;  // where x is doubled, height and width are those of y
   const float* weights;  // transformed
   const float* bias;     // or null
   float* y;
 };
 
 struct WinogradKernels {
+  int64_t places;  // products of a channel and tile
   int64_t lanes;  // results of a block of weights
   int64_t rows;   // of how many tiles a multiple is computed
-  /** A block of weights, from a result on: 16·channels·lanes numbers. */
+  /** A block of weights, from a result on: places·channels·lanes numbers. */
   void (*weights_of_block)(const WinogradWeights&, int64_t first, float* to);
   /** Numbers that `convolve` needs as its memory, from a multiple of 64 bytes on. channels: a multiple of the lanes. */
   int64_t (*memory)(int64_t channels, int64_t tiles);
@@ -41,13 +42,14 @@ struct WinogradKernels {
 
 namespace {
 
-/** kernels: not libtorch's. */
+/** kernels: not libtorch's. kSide: 4; 3 of maps that are doubled before. */
+template <int kSide>
 const WinogradKernels& winograd_kernels(Kernels kernels) {
 #ifdef __x86_64__
-  if (kernels == Kernels::avx512) return avx512::winograd_kernels;
-  if (kernels == Kernels::avx2) return avx2::winograd_kernels;
+  if (kernels == Kernels::avx512) return avx512::winograd_kernels<kSide>;
+  if (kernels == Kernels::avx2) return avx2::winograd_kernels<kSide>;
 #endif
-  return portable::winograd_kernels;
+  return portable::winograd_kernels<kSide>;
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 //
 // y = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A for each tile of 2×2 results, d the 4×4 pixels around it: 16 products a channel, not 36. The products of
 // each of the 16 places are one matrix product, tiles × channels by channels × results. Source: Lavin & Gray 2016, sections 4.1 and 5.
+//
+// Where each pixel stands twice along both axes, d is a b b c along each. Then Bᵀ·d has d₂ − d₁ = 0: 9 places are left, of the 3×3 pixels
+// around one. kSide is 4 or 3: pixels, and places, along an axis.
 
 namespace {
 namespace SPO_ISA {
@@ -9,14 +12,19 @@ namespace SPO_ISA {
 namespace winograd {
 
 constexpr int kLanes = SPO_LANES;
-constexpr int kPlaces = 16;
 constexpr int kRows = kLanes >= 16 ? 12 : 6;  // tiles of which the registers hold two vectors of results
 constexpr int64_t kApart = 16;                // numbers between two places' rows, so that they do not share a set of the cache
 
 using Vector = Floats<kLanes>;
 
-/** Two of Bᵀ's rows after the other: of 4 vectors, `step` apart. */
+/** Bᵀ · kSide vectors, `step` apart, in their place. */
+template <int kSide>
 SPO_TARGET void transform_pixels(Vector* at, int step) {
+  if constexpr (kSide == 3) {
+    at[0] -= at[step];
+    at[2 * step] = at[step] - at[2 * step];
+    return;
+  }
   const Vector d0 = at[0], d1 = at[step], d2 = at[2 * step], d3 = at[3 * step];
   at[0] = d0 - d2;
   at[step] = d1 + d2;
@@ -24,8 +32,15 @@ SPO_TARGET void transform_pixels(Vector* at, int step) {
   at[3 * step] = d1 - d3;
 }
 
-/** G · 3 vectors, `step` apart → 4, `apart` from each other. */
+/** G · 3 vectors, `step` apart → kSide, `apart` from each other. */
+template <int kSide>
 SPO_TARGET void transform_weights(const Vector* g, int step, Vector* to, int apart) {
+  if constexpr (kSide == 3) {
+    to[0] = g[0];
+    to[apart] = g[0] + g[step] + g[2 * step];  // times b, for which the plain way has 2b times half of it
+    to[2 * apart] = g[2 * step];
+    return;
+  }
   const Vector even = 0.5f * (g[0] + g[2 * step]), odd = 0.5f * g[step];
   to[0] = g[0];
   to[apart] = even + odd;
@@ -34,6 +49,7 @@ SPO_TARGET void transform_weights(const Vector* g, int step, Vector* to, int apa
 }
 
 /** G·g·Gᵀ of kLanes results from result `first` on → [places, channels, kLanes]; beyond the last result 0. */
+template <int kSide>
 SPO_ENTRY void weights_of_block(const WinogradWeights& weights, int64_t first, float* to) {
   const int64_t count = weights.results - first < kLanes ? weights.results - first : kLanes;
   for (int64_t channel = 0; channel < weights.channels; channel++) {
@@ -44,30 +60,31 @@ SPO_ENTRY void weights_of_block(const WinogradWeights& weights, int64_t first, f
         for (int x = 0; x < 3; x++) taps[3 * y + x][lane] = at[y * weights.of_row + x * weights.of_column];
       }
     }
-    Vector g[9], half[12], u[kPlaces];
+    Vector g[9], half[3 * kSide], u[kSide * kSide];
 #pragma GCC unroll 9
     for (int i = 0; i < 9; i++) g[i] = load<kLanes>(taps[i]);
 #pragma GCC unroll 3
-    for (int x = 0; x < 3; x++) transform_weights(g + x, 3, half + x, 3);
+    for (int x = 0; x < 3; x++) transform_weights<kSide>(g + x, 3, half + x, 3);
 #pragma GCC unroll 4
-    for (int y = 0; y < 4; y++) transform_weights(half + 3 * y, 1, u + 4 * y, 1);
+    for (int y = 0; y < kSide; y++) transform_weights<kSide>(half + 3 * y, 1, u + kSide * y, 1);
 #pragma GCC unroll 16
-    for (int i = 0; i < kPlaces; i++) store<kLanes>(to + (i * weights.channels + channel) * kLanes, u[i]);
+    for (int i = 0; i < kSide * kSide; i++) store<kLanes>(to + (i * weights.channels + channel) * kLanes, u[i]);
   }
 }
 
-/** Bᵀ·d·B of one tile → to, of which places are `apart`. pixels: its 4×4. */
+/** Bᵀ·d·B of one tile → to, of which places are `apart`. pixels: its own. */
+template <int kSide>
 SPO_TARGET void pixels_of_tile(const float* const* pixels, int64_t channels, float* to, int64_t apart) {
   for (int64_t channel = 0; channel < channels; channel += kLanes) {
-    Vector d[kPlaces];
+    Vector d[kSide * kSide];
 #pragma GCC unroll 16
-    for (int i = 0; i < kPlaces; i++) d[i] = load<kLanes>(pixels[i] + channel);
+    for (int i = 0; i < kSide * kSide; i++) d[i] = load<kLanes>(pixels[i] + channel);
 #pragma GCC unroll 4
-    for (int x = 0; x < 4; x++) transform_pixels(d + x, 4);
+    for (int x = 0; x < kSide; x++) transform_pixels<kSide>(d + x, kSide);
 #pragma GCC unroll 4
-    for (int y = 0; y < 4; y++) transform_pixels(d + 4 * y, 1);
+    for (int y = 0; y < kSide; y++) transform_pixels<kSide>(d + kSide * y, 1);
 #pragma GCC unroll 16
-    for (int i = 0; i < kPlaces; i++) store<kLanes>(to + i * apart + channel, d[i]);
+    for (int i = 0; i < kSide * kSide; i++) store<kLanes>(to + i * apart + channel, d[i]);
   }
 }
 
@@ -112,52 +129,61 @@ SPO_TARGET void step(const WinogradMaps& maps, Tile& tile) {
 }
 
 /** Writes the tile's transformed pixels to `to`, of which places are `apart`. outside: a pixel of zeros. */
+template <int kSide>
 SPO_TARGET void read_tile(const WinogradMaps& maps, const Tile& tile, const float* outside, float* to, int64_t apart) {
-  const float* pixels[kPlaces];
-  const int64_t row = maps.width * maps.channels;
-  const float* corner = maps.x + ((tile.sample * maps.height + tile.y - 1) * maps.width + tile.x - 1) * maps.channels;
-  const bool inner = tile.y > 0 && tile.y + 2 < maps.height && tile.x > 0 && tile.x + 2 < maps.width;
+  constexpr int64_t kDoubled = kSide == 3 ? 2 : 1;
+  const float* pixels[kSide * kSide];
+  const int64_t height = maps.height / kDoubled, width = maps.width / kDoubled, row = width * maps.channels;
+  const int64_t top = tile.y / kDoubled - 1, left = tile.x / kDoubled - 1;
+  const float* corner = maps.x + ((tile.sample * height + top) * width + left) * maps.channels;
+  const bool inner = top >= 0 && top + kSide <= height && left >= 0 && left + kSide <= width;
 #pragma GCC unroll 16
-  for (int i = 0; i < kPlaces; i++) {
-    const int64_t y = tile.y + i / 4 - 1, x = tile.x + i % 4 - 1;
-    const bool inside = inner || (y >= 0 && y < maps.height && x >= 0 && x < maps.width);
-    pixels[i] = inside ? corner + i / 4 * row + i % 4 * maps.channels : outside;
+  for (int i = 0; i < kSide * kSide; i++) {
+    const int64_t y = top + i / kSide, x = left + i % kSide;
+    const bool inside = inner || (y >= 0 && y < height && x >= 0 && x < width);
+    pixels[i] = inside ? corner + i / kSide * row + i % kSide * maps.channels : outside;
   }
-  pixels_of_tile(pixels, maps.channels, to, apart);
+  pixels_of_tile<kSide>(pixels, maps.channels, to, apart);
+}
+
+/** Aᵀ · kSide vectors, `step` apart → 2, `apart` from each other. */
+template <int kSide>
+SPO_TARGET void transform_products(const Vector* m, int step, Vector* to, int apart) {
+  to[0] = m[0] + m[step];
+  to[apart] = m[step] - m[(kSide - 1) * step];
+  if constexpr (kSide == 3) return;
+  to[0] += m[2 * step];
+  to[apart] -= m[2 * step];
 }
 
 /** Aᵀ·m·A, and the bias, of one tile and `count` results from result `first` on. m: places `apart`. */
+template <int kSide>
 SPO_TARGET void write_tile(const WinogradMaps& maps, const Tile& tile, const float* m, int64_t apart, Vector bias, int64_t first,
                            int64_t count) {
-  Vector half[8], results[4];
+  Vector products[kSide * kSide], half[2 * kSide], results[4];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSide * kSide; i++) products[i] = load<kLanes>(m + i * apart);
 #pragma GCC unroll 4
-  for (int x = 0; x < 4; x++) {
-    const Vector m0 = load<kLanes>(m + x * apart), m1 = load<kLanes>(m + (4 + x) * apart);
-    const Vector m2 = load<kLanes>(m + (8 + x) * apart), m3 = load<kLanes>(m + (12 + x) * apart);
-    half[x] = m0 + m1 + m2;
-    half[4 + x] = m1 - m2 - m3;
-  }
+  for (int x = 0; x < kSide; x++) transform_products<kSide>(products + x, kSide, half + x, kSide);
 #pragma GCC unroll 2
-  for (int y = 0; y < 2; y++) {
-    const Vector* row = half + 4 * y;
-    results[2 * y] = row[0] + row[1] + row[2] + bias;
-    results[2 * y + 1] = row[1] - row[2] - row[3] + bias;
-  }
+  for (int y = 0; y < 2; y++) transform_products<kSide>(half + kSide * y, 1, results + 2 * y, 1);
   float* corner = maps.y + ((tile.sample * maps.height + tile.y) * maps.width + tile.x) * maps.results + first;
   const bool down = tile.y + 1 < maps.height, across = tile.x + 1 < maps.width;
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
     if ((i / 2 && !down) || (i % 2 && !across)) continue;
     float* to = corner + (i / 2 * maps.width + i % 2) * maps.results;
-    if (count >= kLanes) store<kLanes>(to, results[i]);
-    else for (int64_t lane = 0; lane < count; lane++) to[lane] = results[i][lane];
+    if (count >= kLanes) store<kLanes>(to, results[i] + bias);
+    else for (int64_t lane = 0; lane < count; lane++) to[lane] = results[i][lane] + bias[lane];
   }
 }
 
 constexpr int64_t padded(int64_t tiles) { return (tiles + kRows - 1) / kRows * kRows; }
 
 /** All results of some tiles. */
+template <int kSide>
 SPO_ENTRY void convolve(const WinogradMaps& maps, int64_t first, int64_t count, float* memory) {
+  constexpr int64_t kPlaces = kSide * kSide;
   const int64_t channels = maps.channels, rows = padded(count);
   const int64_t apart = rows * channels + kApart, apart_of_products = rows * 2 * kLanes + kApart;
   const int64_t block = kPlaces * channels * kLanes;
@@ -166,7 +192,7 @@ SPO_ENTRY void convolve(const WinogradMaps& maps, int64_t first, int64_t count, 
   float* outside = products + kPlaces * apart_of_products;
   __builtin_memset(outside, 0, sizeof(float) * channels);
   Tile tile = tile_at(maps, first);
-  for (int64_t row = 0; row < count; row++, step(maps, tile)) read_tile(maps, tile, outside, pixels + row * channels, apart);
+  for (int64_t row = 0; row < count; row++, step(maps, tile)) read_tile<kSide>(maps, tile, outside, pixels + row * channels, apart);
   for (int i = 0; i < kPlaces; i++) {
     __builtin_memset(pixels + i * apart + count * channels, 0, sizeof(float) * (rows - count) * channels);
   }
@@ -187,20 +213,27 @@ SPO_ENTRY void convolve(const WinogradMaps& maps, int64_t first, int64_t count, 
       if (maps.bias) __builtin_memcpy(&bias, maps.bias + at, sizeof(float) * results);
       tile = tile_at(maps, first);
       for (int64_t row = 0; row < count; row++, step(maps, tile)) {
-        write_tile(maps, tile, products + (row * vectors + v) * kLanes, apart_of_products, bias, at, results);
+        write_tile<kSide>(maps, tile, products + (row * vectors + v) * kLanes, apart_of_products, bias, at, results);
       }
     }
     result += vectors * kLanes;
   }
 }
 
+template <int kSide>
 constexpr int64_t memory_of(int64_t channels, int64_t tiles) {
-  return kPlaces * ((channels + 2 * kLanes) * padded(tiles) + 2 * kApart) + channels;
+  return kSide * kSide * ((channels + 2 * kLanes) * padded(tiles) + 2 * kApart) + channels;
 }
 
 }  // namespace winograd
 
-constexpr WinogradKernels winograd_kernels{winograd::kLanes, winograd::kRows, winograd::weights_of_block, winograd::memory_of, winograd::convolve};
+template <int kSide>
+constexpr WinogradKernels winograd_kernels{kSide * kSide,
+                                           winograd::kLanes,
+                                           winograd::kRows,
+                                           winograd::weights_of_block<kSide>,
+                                           winograd::memory_of<kSide>,
+                                           winograd::convolve<kSide>};
 
 }  // namespace SPO_ISA
 }  // namespace

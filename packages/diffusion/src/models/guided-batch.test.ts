@@ -72,12 +72,12 @@ test.each([
   [9, 13],
   [4, 4],
 ])(
-  "doubling and convolving a map of %i × %i is one operation with equal values and gradients",
+  "doubling and convolving a map of %i × %i by one kernel gives equal values and gradients",
   (height, width) => {
-    const layer = new Upsample2D(6);
+    const layer = new Upsample2D(16);
     initialize(layer, generator);
     layer.requiresGrad_();
-    const x = randn([2, 6, height, width], { generator });
+    const x = randn([2, 16, height, width], { generator }).contiguous({ memoryFormat: "channels_last" });
     const { weight, bias } = layer.conv;
     const gradients = (y: Tensor): Tensor => {
       y.square().mean().backward();

@@ -1,16 +1,4 @@
-import {
-  Conv2d,
-  convTranspose2d,
-  GroupNorm,
-  inOrder,
-  keep,
-  Linear,
-  Module,
-  scope,
-  type Tensor,
-  tensor,
-  upsampleNearest2d,
-} from "@spo/torch";
+import { Conv2d, GroupNorm, Linear, Module, scope, type Tensor, upsampleNearest2d } from "@spo/torch";
 import { repeatRows } from "./repeat-rows.js";
 
 /**
@@ -86,37 +74,10 @@ export class Upsample2D extends Module {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
       const [up, across] = size ?? [height * 2, width * 2];
-      const { bias } = this.conv;
-      const weight = inOrder(this.conv.weight);
       const plain = this.conv instanceof Conv2d; // an adapter over it computes more than its weight says
       const exact = up === height * 2 && across === width * 2;
-      // By the map alone, not the batch, whose size must not show in the numbers.
-      const pays = height * width >= Math.max(LEAST_MAP, weight.shape[0] as number);
-      if (plain && exact && pays && weight.dtype === "float32" && weight.device === "cpu")
-        return convTranspose2d(x, doublingKernel(weight), bias, 2, 1);
+      if (plain && exact && x.device === "cpu") return this.conv.forwardDoubled(x);
       return this.conv.forward(upsampleNearest2d(x, [up, across]));
     });
   }
-}
-
-/** Pixels of a map below which making the kernel costs what it saves. The same holds for fewer pixels than channels. */
-const LEAST_MAP = 64;
-
-/** Place of a 3-kernel → places of the 4-kernel: each pixel stands twice, so that neighbouring taps meet the same one. */
-const TAPS = [
-  [0, 0, 1, 1],
-  [0, 1, 1, 0],
-  [1, 1, 0, 0],
-];
-/** The same for both axes, [9, 16]. */
-const TAPS_2D = keep(tensor(TAPS.flatMap((y) => TAPS.map((x) => y.flatMap((a) => x.map((b) => a * b))))));
-
-/**
- * Kernel of the transposed convolution (4×4, stride 2, padding 1) that equals doubling by repetition, then a convolution 3×3.
- *
- * weight [out, in, 3, 3] → [in, out, 4, 4]. Taps that would read the same pixel are added up beforehand: 16 products a pixel and
- * channel, not 36. Exact but for rounding, so only where a sum of weights loses no bits that matter: float32.
- */
-function doublingKernel(weight: Tensor): Tensor {
-  return scope(() => weight.flatten(2).transpose(0, 1).matmul(TAPS_2D).unflatten(2, [4, 4]));
 }

@@ -4,10 +4,11 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { Generator } from "../generator.js";
 import { getThreads, grad, noGrad, setThreads } from "../modes.js";
-import { conv2d } from "../ops.gen.js";
+import { conv2d, upsampleNearest2d } from "../ops.gen.js";
 import { randn } from "../random.js";
 import { scope } from "../scope.js";
 import { type Tensor, tensor } from "../tensor.js";
+import { Conv2d } from "./layers.js";
 
 const SETS = ["plain", "avx2", "avx512"] as const;
 type Kernels = (typeof SETS)[number] | "libtorch";
@@ -22,22 +23,39 @@ interface Problem {
   shape: readonly [samples: number, channels: number, height: number, width: number];
   results: number;
   biased?: boolean;
+  /** x is doubled by repetition before. */
+  doubled?: boolean;
   /** The order of the weights in memory: as layers keep them on a CPU, or as files do. */
   order?: "channels_last" | "contiguous";
 }
 
 const channelsLast = (x: Tensor): Tensor => x.contiguous({ memoryFormat: "channels_last" });
 
-function inputs({ shape, results, order = "channels_last" }: Problem): [Tensor, Tensor, Tensor, Tensor] {
+function inputs({
+  shape,
+  results,
+  doubled = false,
+  order = "channels_last",
+}: Problem): [Tensor, Tensor, Tensor, Tensor] {
   const draw = (size: readonly number[], seed: number): Tensor =>
     randn(size, { generator: new Generator(seed) });
   const [samples, channels, height, width] = shape;
+  const times = doubled ? 2 : 1;
   return [
     channelsLast(draw(shape, 1)),
     draw([results, channels, 3, 3], 2).contiguous({ memoryFormat: order }),
     tensor(Array.from({ length: results }, (_, i) => i / results - 0.3)),
-    channelsLast(draw([samples, results, height, width], 4)),
+    channelsLast(draw([samples, results, times * height, times * width], 4)),
   ];
+}
+
+/** As a layer does it. */
+function convolve({ doubled }: Problem, x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  if (!doubled) return conv2d(x, weight, bias, 1, 1);
+  const [, , height, width] = x.shape as [number, number, number, number];
+  if (x.dtype === "float64") return conv2d(upsampleNearest2d(x, [2 * height, 2 * width]), weight, bias, 1, 1);
+  const layer = new Conv2d(1, 1, 3, { padding: 1 });
+  return Object.assign(layer, { weight, bias }).forwardDoubled(x);
 }
 
 /** The result and the gradients of x, weight and bias. */
@@ -49,7 +67,7 @@ function solve(problem: Problem, kernels: "float64" | Kernels): number[][] {
     if (kernels !== "float64") native.kernels(kernels);
     const leaves = problem.biased === false ? [x, weight] : [x, weight, bias];
     for (const leaf of leaves) leaf.requiresGrad = true;
-    const y = conv2d(x, weight, leaves[2], 1, 1);
+    const y = convolve(problem, x, weight, leaves[2]);
     const gradients = grad([y], leaves, { gradients: [along] }) as Tensor[];
     return [y, ...gradients].map((t) => t.toNumbers());
   });
@@ -73,6 +91,7 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     expectTruth({ shape: [2, 16, 8, 8], results: 48 }, kernels);
     expectTruth({ shape: [1, 32, 9, 11], results: 16, biased: false }, kernels); // tiles that reach beyond the map
     expectTruth({ shape: [1, 16, 34, 30], results: 3, order: "contiguous" }, kernels); // several pieces
+    expectTruth({ shape: [2, 16, 8, 9], results: 20, doubled: true }, kernels);
   });
 
   test("of any shape", () => {
@@ -85,6 +104,7 @@ describe.each(SETS)("with %s instructions", (kernels) => {
       ),
       results: fc.integer({ min: 1, max: 70 }),
       biased: fc.boolean(),
+      doubled: fc.boolean(),
       order: fc.constantFrom("channels_last", "contiguous"),
     });
     fc.assert(
@@ -93,22 +113,25 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     );
   });
 
-  test("a sample's bits depend on no other, nor on the number of threads", () => {
-    const problem = { shape: [3, 16, 9, 9], results: 32 } as const;
-    setThreads(1);
-    const alone = solve(problem, kernels);
-    setThreads(2);
-    const both = solve(problem, kernels);
-    expect([both[0], both[1]]).toEqual([alone[0], alone[1]]);
-    const parts = scope(() => {
-      native.kernels(kernels);
-      const [x, weight, bias] = inputs(problem);
-      return [0, 1, 2].flatMap((i) =>
-        noGrad(() => conv2d(x.narrow(0, i, 1), weight, bias, 1, 1)).toNumbers(),
-      );
-    });
-    expect(parts).toEqual(alone[0]);
-  });
+  test.each([false, true])(
+    "a sample's bits depend on no other, nor on the number of threads (doubled: %s)",
+    (doubled) => {
+      const problem = { shape: [3, 16, 9, 9], results: 32, doubled } as const;
+      setThreads(1);
+      const alone = solve(problem, kernels);
+      setThreads(2);
+      const both = solve(problem, kernels);
+      expect([both[0], both[1]]).toEqual([alone[0], alone[1]]);
+      const parts = scope(() => {
+        native.kernels(kernels);
+        const [x, weight, bias] = inputs(problem);
+        return [0, 1, 2].flatMap((i) =>
+          noGrad(() => convolve(problem, x.narrow(0, i, 1), weight, bias)).toNumbers(),
+        );
+      });
+      expect(parts).toEqual(alone[0]);
+    },
+  );
 
   test.each([Number.NaN, Number.POSITIVE_INFINITY])(
     "%s of a pixel reaches all results beside it, and none of another sample",
@@ -153,15 +176,16 @@ test("a kernel is used, and gives other bits than libtorch; what it does not tak
     }
   }));
 
-test("the gradient has a gradient", () => {
+test.each([false, true])("the gradient has a gradient (doubled: %s)", (doubled) => {
+  const problem = { shape: [1, 16, 8, 8], results: 16, doubled } as const;
   const second = (kernels: Kernels): number[] =>
     scope(() => {
       native.kernels(kernels);
-      const [x, weight, bias] = inputs({ shape: [1, 16, 8, 8], results: 16 });
+      const [x, weight, bias] = inputs(problem);
       for (const leaf of [x, weight]) leaf.requiresGrad = true;
-      const [first] = grad([conv2d(x, weight, bias, 1, 1).square().sum()], [x], { createGraph: true }) as [
-        Tensor,
-      ];
+      const [first] = grad([convolve(problem, x, weight, bias).square().sum()], [x], {
+        createGraph: true,
+      }) as [Tensor];
       const [found] = grad([first.square().sum()], [weight]) as [Tensor];
       return found.toNumbers();
     });
