@@ -1,17 +1,35 @@
-// Real processes on this machine's loopback.
+// Real processes on this machine's loopback, and in network namespaces of their own where the system lets this one make them.
+import { spawnSync } from "node:child_process";
+import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
-import { freePort, type RankEnd, startRank } from "./ranks.fixture.js";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { freePort, type RankEnd, type RankProcess, startRank } from "./ranks.fixture.js";
 
 const program = fileURLToPath(new URL("rank.mjs", import.meta.url));
 
 /** Starts the ranks of a scenario. */
-async function start(scenario: string, ranks: readonly number[], { size = ranks.length, timeout = 60_000 }) {
-  const port = await freePort();
-  return ranks.map((rank) => startRank(program, [scenario, rank, size, port, timeout].map(String)));
+async function start(
+  scenario: string,
+  ranks: readonly number[],
+  { size = ranks.length, timeout = 60_000, port, envs = [], within }: Start = {},
+) {
+  const at = port ?? (await freePort());
+  return ranks.map((rank, i) =>
+    startRank(program, [scenario, rank, size, at, timeout].map(String), envs[i], within?.[i]),
+  );
 }
 
-const ends = async (scenario: string, ranks: readonly number[], options = {}): Promise<RankEnd[]> =>
+interface Start {
+  size?: number;
+  timeout?: number;
+  port?: number;
+  /** Of each process, beside this one's. */
+  envs?: readonly NodeJS.ProcessEnv[];
+  /** The network namespace of each process. */
+  within?: readonly string[];
+}
+
+const ends = async (scenario: string, ranks: readonly number[], options: Start = {}): Promise<RankEnd[]> =>
   Promise.all((await start(scenario, ranks, options)).map(({ ended }) => ended));
 
 test.each([2, 3])(
@@ -74,4 +92,116 @@ test("a rank that is alive and late is not called dead", async () => {
   expect(first?.output).toMatch(
     /RESOURCE: Rank 0 of 3 waited 3 s at the save; rank 1 \(process \d+\) did not come\./,
   );
+});
+
+test("a rank that is stopped and goes on within the time changes nothing", async () => {
+  const [first, second] = (await start("counting", [0, 1], {})) as [RankProcess, RankProcess];
+  await second.printed("ready");
+  second.child.kill("SIGSTOP");
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  second.child.kill("SIGCONT");
+  for (const rank of [first, second]) {
+    const { code, output } = await rank.ended;
+    expect([code, output.trim().split("\n").at(-1)]).toEqual([0, '{"sum":180}']);
+  }
+});
+
+test("a rank that stays stopped is named when the time is over, and not before", async () => {
+  const timeout = 3000;
+  const [first, second] = (await start("endless", [0, 1], { timeout })) as [RankProcess, RankProcess];
+  try {
+    await second.printed("ready");
+    second.child.kill("SIGSTOP");
+    const stopped = performance.now();
+    const { code, output } = await first.ended;
+    expect(performance.now() - stopped).toBeGreaterThan(timeout - 500); // a reduction may have been under way
+    expect([code, output]).toEqual([1, expect.stringContaining("rank 1 (process")]);
+  } finally {
+    second.child.kill("SIGKILL");
+  }
+});
+
+test("the event loop goes on while 75 MB are added up", async () => {
+  for (const { code, output } of await ends("drift", [0, 1])) {
+    expect(code, output).toBe(0);
+    const { drift, took } = JSON.parse(output);
+    // 50 ms on a free machine. On a busy one all takes longer; a loop that stood still would have drifted for all of it.
+    expect(drift).toBeLessThan(Math.max(50, took / 2));
+  }
+});
+
+test("a rank that is taken twice, a port in use and a host without an address are each named", async () => {
+  const twice = await ends("collectives", [0, 1, 1], { size: 3, timeout: 3000 });
+  expect(twice.map(({ code }) => code)).toEqual([1, 1, 1]);
+  expect(twice.map(({ output }) => output).join("")).toMatch(
+    /CONFIG: Rank 1 is taken twice: another process at 127\.0\.0\.1:\d+ has it too\./,
+  );
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as { port: number };
+  const [holder] = await ends("collectives", [0], { size: 2, port });
+  server.close();
+  expect(holder?.output).toContain(`rank 0 of 2 cannot hold the store: port ${port} is in use`);
+  const [lost] = await ends("collectives", [1], { size: 2, envs: [{ HOST: "no-such-host.invalid" }] });
+  expect(lost?.output).toContain("ENVIRONMENT: rank 1 of 2 finds no way to no-such-host.invalid");
+});
+
+test("processes that count themselves differently end, and the numbers are named", async () => {
+  const port = await freePort();
+  const [[first], [second]] = await Promise.all([
+    ends("collectives", [0], { size: 2, port, timeout: 5000 }),
+    ends("collectives", [1], { size: 3, port, timeout: 5000 }),
+  ]);
+  expect([first?.code, second?.code]).toEqual([1, 1]);
+  expect(second?.output).toContain("rank 2 did not come");
+});
+
+/** Two machines, as far as addresses and links go. */
+const NAMESPACES = ["spo-e2e-0", "spo-e2e-1"] as const;
+const ADDRESSES = ["10.213.77.1", "10.213.77.2"] as const;
+const ip = (line: string): boolean => spawnSync("ip", line.split(" ")).status === 0;
+for (const name of NAMESPACES) ip(`netns del ${name}`); // those of a test that was killed
+const MAY_ISOLATE = ip(`netns add ${NAMESPACES[0]}`);
+if (MAY_ISOLATE) ip(`netns del ${NAMESPACES[0]}`);
+else
+  console.warn("network namespaces cannot be made here (root and `ip` are needed): their tests are skipped");
+
+describe.skipIf(!MAY_ISOLATE)("in two network namespaces", () => {
+  beforeAll(() => {
+    for (const name of NAMESPACES) ip(`netns add ${name}`);
+    ip(`-n ${NAMESPACES[0]} link add veth0 type veth peer name veth1 netns ${NAMESPACES[1]}`);
+    for (const [i, name] of NAMESPACES.entries()) {
+      ip(`-n ${name} addr add ${ADDRESSES[i]}/24 dev veth${i}`);
+      for (const device of ["lo", `veth${i}`]) ip(`-n ${name} link set ${device} up`);
+    }
+  });
+  afterAll(() => {
+    for (const name of NAMESPACES) ip(`netns del ${name}`);
+  });
+
+  const apart = { within: NAMESPACES, port: 29_500 } as const;
+  const envs = (more = {}): NodeJS.ProcessEnv[] => NAMESPACES.map(() => ({ HOST: ADDRESSES[0], ...more }));
+
+  test("processes find each other by the route to rank 0, without being told an interface; then the link goes down", async () => {
+    const ranks = await start("endless", [0, 1], { ...apart, envs: envs(), timeout: 3000 });
+    await Promise.all(ranks.map(({ printed }) => printed("ready")));
+    ip(`-n ${NAMESPACES[1]} link set veth1 down`);
+    // The kernel sends again for a minute before it gives a connection up, and the process ends no sooner; it has said why long before.
+    await Promise.all(ranks.map(({ printed }) => printed("gives no sign of life")));
+    for (const { child } of ranks) child.kill("SIGKILL");
+    const found = await Promise.all(ranks.map(({ ended }) => ended));
+    ip(`-n ${NAMESPACES[1]} link set veth1 up`);
+    for (const [rank, { output }] of found.entries())
+      expect(output).toMatch(new RegExp(`RESOURCE: Rank ${rank} of 2 cannot go on: rank ${1 - rank} `));
+  });
+
+  test("an interface that does not lead to the others is named", async () => {
+    const found = await ends("collectives", [0, 1], {
+      ...apart,
+      envs: envs({ GLOO_SOCKET_IFNAME: "lo" }),
+      timeout: 5000,
+    });
+    expect(found.map(({ code }) => code)).toEqual([1, 1]);
+    expect(found.map(({ output }) => output).join("")).toContain("does not connect to the others over lo");
+  });
 });

@@ -26,13 +26,16 @@ export interface RankProcess {
   printed: (line: string) => Promise<void>;
 }
 
-/** Starts a program in a process of its own. */
+/** Starts a program in a process of its own. namespace: the network's that it sees; default this process's. */
 export function startRank(
   program: string,
   words: readonly string[],
   env: NodeJS.ProcessEnv = {},
+  namespace?: string,
 ): RankProcess {
-  const child = spawn(process.execPath, [program, ...words], {
+  const within = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
+  const [first = "", ...rest] = [...within, process.execPath, program, ...words];
+  const child = spawn(first, rest, {
     env: { ...process.env, OMP_NUM_THREADS: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
