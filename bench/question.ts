@@ -44,8 +44,8 @@ export interface Question {
   large?: boolean;
   /** It can be asked of a GPU, by `--device`; the others are of the CPU alone. */
   anyDevice?: boolean;
-  /** Writes what both sides read: weights and inputs. Runs once, in a process that is not measured. */
-  prepare(folder: string): void | Promise<void>;
+  /** Writes what both sides read: weights and inputs of the cases that are asked. Runs once, in a process that is not measured. */
+  prepare(folder: string, isAsked: (name: string) => boolean): void | Promise<void>;
   /** Loads that onto the device and gives the cases. */
   cases(folder: string, device: Device): Case[];
 }

@@ -1,6 +1,6 @@
 // Our side of a benchmark: a process that does what it is told, a line of JSON at a time, and is idle in between.
 //
-//   node bench/dist/serve.js prepare NAME FOLDER
+//   node bench/dist/serve.js prepare NAME FOLDER CASE   of cases whose name holds CASE
 //   node bench/dist/serve.js serve NAME FOLDER THREADS DEVICE
 import { createInterface } from "node:readline";
 import {
@@ -19,13 +19,15 @@ type Command =
   | { do: "run"; case: string; times: number }
   | { do: "result" | "facts" | "begin"; case: string };
 
-const [mode, name, folder = "", threads = "1", where = "cpu"] = process.argv.slice(2);
+const [mode, name, folder = "", ...rest] = process.argv.slice(2);
 const { default: question } = (await import(`./${name}.bench.js`)) as { default: Question };
-setThreads(Number(threads));
 
 if (mode === "prepare") {
-  await question.prepare(folder);
+  const [asked = ""] = rest;
+  await question.prepare(folder, (of) => of.includes(asked));
 } else {
+  const [threads = "1", where = "cpu"] = rest;
+  setThreads(Number(threads));
   const device = resolveDevice(where);
   const cases = new Map(question.cases(folder, device).map((one) => [one.name, one]));
   say({

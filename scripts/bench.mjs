@@ -115,7 +115,9 @@ async function measure(name, named) {
   };
   let sides;
   try {
-    const prepared = await run(process.execPath, [server, "prepare", name, folder], { cwd: root });
+    const prepared = await run(process.execPath, [server, "prepare", name, folder, values.case], {
+      cwd: root,
+    });
     if (prepared.code !== 0) throw new Error(`${name} could not be prepared.\n${prepared.stderr}`);
     sides = await start();
     const { ours, peer } = sides;
