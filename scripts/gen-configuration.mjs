@@ -44,6 +44,9 @@ const SECTIONS = {
   "pretrain vae": { about: "The example's VAE." },
   "pretrain text-to-image": { about: "The example's base model." },
   "pretrain clip": { about: "The small CLIP that the example's preference model starts from." },
+  "pretrain lrm": {
+    about: "The latent reward model that the example's latent preference model starts from.",
+  },
   "pretrain judge": { about: "The example's judges." },
 };
 

@@ -4,10 +4,17 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { pretrainClip, pretrainJudge, pretrainTextToImage, pretrainVae } from "@spo/example-emoji";
+import {
+  pretrainClip,
+  pretrainJudge,
+  pretrainLrm,
+  pretrainTextToImage,
+  pretrainVae,
+} from "@spo/example-emoji";
 import {
   PretrainClipConfig,
   PretrainJudgeConfig,
+  PretrainLrmConfig,
   PretrainTextToImageConfig,
   PretrainVaeConfig,
 } from "@spo/example-emoji/schemas";
@@ -168,6 +175,15 @@ describe("pretraining on another device", () => {
     using _ = onMeta();
     using __ = withNumbers();
     expect(await twoSteps(pretrainClip(config, context("clip", config)))).toContainEqual(
+      expect.objectContaining(step),
+    );
+  });
+
+  test("of a latent reward model leaves no tensor on the CPU", async () => {
+    const config = PretrainLrmConfig.parse({ ...few, model: join(example, "model"), views: 1, batch: 4 });
+    using _ = onMeta();
+    using __ = withNumbers();
+    expect(await twoSteps(pretrainLrm(config, context("lrm", config)))).toContainEqual(
       expect.objectContaining(step),
     );
   });

@@ -3,6 +3,7 @@ export { artworkScorer, onPromptScorer } from "./judge/artwork-scorer.js";
 export { makePairs } from "./make-pairs/make-pairs.js";
 export { pretrainClip } from "./pretrain/pretrain-clip.js";
 export { pretrainJudge } from "./pretrain/pretrain-judge.js";
+export { pretrainLrm } from "./pretrain/pretrain-lrm.js";
 export { pretrainTextToImage } from "./pretrain/pretrain-text-to-image.js";
 export { pretrainVae } from "./pretrain/pretrain-vae.js";
 export {

@@ -2,6 +2,7 @@
 import { MakePairsConfig } from "./make-pairs/make-pairs-config.js";
 import { PretrainClipConfig } from "./pretrain/pretrain-clip-config.js";
 import { PretrainJudgeConfig } from "./pretrain/pretrain-judge-config.js";
+import { PretrainLrmConfig } from "./pretrain/pretrain-lrm-config.js";
 import { PretrainTextToImageConfig } from "./pretrain/pretrain-text-to-image-config.js";
 import { PretrainVaeConfig } from "./pretrain/pretrain-vae-config.js";
 
@@ -11,6 +12,7 @@ export {
   MakePairsConfig,
   PretrainClipConfig,
   PretrainJudgeConfig,
+  PretrainLrmConfig,
   PretrainTextToImageConfig,
   PretrainVaeConfig,
 };
@@ -24,5 +26,6 @@ export const EXAMPLE_SCHEMAS = {
   "pretrain vae": PretrainVaeConfig,
   "pretrain text-to-image": PretrainTextToImageConfig,
   "pretrain clip": PretrainClipConfig,
+  "pretrain lrm": PretrainLrmConfig,
   "pretrain judge": PretrainJudgeConfig,
 } as const;

@@ -202,6 +202,40 @@ export interface PretrainClipSettings {
   seed?: number | undefined;
 }
 
+/** What `spo pretrain lrm` may be given; the comments are the schema's. */
+export interface PretrainLrmSettings {
+  /** parquet file with the columns image, caption, concept, set, core. */
+  data: string;
+  /** text files with captions, one a line, whose artwork it must not see. Default: []. */
+  leaveOut?: Array<string> | undefined;
+  /** which half of the renderings it may see. Default: 0. */
+  half?: 0 | 1 | undefined;
+  /** folder of the base, whose UNet, text encoder and latents it begins with. */
+  model: string;
+  /** folder for the latent reward model. */
+  output: string;
+  /** latents of each rendering: of itself, and of augmented copies. Default: 6. */
+  views?: number | undefined;
+  /** wrong captions that an image's own is told from. Default: 3. */
+  others?: number | undefined;
+  /** images of one step. Default: 24. */
+  batch?: number | undefined;
+  /** updates. Default: 1200. */
+  steps?: number | undefined;
+  /** learning rate. Default: 0.0004. */
+  lr?: number | undefined;
+  /** timesteps are those of a sampling of so many steps, and 0. Default: 20. */
+  noiseLevels?: number | undefined;
+  /** bound of exp(logit_scale). Default: 30. */
+  maxScale?: number | undefined;
+  /** steps between checkpoints. Default: 200. */
+  saveEvery?: number | undefined;
+  /** where everything is computed: cpu, cuda or cuda:N; random numbers are the same on each. Default: "cpu". */
+  device?: string | undefined;
+  /** of all that is drawn. Default: 7. */
+  seed?: number | undefined;
+}
+
 /** What `spo pretrain judge` may be given; the comments are the schema's. */
 export interface PretrainJudgeSettings {
   /** parquet file with the columns image, caption, concept, set, core. */

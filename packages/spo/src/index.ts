@@ -57,7 +57,7 @@ export { LatentSpace, latentSpaceOf, publishedLatentSpace, requireSameSpace } fr
 export { isLrmFolder, type LrmOptions, loadLrm, saveLrm } from "./spm/lrm-files.js";
 export { openPreferenceModel, startPreferenceModel } from "./spm/open-preference-model.js";
 export { PixelPreferenceModel } from "./spm/pixel-preference-model.js";
-export type { PreferenceModel, Sight, Texts } from "./spm/preference-model.js";
+export { type PreferenceModel, type Sight, type Texts, textRows } from "./spm/preference-model.js";
 export {
   fromClip,
   initializeTimeConditioning,

@@ -1,6 +1,7 @@
 import {
   PretrainClipConfig,
   PretrainJudgeConfig,
+  PretrainLrmConfig,
   PretrainTextToImageConfig,
   PretrainVaeConfig,
 } from "@spo/example-emoji/schemas";
@@ -36,6 +37,17 @@ export default function (command: Command): void {
     load: async () => (await import("@spo/example-emoji")).pretrainClip,
     example: `${ARTWORK} --vae runs/vae/vae ${TOKENIZER} --run runs/clip`,
   });
+  recipeCommand(
+    command.command("lrm").summary("a small latent reward model, for a latent judge to start from"),
+    {
+      kind: "pretrain lrm",
+      schema: PretrainLrmConfig,
+      about: "Trains a latent reward model on captioned artwork, noised.",
+      output: "lrm",
+      load: async () => (await import("@spo/example-emoji")).pretrainLrm,
+      example: `${ARTWORK} --model examples/emoji/model --run runs/lrm`,
+    },
+  );
   recipeCommand(command.command("judge").summary("a small judge of artwork, to label or to measure"), {
     kind: "pretrain judge",
     schema: PretrainJudgeConfig,
