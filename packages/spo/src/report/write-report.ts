@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { contactSheet } from "@spo/data";
-import { type ReportData, reportPage, verdict } from "@spo/records/report";
+import { type ImagePair, type ReportData, reportPage, verdict } from "@spo/records/report";
 import { makeFolder, writeFileAtomic } from "@spo/torch/files";
 
 /** Pairs on the sheets that stand beside the report. */
@@ -11,7 +11,7 @@ export interface WrittenReport {
   html: string;
   /** `report.json`: the measures and where they are from. */
   json: string;
-  /** Base, SPO, and both alternating row by row; none when there are no pairs. */
+  /** The prompts that improved most and least; base, SPO, and both alternating row by row; candidates. None of what there is none of. */
   images: string[];
 }
 
@@ -24,6 +24,14 @@ export async function writeReport(folder: string, data: ReportData): Promise<Wri
     writeFileAtomic(at(name), await contactSheet(pngs, { columns }));
     images.push(at(name));
   };
+  for (const [name, ends] of Object.entries({
+    "most-improved.png": data.extremes?.most ?? [],
+    "least-improved.png": data.extremes?.least ?? [],
+  })) {
+    if (ends.length === 0) continue;
+    writeFileAtomic(at(name), await labelledRows(ends));
+    images.push(at(name));
+  }
   const pairs = data.pairs.slice(0, SHEET);
   if (pairs.length > 0) {
     const columns = Math.min(8, pairs.length);
@@ -72,3 +80,10 @@ export async function writeReport(folder: string, data: ReportData): Promise<Wri
   writeFileAtomic(at("report.html"), reportPage(data)); // last: where it exists, everything exists
   return { html: at("report.html"), json: at("report.json"), images };
 }
+
+/** A row of the base's images above one of SPO's, with the prompts as head of the columns. */
+const labelledRows = (pairs: readonly ImagePair[]): Promise<Uint8Array> =>
+  contactSheet([...pairs.map(({ base }) => base), ...pairs.map(({ spo }) => spo)], {
+    columns: pairs.length,
+    labels: { rows: ["base", "SPO"], columns: pairs.map(({ prompt }) => prompt) },
+  });
