@@ -1,55 +1,42 @@
 // @ts-check
-// Writes docs/images/base-and-spo.png, the README's first picture: base and SPO below each other, with their names and prompts, from the
-// images in the committed page of the comparison. The first image of every held-out prompt, none left out.
+// Writes the README's first pictures from a quickstart's report: six prompts that show what SPO changes, chosen by eye; the six that the
+// judge finds improved least; and all that the report's sheet shows. Each is the first image of its prompt, but for the six of the judge.
 //
-//   node scripts/readme-picture.mjs
+//   node scripts/readme-picture.mjs runs/quickstart
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { contactSheet } from "@spo/data";
 import sharp from "sharp";
 import { root } from "./setup/root.mjs";
 
-const TILE = 112;
-const GAP = 6;
-const COLUMNS = 8;
-const NAMES = 54;
-const PROMPT = 26;
+const SHOWN = ["robot face", "safety vest", "mobile phone", "hourglass", "camera", "butter"];
+/** Of the sheets that stand beside a report. */
+const [TILE, GAP, COLUMNS] = [128, 8, 8];
 
-const page = readFileSync(join(root, "examples/emoji/results/comparison.html"), "utf8");
-/** @type {Map<string, Partial<Record<"base" | "SPO", Buffer>>>} */
-const prompts = new Map();
-for (const [, png, name, prompt] of page.matchAll(
-  /<img src="data:image\/png;base64,([^"]+)" alt="(base|SPO): ([^"]*), seed \d+">/g,
-)) {
-  const sides = prompts.get(/** @type {string} */ (prompt)) ?? {};
-  sides[/** @type {"base" | "SPO"} */ (name)] ??= Buffer.from(/** @type {string} */ (png), "base64");
-  prompts.set(/** @type {string} */ (prompt), sides);
+const [folder] = process.argv.slice(2);
+if (!folder) throw new Error("node scripts/readme-picture.mjs FOLDER");
+const prompts = readFileSync(join(root, "examples/emoji/prompts/held-out.txt"), "utf8").trim().split("\n");
+
+/** @param {"base" | "spo"} side @param {string} prompt */
+function tile(side, prompt) {
+  const place = prompts.indexOf(prompt);
+  if (place === -1) throw new Error(`${prompt} is none of the held-out prompts`);
+  const [column, row] = [place % COLUMNS, Math.floor(place / COLUMNS)];
+  return sharp(join(/** @type {string} */ (folder), `${side}.png`))
+    .extract({ left: GAP + column * (TILE + GAP), top: GAP + row * (TILE + GAP), width: TILE, height: TILE })
+    .png()
+    .toBuffer();
 }
 
-const blocks = Math.ceil(prompts.size / COLUMNS);
-const height = 2 * (TILE + GAP) + PROMPT + 10;
-/** @type {import("sharp").OverlayOptions[]} */
-const tiles = [];
-/** @type {string[]} */
-const texts = [];
-for (const [i, [prompt, sides]] of [...prompts].entries()) {
-  const left = NAMES + (i % COLUMNS) * (TILE + GAP);
-  const top = Math.floor(i / COLUMNS) * height;
-  for (const [row, name] of /** @type {const} */ (["base", "SPO"]).entries()) {
-    const input = await sharp(sides[name]).resize(TILE, TILE, { kernel: "cubic" }).toBuffer();
-    tiles.push({ input, left, top: top + row * (TILE + GAP) });
-    const middle = top + row * (TILE + GAP) + TILE / 2 + 6;
-    if (i % COLUMNS === 0)
-      texts.push(
-        `<text x="${NAMES - 10}" y="${middle}" text-anchor="end" font-weight="bold" fill="${name === "SPO" ? "#0b7a75" : "#5f5c54"}">${name}</text>`,
-      );
-  }
-  texts.push(
-    `<text x="${left + TILE / 2}" y="${top + 2 * (TILE + GAP) + 13}" text-anchor="middle" fill="#1c1b18">${prompt}</text>`,
-  );
-}
-const size = { width: NAMES + COLUMNS * (TILE + GAP), height: blocks * height - 4 };
-const labels = `<svg xmlns="http://www.w3.org/2000/svg" width="${size.width}" height="${size.height}" font-family="Liberation Sans, DejaVu Sans, sans-serif" font-size="15">${texts.join("")}</svg>`;
-await sharp({ create: { ...size, channels: 3, background: "#ffffff" } })
-  .composite([...tiles, { input: Buffer.from(labels), left: 0, top: 0 }])
-  .png({ palette: true, quality: 95, effort: 10 })
-  .toFile(join(root, "docs/images/base-and-spo.png"));
+/** @param {string | Uint8Array} picture @param {string} name */
+const write = async (picture, name) => {
+  const small = sharp(picture).png({ palette: true, quality: 90, effort: 10 });
+  await small.toFile(join(root, "docs/images", name));
+};
+
+const sides = /** @type {const} */ (["base", "spo"]);
+const tiles = await Promise.all(sides.flatMap((side) => SHOWN.map((prompt) => tile(side, prompt))));
+const labels = { rows: ["base", "SPO"], columns: SHOWN };
+await write(await contactSheet(tiles, { columns: SHOWN.length, labels }), "base-and-spo.png");
+await write(join(folder, "least-improved.png"), "least-improved.png");
+await write(join(folder, "base-above-spo.png"), "base-above-spo.png");

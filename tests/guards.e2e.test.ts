@@ -37,11 +37,11 @@ test("the documented hacking of a gaudy judge is stopped within three measuremen
   expect(guard).toMatchObject({ action: "stop", step: last.step, best: peak.step });
   expect(last.step - peak.step).toBeLessThanOrEqual(3);
   expect(last.step).toBeLessThan(12);
-  // Exploited: the judge's score has risen and both held-out scores have fallen.
-  expect(last.metrics.score).toBeGreaterThan((peak.metrics.score as number) + 1);
-  for (const name of ["heldOut/labeller", "heldOut/on-prompt", "heldOut"])
-    expect(last.metrics[name], name).toBeLessThan(peak.metrics[name] as number);
-  expect(last.metrics.saturation).toBeGreaterThan(1.05);
+  // Exploited: the judge's score has risen and the held-out scores have fallen.
+  expect(last.metrics.score).toBeGreaterThan((peak.metrics.score as number) + 0.4);
+  for (const name of ["heldOut/labeller", "heldOut"])
+    expect(last.metrics[name], name).toBeLessThan((peak.metrics[name] as number) - 0.05);
+  expect(last.metrics.saturation).toBeGreaterThan(1.04);
   expect(result).toMatchObject({ best: peak.step, stopped: expect.stringContaining("held-out scores") });
 
   const report = await cli(["report", at("runs/gaudy")], { cwd: folder });

@@ -6,7 +6,7 @@ import { UserError } from "@spo/torch/files";
 import type { ImageJudge, ImageJudgeContext } from "spo/comparison";
 import { type ArtworkJudge, loadArtworkJudge } from "./artwork-judge.js";
 
-/** Settings of the judge; without choices an image may be mistaken for any caption that it knows. */
+/** Settings of the judge. An image may be mistaken for those of the choices that it knows; without choices, for all that it knows. */
 type Settings = Partial<ImageJudgeContext>;
 
 /**
@@ -24,7 +24,9 @@ export const artworkScorer =
         verdictsOf(judge, pixelsOf(images, judge), prompts, judge.config.captions).map(({ score }) => score),
       features: (images) => featuresOf(judge, images),
       judge: (images, prompts) => {
-        const verdicts = verdictsOf(judge, images, prompts, choices ?? judge.config.captions);
+        const { captions } = judge.config;
+        const known = choices?.filter((choice) => captions.includes(choice)) ?? captions;
+        const verdicts = verdictsOf(judge, images, prompts, known);
         const scores = verdicts.map(({ score }) => score);
         requireFiniteScores(`The judge ${folder}`, scores, prompts);
         return verdicts;
@@ -49,7 +51,7 @@ export const onPromptScorer =
     };
   };
 
-/** images [n, 3, h, w] in [−1, 1]. Throws a UserError (`DATA`) for choices and prompts that the judge was not trained on. */
+/** images [n, 3, h, w] in [−1, 1]; choices that it knows. Throws a UserError (`DATA`) for prompts that the judge was not trained on. */
 function verdictsOf(
   judge: ArtworkJudge,
   images: Tensor,
@@ -57,7 +59,7 @@ function verdictsOf(
   choices: readonly string[],
 ): { score: number; onPrompt: boolean }[] {
   const { captions } = judge.config;
-  const unknown = [...new Set([...choices, ...prompts])].filter((prompt) => !captions.includes(prompt));
+  const unknown = [...new Set(prompts)].filter((prompt) => !captions.includes(prompt));
   if (unknown.length > 0) {
     throw new UserError(`The judge of artwork does not know these prompts: ${unknown.join(", ")}.`, {
       code: "DATA",

@@ -37,7 +37,8 @@ const CHUNK = 32;
 
 /**
  * Contrast of noised latents with captions: each image's own against `others` of the batch, as image-text contrastive training has it
- * (Radford et al. 2021), but with few texts an image, since the network sees the text too (Zhang et al. 2025). Yields a step event each step.
+ * (Radford et al. 2021), but with few texts an image, since the network sees the text too (Zhang et al. 2025). Yields a step event each
+ * step.
  */
 export async function* pretrainLrm(
   settings: PretrainLrmSettings,

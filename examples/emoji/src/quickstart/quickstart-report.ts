@@ -21,6 +21,7 @@ import { kernelDistance } from "@spo/scorers";
 import { type ImageFigures, judgeScore } from "../judge/evaluate.js";
 import { extremePlaces } from "./extremes.js";
 import type { QuickstartResult } from "./quickstart.js";
+import { withoutFolders } from "./without-folders.js";
 
 /** The quickstart's report from its result, images included. */
 export async function quickstartReport(result: QuickstartResult): Promise<ReportData> {
@@ -62,13 +63,6 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
         ]
       : undefined,
   };
-}
-
-/** The settings with what is of this machine left out: a report is shown elsewhere. */
-function withoutFolders(settings: object, { example, folder }: QuickstartResult["options"]): object {
-  const shorten = (value: unknown): unknown =>
-    typeof value === "string" ? value.replace(example, "example").replace(folder, "run") : value;
-  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, shorten(value)]));
 }
 
 /** Seconds of all the processes that wrote a run; each counts from 0. */

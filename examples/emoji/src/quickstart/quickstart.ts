@@ -25,13 +25,17 @@ import { QUICKSTART_FAMILIES, type QuickstartFamily } from "./quickstart-familie
 const Settings = z.strictObject({
   spm: z.record(z.string(), z.unknown()),
   spo: z.record(z.string(), z.unknown()),
-  evaluation: z.strictObject({
-    seeds: z.array(z.int().min(0)).min(1),
-    perPrompt: z.int().positive(),
-    steps: z.int().positive(),
-    guidanceScale: z.number(),
-    eta: z.number().min(0).max(1),
-  }),
+  evaluation: z
+    .strictObject({
+      seeds: z.array(z.int().min(0)).min(1),
+      perPrompt: z.int().positive(),
+      steps: z.int().positive(),
+      guidanceScale: z.number(),
+      eta: z.number().min(0).max(1),
+    })
+    .refine(({ seeds, perPrompt }) => seeds.length * perPrompt > 1, {
+      message: "has one image a prompt; the distance to real artwork takes two at least",
+    }),
   fast: z.strictObject({
     spm: z.record(z.string(), z.unknown()),
     spo: z.record(z.string(), z.unknown()),
