@@ -242,7 +242,8 @@ describe("the pages on images and layouts", () => {
 
   beforeAll(() => {
     mkdirSync(at("pages", "runs", "spo", "model"), { recursive: true });
-    cpSync(at("world", "model"), at("pages", "sd15"), { recursive: true });
+    for (const place of [["sd15"], ["runs", "a", "model"], ["runs", "b", "model"]])
+      cpSync(at("world", "model"), at("pages", ...place), { recursive: true });
     cpSync(at("world", "spm"), at("pages", "runs", "spm", "model"), { recursive: true });
     cpSync(at("world", "lora.safetensors"), at("pages", "lora.safetensors"));
     mkdirSync(at("pages", "loras"));
