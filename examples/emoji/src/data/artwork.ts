@@ -11,6 +11,8 @@ export interface Artwork {
   concepts: string[];
   /** Which artist's set the rendering is from. */
   sets: string[];
+  /** Whether the thing is one of those that the base draws. */
+  core: boolean[];
 }
 
 /**
@@ -33,5 +35,6 @@ export async function readArtwork(
     captions: rows.map((row) => textOf(row.caption)),
     concepts: rows.map((row) => textOf(row.concept)),
     sets: rows.map((row) => textOf(row.set)),
+    core: rows.map((row) => row.core === true),
   };
 }

@@ -49,11 +49,10 @@ export async function* pretrainLrm(
   const { run, signal, device } = context;
   const leaveOut = config.leaveOut.flatMap((path) => readPrompts(path));
   const artwork = await readArtwork(config.data, { leaveOut });
-  const core = new Set((await readArtwork(config.data, { leaveOut, core: true })).captions);
   const pipe = StableDiffusion.load(config.model, { device });
   const rows = rowsOfHalf(artwork, config.half);
   const captions = rows.map((row) => artwork.captions[row] as string);
-  const asked = captions.flatMap((caption, i) => (core.has(caption) ? [i] : []));
+  const asked = rows.flatMap((row, i) => (artwork.core[row] ? [i] : []));
   const real = keep(
     scope(() => artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" })).to({ device })),
   );
