@@ -4,9 +4,10 @@ import { HELD_OUT } from "./held-out.mjs";
 import { markdownTable } from "./marked.mjs";
 
 /** @typedef {{ value: number, low: number, high: number }} Estimate */
+/** @typedef {Record<"diversity" | "saturation" | "contrast" | "highFrequency", Estimate>} Measures */
 /**
  * @typedef {{ name: string, title?: string, score: Estimate, wins?: Estimate, onPrompt?: Estimate,
- *   signTest?: { byImage: number, byPrompt: number }, seeds?: { seed: number, wins: number }[] }} Row
+ *   signTest?: { byImage: number, byPrompt: number }, measures?: Measures, seeds?: { seed: number, wins: number }[] }} Row
  */
 /** @typedef {{ other: number, own?: number, ratio?: number, spent?: number }} Lead */
 /**
@@ -51,6 +52,16 @@ export function comparisonTable(facts) {
       ),
     ],
     ["on-prompt accuracy ↑", ...of(({ onPrompt }) => share(onPrompt))],
+    [
+      "diversity of a prompt's images",
+      ...of(({ measures }) => (measures ? estimate(measures.diversity) : "")),
+    ],
+    [
+      "saturation; contrast; fine detail",
+      ...of(({ measures: m }) =>
+        m ? [m.saturation, m.contrast, m.highFrequency].map(({ value }) => short(value)).join("; ") : "",
+      ),
+    ],
     ...[clock, "teraFlops"].map((spending) => {
       return [
         `${UNITS[/** @type {keyof typeof UNITS} */ (spending)]} until as good as the other at its best (the other's; ratio)`,

@@ -266,7 +266,7 @@ export async function* compareMethods(
       choices,
       sampled,
       sampling: config.sampling,
-      shown: purpose === "report" ? SHOWN : 0,
+      ...(purpose === "report" ? { shown: SHOWN, measured: true } : { shown: 0 }),
     };
     const which = place === undefined ? purpose : `${purpose} ${place + 1}`;
     await work(`${name}, ${which}`, weightOf(purpose), readEvaluated(job) !== undefined, job);

@@ -61,6 +61,7 @@ ${grid(
   titleOf,
 )}
 ${numbers(facts)}
+${measures(facts)}
 ${leadTable(facts)}
 ${chartSection(curves(facts))}
 ${equal(facts)}
@@ -155,6 +156,30 @@ function numbers({ rows, counts }: ComparisonFacts): Html {
   return html`<section><h2>The numbers</h2>
 <p class="about">Each with its 95 % bootstrap interval over prompts. Of each run the checkpoint that another judge likes best on the training prompts. The sign test takes each image's mean over the ${counts.seeds} runs (${counts.images} images), and each prompt's (${counts.prompts}).</p>
 <div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Model</th><th scope="col">Judge</th><th scope="col">Better than<br>the base</th><th scope="col">Sign test, p</th><th scope="col">On prompt</th><th scope="col">On prompt,<br>less the base</th></tr></thead><tbody>${lines}</tbody></table></div></section>`;
+}
+
+/** In the order of the table. */
+const MEASURES = {
+  diversity: "Diversity",
+  saturation: "Saturation",
+  contrast: "Contrast",
+  highFrequency: "Fine detail",
+} as const satisfies Record<keyof NonNullable<ComparisonFacts["rows"][number]["measures"]>, string>;
+
+/** Nothing for a comparison from before images were measured. */
+function measures({ rows }: ComparisonFacts): Html {
+  const names = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
+  const lines = rows.flatMap(({ name, title, measures: found }) =>
+    found
+      ? [
+          html`<tr><th scope="row">${title ?? name}</th>${names.map((measure) => html`<td>${written(found[measure].value, "number")}<small>${writtenInterval(found[measure], "number")}</small></td>`)}</tr>`,
+        ]
+      : [],
+  );
+  if (lines.length === 0) return html``;
+  return html`<section><h2>What else changed</h2>
+<p class="about">What a judge that is being fooled would show: one picture for all seeds of a prompt, or a common push of colour, contrast or edges. Diversity: mean distance between two images of a prompt, root of the mean squared difference of pixels from −1 to 1. Saturation: a pixel's largest less its smallest channel. Contrast: standard deviation of an image's luma. Fine detail: mean square of luma less that of its neighbours. 95 % bootstrap intervals over prompts.</p>
+<div class="card panel scroll"><table><caption></caption><thead><tr><th scope="col">Model</th>${names.map((name) => html`<th scope="col">${MEASURES[name]}</th>`)}</tr></thead><tbody>${lines}</tbody></table></div></section>`;
 }
 
 function leadTable(facts: ComparisonFacts): Html {

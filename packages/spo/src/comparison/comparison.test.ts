@@ -154,4 +154,29 @@ describe("a comparison", () => {
     ]);
     expect(overDpo(all, "latent").value).toBe(1);
   });
+
+  test("has what was measured of the images where all were measured", () => {
+    const measured = (score: number, diversity: number): ImageVerdict[] =>
+      images(score).map((image) => ({
+        ...image,
+        measures: { diversity, saturation: 0.5, contrast: 0.2, highFrequency: 0.1 },
+      }));
+    const { base, methods } = findings;
+    const spo = methods.spo as Findings["methods"][string];
+    const found = rows({
+      base: { ...base, report: measured(0, 0.5) },
+      methods: {
+        ...methods,
+        spo: {
+          ...spo,
+          runs: spo.runs.map((one, i) => ({ ...one, report: measured(1, 0.2 + 0.2 * i) })),
+        },
+      },
+    });
+    expect(found.map(({ measures }) => measures?.diversity.value)).toEqual([
+      0.5,
+      undefined,
+      expect.closeTo(0.3, 12),
+    ]);
+  });
 });

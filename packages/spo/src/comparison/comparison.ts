@@ -3,6 +3,7 @@
 import { bootstrapMean, type Estimate, mean, signTest, winRate } from "@spo/records";
 import { type Curve, type Lead, leadOver, qualityAt } from "./curves.js";
 import type { ImageVerdict } from "./image-judge.js";
+import type { ImageMeasures } from "./image-measures.js";
 import type { Snapshot } from "./snapshot.js";
 import { addSpent, type FlopsOfPasses, flopsOf, nothingSpent, type Spent } from "./spent.js";
 
@@ -174,6 +175,8 @@ export interface Row {
   signTest?: { images: number; byImage: number; prompts: number; byPrompt: number };
   /** On-prompt share less the base's. */
   onPromptChange?: Estimate;
+  /** Means over the images; where a report holds them. */
+  measures?: Record<keyof ImageMeasures, Estimate>;
   /** Of each seed's run. */
   seeds?: { seed: number; score: number; onPrompt?: number; wins: number }[];
 }
@@ -192,6 +195,7 @@ export function rows({ base, methods }: Findings): Row[] {
       ...{ name, title },
       score: bootstrapMean(scores(images), options(images)),
       onPrompt: right && bootstrapMean(right, options(images)),
+      measures: measuresOf(images),
     };
   };
   return [
@@ -228,6 +232,24 @@ export function rows({ base, methods }: Findings): Row[] {
       };
     }),
   ];
+}
+
+/** Bootstrapped over prompts; absent where some image was not measured. */
+function measuresOf(images: readonly ImageVerdict[]): Row["measures"] {
+  const groups = images.map(({ prompt }) => prompt);
+  const all = images.flatMap(({ measures }) => measures ?? []);
+  if (all.length < images.length) return undefined;
+  const of = (name: keyof ImageMeasures): Estimate =>
+    bootstrapMean(
+      all.map((measures) => measures[name]),
+      { groups },
+    );
+  return {
+    diversity: of("diversity"),
+    saturation: of("saturation"),
+    contrast: of("contrast"),
+    highFrequency: of("highFrequency"),
+  };
 }
 
 /** A way of SPO compared with Diffusion-DPO, image by image from the same noise, runs of the same seed. */

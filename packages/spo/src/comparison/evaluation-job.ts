@@ -5,6 +5,7 @@ import { sampleImages } from "@spo/scorers";
 import { resolveDevice, type Tensor, writeFileAtomic } from "@spo/torch";
 import sharp from "sharp";
 import { type ImageVerdict, loadImageJudge } from "./image-judge.js";
+import { MeasuredImages } from "./image-measures.js";
 import { type Evaluated, type Evaluation, type JobProgress, keyOf, readEvaluated } from "./jobs.js";
 import { loadSnapshot } from "./snapshot.js";
 
@@ -23,11 +24,13 @@ export async function* evaluate(job: Evaluation, signal: AbortSignal): AsyncGene
   const { prompts, seeds, perPrompt } = sampled;
   const images: ImageVerdict[] = [];
   const pictures: Evaluated["pictures"] = [];
+  const measured = job.measured ? new MeasuredImages() : undefined;
   const total = prompts.length * seeds.length * perPrompt;
   for (const seed of seeds) {
     for (const chunk of sampleImages(pipe, prompts, { ...sampling, seed, perPrompt })) {
       const texts = chunk.prompts.map((row) => prompts[row] as string);
       const verdicts = await judge.judge(chunk.images, texts);
+      measured?.add(chunk.images, texts);
       for (const [i, prompt] of texts.entries()) {
         images.push({ prompt, seed, ...(verdicts[i] as (typeof verdicts)[number]) });
         if (pictures.filter((picture) => picture.prompt === prompt).length < shown)
@@ -39,6 +42,8 @@ export async function* evaluate(job: Evaluation, signal: AbortSignal): AsyncGene
       signal.throwIfAborted();
     }
   }
+  for (const [i, measures] of measured?.take().entries() ?? [])
+    (images[i] as ImageVerdict).measures = measures;
   const found: Evaluated = { key: keyOf(job), judge: judge.about, images, pictures };
   writeFileAtomic(job.file, JSON.stringify(found));
 }

@@ -5,6 +5,7 @@ import type { TextToImage } from "@spo/diffusion";
 import { checkedScores, type Reward } from "@spo/scorers";
 import type { Device, Tensor } from "@spo/torch";
 import { loadReward } from "../judges/load-reward.js";
+import type { ImageMeasures } from "./image-measures.js";
 
 /** What a judge says of one image. */
 export interface ImageVerdict {
@@ -14,17 +15,19 @@ export interface ImageVerdict {
   score: number;
   /** Whether the image shows its prompt rather than another one, where the judge can tell. */
   onPrompt?: boolean;
+  /** Of the image itself, whatever it is to show; in the report alone. */
+  measures?: ImageMeasures;
 }
+
+/** What a judge itself says of an image. */
+export type JudgedImage = Pick<ImageVerdict, "score" | "onPrompt">;
 
 /** Judges finished images of a comparison. */
 export interface ImageJudge {
   /** What the score is. */
   about: string;
   /** images [n, 3, h, w] in [−1, 1], and each one's prompt. */
-  judge(
-    images: Tensor,
-    prompts: readonly string[],
-  ): Omit<ImageVerdict, "prompt" | "seed">[] | Promise<Omit<ImageVerdict, "prompt" | "seed">[]>;
+  judge(images: Tensor, prompts: readonly string[]): JudgedImage[] | Promise<JudgedImage[]>;
 }
 
 /** What a file of the user's makes its judge of. */

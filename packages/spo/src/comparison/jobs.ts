@@ -6,6 +6,7 @@ import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import type { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import type { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
 import type { ImageVerdict } from "./image-judge.js";
+import type { ImageMeasures } from "./image-measures.js";
 import type { PolicyShape } from "./snapshot.js";
 
 /** Trains the preference model to its end. */
@@ -47,6 +48,8 @@ export interface Evaluation {
   sampling: { steps: number; guidanceScale: number; eta: number };
   /** Images of each prompt that are kept. */
   shown: number;
+  /** Whether the images themselves are measured too. */
+  measured?: true;
 }
 
 export type Job = SpmTraining | PolicyTraining | Evaluation;
@@ -61,6 +64,14 @@ const Evaluated = z.object({
       seed: z.int(),
       score: z.number(),
       onPrompt: z.boolean().optional(),
+      measures: z
+        .object({
+          diversity: z.number(),
+          saturation: z.number(),
+          contrast: z.number(),
+          highFrequency: z.number(),
+        } satisfies Record<keyof ImageMeasures, z.ZodType>)
+        .optional(),
     } satisfies Record<keyof ImageVerdict, z.ZodType>),
   ),
   /** Encoded, by prompt and place: the first ones of each prompt. */
