@@ -7,6 +7,15 @@ import { RunList } from "./run-list.tsx";
 import { RunView } from "./run-view.tsx";
 import { Start } from "./start.tsx";
 
+/** Path and name of each place that is always at hand. */
+const PLACES = [
+  ["", "Runs"],
+  ["judge", "Judge"],
+  ["data", "Data"],
+  ["grids", "Grids"],
+  ["start", "Start"],
+] as const;
+
 /** The page of an address. */
 export function App() {
   const { parts, query } = useRoute();
@@ -31,8 +40,15 @@ export function App() {
               Studio
             </a>
             <nav aria-label="Studio">
-              <a href="/">Runs</a> <a href="/judge">Judge</a> <a href="/data">Data</a>{" "}
-              <a href="/grids">Grids</a> <a href="/start">Start</a>
+              {PLACES.map(([path, label]) => (
+                <a
+                  key={path}
+                  href={`/${path}`}
+                  aria-current={(place || "runs") === (path || "runs") ? "page" : undefined}
+                >
+                  {label}
+                </a>
+              ))}
             </nav>
           </>
         )}

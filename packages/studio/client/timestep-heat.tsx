@@ -32,7 +32,11 @@ export function TimestepHeat({ map }: { map: TimestepMap }) {
   );
   return (
     <section class="panel">
-      <h2>Every round, by timestep</h2>
+      <h2>
+        {rounds.length < map.rounds.length
+          ? `${rounds.length} of ${map.rounds.length} rounds, by timestep`
+          : "Every round, by timestep"}
+      </h2>
       <div class="bar">
         <label>
           Shown{" "}
