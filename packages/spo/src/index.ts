@@ -45,6 +45,9 @@ export {
   StepAwareVisionTransformer,
   timestepSinusoid,
 } from "./spm/clip-vision.js";
+export { DinaLrm, DinaLrmConfig } from "./spm/dina-lrm.js";
+export { isDinaFolder, loadDinaLrm, saveDinaLrm } from "./spm/dina-lrm-files.js";
+export { DinaPreferenceModel } from "./spm/dina-preference-model.js";
 export { LatentPreferenceModel } from "./spm/latent-preference-model.js";
 export {
   LatentRewardModel,
@@ -55,7 +58,11 @@ export {
 } from "./spm/latent-reward-model.js";
 export { LatentSpace, latentSpaceOf, publishedLatentSpace, requireSameSpace } from "./spm/latent-space.js";
 export { isLrmFolder, type LrmOptions, loadLrm, saveLrm } from "./spm/lrm-files.js";
-export { openPreferenceModel, startPreferenceModel } from "./spm/open-preference-model.js";
+export {
+  type EncodePrompts,
+  openPreferenceModel,
+  startPreferenceModel,
+} from "./spm/open-preference-model.js";
 export { PixelPreferenceModel } from "./spm/pixel-preference-model.js";
 export { type PreferenceModel, type Sight, type Texts, textRows } from "./spm/preference-model.js";
 export {

@@ -6,6 +6,7 @@ import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
 import { blankConditions, blankIds, blankLatents, lrmIds } from "../plan/conditions.js";
 import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
 import { PolicyAdapter } from "../recipes/training/policy-adapter.js";
+import { isDinaFolder } from "../spm/dina-lrm-files.js";
 import type { LatentRewardModel, LatentTexts } from "../spm/latent-reward-model.js";
 import { isLrmFolder } from "../spm/lrm-files.js";
 import type { PolicyShape } from "./snapshot.js";
@@ -48,8 +49,9 @@ export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | nu
   };
 }
 
+/** A DiNa-LRM's passes are not counted. */
 const isPreference = (folder: string): boolean =>
-  existsSync(join(folder, "config.json")) || isLrmFolder(folder);
+  (existsSync(join(folder, "config.json")) || isLrmFolder(folder)) && !isDinaFolder(folder);
 
 function judgeFlops(
   frozen: PlannedModels,

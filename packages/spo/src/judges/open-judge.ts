@@ -3,7 +3,7 @@ import type { TextToImage } from "@spo/diffusion";
 import { isModulePath } from "@spo/records/config";
 import { parseRewardSpec, REWARDS, type RewardSpec, splitWeightedSpecs } from "@spo/scorers";
 import { generatorAt, UserError } from "@spo/torch";
-import { openPreferenceModel } from "../spm/open-preference-model.js";
+import { type EncodePrompts, openPreferenceModel } from "../spm/open-preference-model.js";
 import { toDtype } from "../spm/preference-model.js";
 import type { JudgeContext, StepAwareJudge } from "./judge.js";
 import { JudgeEnsemble, type WeightedJudge } from "./judge-ensemble.js";
@@ -20,6 +20,8 @@ export interface JudgeChoice {
   spm: string | null;
   /** What that computes in. Default float32. */
   spmDtype?: "float32" | "bfloat16" | "float16";
+  /** Where prompts are encoded, for a judge that reads them as the model does. Default: by the model's text encoders. */
+  encode?: EncodePrompts;
   seed: number;
 }
 
@@ -73,14 +75,17 @@ function namedJudge(choice: JudgeChoice, context: JudgeContext): StepAwareJudge 
   return openRewardJudge(rewardSpecOf(judge), context.pipeline.tokenizer, context);
 }
 
-function spmJudge({ spm, spmDtype = "float32" }: JudgeChoice, { pipeline }: JudgeContext): StepAwareJudge {
+function spmJudge(
+  { spm, spmDtype = "float32", encode }: JudgeChoice,
+  { pipeline }: JudgeContext,
+): StepAwareJudge {
   if (spm === null) {
     throw new UserError("spm is missing: the folder of the step-aware preference model.", {
       code: "CONFIG",
       hint: "Train one by `npx spo train spm`, or name another judge: --judge ./my-judge.ts.",
     });
   }
-  const model = openPreferenceModel(spm, pipeline);
+  const model = openPreferenceModel(spm, pipeline, encode);
   if (model.dtype !== spmDtype) toDtype(model.module, spmDtype);
   return new SpmJudge(model);
 }

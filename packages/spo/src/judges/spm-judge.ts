@@ -24,8 +24,8 @@ export class SpmJudge implements StepAwareJudge {
         scope(() => {
           const input = this.model.look(candidates);
           counted?.count("judgeImage", rows.length);
-          const timestep = Math.round(candidates.timestep); // a flow's lie between whole numbers
-          return this.model.score(input, timestep, texts.of(rows, counted)).to({ dtype: "float32" });
+          const scores = this.model.score(input, candidates.timestep, texts.of(rows, counted));
+          return scores.to({ dtype: "float32" });
         }),
       dispose: () => texts.dispose(),
     };

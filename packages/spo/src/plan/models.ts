@@ -31,6 +31,7 @@ import {
   UserError,
   zeros,
 } from "@spo/torch";
+import { isDinaFolder } from "../spm/dina-lrm-files.js";
 import {
   type LatentRewardModel,
   type LatentRewardSettings,
@@ -89,6 +90,11 @@ export type PlannedPreference = SpmConfigInput | "latent";
 export function preferenceConfig(model: string): PlannedPreference {
   if (model === "vit-h") return VIT_H;
   if (model === "latent" || isLrmFolder(model)) return "latent";
+  if (isDinaFolder(model))
+    throw new UserError(`${model} is a DiNa-LRM, whose memory and work are not planned.`, {
+      code: "USAGE",
+      hint: "Plan with the usual judge (leave --spm out); this one holds a copy of the transformer's first blocks, in --spm-dtype.",
+    });
   const path = join(model, "config.json");
   if (!existsSync(path)) {
     throw new UserError(`${model} is neither a folder of a preference model nor vit-h or latent.`, {

@@ -2,20 +2,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import {
-  AutoencoderKL,
-  CLIPTextModelWithProjection,
-  FlowSchedule,
-  initializeClipEmbeddings,
-  loadTokenizer,
-  SD3Transformer2DModel,
-  StableDiffusion3,
-} from "@spo/diffusion";
+import { FlowSchedule } from "@spo/diffusion";
 import { readRun } from "@spo/records";
-import { Generator, initialize, noGrad, readSafetensors } from "@spo/torch";
+import { readSafetensors } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { TINY } from "../tiny-models.fixture.js";
+import { saveTinyDina, saveTinySd3 } from "../tiny-sd3.fixture.js";
 import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "./tiny-world.fixture.js";
 import { trainDpo } from "./train-dpo/train-dpo.js";
 import { TrainDpoConfig } from "./train-dpo/train-dpo-config.js";
@@ -23,43 +14,6 @@ import { trainSpm } from "./train-spm/train-spm.js";
 import { TrainSpmConfig } from "./train-spm/train-spm-config.js";
 import { trainSpo } from "./train-spo/train-spo.js";
 import { TrainSpoConfig } from "./train-spo/train-spo-config.js";
-
-/** An SD3 without T5 on latents of 8×8. */
-function saveTinySd3(folder: string): void {
-  const tokenizer = loadTokenizer(
-    fileURLToPath(new URL("../../../../examples/emoji/tokenizer", import.meta.url)),
-  );
-  const generator = new Generator(1);
-  const vocab_size = Object.keys(tokenizer.options.vocabulary).length;
-  const text = { ...TINY.sd15.text_encoder, vocab_size, projection_dim: 12 };
-  const [textEncoder, textEncoder2] = [
-    new CLIPTextModelWithProjection(text),
-    new CLIPTextModelWithProjection(text),
-  ];
-  const transformer = new SD3Transformer2DModel({
-    ...{ sample_size: 8, patch_size: 2, in_channels: 4, out_channels: 4, pos_embed_max_size: 6 },
-    ...{ num_layers: 2, num_attention_heads: 2, attention_head_dim: 8, caption_projection_dim: 16 },
-    ...{
-      joint_attention_dim: 28,
-      pooled_projection_dim: 24,
-      dual_attention_layers: [0],
-      qk_norm: "rms_norm",
-    },
-  });
-  const vae = new AutoencoderKL({
-    ...TINY.sd15.vae,
-    ...{ shift_factor: 0.1, use_quant_conv: false, use_post_quant_conv: false },
-  });
-  for (const model of [textEncoder, textEncoder2, transformer, vae]) initialize(model, generator);
-  noGrad(() => {
-    for (const encoder of [textEncoder, textEncoder2]) initializeClipEmbeddings(encoder, generator);
-  });
-  const models = { textEncoder, textEncoder2, transformer, vae };
-  new StableDiffusion3({
-    ...{ tokenizer, tokenizer2: tokenizer, ...models },
-    schedulerConfig: { shift: 3 },
-  }).save(folder);
-}
 
 let folder: string;
 let world: TinyWorld;
@@ -115,6 +69,21 @@ test("SPO compares the steps of its window, starts at ln 2, and moves its LoRA b
     ).toBe(true);
   expect((await spo("again")).weights).toEqual(weights);
   expect((await spo("cps", { stepNoise: "cps" })).weights).not.toEqual(weights);
+});
+
+test("a judge of a flow's latents scores them as they are drawn, and reads prompts as they were cached", async () => {
+  const dina = join(folder, "dina-lrm");
+  saveTinyDina(dina);
+  const { events, metrics, weights } = await spo("dina", { spm: dina, stripEvery: null });
+  expect(metrics[0]?.loss).toBeCloseTo(Math.LN2, 5);
+  const judged = events.find(({ type }) => type === "comparisons");
+  const grid = new FlowSchedule({ shift: 3 }, GRID).timesteps(5);
+  expect(judged).toMatchObject({ timesteps: [{ timestep: grid[2] }, { timestep: grid[3] }] });
+  // Nothing is predicted of the candidates that do not go on, and nothing decoded.
+  const passes = events.flatMap((event) => (event.type === "step" ? [event.passes] : []))[0];
+  expect(passes).toMatchObject({ unetSampling: 2 * 2 * 3, vaeDecode: 0, judgeImage: 2 * 2 * 2 });
+  const cached = await spo("cached", { spm: dina, stripEvery: null, promptCache: join(folder, "prompts") });
+  expect(cached.weights).toEqual(weights);
 });
 
 test("a last step without spread is refused by the setting that leaves it out", async () => {

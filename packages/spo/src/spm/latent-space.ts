@@ -22,10 +22,10 @@ const SAME_ALPHA = 1e-4;
 export function latentSpaceOf({ vae, process, family }: TextToImage): LatentSpace {
   if (!(process instanceof VpSchedule))
     throw new UserError(
-      `${family.title} mixes images and noise in another way than latent reward models know.`,
+      `${family.title} mixes images and noise in another way than a latent reward model that is a UNet knows.`,
       {
         code: "CONFIG",
-        hint: "Name another judge: a step-aware preference model that looks at images, a reward, or a file of your own.",
+        hint: "Name another judge: a step-aware preference model that looks at images, a reward, a file of your own, or for Stable Diffusion 3.5 a DiNa-LRM.",
       },
     );
   const { latent_channels, scaling_factor, shift_factor, latents_mean, latents_std } = vae.config;

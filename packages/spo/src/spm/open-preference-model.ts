@@ -1,6 +1,14 @@
 // Opens a preference model of whichever kind its folder holds.
-import { ClipTokenizer, requireKnownIds, requireTextFits, type TextToImage } from "@spo/diffusion";
+import {
+  ClipTokenizer,
+  type Conditions,
+  requireKnownIds,
+  requireTextFits,
+  type TextToImage,
+} from "@spo/diffusion";
 import { type Generator, scope, type Tensor, UserError } from "@spo/torch";
+import { isDinaFolder, loadDinaLrm } from "./dina-lrm-files.js";
+import { DinaPreferenceModel } from "./dina-preference-model.js";
 import { LatentPreferenceModel } from "./latent-preference-model.js";
 import { type LatentRewardModel, type LatentRewardSettings, PUBLISHED_LRM } from "./latent-reward-model.js";
 import { latentSpaceOf, requireSameSpace } from "./latent-space.js";
@@ -21,12 +29,15 @@ export interface StartOptions {
   settings?: LatentRewardSettings;
 }
 
+/** Prompts → what the model whose samples are judged is told of them, one row each. */
+export type EncodePrompts = (prompts: readonly string[]) => Conditions;
+
 /** One kind of preference model: how its folders are known, opened and started from. */
 interface Kind {
   /** Whether the folder, or file, holds one of this kind. The last kind takes what no other knows. */
   holds(path: string): boolean;
   /** Throws a UserError for what is missing, damaged or does not fit the model whose samples are judged. */
-  open(path: string, pipe: TextToImage): PreferenceModel;
+  open(path: string, pipe: TextToImage, encode?: EncodePrompts): PreferenceModel;
   /** The same for training: what the start lacks is drawn from `generator`. path null: there is no start. */
   start(path: string | null, pipe: TextToImage, generator: Generator, options: StartOptions): PreferenceModel;
 }
@@ -51,7 +62,26 @@ const latent: Kind = {
   },
 };
 
-const KINDS: Readonly<Record<PreferenceKind, Kind>> = { latent, pixel };
+const dina: Kind = {
+  holds: isDinaFolder,
+  open: (path, pipe, encode = encoderOf(pipe)) => new DinaPreferenceModel(loadDinaLrm(path, pipe), encode),
+  start: (path) => {
+    throw new UserError(`${path} is a DiNa-LRM, which judges here and is not trained.`, {
+      code: "CONFIG",
+      hint: "Name it as the judge of train spo: --spm FOLDER. A judge to train starts from a CLIP: --init FOLDER.",
+    });
+  },
+};
+
+/** What the pipeline's own text encoders make of prompts. */
+const encoderOf =
+  (pipe: TextToImage): EncodePrompts =>
+  (prompts) => {
+    const [height, width] = pipe.denoiser.sampleSize;
+    return pipe.encode(prompts, { size: [height * pipe.vae.factor, width * pipe.vae.factor] }).conditional;
+  };
+
+const KINDS: Readonly<Record<PreferenceKind | "dina", Kind>> = { latent, dina, pixel };
 
 /** Throws a UserError (`CONFIG`) where one that looks at images has no scorer to start from, which can be told before a model is loaded. */
 export function requireScorer(path: string | null): asserts path is string {
@@ -62,16 +92,22 @@ export function requireScorer(path: string | null): asserts path is string {
   });
 }
 
-const kindOf = (path: string): PreferenceKind =>
-  (Object.keys(KINDS) as PreferenceKind[]).find((kind) => KINDS[kind].holds(path)) as PreferenceKind;
+const kindOf = (path: string): keyof typeof KINDS =>
+  (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((kind) =>
+    KINDS[kind].holds(path),
+  ) as keyof typeof KINDS;
 
 /**
  * The preference model in a folder, or in a file of weights, for samples of `pipe`, on its device.
  *
- * Throws a UserError for what is missing, damaged or made for another model's samples.
+ * encode: where prompts are encoded for a kind that has no text encoders of its own; default: by the pipeline's. Throws a UserError for
+ * what is missing, damaged or made for another model's samples.
  */
-export const openPreferenceModel = (path: string, pipe: TextToImage): PreferenceModel =>
-  KINDS[kindOf(path)].open(path, pipe);
+export const openPreferenceModel = (
+  path: string,
+  pipe: TextToImage,
+  encode?: EncodePrompts,
+): PreferenceModel => KINDS[kindOf(path)].open(path, pipe, encode);
 
 /**
  * The same to be trained: from a preference model, which goes on where it is, or from a scorer that one can be made of; one of latents also
@@ -83,7 +119,8 @@ export function startPreferenceModel(
   generator: Generator,
   options: StartOptions = {},
 ): PreferenceModel {
-  const held = path !== null && isLrmFolder(path) ? "latent" : undefined;
+  const found = path === null ? "pixel" : kindOf(path);
+  const held = found === "pixel" ? undefined : found;
   const kind = options.kind ?? held ?? "pixel";
   if (held && kind !== held)
     throw new UserError(`${path} holds a preference model of the kind ${held}, and kind is ${kind}.`, {

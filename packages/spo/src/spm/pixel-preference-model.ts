@@ -54,9 +54,11 @@ export class PixelPreferenceModel implements PreferenceModel {
     return scorePixels(image(), this.processor).to({ dtype, device });
   }
 
+  /** A number is rounded: a flow's times lie between whole ones. */
   score(input: Tensor, timesteps: number | Tensor, { features }: Texts): Tensor {
+    const t = typeof timesteps === "number" ? Math.round(timesteps) : timesteps;
     return this.module.scores(
-      this.module.imageFeatures(input.to({ dtype: this.dtype }), timesteps),
+      this.module.imageFeatures(input.to({ dtype: this.dtype }), t),
       features as Tensor,
     );
   }

@@ -2,21 +2,27 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { loadTextToImage } from "@spo/diffusion";
+import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import { clipProcessor } from "@spo/scorers";
 import { Generator, initialize, noGrad, randn, scope, tensor } from "@spo/torch";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeTinyWorld, type TinyWorld } from "../recipes/tiny-world.fixture.js";
 import { TINY_SPM } from "../tiny-models.fixture.js";
+import { saveTinyDina, saveTinySd3 } from "../tiny-sd3.fixture.js";
+import { DinaPreferenceModel } from "./dina-preference-model.js";
 import { openPreferenceModel, startPreferenceModel } from "./open-preference-model.js";
 import { joinTexts, type PreferenceModel, type Sight, textRows, toDtype } from "./preference-model.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "./spm.js";
 
 let folder: string;
 let world: TinyWorld;
+let flow: { model: string; dina: string };
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "spo-preference-model-"));
   world = await makeTinyWorld(join(folder, "world"));
+  flow = { model: join(folder, "sd3"), dina: join(folder, "dina") };
+  saveTinySd3(flow.model);
+  saveTinyDina(flow.dina);
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -35,23 +41,29 @@ const scoresOf = (model: PreferenceModel, t: number): number[] =>
   );
 
 describe.each([
-  ["one that looks at images", (): string => world.spm],
-  ["one that looks at latents", (): string => world.lrm],
-])("%s", (_, path) => {
-  const open = (from = path()): PreferenceModel => openPreferenceModel(from, loadTextToImage(world.model));
+  ["one that looks at images", () => [world.spm, world.model]],
+  ["one that looks at latents", () => [world.lrm, world.model]],
+  ["one that looks at a flow's latents", () => [flow.dina, flow.model]],
+] as [string, () => [path: string, model: string]][])("%s", (_, places) => {
+  const pipe = (): TextToImage => loadTextToImage(places()[1]);
+  const open = (from = places()[0]): PreferenceModel => openPreferenceModel(from, pipe());
 
   test("what it writes opens as the same kind, with the same scores, whether to judge or to be trained", () => {
     const model = open();
-    const saved = join(folder, "saved");
+    const saved = mkdtempSync(join(folder, "saved-"));
     model.save(saved);
     const again = open(saved);
     expect(again.constructor).toBe(model.constructor);
     expect(again.scale).toBe(model.scale);
-    const started = startPreferenceModel(saved, loadTextToImage(world.model), new Generator(9));
-    for (const t of [0, 501]) {
-      expect(scoresOf(again, t)).toEqual(scoresOf(model, t));
-      expect(scoresOf(started, t)).toEqual(scoresOf(model, t));
+    for (const t of [0, 501]) expect(scoresOf(again, t)).toEqual(scoresOf(model, t));
+    if (model instanceof DinaPreferenceModel) {
+      expect(() => startPreferenceModel(saved, pipe(), new Generator(9))).toThrow(
+        /judges here and is not trained/,
+      );
+      return;
     }
+    const started = startPreferenceModel(saved, pipe(), new Generator(9));
+    for (const t of [0, 501]) expect(scoresOf(started, t)).toEqual(scoresOf(model, t));
   });
 
   test("a score depends on its sample, its prompt and its timestep, and on no other sample", () => {

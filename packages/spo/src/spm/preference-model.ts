@@ -23,7 +23,7 @@ export interface PreferenceModel {
   /** Of its weights. */
   readonly dtype: DType;
   readonly device: Device;
-  /** What its scores of cosines are multiplied by. */
+  /** What its scores of cosines are multiplied by; 1 of one whose scores are none. */
   readonly scale: number;
   /** Whether a backward pass computes the activations of its blocks anew, in place of keeping them. */
   gradientCheckpointing: boolean;
@@ -36,7 +36,7 @@ export interface PreferenceModel {
   /**
    * Scores with the graph, [n] of the weights' dtype; higher is better.
    *
-   * input: as `look` gives it, n rows; timesteps: one for all, or int64 [n], in [0, 1000); texts: row i belongs to sample i.
+   * input: as `look` gives it, n rows; timesteps: one for all, or int64 [n], in [0, 1000]; texts: row i belongs to sample i.
    */
   score(input: Tensor, timesteps: number | Tensor, texts: Texts): Tensor;
   /** Writes a folder that opens as the same kind. */

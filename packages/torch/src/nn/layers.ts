@@ -162,9 +162,10 @@ export class LayerNorm extends Module {
 export class RMSNorm extends Module {
   readonly weight: Tensor;
   readonly #shape: readonly number[];
-  readonly #eps: number;
+  readonly #eps: number | null;
 
-  constructor(width: number, { eps = 1e-6 } = {}) {
+  /** eps null: the least step of the dtype at 1, torch's own default. */
+  constructor(width: number, { eps = 1e-6 }: { eps?: number | null } = {}) {
     super();
     checkSize("RMSNorm", "width", width, 1);
     this.weight = parameter([width]);

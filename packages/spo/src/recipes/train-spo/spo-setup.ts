@@ -81,7 +81,8 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   tell("loading the judge");
   // People are shown two candidates by lot: random scores choose best and worst.
   const named = config.judge === "human" ? { ...config, judge: "random" } : config;
-  const judge = await openJudge(named, pipe, latentSize, given);
+  const encode = cache && ((texts: readonly string[]) => cache.read(texts));
+  const judge = await openJudge({ ...named, encode }, pipe, latentSize, given);
   const meter = new WorkMeter();
   tell("encoding the prompts");
   const scorer = noGrad(() => judge.prepare(prompts, meter));
