@@ -22,6 +22,9 @@ interface Open {
 /** Phases that a step's own time is made of: they are counted by steps. */
 const OF_STEPS = "updating";
 
+/** Newest updates whose mean time is taken: a machine that others use, too, changes its pace. */
+const RECENT = 50;
+
 /**
  * Estimates the seconds left from a recipe's events. The time between phases belongs to the updates.
  *
@@ -32,6 +35,8 @@ export class TimeLeft {
   #open?: Open;
   /** Of the updates. */
   #seconds = 0;
+  /** What the updates had taken at the end of each of the newest ones, and how far the training was. */
+  readonly #ends: { seconds: number; position: number }[] = [];
   #since?: number;
   #first?: number;
   #position = 0;
@@ -46,8 +51,7 @@ export class TimeLeft {
 
   /** Undefined until every kind of work that is to come has been seen. */
   secondsLeft(now: number): number | undefined {
-    const done = this.#first === undefined ? 0 : this.#position - this.#first;
-    if (done <= 0) return undefined;
+    if (this.#first === undefined || this.#position <= this.#first) return undefined;
     let left = 0;
     for (const [name, kind] of this.#kinds) {
       const open = this.#open?.name === name ? this.#open : undefined;
@@ -55,7 +59,10 @@ export class TimeLeft {
       const each = kind.over > 0 ? kind.seconds / kind.over : open && open.share > 0 ? spent / open.share : 0;
       left += kind.left * each + (open ? Math.max(0, each * (1 - open.share)) : 0);
     }
-    return left + ((this.#total - this.#position) * this.#seconds) / done;
+    // From the end of the first update on: it also chooses kernels and gets memory, and may take ten times as long.
+    const [begin] = this.#ends.length > 1 ? this.#ends : [{ seconds: 0, position: this.#first }];
+    const { seconds, position } = begin as { seconds: number; position: number };
+    return left + ((this.#total - this.#position) * (this.#seconds - seconds)) / (this.#position - position);
   }
 
   #phase({ name, done, total, left = 0 }: Event & { type: "phase" }, now: number): void {
@@ -97,5 +104,7 @@ export class TimeLeft {
     this.#first ??= this.#since === undefined ? this.#position : began;
     this.#book(now);
     this.#since = now;
+    this.#ends.push({ seconds: this.#seconds, position: this.#position });
+    if (this.#ends.length > RECENT + 1) this.#ends.shift();
   }
 }
