@@ -12,6 +12,7 @@
 #include "convolution.h"
 #include "generators.h"
 #include "group-norm.h"
+#include "int8-layers.h"
 #include "machine.h"
 #include "mapped-files.h"
 #include "process-group.h"
@@ -61,6 +62,7 @@ void register_kernels() {
   register_group_norm();
   register_attention();
   register_convolution();
+  register_int8_layers();
 }
 
 napi_value initialise(napi_env env, napi_value exports) {

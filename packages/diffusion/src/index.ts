@@ -125,6 +125,7 @@ export type { DenoiserInputs, DenoiserModel, ForwardOptions } from "./models/den
 export type { FlowConditions } from "./models/flow-conditions.js";
 export { FluxTransformer2DConfig, FluxTransformer2DModel } from "./models/flux-transformer-2d.js";
 export { type LayerCall, plainly } from "./models/layer-call.js";
+export { quantizeBlocks } from "./models/quantize-blocks.js";
 export { type BlockStates, SD3Backbone } from "./models/sd3-backbone.js";
 export { SD3Transformer2DConfig, SD3Transformer2DModel } from "./models/sd3-transformer-2d.js";
 export { T5Config, T5EncoderModel } from "./models/t5-encoder.js";

@@ -19,6 +19,7 @@ export {
   setThreads,
   trimMemory,
 } from "./modes.js";
+export { quantizeInt8 } from "./nn/int8-weights.js";
 export { inOrder } from "./nn/kernel-order.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RMSNorm } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";

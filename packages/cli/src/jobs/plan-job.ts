@@ -115,7 +115,9 @@ export async function planTraining(
       device: config.device,
       settings: config,
       models: (config) =>
-        planModels(configs, { spm, dtype: weightsDtype(config), spmDtype: config.spmDtype }),
+        planModels(configs, {
+          ...{ spm, dtype: weightsDtype(config), baseDtype: config.baseDtype, spmDtype: config.spmDtype },
+        }),
       job: spoJob,
       savings: spoSavings(sidesOf(configs)),
     });
@@ -131,7 +133,7 @@ export async function planTraining(
     tell(options, {
       device: config.device,
       settings: config,
-      models: (config) => planModels(configs, { dtype: weightsDtype(config) }),
+      models: (config) => planModels(configs, { dtype: weightsDtype(config), baseDtype: config.baseDtype }),
       job: dpoJob,
       savings: dpoSavings(sidesOf(configs)),
     });

@@ -29,6 +29,8 @@ interface LoraState {
 export class LoraLayer extends Module {
   readonly weight: Tensor;
   readonly bias?: Tensor;
+  /** Of a weight in 8 bits. */
+  readonly weight_scale?: Tensor;
   /** [rank, in], or [rank, in, k, k] */
   readonly lora_A: Tensor;
   /** [out, rank], or [out, rank, 1, 1] */
@@ -47,6 +49,7 @@ export class LoraLayer extends Module {
     this.#alpha = alpha;
     this.weight = below.weight;
     if (below.bias) this.bias = below.bias;
+    if (below.weight_scale) this.weight_scale = below.weight_scale;
     const [outputs, ...inputs] = this.weight.shape as [number, ...number[]];
     this.lora_A = parameter([rank, ...inputs]);
     this.lora_B = parameter(this.#base instanceof Conv2d ? [outputs, rank, 1, 1] : [outputs, rank]);
@@ -198,6 +201,7 @@ export class Lora {
   /** W ← W + ΔW. In half precision this loses bits of ΔW; in float32 outputs move by rounding only. */
   merge(): void {
     if (this.#state.merged) return;
+    this.#requireFull();
     noGrad(() => {
       for (const [name, layer] of this.#layers) {
         scope(() => {
@@ -247,6 +251,7 @@ export class Lora {
 
   /** Adds the adapters into the weights for good and takes them out: the module is a plain model, ready to be saved. */
   fuse(): void {
+    this.#requireFull();
     noGrad(() => {
       for (const layer of this.#layers.values()) {
         if (mergedInto.get(layer.weight)?.length)
@@ -255,6 +260,11 @@ export class Lora {
       }
     });
     this.remove();
+  }
+
+  #requireFull(): void {
+    if ([...this.#layers.values()].some(({ weight_scale }) => weight_scale))
+      throw new Error("Lora: weights in 8 bits take no adapter in");
   }
 }
 

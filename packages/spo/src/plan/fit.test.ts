@@ -86,6 +86,27 @@ describe("what fits into a memory", () => {
   });
 });
 
+test("a saving that needs another one is tried beside it alone, and the other is then not taken back", () => {
+  interface Pair {
+    base: number;
+    more: number;
+  }
+  const once = (key: keyof Pair, fits?: (settings: Pair) => boolean): Saving<Pair> => ({
+    ...{ key, setting: key, cost: "", helps: () => true, fits },
+    next: (settings) =>
+      settings[key] === 0 ? undefined : { settings: { ...settings, [key]: 0 }, value: "0" },
+  });
+  const plan = ({ base, more }: Pair): Plan => {
+    if (more === 0 && base !== 0) throw new Error("more without base");
+    const peak = 10 + base + more;
+    return { memory: { peak, peakIn: "update" }, work: { flops: { forward: 1, backward: 0 } } } as Plan;
+  };
+  const asked = { base: 1, more: 40 };
+  const savings = [once("more", ({ base }) => base === 0), once("base")];
+  const found = fitInto(12, asked, plan(asked), savings, plan);
+  expect(found).toMatchObject({ fitsWith: true, settings: { base: 0, more: 0 } });
+});
+
 describe("of real jobs, a memory of", () => {
   const side = { own: 512, multiple: 8 };
   const models = () => planModels(TINY.sd15, { spm: TINY_SPM });

@@ -11,6 +11,8 @@ export interface Saving<S> {
   cost: string;
   /** Whether it can help while the peak is in this phase; otherwise it is not tried. */
   helps: (peakIn: string) => boolean;
+  /** Whether it can stand beside the other settings; absent: beside all. */
+  fits?: (settings: S) => boolean;
   /** The next smaller settings and the value they have now; undefined where there is nothing smaller. */
   next: (settings: S) => { settings: S; value: string } | undefined;
 }
@@ -69,6 +71,7 @@ export function fitInto<S>(
   for (const saving of fitsWith ? savings.toReversed() : []) {
     if (lowered.size < 2 || !lowered.has(saving)) continue;
     const without = { ...at, [saving.key]: settings[saving.key] };
+    if ([...lowered.keys()].some((other) => other !== saving && other.fits?.(without) === false)) continue;
     if (planOf(without).memory.peak > memory) continue;
     at = without;
     lowered.delete(saving);
@@ -102,8 +105,8 @@ function cheapest<S>(
   planOf: (settings: S) => Plan,
 ): { saving: Saving<S>; settings: S; saved: Saved } | undefined {
   for (const saving of savings) {
-    const { setting, cost, helps, next } = saving;
-    if (!helps(now.peakIn)) continue;
+    const { setting, cost, helps, fits, next } = saving;
+    if (!helps(now.peakIn) || fits?.(settings) === false) continue;
     for (let smaller = next(settings); smaller; smaller = next(smaller.settings)) {
       const needs = needsOf(planOf(smaller.settings), now.work);
       if (needs.peak < now.peak)

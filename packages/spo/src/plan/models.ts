@@ -12,6 +12,7 @@ import {
   familyOfFolder,
   type GuidedConditions,
   type PipelineConfigs,
+  quantizeBlocks,
   readConfigs,
   readJsonObject,
   T5EncoderModel,
@@ -27,7 +28,7 @@ import {
   noGrad,
   rehearse,
   scope,
-  type Tensor,
+  Tensor,
   UserError,
   zeros,
 } from "@spo/torch";
@@ -117,9 +118,12 @@ export function planModels(
     spmDtype = "float32",
     relabels = false,
     lrmSettings = PUBLISHED_LRM,
+    baseDtype = null,
   }: {
     spm?: PlannedPreference;
     dtype?: DType;
+    /** Of the weights of the denoiser's blocks, where it is not `dtype`. */
+    baseDtype?: "int8" | null;
     /** Of the preference model. */
     spmDtype?: DType;
     relabels?: boolean;
@@ -140,6 +144,7 @@ export function planModels(
   });
   const { vae } = pipe;
   const denoiser = pipe.denoiser.to({ dtype });
+  if (baseDtype === "int8") quantizeBlocks(denoiser);
   const t5 = Object.values(pipe.models).filter((model) => model instanceof T5EncoderModel);
   for (const model of t5) model.to({ dtype });
   const judge = spm && spm !== "latent" ? new StepAwarePreferenceModel(spm) : undefined;
@@ -206,12 +211,22 @@ export function giveValues(models: PlannedModels, device: Device = "cpu"): Plann
 }
 
 /**
- * Puts all parameters into one block of memory, in their order and strides, and draws their values there: nothing is made and freed, so the
- * heap has no holes that a loaded model's would not have.
+ * Puts all parameters of a dtype into one block of memory, in their order and strides, and draws their values there: nothing is made and
+ * freed, so the heap has no holes that a loaded model's would not have. Weights in 8 bits are 0.
  */
 function fill(module: Module, generator: Generator): void {
-  const parameters = [...new Set(module.parameters())];
-  const { dtype } = parameters[0] as Tensor;
+  const all = [...new Set(module.parameters())];
+  for (const dtype of new Set(all.map((parameter) => parameter.dtype)))
+    fillBlock(
+      all.filter((parameter) => parameter.dtype === dtype),
+      dtype,
+    );
+  for (const part of module.modules().values())
+    if (!Object.values(part).some((value) => value instanceof Tensor && value.dtype === "int8"))
+      part.reset?.(generator);
+}
+
+function fillBlock(parameters: readonly Tensor[], dtype: DType): void {
   const starts: number[] = [];
   let length = 0;
   for (const { numel } of parameters) {
@@ -221,7 +236,6 @@ function fill(module: Module, generator: Generator): void {
   const block = zeros([length], { dtype });
   for (const [i, parameter] of parameters.entries())
     parameter.assign(block.asStrided(parameter.shape, parameter.strides, starts[i]));
-  for (const part of module.modules().values()) part.reset?.(generator);
 }
 
 export const modulesOf = ({ pipe, spm, lrm, scorer }: PlannedModels): Module[] => [

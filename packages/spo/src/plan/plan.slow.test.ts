@@ -152,6 +152,23 @@ test("half precision halves the UNet's weights", () => {
   expect(weights("float32") - weights("bfloat16")).toBe(unet / 2);
 });
 
+test("8 bits take a quarter of the blocks' weights and a scale a row, and stand beside a LoRA alone", () => {
+  const plan = (more: object, baseDtype: "int8" | null) =>
+    planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM, baseDtype }), spoConfig({ ...more, baseDtype })));
+  const [plain, small] = [plan({}, null), plan({}, "int8")];
+  const weights = [...planModels(TINY.sd15, { baseDtype: "int8" }).denoiser.namedParameters()];
+  const saved = weights.reduce(
+    (sum, [name, { dtype, numel, nbytes }]) =>
+      sum + (dtype === "int8" ? 3 * numel : name.endsWith("weight_scale") ? -nbytes : 0),
+    0,
+  );
+  expect(saved).toBeGreaterThan(0);
+  expect(plain.memory.weights - small.memory.weights).toBe(saved);
+  expect(small.work.flops.backward).toBe(plain.work.flops.backward);
+  expect(small.work.flops.forward).toBeGreaterThan(plain.work.flops.forward); // the adapter is not merged for sampling
+  expect(() => plan({ adapter: "full" }, "int8")).toThrow(expect.objectContaining({ code: "CONFIG" }));
+});
+
 test("gradient checkpointing lowers an update's activations and computes more; nothing else changes", () => {
   const plan = (gradientCheckpointing: boolean) =>
     planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM }), spoConfig({ gradientCheckpointing })));

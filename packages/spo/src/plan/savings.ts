@@ -51,17 +51,26 @@ const half = { cost: "rounding: what learns stays float32", helps: ANY };
 const frozen = { cost: "rounding of a model that does not learn", helps: ANY };
 
 /** Encoded prompts on disk, where the training does without the text encoders then. */
-const cached = <S extends { promptCache: string | null }>(may: (settings: S) => boolean): Saving<S> => {
-  const saving = once<S, string>("promptCache", "./prompt-cache", {
+const cached = <S extends { promptCache: string | null }>(fits: (settings: S) => boolean): Saving<S> => ({
+  ...once<S, string>("promptCache", "./prompt-cache", {
     cost: "a file a prompt on disk",
     helps: /^(?!text)/,
-  });
-  return { ...saving, next: (settings) => (may(settings) ? saving.next(settings) : undefined) };
-};
+  }),
+  fits,
+});
 
 /** Whether the text encoders are no part of what learns or is written. */
 const isApart = ({ adapter, textEncoders }: { adapter: string; textEncoders: boolean }): boolean =>
   adapter === "lora" && !textEncoders;
+
+/** The base in 8 bits, where it is frozen. */
+const inInt8 = <S extends { adapter: string; baseDtype: "int8" | null }>(): Saving<S> => ({
+  ...once<S, string>("baseDtype", "int8", {
+    cost: "weights that do not learn are rounded to 8 bits; more time",
+    helps: /^(?!text)/,
+  }),
+  fits: ({ adapter }) => adapter === "lora",
+});
 
 /** Images of a smaller side; `own`: the model's, pixels. */
 const resolution = <S extends { resolution: number | null }>(own: number, step: number): Saving<S> => ({
@@ -97,6 +106,7 @@ export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] =>
   once("vaeDtype", "bfloat16", frozen),
   once("spmDtype", "bfloat16", frozen),
   once("vaeTiling", true, tiling),
+  inInt8<TrainSpoConfig>(),
   whole("promptsPerRound", {
     cost: "fewer prompts a round",
     helps: /text|sampling|decode|judge/,
@@ -124,6 +134,7 @@ export const dpoSavings = ({ own, multiple }: Side): Saving<TrainDpoConfig>[] =>
   once("dtype", "bfloat16", half),
   once("vaeDtype", "bfloat16", frozen),
   once("vaeTiling", true, tiling),
+  inInt8<TrainDpoConfig>(),
   once("adapter", "lora", { cost: "a LoRA learns in place of the whole UNet", helps: ANY }),
   resolution(own, multiple),
 ];

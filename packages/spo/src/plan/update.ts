@@ -1,5 +1,6 @@
 // What a training has beside its forward and backward passes.
 import { type Optimizer, scope, type Tensor, zerosLike } from "@spo/torch";
+import { requireFrozenBase } from "../recipes/training/load-base.js";
 import { makeOptimizer, type OptimizerSettings } from "../recipes/training/optimizer.js";
 import { makePolicy, type Policy, type PolicySettings } from "../recipes/training/policy.js";
 import {
@@ -20,6 +21,7 @@ export function planPolicy(
   config: PolicySettings & PrecisionSettings & VaeSettings,
   { optimizer: settings, data }: { optimizer: OptimizerSettings; data: number },
 ): { policy: Policy; precision: Precision; optimizer: Optimizer; memory: Job["memory"] } {
+  requireFrozenBase(config);
   setUpVae(models.vae, config);
   const weights = weightsOf(models);
   const precision = new Precision(config, models);

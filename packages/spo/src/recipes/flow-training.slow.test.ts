@@ -106,10 +106,22 @@ test("Diffusion-DPO learns from errors of the velocity", async () => {
   expect(second?.loss).not.toBeCloseTo(Math.LN2, 5);
 });
 
-test.each(["spo", "dpo"] as const)(
-  "a training by %s that is stopped after each step and gone on with ends with the unbroken one's bits",
-  async (method) => {
-    const shared = { model, rank: 2, batch: 4, microBatch: 4, saveEvery: 1, optimizer: { lr: 1e-2 } };
+test.each([
+  ["spo", null],
+  ["dpo", "int8"],
+  ["spo", "int8"],
+] as const)(
+  "a training by %s (baseDtype %s) that is stopped after each step and gone on with ends with the unbroken one's bits",
+  async (method, baseDtype) => {
+    const shared = {
+      baseDtype,
+      model,
+      rank: 2,
+      batch: 4,
+      microBatch: 4,
+      saveEvery: 1,
+      optimizer: { lr: 1e-2 },
+    };
     const run = async (name: string, isStopping: boolean): Promise<[string, number[]][]> => {
       const output = join(folder, name, "model");
       const start = (signal: AbortSignal) => {
@@ -134,8 +146,9 @@ test.each(["spo", "dpo"] as const)(
         }
       }
     };
-    expect(await run(`${method}-stopped`, true)).toEqual(await run(`${method}-unbroken`, false));
-    const { events } = readRun(join(folder, `${method}-stopped`));
+    const name = `${method}-${baseDtype}`;
+    expect(await run(`${name}-stopped`, true)).toEqual(await run(`${name}-unbroken`, false));
+    const { events } = readRun(join(folder, `${name}-stopped`));
     expect(events.flatMap((event) => (event.type === "resume" ? [event.step] : []))).toEqual([1, 2, 3]);
   },
 );

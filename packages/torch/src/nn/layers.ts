@@ -2,8 +2,10 @@ import { native } from "@spo/native";
 import { checkSize } from "../arguments.js";
 import type { Generator } from "../generator.js";
 import { handleOf, wrap } from "../handle.js";
-import { conv2d, embedding, layerNorm, linear, rmsNorm } from "../ops.gen.js";
+import { conv2d, embedding, layerNorm, linear, rmsNorm, upsampleNearest2d } from "../ops.gen.js";
+import { scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
+import { int8Conv2d, int8Linear } from "./int8-weights.js";
 import { inOrder } from "./kernel-order.js";
 import { Module } from "./module.js";
 import { parameter } from "./parameter.js";
@@ -19,6 +21,8 @@ function resetAffine(weight: Tensor, bias: Tensor | undefined, fanIn: number, ge
 export class Linear extends Module {
   readonly weight: Tensor;
   readonly bias?: Tensor;
+  /** float32 [out]: of a weight in 8 bits (`quantizeInt8`). */
+  weight_scale?: Tensor;
 
   constructor(inFeatures: number, outFeatures: number, { bias = true } = {}) {
     super();
@@ -33,7 +37,7 @@ export class Linear extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias);
+    return this.weight_scale ? int8Linear(x, this, this.weight_scale) : linear(x, this.weight, this.bias);
   }
 }
 
@@ -44,6 +48,8 @@ const DOUBLED_CONV2D = native.op("spo::doubled_conv2d", "");
 export class Conv2d extends Module {
   readonly weight: Tensor;
   readonly bias?: Tensor;
+  /** float32 [out]: of a weight in 8 bits (`quantizeInt8`). */
+  weight_scale?: Tensor;
   readonly #stride: number;
   readonly #padding: number;
 
@@ -76,7 +82,10 @@ export class Conv2d extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return conv2d(x, inOrder(this.weight), this.bias, this.#stride, this.#padding);
+    const [stride, padding] = [this.#stride, this.#padding];
+    return this.weight_scale
+      ? int8Conv2d(x, this, { scale: this.weight_scale, stride, padding })
+      : conv2d(x, inOrder(this.weight), this.bias, stride, padding);
   }
 
   /**
@@ -86,6 +95,10 @@ export class Conv2d extends Module {
    */
   forwardDoubled(x: Tensor): Tensor {
     const input = handleOf(x, "Conv2d", "x");
+    if (this.weight_scale) {
+      const [height, width] = x.shape.slice(2) as [number, number];
+      return scope(() => this.forward(upsampleNearest2d(x, [2 * height, 2 * width])));
+    }
     return wrap(native.call(DOUBLED_CONV2D, input, inOrder(this.weight).handle, this.bias?.handle));
   }
 }

@@ -21,6 +21,14 @@ const [CLAMP, MEAN, TO_COPY, ZEROS] = [op("clamp"), op("mean"), op("_to_copy"), 
 /** Stand-ins by operator, for tensors on `meta`. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
   [op("conv2d"), convolution],
+  [
+    native.op("spo::int8_conv2d", ""), // beside the kernel in full stands its copy in oneDNN's order
+    (call, [x, codes, , ...rest]) =>
+      chain(call, (make) => {
+        make(EMPTY_LIKE, codes, native.dtype(x as number));
+        return convolution(call, [x, codes, ...rest]);
+      }),
+  ],
   [op("scaled_dot_product_attention"), attention],
   // These keep their input for backward and make one tensor of its size there, as SiLU does.
   [op("group_norm"), (call, [x]) => call(SILU, x) as number],

@@ -30,6 +30,7 @@ export interface Rehearsal<T> {
 const op = (name: string, overload = ""): number => native.op(`aten::${name}`, overload);
 const CONV = op("conv2d");
 const LINEAR = op("linear");
+const [INT8_CONV, INT8_LINEAR] = [native.op("spo::int8_conv2d", ""), native.op("spo::int8_linear", "")];
 const ATTENTION = op("scaled_dot_product_attention");
 const PRODUCTS = new Set([op("matmul"), op("mm"), op("bmm")]);
 
@@ -73,11 +74,12 @@ export function rehearse<T>(fn: () => T): Rehearsal<T> {
 /** Operations of one call. */
 function workOf(index: number, inputs: readonly number[], result: number): number {
   const sizes = (at: number): readonly number[] => native.sizes(inputs[at] as number);
-  if (index === CONV) {
+  if (index === CONV || index === INT8_CONV) {
     const [, channels, height, width] = sizes(1) as [number, number, number, number];
     return 2 * count(native.sizes(result)) * channels * height * width;
   }
-  if (index === LINEAR) return 2 * count(native.sizes(result)) * (sizes(0).at(-1) as number);
+  if (index === LINEAR || index === INT8_LINEAR)
+    return 2 * count(native.sizes(result)) * (sizes(0).at(-1) as number);
   if (PRODUCTS.has(index)) return 2 * count(native.sizes(result)) * (sizes(0).at(-1) as number);
   if (index === ATTENTION) return 4 * count(sizes(0)) * (sizes(1).at(-2) as number);
   return 0;

@@ -2,7 +2,7 @@
 // 6; Wallace et al. 2024, algorithm 1.
 
 import { dataFacts, openPairSet, type PairBatch, PairLoader, readPrompts } from "@spo/data";
-import { loadTextToImage, scaleOfPromptAlone, type TextToImage } from "@spo/diffusion";
+import { scaleOfPromptAlone, type TextToImage } from "@spo/diffusion";
 import { mean, WorkMeter } from "@spo/records";
 import { checkConfig } from "@spo/records/config";
 import { scope } from "@spo/torch";
@@ -23,9 +23,10 @@ import { requireGuards } from "../training/guard-config.js";
 import { drawAsked, heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
+import { loadBase } from "../training/load-base.js";
 import { makeOptimizer } from "../training/optimizer.js";
 import { makePolicy, type Policy } from "../training/policy.js";
-import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
+import { Precision, setUpVae } from "../training/precision.js";
 import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { requireCacheable } from "../training/prompt-cache-config.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
@@ -255,11 +256,7 @@ async function setUp(
 ) {
   const tell = phaseTeller(context);
   tell("loading the model");
-  const pipe = loadTextToImage(config.model, {
-    configs: config.configs ?? undefined,
-    device: config.promptCache === null ? context.device : "cpu",
-    dtype: weightsDtype(config),
-  });
+  const pipe = loadBase(config, context.device);
   setUpVae(pipe.vae, config);
   const side = trainingSide(pipe, config.resolution);
   const cache =

@@ -1,7 +1,7 @@
 // What a training by SPO works with: model, judge, prompts, what learns.
 import { basename } from "node:path";
 import { fingerprintOfPrompts, readPrompts } from "@spo/data";
-import { loadTextToImage, type TextToImage } from "@spo/diffusion";
+import type { TextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { withoutPlaces } from "@spo/records/config";
 import { splitWeightedSpecs } from "@spo/scorers";
@@ -17,8 +17,9 @@ import { Guard } from "../training/guard.js";
 import { requireGuards } from "../training/guard-config.js";
 import { heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
+import { loadBase } from "../training/load-base.js";
 import { makePolicy } from "../training/policy.js";
-import { Precision, setUpVae, weightsDtype } from "../training/precision.js";
+import { Precision, setUpVae } from "../training/precision.js";
 import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { requireCacheable } from "../training/prompt-cache-config.js";
 import { encodePlaces, promptConditions } from "../training/prompt-conditions.js";
@@ -51,11 +52,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const reading = { onWarning: (message: string) => void warnings.push(message) };
   const prompts = readPrompts(config.prompts, reading);
   tell("loading the model");
-  const pipe = loadTextToImage(config.model, {
-    configs: config.configs ?? undefined,
-    device: config.promptCache === null ? device : "cpu",
-    dtype: weightsDtype(config),
-  });
+  const pipe = loadBase(config, device);
   setUpVae(pipe.vae, config);
   const latentSize = latentSizeOf(pipe, config.resolution);
   const process = pipe.process.forSampling({ latentSize, stepNoise: config.stepNoise ?? undefined });

@@ -18,6 +18,8 @@ export function setUpVae(vae: AutoencoderKL, { vaeDtype, vaeSlicing, vaeTiling }
 
 export interface PrecisionSettings {
   dtype: "float32" | "bfloat16" | "float16";
+  /** Of frozen weights in the blocks, where it is not `dtype`; default null. */
+  baseDtype?: "int8" | null;
   gradientCheckpointing: boolean;
   memoryFormat: "contiguous" | "channels_last" | null;
 }
@@ -35,6 +37,7 @@ export const weightsDtype = ({
  */
 export class Precision {
   readonly #dtype: PrecisionSettings["dtype"];
+  readonly #baseDtype: "int8" | null;
   readonly #device: string;
   readonly #memoryFormat: PrecisionSettings["memoryFormat"];
   /** Of float16. To be saved with the optimizer. */
@@ -42,10 +45,11 @@ export class Precision {
 
   /** Arranges the models as the settings say. */
   constructor(
-    { dtype, gradientCheckpointing, memoryFormat }: PrecisionSettings,
+    { dtype, baseDtype = null, gradientCheckpointing, memoryFormat }: PrecisionSettings,
     { denoiser, vae }: { denoiser: DenoiserModel; vae: Module },
   ) {
     this.#dtype = dtype;
+    this.#baseDtype = baseDtype;
     this.#memoryFormat = memoryFormat;
     const { device } = denoiser;
     this.#device = device === "meta" ? "cpu" : device; // a rehearsal; without autocast, whose casts it does not see
@@ -54,9 +58,9 @@ export class Precision {
     if (memoryFormat) for (const model of [denoiser, vae]) model.arrange_(memoryFormat);
   }
 
-  /** Whether an adapter may be added into the weights for sampling: half precision would lose its bits. */
+  /** Whether an adapter may be added into the weights for sampling: half precision and 8 bits would lose its bits. */
   get merges(): boolean {
-    return this.#dtype === "float32";
+    return this.#dtype === "float32" && this.#baseDtype === null;
   }
 
   /** Converts a model that does not learn. */
