@@ -1,11 +1,12 @@
-import { type Device, type DType, scope, type Tensor } from "@spo/torch";
+import { unit } from "@spo/scorers";
+import { type Device, type DType, noGrad, scope, type Tensor } from "@spo/torch";
 import type { LatentRewardModel, LatentTexts } from "./latent-reward-model.js";
 import type { LatentSpace } from "./latent-space.js";
 import { saveLrm } from "./lrm-files.js";
-import type { PreferenceModel, Sight, Texts } from "./preference-model.js";
+import type { Sight, Texts, VectorModel } from "./preference-model.js";
 
 /** The kind that looks at noisy latents: nothing is predicted or decoded for it. */
-export class LatentPreferenceModel implements PreferenceModel {
+export class LatentPreferenceModel implements VectorModel {
   readonly module: LatentRewardModel;
   readonly sees = "latents";
   readonly space: LatentSpace;
@@ -55,19 +56,33 @@ export class LatentPreferenceModel implements PreferenceModel {
     return xt.to({ dtype, device });
   }
 
-  /** The empty text is encoded in each call, once for all rows: while the model learns, its states change too. */
   score(input: Tensor, timesteps: number | Tensor, texts: Texts): Tensor {
-    return scope(() => {
-      const { context, features } = texts as LatentTexts;
-      const away = this.module.isEnhanced ? this.encode([""]) : undefined;
-      const image = this.module.imageFeatures(
-        input.to({ dtype: this.dtype }),
-        timesteps,
-        { context, features },
-        away,
-      );
-      return this.module.scores(image, features);
-    });
+    return scope(() =>
+      this.module.scores(this.#features(input, timesteps, texts), (texts as LatentTexts).features),
+    );
+  }
+
+  get width(): number {
+    return this.module.visual_projection.weight.shape[0] as number;
+  }
+
+  imageVectors(input: Tensor, timesteps: number | Tensor, texts: Texts): Tensor {
+    return scope(() => unit(this.#features(input, timesteps, texts)));
+  }
+
+  textVectors({ features }: Texts): Tensor {
+    return unit(features as Tensor);
+  }
+
+  setScale(scale: number): void {
+    noGrad(() => this.module.logit_scale.fill_(Math.log(scale)));
+  }
+
+  /** The empty text is encoded in each call, once for all rows: while the model learns, its states change too. */
+  #features(input: Tensor, timesteps: number | Tensor, texts: Texts): Tensor {
+    const { context, features } = texts as LatentTexts;
+    const away = this.module.isEnhanced ? this.encode([""]) : undefined;
+    return this.module.imageFeatures(input.to({ dtype: this.dtype }), timesteps, { context, features }, away);
   }
 
   save(folder: string): void {

@@ -29,6 +29,8 @@ export interface NewLrmOptions {
   settings: LatentRewardSettings;
   /** A CLIP whose text projection it starts with, as the published ones do; null: drawn. SDXL's second text encoder has its own. */
   clip: string | null;
+  /** Width of the vectors that are compared, where no CLIP and no second text encoder gives it; default: the width of the text. */
+  width?: number;
   /** Of what is drawn. */
   generator: Generator;
 }
@@ -38,13 +40,16 @@ export interface NewLrmOptions {
  *
  * Throws a UserError (`CONFIG`) for a model whose denoiser is no UNet, (`DATA`) for a CLIP whose projection does not fit.
  */
-export function newLrm(pipe: TextToImage, { settings, clip, generator }: NewLrmOptions): LatentRewardModel {
+export function newLrm(
+  pipe: TextToImage,
+  { settings, clip, width, generator }: NewLrmOptions,
+): LatentRewardModel {
   const { unet, first, second } = partsOf(pipe);
   const hidden = first.config.hidden_size;
   const text = second
     ? undefined
     : clip === null
-      ? drawnProjection(hidden, generator)
+      ? drawnProjection({ hidden, width: width ?? hidden }, generator)
       : projectionOf(clip, hidden);
   const lrm = blankLrm(pipe, { settings, projectionDim: text?.shape[0] });
   noGrad(() =>
@@ -101,9 +106,12 @@ function partsOf({ denoiser, models, family }: TextToImage) {
   };
 }
 
-/** [hidden, hidden], as transformers draws a CLIP's. */
-const drawnProjection = (hidden: number, generator: Generator): Tensor =>
-  keep(noGrad(() => scope(() => zeros([hidden, hidden]).normal_(0, hidden ** -0.5, { generator }))));
+/** [width, hidden], as transformers draws a CLIP's. */
+const drawnProjection = (
+  { hidden, width }: { hidden: number; width: number },
+  generator: Generator,
+): Tensor =>
+  keep(noGrad(() => scope(() => zeros([width, hidden]).normal_(0, hidden ** -0.5, { generator }))));
 
 /** A CLIP's text projection [p, hidden]. */
 function projectionOf(clip: string, hidden: number): Tensor {

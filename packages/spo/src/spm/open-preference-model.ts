@@ -27,6 +27,8 @@ export interface StartOptions {
   kind?: PreferenceKind | null;
   /** Of a new latent one. */
   settings?: LatentRewardSettings;
+  /** Width of its vectors, where nothing that it is made of has one. */
+  width?: number;
 }
 
 /** Prompts → what the model whose samples are judged is told of them, one row each. */
@@ -54,10 +56,10 @@ const pixel: Kind = {
 const latent: Kind = {
   holds: isLrmFolder,
   open: openLatent,
-  start: (path, pipe, generator, { settings = PUBLISHED_LRM }) => {
+  start: (path, pipe, generator, { settings = PUBLISHED_LRM, width }) => {
     if (path !== null && isLrmFolder(path)) return openLatent(path, pipe);
     const space = latentSpaceOf(pipe);
-    const lrm = newLrm(pipe, { settings, clip: path, generator });
+    const lrm = newLrm(pipe, { settings, clip: path, width, generator });
     return new LatentPreferenceModel(lrm, tokenizersFor(lrm, pipe, "a new latent reward model"), space);
   },
 };

@@ -1,10 +1,10 @@
-import { type ScoreProcessor, scorePixels } from "@spo/scorers";
-import { type Device, type DType, scope, type Tensor } from "@spo/torch";
-import type { PreferenceModel, Sight, Texts } from "./preference-model.js";
+import { type ScoreProcessor, scorePixels, unit } from "@spo/scorers";
+import { type Device, type DType, noGrad, scope, type Tensor } from "@spo/torch";
+import type { Sight, Texts, VectorModel } from "./preference-model.js";
 import { type StepAwarePreferenceModel, saveSpm } from "./spm.js";
 
 /** The published kind: CLIP with time conditioning, which looks at decoded predictions. */
-export class PixelPreferenceModel implements PreferenceModel {
+export class PixelPreferenceModel implements VectorModel {
   readonly module: StepAwarePreferenceModel;
   readonly sees = "predictions";
   readonly processor: ScoreProcessor;
@@ -61,6 +61,22 @@ export class PixelPreferenceModel implements PreferenceModel {
       this.module.imageFeatures(input.to({ dtype: this.dtype }), t),
       features as Tensor,
     );
+  }
+
+  get width(): number {
+    return this.module.visual_projection.weight.shape[0] as number;
+  }
+
+  imageVectors(input: Tensor, timesteps: number | Tensor): Tensor {
+    return unit(this.module.imageFeatures(input.to({ dtype: this.dtype }), timesteps));
+  }
+
+  textVectors({ features }: Texts): Tensor {
+    return unit(features as Tensor);
+  }
+
+  setScale(scale: number): void {
+    noGrad(() => this.module.logit_scale.fill_(Math.log(scale)));
   }
 
   save(folder: string): void {

@@ -43,6 +43,22 @@ export interface PreferenceModel {
   save(folder: string): void;
 }
 
+/** A preference model whose score is its scale times the cosine of a sample's vector and its text's. */
+export interface VectorModel extends PreferenceModel {
+  /** Of its vectors. */
+  readonly width: number;
+  /** Unit vectors of n samples with the graph, [n, width]. Arguments as of `score`. */
+  imageVectors(input: Tensor, timesteps: number | Tensor, texts: Texts): Tensor;
+  /** Unit vectors of n texts with the graph, [n, width]. */
+  textVectors(texts: Texts): Tensor;
+  /** Sets what the cosines are multiplied by. */
+  setScale(scale: number): void;
+}
+
+/** Whether a preference model compares vectors. */
+export const comparesVectors = (model: PreferenceModel): model is VectorModel =>
+  "imageVectors" in model && "textVectors" in model;
+
 /** Converts a preference model's networks; the scale of its scores, a tensor of its own, stays float32. */
 export function toDtype(module: Module, dtype: DType): void {
   for (const part of Object.values(module)) if (part instanceof Module) part.to({ dtype });

@@ -10,6 +10,9 @@ export interface NoisedPairs {
   side1: Tensor;
   /** int64 [n] */
   timesteps: Tensor;
+  /** What a teacher sees of either side, unit vectors [n, p]; of pairs with labels absent. */
+  vector0?: Tensor;
+  vector1?: Tensor;
   prompts: readonly string[];
   label0: readonly number[];
   /** Pairs of the prompt in the set. */
@@ -50,7 +53,7 @@ export function fromBank(bank: readonly NoisedPairs[], places: readonly number[]
       places.map((place) => of(at(place).pairs)[at(place).row] as T);
     return {
       ...mapTensors(bank[0] as NoisedPairs, (_, name) =>
-        cat(places.map((place) => at(place).pairs[name].narrow(0, at(place).row, 1))),
+        cat(places.map((place) => (at(place).pairs[name] as Tensor).narrow(0, at(place).row, 1))),
       ),
       prompts: listed(({ prompts }) => prompts),
       label0: listed(({ label0 }) => label0),
@@ -58,6 +61,14 @@ export function fromBank(bank: readonly NoisedPairs[], places: readonly number[]
     };
   });
 }
+
+/** All pairs of several lists, one below the other. */
+export const joinPairs = (parts: readonly NoisedPairs[]): NoisedPairs => ({
+  ...mapTensors(parts[0] as NoisedPairs, (_, name) => cat(parts.map((part) => part[name] as Tensor))),
+  prompts: parts.flatMap(({ prompts }) => prompts),
+  label0: parts.flatMap(({ label0 }) => label0),
+  examples: parts.flatMap(({ examples }) => examples),
+});
 
 /** Pairs of the prompt in the set, for the pairs at the given places of a bank. */
 export const examplesOf = (bank: readonly NoisedPairs[], places: readonly number[]): number[] =>
@@ -75,8 +86,8 @@ export const joinDraws = (draws: readonly PairDraws[]): PairDraws => ({
 });
 
 /** Frees the tensors. */
-export function disposePairs({ side0, side1, timesteps }: NoisedPairs): void {
-  for (const tensor of [side0, side1, timesteps]) tensor.dispose();
+export function disposePairs(pairs: NoisedPairs): void {
+  for (const name of TENSORS) pairs[name]?.dispose();
 }
 
 const placeIn = (bank: readonly NoisedPairs[]) => {
@@ -87,13 +98,13 @@ const placeIn = (bank: readonly NoisedPairs[]) => {
   });
 };
 
-type Tensors = Pick<NoisedPairs, "side0" | "side1" | "timesteps">;
+const TENSORS = ["side0", "side1", "timesteps", "vector0", "vector1"] as const;
+type Tensors = Pick<NoisedPairs, (typeof TENSORS)[number]>;
 
-const mapTensors = (
-  { side0, side1, timesteps }: Tensors,
-  of: (tensor: Tensor, name: keyof Tensors) => Tensor,
-): Tensors => ({
-  side0: of(side0, "side0"),
-  side1: of(side1, "side1"),
-  timesteps: of(timesteps, "timesteps"),
-});
+const mapTensors = (pairs: Tensors, of: (tensor: Tensor, name: keyof Tensors) => Tensor): Tensors =>
+  Object.fromEntries(
+    TENSORS.flatMap((name) => {
+      const tensor = pairs[name];
+      return tensor ? [[name, of(tensor, name)]] : [];
+    }),
+  ) as unknown as Tensors;

@@ -3,8 +3,8 @@ import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { generatorAt, UserError } from "@spo/torch";
 import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
-import { requireScorer, startPreferenceModel } from "../../spm/open-preference-model.js";
-import { type PreferenceModel, toDtype } from "../../spm/preference-model.js";
+import { openPreferenceModel, requireScorer, startPreferenceModel } from "../../spm/open-preference-model.js";
+import { comparesVectors, type PreferenceModel, toDtype } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { makeOptimizer } from "../training/optimizer.js";
 import { setUpVae } from "../training/precision.js";
@@ -41,8 +41,12 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
     encodeFirst(pipe, { device, texts: [{ cache, prompts: await promptsOfPairs(config) }] });
   }
   tell("loading the scorer");
+  const { teacher: place } = config;
+  const teacher = place === null ? undefined : openPreferenceModel(place, pipe);
   const model = startPreferenceModel(config.init, pipe, generatorAt(seed, "init"), {
-    kind: config.kind ?? (config.teacher ? "latent" : null),
+    kind: config.kind ?? (teacher ? "latent" : null),
+    width:
+      teacher && config.distill !== "preferences" && comparesVectors(teacher) ? teacher.width : undefined,
     settings: {
       guidanceScale: config.featureGuidance,
       multiScale: config.multiScale,
@@ -52,9 +56,8 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   requireNoising(config, pipe, model);
   if (config.dtype !== "float32") toDtype(model.module, config.dtype);
   tell("reading the pairs");
-  const { teacher } = config;
   const source = teacher
-    ? teacherSource({ ...config, teacher }, { pipe, model, side, meter })
+    ? teacherSource(config, { pipe, model, teacher, side, meter })
     : await labelledSource(config, {
         ...{ pipe, cache, model, side, device, meter },
         onNoised: (done, total) => tell("noising held-out pairs", { done, total }),

@@ -1,6 +1,7 @@
 import type { Tensor } from "@spo/torch";
 import type { PreferenceModel } from "../../spm/preference-model.js";
 import type { NoisedPairs } from "./noised-pairs.js";
+import type { PairLossInput } from "./pair-loss.js";
 import type { StepPairs } from "./training-pairs.js";
 
 /** How often the model is right, by timestep, on pairs that it does not learn from. */
@@ -14,6 +15,9 @@ export interface Accuracy {
   ): Promise<Record<string, number>>;
 }
 
+/** Loss of a part of a batch, and scores of both sides of its n pairs. */
+export type PartLoss = Readonly<Record<"loss" | "score0" | "score1", Tensor>>;
+
 /** Where a training's noised pairs come from. */
 export interface SpmSource {
   /** Digests of what it reads, for the log. */
@@ -23,6 +27,8 @@ export interface SpmSource {
   prepare(): AsyncGenerator<{ done: number; total: number }>;
   /** The pairs of a step: a function of the seed and the step. */
   pairsOf(step: number): StepPairs;
+  /** What is made small, of a part of a batch; `pairLoss` where it is absent. */
+  loss?(model: PreferenceModel, input: PairLossInput, pairs: NoisedPairs): PartLoss;
   /** The network's input of either side; place: of the draws of the training's augmentation. */
   inputs(pairs: NoisedPairs, place: readonly number[]): [Tensor, Tensor];
   close(): Promise<void>;

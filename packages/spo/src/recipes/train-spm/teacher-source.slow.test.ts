@@ -7,7 +7,7 @@ import { WorkMeter } from "@spo/records";
 import { Generator, liveTensors, noGrad, scope, type Tensor } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openPreferenceModel, startPreferenceModel } from "../../spm/open-preference-model.js";
-import type { PreferenceModel } from "../../spm/preference-model.js";
+import type { PreferenceModel, VectorModel } from "../../spm/preference-model.js";
 import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
 import type { NoisedPairs } from "./noised-pairs.js";
 import { teacherSource } from "./teacher-source.js";
@@ -27,7 +27,7 @@ const configOf = (settings: object): TrainSpmConfig & { teacher: string } =>
   TrainSpmConfig.parse({
     ...{ model: world.model, teacher: world.spm, prompts: world.prompts, output: join(folder, `${runs++}`) },
     ...{ steps: 2, batch: 8, warmup: 0, optimizer: { lr: 1e-3 }, evalPairs: 0, noiseLevels: 3 },
-    ...{ candidates: 3, guidanceScale: 2, ...settings },
+    ...{ candidates: 3, guidanceScale: 2, distill: "preferences", ...settings },
   }) as TrainSpmConfig & { teacher: string };
 
 async function train(settings: object) {
@@ -41,14 +41,18 @@ async function train(settings: object) {
 }
 
 /** A student's source, and the pairs of its first step with a bank of one rollout. */
-async function sourceOf(settings: object, meter = new WorkMeter()) {
+async function sourceOf(
+  { width, ...settings }: { width?: number } & Record<string, unknown>,
+  meter = new WorkMeter(),
+) {
   const config = configOf({ bank: 1, batch: 400, ...settings });
   const pipe = loadTextToImage(world.model);
-  const model = startPreferenceModel(null, pipe, new Generator(0), { kind: "latent" });
-  const source = teacherSource(config, { pipe, model, side: 16, meter });
+  const model = startPreferenceModel(null, pipe, new Generator(0), { kind: "latent", width });
+  const teacher = openPreferenceModel(config.teacher, pipe);
+  const source = teacherSource(config, { pipe, model, teacher, side: 16, meter });
   for await (const _ of source.prepare());
   const pairs = (await source.pairsOf(0).read(0, 400))();
-  return { source, pairs, pipe };
+  return { source, pairs, pipe, model, teacher };
 }
 
 test("pairs are samples of one prompt at one noise level, and their label is σ of the teacher's scores of them", async () => {
@@ -119,6 +123,49 @@ test("a student learns to order the teacher's samples as it does, and the agreem
   expect(opened.sees).toBe("latents");
 });
 
+test("siblings are pairs with the teacher's unit vectors of them, where vectors are learned", async () => {
+  const { source, pairs, pipe, model, teacher } = await sourceOf({
+    ...{ distill: "vectors", candidates: 4, width: 8 },
+  });
+  const [vector0, vector1] = [pairs.vector0 as Tensor, pairs.vector1 as Tensor];
+  const { width } = teacher as VectorModel;
+  expect(vector0.shape).toEqual([400, width]);
+  // 8 histories, 2 pairs of each, at three noise levels: 48 pairs in the bank.
+  expect(new Set(pairs.side0.reshape([400, -1]).select(1, 0).toNumbers()).size).toBeLessThanOrEqual(48);
+  const clean = pairs.timesteps.toNumbers().flatMap((t, row) => (t === 0 ? [row] : []));
+  expect(clean.length).toBeGreaterThan(20);
+  const seen = (xt: Tensor): number[] =>
+    noGrad(() =>
+      scope(() => {
+        const input = teacher.look({ xt, image: () => pipe.vae.decodeLatents(xt) });
+        return (teacher as VectorModel).imageVectors(input, 0, teacher.encode(["red fox"])).toNumbers();
+      }),
+    );
+  for (const row of clean.slice(0, 10))
+    for (const [side, vectors] of [
+      [pairs.side0, vector0],
+      [pairs.side1, vector1],
+    ] as const) {
+      const found = seen(side.narrow(0, row, 1));
+      const kept = vectors.select(0, row).toNumbers();
+      for (const [i, value] of found.entries()) expect(kept[i]).toBeCloseTo(value, 4);
+    }
+  expect(model.scale).toBeCloseTo(teacher.scale, 4);
+  await source.close();
+});
+
+test("a student of vectors comes to order siblings as the teacher, with far less data than by preferences", async () => {
+  const { metrics, evals } = await train({
+    ...{ steps: 40, bank: 1, evalPairs: 20, evalEvery: 40, batch: 16, distill: "vectors" },
+  });
+  const mean = (from: number): number =>
+    metrics.slice(from, from + 5).reduce((sum, { loss }) => sum + (loss as number) / 5, 0);
+  expect(mean(35)).toBeLessThan(0.5 * mean(0));
+  expect(evals.map((each) => Object.keys(each))).toEqual(
+    Array(2).fill(["accuracy/t=0", "accuracy/t=1", "accuracy/t=334"]),
+  );
+});
+
 test("without a bank each window of steps has rollouts of its own, which a repeated run draws again", async () => {
   const settings = { steps: 3, optimizer: { lr: 1e-12 }, batch: 150 }; // a window has some 36 × 4 pairs: one step
   const losses = async (): Promise<unknown[]> => (await train(settings)).metrics.map(({ loss }) => loss);
@@ -144,6 +191,12 @@ test.each([
 ])("is refused with settings %j", async (settings, message) => {
   const init = "init" in settings ? { init: world.spm } : {};
   await expect(train({ ...settings, ...init })).rejects.toThrow(message);
+});
+
+test("vectors cannot be learned by a student whose own are of another width", async () => {
+  await expect(sourceOf({ distill: "vectors", width: 6 })).rejects.toThrow(
+    /the student's have 6 numbers, the teacher's 8/,
+  );
 });
 
 test("without a teacher pairs are needed", async () => {

@@ -4,7 +4,6 @@ import { dataFacts, fingerprintOfPrompts, readPrompts } from "@spo/data";
 import { guidedDenoiser, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import {
-  cat,
   type Generator,
   generatorAt,
   keep,
@@ -17,15 +16,14 @@ import {
   tensor,
   UserError,
 } from "@spo/torch";
-import { SpmJudge } from "../../judges/spm-judge.js";
 import { drawn } from "../../rollout/randomness.js";
 import { rollout } from "../../rollout/rollout.js";
 import type { Segment } from "../../rollout/transitions.js";
-import { openPreferenceModel } from "../../spm/open-preference-model.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
 import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
+import { distillation, type Pairing, preferences } from "./distillation.js";
 import { PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
-import { disposePairs, fromBank, type NoisedPairs, onCpu } from "./noised-pairs.js";
+import { disposePairs, fromBank, joinPairs, type NoisedPairs, onCpu } from "./noised-pairs.js";
 import type { Accuracy, SpmSource } from "./spm-source.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
 
@@ -34,31 +32,38 @@ const PROMPTS = 4;
 /** Rollouts that are in memory together and mixed, where there is no bank. */
 const WINDOW = 4;
 
-/** Scores of a training's pairs, in place of labels. */
-type Distilling = TrainSpmConfig & { teacher: string };
-
 /**
- * The student learns the teacher's preferences, σ(s₀ − s₁), between two samples at one noise level: between siblings, of which SPO will
- * ask, and between two histories of a prompt. The teacher sees what it would see as a judge: of images x̂0, predicted and decoded.
+ * A student of latents and another preference model, its teacher, which sees what it would see as a judge: of images x̂0, predicted and
+ * decoded. As many samples of the base as wanted, and no labels. What a rollout draws depends on the seed and its number alone.
  *
- * As many samples as wanted, and no labels. What a rollout draws depends on the seed and its number alone.
- * Throws UserErrors for a teacher or prompts that will not do, and for a student that does not look at latents.
+ * Learns the teacher's vectors of samples and texts, siblings in pairs; or its preferences, σ(s₀ − s₁), between siblings, of which SPO will
+ * ask, and between two histories of a prompt: one number a pair where a vector has hundreds.
+ * Throws UserErrors for prompts that will not do, and for a student that does not look at latents.
  */
 export function teacherSource(
-  config: Distilling,
-  { pipe, model, side, meter }: { pipe: TextToImage; model: PreferenceModel; side: number; meter: WorkMeter },
+  config: TrainSpmConfig,
+  {
+    pipe,
+    model,
+    teacher,
+    side,
+    meter,
+  }: { pipe: TextToImage; model: PreferenceModel; teacher: PreferenceModel; side: number; meter: WorkMeter },
 ): SpmSource {
   requireDistillation(config, model);
   const { batch, seed, bank, evalPairs } = config;
   const prompts = readPrompts(config.prompts as string);
   const heldOut = config.heldOut === null ? prompts : readPrompts(config.heldOut);
-  const teacher = new SpmJudge(openPreferenceModel(config.teacher, pipe));
-  const rollouts = { ...config, pipe, teacher, side };
+  const learned = distillation(config.distill, { teacher, student: model, prompts });
+  const rollouts = { ...config, pipe, side };
   const made = new Map<number, NoisedPairs>();
   const make = (number: number, counted?: WorkMeter): NoisedPairs => {
     const found =
       made.get(number) ??
-      teacherPairs({ ...rollouts, prompts, generator: generatorAt(seed, "teacher", number) }, counted);
+      teacherPairs(
+        { ...rollouts, prompts, generator: generatorAt(seed, "teacher", number), pairing: learned.pairing },
+        counted,
+      );
     made.set(number, found);
     return found;
   };
@@ -86,11 +91,14 @@ export function teacherSource(
               ...rollouts,
               prompts: heldOut,
               generator: generatorAt(seed, "teacher, held out", number),
+              pairing: preferences(teacher),
             }),
           )
         : undefined,
     async *prepare() {
-      size = make(0, meter).prompts.length;
+      const first = make(0, meter);
+      size = first.prompts.length;
+      learned.begin?.(first);
       for (let done = 1; bank > 0 && done <= wholeBank(); done++) {
         make(done - 1, meter);
         yield { done: Math.min(done * size, bank), total: bank };
@@ -115,13 +123,17 @@ export function teacherSource(
         },
       };
     },
+    loss: learned.loss,
     inputs: ({ side0, side1 }) => [model.look(sightOf(side0)), model.look(sightOf(side1))],
-    close: async () => forget(Number.POSITIVE_INFINITY),
+    close: async () => {
+      forget(Number.POSITIVE_INFINITY);
+      learned.dispose?.();
+    },
   };
 }
 
 /** Throws a UserError (`CONFIG`) for settings under which a teacher teaches nothing. */
-function requireDistillation({ prompts, relabel, pairs }: Distilling, { sees }: PreferenceModel): void {
+function requireDistillation({ prompts, relabel, pairs }: TrainSpmConfig, { sees }: PreferenceModel): void {
   const refuse = (why: string, hint: string): never => {
     throw new UserError(why, { code: "CONFIG", hint });
   };
@@ -146,7 +158,7 @@ function requireDistillation({ prompts, relabel, pairs }: Distilling, { sees }: 
 interface TeacherRollout
   extends Pick<TrainSpmConfig, "guidanceScale" | "candidates" | "noiseLevels" | "maxTimestep"> {
   pipe: TextToImage;
-  teacher: SpmJudge;
+  pairing: Pairing;
   prompts: readonly string[];
   /** Of the images, pixels. */
   side: number;
@@ -155,7 +167,7 @@ interface TeacherRollout
 
 /** The pairs of one rollout, on the CPU, by no scope. */
 function teacherPairs(
-  { pipe, teacher, prompts, side, generator, guidanceScale, maxTimestep, ...settings }: TeacherRollout,
+  { pipe, pairing, prompts, side, generator, guidanceScale, maxTimestep, ...settings }: TeacherRollout,
   meter?: WorkMeter,
 ): NoisedPairs {
   return noGrad(() =>
@@ -169,7 +181,7 @@ function teacherPairs(
         const { device } = model;
         const latentSide = side / vae.factor;
         const shape = [texts.length, ...model.latentShape([latentSide, latentSide])];
-        const scorer = teacher.prepare(texts, meter);
+        const scorer = pairing.prepare(texts, meter);
         const { read } = rollout(
           {
             denoiser: guidedDenoiser({ model, ...conditions, guidanceScale }),
@@ -186,63 +198,54 @@ function teacherPairs(
             },
             meter,
           },
-          (segment) => pairsOfSegment(segment, texts, maxTimestep),
+          (segment) => pairsOfSegment(segment, { texts, maxTimestep, pairing }),
         );
         scorer.dispose?.();
-        const parts = read.filter((part) => part !== undefined);
-        const joined = (of: (part: NoisedPairs) => Tensor): Tensor => cat(parts.map(of));
-        return {
-          side0: joined((part) => part.side0),
-          side1: joined((part) => part.side1),
-          timesteps: joined((part) => part.timesteps),
-          prompts: parts.flatMap((part) => part.prompts),
-          label0: parts.flatMap((part) => part.label0),
-          examples: parts.flatMap((part) => part.examples),
-        };
+        return joinPairs(read.filter((part) => part !== undefined));
       }),
     ),
   );
 }
 
-/** Best and worst sibling of each history, and the first children of the two histories of each prompt. texts: of B histories. */
+/** texts: of B histories. Nothing where the samples are noisier than they may be. */
 function pairsOfSegment(
-  { transitions, scores, comparison }: Segment,
-  texts: readonly string[],
-  maxTimestep: number,
+  segment: Segment,
+  { texts, maxTimestep, pairing }: { texts: readonly string[]; maxTimestep: number; pairing: Pairing },
 ): NoisedPairs | undefined {
+  const { transitions, scores, comparison } = segment;
   const last = transitions.at(-1);
-  if (!last || last.previous > maxTimestep) return undefined;
-  if (comparison.finite.includes(false))
-    throw new UserError(`The teacher gives a sample at timestep ${last.previous} no finite score.`, {
-      code: "NUMERIC",
-      hint: "Its weights or the base's are damaged, or the base's samples ran away: a smaller guidanceScale.",
-    });
-  const histories = texts.length;
-  const half = histories / 2;
-  const siblings = texts.map((_, b) => [
-    [comparison.win[b] as number, b],
-    [comparison.lose[b] as number, b],
-  ]);
-  const apart = Array.from({ length: half }, (_, p) => [
-    [0, p],
-    [0, half + p],
-  ]);
-  const pairs = [...siblings, ...apart] as [[number, number], [number, number]][];
-  const sideOf = (side: 0 | 1): Tensor => {
-    const rows = pairs.map((pair) => pair[side][0] * histories + pair[side][1]);
-    return last.to.indexSelect(0, tensor(rows, { dtype: "int64", device: last.to.device }));
-  };
-  const scoreOf = ([j, b]: readonly [number, number]): number => scores[j]?.[b] as number;
-  return onCpu({
-    side0: sideOf(0),
-    side1: sideOf(1),
-    timesteps: tensor(
-      pairs.map(() => last.previous),
-      { dtype: "int64" },
-    ),
-    prompts: pairs.map(([[, b]]) => texts[b] as string),
-    label0: pairs.map(([one, other]) => 1 / (1 + Math.exp(scoreOf(other) - scoreOf(one)))),
-    examples: pairs.map(() => 1),
+  return scope(() => {
+    const vectors = pairing.takeVectors?.();
+    try {
+      if (!last || last.previous > maxTimestep) return undefined;
+      if (comparison.finite.includes(false))
+        throw new UserError(`The teacher gives a sample at timestep ${last.previous} no finite score.`, {
+          code: "NUMERIC",
+          hint: "Its weights or the base's are damaged, or the base's samples ran away: a smaller guidanceScale.",
+        });
+      const histories = texts.length;
+      const pairs = pairing.pairs(segment, histories);
+      const sideOf = (of: Tensor, side: 0 | 1): Tensor => {
+        const rows = pairs.map((pair) => pair[side]);
+        return of.indexSelect(0, tensor(rows, { dtype: "int64", device: of.device }));
+      };
+      const scoreOf = (row: number): number =>
+        scores[Math.floor(row / histories)]?.[row % histories] as number;
+      return onCpu({
+        side0: sideOf(last.to, 0),
+        side1: sideOf(last.to, 1),
+        ...(vectors && { vector0: sideOf(vectors, 0), vector1: sideOf(vectors, 1) }),
+        timesteps: tensor(
+          pairs.map(() => last.previous),
+          { dtype: "int64" },
+        ),
+        prompts: pairs.map(([row]) => texts[row % histories] as string),
+        label0: pairs.map(([one, other]) => 1 / (1 + Math.exp(scoreOf(other) - scoreOf(one)))),
+        examples: pairs.map(() => 1),
+      });
+    } finally {
+      vectors?.dispose();
+    }
   });
 }
 

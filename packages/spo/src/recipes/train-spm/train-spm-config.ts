@@ -60,6 +60,13 @@ export const TrainSpmConfig = z.strictObject({
     .describe(
       "preference model, of images above all, whose scores of the base's own samples a latent model learns, without labels",
     ),
+  distill: z
+    .enum(["vectors", "preferences"])
+    .nullable()
+    .default(null)
+    .describe(
+      "with a teacher, what is learned of it: its vectors of samples and texts, or which of two samples it prefers; null: vectors where both compare vectors of one width, as a new model of Stable Diffusion 1.5 does",
+    ),
   prompts: pathText()
     .nullable()
     .default(null)

@@ -93,14 +93,15 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
           scope(() => {
             const part = noised();
             const prompts = [...new Set(part.prompts)];
-            const result = pairLoss(model, {
+            const input = {
               inputs: inputsOfPart(source, part, { step, start, size, batch: batchSize, microBatch }),
               timesteps: part.timesteps.to({ device }),
               prompts,
               rows: part.prompts.map((prompt) => prompts.indexOf(prompt)),
               ...labelTensors(part.label0, part.examples, device),
               inverseSum: inverseSumOf(pairs.examples, device),
-            });
+            };
+            const result = source.loss?.(model, input, part) ?? pairLoss(model, input);
             meter.count("judgeImage", 2 * size);
             meter.count("judgeBackward", 2 * size);
             meter.count("judgeText", prompts.length);
