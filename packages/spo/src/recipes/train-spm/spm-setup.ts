@@ -3,7 +3,7 @@ import { loadTextToImage, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { generatorAt, UserError } from "@spo/torch";
 import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
-import { openPreferenceModel, requireScorer, startPreferenceModel } from "../../spm/open-preference-model.js";
+import { requireScorer, startPreferenceModel } from "../../spm/open-preference-model.js";
 import { comparesVectors, type PreferenceModel, toDtype } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
 import { makeOptimizer } from "../training/optimizer.js";
@@ -42,7 +42,8 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   }
   tell("loading the scorer");
   const { teacher: place } = config;
-  const teacher = place === null ? undefined : openPreferenceModel(place, pipe);
+  const teacher =
+    place === null ? undefined : startPreferenceModel(place, pipe, generatorAt(seed, "teacher"));
   const model = startPreferenceModel(config.init, pipe, generatorAt(seed, "init"), {
     kind: config.kind ?? (teacher ? "latent" : null),
     width:

@@ -58,7 +58,7 @@ export const TrainSpmConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "preference model, of images above all, whose scores of the base's own samples a latent model learns, without labels",
+      "preference model, of images above all, or a plain scorer that one can be made of, which a latent model learns from on the base's own samples, without labels",
     ),
   distill: z
     .enum(["vectors", "preferences"])
