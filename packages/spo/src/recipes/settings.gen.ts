@@ -12,8 +12,10 @@ export interface TrainSpmSettings {
   init?: string | null | undefined;
   /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); needed but with a teacher. Default: []. */
   pairs?: Array<string> | undefined;
-  /** preference model, of images above all, whose scores of the base's own samples a latent model learns, without labels. Default: null. */
+  /** preference model, of images above all, or a plain scorer that one can be made of, which a latent model learns from on the base's own samples, without labels. Default: null. */
   teacher?: string | null | undefined;
+  /** with a teacher, what is learned of it: its vectors of samples and texts, or which of two samples it prefers; null: vectors where both compare vectors of one width, as a new model of Stable Diffusion 1.5 does. Default: null. */
+  distill?: "vectors" | "preferences" | null | undefined;
   /** with a teacher: what the base draws, a text file, one prompt a line, or a JSON list. Default: null. */
   prompts?: string | null | undefined;
   /** folder where encoded prompts are kept: those that are there are not encoded again, and the text encoders are freed before the training; null: prompts are encoded in each training. Default: null. */
@@ -79,7 +81,7 @@ export interface TrainSpmSettings {
   cleanShare?: number | undefined;
   /** largest spread of noise on the pixels, against reading fine traces. Default: 0. */
   pixelNoise?: number | undefined;
-  /** mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published. */
+  /** mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published. Default: null. */
   augmentation?: {
     /** largest change of saturation, tint and brightness, as a share. Default: 0. */
     colour?: number | undefined;
@@ -87,7 +89,7 @@ export interface TrainSpmSettings {
     scale?: number | undefined;
     /** largest shift, as a share of the side. Default: 0. */
     shift?: number | undefined;
-  } | undefined;
+  } | null | undefined;
   /** pairs of evalSplit that the accuracy is measured on, spread over it; 0: none. Default: 500. */
   evalPairs?: number | undefined;
   /** split whose pairs the accuracy is measured on. Default: "test". */

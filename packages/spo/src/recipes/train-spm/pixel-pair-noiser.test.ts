@@ -31,7 +31,7 @@ const noiser = new PixelPairNoiser(
   { processor: clipProcessor(SIDE), device: "cpu" },
   {
     ...{ side: SIDE, guidanceScale: 3, maxTimestep: 999, cleanShare: 0, seed: 0, pixelNoise: 0 },
-    augmentation: undefined,
+    augmentation: null,
   },
 );
 

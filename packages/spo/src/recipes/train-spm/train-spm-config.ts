@@ -234,7 +234,8 @@ export const TrainSpmConfig = z.strictObject({
       scale: z.number().min(0).max(0.5).default(0).describe("largest change of size, as a share"),
       shift: z.number().min(0).max(0.5).default(0).describe("largest shift, as a share of the side"),
     })
-    .optional()
+    .nullable()
+    .default(null)
     .describe(
       "mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published",
     ),
