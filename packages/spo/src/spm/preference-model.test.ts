@@ -11,7 +11,14 @@ import { TINY_SPM } from "../tiny-models.fixture.js";
 import { saveTinyDina, saveTinySd3 } from "../tiny-sd3.fixture.js";
 import { DinaPreferenceModel } from "./dina-preference-model.js";
 import { openPreferenceModel, startPreferenceModel } from "./open-preference-model.js";
-import { joinTexts, type PreferenceModel, type Sight, textRows, toDtype } from "./preference-model.js";
+import {
+  comparesVectors,
+  joinTexts,
+  type PreferenceModel,
+  type Sight,
+  textRows,
+  toDtype,
+} from "./preference-model.js";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "./spm.js";
 
 let folder: string;
@@ -83,6 +90,23 @@ describe.each([
     for (const [i, score] of alone.entries()) expect(together[i]).toBeCloseTo(score, 4);
     expect(new Set(together.map((score) => score.toFixed(4))).size).toBe(3);
     expect(scoresOf(model, 1)).not.toEqual(together);
+  });
+
+  test("where it compares vectors, a score is its scale times the cosine of the sample's and its text's", () => {
+    const model = open();
+    if (!comparesVectors(model)) return;
+    initialize(model.module, new Generator(6));
+    model.setScale(7);
+    const cosines = noGrad(() =>
+      scope(() => {
+        const texts = textRows(model.encode(PROMPTS), [1, 0, 1]);
+        const images = model.imageVectors(model.look(sights()), 501, texts);
+        expect(images.shape).toEqual([3, model.width]);
+        return images.mul(model.textVectors(texts)).sum(-1).toNumbers();
+      }),
+    );
+    for (const [i, score] of scoresOf(model, 501).entries())
+      expect(score).toBeCloseTo(7 * (cosines[i] as number), 4);
   });
 
   test("in half precision the scale of its scores is the same, and they are float32 and near", () => {
