@@ -1,5 +1,6 @@
 // Trainings on cards that people own: the published settings, computed in less memory.
 import spm, { type SpmPreset } from "./spm-sd15.js";
+import flux from "./spo-flux-dev.js";
 import sd15, { type SpoPreset } from "./spo-sd15.js";
 import sdxl from "./spo-sdxl.js";
 
@@ -29,6 +30,15 @@ export const sdxlIn16 = {
 
 /** SDXL in 24 GB: passes of more latents, and prompts are encoded in memory. */
 export const sdxlIn24 = { ...sdxl, ...small, gradientCheckpointing: true, microBatch: 2 } satisfies SpoPreset;
+
+/** FLUX.1-dev in 24 GB: its weights in 8 bits, a T5 that is freed before the training. */
+export const fluxIn24 = {
+  ...flux,
+  ...small,
+  baseDtype: "int8",
+  samplingBatch: 4,
+  promptCache: "prompt-cache",
+} satisfies SpoPreset;
 
 /** The preference model of SD1.5 in 12 GB: its weights and gradients in bfloat16, AdamW's moments in 8 bits. */
 export const spmIn12 = {
