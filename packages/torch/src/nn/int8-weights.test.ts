@@ -11,7 +11,7 @@ import { liveTensors, scope } from "../scope.js";
 import { type Tensor, tensor } from "../tensor.js";
 import { quantizeInt8 } from "./int8-weights.js";
 import { Conv2d, Linear } from "./layers.js";
-import { initialize } from "./module.js";
+import { copyWeights, initialize } from "./module.js";
 
 const draw = (shape: readonly number[], seed: number): Tensor =>
   randn(shape, { generator: new Generator(seed) });
@@ -88,6 +88,18 @@ test.each(Object.entries(LAYERS))("%s gives what the rounded weights give, and x
       expect([dx.dtype, error(dx, dTruth) < tolerance]).toEqual([dtype, true]);
     });
 });
+
+test("a blank layer takes the rounded weights with their scale; one that has values does not", () =>
+  scope(() => {
+    const layer = quantized(new Linear(6, 4));
+    const copy = new Linear(6, 4);
+    copyWeights(layer, copy);
+    const x = draw([3, 6], 1);
+    expect(copy.forward(x).toNumbers()).toEqual(layer.forward(x).toNumbers());
+    const other = new Linear(6, 4);
+    initialize(other, new Generator(2));
+    expect(() => copyWeights(layer, other)).toThrow(/8 bits/);
+  }));
 
 test("the convolution of a doubled map is that of the map doubled before", () =>
   scope(() => {

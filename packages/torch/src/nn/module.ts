@@ -4,8 +4,8 @@ import { UserError } from "../errors.js";
 import { Generator } from "../generator.js";
 import { loadingDevice } from "../loading-device.js";
 import { noGrad } from "../modes.js";
-import { zeros } from "../ops.gen.js";
-import { scope } from "../scope.js";
+import { empty, zeros } from "../ops.gen.js";
+import { keep, scope } from "../scope.js";
 import { Tensor, type TensorOptions } from "../tensor.js";
 import { isOfQuantization, warnOfUnused } from "../weights/unused-entries.js";
 import { reorder, reorderForCpu, reorderLater } from "./kernel-order.js";
@@ -211,16 +211,23 @@ export function initialize(
   });
 }
 
-/** Copies every parameter's value from a module of the same tree: a frozen reference, an average. */
+/** Copies every parameter's value from a module of the same tree: a frozen reference, an average. One in 8 bits needs a blank target. */
 export function copyWeights(from: Module, to: Module): void {
   if (!(from instanceof Module)) throw wrongArgument("copyWeights", "from", "a Module", from);
   if (!(to instanceof Module)) throw wrongArgument("copyWeights", "to", "a Module", to);
   noGrad(() => {
     const source = from.namedParameters();
+    for (const [name, part] of to.modules()) {
+      const scale = source.get(name ? `${name}.weight_scale` : "weight_scale");
+      if (scale && !("weight_scale" in part && part.weight_scale))
+        Object.assign(part, { weight_scale: keep(empty(scale.shape, { device: "meta" })) });
+    }
     for (const [name, parameter] of to.namedParameters()) {
       const value = source.get(name);
       if (!value) throw new Error(`${name} is not in ${from.constructor.name}`);
       if (parameter.device === "meta") set(parameter, value.clone());
+      else if (parameter.dtype !== "int8" && value.dtype === "int8")
+        throw new Error(`${name} is in 8 bits in ${from.constructor.name}, and has other values already`);
       else parameter.copy_(value);
     }
   });
