@@ -101,7 +101,15 @@ export const Event = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("sample"),
     step: z.int(),
-    images: z.array(z.object({ file: File, prompt: z.string(), seed: z.int() })),
+    images: z.array(
+      z.object({
+        file: File,
+        prompt: z.string(),
+        seed: z.int(),
+        /** The judge's; absent where there is none, or it is not finite. */
+        score: z.number().optional(),
+      }),
+    ),
     /** Drawn because somebody asked: nothing is decided by it. */
     asked: z.literal(true).optional(),
     time: Time,

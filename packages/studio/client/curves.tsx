@@ -1,9 +1,10 @@
 // All metrics of a run, and of others beside it.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { Fault, RunList, SeriesAnswer } from "../src/api.ts";
+import type { Fault, SeriesAnswer } from "../src/api.ts";
+import { BesideRun, useRuns } from "./beside-run.tsx";
 import { Chart, colourOf } from "./chart.tsx";
 import { FaultWords } from "./fault-words.tsx";
-import { ask, useRemote } from "./remote.ts";
+import { ask } from "./remote.ts";
 import { setQuery } from "./route.ts";
 import type { ViewProps } from "./run-view.tsx";
 
@@ -15,8 +16,8 @@ const SMOOTHING = [0, 0.6, 0.9, 0.97, 0.99];
 export function Curves({ page: { run, metrics }, query, version }: ViewProps) {
   const [log, smoothing] = [query.get("log") === "1", Number(query.get("smoothing") ?? "0.9")];
   const others = useMemo(() => (query.get("with") ?? "").split(",").filter(Boolean), [query.get("with")]);
-  const { value: list } = useRemote<RunList>("/api/runs");
-  const nameOf = (id: string): string => list?.runs.find((each) => each.id === id)?.name ?? id;
+  const runs = useRuns();
+  const nameOf = (id: string): string => runs.find((each) => each.id === id)?.name ?? id;
   const ids = [run.id, ...others].slice(0, MOST_RUNS);
   const updates = useSeries(ids, `of=step&smoothing=${smoothing}`, version);
   const evals = useSeries(ids, "of=eval", version);
@@ -47,23 +48,11 @@ export function Curves({ page: { run, metrics }, query, version }: ViewProps) {
             ))}
           </select>
         </label>
-        <label>
-          Beside{" "}
-          <select
-            value=""
-            disabled={ids.length === MOST_RUNS}
-            onChange={(event) => setQuery({ with: [...others, event.currentTarget.value].join(",") })}
-          >
-            <option value="">another run …</option>
-            {(list?.runs ?? [])
-              .filter(({ id, kind }) => kind === run.kind && !ids.includes(id))
-              .map(({ id, name }) => (
-                <option key={id} value={id}>
-                  {name}
-                </option>
-              ))}
-          </select>
-        </label>
+        <BesideRun
+          runs={runs.filter(({ id, kind }) => kind === run.kind && !ids.includes(id))}
+          disabled={ids.length === MOST_RUNS}
+          choose={(id) => setQuery({ with: [...others, id].join(",") })}
+        />
       </div>
       {others.length > 0 && (
         <ul class="chips" aria-label="Runs in the charts">

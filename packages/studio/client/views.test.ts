@@ -7,7 +7,7 @@ import { differences, sidesOf } from "./grids.tsx";
 import { inTurn } from "./job-queue.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
-import { placeOf } from "./samples.tsx";
+import { placeOf, setAt } from "./samples.tsx";
 import { flattened } from "./settings.tsx";
 import { configOf } from "./start.tsx";
 import { yieldWords } from "./steps.tsx";
@@ -51,6 +51,12 @@ test("evenly chosen rounds keep the first and the last", () => {
   const all = Array.from({ length: 101 }, (_, i) => i);
   expect(evenly(all, 5)).toEqual([0, 25, 50, 75, 100]);
   expect(evenly([1, 2], 5)).toEqual([1, 2]);
+});
+
+test("beside stands what another run had drawn by that step, or its first", () => {
+  const sets = [2, 8, 16].map((step) => ({ step, images: [] }));
+  expect([0, 2, 15, 16, 90].map((step) => setAt(sets, step)?.step)).toEqual([2, 2, 8, 16, 16]);
+  expect(setAt([], 3)).toBeUndefined();
 });
 
 test("the address chooses the samples; without one the newest are shown", () => {

@@ -74,7 +74,13 @@ export interface Difference {
 /** Pictures of held-out prompts, drawn at one step. */
 export interface SampleSet {
   step: number;
-  images: { prompt: string; seed: number; src: string }[];
+  images: {
+    prompt: string;
+    seed: number;
+    src: string;
+    /** The training's judge's; absent where it has none. */
+    score?: number;
+  }[];
 }
 
 /** All about one run but its series and pictures. */

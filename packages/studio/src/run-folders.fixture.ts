@@ -33,7 +33,12 @@ export function writeSpoRun(folder: string, { rounds = 3, text = "a bear" } = {}
 }
 
 function showSamples(run: Run, step: number, text: string): void {
-  const images = [0, 1].map((i) => ({ file: `samples/${step}-${i}.png`, prompt: `${text} ${i}`, seed: i }));
+  const images = [0, 1].map((i) => ({
+    file: `samples/${step}-${i}.png`,
+    prompt: `${text} ${i}`,
+    seed: i,
+    ...(i === 0 && { score: 12 + step }),
+  }));
   mkdirSync(join(run.folder, "samples"), { recursive: true });
   for (const { file } of images) writeFileSync(join(run.folder, file), PIXEL);
   run.record({ type: "sample", step, images });

@@ -242,6 +242,7 @@ describe("a run", () => {
       [0, 2],
       [3, 2],
     ]);
+    expect(page.samples[1]?.images.map(({ score }) => score)).toEqual([15, undefined]);
     expect(page.perStep.find(({ part }) => part === "sampling")?.seconds).toBe(1);
     expect(page.picturing).toBeUndefined();
     run.step(4, 40, {}, { phases: { "candidate pictures": { wall: page.elapsed, cpu: 0 } } });

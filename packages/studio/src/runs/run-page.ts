@@ -90,9 +90,10 @@ function configOf(folder: string): Record<string, unknown> {
 export function sampleSets({ id }: FoundRun, { contents }: RunLog): SampleSet[] {
   return contents.samples.map(({ step, images, time }, set) => ({
     step,
-    images: images.map(({ prompt, seed }, i) => ({
+    images: images.map(({ prompt, seed, score }, i) => ({
       prompt,
       seed,
+      score,
       src: `/api/runs/${id}/samples/${set}/${i}?${versionOf(time.at)}`,
     })),
   }));

@@ -81,7 +81,7 @@ export function heldOutPrompts(input: HeldOutPromptsInput): ShowHeldOut {
   });
   return async function* show(run, step, which, { more = {}, asked = false } = {}) {
     sampledAfter = step;
-    const { images, metrics } =
+    const { images, scores, metrics } =
       which === "reference"
         ? sample("reference")
         : policy.withEmaWeights(() => policy.withMergedAdapter(() => sample("policy")));
@@ -92,7 +92,8 @@ export function heldOutPrompts(input: HeldOutPromptsInput): ShowHeldOut {
       const { data, width, height } = scope(() => rgbFromPixels(images.narrow(0, i, 1), name));
       const file = `${folder}/${i}.png`;
       if (run.writes) writeFileAtomic(join(run.folder, file), await encodePng(data, width, height));
-      shown.push({ file, prompt, seed });
+      const score = scores?.[i];
+      shown.push({ file, prompt, seed, ...(Number.isFinite(score) && { score }) });
     }
     images.dispose();
     yield run.record({ type: "sample", step, images: shown, ...(asked && { asked }) });

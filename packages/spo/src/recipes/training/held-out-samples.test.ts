@@ -85,7 +85,7 @@ test("the drift is the mean squared difference of predictions, on the base's sam
   });
 });
 
-test("the score is the mean over the prompts, of the samples as they are, at timestep 0", () => {
+test("each sample as it is gets a score at timestep 0, and the score is their mean", () => {
   scope(() => {
     const seen: {
       timestep: number;
@@ -103,9 +103,11 @@ test("the score is the mean over the prompts, of the samples as they are, at tim
       },
     };
     const standing = heldOutSamples(inputOf(0.4, 0.3, { scorer }));
-    const { metrics } = standing("policy");
-    const expected = [0, 1].flatMap((i) => sampleOf(0.4, i));
+    const { metrics, scores } = standing("policy");
+    const ofEach = [0, 1].map((i) => sampleOf(0.4, i));
+    const expected = ofEach.flat();
     expect(metrics.score).toBeCloseTo(mean(expected), 4);
+    expectClose(scores ?? [], ofEach.map(mean));
     expect(seen).toHaveLength(1);
     expect(seen[0]).toMatchObject({ timestep: 0, rows: [0, 1] });
     expectClose(
@@ -116,7 +118,11 @@ test("the score is the mean over the prompts, of the samples as they are, at tim
 });
 
 test("without a judge there is no score", () => {
-  scope(() => expect(heldOutSamples(inputOf(0.4, 0.3))("policy").metrics).not.toHaveProperty("score"));
+  scope(() => {
+    const standing = heldOutSamples(inputOf(0.4, 0.3))("policy");
+    expect(standing).not.toHaveProperty("scores");
+    expect(standing.metrics).not.toHaveProperty("score");
+  });
 });
 
 test("held-out scorers are asked of all samples, and their change is told in standard deviations of the base's", () => {

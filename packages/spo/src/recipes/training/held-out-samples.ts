@@ -38,6 +38,8 @@ export interface HeldOutInput {
 export interface Standing {
   /** Decoded samples, the first of each prompt, [n, 3, H, W], about [−1, 1]. In no scope. */
   images: Tensor;
+  /** Of the images, at timestep 0; absent without a scorer. */
+  scores?: number[];
   /**
    * Of the first sample of each prompt, unless said. Beside those named: `heldOut/NAME`, the mean score of all samples by a scorer;
    * `norm/t=801`, mean ‖output‖/‖output of the base‖ on the noised samples of the base; `saturation`, `contrast`, `highFrequency` of all
@@ -139,6 +141,7 @@ export function heldOutSamples(input: HeldOutInput): (which: "policy" | "referen
         const panel = panelOf(all, allImages);
         return {
           images,
+          ...(scores && { scores: oneEach(scores, count) }),
           metrics: {
             drift: found.reduce((sum, { drift }) => sum + drift, 0) / found.length,
             distance: meanSquare(latents.sub(base)),
