@@ -183,16 +183,22 @@ describe.skipIf(!MAY_ISOLATE)("in two network namespaces", () => {
   const envs = (more = {}): NodeJS.ProcessEnv[] => NAMESPACES.map(() => ({ HOST: ADDRESSES[0], ...more }));
 
   test("processes find each other by the route to rank 0, without being told an interface; then the link goes down", async () => {
-    const ranks = await start("endless", [0, 1], { ...apart, envs: envs(), timeout: 3000 });
+    const at = { ...apart, envs: envs(), timeout: 3000 };
+    const ranks = [
+      ...(await start("endless", [0, 1], at)),
+      ...(await start("barriers", [0, 1], { ...at, port: at.port + 1 })),
+    ];
     await Promise.all(ranks.map(({ printed }) => printed("ready")));
     ip(`-n ${NAMESPACES[1]} link set veth1 down`);
-    // The kernel sends again for a minute before it gives a connection up, and the process ends no sooner; it has said why long before.
-    await Promise.all(ranks.map(({ printed }) => printed("gives no sign of life")));
-    for (const { child } of ranks) child.kill("SIGKILL");
+    // The kernel sends again for a quarter of an hour before it gives a connection up.
+    const late = setTimeout(() => ranks.map(({ child }) => child.kill("SIGKILL")), 60_000);
     const found = await Promise.all(ranks.map(({ ended }) => ended));
+    clearTimeout(late);
     ip(`-n ${NAMESPACES[1]} link set veth1 up`);
-    for (const [rank, { output }] of found.entries())
-      expect(output).toMatch(new RegExp(`RESOURCE: Rank ${rank} of 2 cannot go on: rank ${1 - rank} `));
+    for (const [i, { code, output }] of found.entries()) {
+      expect(output).toMatch(new RegExp(`RESOURCE: Rank ${i % 2} of 2 cannot go on: rank ${1 - (i % 2)} `));
+      expect(code).toBe(1); // of itself
+    }
   });
 
   test("an interface that does not lead to the others is named", async () => {

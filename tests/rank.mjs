@@ -39,6 +39,14 @@ const SCENARIOS = {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   },
+  /** As endless, by what the store does alone. */
+  async barriers(world) {
+    for (let i = 0; ; i++) {
+      await world.barrier("the pause");
+      if (i === 3) console.log("ready");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  },
   /** REDUCTIONS all-reduces; what is alive after half of them and at the end. Needs --expose-gc. */
   async soak(world) {
     const count = Number(process.env.REDUCTIONS);

@@ -118,6 +118,8 @@ export interface Native {
   ): Promise<undefined>;
   /** Resolves when the collectives that write to a tensor are done. */
   waitTensor(handle: Handle): Promise<undefined>;
+  /** After a fault that no other call will mend: what still waits for other processes no longer keeps this one alive. */
+  abandonGroup(): void;
   /** Leaves the group and the store. */
   closeGroup(): Promise<undefined>;
   facts(): [torch: string, cpuCapability: string, backend: string];

@@ -141,6 +141,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<beat, 3>(env, exports, "beat");
   define<open_group, 6>(env, exports, "openGroup");
   define<wait_tensor, 1>(env, exports, "waitTensor");
+  define<abandon_group, 0>(env, exports, "abandonGroup");
   define<close_group, 0>(env, exports, "closeGroup");
 #endif
   define<facts, 0>(env, exports, "facts");

@@ -171,6 +171,12 @@ napi_value wait_tensor(Call& call) {
   });
 }
 
+/** abandonGroup(): what still waits for others no longer keeps this process alive. For a group that has failed, which is not closed. */
+napi_value abandon_group(Call& call) {
+  if (processes) processes->thread.release(call.env);
+  return undefined(call.env);
+}
+
 /** closeGroup() → promise: leaves group and store. After a collective that failed, the end of the process does it better. */
 napi_value close_group(Call& call) {
   opened_store();

@@ -19,7 +19,7 @@ namespace {
  */
 class WaitingThread {
  public:
-  /** keeps_alive: whether Node goes on while a promise is open. */
+  /** keeps_alive: whether Node goes on while a promise is open, until `release`. */
   WaitingThread(napi_env env, bool keeps_alive) : keeps_alive_(keeps_alive) {
     napi_value name = from_string(env, "spo:waiting");
     check(env, napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, settle, &to_javascript_));
@@ -40,6 +40,12 @@ class WaitingThread {
     jobs_.push_back(std::move(one));
     changed_.notify_one();
     return promised;
+  }
+
+  /** Node no longer goes on for what is promised. A job that waits for a dead connection may take the kernel's quarter of an hour. */
+  void release(napi_env env) {
+    if (keeps_alive_ && pending_ > 0) check(env, napi_unref_threadsafe_function(env, to_javascript_));
+    keeps_alive_ = false;
   }
 
  private:
@@ -95,9 +101,9 @@ class WaitingThread {
     }
   }
 
-  const bool keeps_alive_;
+  bool keeps_alive_;  // of the JavaScript thread, as pending_
   napi_threadsafe_function to_javascript_ = nullptr;
-  size_t pending_ = 0;  // of the JavaScript thread
+  size_t pending_ = 0;
   bool ended_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;

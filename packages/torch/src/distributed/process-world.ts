@@ -29,7 +29,7 @@ export interface ProcessWorldOptions {
 /** Milliseconds between two signs of life, and in which a living process gives one. */
 const BEAT = 500;
 const SILENCE = 5 * BEAT;
-/** Longest time for what the store answers at once, ms. */
+/** Longest time for what the store answers at once, and for what the others are about to put there, ms. */
 const AT_ONCE = 10_000;
 /** Where the first process that sees a fault tells the others. */
 const FAULT = "fault";
@@ -43,6 +43,8 @@ export class ProcessWorld implements World {
   readonly size: number;
   readonly localRank: number;
   readonly #timeout: number;
+  /** Longest time for what the store answers at once, ms. */
+  readonly #atOnce: number;
   readonly #store: string;
   #members: Member[] = [];
   #barriers = 0;
@@ -56,6 +58,7 @@ export class ProcessWorld implements World {
     this.size = size;
     this.localRank = localRank;
     this.#timeout = timeout;
+    this.#atOnce = Math.min(AT_ONCE, timeout);
     this.#store = store;
   }
 
@@ -66,7 +69,9 @@ export class ProcessWorld implements World {
       (error: Error) => this.#ring(this.#storeLost(error)),
     );
     await this.#arrive("member", JSON.stringify(me), "the start");
-    const told = await Promise.all(this.#ranks().map((r) => native.storeGet(`member/${r}`, AT_ONCE)));
+    const told = await this.#asked(
+      Promise.all(this.#ranks().map((r) => native.storeGet(`member/${r}`, AT_ONCE))),
+    );
     this.#members = told.map((text) => JSON.parse(text ?? "") as Member);
   }
 
@@ -110,8 +115,12 @@ export class ProcessWorld implements World {
   async close(): Promise<void> {
     await this.barrier("the end");
     // Rank 0 leaves last: the others have still to read that all are here.
-    if (this.rank > 0) await native.storeSet(`left/${this.rank}`, "");
-    else for (const r of this.#ranks().slice(1)) await native.storeGet(`left/${r}`, AT_ONCE);
+    const others = this.#ranks().slice(1);
+    await this.#asked(
+      this.rank > 0
+        ? native.storeSet(`left/${this.rank}`, "")
+        : Promise.all(others.map((r) => native.storeGet(`left/${r}`, AT_ONCE))),
+    );
     await native.closeGroup();
   }
 
@@ -139,8 +148,31 @@ export class ProcessWorld implements World {
     try {
       await this.#orAlarm(native.waitTensor(of.handle));
     } catch (error) {
-      throw error instanceof UserError ? error : await this.#failed(error as Error);
+      throw this.#end(error instanceof UserError ? error : await this.#failed(error as Error));
     }
+  }
+
+  /** What the store answers. patience: how long it may wait for others before it does, ms. Throws a UserError where it is gone. */
+  async #asked<T>(answer: Promise<T>, patience = AT_ONCE): Promise<T> {
+    const given = new AbortController();
+    // A link that is down is no error to the system: it sends again for a quarter of an hour.
+    const late = sleep(patience + this.#atOnce, undefined, { signal: given.signal }).then(() => {
+      throw new Error("it does not answer");
+    });
+    try {
+      return await this.#orAlarm(Promise.race([answer, late]));
+    } catch (error) {
+      throw this.#end(error instanceof UserError ? error : this.#storeLost(error as Error));
+    } finally {
+      given.abort();
+    }
+  }
+
+  /** Nothing can be done together after a fault: every later wait ends with it, and those that are open do not keep the process alive. */
+  #end(fault: UserError): UserError {
+    this.#ring(fault);
+    native.abandonGroup();
+    return fault;
   }
 
   /** Puts a key of this rank's into the store and waits for those of the others. */
@@ -164,16 +196,14 @@ export class ProcessWorld implements World {
         if (gone.length > 0) throw await this.#tellFault(gone);
       }
     };
-    try {
-      const missing = await this.#orAlarm(come());
-      if (missing.length > 0)
-        throw new UserError(
+    const missing = await this.#asked(come(), this.#timeout + 2 * SILENCE);
+    if (missing.length > 0)
+      throw this.#end(
+        new UserError(
           `Rank ${this.rank} of ${this.size} waited ${seconds(this.#timeout)} at ${what}; ${this.#namesOf(missing)} did not come.`,
           { code: "RESOURCE", hint: AGAIN },
-        );
-    } catch (error) {
-      throw error instanceof UserError ? error : this.#storeLost(error as Error);
-    }
+        ),
+      );
   }
 
   /** Whoever waits is told; a process that computes is told when it next waits. */
@@ -194,7 +224,7 @@ export class ProcessWorld implements World {
   async #failed(error: Error): Promise<UserError> {
     const asked = await Promise.race([
       this.#silent().catch(() => undefined),
-      sleep(SILENCE + AT_ONCE, undefined, { ref: false }),
+      sleep(SILENCE + this.#atOnce, undefined, { ref: false }),
     ]);
     if (asked === undefined) return this.#storeLost(error);
     if (asked.length > 0) return this.#tellFault(asked);
@@ -210,7 +240,7 @@ export class ProcessWorld implements World {
 
   /** Tells the others, and gives them time to hear it before this process ends. */
   async #tellFault(gone: readonly number[]): Promise<UserError> {
-    await native.storeSet(FAULT, JSON.stringify(gone));
+    native.storeSet(FAULT, JSON.stringify(gone)).catch(() => {}); // where the store is gone too, each finds out by itself
     await sleep(3 * BEAT);
     return this.#fault(gone);
   }
