@@ -79,6 +79,33 @@ test("ranks with other settings are refused before anything is trained, and the 
   expect(existsSync(join(folder, "unlike", RESULT))).toBe(false);
 });
 
+/** For NODE_OPTIONS: the process takes itself for another version of the command. */
+const OTHER_VERSION = `
+  import fs from "node:fs";
+  import { syncBuiltinESMExports } from "node:module";
+  const { readFileSync } = fs;
+  fs.readFileSync = (path, ...rest) => {
+    const isOwn = String(path).endsWith("/packages/cli/package.json");
+    return isOwn ? '{"version":"0.0.9"}' : readFileSync(path, ...rest);
+  };
+  syncBuiltinESMExports();`;
+
+test("ranks of other versions are refused, and rank and both versions are named", async () => {
+  const port = await freePort();
+  const other = `--import=data:text/javascript,${encodeURIComponent(OTHER_VERSION)}`;
+  const found = await Promise.all(
+    [undefined, other].map((options, rank) =>
+      cli(commandOf("versions"), { env: { ...envOf(rank, 2, port), NODE_OPTIONS: options } }),
+    ),
+  );
+  for (const { code, stderr } of found) {
+    expect(stderr).toMatch(
+      /The processes do not have the same versions\.\n {2}spo: rank 0 has "\d+\.\d+\.\d+", rank 1 has "0\.0\.9"\n/,
+    );
+    expect(code).toBe(3);
+  }
+});
+
 /** Starts a long training by two processes and waits for its first checkpoint. */
 async function startTwo(run: string) {
   const port = await freePort();

@@ -1,10 +1,11 @@
 // Several processes as `spo launch` starts them.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { readRun } from "@spo/records";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { cli, startCli, words } from "./cli.js";
+import { cli, type Ended, startCli, words } from "./cli.js";
+import { freePort } from "./ranks.fixture.js";
 import { makeTinyWorld, type TinyWorld } from "./tiny-models.js";
 
 const folder = mkdtempSync(join(tmpdir(), "spo-launch-"));
@@ -65,6 +66,30 @@ test("two processes draw the images of one, each its share, and rank 0 tells of 
     expect(readFileSync(join(folder, "drawn-two", file))).toEqual(
       readFileSync(join(folder, "drawn-one", file)),
     );
+});
+
+test("processes that would draw other images, or into folders of their own, are refused by setting and rank", async () => {
+  const draw = async (more: (rank: number) => string[]): Promise<Ended[]> => {
+    const port = await freePort();
+    return Promise.all(
+      [0, 1].map((rank) =>
+        cli([...words("sample red --steps 1 --model"), world.model, ...more(rank)], {
+          env: {
+            ...{ RANK: String(rank), WORLD_SIZE: "2" },
+            ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port) },
+          },
+        }),
+      ),
+    );
+  };
+  const at = (rank: number): string => join(folder, `of-rank-${rank}`);
+  const unlike = await draw((rank) => ["--output", at(0), ...words(`--seed ${rank}`)]);
+  const apart = await draw((rank) => ["--output", at(rank)]);
+  for (const { code, stderr } of unlike)
+    expect([code, stderr]).toEqual([3, expect.stringContaining("seed: rank 0 has")]);
+  for (const { code, stderr } of apart)
+    expect([code, stderr]).toEqual([3, expect.stringContaining(`  rank 1: ${at(1)}\n`)]);
+  expect([0, 1].map((rank) => existsSync(at(rank)))).toEqual([false, false]);
 });
 
 test("two processes evaluate and label as one does, each its share", async () => {

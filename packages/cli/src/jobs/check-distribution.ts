@@ -1,17 +1,10 @@
 // Whether processes that are to train together find each other, are alike, and how fast they exchange gradients.
 import { hostname } from "node:os";
 import { engineFacts, UserError, zeros } from "@spo/torch";
-import {
-  addressTowards,
-  initWorld,
-  interfaceOf,
-  launchPlace,
-  requireSame,
-  type World,
-} from "@spo/torch/distributed";
+import { addressTowards, interfaceOf, launchPlace, type World } from "@spo/torch/distributed";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson } from "../terminal/terminal.js";
-import { version } from "../terminal/version.js";
+import { openWorld } from "./open-world.js";
 
 /** Options of `spo dist check`. */
 export interface DistributionCheckOptions extends CommonOptions {
@@ -59,10 +52,9 @@ export async function checkDistribution({ wait, json }: DistributionCheckOptions
       hint: "Start it in several, as a training: npx spo launch --nproc 2 -- spo dist check",
     });
   const start = performance.now();
-  const world = await initWorld(place, { timeout: 1000 * wait });
+  const world = await openWorld(place, { timeout: 1000 * wait });
   const connected = (performance.now() - start) / 1000;
-  const { libtorch, cpu, backend } = engineFacts();
-  await requireSame(world, "versions", { spo: version, libtorch, node: process.versions.node });
+  const { cpu, backend } = engineFacts();
   const address = await addressTowards(place.host);
   const processes = await world.gather<ProcessFacts>({
     ...{ rank: world.rank, host: hostname(), pid: process.pid, address, cpu, backend },

@@ -21,7 +21,7 @@ import {
 } from "@spo/scorers";
 import { type RewardSpec, splitRewardSpecs } from "@spo/scorers/reward-spec";
 import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
-import { initWorld, launchPlace, type World } from "@spo/torch/distributed";
+import type { World } from "@spo/torch/distributed";
 import { UserError } from "@spo/torch/files";
 import { loadReward } from "spo";
 import { ownDevice, requireSameWork } from "spo/recipes";
@@ -34,6 +34,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { painter, put, putJson, putPath, say } from "../terminal/terminal.js";
 import { version } from "../terminal/version.js";
 import { type EvaluationSource, fingerprint, loadSource, resolveSources } from "./evaluation-source.js";
+import { openWorld } from "./open-world.js";
 import { imageLines, picturesOf, writeEvaluation } from "./write-evaluation.js";
 
 /** Of `spo eval`. */
@@ -70,7 +71,7 @@ interface Metric {
  * launcher started, each draws and scores its share, and rank 0 writes.
  */
 export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
-  const world = await initWorld(launchPlace(process.env));
+  const world = await openWorld();
   const speaks = world.rank === 0;
   const device = resolveDevice(ownDevice(given.device, world, process.env));
   const options = { ...given, device, quiet: given.quiet || !speaks };

@@ -13,7 +13,6 @@ import {
 } from "@spo/data";
 import { type LabelSummary, labelPairs, type PairScores } from "@spo/scorers";
 import { answerSignals, resolveDevice } from "@spo/torch";
-import { initWorld, launchPlace } from "@spo/torch/distributed";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import { loadReward } from "spo";
 import { ownDevice, requireSameWork } from "spo/recipes";
@@ -24,6 +23,7 @@ import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, say } from "../terminal/terminal.js";
 import { visibleLine } from "../terminal/visible.js";
+import { openWorld } from "./open-world.js";
 
 /** Of `spo label`. */
 export type LabelCommandOptions = CommonOptions &
@@ -48,7 +48,7 @@ export type LabelCommandOptions = CommonOptions &
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
   const { by, to, output, temperature, tie, hard, batch, skipBroken, json } = options;
   checkNumbers(options);
-  const world = await initWorld(launchPlace(process.env));
+  const world = await openWorld();
   const speaks = world.rank === 0;
   const device = resolveDevice(ownDevice(options.device, world, process.env));
   const quiet = options.quiet || !speaks;

@@ -13,7 +13,7 @@ import { EXAMPLE_FOLDER } from "@spo/example-emoji/folder";
 import { readRun } from "@spo/records";
 import { essence, verdict } from "@spo/records/report";
 import { answerSignals } from "@spo/torch";
-import { initWorld, launchPlace, WORLD_OF_ONE, type World } from "@spo/torch/distributed";
+import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { requirePlace, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
 import { StopAsked } from "spo/recipes";
@@ -23,6 +23,7 @@ import type { CommonOptions } from "../options/common-options.js";
 import { Interruption, interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
+import { openWorld } from "./open-world.js";
 
 /** Of `spo quickstart`. */
 export interface QuickstartCommandOptions extends CommonOptions {
@@ -59,7 +60,7 @@ export async function runQuickstart(options: QuickstartCommandOptions): Promise<
       hint: `Make it: npx spo pretrain text-to-image with recipes/text-to-image-${family}.json of the example.`,
     });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
-  const world = await initWorld(launchPlace(process.env));
+  const world = await openWorld();
   await measureAndReport({ example: resolve(example), family, folder, fast, device, spo }, options, world);
   await world.close();
 }

@@ -5,7 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import { Run } from "@spo/records";
 import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
-import { initWorld, launchPlace } from "@spo/torch/distributed";
+import { launchPlace } from "@spo/torch/distributed";
 import { requirePlace } from "@spo/torch/files";
 import { type RecipeEvent, type RecipeOptions, runSettings, StopAsked } from "spo/recipes";
 import type { z } from "zod";
@@ -15,6 +15,7 @@ import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson } from "../terminal/terminal.js";
 import { metricWords, TrainingProgress } from "../terminal/training-progress.js";
 import { endWords, resultWords } from "./end-of-training.js";
+import { openWorld } from "./open-world.js";
 import { TraceFile } from "./trace-file.js";
 
 /** Between two phases of one name in the output of --json. */
@@ -47,7 +48,7 @@ export async function runRecipe<Config extends object>({
   quiet,
 }: RecipeCall<Config>): Promise<void> {
   const place = launchPlace(process.env);
-  const world = await initWorld(place);
+  const world = await openWorld(place);
   const speaks = world.rank === 0;
   const bar = new ProgressBar({ quiet: quiet || !speaks });
   const progress = new TrainingProgress(bar, kind);

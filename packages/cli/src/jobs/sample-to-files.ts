@@ -19,11 +19,11 @@ import {
 } from "@spo/diffusion";
 import { type Pass, WorkMeter } from "@spo/records";
 import { answerSignals, Generator, noGrad, resolveDevice, scope, setThreads, type Tensor } from "@spo/torch";
-import { initWorld, launchPlace } from "@spo/torch/distributed";
+import { requireShared } from "@spo/torch/distributed";
 import { isFolder, makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
 import { type JudgedSteps, openJudge, type StepAwareJudge, sampleByJudge } from "spo";
-import { ownDevice, spentTogether } from "spo/recipes";
+import { ownDevice, requireSameWork, spentTogether } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { type GridCell, type GridOptions, gridAxes, gridCells } from "../options/grid-axes.js";
@@ -41,6 +41,7 @@ import { putJson, putPath } from "../terminal/terminal.js";
 import { version } from "../terminal/version.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 import { ModelsInTurn } from "./models-in-turn.js";
+import { openWorld } from "./open-world.js";
 import { isCut, negativeWords, type PromptWords, promptWarnings, promptWords } from "./prompt-words.js";
 import { requireNoGrid, writeGrid } from "./write-grid.js";
 
@@ -83,7 +84,7 @@ export async function sampleToFiles(
   prompts: readonly string[],
   options: SampleCommandOptions,
 ): Promise<void> {
-  const world = await initWorld(launchPlace(process.env));
+  const world = await openWorld();
   const speaks = world.rank === 0;
   const device = resolveDevice(ownDevice(options.device, world, process.env));
   const lines = readLines(prompts, options.prompts);
@@ -162,6 +163,8 @@ export async function sampleToFiles(
   if (!isSeveral) await judgesOf(model);
 
   using _ = makeFolderToFill(options.output); // an unusable folder is an error before hours are spent
+  await requireSameWork(world, workOf(images), {});
+  await requireShared(world, options.output);
   const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
   const mine: (ImageParameters & { file: string })[] = [];
@@ -229,6 +232,25 @@ export async function sampleToFiles(
   }
   if (options.json)
     putJson({ schema: "spo.sample/1", images: written, grid, seconds, stepsPerSecond: rate(), passes });
+}
+
+/** What images depend on, by name; models and LoRAs by theirs, as each process may have them elsewhere. */
+function workOf(images: readonly ImageParameters[]): object {
+  const all = images.map(({ model, loras, ...image }) => ({
+    ...image,
+    ...{
+      model: basename(model),
+      loras: loras.map(({ file, ...lora }) => ({ ...lora, file: basename(file) })),
+    },
+  }));
+  const names = [...new Set(all.flatMap((image) => Object.keys(image)))] as (keyof ImageParameters)[];
+  const values = names.map(
+    (name) => [name, new Set(all.map((image) => JSON.stringify(image[name])))] as const,
+  );
+  return {
+    images: images.length,
+    ...Object.fromEntries(values.map(([name, of]) => [name, [...of].join(", ")])),
+  };
 }
 
 function readLines(prompts: readonly string[], from: string | undefined): PromptLine[] {

@@ -7,7 +7,7 @@ import { encodePng, rgbFromPixels } from "@spo/data/pixels";
 import type { TextToImage } from "@spo/diffusion";
 import { differingKeys } from "@spo/records";
 import { scope } from "@spo/torch";
-import { WORLD_OF_ONE, type World } from "@spo/torch/distributed";
+import { requireShared, WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { makeFolder, UserError, writeFileAtomic } from "@spo/torch/files";
 import { readJson } from "@spo/torch/text-files";
 import { type SampleSettings, sampleImages } from "./samples.js";
@@ -21,8 +21,8 @@ export interface DrawSettings extends Omit<SampleSettings, "seed" | "skip" | "wo
  * Draws perPrompt images of every prompt and seed into a folder: PNG files, and at the end `images.jsonl`, so that `readImageSet` reads it.
  *
  * What the folder has already is not drawn again. about: what the images depend on besides the settings; a folder that was begun with other
- * settings is refused with a UserError (`USAGE`) that names them. world: the processes that draw together, on one disk. Yields after each
- * batch how many images there are, those of other processes left out.
+ * settings is refused with a UserError (`USAGE`) that names them. world: the processes that draw together; a folder that not all of them
+ * see is refused (`CONFIG`). Yields after each batch how many images there are, those of other processes left out.
  */
 export async function* drawSet(
   pipe: TextToImage,
@@ -33,6 +33,7 @@ export async function* drawSet(
 ): AsyncGenerator<number, ImageOfSet[]> {
   const { batch: _, ...kept } = settings; // images depend on it by rounding at most
   if (world.rank === 0) claim(folder, { ...about, prompts, seeds, ...kept });
+  await requireShared(world, folder);
   const places = seeds.flatMap((seed) =>
     prompts.flatMap((prompt, p) =>
       Array.from({ length: settings.perPrompt }, (_, image) => ({
