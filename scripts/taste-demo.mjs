@@ -1,5 +1,5 @@
 // @ts-check
-// Proves the demo of taste with a scripted judge that likes pale images: votes, both trainings, and held-out images of before and after.
+// Proves the demo of taste with a scripted judge that likes dark images: votes, both trainings, and held-out images of before and after.
 // Prints the figures of docs/studio.md and writes docs/images/taste.png.
 //
 //   node scripts/taste-demo.mjs FOLDER      what is done in FOLDER is not done again
@@ -13,9 +13,9 @@ import sharp from "sharp";
 import { prepareTaste, tasteWords } from "../packages/cli/dist/jobs/taste-demo.js";
 import { root } from "./setup/root.mjs";
 
-/** Images of a prompt that are measured, and prompts of the picture. */
-const [COUNT, SHOWN] = [4, 8];
-/** Nobody sees a smaller difference in lightness, of 255. */
+/** Prompts of the picture. */
+const SHOWN = 8;
+/** Nobody sees a smaller difference in darkness, of 255. */
 const TIE = 8;
 
 const [folder] = process.argv.slice(2);
@@ -25,8 +25,9 @@ const spo = (...words) => {
   const program = join(root, "packages", "cli", "bin", "spo.js");
   execFileSync(process.execPath, [program, ...words, "--quiet"], { stdio: ["ignore", "ignore", "inherit"] });
 };
-/** Mean of red, green and blue, 0 to 255. @param {string} path */
-const lightness = async (path) => mean((await sharp(path).removeAlpha().stats()).channels.map((c) => c.mean));
+/** 255 less the mean of red, green and blue. @param {string} path */
+const darkness = async (path) =>
+  255 - mean((await sharp(path).removeAlpha().stats()).channels.map((c) => c.mean));
 
 await prepareTaste(folder);
 const set = join(folder, "taste");
@@ -39,7 +40,7 @@ const pairs = readFileSync(join(set, "pairs.jsonl"), "utf8")
 /** @type {number[]} */
 const seen = [];
 for (const { image_0, image_1 } of pairs)
-  for (const image of [image_0, image_1]) seen.push(await lightness(join(set, image)));
+  for (const image of [image_0, image_1]) seen.push(await darkness(join(set, image)));
 if (!existsSync(votes)) {
   const log = await VoteLog.open(votes);
   for (const [i, { prompt, ...images }] of pairs.entries()) {
@@ -65,18 +66,7 @@ const at = join(root, "examples", "emoji");
 const found = {};
 for (const [name, model] of Object.entries({ base: join(at, "model"), trained: join(run, "spo", "model") })) {
   const images = join(folder, `${name}-held-out`);
-  const drawn = [
-    "--count",
-    String(COUNT),
-    "--seed",
-    "9000",
-    "--guidance-scale",
-    "3",
-    "--eta",
-    "1",
-    "--batch",
-    "8",
-  ];
+  const drawn = ["--seed", "9000", "--guidance-scale", "1", "--eta", "1", "--batch", "8"];
   if (!existsSync(images) || readdirSync(images).length === 0)
     spo(
       "sample",
@@ -90,34 +80,30 @@ for (const [name, model] of Object.entries({ base: join(at, "model"), trained: j
     );
   found[name] = [];
   for (const { path, prompt } of readImageSet(images))
-    found[name]?.push({ path, prompt, value: await lightness(path) });
+    found[name]?.push({ path, prompt, value: await darkness(path) });
 }
 const [base = [], trained = []] = [found.base, found.trained];
 const groups = base.map(({ prompt }) => prompt);
-/** Of the pairs that were judged: half of their images are paler. */
-const pale = [...seen].sort((a, b) => a - b)[seen.length >> 1] ?? 0;
+/** Of the pairs that were judged: half of their images are darker. */
+const dark = [...seen].sort((a, b) => a - b)[seen.length >> 1] ?? 0;
 /** @param {{value: number}[]} of */
 const share = (of) =>
   bootstrapMean(
-    of.map(({ value }) => Number(value > pale)),
+    of.map(({ value }) => Number(value > dark)),
     { groups },
   );
 /** @param {import("@spo/records").Estimate} estimate */
 const words = ({ value, low, high }) =>
   `${(100 * value).toFixed(0)} % (${(100 * low).toFixed(0)} to ${(100 * high).toFixed(0)} %)`;
-console.log(`pale images: base ${words(share(base))}, trained ${words(share(trained))}`);
+console.log(`dark images: base ${words(share(base))}, trained ${words(share(trained))}`);
 const wins = winRate(
   base.map(({ value }) => value),
   trained.map(({ value }) => value),
   { groups },
 );
-console.log(`paler than the base's of the same noise: ${words(wins)} of ${base.length}`);
-/** The first image of each of the first prompts. @param {{path: string}[]} of */
-const row = (of) =>
-  of
-    .filter((_, i) => i % COUNT === 0)
-    .slice(0, SHOWN)
-    .map(({ path }) => readFileSync(path));
+console.log(`darker than the base's of the same noise: ${words(wins)} of ${base.length}`);
+/** Images of the first prompts. @param {{path: string}[]} of */
+const row = (of) => of.slice(0, SHOWN).map(({ path }) => readFileSync(path));
 const sheet = await contactSheet([...row(base), ...row(trained)], { columns: SHOWN, side: 96 });
 writeFileSync(
   join(root, "docs", "images", "taste.png"),

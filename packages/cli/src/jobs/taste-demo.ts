@@ -32,7 +32,7 @@ export async function prepareTaste(folder: string): Promise<void> {
   const images = join(folder, "taste-images");
   const sampling = [
     "--guidance-scale",
-    "3",
+    "1",
     "--eta",
     "1",
     "--count",
