@@ -41,7 +41,7 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
   [
     "Computing",
     [
-      ...["device", "dtype", "baseDtype", "spmDtype", "vaeDtype", "vaeSlicing", "vaeTiling"],
+      ...["device", "dtype", "baseDtype", "spmDtype", "vaeDtype", "vaeSlicing", "vaeTiling", "offload"],
       ...["gradientCheckpointing", "memoryFormat", "samplingBatch", "readAhead", "reduce"],
     ],
   ],

@@ -1,4 +1,4 @@
-import { cat, scope, type Tensor } from "@spo/torch";
+import { cat, type Module, scope, type Tensor } from "@spo/torch";
 import type { CandidateScorer, Candidates, StepAwareJudge } from "./judge.js";
 
 /** A judge among several, and what its scores are multiplied by. */
@@ -13,6 +13,10 @@ export class JudgeEnsemble implements StepAwareJudge {
 
   constructor(judges: readonly WeightedJudge[]) {
     this.#judges = judges;
+  }
+
+  get modules(): readonly Module[] {
+    return this.#judges.flatMap(({ judge }) => judge.modules ?? []);
   }
 
   beginRound(...of: Parameters<NonNullable<StepAwareJudge["beginRound"]>>): void {

@@ -1,6 +1,6 @@
 import type { TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
-import type { Device, Tensor } from "@spo/torch";
+import type { Device, Module, Tensor } from "@spo/torch";
 
 /** What a judge gets: n candidates of one denoising step. */
 export interface Candidates {
@@ -52,6 +52,8 @@ export interface RoundPart {
 export interface StepAwareJudge {
   /** What it can judge; anything if absent. Checked before a training begins. */
   readonly requires?: { family?: string; latentShape?: LatentShape };
+  /** Its networks, which a training may put elsewhere while nothing is judged. Absent: they stay where they are. */
+  readonly modules?: readonly Module[];
   /**
    * Called before each round of a training. A judge that draws random numbers must draw the same ones when a round is repeated, after a
    * kill for example.

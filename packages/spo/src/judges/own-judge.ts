@@ -65,6 +65,7 @@ function guarded(judge: StepAwareJudge, fault: (text: string, cause?: unknown) =
   };
   return {
     requires: judge.requires,
+    modules: judge.modules,
     beginRound: judge.beginRound && ((...of) => judge.beginRound?.(...of)),
     prepare: (prompts, meter) => {
       const scorer: CandidateScorer = guard(

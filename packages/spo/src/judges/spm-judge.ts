@@ -1,5 +1,5 @@
 import type { WorkMeter } from "@spo/records";
-import { keep, scope } from "@spo/torch";
+import { keep, type Module, scope } from "@spo/torch";
 import { joinTexts, type PreferenceModel, type Texts, textRows } from "../spm/preference-model.js";
 import type { CandidateScorer, StepAwareJudge } from "./judge.js";
 
@@ -11,9 +11,11 @@ const TEXT_BYTES = 128 << 20;
 /** A step-aware preference model as the judge. */
 export class SpmJudge implements StepAwareJudge {
   readonly model: PreferenceModel;
+  readonly modules: readonly Module[];
 
   constructor(model: PreferenceModel) {
     this.model = model;
+    this.modules = [model.module];
   }
 
   prepare(prompts: readonly string[], meter?: WorkMeter): CandidateScorer {

@@ -21,6 +21,8 @@ export interface Phase {
   runs: number;
   /** Of a phase before all others: bytes that it holds in place of what the others hold. */
   before?: number;
+  /** Bytes of the weights that are not on the device meanwhile; absent: all are. */
+  away?: number;
   /** Does the work once, with inputs of its own, and counts its sample passes. */
   body: (meter: WorkMeter) => void;
 }
@@ -90,15 +92,20 @@ export function planJob({ memory, phases }: Job): Plan {
     for (let run = 0; run < 2; run++) phase.residentBytes = Math.max(phase.residentBytes, process.play(book));
   }
   // Memory of the largest phase stays resident in all later ones, so their resident bytes do not show which it was.
-  const largest = planned.reduce((a, b) => (b.activationBytes > a.activationBytes ? b : a));
+  const most = Math.max(...planned.map(({ activationBytes }) => activationBytes));
+  const awayAt = (i: number): number => phases[i]?.away ?? 0;
+  const held = planned.map(({ activationBytes }, i) => activationBytes - awayAt(i));
+  const at = held.indexOf(Math.max(...held));
+  const largest = planned[at] as PhasePlan;
   const resident = Math.max(...planned.map(({ residentBytes }) => residentBytes));
   const total = (of: (phase: PhasePlan) => number): number =>
     planned.reduce((sum, phase) => sum + phase.runs * of(phase), 0);
   const kinds = [...new Set(planned.flatMap(({ passes }) => Object.keys(passes) as Pass[]))];
   const parts = {
     ...memory,
+    weights: memory.weights - awayAt(at),
     activations: largest.activationBytes,
-    heap: resident - largest.activationBytes,
+    heap: resident - most,
     engine: ENGINE_BYTES + getThreads() * THREAD_BYTES,
   };
   const first = phases.findIndex(({ before = 0 }) => before > 0);

@@ -312,6 +312,26 @@ test.each([
   expect(saving.work.passes).toEqual(plain.work.passes);
 });
 
+test("with offload updates hold neither VAE nor preference model, on a GPU alone", () => {
+  const models = () => planModels(TINY.sd15, { spm: TINY_SPM });
+  const plan = (more: object) =>
+    planJob(spoJob(models(), spoConfig({ candidates: 2, promptsPerRound: 1, samplingBatch: 1, ...more })));
+  const { vae, spm } = models();
+  const bytes = [vae, spm].reduce(
+    (sum, model) => sum + (model?.parameters() ?? []).reduce((all, { nbytes }) => all + nbytes, 0),
+    0,
+  );
+  const [plain, saving] = [plan({ device: "cuda" }), plan({ device: "cuda", offload: true })];
+  expect(plain.memory.peakIn).toBe("update");
+  const others = plain.phases.filter(({ name }) => !/update|optimizer/.test(name));
+  const sampling = Math.max(...others.map(({ activationBytes }) => activationBytes));
+  const inUpdate = plain.memory.activations - bytes;
+  expect(saving.memory.peak).toBe(
+    plain.memory.peak - plain.memory.activations + Math.max(inUpdate, sampling),
+  );
+  expect(plan({ offload: true })).toEqual(plan({}));
+});
+
 test("in half precision VAE and preference model hold half, but for the scale of the scores", () => {
   const weights = (spmDtype: "float32" | "bfloat16", vaeDtype: "float32" | "bfloat16") =>
     planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM, spmDtype }), spoConfig({ vaeDtype }))).memory

@@ -102,6 +102,13 @@ export const spoSavings = ({ own, multiple }: Side): Saving<TrainSpoConfig>[] =>
     of: (c) => c.samplingBatch ?? c.candidates * c.promptsPerRound,
   }),
   cached<TrainSpoConfig>(isApart),
+  {
+    ...once<TrainSpoConfig, boolean>("offload", true, {
+      cost: "the time to move VAE and judge twice a round",
+      helps: /update|optimizer/,
+    }),
+    fits: ({ device }) => device !== "cpu",
+  },
   once("dtype", "bfloat16", half),
   once("vaeDtype", "bfloat16", frozen),
   once("spmDtype", "bfloat16", frozen),

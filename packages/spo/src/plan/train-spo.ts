@@ -11,7 +11,7 @@ import { branchRange } from "../rollout/rollout.js";
 import type { LatentTexts } from "../spm/latent-reward-model.js";
 import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
-import { blank, type PlannedModels } from "./models.js";
+import { blank, bytesOf, type PlannedModels } from "./models.js";
 import { freedTexts, optimizerPhase, planPolicy, update } from "./update.js";
 
 /**
@@ -66,6 +66,8 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
       }),
   });
   const freed = freedTexts(models, config);
+  const waiting = [vae, spm, lrm].flatMap((model) => model?.parameters() ?? []);
+  const away = config.offload && config.device !== "cpu" ? bytesOf(waiting) : 0;
   return {
     models,
     memory: { ...memory, weights: memory.weights - freed },
@@ -114,6 +116,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
       {
         name: "update",
         runs: (rounds * transitions) / size,
+        away,
         body: (meter) =>
           update(trained, size < config.batch, () => {
             pairGradients({
@@ -126,7 +129,7 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
             });
           }),
       },
-      optimizerPhase(trained, optimizer, (rounds * transitions) / config.batch),
+      { ...optimizerPhase(trained, optimizer, (rounds * transitions) / config.batch), away },
     ],
   };
 }

@@ -11,6 +11,7 @@ const BY_KIND: Partial<Record<string, MayChange>> = {
       "reduce",
       "samplingBatch",
       "vaeSlicing",
+      "offload",
       "promptCache",
       "stripEvery",
       "sampleEvery",

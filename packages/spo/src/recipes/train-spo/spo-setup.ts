@@ -27,6 +27,7 @@ import { latentSizeOf } from "../training/training-side.js";
 import { Update } from "../training/update.js";
 import { AskedPeople } from "./ask-people.js";
 import { requireHuman } from "./human-config.js";
+import { Offload } from "./offload.js";
 import { requireSpread } from "./step-spread.js";
 import { requireAgreement, requireRollout, TrainSpoConfig } from "./train-spo-config.js";
 
@@ -80,6 +81,9 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
   const named = config.judge === "human" ? { ...config, judge: "random" } : config;
   const encode = cache && ((texts: readonly string[]) => cache.read(texts));
   const judge = await openJudge({ ...named, encode }, pipe, latentSize, given);
+  const offload = new Offload(config.offload ? [pipe.vae, ...(judge.modules ?? [])] : [], {
+    ...{ device, memoryFormat: config.memoryFormat },
+  });
   const meter = new WorkMeter();
   tell("encoding the prompts");
   const scorer = noGrad(() => judge.prepare(prompts, meter));
@@ -126,7 +130,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
       : undefined;
   return {
     ...{ tell, warnings, meter, prompts, judge, scorer, conditionsOf, policy, process, decode },
-    ...{ latentShape, imageSize, update, state, people, stripEvery, sampleEvery, showHeldOut },
+    ...{ offload, latentShape, imageSize, update, state, people, stripEvery, sampleEvery, showHeldOut },
     /** What must be the same in every process. */
     settings: { ...settingsOf(config), reduce },
     /** Encodes the prompts of a round anew, for a policy whose text encoders learn. */

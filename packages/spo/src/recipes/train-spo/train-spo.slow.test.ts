@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Pass } from "@spo/records";
-import { readSafetensors, scope, type Tensor } from "@spo/torch";
+import { Module, readSafetensors, scope, type Tensor } from "@spo/torch";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { spoPresets } from "../../presets/index.js";
@@ -30,10 +30,11 @@ interface Shown {
 
 let runs = 0;
 /** A training by a judge that likes large values, and what that judge saw. */
-async function train(settings: object) {
+async function train(settings: object, modules: readonly Module[] = []) {
   const shown: Shown[] = [];
   let round = -1;
   const judge: StepAwareJudge = {
+    modules,
     beginRound: (begun) => {
       round = begun;
     },
@@ -92,6 +93,28 @@ test("rounds draw other noise, by the seed and their number; what was learned is
   expect(apart(first(still, 0), first(still, 1))).toBeGreaterThan(1);
   expect(apart(first(still, 1), first(still, 2))).toBeGreaterThan(1);
   expect(apart(first(still, 0), first(other, 0))).toBeGreaterThan(1);
+});
+
+test("with offload the judge's networks are away in updates alone, and the result is the same", async () => {
+  const moves: string[] = [];
+  class Moved extends Module {
+    override to({ device }: { device?: string }): this {
+      moves.push(`to ${device}`);
+      return this;
+    }
+    override arrange_(format: string): this {
+      moves.push(format);
+      return this;
+    }
+  }
+  const settings = { rounds: 2, memoryFormat: "contiguous" };
+  const stayed = await train(settings, [new Moved()]);
+  expect(moves).toEqual([]);
+  const moved = await train({ ...settings, offload: true }, [new Moved()]);
+  const round = ["to cpu", "to cpu", "contiguous"];
+  expect(moves).toEqual([...round, ...round]);
+  expect(moved.metrics).toEqual(stayed.metrics);
+  expect(moved.shown).toEqual(stayed.shown);
 });
 
 test("the judge is asked of the prompts that the round samples, each in turn, and told the timestep it has come to", async () => {

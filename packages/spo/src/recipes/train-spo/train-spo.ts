@@ -139,6 +139,7 @@ async function* rounds(
       const metrics = { pairs: 0, ...learned?.answers, progress: (round + 1) / total };
       yield* run.step(round + 1, total, metrics, await spentTogether(world, meter));
     }
+    setup.offload.away();
     for (const [i, places] of batches.entries()) {
       tell("updating", { done: i, total: batches.length });
       const mine: PairGradients[] = [];
@@ -172,6 +173,7 @@ async function* rounds(
       };
       yield* run.step(round + 1, total, figures, await spentTogether(world, meter));
     }
+    setup.offload.back();
     policy.updateEma(round);
     disposePairs(pairs);
     // The unconditional row is shared by all rounds.
