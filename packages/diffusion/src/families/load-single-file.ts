@@ -29,6 +29,11 @@ export function loadSingleFile(
   using file = openWeights(path);
   refuseOtherFormulations(file, path);
   const family = FAMILIES.find(({ isSingleFile }) => isSingleFile(file)) ?? FAMILIES[0];
+  if (typeof configs === "string" && !isFolder(configs))
+    throw new UserError(`There is no folder ${configs}, where the configs of ${path} should be.`, {
+      code: "DATA",
+      hint: "Give a pipeline's folder in diffusers layout (--configs FOLDER).",
+    });
   const found =
     typeof configs === "string"
       ? readConfigs(configs, family)

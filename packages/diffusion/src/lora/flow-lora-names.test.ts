@@ -91,3 +91,18 @@ describe.each(["sd3", "flux"] as const)("a LoRA of %s", (family) => {
     });
   });
 });
+
+test("a LoRA whose sizes tell nothing is refused by what its metadata says", () => {
+  const path = join(folder, "said.safetensors");
+  scope(() => {
+    const adapter = adapterOn("sd3", ["transformer_blocks.0.attn.to_q"]);
+    writeLora(path, adapter, MODELS.sd3, {
+      layout: "diffusers",
+      metadata: { "modelspec.architecture": "stable-diffusion-3-5-medium/lora" },
+    });
+  });
+  expect(readLora(path, MODELS.sd3).adapter.size).toBe(1);
+  expect(() => readLora(path, MODELS.flux)).toThrow(
+    "is a LoRA for Stable Diffusion 3 (its metadata says stable-diffusion-3-5-medium/lora); this one is FLUX.1.",
+  );
+});

@@ -274,7 +274,7 @@ describe("several adapters", () => {
       const base = output(parts);
       const text = refusal(() => new LoraStack(parts, [files[0]!, { path: wrong }]));
       expect(text).toMatch(
-        /is a LoRA for a model whose text is 20 wide; this one is a model whose text is 12 wide/,
+        /is a LoRA for a model whose text is 20 wide \(its metadata says stable-diffusion-[^)]*\); this one is a model whose text is 12 wide/,
       );
       expect(distance(output(parts), base)).toBe(0);
     });
@@ -480,7 +480,7 @@ describe("LoRA files that are refused", () => {
           lora.remove();
           const text = refusal(() => loadLora(MODELS[own].unet, path));
           expect(text).toMatch(
-            /other\.safetensors is a LoRA for a model whose text is \d+ wide; this one is/,
+            /other\.safetensors is a LoRA for a model whose text is \d+ wide \(its metadata says stable-diffusion-[^)]*\); this one is/,
           );
           expect(text.split("\n").length).toBeLessThanOrEqual(2);
         }

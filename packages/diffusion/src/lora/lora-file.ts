@@ -196,12 +196,8 @@ function refuseOtherModels(
   const origin = loraOrigin(file);
   const isOther = origin !== undefined && !fitsOrigin(origin, denoiser);
   if (known > 0 && !isOther && !(denoiserLayers.known === 0 && denoiserLayers.others > 0)) return;
-  const base = file.metadata.ss_base_model_version;
-  const from = isOther
-    ? origin.name
-    : base === undefined
-      ? "another model"
-      : `another model (its metadata says ${base})`;
+  const said = file.metadata["modelspec.architecture"] ?? file.metadata.ss_base_model_version;
+  const from = `${isOther ? origin.name : "another model"}${said === undefined ? "" : ` (its metadata says ${said})`}`;
   throw new UserError(`${path} is a LoRA for ${from}; this one is ${modelName(denoiser)}.`, {
     code: "DATA",
     hint: "An adapter fits only the family that it was trained on, and the models that are given.",

@@ -34,7 +34,10 @@ const OF_TRANSFORMER =
 /** Where the file comes from; undefined where nothing in it tells. */
 export function loraOrigin(file: WeightsFile): LoraOrigin | undefined {
   const names = file.keys();
-  const byBlocks = FAMILIES.find((family) => isTransformer(family) && family.isLora(file));
+  const architecture = file.metadata["modelspec.architecture"] ?? "";
+  const transformers = FAMILIES.filter(isTransformer);
+  const said = transformers.find(({ metadata }) => architecture.startsWith(metadata.architecture));
+  const byBlocks = said ?? transformers.find((family) => family.isLora(file));
   if (byBlocks) return { name: byBlocks.title, family: byBlocks };
   if (names.some((name) => OF_TRANSFORMER.test(name)))
     return { name: "Stable Diffusion 3, or another diffusion transformer", ofTransformer: true };

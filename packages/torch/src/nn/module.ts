@@ -170,7 +170,12 @@ export function loadWeights(
       `${module.constructor.name}: ${faults.length} weight${faults.length === 1 ? "" : "s"} of ${source} ${faults.length === 1 ? "does" : "do"} not fit.\n` +
         shown.map(([name, what]) => `  ${name.padEnd(width)}  ${what}`).join("\n") +
         rest,
-      { code: "DATA", hint: "Load it with the config.json that came with it." },
+      {
+        code: "DATA",
+        hint: faults.some(([, what]) => what.includes("quantized"))
+          ? "Give the weights as numbers with a point: in float32, float16, bfloat16 or float8."
+          : "Load it with the config.json that came with it.",
+      },
     );
   }
   if (unused.length > 0) onUnused(unused);

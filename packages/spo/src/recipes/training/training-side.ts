@@ -4,8 +4,8 @@ import { UserError } from "@spo/torch";
 /**
  * Side of the square images that a base is trained on, pixels: the given one, or the size that it was made for.
  *
- * Throws a UserError (`CONFIG`) for a side that the VAE cannot take and for a base that predicts x_0: there is no loss of that
- * here. Bounds of x̂0 (`clip_sample`, `thresholding`) are a matter of the steps that SPO samples by.
+ * Throws a UserError (`CONFIG`) for a side that the VAE or the denoiser's patches cannot take, and for a base that predicts x_0: there is
+ * no loss of that here. Bounds of x̂0 (`clip_sample`, `thresholding`) are a matter of the steps that SPO samples by.
  */
 export function trainingSide(pipe: TextToImage, resolution: number | null): number {
   if (pipe.process.prediction === "sample") {
@@ -15,9 +15,15 @@ export function trainingSide(pipe: TextToImage, resolution: number | null): numb
     );
   }
   const side = resolution ?? Math.min(...pipe.denoiser.sampleSize) * pipe.vae.factor;
-  if (side % pipe.vae.factor !== 0) {
-    throw new UserError(`resolution ${side} is no multiple of ${pipe.vae.factor}, the VAE's factor.`, {
+  const { factor } = pipe.vae;
+  const { latentMultiple: patch } = pipe.denoiser;
+  const multiple = factor * patch;
+  if (side % multiple !== 0) {
+    const what =
+      patch === 1 ? "the VAE's factor" : `the VAE's factor ${factor} times the side of a patch ${patch}`;
+    throw new UserError(`resolution ${side} is no multiple of ${multiple}, ${what}.`, {
       code: "CONFIG",
+      hint: `The nearest is ${Math.max(1, Math.round(side / multiple)) * multiple}.`,
     });
   }
   return side;
