@@ -2,9 +2,10 @@ import os
 
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel, SD3Transformer2DModel
+from full_size import Later, prediction, training
 from peft import LoraConfig
 from safetensors.torch import load_file
-from serve import Case, device, serve, some
+from serve import device, serve
 
 TIMESTEP = 501
 GUIDANCE = 3.5
@@ -15,35 +16,21 @@ def make(folder):
     sd35, few, lora = "SD3.5 Medium", "SD3.5, 2 blocks", "LoRA, checkpointing, forward + backward"
     half = torch.bfloat16
     return {
-        f"{sd35}, bfloat16, forward": Later(lambda: prediction(folder, "sd35", half)),
-        f"{sd35}, bfloat16, {lora}": Later(lambda: training(folder, "sd35", half)),
-        f"{few}, bfloat16, forward": Later(lambda: prediction(folder, "sd35-2", half)),
-        f"{few}, bfloat16, {lora}": Later(lambda: training(folder, "sd35-2", half)),
-        f"{few}, float32, {lora}": Later(lambda: training(folder, "sd35-2", torch.float32)),
-        "FLUX, 2 + 4 blocks, bfloat16, forward": Later(lambda: prediction(folder, "flux-2-4", half)),
+        f"{sd35}, bfloat16, forward": Later(lambda: forward(folder, "sd35", half)),
+        f"{sd35}, bfloat16, {lora}": Later(lambda: with_lora(folder, "sd35", half)),
+        f"{few}, bfloat16, forward": Later(lambda: forward(folder, "sd35-2", half)),
+        f"{few}, bfloat16, {lora}": Later(lambda: with_lora(folder, "sd35-2", half)),
+        f"{few}, float32, {lora}": Later(lambda: with_lora(folder, "sd35-2", torch.float32)),
+        "FLUX, 2 + 4 blocks, bfloat16, forward": Later(lambda: forward(folder, "flux-2-4", half)),
     }
 
 
-class Later(Case):
-    """Loads the model when it is first asked."""
-
-    def __init__(self, make):
-        self.make = make
-        self.case = None
-        super().__init__(lambda: self.loaded().run(), lambda: self.loaded().result())
-
-    def loaded(self):
-        self.case = self.case or self.make()
-        return self.case
-
-
-def prediction(folder, name, dtype):
+def forward(folder, name, dtype):
     _, predict = predictor(folder, name, dtype)
-    without = torch.inference_mode()
-    return Case(without(predict), without(lambda: some(predict())))
+    return prediction(predict)
 
 
-def training(folder, name, dtype):
+def with_lora(folder, name, dtype):
     model, predict = predictor(folder, name, dtype)
     model.requires_grad_(False)
     model.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
@@ -54,21 +41,7 @@ def training(folder, name, dtype):
         weight.data = values[key.replace(".default.weight", "")].to(device())
     model.enable_gradient_checkpointing()
     model.train()
-
-    def backward():
-        predict().float().square().mean().backward()
-
-    def run():
-        backward()
-        model.zero_grad(set_to_none=True)
-
-    def result():
-        backward()
-        numbers = some(trained[f"{FIRST}.lora_B.default.weight"].grad)
-        model.zero_grad(set_to_none=True)
-        return numbers
-
-    return Case(run, result)
+    return training(model, predict, trained[f"{FIRST}.lora_B.default.weight"])
 
 
 def predictor(folder, name, dtype):
