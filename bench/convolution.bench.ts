@@ -13,12 +13,15 @@ import {
 import { some } from "./numbers.js";
 import type { Case, Question } from "./question.js";
 
-/** [samples, channels, results, side]: of the embedded model's VAE and UNet; of Stable Diffusion 1.5; of its VAE. */
+/** [samples, channels, results, side]: of the VAE and UNet of the embedded model and of the benches; of Stable Diffusion 1.5; of its VAE. */
 const SHAPES = [
   [8, 16, 16, 64],
   [8, 64, 64, 16],
   [32, 96, 32, 16],
   [32, 128, 128, 8],
+  [32, 192, 64, 8],
+  [8, 128, 128, 4],
+  [32, 256, 128, 4],
   [2, 320, 320, 64],
   [2, 640, 640, 32],
   [1, 128, 128, 256],

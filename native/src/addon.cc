@@ -15,6 +15,7 @@
 #include "int8-layers.h"
 #include "machine.h"
 #include "mapped-files.h"
+#include "operator-times.h"
 #include "process-group.h"
 #include "signals.h"
 
@@ -126,6 +127,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<set_generator_state, 2>(env, exports, "setGeneratorState");
   define<threads, 0>(env, exports, "threads");
   define<kernels, 0>(env, exports, "kernels");
+  define<operator_times, 1>(env, exports, "operatorTimes");
   define<load_library, 1>(env, exports, "loadLibrary");
   define<live_handles, 0>(env, exports, "liveHandles");
   define<meta_book, 1>(env, exports, "metaBook");

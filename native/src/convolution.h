@@ -13,7 +13,7 @@
 #include <torch/library.h>
 
 #include "parallel.h"
-#include "winograd-kernels.h"
+#include "winograd-weights.h"
 
 namespace {
 
@@ -24,8 +24,16 @@ struct ConvolutionOptions {
   int64_t groups;
 };
 
-/** Pixels of a map below which transforming the weights costs what it saves. The same holds where channels are twice as many. */
-constexpr int64_t kLeastPixels = 64;
+/**
+ * Pixels of a map below which the kernels of our own save nothing; and below which transforming large weights costs what it saves. The
+ * latter holds where channels are twice as many, too. Weights so small are transformed once.
+ */
+constexpr int64_t kLeastPixels = 16, kLeastPixelsOfLarge = 64;
+
+int64_t least_pixels(int64_t channels, int64_t results) {
+  if (is_small_kernel(channels, results)) return kLeastPixels;
+  return std::max({kLeastPixelsOfLarge, channels / 2, results / 2});
+}
 
 /** Whether the kernels of our own are to take this. By the map alone, not the batch, whose size must not show in the numbers. */
 bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const ConvolutionOptions& options) {
@@ -38,26 +46,23 @@ bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const Co
   };
   return chosen_kernels != Kernels::libtorch && !options.transposed && options.groups == 1 && all(options.stride, 1) &&
          all(options.padding, 1) && all(options.dilation, 1) && plain(x) && plain(weight) && weight.size(2) == 3 && weight.size(3) == 3 &&
-         weight.size(1) == x.size(1) && x.size(2) * x.size(3) >= std::max({kLeastPixels, x.size(1) / 2, weight.size(0) / 2}) &&
+         weight.size(1) == x.size(1) && x.size(2) * x.size(3) >= least_pixels(x.size(1), weight.size(0)) &&
          x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 /** Whether so many channels fill the vectors. */
 bool fills_vectors(int64_t channels) { return channels % winograd_kernels<4>(chosen_kernels).lanes == 0; }
 
-/** x in channels-last order → [samples, results, height, width] in the same; kSide 3: of x doubled by repetition. */
+/** x in channels-last order → [samples, results, height, width] in the same; kSide 3: of x doubled by repetition. weights: of `weight`. */
 template <int kSide>
-at::Tensor convolve_by_winograd(const at::Tensor& x, const WinogradWeights& weights, const float* bias) {
+at::Tensor convolve_by_winograd(const at::Tensor& x, const at::Tensor& weight, const WinogradWeights& weights, const float* bias) {
   const WinogradKernels& kernels = winograd_kernels<kSide>(chosen_kernels);
   constexpr int64_t kTimes = kSide == 3 ? 2 : 1;
-  const int64_t block = kernels.places * weights.channels * kernels.lanes, blocks = (weights.results + kernels.lanes - 1) / kernels.lanes;
-  const at::Tensor transformed = at::empty({blocks * block}, x.options());
-  auto* to = transformed.mutable_data_ptr<float>();
-  each_in_parallel(blocks, [&](int64_t i) { kernels.weights_of_block(weights, i * kernels.lanes, to + i * block); });
+  const at::Tensor transformed = TransformedWeights::of(weight, weights, kernels);
   const int64_t shape[] = {x.size(0), weights.results, kTimes * x.size(2), kTimes * x.size(3)};
   at::Tensor y = at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
-  const WinogradMaps maps{x.const_data_ptr<float>(), y.size(2), y.size(3), weights.channels, weights.results, to, bias,
-                          y.mutable_data_ptr<float>()};
+  const WinogradMaps maps{x.const_data_ptr<float>(), y.size(2), y.size(3), weights.channels, weights.results,
+                          transformed.const_data_ptr<float>(), bias, y.mutable_data_ptr<float>()};
   const int64_t tiles = x.size(0) * ((maps.height + 1) / 2) * ((maps.width + 1) / 2);
   constexpr int64_t kNumbers = 1 << 13, kMost = 96;  // pixels and products of all 16 places stay in a core's cache
   const int64_t piece = std::clamp<int64_t>(kNumbers / maps.channels / kernels.rows, 2, kMost / kernels.rows) * kernels.rows;
@@ -89,7 +94,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std:
   if (!ours || !is_plain_bias(bias, weight)) {
     return at::native::convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups);
   }
-  return convolve_by_winograd<4>(x, weights_of(weight), numbers_of(bias));
+  return convolve_by_winograd<4>(x, weight, weights_of(weight), numbers_of(bias));
 }
 
 /** As `convolution_backward`: the gradient of x is the convolution of y's by the kernel turned round, its axes of channels swapped. */
@@ -113,7 +118,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Te
                                weight.stride(0),
                                -weight.stride(2),
                                -weight.stride(3)};
-  const at::Tensor gradient = convolve_by_winograd<4>(given.contiguous(at::MemoryFormat::ChannelsLast), turned, nullptr);
+  const at::Tensor gradient = convolve_by_winograd<4>(given.contiguous(at::MemoryFormat::ChannelsLast), weight, turned, nullptr);
   wanted[0] = false;
   if (!wanted[1] && !wanted[2]) return {gradient, at::Tensor(), at::Tensor()};
   auto result = by_libtorch();
@@ -128,7 +133,7 @@ class DoubledConvolution : public torch::autograd::Function<DoubledConvolution> 
                             const std::optional<at::Tensor>& bias) {
     context->save_for_backward({x, weight});
     context->saved_data["biased"] = bias && bias->defined();
-    return convolve_by_winograd<3>(x, weights_of(weight), numbers_of(bias));
+    return convolve_by_winograd<3>(x, weight, weights_of(weight), numbers_of(bias));
   }
 
   /** By operators that have gradients themselves. */
@@ -159,7 +164,7 @@ at::Tensor doubled_convolution(const at::Tensor& x, const at::Tensor& weight, co
   const bool learns = at::GradMode::is_enabled() &&
                       (x.requires_grad() || weight.requires_grad() || (bias && bias->defined() && bias->requires_grad()));
   if (learns) return DoubledConvolution::apply(x, weight, bias);
-  return convolve_by_winograd<3>(x, weights_of(weight), numbers_of(bias));
+  return convolve_by_winograd<3>(x, weight, weights_of(weight), numbers_of(bias));
 }
 
 /** Puts the kernels behind libtorch's operators, and makes the one of our own known. Once a process. */

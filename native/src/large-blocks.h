@@ -9,11 +9,13 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include "small-blocks.h"
+
 #ifdef __GLIBC__  // mremap is Linux's, and only glibc's malloc needs this beside it
 
 /**
  * Memory of the CPU's large tensors. Each has a mapping of its own. A freed mapping is kept for the next tensor, because the system clears
- * every new page. Small tensors are left to libtorch's allocator.
+ * every new page. Small tensors have blocks of another kind.
  *
  * What is kept does not raise the peak: together with what is in use it stays within the most that was ever in use, or within 128 MiB,
  * which is what small models need to stop asking the system.
@@ -32,6 +34,7 @@ class LargeBlocks final : public c10::Allocator {
     const std::lock_guard lock(instance->mutex_);
     instance->keep_at_most(0);
     instance->most_ = instance->used_;
+    SmallBlocks::all().trim();
   }
 
   c10::DataPtr allocate(size_t bytes) override {
@@ -132,7 +135,7 @@ class LargeBlocks final : public c10::Allocator {
   }
 
   static inline LargeBlocks* instance = nullptr;
-  c10::Allocator* const small_ = c10::GetDefaultCPUAllocator();
+  c10::Allocator* const small_ = &SmallBlocks::all();
   std::mutex mutex_;
   std::unordered_map<void*, size_t> sizes_;  // of the blocks in use
   std::vector<Block> kept_;                  // in the order in which they were freed

@@ -63,6 +63,7 @@ napi_value adjust_memory(Call& call) {
 
 /** trimMemory(): gives the memory of freed tensors back to the system. */
 void trim_memory(Call& call) {
+  TransformedWeights::trim();
 #ifdef __GLIBC__
   LargeBlocks::trim();
   malloc_trim(0);

@@ -20,11 +20,13 @@ export {
   trimMemory,
 } from "./modes.js";
 export { quantizeInt8 } from "./nn/int8-weights.js";
+export { keptKernelBytes } from "./nn/kept-kernels.js";
 export { inOrder } from "./nn/kernel-order.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RMSNorm } from "./nn/layers.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";
 export { parameter } from "./nn/parameter.js";
 export { notFiniteAt } from "./not-finite.js";
+export { type OperatorTime, OperatorTimes } from "./operator-times.js";
 export * from "./ops.gen.js";
 export { Adafactor, type AdafactorOptions } from "./optim/adafactor.js";
 export { AdamW, type AdamWOptions } from "./optim/adamw.js";

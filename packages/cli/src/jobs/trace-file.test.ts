@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WorkMeter } from "@spo/records";
+import { ones, scope } from "@spo/torch";
 import { expect, test } from "vitest";
 import { TraceFile } from "./trace-file.js";
 
@@ -10,7 +11,7 @@ interface TraceEvent {
   ph: string;
   ts: number;
   dur?: number;
-  args?: { resident: number };
+  args?: { resident?: number; operators?: Record<string, { calls: number; cpuSeconds: number }> };
 }
 
 test("a folder that is gone at the end is no fault", () => {
@@ -29,7 +30,7 @@ test("phases, memory and steps go to one file, also of a training that goes on",
     const meter = new WorkMeter();
     {
       using trace = new TraceFile(path);
-      meter.phase("update", () => meter.phase("backward", () => {}));
+      meter.phase("update", () => meter.phase("backward", () => scope(() => void ones([4]).sigmoid())));
       trace.step(1);
     }
     meter.phase("unseen", () => {});
@@ -48,7 +49,8 @@ test("phases, memory and steps go to one file, also of a training that goes on",
       ["sampling", "X"],
       ["step 2", "i"],
     ]);
-    const [inner, outer] = spans as [TraceEvent, TraceEvent];
+    const [inner, outer, step] = spans as [TraceEvent, TraceEvent, TraceEvent];
+    expect(step.args?.operators?.["aten::sigmoid"]).toEqual({ calls: 1, cpuSeconds: expect.any(Number) });
     expect(inner.ts).toBeGreaterThanOrEqual(outer.ts);
     expect(inner.ts + (inner.dur ?? 0)).toBeLessThanOrEqual(outer.ts + (outer.dur ?? 0));
     expect(Math.abs(outer.ts / 1000 - Date.now())).toBeLessThan(3_600_000);

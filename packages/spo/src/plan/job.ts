@@ -5,6 +5,7 @@ import {
   type Device,
   forgetPeak,
   getThreads,
+  keptKernelBytes,
   type MemoryBook,
   peakBytes,
   rehearse,
@@ -12,7 +13,7 @@ import {
   trimMemory,
   zeros,
 } from "@spo/torch";
-import type { PlannedModels } from "./models.js";
+import { modulesOf, type PlannedModels } from "./models.js";
 
 /** One kind of work that a job does again and again. */
 export interface Phase {
@@ -56,7 +57,8 @@ export interface PhasePlan {
 export interface Plan {
   /**
    * Bytes; `peak` is the sum of all others, reached in the phase `peakIn`. `activations`, gradients among them, are that phase's; `heap` is
-   * what the allocator keeps between and beside them; `engine` what libtorch makes resident when its operators are first used.
+   * what the allocator keeps between and beside them; `engine` what libtorch makes resident when its operators are first used,
+   * and the kernels that the addon keeps.
    */
   memory: Job["memory"] & {
     activations: number;
@@ -75,7 +77,7 @@ const ENGINE_BYTES = 28 << 20;
 const THREAD_BYTES = 12 << 20;
 
 /** Goes through a job's phases on `meta`. */
-export function planJob({ memory, phases }: Job): Plan {
+export function planJob({ models, memory, phases }: Job): Plan {
   const books: MemoryBook[] = [];
   const meter = new WorkMeter();
   const planned = phases.map(({ name, runs, body }): PhasePlan => {
@@ -105,8 +107,11 @@ export function planJob({ memory, phases }: Job): Plan {
     ...memory,
     weights: memory.weights - awayAt(at),
     activations: largest.activationBytes,
-    heap: resident - most,
-    engine: ENGINE_BYTES + getThreads() * THREAD_BYTES,
+heap: resident - most,
+    engine:
+      ENGINE_BYTES +
+      getThreads() * THREAD_BYTES +
+      keptKernelBytes(modulesOf(models), memory.trained > 0 ? [models.denoiser] : []),
   };
   const first = phases.findIndex(({ before = 0 }) => before > 0);
   const atFirst = { weights: phases[first]?.before ?? 0, trained: 0, optimizer: 0, data: 0, heap: 0 };

@@ -3,7 +3,7 @@ import { native } from "@spo/native";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { Generator } from "../generator.js";
-import { getThreads, grad, noGrad, setThreads } from "../modes.js";
+import { getThreads, grad, inferenceMode, noGrad, setThreads } from "../modes.js";
 import { conv2d, upsampleNearest2d } from "../ops.gen.js";
 import { randn } from "../random.js";
 import { scope } from "../scope.js";
@@ -92,6 +92,7 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     expectTruth({ shape: [1, 32, 9, 11], results: 16, biased: false }, kernels); // tiles that reach beyond the map
     expectTruth({ shape: [1, 16, 34, 30], results: 3, order: "contiguous" }, kernels); // several pieces
     expectTruth({ shape: [2, 16, 8, 9], results: 20, doubled: true }, kernels);
+    expectTruth({ shape: [1, 64, 4, 4], results: 32 }, kernels); // fewer pixels than channels
   });
 
   test("of any shape", () => {
@@ -99,8 +100,8 @@ describe.each(SETS)("with %s instructions", (kernels) => {
       shape: fc.tuple(
         fc.integer({ min: 1, max: 3 }),
         fc.integer({ min: 1, max: 3 }).map((n) => 16 * n),
-        fc.integer({ min: 8, max: 13 }),
-        fc.integer({ min: 8, max: 13 }),
+        fc.integer({ min: 4, max: 13 }),
+        fc.integer({ min: 4, max: 13 }),
       ),
       results: fc.integer({ min: 1, max: 70 }),
       biased: fc.boolean(),
@@ -150,6 +151,7 @@ describe.each(SETS)("with %s instructions", (kernels) => {
 test("a kernel is used, and gives other bits than libtorch; what it does not take is libtorch's", () =>
   scope(() => {
     const [x, weight, bias] = inputs({ shape: [1, 32, 8, 8], results: 32 });
+    const large = randn([2112, 32, 3, 3]).contiguous({ memoryFormat: "channels_last" });
     const both = (run: () => Tensor): number[][] =>
       (["plain", "libtorch"] as const).map((kernels) => {
         native.kernels(kernels);
@@ -164,7 +166,8 @@ test("a kernel is used, and gives other bits than libtorch; what it does not tak
       () => conv2d(x, weight, bias, 1, 1, 2),
       () => conv2d(x, weight.narrow(1, 0, 16), bias, 1, 1, 1, 2),
       () => conv2d(x, weight.narrow(2, 0, 1), bias, 1, 1),
-      () => conv2d(x.narrow(2, 0, 7), weight, bias, 1, 1), // a small map
+      () => conv2d(x.narrow(2, 0, 3).narrow(3, 0, 5), weight, bias, 1, 1), // a small map
+      () => conv2d(x.narrow(2, 0, 7), large, null, 1, 1), // a map that is small for such weights
       () => conv2d(channelsLast(x.narrow(1, 0, 6)), channelsLast(weight.narrow(1, 0, 6)), bias, 1, 1),
       ...(["float64", "bfloat16"] as const).map((dtype) => () => {
         const [a, b, c] = [x, weight, bias].map((t) => t.to({ dtype })) as [Tensor, Tensor, Tensor];
@@ -175,6 +178,53 @@ test("a kernel is used, and gives other bits than libtorch; what it does not tak
       expect(found).toEqual(expected);
     }
   }));
+
+describe("transformed weights are kept, and made anew", () => {
+  /** What the kernel gives now, and whether that is of the weights as they are. */
+  function expectOfNow(x: Tensor, weight: Tensor): void {
+    native.kernels("plain");
+    const found = noGrad(() => conv2d(x, weight, null, 1, 1)).toNumbers();
+    native.kernels("libtorch");
+    expect(error(found, noGrad(() => conv2d(x, weight, null, 1, 1)).toNumbers())).toBeLessThan(2e-6);
+  }
+
+  // Kept at the second use, asked for at the third.
+  const expectOfNowThrice = (x: Tensor, weight: Tensor): void => {
+    for (let i = 0; i < 3; i++) expectOfNow(x, weight);
+  };
+
+  test.each<[string, (weight: Tensor) => void]>([
+    ["an operator writes to them", (weight) => noGrad(() => void weight.mul_(2))],
+    ["one does so in inference mode", (weight) => inferenceMode(() => void weight.mul_(2))],
+    ["one writes to a view of them", (weight) => noGrad(() => void weight.narrow(0, 3, 1).fill_(5))],
+    ["they get other memory", (weight) => weight.assign(weight.mul(2))],
+  ])("where %s", (_, change) =>
+    scope(() => {
+      const [x, weight] = inputs({ shape: [1, 16, 8, 8], results: 16 });
+      expectOfNowThrice(x, weight);
+      change(weight);
+      expectOfNowThrice(x, weight);
+    }),
+  );
+
+  test("where an array of JavaScript shares their memory", () =>
+    scope(() => {
+      const [x] = inputs({ shape: [1, 16, 8, 8], results: 16 });
+      const weight = randn([16, 16, 3, 3]);
+      expectOfNowThrice(x, weight);
+      const view = new Float32Array(native.view(weight.handle));
+      expectOfNow(x, weight);
+      view.fill(0.25);
+      expectOfNow(x, weight);
+    }));
+
+  test("where others lie in the memory of some that are gone", () => {
+    const x = inputs({ shape: [1, 16, 8, 8], results: 16 })[0];
+    for (let seed = 0; seed < 8; seed++)
+      scope(() => expectOfNowThrice(x, randn([16, 16, 3, 3], { generator: new Generator(seed) })));
+    x.dispose();
+  });
+});
 
 test.each([false, true])("the gradient has a gradient (doubled: %s)", (doubled) => {
   const problem = { shape: [1, 16, 8, 8], results: 16, doubled } as const;

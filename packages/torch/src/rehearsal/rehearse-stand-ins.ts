@@ -1,7 +1,8 @@
 // libtorch's own `meta` lacks some operators, and splits others in ways that a CPU does not. The stand-ins here give results of the same
 // shape, keep the same tensors for backward, and make gradients of the same size. There are no numbers on `meta`.
 import { native } from "@spo/native";
-import { memoryFormatCode } from "../dtype.js";
+import { dtypeCode, memoryFormatCode } from "../dtype.js";
+import { isSmallKernel } from "../nn/kept-kernels.js";
 import type { Call } from "./intercept-calls.js";
 
 type StandIn = (call: Call, args: readonly unknown[]) => number;
@@ -17,6 +18,7 @@ const [MUL, ADD, SUM, SILU, EXP_] = [
 const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), op("expand"), op("clone")];
 const [EMPTY_LIKE, NEW_EMPTY, INDEX] = [op("empty_like"), op("new_empty"), op("index", "Tensor")];
 const [CLAMP, MEAN, TO_COPY, ZEROS] = [op("clamp"), op("mean"), op("_to_copy"), op("zeros")];
+const TIMES = op("mul", "Scalar");
 
 /** Stand-ins by operator, for tensors on `meta`. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
@@ -85,8 +87,9 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
  * A corner of the input times the kernel, summed and spread out: a product keeps the storage of what it views.
  *
  * The product is as large as the kernel, and so is its gradient: as large as what oneDNN makes and drops in forward and again in backward,
- * the kernel in its own order. Unless channels come last it copies input and output too. A single thread's 1×1 convolution is a matrix
- * product without copies.
+ * the kernel in its own order. Of a large kernel 3×3 that does not learn, what the addon's own convolution makes in its place is 16/9 as
+ * large. Unless channels come last libtorch copies input and output too. A single thread's 1×1 convolution is a matrix product without
+ * copies.
  *
  * x [b, c, h, w], weight [o, c, k, k] → [b, o, h', w'], channels last where x or weight is.
  */
@@ -98,7 +101,7 @@ function convolution(call: Call, args: readonly unknown[]): number {
     (number | number[])?,
     (number | number[])?,
   ];
-  const [rows, , height, width] = native.sizes(x) as [number, number, number, number];
+  const [rows, channels, height, width] = native.sizes(x) as [number, number, number, number];
   const [out, , kernelHeight, kernelWidth] = native.sizes(weight) as [number, number, number, number];
   const at = (value: number | number[], axis: number): number =>
     typeof value === "number" ? value : (value[axis] as number);
@@ -108,11 +111,21 @@ function convolution(call: Call, args: readonly unknown[]): number {
   const point = kernelHeight === 1 && kernelWidth === 1;
   const channelsLast = native.strides(x)[1] === 1 || (!point && native.strides(weight)[1] === 1);
   const copies = !(point && rows < 16 && native.threads() === 1);
+  const keepsSize = kernelHeight === 3 && kernelWidth === 3 && shape[2] === height && shape[3] === width;
+  const transforms = // as has_winograd_kernel of the addon's convolution.h
+    channelsLast &&
+    keepsSize &&
+    native.dtype(weight) === dtypeCode("float32") &&
+    height * width >= Math.max(64, channels / 2, out / 2) &&
+    !isSmallKernel(channels, out) &&
+    !native.requiresGrad(weight);
   return chain(call, (make) => {
     const corner = (handle: number, dims: readonly number[]): number =>
       dims.reduce((from, dim) => make(SLICE, from, dim, 0, 1), handle);
+    const copied = (of: number): number =>
+      transforms ? make(TIMES, make(EXPAND, of, [out, channels, 4, 4]), 1) : make(MUL, of, weight);
     let product = copies
-      ? make(RESHAPE, make(SUM, make(MUL, corner(x, [2, 3, 0]), weight), [1, 2, 3]), [1, out, 1, 1])
+      ? make(RESHAPE, make(SUM, copied(corner(x, [2, 3, 0])), [1, 2, 3]), [1, out, 1, 1])
       : make(MUL, corner(x, [1, 2, 3]), make(RESHAPE, corner(weight, [1, 2, 3]), [1, out, 1, 1]));
     if (native.requiresGrad(x) && recordsGraph()) {
       // Libtorch's convolution keeps its input even where the kernel does not learn. So does a product with something that does.
