@@ -59,6 +59,18 @@ describe("memory", () => {
     expect(bytes.left).toBe(MEGABYTE + 8); // what sigmoid gave, for both; the mean, and a number that stands for it
   });
 
+  test("counts the transformed copy of a large kernel that does not learn, in forward and in backward", () => {
+    const layer = new Conv2d(512, 512, 3, { padding: 1 }); // 9 MB
+    layer.arrange_("channels_last");
+    const x = meta(1, 512, 16, 16); // half a MB
+    const { bytes } = rehearse(() => noGrad(() => scope(() => void layer.forward(x))));
+    expect(bytes.peak).toBeGreaterThanOrEqual(16 * MEGABYTE);
+    expect(bytes.peak).toBeLessThan(17 * MEGABYTE);
+    x.requiresGrad = true;
+    const { value } = rehearse(() => scope(() => layer.forward(x).sum()));
+    expect(rehearse(() => value.backward()).bytes.peak).toBeGreaterThanOrEqual(16 * MEGABYTE);
+  });
+
   test("views are free", () => {
     const { bytes } = rehearse(() =>
       scope(() => void meta(256, 1024).transpose(0, 1).unsqueeze(0).narrow(1, 0, 5)),
