@@ -13,7 +13,7 @@ import {
 import { some } from "./numbers.js";
 import type { Case, Question } from "./question.js";
 
-/** [samples, channels, results, side]: of the VAE and UNet of the embedded model and of the benches; of Stable Diffusion 1.5; of its VAE. */
+/** [samples, channels, results, side]: of VAE and UNet of the embedded model and the benches; of Stable Diffusion 1.5; of its VAE. */
 const SHAPES = [
   [8, 16, 16, 64],
   [8, 64, 64, 16],

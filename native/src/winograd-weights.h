@@ -62,7 +62,7 @@ class TransformedWeights {
   static constexpr size_t kMostBytes = 64 << 20;  // as MOST in kept-kernels.ts
   static constexpr size_t kMostSeen = 4096;
 
-  /** Whether whatever writes to the weight tells: by its version. A file and an array of JavaScript do not. A weight that learns changes. */
+  /** Whether all that write to the weight tell, by its version. A file and an array of JavaScript do not. A weight that learns changes. */
   static bool stays_the_same(const at::Tensor& weight) {
     return !weight.requires_grad() && !weight.is_inference() && weight.storage().resizable() && !BorrowedArray::under(weight);
   }

@@ -107,7 +107,7 @@ export function planJob({ models, memory, phases }: Job): Plan {
     ...memory,
     weights: memory.weights - awayAt(at),
     activations: largest.activationBytes,
-heap: resident - most,
+    heap: resident - most,
     engine:
       ENGINE_BYTES +
       getThreads() * THREAD_BYTES +
