@@ -25,6 +25,7 @@ const documents = [
     [
       ["comparison", comparisonTable(comparison)],
       ["quality", qualityTable(example)],
+      ["flow", qualityTable(example, "sd3")],
     ],
   ],
   ["docs/performance.md", [["speed", speedTable(resultsIn("bench/results"))]]],

@@ -56,6 +56,19 @@ test("a fast run's figures do not stand in the table", () => {
   ).toThrow(/fast/);
 });
 
+test("each family's files make a table of their own", () => {
+  const results = new Map([
+    ["seed-0", report(0.25)],
+    ["seed-0-sd3", report(0.75)],
+    ["random-labels-sd3", report(0.85)],
+  ]);
+  expect(qualityTable(results).split("\n")[0]).toBe("|  | base | SPO, seed 0 |");
+  const flow = qualityTable(results, "sd3");
+  expect(flow.split("\n")[0]).toBe("|  | base | SPO, seed 0 | random labels |");
+  expect(flow).toContain("| 0.75 (0.65–0.85) | 0.85 (0.75–0.95) |");
+  expect(flow).toContain("npm run quickstart -- --family sd3 --seed N");
+});
+
 test("without result files there is no number, but how to make them", () => {
   expect(qualityTable(new Map())).toMatch(/^No results .*npm run quickstart/);
   expect(speedTable(new Map())).toMatch(/^No results .*npm run bench/);
