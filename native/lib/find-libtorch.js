@@ -69,8 +69,9 @@ export function builtAddon() {
 export const wheelFolder = (cuda, arch = process.arch) =>
   join(cacheFolder(), `libtorch-${pinnedTorch}-${arch}-${cuda ? "cuda" : "cpu"}`);
 
-/** True when there is an NVIDIA driver, unless SPO_CUDA=0 says to do without. */
-export const wantsCuda = () => process.env.SPO_CUDA !== "0" && nvidiaDriver() !== null;
+/** True when there is an NVIDIA driver, unless SPO_CUDA=0 says to do without; SPO_CUDA=1: for images, built where there is none. */
+export const wantsCuda = () =>
+  process.env.SPO_CUDA === "1" || (process.env.SPO_CUDA !== "0" && nvidiaDriver() !== null);
 
 /** What tells that there is an NVIDIA driver, or null. */
 export function nvidiaDriver() {

@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { cacheFolder } from "./cache-folder.js";
 import { FakeTools } from "./fake-tools.mjs";
-import { choiceHash, findLibtorch, isSupported, versionIn, wheelFolder } from "./find-libtorch.js";
+import {
+  choiceHash,
+  findLibtorch,
+  isSupported,
+  nvidiaDriver,
+  versionIn,
+  wantsCuda,
+  wheelFolder,
+} from "./find-libtorch.js";
 import { SetupError } from "./setup-error.js";
 
 /** @type {FakeTools} */
@@ -28,6 +36,14 @@ function cached(version) {
 }
 
 describe("libtorch is looked for", () => {
+  test("with CUDA where there is a driver or SPO_CUDA is 1, and without where it is 0", () => {
+    const found = ["0", "1", undefined].map((value) => {
+      vi.stubEnv("SPO_CUDA", value);
+      return wantsCuda();
+    });
+    expect(found).toEqual([false, true, nvidiaDriver() !== null]);
+  });
+
   test("first where SPO_LIBTORCH says, in a libtorch folder or beside a torch package", () => {
     const asked = tools.libtorch("2.14.1");
     tools.tell("torch", tools.libtorch("2.15.0"));
