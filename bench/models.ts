@@ -53,8 +53,10 @@ export function initialized<M extends Module>(module: M, seed: number): M {
   return module;
 }
 
-export function writeUnet(folder: string): void {
-  saveModel(folder, initialized(new UNet2DConditionModel(TINY_UNET), 1));
+/** widths: of its blocks. */
+export function writeUnet(folder: string, widths: readonly number[] = [32, 64, 128]): void {
+  const config = { ...TINY_UNET, block_out_channels: [...widths] };
+  saveModel(folder, initialized(new UNet2DConditionModel(config), 1));
 }
 
 export function writeVae(folder: string): void {
@@ -86,10 +88,11 @@ export const TINY_SPM: SpmConfigInput = {
   },
 };
 
-/** Weights of a trained model's size everywhere, also where a fresh one has zeros. */
-export function writeSpm(folder: string): void {
+/** Weights of a trained model's size everywhere, also where a fresh one has zeros. words: of the tokenizer. */
+export function writeSpm(folder: string, words = TINY_SPM.text_config?.vocab_size): void {
   const generator = new Generator(3);
-  const spm = initialized(new StepAwarePreferenceModel(TINY_SPM), 3);
+  const config = { ...TINY_SPM, text_config: { ...TINY_SPM.text_config, vocab_size: words } };
+  const spm = initialized(new StepAwarePreferenceModel(config), 3);
   initializeTimeConditioning(spm, generator);
   noGrad(() => {
     for (const [name, weight] of spm.namedParameters()) {
