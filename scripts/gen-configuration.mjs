@@ -36,7 +36,7 @@ const SECTIONS = {
   },
   compare: {
     about:
-      "[Base, Diffusion-DPO and SPO beside each other](compare.md). The preset `emoji` is `examples/emoji/compare.json`.",
+      "[Base, Diffusion-DPO and SPO beside each other](compare.md). The preset `emoji` is `examples/emoji/compare.json`; `emoji-latent` has a latent judge beside it.",
   },
   "data pairs": {
     about: "The example's preference pairs; `examples/emoji/recipes/pairs.json` has its settings.",

@@ -81,8 +81,8 @@ export function comparisonTable(facts) {
   const told =
     `SPO preferred to Diffusion-DPO in ${share(facts.spoOverDpo)} of same-noise pairs. ${counts.images} images of each run, of ` +
     `${counts.prompts} held-out prompts; ${counts.seeds} seeds; 95 % bootstrap intervals over prompts. ${HELD_OUT} Each run of Diffusion-DPO trained for ` +
-    `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
-    `Made by \`npx spo compare${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
+    `${seconds("Diffusion-DPO")} ${unit}, of SPO for ${seconds("SPO, one run")} after ${seconds("preference")} of its preference model, which count in the ratios. ` +
+    `Made by \`npx spo compare${rows.length > 3 ? " emoji-latent" : ""}${clock === "cpuSeconds" ? " --clock cpu" : ""}\`; ${provenance.processor}, ${provenance.date}.`;
   return `${markdownTable(["", ...rows.map(titleOf)], lines)}\n\n${told}`;
 }
 

@@ -6,12 +6,17 @@ import { mapPlaces } from "@spo/records/config";
 import { UserError } from "@spo/torch/files";
 import { CompareConfig } from "spo/schemas";
 
-/** The example's comparison. Its files are found from every working folder. */
+/** The example's comparison, and the same with a latent judge beside it. Their files are found from every working folder. */
 export function comparePresets(): Record<string, object> {
-  const path = join(EXAMPLE_FOLDER, "compare.json");
+  const emoji = presetIn("compare.json");
+  return { emoji, "emoji-latent": { ...emoji, ...presetIn("compare-latent.json") } };
+}
+
+function presetIn(name: string): object {
+  const path = join(EXAMPLE_FOLDER, name);
   try {
     const preset: object = JSON.parse(readFileSync(path, "utf8"));
-    return { emoji: mapPlaces(CompareConfig, preset, (text) => join(EXAMPLE_FOLDER, text)) };
+    return mapPlaces(CompareConfig, preset, (text) => join(EXAMPLE_FOLDER, text));
   } catch (error) {
     throw new UserError(`${path} cannot be read: ${(error as Error).message}`, {
       code: "DATA",

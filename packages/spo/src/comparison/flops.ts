@@ -83,7 +83,7 @@ function latentFlops(
   const look = (lrm: LatentRewardModel, texts: LatentTexts): unknown =>
     lrm.imageFeatures(blankLatents(1, models), 500, texts, texts);
   const read = (lrm: LatentRewardModel): LatentTexts => lrm.encode(lrmIds(1, models));
-  const texts = noGrad(() => read(frozen));
+  const texts = rehearse(() => noGrad(() => read(frozen))).value;
   return {
     judgeImage: still(() => look(frozen, texts)),
     judgeText: still(() => read(frozen)),
