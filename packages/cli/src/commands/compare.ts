@@ -19,11 +19,14 @@ const DEFAULT = "emoji";
 type Options = CommonOptions & { run?: string; dryRun?: boolean };
 
 export default function (command: Command): void {
-  takeSettings(command, { schema: CompareConfig, presets: ["emoji"] })
+  takeSettings(command, { schema: CompareConfig, presets: ["emoji", "emoji-latent"] })
     .description(
       "Compares base, Diffusion-DPO and SPO on one model, one set of pairs and one machine: the same time, search and prompts for each method, quality over seconds and over counted work, on one page.",
     )
-    .argument("[words...]", "presets (emoji: the example of this repository), config files, settings")
+    .argument(
+      "[words...]",
+      "presets (emoji: the example of this repository; emoji-latent: the same with a latent judge beside it), config files, settings",
+    )
     .usage("[preset|file…] [--setting value…] [--run <folder>]")
     .option("--run <folder>", "where all of it goes; called again, it goes on (runs/compare)")
     .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
