@@ -1,4 +1,5 @@
 // Opens a preference model of whichever kind its folder holds.
+import { existsSync } from "node:fs";
 import {
   ClipTokenizer,
   type Conditions,
@@ -58,6 +59,11 @@ const latent: Kind = {
   open: openLatent,
   start: (path, pipe, generator, { settings = PUBLISHED_LRM, width }) => {
     if (path !== null && isLrmFolder(path)) return openLatent(path, pipe);
+    if (path !== null && !existsSync(path))
+      throw new UserError(`${path} does not exist.`, {
+        code: "DATA",
+        hint: "Give a latent reward model, or a CLIP for its text projection, or no init. The example's recipe latent.json makes one.",
+      });
     const space = latentSpaceOf(pipe);
     const lrm = newLrm(pipe, { settings, clip: path, width, generator });
     return new LatentPreferenceModel(lrm, tokenizersFor(lrm, pipe, "a new latent reward model"), space);

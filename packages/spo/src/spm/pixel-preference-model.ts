@@ -54,13 +54,8 @@ export class PixelPreferenceModel implements VectorModel {
     return scorePixels(image(), this.processor).to({ dtype, device });
   }
 
-  /** A number is rounded: a flow's times lie between whole ones. */
   score(input: Tensor, timesteps: number | Tensor, { features }: Texts): Tensor {
-    const t = typeof timesteps === "number" ? Math.round(timesteps) : timesteps;
-    return this.module.scores(
-      this.module.imageFeatures(input.to({ dtype: this.dtype }), t),
-      features as Tensor,
-    );
+    return this.module.scores(this.#features(input, timesteps), features as Tensor);
   }
 
   get width(): number {
@@ -68,7 +63,7 @@ export class PixelPreferenceModel implements VectorModel {
   }
 
   imageVectors(input: Tensor, timesteps: number | Tensor): Tensor {
-    return unit(this.module.imageFeatures(input.to({ dtype: this.dtype }), timesteps));
+    return unit(this.#features(input, timesteps));
   }
 
   textVectors({ features }: Texts): Tensor {
@@ -81,5 +76,11 @@ export class PixelPreferenceModel implements VectorModel {
 
   save(folder: string): void {
     saveSpm(folder, this.module, this.processor);
+  }
+
+  /** A number is rounded: a flow's times lie between whole ones. */
+  #features(input: Tensor, timesteps: number | Tensor): Tensor {
+    const t = typeof timesteps === "number" ? Math.round(timesteps) : timesteps;
+    return this.module.imageFeatures(input.to({ dtype: this.dtype }), t);
   }
 }

@@ -47,6 +47,14 @@ const scoresOf = (model: PreferenceModel, t: number): number[] =>
     scope(() => model.score(model.look(sights()), t, textRows(model.encode(PROMPTS), [1, 0, 1])).toNumbers()),
   );
 
+test("a start that is not there says what a latent one can start from", () => {
+  const start = (): unknown =>
+    startPreferenceModel(join(folder, "absent"), loadTextToImage(world.model), new Generator(0), {
+      kind: "latent",
+    });
+  expect(start).toThrow(/absent does not exist/);
+});
+
 describe.each([
   ["one that looks at images", () => [world.spm, world.model]],
   ["one that looks at latents", () => [world.lrm, world.model]],

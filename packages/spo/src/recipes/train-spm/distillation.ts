@@ -126,8 +126,7 @@ function siblings(teacher: VectorModel): Pairing {
           scope(() => {
             counted?.count("judgeImage", rows.length);
             const own = textRows(read, rows);
-            const timestep = Math.round(candidates.timestep);
-            const vectors = teacher.imageVectors(teacher.look(candidates), timestep, own);
+            const vectors = teacher.imageVectors(teacher.look(candidates), candidates.timestep, own);
             seen.push(keep(vectors.to({ dtype: "float32", device: "cpu" }).clone()));
             return vectors.mul(teacher.textVectors(own)).sum(-1).mul(scale).to({ dtype: "float32" });
           }),
