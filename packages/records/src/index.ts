@@ -45,5 +45,13 @@ export { TENSORBOARD, TensorboardLog } from "./tensorboard-log.js";
 export { TimeLeft } from "./time-left.js";
 export { ANSWERS, type Answer, Vote } from "./vote.js";
 export { VoteLog } from "./vote-log.js";
-export { PHASE_SPANS, type PhaseSpan, type Seconds, timed, type Work, WorkMeter } from "./work.js";
+export {
+  CANDIDATE_PICTURES,
+  PHASE_SPANS,
+  type PhaseSpan,
+  type Seconds,
+  timed,
+  type Work,
+  WorkMeter,
+} from "./work.js";
 export type { CheckpointFiles, FileContents } from "./write-checkpoint.js";

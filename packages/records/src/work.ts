@@ -15,6 +15,9 @@ export interface Work {
   phases: Record<string, Seconds>;
 }
 
+/** The phase in which candidates are kept as pictures for people, all that they cost beyond what the judge needed. */
+export const CANDIDATE_PICTURES = "candidate pictures";
+
 /** A phase that has ended: from when to when in milliseconds, as `performance.now()` counts, with the phases inside it. */
 export interface PhaseSpan {
   name: string;

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import type { Run } from "@spo/records";
+import { CANDIDATE_PICTURES, type Run } from "@spo/records";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunList, RunPage, StepView } from "./api.js";
 import { PIXEL, writeSpoRun } from "./run-folders.fixture.js";
@@ -245,7 +245,7 @@ describe("a run", () => {
     expect(page.samples[1]?.images.map(({ score }) => score)).toEqual([15, undefined]);
     expect(page.perStep.find(({ part }) => part === "sampling")?.seconds).toBe(1);
     expect(page.picturing).toBeUndefined();
-    run.step(4, 40, {}, { phases: { "candidate pictures": { wall: page.elapsed, cpu: 0 } } });
+    run.step(4, 40, {}, { phases: { [CANDIDATE_PICTURES]: { wall: page.elapsed, cpu: 0 } } });
     const later = await json<RunPage>(`/api/runs/${page.run.id}/page`);
     expect((later.picturing as number) * later.elapsed).toBeCloseTo(page.elapsed, 9);
     for (const { src } of page.samples[1]?.images ?? []) {

@@ -1,5 +1,5 @@
 // The scores of all candidates of one timestep, and the pictures of those that people want to see.
-import { timed } from "@spo/records";
+import { CANDIDATE_PICTURES, timed } from "@spo/records";
 import { cat, keep, Scope, Tensor, UserError } from "@spo/torch";
 import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { RolloutInput } from "./rollout.js";
@@ -33,9 +33,9 @@ export function judgeCandidates(
   const opinions: number[][][] = []; // by chunk and judge
   const asksEach = (settings.judgeAgreement ?? 0) > 0 && scorer.scoreByJudge !== undefined;
   const pictures = new Map<number, Tensor[]>(stripPrompts.map((prompt) => [prompt, []]));
-  const decodeMetered = (latents: Tensor): Tensor => {
+  const decodeCounted = (latents: Tensor): Tensor => {
     meter?.count("vaeDecode", latents.shape[0] as number);
-    return timed(meter, "decode", () => decode(latents));
+    return decode(latents);
   };
   for (let start = 0; start < rows.length; start += judgeChunk) {
     const chunk = rows.slice(start, start + judgeChunk);
@@ -51,7 +51,7 @@ export function judgeCandidates(
         return clean;
       },
       image(): Tensor {
-        decoded ??= keep(decodeMetered(candidates.x0));
+        decoded ??= keep(timed(meter, "decode", () => decodeCounted(candidates.x0)));
         return decoded;
       },
     };
@@ -66,9 +66,12 @@ export function judgeCandidates(
       for (const [i, prompt] of chunk.entries()) {
         const wanted = pictures.get(prompt);
         if (!wanted) continue;
-        const picture = decoded
-          ? decoded.narrow(0, i, 1).clone()
-          : decodeMetered(clean ? clean.narrow(0, i, 1) : predicted(start + i, 1));
+        // What the judge did without is the price of the picture, and of no part of the round.
+        const picture = timed(meter, CANDIDATE_PICTURES, () =>
+          decoded
+            ? decoded.narrow(0, i, 1).clone()
+            : decodeCounted(clean ? clean.narrow(0, i, 1) : predicted(start + i, 1)),
+        );
         wanted.push(memory.keep(picture));
       }
     } finally {

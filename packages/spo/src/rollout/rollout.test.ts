@@ -1,5 +1,5 @@
 import { type Denoiser, gaussianLogProb, VpSchedule } from "@spo/diffusion";
-import { WorkMeter } from "@spo/records";
+import { CANDIDATE_PICTURES, WorkMeter } from "@spo/records";
 import { cat, Generator, liveTensors, randn, scope, type Tensor } from "@spo/torch";
 import { expect, test } from "vitest";
 import type { CandidateScorer } from "../judges/judge.js";
@@ -207,10 +207,13 @@ test("what a scorer of latents asks for is predicted then, and so are pictures f
     expect(gaps).toEqual(Array(STEPS).fill(0));
     expect(strips.map(({ images }) => images.shape)).toEqual(Array(STEPS).fill([K, 4, 2, 2]));
     // The children of all but the last step once more, since the scorer asked for what they predict; the pictures need no further pass.
-    expect(meter.take().passes).toMatchObject({
+    const { passes, phases } = meter.take();
+    expect(passes).toMatchObject({
       unetSampling: STEPS * B + (STEPS - 1) * K * B,
       vaeDecode: STEPS * K,
     });
+    // The judge had nothing decoded, so all of it is the pictures' own.
+    expect(Object.keys(phases).sort()).toEqual([CANDIDATE_PICTURES, "judge", "sampling"]);
   });
 });
 

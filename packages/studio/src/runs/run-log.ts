@@ -1,6 +1,6 @@
 // What a run's whole log says, kept up with as it grows: metrics as columns, of the rest what a page shows.
 import { join } from "node:path";
-import { type Event, salvageEvents } from "@spo/records";
+import { CANDIDATE_PICTURES, type Event, salvageEvents } from "@spo/records";
 import type { TimestepCell, TimestepMap } from "../api.js";
 import { Columns } from "./columns.js";
 import { LogCursor } from "./log-cursor.js";
@@ -9,9 +9,6 @@ import { LogCursor } from "./log-cursor.js";
 const WARNINGS = 100;
 /** Newest steps that the time of a step is averaged over. */
 const RECENT = 20;
-
-/** The phase in which a training keeps the candidates of a round as pictures. */
-const PICTURING = "candidate pictures";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
@@ -61,7 +58,7 @@ class Contents {
 
   #addStep(event: Of<"step">): void {
     this.updates.push(this.updates.rows + 1, event.metrics);
-    this.picturing += event.time.phases?.[PICTURING]?.wall ?? 0;
+    this.picturing += event.time.phases?.[CANDIDATE_PICTURES]?.wall ?? 0;
     this.recent.push(event); // of a round all its updates
     while ((this.recent[0]?.step ?? 0) < event.step - RECENT) this.recent.shift();
   }

@@ -1,7 +1,7 @@
 // Pictures of a round's candidates, for the report.
 import { join } from "node:path";
 import { encodePng, rgbFromPixels } from "@spo/data/pixels";
-import type { Run, WorkMeter } from "@spo/records";
+import { CANDIDATE_PICTURES, type Run, type WorkMeter } from "@spo/records";
 import { stripFileName } from "@spo/records/report";
 import { notFiniteAt, scope, writeFileAtomic } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
@@ -11,9 +11,6 @@ import { byStepAndPrompt } from "./round-parts.js";
 
 /** Side of the pictures, pixels: a round has hundreds of them. */
 const STRIP_SIDE = 128;
-
-/** Its name among a step's phases. */
-const PHASE = "candidate pictures";
 
 /**
  * Writes the candidates of a round, those of all processes, into the run's folder, and disposes their images. strips: of this process.
@@ -25,13 +22,13 @@ export async function* saveStrips(
   strips: readonly CandidateStrip[],
   prompts: readonly string[],
 ): AsyncGenerator<RecipeEvent> {
-  const { shown, missing } = await meter.phaseOf(PHASE, () => encodedStrips(strips));
+  const { shown, missing } = await meter.phaseOf(CANDIDATE_PICTURES, () => encodedStrips(strips));
   const parts = await world.gather({ shown, missing });
   const all = parts.flatMap((part) => part.shown).sort(byStepAndPrompt);
   const lost = parts.reduce((sum, part) => sum + part.missing, 0);
   const named = all.map(({ prompt, images, ...strip }) => ({ ...strip, prompt: prompts[prompt], images }));
   const path = join(run.folder, "strips", stripFileName(round));
-  if (run.writes) meter.phase(PHASE, () => writeFileAtomic(path, JSON.stringify(named)));
+  if (run.writes) meter.phase(CANDIDATE_PICTURES, () => writeFileAtomic(path, JSON.stringify(named)));
   if (lost > 0)
     yield* run.warn(
       `round ${round + 1}: candidates that are not finite are not kept as images, at ${lost} of ${all.length} comparisons`,
