@@ -228,6 +228,13 @@ export const MUTANTS = [
     test: `${recipes}/training/held-out-verdict.test.ts`,
   },
   {
+    name: "a guard of diversity compares with the measurement before",
+    file: `${recipes}/training/held-out-verdict.ts`,
+    from: "share * (history[0] as GuardMeasurement).diversity",
+    to: "share * (history.at(-2) as GuardMeasurement).diversity",
+    test: `${recipes}/training/held-out-verdict.test.ts`,
+  },
+  {
     name: "a guard's stop keeps the last weights",
     file: `${recipes}/training/guard.ts`,
     from: "    if (this.#input.run.writes) this.#read(this.#input.run.best(best));\n",

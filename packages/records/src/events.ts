@@ -119,7 +119,7 @@ export const Event = z.discriminatedUnion("type", [
     type: z.literal("guard"),
     step: z.int(),
     action: z.enum(["stop", "lower"]),
-    /** The step of the best held-out scores. */
+    /** The step whose weights are the best. */
     best: z.int(),
     reason: z.string(),
     time: Time,

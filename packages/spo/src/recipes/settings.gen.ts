@@ -235,7 +235,9 @@ export interface TrainSpoSettings {
     imagesPerPrompt?: number | undefined;
     /** measurements since the best held-out scores, with a training score above its value there, after which the guard acts; null: it only watches. Default: null. */
     patience?: number | null | undefined;
-    /** stop, with the weights of the best held-out scores as the result; or lower the learning rate. Default: "stop". */
+    /** least diversity of the held-out samples, as a share of the base's, below which the guard acts; null: it only watches. Default: null. */
+    minDiversity?: number | null | undefined;
+    /** stop, with the weights of the best held-out scores as the result, or without patience the last that are diverse enough; or lower the learning rate. Default: "stop". */
     action?: "stop" | "lower" | undefined;
     /** what the learning rate is multiplied by where the guard lowers it. Default: 0.5. */
     lowerBy?: number | undefined;
@@ -345,7 +347,9 @@ export interface TrainDpoSettings {
     imagesPerPrompt?: number | undefined;
     /** measurements since the best held-out scores, with a training score above its value there, after which the guard acts; null: it only watches. Default: null. */
     patience?: number | null | undefined;
-    /** stop, with the weights of the best held-out scores as the result; or lower the learning rate. Default: "stop". */
+    /** least diversity of the held-out samples, as a share of the base's, below which the guard acts; null: it only watches. Default: null. */
+    minDiversity?: number | null | undefined;
+    /** stop, with the weights of the best held-out scores as the result, or without patience the last that are diverse enough; or lower the learning rate. Default: "stop". */
     action?: "stop" | "lower" | undefined;
     /** what the learning rate is multiplied by where the guard lowers it. Default: 0.5. */
     lowerBy?: number | undefined;

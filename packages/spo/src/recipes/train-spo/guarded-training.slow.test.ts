@@ -84,6 +84,25 @@ test("one that lowers halves the learning rate after each verdict, and a stopped
   );
 });
 
+test("one of diversity stops a training whose images of a prompt become alike, and gives the last that are diverse enough", async () => {
+  const { events, result } = await train("alike", {
+    optimizer: { lr: 1e-2 },
+    guards: { imagesPerPrompt: 2, minDiversity: 0.975 },
+  });
+  const shares = events.flatMap((event) =>
+    event.type === "eval" ? [event.metrics.diversity as number] : [],
+  );
+  const of = (round: number): number => (shares[round] as number) / (shares[0] as number);
+  expect(shares).toHaveLength(3);
+  expect(of(1)).toBeGreaterThan(0.975);
+  expect(of(2)).toBeLessThan(0.975);
+  const reason = expect.stringContaining("The images of a prompt have become alike");
+  expect(events.filter(({ type }) => type === "guard")).toMatchObject([
+    { step: 2, action: "stop", best: 1, reason },
+  ]);
+  expect(result).toMatchObject({ best: 1, stopped: reason });
+});
+
 test("a guard that only watches changes nothing of what is learned", async () => {
   const losses = (run: Awaited<ReturnType<typeof train>>) =>
     run.events.flatMap((event) => (event.type === "step" ? [event.metrics.loss] : []));

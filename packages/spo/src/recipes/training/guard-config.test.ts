@@ -11,6 +11,7 @@ test("guards that only watch ask for nothing", () => {
   expect(() =>
     requireGuards(settings({}), { samples: 0, judges: ["random"], hasScore: false }),
   ).not.toThrow();
+  expect(() => requireGuards(settings({ minDiversity: 0.9, imagesPerPrompt: 2 }), of)).not.toThrow();
   expect(() => requireGuards(settings({ patience: 3, heldOutScorers: ["clip:c"] }), of)).not.toThrow();
 });
 
@@ -18,6 +19,7 @@ test.each<[string, Partial<GuardSettings>, Partial<typeof of>, string]>([
   ["without a held-out scorer", { patience: 3 }, {}, "there are no held-out scorers"],
   ["without samples", { heldOutScorers: ["clip:c"] }, { samples: 0 }, "none are drawn"],
   ["without samples of several seeds", { imagesPerPrompt: 2 }, { samples: 0 }, "none are drawn"],
+  ["of diversity with one sample a prompt", { minDiversity: 0.9 }, {}, "compares the samples of one prompt"],
   ["without a training score", { patience: 1, heldOutScorers: ["clip:c"] }, { hasScore: false }, "has none"],
   [
     "that hears the judge itself",

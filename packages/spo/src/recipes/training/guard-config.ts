@@ -29,11 +29,20 @@ export const guardSettings = {
         .describe(
           "measurements since the best held-out scores, with a training score above its value there, after which the guard acts; null: it only watches",
         ),
+      minDiversity: z
+        .number()
+        .gt(0)
+        .max(1)
+        .nullable()
+        .default(null)
+        .describe(
+          "least diversity of the held-out samples, as a share of the base's, below which the guard acts; null: it only watches",
+        ),
       action: z
         .enum(["stop", "lower"])
         .default("stop")
         .describe(
-          "stop, with the weights of the best held-out scores as the result; or lower the learning rate",
+          "stop, with the weights of the best held-out scores as the result, or without patience the last that are diverse enough; or lower the learning rate",
         ),
       lowerBy: z
         .number()
@@ -57,14 +66,14 @@ export const guardSettings = {
 export type GuardSettings = z.output<(typeof guardSettings)["guards"]>;
 
 /**
- * Throws a UserError (`CONFIG`) for a guard that could not act: without held-out scorers, without held-out samples, or without a training
- * score; and for a held-out scorer that is the judge itself.
+ * Throws a UserError (`CONFIG`) for a guard that could not act: without held-out scorers, without held-out samples, of one sample a prompt
+ * where their diversity counts, or without a training score; and for a held-out scorer that is the judge itself.
  *
  * samples: held-out samples that are drawn. judges: what the training learns from. hasScore: whether the training has a
  * score of its own, which may rise where it should not.
  */
 export function requireGuards(
-  { heldOutScorers, patience, imagesPerPrompt }: GuardSettings,
+  { heldOutScorers, patience, minDiversity, imagesPerPrompt }: GuardSettings,
   { samples, judges = [], hasScore }: { samples: number; judges?: readonly string[]; hasScore: boolean },
 ): void {
   const bad = (what: string, hint: string): UserError => new UserError(what, { code: "CONFIG", hint });
@@ -72,6 +81,11 @@ export function requireGuards(
     throw bad(
       "guards.patience is set, and there are no held-out scorers: the guard could see no fall.",
       "Name scorers that train nothing, --guards.held-out-scorers clip:FOLDER, or leave out guards.patience.",
+    );
+  if (minDiversity !== null && imagesPerPrompt === 1)
+    throw bad(
+      "guards.minDiversity compares the samples of one prompt, and guards.imagesPerPrompt is 1.",
+      "Give --guards.images-per-prompt 2, or leave out guards.minDiversity.",
     );
   if (samples === 0 && (heldOutScorers.length > 0 || imagesPerPrompt > 1))
     throw bad(

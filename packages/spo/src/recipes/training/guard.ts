@@ -1,11 +1,12 @@
-// The guard of a training: it watches the measurements in the run's log, keeps the best weights, and stops or slows an exploited judge.
+// The guard of a training: it watches the measurements in the run's log, keeps the best weights, and stops or slows a training whose judge
+// is exploited or whose samples of a prompt become alike.
 import { join } from "node:path";
 import type { Event, Run } from "@spo/records";
 import { noGrad, openSafetensors, safetensorsContents, type Tensor } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
 import type { RecipeEvent } from "../recipe.js";
 import type { GuardSettings } from "./guard-config.js";
-import { type GuardMeasurement, heldOutVerdict } from "./held-out-verdict.js";
+import { diverseOnes, type GuardMeasurement, heldOutVerdict } from "./held-out-verdict.js";
 import type { Policy } from "./policy.js";
 
 /** What a guard is made of. */
@@ -40,8 +41,8 @@ export class Guard {
 
   /** What the learning rate is multiplied by. */
   get rate(): number {
-    const { patience, action, lowerBy } = this.#input.settings;
-    return patience === null || action !== "lower" ? 1 : lowerBy ** this.#lowered;
+    const { action, lowerBy } = this.#input.settings;
+    return action === "lower" ? lowerBy ** this.#lowered : 1;
   }
 
   /** Whether the training is to end. */
@@ -52,8 +53,8 @@ export class Guard {
   /** After a measurement, which the log has: keeps the weights if they are the best, and decides. */
   async *see(step: number): AsyncGenerator<RecipeEvent> {
     const { settings, run, world } = this.#input;
-    if (settings.patience === null) return;
-    const mine = run.writes ? this.#decide(step, settings.patience) : undefined;
+    if (settings.patience === null && settings.minDiversity === null) return;
+    const mine = run.writes ? this.#decide(step) : undefined;
     const [decision] = await world.gather(mine);
     if (!decision) return;
     if (decision.action === "stop") this.#stopped = decision;
@@ -61,27 +62,34 @@ export class Guard {
     yield run.record(decision);
   }
 
-  #decide(step: number, patience: number): Decision | undefined {
+  #decide(step: number): Decision | undefined {
     const { settings, run, trainingScore, unit } = this.#input;
+    const { action, patience, minDiversity } = settings;
     const events = run.events();
     const history = measurementsIn(events, trainingScore);
-    if (heldOutVerdict(history, patience)?.best.step === step)
-      run.saveBest(step, { [WEIGHTS]: safetensorsContents(this.#weights()) });
+    const last = history.at(-1) as GuardMeasurement;
+    const diverse = diverseOnes(history, minDiversity ?? 0);
+    const newest = diverse.at(-1) as GuardMeasurement; // the first is always among them
+    const kept = (patience !== null && heldOutVerdict(diverse, patience)?.best) || newest;
+    if (kept.step === step) run.saveBest(step, { [WEIGHTS]: safetensorsContents(this.#weights()) });
+    const decision = (best: GuardMeasurement, reason: string): Decision => ({
+      ...{ type: "guard", step, action, best: best.step, reason },
+    });
+    if (newest !== last)
+      return decision(kept, tooAlike(history[0] as GuardMeasurement, last, minDiversity as number));
+    if (patience === null) return undefined;
     // After an action the judge gets as many measurements again.
     const after = decisionsIn(events).at(-1)?.step ?? 0;
     const verdict = heldOutVerdict(
       history.filter((each) => each.step >= after),
       patience,
     );
-    if (!verdict?.isExploited) return undefined;
-    const last = history.at(-1) as GuardMeasurement;
-    return {
-      ...{ type: "guard", step, action: settings.action, best: verdict.best.step },
-      reason: reasonOf(verdict.best, last, verdict.since, unit),
-    };
+    return verdict?.isExploited
+      ? decision(verdict.best, exploited(verdict.best, last, verdict.since, unit))
+      : undefined;
   }
 
-  /** Gives the policy the weights of the best held-out scores, where the guard has stopped the training. For the run's result. */
+  /** Gives the policy the best weights, where the guard has stopped the training. For the run's result. */
   finish(): { stopped?: string; best?: number } {
     if (!this.#stopped) return {};
     const { best, reason } = this.#stopped;
@@ -114,25 +122,32 @@ type Decision = Omit<Extract<Event, { type: "guard" }>, "time">;
 
 const decisionsIn = (events: readonly Event[]) => events.filter((event) => event.type === "guard");
 
+/** Of the held-out samples alone, which have a drift: held-out pairs are measured between them. */
 function measurementsIn(events: readonly Event[], trainingScore: string): GuardMeasurement[] {
   return events.flatMap((event) =>
-    event.type === "eval"
+    event.type === "eval" && "drift" in event.metrics
       ? [
           {
             step: event.step,
             training: event.metrics[trainingScore] ?? Number.NaN,
             heldOut: event.metrics.heldOut ?? Number.NaN,
+            diversity: event.metrics.diversity ?? Number.NaN,
           },
         ]
       : [],
   );
 }
 
-function reasonOf(best: GuardMeasurement, last: GuardMeasurement, since: number, unit: string): string {
-  const short = (value: number): string => String(Number(value.toPrecision(3)));
+const short = (value: number): string => String(Number(value.toPrecision(3)));
+
+function exploited(best: GuardMeasurement, last: GuardMeasurement, since: number, unit: string): string {
   return (
     `The held-out scores were highest at ${unit} ${best.step} and have been lower for ${since} measurements ` +
     `(${short(best.heldOut)} to ${short(last.heldOut)}, in standard deviations of the base's), while the training's own score rose ` +
     `from ${short(best.training)} to ${short(last.training)}: what is learned pleases the judge alone.`
   );
 }
+
+const tooAlike = (base: GuardMeasurement, last: GuardMeasurement, share: number): string =>
+  `The images of a prompt have become alike: their mean distance is ${short(last.diversity)}, less than ${share} of the base's ` +
+  `${short(base.diversity)}.`;

@@ -1,8 +1,10 @@
-/** One measurement of a training: its own score, and what scorers that train nothing say. Higher is better in both. */
+/** One measurement of a training: its own score, and what scorers that train nothing say. Higher is better in all. */
 export interface GuardMeasurement {
   step: number;
   training: number;
   heldOut: number;
+  /** Mean distance between two samples of one prompt. */
+  diversity: number;
 }
 
 /** What a guard sees in the measurements so far. */
@@ -32,3 +34,7 @@ export function heldOutVerdict(
   const since = known.length - 1 - place;
   return { best, since, isExploited: since >= patience && last.training > best.training };
 }
+
+/** The measurements whose diversity is at least a share of the first's, which is the base's; one without diversity counts among them. */
+export const diverseOnes = (history: readonly GuardMeasurement[], share: number): GuardMeasurement[] =>
+  history.filter(({ diversity }) => !(diversity < share * (history[0] as GuardMeasurement).diversity));
