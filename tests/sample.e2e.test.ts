@@ -85,6 +85,31 @@ test("prompt lines have their own settings, adapters have weights, and the file 
   expect(await pixels("lora-1", `${world.lora}:0.7`)).not.toEqual(plain);
 });
 
+test("with prompts that were encoded before, images have the same bits, whatever the negative prompt", async () => {
+  const sample = (out: string, ...more: string[]): ReturnType<typeof cli> =>
+    cli([
+      ...["sample", "red apple", "green leaf --n blurry", "--model", world.model, "--output", at(out)],
+      ...["--steps", "3", ...more],
+    ]);
+  const cache = ["--prompt-cache", at("prompts")];
+  for (const ended of [await sample("plain-texts"), await sample("kept-texts", ...cache)])
+    expect(ended.code, ended.stderr).toBe(0);
+  for (const name of readdirSync(at("plain-texts")))
+    expect(await pixelsOf(join(at("kept-texts"), name)), name).toEqual(
+      await pixelsOf(join(at("plain-texts"), name)),
+    );
+  expect(readdirSync(at("prompts"))).toHaveLength(4); // a prompt and what it is guided away from, twice
+  const refused = await sample(
+    "refused",
+    ...cache,
+    "--grid-x",
+    `checkpoint=${world.model}`,
+    "--grid-y",
+    "prompt",
+  );
+  expect(refused.stderr).toContain("--grid of checkpoint changes them");
+});
+
 test("images that are there are not written over", async () => {
   for (let call = 0; call < 2; call++)
     expect(

@@ -41,6 +41,7 @@ export default function (command: Command): void {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
+    .option("--prompt-cache <folder>", "the text encoders go before images are drawn, as with npx spo sample")
     .option("--device <name>", "where --measure runs: cpu, cuda or cuda:N", "cpu");
   vaeOptions(sample);
   common(sample, "npx spo plan sample --model sdxl --dtype bfloat16 --count 4").action(async () => {

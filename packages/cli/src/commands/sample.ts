@@ -78,6 +78,10 @@ export default function (command: Command): void {
     .option("--threads <number>", "threads within one operation", threads)
     .option("--batch <number>", "images at once, where not each is computed by itself", batch, 4)
     .addOption(batchInvariantOption());
+  command.option(
+    "--prompt-cache <folder>",
+    "encode all prompts before anything is drawn, keep that in a folder, and free the text encoders; prompts that are there are not encoded again",
+  );
   gridOptions(command);
   judgeOptions(command);
   samplerOptions(command, "the one that the model names");
@@ -101,6 +105,7 @@ export default function (command: Command): void {
     .action(async (prompts: string[]) => {
       const options = command.optsWithGlobals<SampleCommandOptions>();
       checkJudgeOptions(options, { steps: options.steps, sampler: chosenSampler(options).sampler });
+      if (options.promptCache !== undefined) requirePlace(options.promptCache, "folder");
       requirePlace(options.output, "folder"); // errors are found before anything is loaded
       await loadEngine();
       const { sampleToFiles } = await import("../jobs/sample-to-files.js");

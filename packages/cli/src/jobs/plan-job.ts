@@ -55,6 +55,7 @@ export interface PlanSampleOptions extends PlanOptions, VaeOptions {
   steps: number;
   guidanceScale: number;
   dtype: "float32" | "bfloat16" | "float16";
+  promptCache?: string;
   device: string;
 }
 
@@ -80,6 +81,7 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
         guidanceScale: settings.guidanceScale,
         latentSize: [settings.height / factor, settings.width / factor],
         decode: decodeOptions(settings, settings.width, settings.height),
+        promptCache: settings.promptCache,
       }),
     savings: sampleSavings<typeof asked>(),
   });

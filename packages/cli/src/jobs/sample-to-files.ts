@@ -39,6 +39,7 @@ import { interruptible } from "../terminal/interruption.js";
 import { ProgressBar } from "../terminal/progress-bar.js";
 import { putJson, putPath } from "../terminal/terminal.js";
 import { version } from "../terminal/version.js";
+import { encodeBatches, requireEncodable } from "./encoded-prompts.js";
 import { type ImageParameters, webuiParameters } from "./image-parameters.js";
 import { ModelsInTurn } from "./models-in-turn.js";
 import { openWorld } from "./open-world.js";
@@ -70,6 +71,7 @@ export interface SampleCommandOptions
   eta: number;
   lora: string[];
   loraDir?: string;
+  promptCache?: string;
   promptSyntax: PromptSyntax;
   dtype: "float32" | "bfloat16" | "float16";
   device: string;
@@ -101,6 +103,9 @@ export async function sampleToFiles(
     checkpoints.set(name, await resolveCheckpoint(name, { quiet }));
   const folders = options.loraDir === undefined ? loras.map(({ file }) => dirname(file)) : [options.loraDir];
   const parted = lines.map(({ prompt }) => promptWords(prompt, options.promptSyntax, [...new Set(folders)]));
+  const syntax = options.promptSyntax;
+  if (options.promptCache !== undefined)
+    requireEncodable(parted, { axes, syntax, hasLoras: loras.length > 0 });
   if (options.threads !== undefined) setThreads(options.threads);
   const bar = new ProgressBar({ quiet });
   const configs = options.configs && (await resolveModel(options.configs, { quiet, configsOnly: true }));
@@ -110,7 +115,8 @@ export async function sampleToFiles(
       ...{ configs, dtype: options.dtype, device: on },
       ...((path === model || !isFolder(path)) && { parts }),
     });
-  const models = new ModelsInTurn(load);
+  // Text encoders that are freed come onto the device before the rest.
+  const models = new ModelsInTurn((path) => load(path, options.promptCache === undefined ? device : "cpu"));
   const isSeveral = [...checkpoints.values()].some((each) => each.model !== undefined);
   // Of several models all are looked at before hours are spent, without their values.
   const looked = isSeveral ? new ModelsInTurn((path) => load(path, "meta")) : models;
@@ -173,7 +179,22 @@ export async function sampleToFiles(
   const [firstNumber = 0] = await world.gather(nextNumber(options.output));
   let done = 0;
   const rate = (): number => (1000 * done) / (performance.now() - began);
-  const batches = batchesOf(images, imagesAtOnce(options, device), options.promptSyntax, sourceOf);
+  const batches = batchesOf(images, imagesAtOnce(options, device), syntax, sourceOf);
+  const encoded =
+    options.promptCache === undefined
+      ? undefined
+      : encodeBatches(
+          models.at(model).pipe,
+          batches.filter((_, b) => b % world.size === world.rank),
+          {
+            ...{ folder: options.promptCache, model, configs, syntax },
+            files: [
+              ...Object.values(parts).map((path) => [path, 1] as const),
+              ...loras.map(({ file, weight }) => [file, weight] as const),
+            ],
+          },
+          device,
+        );
   let number = firstNumber;
   for (const [b, batch] of batches.entries()) {
     const start = number;
@@ -185,7 +206,7 @@ export async function sampleToFiles(
     const { pipe, loras: laying } = models.at(source);
     const judges = await judgesOf(source);
     const pictures = laying.merged(called, () =>
-      sampleBatch(pipe, batch, { ...options, judges }, () => {
+      sampleBatch(pipe, batch, { ...options, judges, encoded }, () => {
         done += batch.length;
         bar.advance({ stage: "sampling", done, total: stepsInAll, detail: `${rate().toFixed(2)} steps/s` });
       }),
@@ -408,7 +429,12 @@ function costWords(passes: Record<Pass, number>, images: readonly ImageParameter
 function sampleBatch(
   pipe: TextToImage,
   batch: readonly ImageParameters[],
-  options: VaeOptions & SamplerOptions & { promptSyntax: PromptSyntax; judges?: Judges },
+  options: VaeOptions &
+    SamplerOptions & {
+      promptSyntax: PromptSyntax;
+      judges?: Judges;
+      encoded?: ReturnType<typeof encodeBatches>;
+    },
   onStep: () => void,
 ): Rgb[] {
   const { width, height, steps, guidance, eta, sampler, judge, ...first } = batch[0] as ImageParameters;
@@ -422,6 +448,7 @@ function sampleBatch(
         generators: batch.map(({ seed }) => new Generator(seed)),
         latentSize: [height / pipe.vae.factor, width / pipe.vae.factor] as const,
         negativePrompt: negative === "" ? undefined : negative,
+        conditions: options.encoded?.(batch),
         guidanceScale: guidance,
         onStep,
       };
@@ -454,7 +481,7 @@ function sampleJudged(
   const { denoiser: model, vae } = pipe;
   const [height, width] = latentSize;
   const size = [height * vae.factor, width * vae.factor] as const;
-  const conditions = pipe.encode(prompts, { negativePrompt, syntax, size });
+  const conditions = drawn.conditions ?? pipe.encode(prompts, { negativePrompt, syntax, size });
   const scorer = of(latentSize).prepare(prompts, meter);
   const latents = sampleByJudge({
     denoiser: guidedDenoiser({ model, ...conditions, guidanceScale }),

@@ -1,6 +1,6 @@
 import { cat, type Generator, noGrad, randn, scope, type Tensor } from "@spo/torch";
 import type { TextToImage } from "../families/family.js";
-import { allRows } from "../models/conditions.js";
+import { allRows, type GuidedConditions } from "../models/conditions.js";
 import type { PromptSyntax } from "../prompts/prompt-weights.js";
 import type { SamplerState } from "../samplers/sampler.js";
 import type { SamplerName, ScheduleName } from "../samplers/sampler-names.js";
@@ -15,6 +15,8 @@ export interface SampleOptions {
   latentSize?: readonly [height: number, width: number];
   /** Absent: the empty text, or for SDXL zeros. */
   negativePrompt?: string;
+  /** The prompts as they were encoded before, with the same negative prompt and size; absent: they are encoded here. */
+  conditions?: GuidedConditions;
   /** See `EncodeOptions`. Default plain. */
   syntax?: PromptSyntax;
   steps?: number;
@@ -62,11 +64,9 @@ export function sampleLatents(pipe: TextToImage, options: SampleOptions): Tensor
   });
   return noGrad(() =>
     scope(() => {
-      const conditions = pipe.encode(prompts, {
-        negativePrompt,
-        syntax,
-        size: [height * factor, width * factor],
-      });
+      const conditions =
+        options.conditions ??
+        pipe.encode(prompts, { negativePrompt, syntax, size: [height * factor, width * factor] });
       const predict = guidedDenoiser({ model, ...conditions, guidanceScale }).forRows(
         allRows(conditions.conditional),
       );

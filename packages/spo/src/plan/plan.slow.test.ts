@@ -152,6 +152,16 @@ test("half precision halves the UNet's weights", () => {
   expect(weights("float32") - weights("bfloat16")).toBe(unet / 2);
 });
 
+test("text encoders that go before images are drawn are held for their own phase alone", () => {
+  const models = planModels(TINY.sd15);
+  const texts = models.texts
+    .flatMap((encoder) => encoder.parameters())
+    .reduce((sum, { nbytes }) => sum + nbytes, 0);
+  const weights = (promptCache?: string) =>
+    planJob(samplingJob(models, { ...sampling, promptCache })).memory.weights;
+  expect(weights() - weights("prompts")).toBe(texts);
+});
+
 test("8 bits take a quarter of the blocks' weights and a scale a row, and stand beside a LoRA alone", () => {
   const plan = (more: object, baseDtype: "int8" | null) =>
     planJob(spoJob(planModels(TINY.sd15, { spm: TINY_SPM, baseDtype }), spoConfig({ ...more, baseDtype })));

@@ -4,7 +4,7 @@ import { noGrad, scope } from "@spo/torch";
 import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
 import type { Job } from "./job.js";
 import type { PlannedModels } from "./models.js";
-import { weightsOf } from "./update.js";
+import { freedTexts, weightsOf } from "./update.js";
 
 /** A sampling to be planned; sides in pixels. */
 export interface SamplingSettings {
@@ -18,6 +18,8 @@ export interface SamplingSettings {
   latentSize: readonly [number, number];
   /** As for `AutoencoderKL.decodeLatents`. */
   decode?: { chunk?: number; tiling?: boolean };
+  /** Where prompts are encoded before all else, and the text encoders then freed; absent: they stay. */
+  promptCache?: string;
 }
 
 /** Text to images, as `spo sample` does it. */
@@ -48,16 +50,17 @@ export function samplingJob(models: PlannedModels, settings: SamplingSettings): 
       scope(() => void models.vae.decodeLatents(blankLatents(batch, models, latentSize), settings.decode)),
     );
   };
+  const freed = freedTexts(models, { promptCache: settings.promptCache ?? null });
   return {
     models,
     memory: {
-      weights: weightsOf(models),
+      weights: weightsOf(models) - freed,
       trained: 0,
       optimizer: 0,
       data: 0,
     },
     phases: [
-      { name: "text", runs: batches, body: () => encodeBlank(batch, models) },
+      { name: "text", runs: batches, before: freed, body: () => encodeBlank(batch, models) },
       { name: "step", runs: batches * steps, body: step },
       { name: "decode", runs: batches, body: decode },
     ],

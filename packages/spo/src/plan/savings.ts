@@ -184,6 +184,7 @@ export const spmSavings = ({ own, multiple }: Side): Saving<TrainSpmConfig>[] =>
 export interface SampleSizes {
   batch: number;
   dtype: string;
+  promptCache?: string;
   vaeSlicing?: boolean;
   vaeTiling: string;
   /** Pixels. */
@@ -198,6 +199,13 @@ export const sampleSavings = <S extends SampleSizes>(): Saving<S>[] => [
     setting: "vae-slicing",
   },
   whole<S>("batch", { cost: "fewer images at once", helps: ANY, of: (s) => s.batch }),
+  {
+    ...once<S, string>("promptCache", "./prompt-cache", {
+      cost: "a file a prompt on disk",
+      helps: /^(?!text)/,
+    }),
+    setting: "prompt-cache",
+  },
   {
     ...once<S, string>("vaeTiling", "on", { cost: "slightly other pixels", helps: /decode/ }),
     setting: "vae-tiling",

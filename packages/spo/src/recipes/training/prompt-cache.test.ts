@@ -60,6 +60,32 @@ test("gives what the text encoders give, encodes each prompt once, and anew wher
   expect(encoded.slice(2 * PROMPTS.length + 1)).toEqual([...PROMPTS.slice(0, 2), ""]);
 });
 
+test("keeps each negative prompt's encodings apart, and those of an adapter by its file and strength", () => {
+  const { pipe, encoded } = watched();
+  const adapter = join(world.model, "model_index.json"); // any file
+  const at = { pipe, model: world.model, size: SIZE };
+  const cached = (more: object): PromptCache => {
+    const cache = new PromptCache(join(folder, "apart"), { ...at, ...more });
+    cache.fill(PROMPTS.slice(0, 1));
+    return cache;
+  };
+  const plain = cached({});
+  const negative = cached({ negativePrompt: PROMPTS[1] });
+  cached({ files: [[adapter, 1]] });
+  cached({ files: [[adapter, 0.5]] });
+  cached({ files: [[adapter, 0.5]] });
+  expect(encoded).toHaveLength(4 * 2);
+  noGrad(() =>
+    scope(() => {
+      const numbers = (of: Readonly<Record<string, Tensor>>) =>
+        Object.values(of).map((value) => value.toNumbers());
+      const { unconditional } = pipe.encode([""], { size: SIZE, negativePrompt: PROMPTS[1] });
+      expect(numbers(negative.read([null]))).toEqual(numbers(unconditional));
+      expect(numbers(negative.read([null]))).not.toEqual(numbers(plain.read([null])));
+    }),
+  );
+});
+
 test("SPO with it learns the same bits, and is refused where the text encoders are needed", async () => {
   const train = async (name: string, more: object): Promise<number[]> => {
     const config = TrainSpoConfig.parse({

@@ -21,6 +21,10 @@ export interface CachedTexts {
   configs?: string | null;
   /** Height and width of the images in pixels. */
   size: readonly [number, number];
+  /** As for `encode`. Default: what it gives without. */
+  negativePrompt?: string;
+  /** Further files that decide on the encodings: parts of the model, and adapters with their strengths. */
+  files?: readonly (readonly [path: string, strength: number])[];
 }
 
 /** The encodings of prompts in a folder: one file a prompt, named by all that it depends on. */
@@ -32,9 +36,11 @@ export class PromptCache {
   constructor(folder: string, texts: CachedTexts) {
     this.#folder = folder;
     this.#texts = texts;
-    const { pipe, model, configs, size } = texts;
+    const { pipe, model, configs, size, negativePrompt, files = [] } = texts;
     const sources = [model, ...(configs ? [configs] : [])].map(textFiles);
-    this.#key = JSON.stringify([pipe.family.name, sources, size]);
+    const further = files.map(([path, strength]) => [textFiles(path), strength]);
+    const more = further.length > 0 || negativePrompt !== undefined ? [further, negativePrompt ?? null] : [];
+    this.#key = JSON.stringify([pipe.family.name, sources, size, ...more]);
   }
 
   /** Encodes those prompts that are not there yet, a few at a time. */
@@ -59,8 +65,8 @@ export class PromptCache {
   }
 
   #encode(prompts: readonly string[]) {
-    const { pipe, size } = this.#texts;
-    return pipe.encode(prompts, { size });
+    const { pipe, size, negativePrompt } = this.#texts;
+    return pipe.encode(prompts, { size, negativePrompt });
   }
 
   #write(files: readonly string[], encode: () => Conditions): void {
