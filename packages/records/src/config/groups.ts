@@ -34,7 +34,16 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
   ["People as the judge", ["human"]],
   [
     "What is shown to the preference model",
-    ["bank", "maxTimestep", "cleanShare", "pixelNoise", "augmentation", "mirror", "emptyPrompts"],
+    [
+      "bank",
+      "imageShare",
+      "maxTimestep",
+      "cleanShare",
+      "pixelNoise",
+      "augmentation",
+      "mirror",
+      "emptyPrompts",
+    ],
   ],
   ["What learns", ["objective", "adapter", "rank", "alpha", "targets", "textEncoders", "loraLayout", "ema"]],
   ["Loss and optimizer", ["beta", "ratio", "clip", "optimizer", "warmup", "warmupRounds", "maxGradNorm"]],

@@ -10,7 +10,7 @@ export interface TrainSpmSettings {
   kind?: "pixel" | "latent" | null | undefined;
   /** scorer to start from, folder or file: CLIP or PickScore (transformers' or open_clip's layout), or a preference model to go on with; for the kind latent null, the base's UNet and text encoders, or a CLIP beside them for its text projection. Default: null. */
   init?: string | null | undefined;
-  /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); needed but with a teacher. Default: []. */
+  /** preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); with a teacher, which needs none, images beside the base's samples, whose labels are not read. Default: []. */
   pairs?: Array<string> | undefined;
   /** preference model, of images above all, or a plain scorer that one can be made of, which a latent model learns from on the base's own samples, without labels. Default: null. */
   teacher?: string | null | undefined;
@@ -24,6 +24,8 @@ export interface TrainSpmSettings {
   heldOut?: string | null | undefined;
   /** with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair. Default: 4. */
   candidates?: number | undefined;
+  /** with a teacher and pairs: share of each batch that are images of the pairs, noised, with the teacher's vectors of them as they are; the others are the base's samples, of which SPO will ask. Default: 0.33. */
+  imageShare?: number | undefined;
   /** folder for the trained preference model. */
   output: string;
   /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP); the optimizer and the steps begin anew. Default: null. */
@@ -73,7 +75,7 @@ export interface TrainSpmSettings {
   multiScale?: boolean | undefined;
   /** timesteps are drawn from those of a sampling of so many steps; null: as published, every one for the kind pixel, 20 for latent. Default: null. */
   noiseLevels?: number | null | undefined;
-  /** noised and denoised pairs that are drawn once, kept in memory and used again: for small sets; 0: new ones each step, as published. Default: 0. */
+  /** noised and denoised pairs that are drawn once, kept in memory and used again: for small sets, and with a teacher also so many pairs of images, which are noised anew; 0: new ones each step, as published. Default: 0. */
   bank?: number | undefined;
   /** largest timestep drawn; the resampler judges none above that of its step firstBranch + 1. Default: 999. */
   maxTimestep?: number | undefined;

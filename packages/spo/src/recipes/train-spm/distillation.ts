@@ -10,10 +10,10 @@ import {
   textRows,
   type VectorModel,
 } from "../../spm/preference-model.js";
-import type { NoisedPairs } from "./noised-pairs.js";
+import type { NoisedPairs, VectorSpread } from "./noised-pairs.js";
 import type { SpmSource } from "./spm-source.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
-import { type VectorSpread, vectorLoss } from "./vector-loss.js";
+import { vectorLoss } from "./vector-loss.js";
 
 /** Two candidates of a segment by their rows, j·B + b of B histories. */
 export type PairOfRows = readonly [number, number];
@@ -30,8 +30,8 @@ export interface Pairing {
 /** What is learned of a teacher. */
 export interface Distillation {
   pairing: Pairing;
-  /** Told of the first rollout before the first loss. */
-  begin?(first: NoisedPairs): void;
+  /** Of pairs of one kind, which the loss asks for; absent where it does not. Throws a UserError (`NUMERIC`) where there is none. */
+  spreadOf?(parts: readonly NoisedPairs[]): VectorSpread;
   /** Absent: that of labels. */
   loss?: SpmSource["loss"];
   dispose?(): void;
@@ -60,6 +60,9 @@ export function distillation(
   return ofVectors(teacher, prompts);
 }
 
+/** σ(s₀ − s₁): how much a teacher prefers the first of two that it scores so. */
+export const preferenceOf = (score0: number, score1: number): number => 1 / (1 + Math.exp(score1 - score0));
+
 const widthOf = (model: PreferenceModel): number | string => (comparesVectors(model) ? model.width : "no");
 
 /** Best and worst sibling of each history, and the first children of the two histories of each prompt. */
@@ -80,13 +83,10 @@ export function preferences(teacher: PreferenceModel): Pairing {
 function ofVectors(teacher: VectorModel, prompts: readonly string[]): Distillation {
   const places = new Map(prompts.map((prompt, i) => [prompt, i]));
   const texts = keep(noGrad(() => scope(() => textVectors(teacher, prompts))));
-  let spread: VectorSpread | undefined;
   return {
     pairing: siblings(teacher),
-    begin: (first) => {
-      spread = spreadOf(first);
-    },
-    loss: (student, input, { vector0, vector1 }) => {
+    spreadOf,
+    loss: (student, input, { vector0, vector1, spread }) => {
       const { device } = student;
       const rows = input.prompts.map((prompt) => places.get(prompt) as number);
       return vectorLoss(student as VectorModel, input, {
@@ -95,7 +95,7 @@ function ofVectors(teacher: VectorModel, prompts: readonly string[]): Distillati
           Tensor,
         ],
         texts: texts.indexSelect(0, tensor(rows, { dtype: "int64", device: texts.device })).to({ device }),
-        spread: spread as VectorSpread,
+        spread: spread as readonly VectorSpread[],
       });
     },
     dispose: () => texts.dispose(),
@@ -150,11 +150,12 @@ function siblings(teacher: VectorModel): Pairing {
   };
 }
 
-/** Of the pairs of one rollout. */
-const spreadOf = ({ vector0, vector1 }: NoisedPairs): VectorSpread =>
+const spreadOf = (parts: readonly NoisedPairs[]): VectorSpread =>
   noGrad(() =>
     scope(() => {
-      const [one, other] = [vector0 as Tensor, vector1 as Tensor];
+      const [one, other] = (["vector0", "vector1"] as const).map((side) =>
+        cat(parts.map((part) => part[side] as Tensor)),
+      ) as [Tensor, Tensor];
       const all = cat([one, other]);
       const vectors = all
         .sub(all.mean([0], true))
@@ -164,7 +165,7 @@ const spreadOf = ({ vector0, vector1 }: NoisedPairs): VectorSpread =>
       const differences = one.sub(other).square().mean().item();
       if (vectors > 0 && differences > 0 && Number.isFinite(vectors)) return { vectors, differences };
       throw new UserError(
-        "The teacher sees no difference between the base's samples: there is nothing to learn.",
+        "The teacher sees no difference between the images that it is shown: there is nothing to learn.",
         {
           code: "NUMERIC",
           hint: "Its weights or the base's are damaged, or it was trained for another model.",

@@ -52,30 +52,57 @@ export class LatentPairNoiser implements PairNoiser {
     };
   }
 
-  noise(batch: PairBatch, { timesteps, noises }: PairDraws, meter?: WorkMeter): NoisedPairs {
+  noise(batch: PairBatch, draws: PairDraws, meter?: WorkMeter): NoisedPairs {
+    return noGrad(() => scope(() => this.addNoise(this.encode(batch, draws, meter), draws)));
+  }
+
+  /** Scaled latents of both images without noise, at timestep 0. Throws as `noise`. */
+  encode(batch: PairBatch, { noises }: Pick<PairDraws, "noises">, meter?: WorkMeter): NoisedPairs {
     return noGrad(() =>
       scope(() => {
-        const { vae, process, denoiser } = this.#pipe;
+        const { vae, denoiser } = this.#pipe;
         const { device } = denoiser;
-        const n = timesteps.length;
+        const n = batch.prompts.length;
         const of = (name: string): Tensor => (noises[name] as Tensor).to({ device });
         meter?.count("vaeEncode", 2 * n);
         const images = [batch.image0, batch.image1].map((bytes) =>
           pixelsFromBytes(bytes, this.#settings.side, { device }),
         );
         const latents = vae.toLatents(cat(images), cat([of("posterior0"), of("posterior1")]));
+        const [side0, side1] = latents.chunk(2) as [Tensor, Tensor];
+        for (const side of [side0, side1])
+          requireFinite(side, this.#pipe, (i) => `of the pair ${batch.where[i]}, as the VAE encodes it`);
+        return {
+          ...{ side0, side1, prompts: batch.prompts, label0: batch.label0, examples: batch.examples },
+          timesteps: tensor(
+            batch.prompts.map(() => 0),
+            { dtype: "int64", device },
+          ),
+        };
+      }),
+    );
+  }
+
+  /** Encoded pairs at the noise of the drawn timesteps. */
+  addNoise(encoded: NoisedPairs, { timesteps, noises }: PairDraws): NoisedPairs {
+    return noGrad(() =>
+      scope(() => {
+        const { process, denoiser } = this.#pipe;
+        const { device } = denoiser;
+        const [latents, noise] = [
+          [encoded.side0, encoded.side1],
+          [noises.step0, noises.step1],
+        ].map((sides) => cat(sides.map((side) => (side as Tensor).to({ device })))) as [Tensor, Tensor];
         const both = [...timesteps, ...timesteps];
-        const noisy = process.addNoise(latents, cat([of("step0"), of("step1")]), both);
         // Finished samples are judged at timestep 0 as they are.
         const isClean = tensor(
           both.map((t) => (t === 0 ? 1 : 0)),
           { device },
         ).reshape([-1, 1, 1, 1]);
-        const [side0, side1] = noisy.lerp(latents, isClean).chunk(2) as [Tensor, Tensor];
-        for (const side of [side0, side1])
-          requireFinite(side, this.#pipe, (i) => `of the pair ${batch.where[i]}, as the VAE encodes it`);
+        const noisy = process.addNoise(latents, noise, both).lerp(latents, isClean);
+        const [side0, side1] = noisy.chunk(2) as [Tensor, Tensor];
         return {
-          ...{ side0, side1, prompts: batch.prompts, label0: batch.label0, examples: batch.examples },
+          ...{ ...encoded, side0, side1 },
           timesteps: tensor(timesteps.map(Math.round), { dtype: "int64", device }),
         };
       }),

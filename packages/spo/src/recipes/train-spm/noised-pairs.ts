@@ -13,10 +13,20 @@ export interface NoisedPairs {
   /** What a teacher sees of either side, unit vectors [n, p]; of pairs with labels absent. */
   vector0?: Tensor;
   vector1?: Tensor;
+  /** How much the teacher's vectors of such pairs vary, where they are learned. */
+  spread?: readonly VectorSpread[];
   prompts: readonly string[];
   label0: readonly number[];
   /** Pairs of the prompt in the set. */
   examples: readonly number[];
+}
+
+/** How much a teacher's vectors vary, by which errors are divided: an error of 1 is that of a student that knows the mean alone. */
+export interface VectorSpread {
+  /** Variance of one number of a vector, over images. */
+  vectors: number;
+  /** Mean square of one number of the difference of the two sides of a pair. */
+  differences: number;
 }
 
 /** What is random about n pairs. */
@@ -68,6 +78,7 @@ export const joinPairs = (parts: readonly NoisedPairs[]): NoisedPairs => ({
   prompts: parts.flatMap(({ prompts }) => prompts),
   label0: parts.flatMap(({ label0 }) => label0),
   examples: parts.flatMap(({ examples }) => examples),
+  ...(parts[0]?.spread && { spread: parts.flatMap(({ spread }) => spread as readonly VectorSpread[]) }),
 });
 
 /** Pairs of the prompt in the set, for the pairs at the given places of a bank. */

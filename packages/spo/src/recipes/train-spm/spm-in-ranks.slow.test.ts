@@ -52,6 +52,10 @@ test.each([
   ["pixels", () => ({ ...pixel(), pixelNoise: 0.1, evalPairs: 2, evalEvery: 2, evalTimesteps: [0] })],
   ["latents", latent],
   ["latents by a teacher", taught],
+  [
+    "latents by a teacher, with images",
+    () => ({ ...taught(), pairs: [world.pairs], imageShare: 0.5, bank: 0 }),
+  ],
 ])("added up exactly, ranks that learn of %s have the bits of one", async (name, settings) => {
   const exact = { ...settings(), reduce: "exact" };
   const one = await train(1, `${name}-1`, exact);

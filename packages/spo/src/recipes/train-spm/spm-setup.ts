@@ -58,7 +58,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   if (config.dtype !== "float32") toDtype(model.module, config.dtype);
   tell("reading the pairs");
   const source = teacher
-    ? teacherSource(config, { pipe, model, teacher, side, meter })
+    ? await teacherSource(config, { pipe, model, teacher, side, meter })
     : await labelledSource(config, {
         ...{ pipe, cache, model, side, device, meter },
         onNoised: (done, total) => tell("noising held-out pairs", { done, total }),

@@ -2,14 +2,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openPairSet, readRows } from "@spo/data";
+import { pixelsFromBytes } from "@spo/data/pixels";
 import { loadTextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
-import { Generator, liveTensors, noGrad, scope, type Tensor } from "@spo/torch";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { cat, Generator, liveTensors, noGrad, scope, type Tensor } from "@spo/torch";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openPreferenceModel, startPreferenceModel } from "../../spm/open-preference-model.js";
 import type { PreferenceModel, VectorModel } from "../../spm/preference-model.js";
 import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
-import type { NoisedPairs } from "./noised-pairs.js";
+import type { NoisedPairs, VectorSpread } from "./noised-pairs.js";
 import { teacherSource } from "./teacher-source.js";
 import { trainSpm } from "./train-spm.js";
 import { TrainSpmConfig } from "./train-spm-config.js";
@@ -49,9 +51,9 @@ async function sourceOf(
   const pipe = loadTextToImage(world.model);
   const model = startPreferenceModel(null, pipe, new Generator(0), { kind: "latent", width });
   const teacher = openPreferenceModel(config.teacher, pipe);
-  const source = teacherSource(config, { pipe, model, teacher, side: 16, meter });
+  const source = await teacherSource(config, { pipe, model, teacher, side: 16, meter });
   for await (const _ of source.prepare());
-  const pairs = (await source.pairsOf(0).read(0, 400))();
+  const pairs = (await source.pairsOf(0).read(0, config.batch))();
   return { source, pairs, pipe, model, teacher };
 }
 
@@ -154,6 +156,122 @@ test("siblings are pairs with the teacher's unit vectors of them, where vectors 
   await source.close();
 });
 
+describe("images beside the samples", () => {
+  const taught = { distill: "vectors", candidates: 4, width: 8, batch: 20, imageShare: 0.4, noiseLevels: 3 };
+  const withPairs = (settings: object = {}) => ({ ...taught, pairs: [world.pairs], ...settings });
+
+  /** The teacher's vectors of both images of every pair of the training split, as they are, by prompt. */
+  async function vectorsOfImages(teacher: PreferenceModel): Promise<Map<string, number[][]>> {
+    const set = await openPairSet([world.pairs], { split: "train" });
+    const rows = Array.from({ length: set.size }, (_, row) => row);
+    const read = [...(await readRows(set, rows, { side: 16, kernel: "bicubic" })).values()];
+    await set.close();
+    const found = new Map<string, number[][]>();
+    for (const { prompt, image0, image1 } of read) {
+      const vectors = noGrad(() =>
+        scope(() => {
+          const image = cat([image0, image1].map((bytes) => pixelsFromBytes(bytes, 16)));
+          const input = teacher.look({ xt: image, image: () => image });
+          const texts = teacher.encode([prompt, prompt]);
+          return (teacher as VectorModel).imageVectors(input, 0, texts).toNumbers();
+        }),
+      );
+      found.set(prompt, [...(found.get(prompt) ?? []), vectors]);
+    }
+    return found;
+  }
+
+  test.each([
+    ["kept", 12],
+    ["read anew", 0],
+  ])("are a share of a step, with the teacher's vectors of them without noise: %s", async (_, bank) => {
+    const { source, pairs, teacher } = await sourceOf(withPairs({ bank }));
+    const known = await vectorsOfImages(teacher);
+    const [vector0, vector1] = [pairs.vector0 as Tensor, pairs.vector1 as Tensor];
+    for (let row = 12; row < 20; row++) {
+      const found = [vector0, vector1].flatMap((side) => side.select(0, row).toNumbers());
+      const apart = (known.get(pairs.prompts[row] as string) ?? []).map((vectors) =>
+        Math.max(...vectors.map((value, i) => Math.abs(value - (found[i] as number)))),
+      );
+      expect(Math.min(...apart)).toBeLessThan(1e-5);
+    }
+    const timesteps = pairs.timesteps.toNumbers();
+    expect(timesteps.slice(12).every((t) => [1, 334, 667].includes(t))).toBe(true);
+    expect(new Set(timesteps.slice(12)).size).toBeGreaterThan(1);
+    // Each kind by its own spread: of images that of all their vectors.
+    const spreads = pairs.spread as VectorSpread[];
+    expect(new Set(spreads.slice(0, 12)).size).toBe(1);
+    expect(new Set(spreads.slice(12)).size).toBe(1);
+    const all = [...known.values()].flat();
+    const gaps = all.flatMap((both) =>
+      both.slice(0, 8).map((value, i) => (value - (both[8 + i] as number)) ** 2),
+    );
+    const differences = gaps.reduce((sum, gap) => sum + gap / gaps.length, 0);
+    expect((spreads[19] as VectorSpread).differences / differences).toBeCloseTo(1, 4);
+    expect((spreads[0] as VectorSpread).differences).not.toBeCloseTo(differences, 4);
+    await source.close();
+  });
+
+  test("of one step depend on the seed and the step alone; in parts they are the same", async () => {
+    const steps = async (wanted: readonly number[]) => {
+      const { source } = await sourceOf(withPairs({ bank: 12, evalPairs: 0 }));
+      const found: number[][] = [];
+      for (const step of wanted) {
+        const read = source.pairsOf(step);
+        const parts = [(await read.read(0, 15))(), (await read.read(15, 5))()];
+        found.push(
+          parts.flatMap(({ side0, vector1 }) => [side0, vector1 as Tensor].flatMap((x) => x.toNumbers())),
+        );
+      }
+      const whole = (await source.pairsOf(1).read(0, 20))();
+      await source.close();
+      return { found, whole: whole.side1.toNumbers() };
+    };
+    const [both, second] = [await steps([0, 1]), await steps([1])];
+    expect(second.found[0]).toEqual(both.found[1]);
+    expect(second.whole).toEqual(both.whole);
+    expect(both.found[0]).not.toEqual(both.found[1]);
+  });
+
+  test("leave nothing in memory", async () => {
+    const { source, pairs } = await sourceOf(withPairs({ bank: 12 }));
+    const models = liveTensors();
+    for (const tensor of [pairs.side0, pairs.side1, pairs.timesteps, pairs.vector0, pairs.vector1])
+      (tensor as Tensor).dispose();
+    await source.close();
+    // 5 of the batch, 5 of the samples, 5 of the kept images, and the texts.
+    expect(models - liveTensors()).toBe(16);
+  });
+
+  test("by preferences have the label that the teacher's scores of them give", async () => {
+    const { source, pairs, teacher } = await sourceOf(withPairs({ distill: "preferences", bank: 12 }));
+    const known = await vectorsOfImages(teacher);
+    const scale = teacher.scale;
+    for (let row = 12; row < 20; row++) {
+      const prompt = pairs.prompts[row] as string;
+      const text = noGrad(() =>
+        scope(() => (teacher as VectorModel).textVectors(teacher.encode([prompt])).toNumbers()),
+      );
+      const score = (vector: readonly number[]): number =>
+        scale * vector.reduce((sum, value, i) => sum + value * (text[i] as number), 0);
+      const labels = (known.get(prompt) ?? []).map(
+        (both) => 1 / (1 + Math.exp(score(both.slice(8)) - score(both.slice(0, 8)))),
+      );
+      const apart = labels.map((label) => Math.abs(label - (pairs.label0[row] as number)));
+      expect(Math.min(...apart)).toBeLessThan(1e-4);
+    }
+    await source.close();
+  });
+
+  test("are learned from", async () => {
+    const { width: _, ...settings } = withPairs({ bank: 1, steps: 30 });
+    const { metrics } = await train(settings);
+    const mean = (from: number): number =>
+      metrics.slice(from, from + 5).reduce((sum, { loss }) => sum + (loss as number) / 5, 0);
+    expect(mean(25)).toBeLessThan(0.7 * mean(0));
+  });
+});
+
 test("a student of vectors comes to order siblings as the teacher, with far less data than by preferences", async () => {
   const { metrics, evals } = await train({
     ...{ steps: 40, bank: 1, evalPairs: 20, evalEvery: 40, batch: 16, distill: "vectors" },
@@ -186,7 +304,12 @@ test("measures on held-out prompts, where they are given", async () => {
 test.each([
   [{ kind: "pixel", init: "spm" }, /a preference model that looks at latents/],
   [{ prompts: null }, /prompts is missing/],
-  [{ pairs: ["p"] }, /With a teacher there are no labels/],
+  [
+    { pairs: ["p"], imageShare: 0.05 },
+    /a share of 0\.05 \(imageShare\) are 0 pairs of images: the pairs teach/,
+  ],
+  [{ pairs: ["p"], imageShare: 0.95 }, /are 8 pairs of images: no sample of the base is left/],
+  [{ pairs: ["nowhere"] }, /nowhere/],
   [{ relabel: {} }, /With a teacher there are no labels/],
 ])("is refused with settings %j", async (settings, message) => {
   const init = "init" in settings ? { init: world.spm } : {};

@@ -1,6 +1,6 @@
 // Pairs without labels: samples of the base's own rollouts, and how much another preference model, the teacher, prefers one to the other.
 import { setImmediate } from "node:timers/promises";
-import { dataFacts, fingerprintOfPrompts, readPrompts } from "@spo/data";
+import { dataFacts, fingerprintOfPrompts, openPairSet, readPrompts } from "@spo/data";
 import { guidedDenoiser, type TextToImage } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import {
@@ -21,10 +21,18 @@ import { rollout } from "../../rollout/rollout.js";
 import type { Segment } from "../../rollout/transitions.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
 import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
-import { distillation, type Pairing, preferences } from "./distillation.js";
-import { PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
-import { disposePairs, fromBank, joinPairs, type NoisedPairs, onCpu } from "./noised-pairs.js";
+import { distillation, type Pairing, preferenceOf, preferences } from "./distillation.js";
+import { LatentPairNoiser, PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
+import {
+  disposePairs,
+  fromBank,
+  joinPairs,
+  type NoisedPairs,
+  onCpu,
+  type VectorSpread,
+} from "./noised-pairs.js";
 import type { Accuracy, SpmSource } from "./spm-source.js";
+import { TaughtImages } from "./taught-images.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
 
 /** Prompts of one rollout, at most; each is sampled from two noises. */
@@ -35,12 +43,13 @@ const WINDOW = 4;
 /**
  * A student of latents and another preference model, its teacher, which sees what it would see as a judge: of images x̂0, predicted and
  * decoded. As many samples of the base as wanted, and no labels. What a rollout draws depends on the seed and its number alone.
+ * The base's samples teach nothing of images that it does not draw: a share of each step may be images of a preference set.
  *
  * Learns the teacher's vectors of samples and texts, siblings in pairs; or its preferences, σ(s₀ − s₁), between siblings, of which SPO will
  * ask, and between two histories of a prompt: one number a pair where a vector has hundreds.
- * Throws UserErrors for prompts that will not do, and for a student that does not look at latents.
+ * Throws UserErrors for prompts and pairs that will not do, and for a student that does not look at latents.
  */
-export function teacherSource(
+export async function teacherSource(
   config: TrainSpmConfig,
   {
     pipe,
@@ -49,12 +58,25 @@ export function teacherSource(
     side,
     meter,
   }: { pipe: TextToImage; model: PreferenceModel; teacher: PreferenceModel; side: number; meter: WorkMeter },
-): SpmSource {
+): Promise<SpmSource> {
   requireDistillation(config, model);
-  const { batch, seed, bank, evalPairs } = config;
+  const { batch, seed, bank, evalPairs, split, allowOutside } = config;
+  const imageBatch = imagesOf(config);
+  const sampleBatch = batch - imageBatch;
   const prompts = readPrompts(config.prompts as string);
   const heldOut = config.heldOut === null ? prompts : readPrompts(config.heldOut);
-  const learned = distillation(config.distill, { teacher, student: model, prompts });
+  const set = imageBatch > 0 ? await openPairSet(config.pairs, { allowOutside, split }) : undefined;
+  const learned = distillation(config.distill, {
+    ...{ teacher, student: model },
+    prompts: [...new Set([...prompts, ...((await set?.prompts()) ?? [])])],
+  });
+  const images =
+    set &&
+    new TaughtImages({
+      ...{ ...config, set, side, meter, pairing: learned.pairing, spreadOf: learned.spreadOf },
+      noiser: new LatentPairNoiser(pipe, model, { ...config, side }),
+      batch: imageBatch,
+    });
   const rollouts = { ...config, pipe, side };
   const made = new Map<number, NoisedPairs>();
   const make = (number: number, counted?: WorkMeter): NoisedPairs => {
@@ -75,15 +97,19 @@ export function teacherSource(
     }
   };
   let size = 0; // pairs of one rollout
+  let spread: VectorSpread | undefined; // of the base's samples
   const wholeBank = (): number => Math.max(1, Math.ceil(bank / size));
   /** The rollouts that a step's pairs come from: all of the bank, or the window of the step. */
   const windowAt = (step: number): { first: number; count: number } => {
     if (bank > 0) return { first: 0, count: wholeBank() };
-    const steps = Math.max(1, Math.floor((WINDOW * size) / batch));
+    const steps = Math.max(1, Math.floor((WINDOW * size) / sampleBatch));
     return { first: Math.floor(step / steps) * WINDOW, count: WINDOW };
   };
   return {
-    facts: dataFacts({ prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) }),
+    facts: dataFacts({
+      ...{ prompts: fingerprintOfPrompts(prompts), heldOut: fingerprintOfPrompts(heldOut) },
+      ...(set && { pairs: set.fingerprint }),
+    }),
     accuracy:
       evalPairs > 0
         ? new Agreement(evalPairs, (number) =>
@@ -98,20 +124,22 @@ export function teacherSource(
     async *prepare() {
       const first = make(0, meter);
       size = first.prompts.length;
-      learned.begin?.(first);
+      spread = learned.spreadOf?.([first]);
+      const total = bank + (images?.kept ?? 0);
+      for await (const done of images?.prepare() ?? []) yield { done, total };
       for (let done = 1; bank > 0 && done <= wholeBank(); done++) {
         make(done - 1, meter);
-        yield { done: Math.min(done * size, bank), total: bank };
+        yield { done: total - bank + Math.min(done * size, bank), total };
         await setImmediate(); // lets signals arrive
       }
     },
     pairsOf: (step) => {
       const { first, count } = windowAt(step);
       const places = scope(() =>
-        randint(0, count * size, [batch], { generator: generatorAt(seed, "step", step) }).toNumbers(),
+        randint(0, count * size, [sampleBatch], { generator: generatorAt(seed, "step", step) }).toNumbers(),
       );
       return {
-        examples: places.map(() => 1),
+        examples: Array<number>(batch).fill(1),
         read: async (start, length) => {
           forget(first);
           const parts: NoisedPairs[] = [];
@@ -119,7 +147,24 @@ export function teacherSource(
             if (!made.has(first + i)) await setImmediate();
             parts.push(make(first + i, meter));
           }
-          return () => fromBank(parts, places.slice(start, start + length));
+          const wanted = places.slice(start, start + length); // the samples of a step come first
+          const rest = length - wanted.length;
+          const shown =
+            rest > 0 ? await images?.read(step, Math.max(0, start - sampleBatch), rest) : undefined;
+          return () =>
+            scope(() =>
+              joinPairs([
+                ...(wanted.length > 0
+                  ? [
+                      {
+                        ...fromBank(parts, wanted),
+                        ...(spread && { spread: Array(wanted.length).fill(spread) }),
+                      },
+                    ]
+                  : []),
+                ...(shown ? [shown()] : []),
+              ]),
+            );
         },
       };
     },
@@ -128,12 +173,18 @@ export function teacherSource(
     close: async () => {
       forget(Number.POSITIVE_INFINITY);
       learned.dispose?.();
+      await images?.close();
     },
   };
 }
 
+/** Pairs of a batch that are images of a preference set. */
+const imagesOf = ({ pairs, batch, imageShare }: TrainSpmConfig): number =>
+  pairs.length > 0 ? Math.round(imageShare * batch) : 0;
+
 /** Throws a UserError (`CONFIG`) for settings under which a teacher teaches nothing. */
-function requireDistillation({ prompts, relabel, pairs }: TrainSpmConfig, { sees }: PreferenceModel): void {
+function requireDistillation(config: TrainSpmConfig, { sees }: PreferenceModel): void {
+  const { prompts, relabel, pairs, batch, imageShare } = config;
   const refuse = (why: string, hint: string): never => {
     throw new UserError(why, { code: "CONFIG", hint });
   };
@@ -147,10 +198,16 @@ function requireDistillation({ prompts, relabel, pairs }: TrainSpmConfig, { sees
       "prompts is missing: what the base draws for the teacher to score.",
       "Give a text file: --prompts prompts.txt.",
     );
-  if (pairs.length > 0 || relabel)
+  if (relabel)
     refuse(
-      "With a teacher there are no labels: pairs and relabel are of no use.",
-      "Leave them out, or leave the teacher out.",
+      "With a teacher there are no labels: of pairs it sees the images alone, and relabel is of no use.",
+      "Leave relabel out, or leave the teacher out.",
+    );
+  const images = imagesOf(config);
+  if (pairs.length > 0 && (images === 0 || images === batch))
+    refuse(
+      `Of a batch of ${batch} a share of ${imageShare} (imageShare) are ${images} pairs of images: ${images === 0 ? "the pairs teach nothing" : "no sample of the base is left"}.`,
+      "Give a larger batch, or another imageShare; or leave pairs out.",
     );
 }
 
@@ -240,7 +297,7 @@ function pairsOfSegment(
           { dtype: "int64" },
         ),
         prompts: pairs.map(([row]) => texts[row % histories] as string),
-        label0: pairs.map(([one, other]) => 1 / (1 + Math.exp(scoreOf(other) - scoreOf(one)))),
+        label0: pairs.map(([one, other]) => preferenceOf(scoreOf(one), scoreOf(other))),
         examples: pairs.map(() => 1),
       });
     } finally {

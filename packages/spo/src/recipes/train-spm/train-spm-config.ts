@@ -52,7 +52,7 @@ export const TrainSpmConfig = z.strictObject({
     .array(pathText())
     .default([])
     .describe(
-      "preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); needed but with a teacher",
+      "preference pairs: files or folders of one layout (parquet, JSON, JSONL, CSV, _w/_l images); with a teacher, which needs none, images beside the base's samples, whose labels are not read",
     ),
   teacher: modelText()
     .nullable()
@@ -84,6 +84,14 @@ export const TrainSpmConfig = z.strictObject({
     .max(MOST_CANDIDATES)
     .default(4)
     .describe("with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair"),
+  imageShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.33)
+    .describe(
+      "with a teacher and pairs: share of each batch that are images of the pairs, noised, with the teacher's vectors of them as they are; the others are the base's samples, of which SPO will ask",
+    ),
   output: pathText().describe("folder for the trained preference model"),
   ...startSettings(""),
   relabel: z
@@ -203,7 +211,7 @@ export const TrainSpmConfig = z.strictObject({
     .max(MOST_SAMPLES)
     .default(0)
     .describe(
-      "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets; 0: new ones each step, as published",
+      "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets, and with a teacher also so many pairs of images, which are noised anew; 0: new ones each step, as published",
     ),
   maxTimestep: z
     .int()

@@ -1,18 +1,11 @@
 // How far a student's vectors are from those of the model that it learns from.
-import { cat, scope, type Tensor } from "@spo/torch";
+import { cat, scope, type Tensor, tensor } from "@spo/torch";
 import { joinTexts, textRows, type VectorModel } from "../../spm/preference-model.js";
+import type { VectorSpread } from "./noised-pairs.js";
 import type { PairLossInput } from "./pair-loss.js";
 
 /** Weight of the differences within a pair beside the vectors themselves. */
 const OF_DIFFERENCES = 0.5;
-
-/** How much the teacher's vectors vary, by which errors are divided: an error of 1 is that of a student that knows the mean alone. */
-export interface VectorSpread {
-  /** Variance of one number of a vector, over samples. */
-  vectors: number;
-  /** Mean square of one number of the difference of two siblings. */
-  differences: number;
-}
 
 /** What a part of a batch is to learn from the teacher. */
 export interface VectorTargets {
@@ -20,7 +13,8 @@ export interface VectorTargets {
   vectors: readonly [Tensor, Tensor];
   /** Of the prompts of the input, a row each. */
   texts: Tensor;
-  spread: VectorSpread;
+  /** Of the kind of each pair. */
+  spread: readonly VectorSpread[];
 }
 
 /**
@@ -43,11 +37,13 @@ export function vectorLoss(
     const [to0, to1] = vectors;
     const own = model.textVectors(texts);
     const error = (found: Tensor, right: Tensor): Tensor => found.sub(right).square().mean([1]);
+    const perPairOf = (of: (spread: VectorSpread) => number): Tensor =>
+      tensor(spread.map(of), { device: one.device });
     const perPair = error(one, to0)
       .add(error(other, to1))
-      .div(2 * spread.vectors)
-      .add(error(one.sub(other), to0.sub(to1)).mul(OF_DIFFERENCES / spread.differences))
-      .add(error(own, textRows({ wanted }, rows).wanted as Tensor).div(spread.vectors));
+      .div(perPairOf(({ vectors }) => 2 * vectors))
+      .add(error(one.sub(other), to0.sub(to1)).mul(perPairOf((of) => OF_DIFFERENCES / of.differences)))
+      .add(error(own, textRows({ wanted }, rows).wanted as Tensor).div(perPairOf((of) => of.vectors)));
     const [score0, score1] = [one, other].map((side) => side.mul(own).sum(-1)) as [Tensor, Tensor];
     const inverse = examples.to({ dtype: perPair.dtype }).reciprocal();
     return { loss: perPair.mul(inverse.div(inverseSum ?? inverse.sum())).sum(), score0, score1 };
