@@ -247,15 +247,18 @@ export function loadTransformer<C, M extends StoredModel>(
   return filled(new Model(configOf(folder, Model.name) as C), folder, DIFFUSERS_WEIGHTS, options);
 }
 
-/** Folder of a UNet2DConditionModel. */
+/** Folder of a UNet2DConditionModel. mayLackWayUp: takes weights without any of the way up as well, for a model that never runs it. */
 export function loadUnet(
   folder: string,
-  options: FolderOptions = {},
+  { mayLackWayUp = false, ...options }: FolderOptions & { mayLackWayUp?: boolean } = {},
   repair: Repair<UNet2DConditionConfig> = (config) => config,
 ): UNet2DConditionModel {
   const config = configOf(folder, "UNet2DConditionModel") as UNet2DConditionConfig;
   const model = new UNet2DConditionModel(repair(config, join(folder, "config.json")));
-  return filled(model, folder, DIFFUSERS_WEIGHTS, options);
+  return filled(model, folder, DIFFUSERS_WEIGHTS, options, (weights) => {
+    if (mayLackWayUp && ![...weights.keys()].some((name) => name.startsWith("up_blocks."))) model.dropWayUp();
+    return weights;
+  });
 }
 
 /** The config of a folder's text tower, which may be that of a whole CLIP. Source: transformers 5, CLIPTextConfig. */

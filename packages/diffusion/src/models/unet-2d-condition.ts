@@ -351,6 +351,11 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
     return new UNet2DConditionModel(this.#config);
   }
 
+  /** Leaves out the blocks of the way up, for a model that looks at `meanStates` alone: `forward` throws then. */
+  dropWayUp(): void {
+    this.up_blocks.length = 0;
+  }
+
   get gradientCheckpointing(): boolean {
     return this.#checkpointing;
   }
@@ -369,6 +374,8 @@ export class UNet2DConditionModel extends Module implements DenoiserModel {
     conditions: UNetConditions,
     { guidanceScale, tap }: ForwardOptions = {},
   ): Tensor {
+    if (this.up_blocks.length === 0)
+      throw new Error("UNet2DConditionModel: without its way up it predicts nothing");
     return scope(() => {
       const { context } = conditions;
       const { mid, skips, inputs } = this.#contract(sample, timesteps, conditions, { guidanceScale, tap });

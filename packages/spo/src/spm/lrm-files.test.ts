@@ -6,6 +6,7 @@ import {
   Generator,
   initialize,
   noGrad,
+  randn,
   readTorchRecord,
   scope,
   type Tensor,
@@ -76,6 +77,27 @@ describe.each(["sd15", "sdxl"] as const)("a latent reward model of %s", (family)
       }),
     );
     rmSync(at("saved"), { recursive: true });
+  });
+
+  test("without the UNet's way up is read and written so, and scores alike", () => {
+    const lrm = tinyLrm(family);
+    const scores = (of: typeof lrm): number[] =>
+      noGrad(() =>
+        scope(() => {
+          const ids = tensor([[49, 3, 49]], { dtype: "int64" });
+          const [texts, away] = [of.encode([ids, ids]), of.encode([ids, ids])];
+          const latents = randn([1, 4, 8, 8], { generator: new Generator(3) });
+          return of.scores(of.imageFeatures(latents, 400, texts, away), texts.features).toNumbers();
+        }),
+      );
+    const whole = scores(lrm);
+    lrm.unet.dropWayUp();
+    saveLrm(at("down"), lrm);
+    const loaded = loadLrm(at("down"), { vaeFactor: 2 });
+    expect(scores(loaded)).toEqual(whole);
+    const names = [...loaded.namedParameters().keys()];
+    expect(names.filter((name) => name.startsWith("unet.up_blocks."))).toEqual([]);
+    expect(names).toEqual([...lrm.namedParameters().keys()]);
   });
 
   test("without our config is taken with the published settings", () => {

@@ -52,7 +52,8 @@ export interface LrmOptions extends PlaceOptions {
 }
 
 /**
- * Reads a latent reward model in the published layout; which states count is read off the projection's width.
+ * Reads a latent reward model in the published layout; which states count is read off the projection's width. The UNet's way up may be
+ * missing: no score depends on it.
  *
  * Throws a UserError for what is missing, damaged or does not fit together.
  */
@@ -61,7 +62,7 @@ export function loadLrm(folder: string, { vaeFactor = 8, ...place }: LrmOptions 
     const source = join(folder, STATE);
     const record = readTorchRecord(source);
     const visual = projectionIn(record, "visual_projection", source);
-    const unet = loadUnet(join(folder, "unet"), place);
+    const unet = loadUnet(join(folder, "unet"), { ...place, mayLackWayUp: true });
     const textEncoder = loadTextEncoder(join(folder, "text_encoder"), place);
     const second = join(folder, "text_encoder_2");
     const textEncoder2 = unet.add_embedding ? loadTextEncoderWithProjection(second, place) : undefined;
