@@ -16,9 +16,9 @@ import {
 } from "@spo/records/report";
 import type { ComparisonFacts, ShownCurve } from "./comparison-facts.js";
 
-/** Encoded images of the same noise, by model, the base's as `base`. */
-export type ComparedPictures = Readonly<
-  Record<string, readonly { prompt: string; seed: number; png: string }[]>
+/** Images of the same noise in base64, by model, the base's as `base`. */
+export type ComparedPictures<Encoding extends "png" | "webp"> = Readonly<
+  Record<string, readonly ({ prompt: string; seed: number } & Record<Encoding, string>)[]>
 >;
 
 /** Titles of the models by name. */
@@ -46,7 +46,7 @@ const GRID_STYLE = `
 `;
 
 /** The report of `spo compare` as one self-contained HTML page. */
-export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures): string {
+export function comparisonPage(facts: ComparisonFacts, pictures: ComparedPictures<"webp">): string {
   const { images, prompts, seeds } = facts.counts;
   const titleOf = titlesOf(facts);
   const [last, ...before] = facts.rows.map(({ name }) => titleOf(name)).reverse() as [string, ...string[]];
@@ -282,7 +282,11 @@ function curves(facts: ComparisonFacts): Parameters<typeof chartSection>[0] {
   };
 }
 
-function grid(pictures: ComparedPictures, models: readonly string[], titleOf: Titles): Html | undefined {
+function grid(
+  pictures: ComparedPictures<"webp">,
+  models: readonly string[],
+  titleOf: Titles,
+): Html | undefined {
   const { base = [] } = pictures;
   if (base.length === 0) return undefined;
   const figures = base.map(({ prompt, seed }, i) => {
@@ -290,7 +294,7 @@ function grid(pictures: ComparedPictures, models: readonly string[], titleOf: Ti
       const picture = pictures[which]?.[i];
       return (
         picture &&
-        html`<div><img src="data:image/png;base64,${picture.png}" alt="${`${titleOf(which)}: ${prompt}, seed ${seed}`}"><span>${titleOf(which)}</span></div>`
+        html`<div><img src="data:image/webp;base64,${picture.webp}" alt="${`${titleOf(which)}: ${prompt}, seed ${seed}`}"><span>${titleOf(which)}</span></div>`
       );
     };
     return html`<figure class="card"><div class="row">${models.map(side)}</div><figcaption>${prompt}</figcaption></figure>`;

@@ -21,7 +21,7 @@ export interface WrittenComparison {
 export async function writeComparison(
   folder: string,
   facts: ComparisonFacts,
-  pictures: ComparedPictures,
+  pictures: ComparedPictures<"png">,
 ): Promise<WrittenComparison> {
   makeFolder(folder);
   const at = (name: string): string => join(folder, name);
@@ -44,6 +44,19 @@ export async function writeComparison(
     writeFileAtomic(image, await sheet.png({ palette: true, quality: 95, effort: 10 }).toBuffer());
   }
   writeFileAtomic(at("comparison.json"), `${JSON.stringify(facts)}\n`);
-  writeFileAtomic(at("comparison.html"), comparisonPage(facts, pictures)); // last: where it exists, everything exists
+  const page = comparisonPage(facts, await smaller(pictures));
+  writeFileAtomic(at("comparison.html"), page); // last: where it exists, everything exists
   return { html: at("comparison.html"), json: at("comparison.json"), image };
+}
+
+/** The pictures as a page holds hundreds of them: a fifth of the bytes, with no difference to the eye. */
+async function smaller(pictures: ComparedPictures<"png">): Promise<ComparedPictures<"webp">> {
+  const encoded = Object.entries(pictures).map(async ([name, of]) => {
+    const shown = of.map(async ({ png, ...picture }) => {
+      const webp = await sharp(Buffer.from(png, "base64")).webp({ quality: 90 }).toBuffer();
+      return { ...picture, webp: webp.toString("base64") };
+    });
+    return [name, await Promise.all(shown)] as const;
+  });
+  return Object.fromEntries(await Promise.all(encoded));
 }
