@@ -11,7 +11,7 @@ const EXAMPLE = fileURLToPath(new URL("../examples/emoji", import.meta.url));
 
 function writeExample(folder: string): void {
   mkdirSync(join(folder, "prompts"), { recursive: true });
-  for (const name of ["model", "clip", "judge", "data", "results"])
+  for (const name of ["model", "latent", "judge", "data", "results"])
     symlinkSync(join(EXAMPLE, name), join(folder, name));
   for (const name of ["train.txt", "held-out.txt"]) {
     const [first, second] = readFileSync(join(EXAMPLE, "prompts", name), "utf8").split("\n");
@@ -21,7 +21,16 @@ function writeExample(folder: string): void {
   writeFileSync(
     join(folder, "quickstart.json"),
     JSON.stringify({
-      spm: { ...batches, steps: 1, warmup: 0, bank: 0, evalPairs: 0 },
+      spm: {
+        ...batches,
+        kind: "latent",
+        init: "latent",
+        featureGuidance: 1,
+        steps: 1,
+        warmup: 0,
+        bank: 0,
+        evalPairs: 0,
+      },
       spo: {
         ...{ ...batches, rounds: 1, promptsPerRound: 2, steps: 2, firstBranch: 0, candidates: 2 },
         ...{ threshold: 0, samples: 0, adapter: "full" },

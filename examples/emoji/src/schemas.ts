@@ -6,7 +6,13 @@ import { PretrainLrmConfig } from "./pretrain/pretrain-lrm-config.js";
 import { PretrainTextToImageConfig } from "./pretrain/pretrain-text-to-image-config.js";
 import { PretrainVaeConfig } from "./pretrain/pretrain-vae-config.js";
 
-export { QUICKSTART_FAMILIES, type QuickstartFamily } from "./quickstart/quickstart-families.js";
+export {
+  QUICKSTART_FAMILIES,
+  type QuickstartFamily,
+  type QuickstartFiles,
+  type QuickstartJudge,
+  quickstartFiles,
+} from "./quickstart/quickstart-families.js";
 export type * from "./settings.gen.js";
 export {
   MakePairsConfig,

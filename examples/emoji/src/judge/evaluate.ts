@@ -54,7 +54,7 @@ export function* evaluateModel(
   const scorer = noGrad(() => tools.spm.prepare(prompts));
   for (const seed of seeds) {
     for (const { images, prompts: shown } of sampleImages(pipe, prompts, { ...settings, seed }, meter)) {
-      yield measure(images, shown, { ...tools, prompts, seed, scorer });
+      yield measure(images, shown, { ...tools, pipe, prompts, seed, scorer });
       images.dispose();
     }
   }
@@ -65,12 +65,18 @@ function measure(
   images: Tensor,
   shown: readonly number[],
   {
+    pipe,
     prompts,
     seed,
     scorer,
     judge,
     choices,
-  }: { prompts: readonly string[]; seed: number; scorer: CandidateScorer } & EvaluationTools,
+  }: {
+    pipe: TextToImage;
+    prompts: readonly string[];
+    seed: number;
+    scorer: CandidateScorer;
+  } & EvaluationTools,
 ): ImageFigures[] {
   return noGrad(() =>
     scope(() => {
@@ -86,9 +92,10 @@ function measure(
       const realism = judge.realism(images).toNumbers();
       const rows = features.toNumbers();
       const width = features.shape[1] as number;
-      // At timestep 0 nothing looks at latents.
+      // Only what sees latents looks at them.
+      const latents = scorer.sees === "latents" ? pipe.vae.scale(pipe.vae.encode(images).mean) : images;
       const scores = scorer
-        .score({ xt: images, x0: images, timestep: 0, image: () => images }, shown)
+        .score({ xt: latents, x0: latents, timestep: 0, image: () => images }, shown)
         .toNumbers();
       const texts = shown.map((prompt) => prompts[prompt] as string);
       requireFiniteScores("The preference model", scores, texts);

@@ -57,11 +57,20 @@ export async function quickstartReport(result: QuickstartResult): Promise<Report
       "training, SPO": spent(result.spoEvents),
       date: new Date().toISOString().slice(0, 10),
     },
-    notes: options.fast
-      ? [
-          "This was a fast run: little training and few images. It shows that all works, not what SPO reaches.",
-        ]
-      : undefined,
+    notes: [
+      ...(options.fast
+        ? [
+            "This was a fast run: little training and few images. It shows that all works, not what SPO reaches.",
+          ]
+        : []),
+      ...result.spoEvents.flatMap((event) =>
+        event.type === "guard"
+          ? [
+              `The guard ended SPO after round ${event.step}, with the model of round ${event.best}. ${event.reason}`,
+            ]
+          : [],
+      ),
+    ],
   };
 }
 
@@ -206,7 +215,7 @@ function charts({ spmEvents, spoEvents, settings }: QuickstartResult): ChartGrou
   return [
     {
       title: "The preference model",
-      about: `It judges clean and noisy images alike. Pairs of ${settings.spm.evalTimesteps.length} timesteps were held out, with prompts of no training pair; the CLIP that it begins as was trained on captioned artwork of them, too.`,
+      about: `${settings.spm.kind === "latent" ? "It judges noisy latents as they are: nothing is predicted or decoded for it" : "It judges clean and noisy images alike"}. Pairs of ${settings.spm.evalTimesteps.length} timesteps were held out, with prompts of no training pair; the CLIP that it ${settings.spm.kind === "latent" ? "was distilled from" : "begins as"} was trained on captioned artwork of them, too.`,
       charts: accuracyCharts(spmEvents),
     },
     {

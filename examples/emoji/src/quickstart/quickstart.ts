@@ -19,11 +19,12 @@ import { z } from "zod";
 import { readArtwork } from "../data/artwork.js";
 import { loadArtworkJudge } from "../judge/artwork-judge.js";
 import { type EvaluationTools, evaluateModel, type ImageFigures, realFeatures } from "../judge/evaluate.js";
-import { QUICKSTART_FAMILIES, type QuickstartFamily } from "./quickstart-families.js";
+import { type QuickstartFamily, type QuickstartJudge, quickstartFiles } from "./quickstart-families.js";
 
-/** quickstart.json of an example folder: settings of both trainings and of the evaluation, and what `--fast` changes. */
+/** A settings file of an example folder: of both trainings and of the evaluation, and what `--fast` changes. */
 const Settings = z.strictObject({
-  spm: z.record(z.string(), z.unknown()),
+  /** init: in the folder. */
+  spm: z.looseObject({ init: z.string() }),
   spo: z.record(z.string(), z.unknown()),
   evaluation: z
     .strictObject({
@@ -45,10 +46,12 @@ const Settings = z.strictObject({
 
 /** Where the quickstart reads and writes, and how much it does. */
 export interface QuickstartOptions {
-  /** Folder with model/, clip/, judge/, data/, prompts/ and quickstart.json. */
+  /** Folder with model/, latent/, clip/, judge/, data/, prompts/ and quickstart.json. */
   example: string;
   /** Which of its models. Default: the Stable Diffusion. */
   family?: QuickstartFamily;
+  /** What the preference model looks at. Default: images. */
+  judge?: QuickstartJudge;
   /** Where the runs and the report go. A second call goes on where the first one stopped. */
   folder: string;
   /** Less training and fewer images: shows that everything works, not what it reaches. */
@@ -97,7 +100,7 @@ export async function* quickstart(
   { signal, world = WORLD_OF_ONE }: Pick<RecipeContext, "signal"> & Partial<Pick<RecipeContext, "world">>,
 ): AsyncGenerator<Progress, QuickstartResult> {
   const at = (...path: string[]): string => join(options.example, ...path);
-  const files = QUICKSTART_FAMILIES[options.family ?? "sd15"];
+  const files = quickstartFiles(options.family, options.judge);
   const raw = checkConfig(Settings, readJson(at(files.settings)));
   const chosen = options.fast
     ? {
@@ -110,10 +113,10 @@ export async function* quickstart(
   const onDevice = options.device === undefined ? {} : { device: options.device };
   const spmConfig = TrainSpmConfig.parse({
     model: at(files.model),
-    init: at("clip"),
     pairs: [at("data", "pairs.parquet")],
     output: join(options.folder, "spm", "model"),
     ...chosen.spm,
+    init: at(chosen.spm.init),
     ...onDevice,
   });
   const spoConfig = TrainSpoConfig.parse({
@@ -224,7 +227,7 @@ export async function* quickstart(
     real: realFeatures(base, judge, artwork, heldOut),
     spmEvents: spmRun.events(),
     spoEvents: spoRun.events(),
-    control: options.fast ? undefined : readControl(at("results", files.control)),
+    control: options.fast || !files.control ? undefined : readControl(at("results", files.control)),
     strips: readStrips(join(options.folder, "spo", "strips")),
     engine: { ...engineFacts(), threads: getThreads(), node: process.version },
   };

@@ -19,6 +19,12 @@ export default function (command: Command): void {
         "which of the example's models: sd15, a Stable Diffusion, or sd3, a flow model (sd15)",
       ).choices(Object.keys(QUICKSTART_FAMILIES)),
     )
+    .addOption(
+      new Option(
+        "--judge <kind>",
+        "what the preference model looks at: pixel, or latent, for sd15 alone (pixel)",
+      ).choices(["latent", "pixel"]),
+    )
     .option("--seed <number>", "seed of the SPO training", seed)
     .option("--device <name>", "where everything is computed: cpu, cuda or cuda:N (cpu)")
     .option("--nproc <number>", "processes that share the work, with one thread each", wholeFrom(1, 64))

@@ -2,11 +2,12 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
-  QUICKSTART_FAMILIES,
   type QuickstartFamily,
+  type QuickstartJudge,
   type QuickstartOptions,
   type QuickstartResult,
   quickstart,
+  quickstartFiles,
   quickstartReport,
 } from "@spo/example-emoji";
 import { EXAMPLE_FOLDER } from "@spo/example-emoji/folder";
@@ -31,6 +32,7 @@ export interface QuickstartCommandOptions extends CommonOptions {
   output?: string;
   example?: string;
   family?: QuickstartFamily;
+  judge?: QuickstartJudge;
   seed?: number;
   control?: boolean;
   device?: string;
@@ -41,6 +43,7 @@ const CALL = "quickstart.json";
 const Call = z.object({
   example: z.string(),
   family: z.enum(["sd15", "sd3"]).optional(),
+  judge: z.enum(["latent", "pixel"]).optional(),
   fast: z.boolean(),
   device: z.string().optional(),
   spo: z.record(z.string(), z.unknown()),
@@ -48,10 +51,10 @@ const Call = z.object({
 
 /** Runs or resumes a quickstart, then writes its report and prints a summary. */
 export async function runQuickstart(options: QuickstartCommandOptions): Promise<void> {
-  const { fast = false, control = false, example = EXAMPLE_FOLDER, family, seed, device } = options;
-  const folder = options.output ?? defaultFolder({ fast, control, family, seed });
+  const { fast = false, control = false, example = EXAMPLE_FOLDER, family, judge, seed, device } = options;
+  const folder = options.output ?? defaultFolder({ fast, control, family, judge, seed });
   requirePlace(folder, "folder");
-  const { model, settings } = QUICKSTART_FAMILIES[family ?? "sd15"];
+  const { model, settings } = quickstartFiles(family, judge);
   if (!existsSync(join(example, settings)))
     throw new UserError(`${example} is no example folder: it has no ${settings}.`, { code: "DATA" });
   if (!existsSync(join(example, model)))
@@ -61,7 +64,8 @@ export async function runQuickstart(options: QuickstartCommandOptions): Promise<
     });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
   const world = await openWorld();
-  await measureAndReport({ example: resolve(example), family, folder, fast, device, spo }, options, world);
+  const call = { example: resolve(example), family, judge, folder, fast, device, spo };
+  await measureAndReport(call, options, world);
   await world.close();
 }
 
@@ -74,10 +78,11 @@ export async function rewriteReport(folder: string, options: CommonOptions): Pro
   const ended = ["spm", "spo"].every((run) => readRun(join(folder, run)).result);
   const measured = ["base", "spo"].every((which) => existsSync(join(folder, `evaluation-${which}.json`)));
   if (!ended || !measured) {
-    const { family, fast } = found.data;
+    const { family, judge, fast } = found.data;
     const words = [
       "npx spo quickstart",
       family && `--family ${family}`,
+      judge && `--judge ${judge}`,
       fast && "--fast",
       `--output ${folder}`,
     ];
@@ -144,16 +149,19 @@ function defaultFolder({
   fast,
   control,
   family = "sd15",
+  judge,
   seed,
 }: {
   fast: boolean;
   control: boolean;
   family?: QuickstartFamily;
+  judge?: QuickstartJudge;
   seed?: number;
 }): string {
   const parts = [
     "quickstart",
     family !== "sd15" && family,
+    judge,
     fast && "fast",
     control && "control",
     seed !== undefined && `seed-${seed}`,
