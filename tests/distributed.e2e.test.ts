@@ -62,6 +62,14 @@ test("settings that differ end every process, and each names the setting and the
   }
 });
 
+test("different backends are refused, and NCCL for tensors of the CPU", async () => {
+  const nccl = { SPO_DISTRIBUTED_BACKEND: "nccl" };
+  for (const { output } of await ends("settings", [0, 1], { envs: [nccl, {}] }))
+    expect(output).toContain('variables.\n  SPO_DISTRIBUTED_BACKEND: rank 0 has "nccl", rank 1 has none');
+  for (const { output } of await ends("settings", [0, 1], { envs: [nccl, nccl] }))
+    expect(output).toContain("CONFIG: NCCL carries tensors of GPUs, and rank 0 computes on cpu.");
+});
+
 test("a rank that never comes is named when the time is over, by all others", async () => {
   const [first, second] = await ends("collectives", [0, 1], { size: 3, timeout: 3000 });
   expect(first?.output).toContain("RESOURCE: Rank 0 of 3 waited 3 s at the start; rank 2 did not come.");

@@ -133,6 +133,7 @@ test("the check of processes tells who is there and what adding up costs, and al
   const told = JSON.parse(stdout.trim().split("\n").at(-1) as string);
   expect(told).toMatchObject({
     schema: "spo.dist/1",
+    by: { name: "gloo" },
     processes: [
       { rank: 0, address: "127.0.0.1", threads: "1" },
       { rank: 1, address: "127.0.0.1", threads: "1" },

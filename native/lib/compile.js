@@ -18,7 +18,8 @@ import { SetupError } from "./setup-error.js";
 /** Of Node-API, what the sources use. */
 export const NAPI_VERSION = 8;
 
-const sourceFolder = fileURLToPath(new URL("../src/", import.meta.url));
+/** The addon's sources. */
+export const sourceFolder = fileURLToPath(new URL("../src/", import.meta.url));
 
 /**
  * Compiles the addon against a libtorch, into a folder with links to that libtorch's libraries.
@@ -29,7 +30,7 @@ const sourceFolder = fileURLToPath(new URL("../src/", import.meta.url));
  */
 export async function compileAddon(libtorch, compiler, folder) {
   const progress = task(`compiling the addon against libtorch ${libtorch.version} (half a minute, once)`);
-  await compile(libtorch, compiler, join(folder, ADDON_FILE), () => progress.update());
+  await compile(libtorch, compiler, join(folder, ADDON_FILE), { tick: () => progress.update() });
   linkLibraries(libtorch, folder);
   const fault = await loadFault(join(folder, ADDON_FILE));
   if (fault)
@@ -74,8 +75,8 @@ export async function findCompiler() {
   );
 }
 
-/** @param {Libtorch} libtorch */
-function flagsFor(libtorch) {
+/** What every library here is compiled with. @param {Libtorch} libtorch */
+export function flagsFor(libtorch) {
   return [
     // A product and a sum become one instruction in the kernels.
     ...["-std=c++20", "-O2", "-ffp-contract=fast", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"],
@@ -110,23 +111,40 @@ function nodeHeaders() {
   }
 }
 
+/** What is compiled into one library. @typedef {{ sources: string[], headers: string[], libraries: string[] }} Parts */
+
 /**
+ * Compiles a library against a libtorch: the addon, unless other parts are named.
+ *
  * @param {Libtorch} libtorch
  * @param {Compiler} compiler
  * @param {string} file
- * @param {() => void} [tick] called twice a second
+ * @param {{ tick?: () => void, parts?: Parts }} [options] tick: called twice a second. parts: `headers` are folders, those of the checkout
+ *   last
  */
-export async function compile(libtorch, { command: [command = "", ...before] }, file, tick) {
-  const libraries = [...libtorch.libraries.map((folder) => `-L${folder}`), "-ltorch_cpu", "-lc10"];
+export async function compile(
+  libtorch,
+  { command: [command = "", ...before] },
+  file,
+  { tick, parts: { sources, headers, libraries } = addonParts() } = {},
+) {
+  const links = [
+    ...libtorch.libraries.map((folder) => `-L${folder}`),
+    ...libraries.map((name) => `-l${name}`),
+  ];
   // These stand in the checkout: as some of the flags they would give every checkout an addon of its own.
-  const headers = [nodeHeaders(), join(sourceFolder, "declarations")].flatMap((folder) => [
-    "-isystem",
-    folder,
-  ]);
-  const args = [...before, ...flagsFor(libtorch), ...headers, ...sourceFiles(), "-o", file, ...libraries];
+  const includes = [nodeHeaders(), ...headers].flatMap((folder) => ["-isystem", folder]);
+  const args = [...before, ...flagsFor(libtorch), ...includes, ...sources, "-o", file, ...links];
   const { code, stderr } = await run(command, args, { tick });
   if (code !== 0) throw compileError(command, args, stderr);
 }
+
+/** @returns {Parts} */
+const addonParts = () => ({
+  sources: filesOf(sourceFolder).filter((file) => file.endsWith(".cc")),
+  headers: [join(sourceFolder, "declarations")],
+  libraries: ["torch_cpu", "c10"],
+});
 
 /**
  * @param {string} command
@@ -152,19 +170,19 @@ function compileError(command, args, stderr) {
   );
 }
 
-const sourceFiles = () =>
-  readdirSync(sourceFolder)
-    .filter((name) => name.endsWith(".cc"))
-    .sort()
-    .map((name) => join(sourceFolder, name));
-
 /** Hash of the addon's sources. */
-export function sourceHash() {
+export const sourceHash = () => hashOf(sourceFolder);
+
+/** Hash of all files of a folder, by name and content. @param {string} folder */
+export function hashOf(folder) {
   const digest = createHash("sha256");
-  const entries = readdirSync(sourceFolder, { recursive: true, withFileTypes: true });
-  const files = entries
-    .filter((entry) => entry.isFile())
-    .map(({ parentPath, name }) => join(parentPath, name));
-  for (const file of files.sort()) digest.update(relative(sourceFolder, file)).update(readFileSync(file));
+  for (const file of filesOf(folder)) digest.update(relative(folder, file)).update(readFileSync(file));
   return digest.digest("hex").slice(0, 20);
 }
+
+/** @param {string} folder */
+const filesOf = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .sort();

@@ -30,6 +30,8 @@ export interface AddonRecord {
   libtorch: Libtorch;
   /** Hash of what decides which libtorch is chosen: the environment variables, the active Python, the NVIDIA driver. */
   choice: string;
+  /** Only with a libtorch for CUDA: the library of NCCL, or why there is none and what mends that. sources: hash of `native/nccl`. */
+  nccl?: { sources: string } & ({ library: string } | { library: null; problem: string; fix: string });
 }
 
 /** One thing that the product needs or uses. */

@@ -10,6 +10,7 @@ import { builtAddon, choiceHash, findLibtorch } from "./find-libtorch.js";
 import { makeFolder } from "./half-made.js";
 import { ADDON_FILE } from "./load-addon.js";
 import { withLock } from "./lock.js";
+import { NCCL_FILE, ncclFault, ncclKey, ncclSourceHash, placeNccl } from "./nccl-library.js";
 import { DoesNotLoad, findPrebuilt, libtorchMisfit, placePrebuilt, prebuiltKey } from "./prebuilt.js";
 import { say } from "./say.js";
 import { SetupError } from "./setup-error.js";
@@ -22,7 +23,11 @@ import { SetupError } from "./setup-error.js";
 /** The addon that fits the sources and the environment as they are now, or null: then `setUpEngine` has something to do. */
 export function currentAddon() {
   const record = builtAddon();
-  return record?.sources === sourceHash() && record.choice === choiceHash() ? record : null;
+  const isCurrent =
+    record?.sources === sourceHash() &&
+    record.choice === choiceHash() &&
+    (record.libtorch.cuda === null || record.nccl?.sources === ncclSourceHash());
+  return isCurrent ? record : null;
 }
 
 /**
@@ -41,7 +46,8 @@ export async function setUpEngine({ again = false } = {}) {
   if (!found.prebuilt) await compilerAs(found.reason); // whoever has none is told before a long download
   const libtorch = await chooseLibtorch(found.prebuilt);
   const addon = await addonFor(libtorch, found);
-  const record = { ...addon, sources: sourceHash(), libtorch, choice: choiceHash() };
+  const nccl = libtorch.cuda === null ? undefined : await ncclFor(libtorch);
+  const record = { ...addon, sources: sourceHash(), libtorch, choice: choiceHash(), nccl };
   writeAddonRecord(record);
   return record;
 }
@@ -107,16 +113,40 @@ async function compilerAs(whyCompiled) {
 }
 
 /**
- * The addon of a key, made when the cache has none.
+ * NCCL's library, or why there is none: a GPU is of use without it.
+ *
+ * @param {Libtorch} libtorch
+ * @returns {Promise<NonNullable<AddonRecord["nccl"]>>}
+ */
+async function ncclFor(libtorch) {
+  const sources = ncclSourceHash();
+  try {
+    const fault = ncclFault(libtorch);
+    if (fault) throw fault;
+    const compiler = await findCompiler();
+    const key = ncclKey(libtorch, compiler);
+    const library = await inCache(key, (folder) => placeNccl(libtorch, compiler, folder), "nccl", NCCL_FILE);
+    return { library, sources };
+  } catch (error) {
+    const { message } = /** @type {Error} */ (error);
+    const [problem, fix] =
+      error instanceof SetupError ? [error.problem, error.fix] : [message, "npx spo setup --again"];
+    say(`NCCL: ${problem} Several GPUs exchange gradients over the CPU's memory until then.`);
+    return { library: null, problem, fix, sources };
+  }
+}
+
+/**
+ * The addon of a key, or another library, made when the cache has none.
  *
  * @param {string} key
  * @param {(folder: string) => Promise<void>} make
  */
-async function inCache(key, make) {
-  const folder = join(cacheFolder(), `addon-${key}`);
-  const addon = join(folder, ADDON_FILE);
-  await withLock(`${folder}.lock`, async () => existsSync(addon) || (await makeFolder(folder, make)), {
-    onWait: () => say("addon: another set-up is making it; waiting for that one"),
+async function inCache(key, make, name = "addon", file = ADDON_FILE) {
+  const folder = join(cacheFolder(), `${name}-${key}`);
+  const made = join(folder, file);
+  await withLock(`${folder}.lock`, async () => existsSync(made) || (await makeFolder(folder, make)), {
+    onWait: () => say(`${name}: another set-up is making it; waiting for that one`),
   });
-  return addon;
+  return made;
 }

@@ -32,7 +32,7 @@ function prepare(names) {
   tools?.[Symbol.dispose]();
   tools = new FakeTools(names);
   modules = join(tools.folder, "app/node_modules");
-  for (const part of ["bin", "lib", "src", "package.json"])
+  for (const part of ["bin", "lib", "nccl", "src", "package.json"])
     cpSync(fileURLToPath(new URL(`../${part}`, import.meta.url)), join(modules, "@spo/native", part), {
       recursive: true,
     });

@@ -9,6 +9,8 @@ import zipfile
 
 wheel, folder, kind = sys.argv[1:]
 NEEDED = re.compile(r"torch/include/|torch/lib/[^/]+\.so|torch/version\.py$|torch\.libs/|nvidia/[^/]+/lib/[^/]+\.so|[^/]+\.dist-info/licenses/")
+# What the library of NCCL is compiled with.
+HEADERS = re.compile(r"nvidia/(cu\d+|nccl)/include/(?!cccl/)")
 NEVER = re.compile(r"torch/lib/lib(torch_python|shm)\b|torch/include/(pybind11|google)/|.*_static.*\.a$")
 CUDA = re.compile(r"torch/lib/lib(torch|torch_cuda.*|c10_cuda|caffe2_nvrtc|torch_nvshmem|torch_global_deps)\.so")
 
@@ -16,7 +18,10 @@ archive = zipfile.ZipFile(wheel)
 members = [
     m
     for m in archive.infolist()
-    if not m.is_dir() and NEEDED.match(m.filename) and not NEVER.match(m.filename) and (kind == "cuda" or not CUDA.match(m.filename))
+    if not m.is_dir()
+    and (NEEDED.match(m.filename) or (kind == "cuda" and HEADERS.match(m.filename)))
+    and not NEVER.match(m.filename)
+    and (kind == "cuda" or not CUDA.match(m.filename))
 ]
 total = sum(m.file_size for m in members)
 done = 0

@@ -47,6 +47,16 @@ export const wheels = [
     },
   },
   {
+    name: "nvidia-cuda-cccl", // headers that CUDA's own ask for
+    version: "13.3.5.0.6",
+    megabytes: 4,
+    cudaOnly: true,
+    sha256: {
+      x64: "d5230098fa2df5021e1a00c0c4eee41797671a91119d31e892463e5ccf3ee326",
+      arm64: "6f30b8076b3e69951c459c94ae190bde51924b320076ebaec376d36848b4c76e",
+    },
+  },
+  {
     name: "nvidia-cublas",
     version: "13.4.1.3",
     megabytes: 405,

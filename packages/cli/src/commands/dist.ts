@@ -17,6 +17,7 @@ export default function (command: Command): void {
       numberFrom(1, 86_400),
       60,
     )
+    .option("--device <name>", "where the gradients are that a step adds up: cpu, cuda; default: cpu", "cpu")
     .addHelpText(
       "after",
       [
@@ -24,6 +25,7 @@ export default function (command: Command): void {
         "Examples:",
         "  npx spo launch --nproc 2 -- spo dist check",
         "  npx spo launch --nproc 8 --nnodes 2 --node-rank 0 --master node-0 -- spo dist check",
+        "  npx spo launch --nproc auto -- spo dist check --device cuda",
         "  srun npx spo dist check",
       ].join("\n"),
     )

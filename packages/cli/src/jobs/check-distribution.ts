@@ -1,7 +1,14 @@
 // Whether processes that are to train together find each other, are alike, and how fast they exchange gradients.
 import { hostname } from "node:os";
-import { engineFacts, UserError, zeros } from "@spo/torch";
-import { addressTowards, interfaceOf, launchPlace, type World } from "@spo/torch/distributed";
+import { type Device, engineFacts, resolveDevice, UserError, zeros } from "@spo/torch";
+import {
+  addressTowards,
+  type ChosenBackend,
+  interfaceOf,
+  launchPlace,
+  type World,
+} from "@spo/torch/distributed";
+import { ownDevice } from "spo/recipes";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson } from "../terminal/terminal.js";
 import { openWorld } from "./open-world.js";
@@ -10,6 +17,8 @@ import { openWorld } from "./open-world.js";
 export interface DistributionCheckOptions extends CommonOptions {
   /** Longest time that the processes wait for one another, seconds. */
   wait: number;
+  /** Where the tensors are that are added up. */
+  device: string;
 }
 
 /** A process, as it describes itself. */
@@ -44,7 +53,11 @@ const SIZES = [
  * Connects, compares, measures; rank 0 prints. Throws a UserError: `USAGE` where no launcher started this process; as `initWorld` where
  * processes do not find each other; `CONFIG` naming what differs, where versions do.
  */
-export async function checkDistribution({ wait, json }: DistributionCheckOptions): Promise<void> {
+export async function checkDistribution({
+  wait,
+  device: name,
+  json,
+}: DistributionCheckOptions): Promise<void> {
   const place = launchPlace(process.env);
   if (!place || place.size === 1)
     throw new UserError("There is one process here: nothing to connect.", {
@@ -52,7 +65,8 @@ export async function checkDistribution({ wait, json }: DistributionCheckOptions
       hint: "Start it in several, as a training: npx spo launch --nproc 2 -- spo dist check",
     });
   const start = performance.now();
-  const world = await openWorld(place, { timeout: 1000 * wait });
+  const device = ownDevice(name, { localRank: 0, ...place }, process.env);
+  const world = await openWorld(place, { timeout: 1000 * wait, device });
   const connected = (performance.now() - start) / 1000;
   const { cpu, backend } = engineFacts();
   const address = await addressTowards(place.host);
@@ -62,17 +76,24 @@ export async function checkDistribution({ wait, json }: DistributionCheckOptions
     threads: process.env.OMP_NUM_THREADS ?? "",
   });
   const reductions: Reduction[] = [];
-  for (const { bytes, rounds } of SIZES) reductions.push(await measure(world, bytes, rounds));
+  for (const { bytes, rounds } of SIZES)
+    reductions.push(await measure(world, resolveDevice(device), bytes, rounds));
   await world.close();
   if (world.rank > 0) return;
-  const { sources } = place;
-  if (json) putJson({ schema: "spo.dist/1", sources, connected, processes, reductions });
-  else for (const line of words({ sources, connected, processes, reductions })) put(line);
+  const told = {
+    sources: place.sources,
+    connected,
+    processes,
+    by: world.backend as ChosenBackend,
+    reductions,
+  };
+  if (json) putJson({ schema: "spo.dist/1", ...told });
+  else for (const line of words(told)) put(line);
 }
 
 /** Adds a tensor of zeros up, once unmeasured and then so many times. The slowest rank's time counts. */
-async function measure(world: World, bytes: number, rounds: number): Promise<Reduction> {
-  const tensor = zeros([bytes / 4]);
+async function measure(world: World, device: Device, bytes: number, rounds: number): Promise<Reduction> {
+  const tensor = zeros([bytes / 4], { device });
   const times: number[] = [];
   for (let round = 0; round <= rounds; round++) {
     await world.barrier("the measurement");
@@ -94,11 +115,13 @@ function words({
   sources,
   connected,
   processes,
+  by,
   reductions,
 }: {
   sources: readonly string[];
   connected: number;
   processes: readonly ProcessFacts[];
+  by: ChosenBackend;
   reductions: readonly Reduction[];
 }): string[] {
   const short = (seconds: number): string =>
@@ -109,7 +132,8 @@ function words({
       ({ rank, host, pid, address, interface: name, backend, threads }) =>
         `  rank ${rank}  ${host}, process ${pid}, ${address}${name ? ` (${name})` : ""}, ${backend}, threads ${threads || "all"}`,
     ),
-    "Adding up over all processes takes, at a step's end,",
+    ...(by.why ? [by.why] : []),
+    `Adding up over all processes by ${by.name} takes, at a step's end,`,
     ...reductions.map(
       ({ seconds, slowest }, i) =>
         `  ${short(seconds)} (slowest ${short(slowest)}) for ${SIZES[i]?.name}: ${SIZES[i]?.of}`,

@@ -5,9 +5,9 @@ import { setImmediate } from "node:timers/promises";
 import { Run } from "@spo/records";
 import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
-import { launchPlace } from "@spo/torch/distributed";
+import { type ChosenBackend, launchPlace } from "@spo/torch/distributed";
 import { requirePlace } from "@spo/torch/files";
-import { type RecipeEvent, type RecipeOptions, runSettings, StopAsked } from "spo/recipes";
+import { ownDevice, type RecipeEvent, type RecipeOptions, runSettings, StopAsked } from "spo/recipes";
 import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { Interruption, interruptible } from "../terminal/interruption.js";
@@ -21,7 +21,7 @@ import { TraceFile } from "./trace-file.js";
 /** Between two phases of one name in the output of --json. */
 const JSON_PHASE_MS = 1000;
 
-export interface RecipeCall<Config extends object> extends CommonOptions {
+export interface RecipeCall<Config extends { device?: string }> extends CommonOptions {
   /** The `kind` in the run's config, e.g. `train spo`. */
   kind: string;
   recipe: (config: Config, options: RecipeOptions) => AsyncGenerator<RecipeEvent>;
@@ -37,7 +37,7 @@ export interface RecipeCall<Config extends object> extends CommonOptions {
  * Starts or resumes a run; a finished one is only reported. Throws the signal's Interruption after the checkpoint. Of several
  * processes that a launcher started, rank 0 alone speaks.
  */
-export async function runRecipe<Config extends object>({
+export async function runRecipe<Config extends { device?: string }>({
   kind,
   recipe,
   schema,
@@ -48,12 +48,14 @@ export async function runRecipe<Config extends object>({
   quiet,
 }: RecipeCall<Config>): Promise<void> {
   const place = launchPlace(process.env);
-  const world = await openWorld(place);
+  const device = ownDevice(config.device ?? "cpu", { size: 1, localRank: 0, ...place }, process.env);
+  const world = await openWorld(place, { device });
   const speaks = world.rank === 0;
   const bar = new ProgressBar({ quiet: quiet || !speaks });
   const progress = new TrainingProgress(bar, kind);
   if (place && world.size > 1 && speaks)
     bar.say(`rank, processes, host and port of rank 0: ${place.sources.join(", ")}`);
+  if (speaks && device !== "cpu" && world.backend) bar.say(backendWords(world.backend));
   const putEvent = (event: RecipeEvent): void => {
     if (json) putJson({ schema: "spo.event/1", ...event });
   };
@@ -133,6 +135,12 @@ function show(bar: ProgressBar, progress: TrainingProgress, event: RecipeEvent):
     bar.say(`step ${event.step}: ${metricWords(event.metrics, 8)}`);
   }
 }
+
+/** How gradients go from GPU to GPU, for people. */
+const backendWords = ({ name, why }: ChosenBackend): string =>
+  name === "nccl"
+    ? "tensors go from GPU to GPU (NCCL)"
+    : `tensors of GPUs go over the CPU's memory (gloo)${why ? `: ${why}` : ""}`;
 
 function stoppedWords(run: Run): string {
   const saved = run.events().findLast((event) => event.type === "checkpoint");

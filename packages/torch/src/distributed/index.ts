@@ -1,3 +1,4 @@
+export type { ChosenBackend, CollectiveBackend } from "./choose-backend.js";
 export { initWorld, type WorldOptions, type WorldPlace } from "./init-world.js";
 export { type LaunchPlace, launchPlace } from "./launch-place.js";
 export { addressTowards, interfaceOf } from "./network-address.js";

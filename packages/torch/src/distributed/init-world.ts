@@ -1,7 +1,10 @@
 import { hostname } from "node:os";
 import { native } from "@spo/native";
+import { ncclProblem } from "@spo/native/nccl";
+import { resolveDevice } from "../device.js";
 import { UserError } from "../errors.js";
 import { engineFacts } from "../modes.js";
+import { askedBackend, chooseBackend, gpuOf } from "./choose-backend.js";
 import { addressTowards, interfaceOf } from "./network-address.js";
 import { type Member, ProcessWorld } from "./process-world.js";
 import { requireSame } from "./require-same.js";
@@ -30,6 +33,8 @@ export interface WorldOptions {
   timeout?: number;
   /** Name of a network interface, `eth0`. Default: $GLOO_SOCKET_IFNAME, else the one that leads to the host. */
   networkInterface?: string;
+  /** Where this process computes: tensors of `cuda:1` are exchanged by NCCL where all processes can. Default: cpu. */
+  device?: string;
 }
 
 const TEN_MINUTES = 600_000;
@@ -49,17 +54,20 @@ function timeoutIn({ SPO_DISTRIBUTED_TIMEOUT: text }: NodeJS.ProcessEnv): number
  * Joins the processes of a place. Without a place, or with one process, nothing is opened.
  *
  * Throws a UserError: `ENVIRONMENT` for a time-out that is none, an engine without process groups, a port in use, an unknown host, no
- * connection; `RESOURCE` naming the ranks that did not come; `CONFIG` for a rank that is taken twice and for ranks of different versions.
+ * connection; `RESOURCE` naming the ranks that did not come; `CONFIG` for a rank that is taken twice, for ranks of different versions and
+ * of different $SPO_DISTRIBUTED_BACKEND; as `chooseBackend` where that asks for NCCL and it cannot be.
  */
 export async function initWorld(
   place?: WorldPlace,
   {
     timeout = timeoutIn(process.env),
     networkInterface = process.env.GLOO_SOCKET_IFNAME || undefined,
+    device = "cpu",
   }: WorldOptions = {},
 ): Promise<World> {
   if (!place || place.size === 1) return WORLD_OF_ONE;
   const { rank, size, host, port, localRank = 0, storeIsHeld = false, attempt = "0" } = place;
+  const asked = askedBackend(process.env);
   const fault = native.processGroupFault();
   if (fault)
     throw new UserError(`Several processes cannot work together here: ${fault}.`, {
@@ -97,6 +105,14 @@ export async function initWorld(
   }
   const { libtorch } = engineFacts();
   await requireSame(world, "versions", { libtorch: libtorch ?? "", size });
+  await requireSame(world, "variables", asked ? { SPO_DISTRIBUTED_BACKEND: asked } : {});
+  const ranks = await world.gather({
+    ...{ host: me.host, device, gpu: gpuOf(device, process.env) },
+    problem: gpuOf(device, process.env) === undefined ? null : ncclProblem(),
+  });
+  const backend = chooseBackend(asked, ranks);
+  world.backend = backend;
+  if (backend.name === "nccl") await world.openNccl(resolveDevice(device));
   return world;
 }
 

@@ -2,10 +2,13 @@ import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { deserialize, serialize } from "node:v8";
 import { native } from "@spo/native";
+import { loadNccl, type Nccl } from "@spo/native/nccl";
+import type { Device } from "../dtype.js";
 import { UserError } from "../errors.js";
 import { noGrad } from "../modes.js";
 import { scope } from "../scope.js";
 import { Tensor, tensor } from "../tensor.js";
+import type { ChosenBackend } from "./choose-backend.js";
 import type { World } from "./world.js";
 
 /** What the processes know of one of them. */
@@ -34,7 +37,7 @@ const AT_ONCE = 10_000;
 /** Where the first process that sees a fault tells the others. */
 const FAULT = "fault";
 
-/** Several processes, over gloo: tensors that are not in the CPU's memory go through it. Made by `initWorld`. */
+/** Several processes, over gloo: tensors that are not in the CPU's memory go through it, unless NCCL carries them. Made by `initWorld`. */
 export class ProcessWorld implements World {
   /** The name by which operators know the process group. */
   static readonly GROUP = "spo";
@@ -42,12 +45,15 @@ export class ProcessWorld implements World {
   readonly rank: number;
   readonly size: number;
   readonly localRank: number;
+  /** What `initWorld` has chosen. */
+  backend: ChosenBackend = { name: "gloo" };
   readonly #timeout: number;
   /** Longest time for what the store answers at once, ms. */
   readonly #atOnce: number;
   readonly #store: string;
   #members: Member[] = [];
   #barriers = 0;
+  #nccl: Nccl | undefined;
   /** That another process tells of a fault, or that the store is gone. */
   #alarm: UserError | undefined;
   /** Who waits for something that the alarm ends. A race with one lasting promise would keep every wait of a training. */
@@ -75,20 +81,46 @@ export class ProcessWorld implements World {
     this.#members = told.map((text) => JSON.parse(text ?? "") as Member);
   }
 
+  /**
+   * Connects the GPUs of all processes, each of its own; tensors of GPUs are then exchanged by NCCL. Throws a UserError (`ENVIRONMENT`)
+   * with NCCL's reason.
+   */
+  async openNccl(device: Device): Promise<void> {
+    const nccl = loadNccl();
+    this.#nccl = nccl;
+    try {
+      await this.#watched(nccl.open(ProcessWorld.GROUP, Number(device.split(":")[1]), this.#timeout));
+    } catch (error) {
+      if (error instanceof UserError) throw this.#end(error);
+      await this.#tellFault([this.rank]);
+      throw this.#end(
+        new UserError(
+          `Rank ${this.rank} of ${this.size} does not connect to the others by NCCL: ${(error as Error).message.split("\n", 1)[0]}.`,
+          {
+            code: "ENVIRONMENT",
+            hint: "NCCL_DEBUG=INFO tells what it tries; SPO_DISTRIBUTED_BACKEND=gloo goes over the CPU's memory.",
+            cause: error,
+          },
+        ),
+      );
+    }
+  }
+
   async allReduce(tensor: Tensor): Promise<void> {
     await this.#inPlace(tensor, "all_reduce_", "sum");
   }
 
   async allGather(of: Tensor): Promise<Tensor> {
     const { device } = of;
-    const input = scope(() => of.detach().to({ device: "cpu" }).contiguous());
+    const carried = this.#carrierOf(device);
+    const input = scope(() => of.detach().to({ device: carried }).contiguous());
     const { handle } = input;
     const gathered = new Tensor(
       call("all_gather_into_tensor", [handle, this.size, ProcessWorld.GROUP]) as number,
     );
     await this.#done(gathered);
     input.dispose();
-    if (device === "cpu") return gathered;
+    if (carried === device) return gathered;
     const there = gathered.to({ device });
     gathered.dispose();
     return there;
@@ -121,6 +153,7 @@ export class ProcessWorld implements World {
         ? native.storeSet(`left/${this.rank}`, "")
         : Promise.all(others.map((r) => native.storeGet(`left/${r}`, AT_ONCE))),
     );
+    await this.#nccl?.close();
     await native.closeGroup();
   }
 
@@ -135,8 +168,9 @@ export class ProcessWorld implements World {
 
   /** A collective that writes to its tensor. */
   async #inPlace(of: Tensor, operator: string, how: string | number): Promise<void> {
-    const isPlain = of.device === "cpu" && isContiguous(of);
-    const staged = isPlain ? of : scope(() => of.detach().to({ device: "cpu" }).contiguous());
+    const device = this.#carrierOf(of.device);
+    const isPlain = of.device === device && isContiguous(of);
+    const staged = isPlain ? of : scope(() => of.detach().to({ device }).contiguous());
     noGrad(() => void call(operator, [staged.handle, how, ProcessWorld.GROUP]));
     await this.#done(staged);
     if (isPlain) return;
@@ -144,11 +178,40 @@ export class ProcessWorld implements World {
     staged.dispose();
   }
 
+  /** Where tensors of a device are while they are exchanged. */
+  #carrierOf(device: Device): Device {
+    return this.#nccl && device.startsWith("cuda") ? device : "cpu";
+  }
+
+  /** What a collective writes is there. */
   async #done(of: Tensor): Promise<void> {
     try {
-      await this.#orAlarm(native.waitTensor(of.handle));
+      if (of.device === "cpu") await this.#orAlarm(native.waitTensor(of.handle));
+      else {
+        // Puts the end of NCCL's work into the GPU's queue, and waits for nothing.
+        native.releaseOne(call("wait_tensor", [of.handle]) as number);
+        await this.#watched((this.#nccl as Nccl).done(this.#timeout));
+      }
     } catch (error) {
       throw this.#end(error instanceof UserError ? error : await this.#failed(error as Error));
+    }
+  }
+
+  /** What NCCL does. It waits for a process that is gone as for a slow one, so that signs of life are asked for meanwhile. */
+  async #watched(work: Promise<undefined>): Promise<void> {
+    const over = new AbortController();
+    const watch = async (): Promise<never> => {
+      for (;;) {
+        await sleep(SILENCE, undefined, { signal: over.signal });
+        const gone = await this.#silent();
+        over.signal.throwIfAborted();
+        if (gone.length > 0) throw await this.#tellFault(gone);
+      }
+    };
+    try {
+      await this.#orAlarm(Promise.race([work, watch()]));
+    } finally {
+      over.abort();
     }
   }
 
@@ -172,6 +235,7 @@ export class ProcessWorld implements World {
   #end(fault: UserError): UserError {
     this.#ring(fault);
     native.abandonGroup();
+    this.#nccl?.abort();
     return fault;
   }
 

@@ -1,4 +1,5 @@
 import type { Tensor } from "../tensor.js";
+import type { ChosenBackend } from "./choose-backend.js";
 
 /**
  * The processes that compute together. Every process makes the same calls in the same order.
@@ -12,6 +13,8 @@ export interface World {
   readonly size: number;
   /** Of this process among those of its machine, from 0. */
   readonly localRank: number;
+  /** What carries tensors of this process's device; absent for a process alone. */
+  readonly backend?: ChosenBackend;
   /** Adds a tensor up over all processes, in place: the same bits in each. Sums of another number of processes may round otherwise. */
   allReduce(tensor: Tensor): Promise<void>;
   /** The tensors of all ranks, of one shape and dtype, one below the other: [n, …] → [size·n, …]. */
