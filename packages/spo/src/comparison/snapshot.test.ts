@@ -15,8 +15,9 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const snapshot = { step: 7, spent: { wall: 1, cpu: 2, passes: {} } } as Parameters<typeof takeSnapshot>[2];
 const takenFrom = (state: Record<string, number>): Record<string, number> => {
   const tensors = Object.entries(state).map(([name, value]): [string, Tensor] => [name, tensor([value])]);
-  writeSafetensors(join(folder, "training-state.safetensors"), new Map(tensors));
-  takeSnapshot(join(folder, "snapshot"), folder, snapshot);
+  const path = join(folder, "training-state.safetensors");
+  writeSafetensors(path, new Map(tensors));
+  takeSnapshot(join(folder, "snapshot"), path, snapshot);
   const weights = readSafetensors(join(folder, "snapshot", "policy.safetensors"));
   return Object.fromEntries([...weights].map(([name, value]) => [name, value.item()]));
 };

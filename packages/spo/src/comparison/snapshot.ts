@@ -39,10 +39,13 @@ const Facts = z.object({
   spent: z.object({ wall: z.number(), cpu: z.number(), passes: Passes }),
 });
 
-/** Takes the policy out of a checkpoint. The facts are written last: when they are there, all is there. */
-export function takeSnapshot(folder: string, checkpoint: string, snapshot: Snapshot): void {
+/**
+ * Takes the policy out of a file of a training's weights, a checkpoint's or a guard's. The facts are written last: when they are there, all
+ * is there.
+ */
+export function takeSnapshot(folder: string, path: string, snapshot: Snapshot): void {
   makeFolder(folder);
-  using file = openSafetensors(join(checkpoint, "training-state.safetensors"));
+  using file = openSafetensors(path);
   const weights = new Map<string, Tensor>();
   const names = [...file.keys()];
   // The average of weights, where the training keeps one, is its result.

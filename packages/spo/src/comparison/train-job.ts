@@ -11,6 +11,8 @@ import { trainSpm } from "../recipes/train-spm/train-spm.js";
 import { TrainSpmConfig } from "../recipes/train-spm/train-spm-config.js";
 import { trainSpo } from "../recipes/train-spo/train-spo.js";
 import { TrainSpoConfig } from "../recipes/train-spo/train-spo-config.js";
+import { BEST_WEIGHTS } from "../recipes/training/guard.js";
+import { STATE_FILE } from "../recipes/training/training-state.js";
 import type { JobProgress, PolicyTraining, SpmTraining } from "./jobs.js";
 import { readSnapshot, takeSnapshot } from "./snapshot.js";
 import { SpentMeter } from "./spent.js";
@@ -35,7 +37,7 @@ export async function* trainPreferenceModel(
 
 /**
  * Goes on with a training until `seconds` are spent, then has it save, as Ctrl-C does, and takes a snapshot. The next part of the same
- * training goes on from there, bit for bit.
+ * training goes on from there, bit for bit. From a guard's stop on, the snapshot is of its best weights.
  */
 export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): AsyncGenerator<JobProgress> {
   if (readSnapshot(job.snapshot)) return;
@@ -72,6 +74,12 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
       if (error !== ended) throw error;
     }
   }
+  const stop = run.events().findLast((event) => event.type === "guard" && event.action === "stop");
+  if (stop?.type === "guard") {
+    const weights = join(run.best(stop.best), BEST_WEIGHTS);
+    takeSnapshot(job.snapshot, weights, { step: stop.best, spent: meter.spent });
+    return;
+  }
   const checkpoint = listCheckpoints(join(folder, "checkpoints")).at(-1);
   if (!checkpoint) {
     throw new UserError(`${folder}: no step of this training fits into ${seconds} s.`, {
@@ -79,7 +87,8 @@ export async function* trainPolicy(job: PolicyTraining, signal: AbortSignal): As
       hint: "Give it more seconds.",
     });
   }
-  takeSnapshot(job.snapshot, checkpoint.folder, { step: checkpoint.step, spent: meter.spent });
+  const state = join(checkpoint.folder, STATE_FILE);
+  takeSnapshot(job.snapshot, state, { step: checkpoint.step, spent: meter.spent });
 }
 
 /** The events up to the newest checkpoint. Those after it were lost with their process and will be cut off. */

@@ -71,7 +71,7 @@ export class Guard {
     const diverse = diverseOnes(history, minDiversity ?? 0);
     const newest = diverse.at(-1) as GuardMeasurement; // the first is always among them
     const kept = (patience !== null && heldOutVerdict(diverse, patience)?.best) || newest;
-    if (kept.step === step) run.saveBest(step, { [WEIGHTS]: safetensorsContents(this.#weights()) });
+    if (kept.step === step) run.saveBest(step, { [BEST_WEIGHTS]: safetensorsContents(this.#weights()) });
     const decision = (best: GuardMeasurement, reason: string): Decision => ({
       ...{ type: "guard", step, action, best: best.step, reason },
     });
@@ -106,7 +106,7 @@ export class Guard {
   }
 
   #read(folder: string): void {
-    using file = openSafetensors(join(folder, WEIGHTS));
+    using file = openSafetensors(join(folder, BEST_WEIGHTS));
     noGrad(() => {
       for (const [name, target] of this.#weights()) {
         using saved = file.get(name);
@@ -116,7 +116,8 @@ export class Guard {
   }
 }
 
-const WEIGHTS = "policy.safetensors";
+/** The file of the best weights, named as a checkpoint's are. */
+export const BEST_WEIGHTS = "policy.safetensors";
 
 type Decision = Omit<Extract<Event, { type: "guard" }>, "time">;
 
