@@ -87,6 +87,9 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
   });
 }
 
+/** Stands for what a plan need not know. */
+const UNKNOWN = "-";
+
 /** The command's own, for "did you mean". */
 const OPTIONS = ["memory", "measure", "price-per-hour", "threads", "json", "quiet"];
 
@@ -100,11 +103,11 @@ export async function planTraining(
     Object.hasOwn({ spo: spoPresets, spm: spmPresets, dpo: dpoPresets }[method], word),
   );
   const family = FAMILIES.find(({ name }) => new RegExp(`(^|-)${name}`).test(preset ?? "")) ?? FAMILIES[0];
-  const common = { model: family.name, output: "-" };
+  const common = { model: family.name, output: UNKNOWN };
   if (method === "spo") {
     // The judge of LPO's presets looks at latents.
     const latent = words.some((word) => Object.hasOwn(spoPresets, word) && word.startsWith("lpo-"));
-    const defaults = { ...common, spm: latent ? "latent" : "vit-h", prompts: "-" };
+    const defaults = { ...common, spm: latent ? "latent" : "vit-h", prompts: UNKNOWN };
     const config = await resolveConfig(TrainSpoConfig, {
       defaults,
       presets: spoPresets,
@@ -124,7 +127,7 @@ export async function planTraining(
       savings: spoSavings(sidesOf(configs)),
     });
   } else if (method === "dpo") {
-    const defaults = { ...common, pairs: ["-"] };
+    const defaults = { ...common, pairs: [UNKNOWN] };
     const config = await resolveConfig(TrainDpoConfig, {
       defaults,
       presets: dpoPresets,
@@ -140,7 +143,7 @@ export async function planTraining(
       savings: dpoSavings(sidesOf(configs)),
     });
   } else {
-    const defaults = { ...common, pairs: ["-"] };
+    const defaults = { ...common, pairs: [UNKNOWN] };
     const config = await resolveConfig(TrainSpmConfig, {
       defaults,
       presets: spmPresets,
@@ -148,13 +151,15 @@ export async function planTraining(
       options: OPTIONS,
     });
     const configs = pipelineConfigs(await configsOf(config.model, options));
-    if (config.teacher !== null)
-      throw new UserError("A training by a teacher is not planned: its rollouts are not counted here.", {
+    const { teacher, distill } = config;
+    const scorer = teacher ?? config.init;
+    const start = scorer === null ? "vit-h" : await scorerOf(scorer, options);
+    const spm = teacher === null && config.kind === "latent" ? "latent" : preferenceConfig(start);
+    if (teacher !== null && spm === "latent")
+      throw new UserError(`${teacher} looks at latents: a training by such a teacher is not planned.`, {
         code: "USAGE",
-        hint: "Plan its two parts: plan spo with the teacher as spm, and plan spm --kind latent.",
+        hint: "Plan with a teacher that looks at images, as vit-h.",
       });
-    const start = config.init === null ? "vit-h" : await scorerOf(config.init, options);
-    const spm = config.kind === "latent" ? "latent" : preferenceConfig(start);
     const lrmSettings = {
       guidanceScale: config.featureGuidance,
       multiScale: config.multiScale,
@@ -162,10 +167,11 @@ export async function planTraining(
     };
     tell(options, {
       device: config.device,
-      settings: config,
+      settings: teacher !== null && config.pairs[0] === UNKNOWN ? { ...config, pairs: [] } : config,
       models: (config) =>
         planModels(configs, {
           ...{ spm, lrmSettings, relabels: config.relabel !== undefined },
+          student: teacher === null ? undefined : (distill ?? "vectors"),
           ...{ dtype: config.baseDtype, spmDtype: config.dtype },
         }),
       job: spmJob,

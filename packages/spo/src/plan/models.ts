@@ -118,6 +118,7 @@ export function planModels(
     spmDtype = "float32",
     relabels = false,
     lrmSettings = PUBLISHED_LRM,
+    student,
     baseDtype = null,
   }: {
     spm?: PlannedPreference;
@@ -129,6 +130,8 @@ export function planModels(
     relabels?: boolean;
     /** Of one that looks at latents. */
     lrmSettings?: LatentRewardSettings;
+    /** A new one that learns from `spm`, which looks at images: with vectors of that width, where it may choose. */
+    student?: "vectors" | "preferences";
   } = {},
 ): PlannedModels {
   const family = familyOfConfigs(configs);
@@ -148,8 +151,12 @@ export function planModels(
   const t5 = Object.values(pipe.models).filter((model) => model instanceof T5EncoderModel);
   for (const model of t5) model.to({ dtype });
   const judge = spm && spm !== "latent" ? new StepAwarePreferenceModel(spm) : undefined;
-  const lrm = spm === "latent" ? blankLrm(pipe, { settings: lrmSettings }) : undefined;
-  for (const model of [judge, lrm]) if (model && spmDtype !== "float32") toDtype(model, spmDtype);
+  const projectionDim = student === "vectors" ? judge?.config.projection_dim : undefined;
+  const lrm =
+    spm === "latent" || student ? blankLrm(pipe, { settings: lrmSettings, projectionDim }) : undefined;
+  // A teacher does not learn: it stays as it is loaded.
+  for (const model of student ? [lrm] : [judge, lrm])
+    if (model && spmDtype !== "float32") toDtype(model, spmDtype);
   const scorer = judge && relabels ? new CLIPModel(judge.config) : undefined;
   for (const model of [denoiser, vae, judge, lrm, scorer]) model?.arrange_("channels_last"); // as loading puts them on a CPU
   return {

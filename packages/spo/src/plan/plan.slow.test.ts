@@ -39,6 +39,12 @@ const spmConfig = TrainSpmConfig.parse({
   batch: 2,
 });
 
+const taughtConfig = (more: object = {}) =>
+  TrainSpmConfig.parse({
+    ...{ model: "m", teacher: "t", prompts: "p", pairs: ["p"], output: "o", steps: 10, batch: 6, bank: 100 },
+    ...{ noiseLevels: 3, candidates: 4, guidanceScale: 2, ...more },
+  });
+
 const dpoConfig = (more: object = {}) =>
   TrainDpoConfig.parse({
     ...{ model: "m", pairs: ["p"], output: "o", steps: 3, batch: 4, microBatch: 2, adapter: "lora" },
@@ -59,6 +65,7 @@ const JOBS: Record<string, (models: PlannedModels) => Job> = {
   "a preference model": (models) => spmJob(models, spmConfig),
   "SPO by a judge of latents": (models) => spoJob(models, spoConfig({ innerSteps: 1 })),
   "a latent reward model": (models) => spmJob(models, spmConfig),
+  "a latent reward model by a teacher": (models) => spmJob(models, taughtConfig()),
   "Diffusion-DPO with a LoRA": (models) => dpoJob(models, dpoConfig()),
   "Diffusion-DPO of the whole UNet": (models) => dpoJob(models, dpoConfig({ adapter: "full" })),
   "fine-tuning on winners": (models) => dpoJob(models, dpoConfig({ objective: "sft" })),
@@ -68,7 +75,10 @@ const JOBS: Record<string, (models: PlannedModels) => Job> = {
 /** By a latent reward model, or of one. */
 const LATENT = new Set(["SPO by a judge of latents", "a latent reward model"]);
 const modelsOf = (name: string, family: "sd15" | "sdxl"): PlannedModels =>
-  planModels(TINY[family], { spm: LATENT.has(name) ? "latent" : TINY_SPM });
+  planModels(TINY[family], {
+    spm: LATENT.has(name) ? "latent" : TINY_SPM,
+    student: name.endsWith("by a teacher") ? "vectors" : undefined,
+  });
 const planOf = (name: string, family: "sd15" | "sdxl"): Plan =>
   planJob((JOBS[name] as (typeof JOBS)[string])(modelsOf(name, family)));
 
@@ -97,6 +107,25 @@ describe.each(families)("of %s, each phase of", (family) => {
     expect(phases.map((phase) => phase.name)).toEqual(job.phases.map((phase) => phase.name));
     expect(hours).toBeGreaterThan(0);
   });
+});
+
+test("a training by a teacher is planned with the passes of its rollouts, and of images where there are", () => {
+  const models = () => planModels(TINY.sd15, { spm: TINY_SPM, student: "vectors" });
+  const passes = (more: object) => planJob(spmJob(models(), taughtConfig(more))).work.passes;
+  // A rollout: 4 prompts, 2 histories of each, 4 children at each of 3 timesteps, with guidance, in pairs: 48.
+  const [histories, children, rollouts] = [8, 32, 3];
+  expect(passes({ pairs: [] })).toMatchObject({
+    unetSampling: rollouts * 2 * (histories + 2 * children),
+    vaeDecode: rollouts * 3 * children,
+    judgeImage: rollouts * 3 * children + 10 * 2 * 6,
+  });
+  // 2 of a batch of 6 are images, and the bank keeps 100 pairs of them.
+  const withImages = passes({});
+  expect(withImages.vaeEncode).toBeCloseTo(200, 6);
+  expect(withImages.judgeImage).toBeCloseTo(rollouts * 3 * children + 10 * 2 * 6 + 200, 6);
+  // By preferences a rollout gives 36 pairs: best and worst of each history, and two histories of each prompt.
+  const byPreferences = passes({ pairs: [], distill: "preferences", bank: 109 });
+  expect(byPreferences.vaeDecode).toBe(4 * 3 * children);
 });
 
 test("twice the batch doubles activations and work of a step, and halves the runs", () => {

@@ -15,12 +15,13 @@ import { noisyPredictions } from "../spm/spm-noising.js";
 import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
+import { taughtJob } from "./train-spm-by-teacher.js";
 import { freedTexts, momentsOf, optimizerPhase, update, weightsOf } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
-  if (models.lrm) return lrmJob(models, models.lrm, config);
-  const { spm, scorer, denoiser, vae, pipe } = models;
+  const { spm, lrm, scorer, denoiser, vae, pipe } = models;
+  if (lrm) return spm ? taughtJob(models, { teacher: spm, lrm }, config) : lrmJob(models, lrm, config);
   if (!spm) throw new Error("spmJob: the preference model is missing");
   const { batch, steps, bank, cleanShare, guidanceScale, readAhead } = config;
   const microBatch = Math.min(batch, config.microBatch ?? batch);

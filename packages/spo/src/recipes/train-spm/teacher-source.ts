@@ -22,6 +22,7 @@ import type { Segment } from "../../rollout/transitions.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
 import { AccuracyByTimestep } from "./accuracy-by-timestep.js";
 import { distillation, type Pairing, preferenceOf, preferences } from "./distillation.js";
+import { imagesOf, PROMPTS, WINDOW } from "./distillation-batch.js";
 import { LatentPairNoiser, PUBLISHED_LEVELS } from "./latent-pair-noiser.js";
 import {
   disposePairs,
@@ -34,11 +35,6 @@ import {
 import type { Accuracy, SpmSource } from "./spm-source.js";
 import { TaughtImages } from "./taught-images.js";
 import type { TrainSpmConfig } from "./train-spm-config.js";
-
-/** Prompts of one rollout, at most; each is sampled from two noises. */
-const PROMPTS = 4;
-/** Rollouts that are in memory together and mixed, where there is no bank. */
-const WINDOW = 4;
 
 /**
  * A student of latents and another preference model, its teacher, which sees what it would see as a judge: of images x̂0, predicted and
@@ -177,10 +173,6 @@ export async function teacherSource(
     },
   };
 }
-
-/** Pairs of a batch that are images of a preference set. */
-const imagesOf = ({ pairs, batch, imageShare }: TrainSpmConfig): number =>
-  pairs.length > 0 ? Math.round(imageShare * batch) : 0;
 
 /** Throws a UserError (`CONFIG`) for settings under which a teacher teaches nothing. */
 function requireDistillation(config: TrainSpmConfig, { sees }: PreferenceModel): void {
