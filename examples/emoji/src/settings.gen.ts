@@ -39,6 +39,8 @@ export interface DataPairsSettings {
     sharpness?: number | undefined;
     /** real artwork over that of another concept, of similar colours. */
     mismatched: number;
+    /** two renderings of one concept, neither better: images for a teacher, of all concepts, the held-out ones among them. Default: 0. */
+    renderings?: number | undefined;
   } | undefined;
   test?: {
     /** two samples of the base, ranked by the labeller. */
@@ -59,6 +61,8 @@ export interface DataPairsSettings {
     sharpness?: number | undefined;
     /** real artwork over that of another concept, of similar colours. */
     mismatched: number;
+    /** two renderings of one concept, neither better: images for a teacher, of all concepts, the held-out ones among them. Default: 0. */
+    renderings?: number | undefined;
   } | undefined;
   /** least difference of the labeller's scores, in standard deviations. Default: 1. */
   gap?: number | undefined;

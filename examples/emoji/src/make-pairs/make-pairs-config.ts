@@ -34,6 +34,14 @@ const Counts = z.strictObject({
     .min(0)
     .max(MOST_SAMPLES)
     .describe("real artwork over that of another concept, of similar colours"),
+  renderings: z
+    .int()
+    .min(0)
+    .max(MOST_SAMPLES)
+    .default(0)
+    .describe(
+      "two renderings of one concept, neither better: images for a teacher, of all concepts, the held-out ones among them",
+    ),
 });
 
 /** Settings of `spo data pairs`. */

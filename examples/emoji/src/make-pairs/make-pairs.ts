@@ -34,6 +34,7 @@ import {
   mismatchedPairs,
   type Pair,
   realPairs,
+  renderingPairs,
   rowOf,
 } from "./pair-kinds.js";
 
@@ -111,21 +112,23 @@ export async function* makePairs(
       ...fadedPairs(artworks, counts.faded, generator),
       ...CHANGES.flatMap((kind) => changedPairs(kind, artworks, counts[kind], generator)),
       ...mismatchedPairs(artworks, counts.mismatched, generator),
+      ...renderingPairs({ real, captionOf }, counts.renderings, generator),
     ]);
     const examples = new Map<string, number>();
     for (const { caption } of pairs) examples.set(caption, (examples.get(caption) ?? 0) + 1);
     const order = randperm(pairs.length, { generator }).toNumbers();
     const sides = randint(0, 2, [pairs.length], { generator }).toNumbers();
     for (const [i, place] of order.entries()) {
-      const { caption, win, lose, kind } = pairs[place] as Pair;
+      const { caption, win, lose, kind, isTie } = pairs[place] as Pair;
+      const better = isTie ? 0.5 : 1;
       const [a, b] = [await encode(win, config.quality), await encode(lose, config.quality)];
       const first = sides[i] === 0;
       written.push({
         caption,
         jpg_0: first ? a : b,
         jpg_1: first ? b : a,
-        label_0: first ? 1 : 0,
-        label_1: first ? 0 : 1,
+        label_0: first ? better : 1 - better,
+        label_1: first ? 1 - better : better,
         num_example_per_prompt: examples.get(caption) as number,
         split,
         kind,

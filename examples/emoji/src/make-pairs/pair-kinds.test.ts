@@ -8,6 +8,7 @@ import {
   feedbackPairs,
   mismatchedPairs,
   realPairs,
+  renderingPairs,
 } from "./pair-kinds.js";
 
 const random = (): Generator => new Generator(5);
@@ -49,6 +50,22 @@ test("real pairs leave out concepts without artwork, and mirror every second win
   const winners = pairs.map(({ win }) => numbers(win));
   expect(new Set(pairs.map(({ caption }) => caption))).toEqual(new Set(["boat"]));
   expect(new Set(winners)).toEqual(new Set([rows[2], mirrored]));
+});
+
+test("pairs of renderings show one concept twice, in two renderings where there are two, and are ties", () => {
+  const pairs = renderingPairs({ real, captionOf }, 16, random());
+  expect(pairs).toHaveLength(16);
+  const rowsOf = (image: Tensor): number =>
+    [image, scope(() => image.flip([3]))]
+      .map((side) => rows.indexOf(numbers(side)))
+      .find((row) => row >= 0) ?? -1;
+  for (const { caption, win, lose, isTie } of pairs) {
+    const [one, other] = [rowsOf(win), rowsOf(lose)];
+    expect([captionOf[one], captionOf[other], isTie]).toEqual([caption, caption, true]);
+    if (caption === "apple") expect([one, other].sort()).toEqual([0, 1]);
+    expect(numbers(win)).not.toBe(numbers(lose));
+  }
+  expect(new Set(pairs.map(({ caption }) => caption))).toEqual(new Set(captionOf));
 });
 
 const mean = (images: Tensor): number => scope(() => images.mean().item());

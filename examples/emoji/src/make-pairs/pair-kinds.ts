@@ -11,6 +11,8 @@ export interface Pair {
   win: Tensor;
   lose: Tensor;
   kind: string;
+  /** Whether neither is better. */
+  isTie?: boolean;
 }
 
 /** Images of a model, pixels [n, 3, h, w], and what each was to show. */
@@ -159,6 +161,25 @@ export function mismatchedPairs(artwork: ChosenArtwork, count: number, generator
       .filter((other) => captionOf[other] !== captionOf[row])
       .sort((a, b) => distance(a) - distance(b));
     return rowOf(real, others[0] as number);
+  });
+}
+
+/** Two real artworks of one concept, mirrored by turns; of a concept that has one alone, itself and its mirror image. Neither is better. */
+export function renderingPairs({ real, captionOf }: Artwork, count: number, generator: Generator): Pair[] {
+  const [rows, others] = [0, 1].map(() => draws(captionOf.length, count, generator)) as [number[], number[]];
+  return rows.map((row, i) => {
+    const caption = captionOf[row] as string;
+    const alike = captionOf.flatMap((c, other) => (c === caption && other !== row ? [other] : []));
+    const other = alike[(others[i] as number) % alike.length] ?? row;
+    const mirrored = i % 2 === 1;
+    const win = rowOf(real, row, { mirrored });
+    return {
+      caption,
+      win,
+      lose: rowOf(real, other, { mirrored: !mirrored }),
+      kind: "renderings",
+      isTie: true,
+    };
   });
 }
 
