@@ -184,6 +184,17 @@ describe.skipIf(withoutBrowser)("the page", () => {
         "[...document.querySelectorAll('.strip img')].every((each) => each.naturalWidth === 1)",
       ),
     ).toBe(true);
+    await page.setViewportSize({ width: 390, height: 900 });
+    const ends = await page.locator(".strip-end, .strip figure").all();
+    for (const box of await Promise.all(ends.map((each) => each.boundingBox())))
+      expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(390);
+    for (const [measure, seen] of [
+      ["implicit accuracy", /0\.75/],
+      ["|log ratio|", /0\.03/],
+    ] as const) {
+      await page.getByLabel("Shown").selectOption(measure);
+      expect(await page.locator(".heat").innerText()).toMatch(seen);
+    }
     await context.close();
     await studio.stop();
     run.close();

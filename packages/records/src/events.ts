@@ -81,6 +81,23 @@ export const Event = z.discriminatedUnion("type", [
     time: Time,
   }),
   z.object({
+    /** What the updates of a round found of its pairs. */
+    type: z.literal("pairs"),
+    step: z.int(),
+    /** One for each timestep that gave pairs. */
+    timesteps: z.array(
+      z.object({
+        timestep: z.number(),
+        pairs: z.int(),
+        /** Share of pairs whose winner the policy makes likelier, relative to the reference, than the loser. */
+        accuracy: z.number().nullable(),
+        /** Mean |log p_θ − log p_ref| of both sides, before clipping. */
+        logRatio: z.number().nullable(),
+      }),
+    ),
+    time: Time,
+  }),
+  z.object({
     type: z.literal("candidates"),
     step: z.int(),
     prompt: z.string(),

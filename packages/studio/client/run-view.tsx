@@ -60,11 +60,13 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
       </p>
       {(live.now?.state ?? run.state) === "running" && <Requests page={page} />}
       <Link live={live} />
-      <p>
-        <a href={`/api/runs/${id}/report`} download>
-          Keep as one HTML file
-        </a>
-      </p>
+      {run.kind.startsWith("train ") && (
+        <p>
+          <a href={`/api/runs/${id}/report`} download>
+            Keep as one HTML file
+          </a>
+        </p>
+      )}
       <nav class="tabs" aria-label="Views of the run">
         {Object.entries(VIEWS).map(([key, label]) => (
           <a

@@ -7,10 +7,15 @@ const MEASURES = {
   "share of pairs": ({ pairs, valid }: TimestepCell) => (pairs > 0 ? valid / pairs : null),
   "mean margin": ({ margin }: TimestepCell) => margin,
   "spread of scores": ({ spread }: TimestepCell) => spread,
+  "implicit accuracy": ({ accuracy }: TimestepCell) => accuracy,
+  "|log ratio|": ({ logRatio }: TimestepCell) => logRatio,
   "not finite": ({ notFinite }: TimestepCell) => notFinite,
 } as const;
 
 type Measure = keyof typeof MEASURES;
+
+/** Their colour goes up to 1, whatever the largest of them is. */
+const SHARES: readonly Measure[] = ["share of pairs", "implicit accuracy"];
 
 /** Rounds that fit a table; of more, so many evenly. */
 const MOST_ROUNDS = 40;
@@ -28,7 +33,7 @@ export function TimestepHeat({ map }: { map: TimestepMap }) {
   const values = rounds.map(({ cells }) => cells.map((cell) => (cell ? MEASURES[measure](cell) : null)));
   const most = Math.max(
     ...values.flat().map((value) => value ?? 0),
-    measure === "share of pairs" ? 1 : Number.MIN_VALUE,
+    SHARES.includes(measure) ? 1 : Number.MIN_VALUE,
   );
   return (
     <section class="panel">

@@ -151,6 +151,9 @@ export interface TimestepCell {
   margin: number | null;
   spread: number | null;
   notFinite: number;
+  /** Of its pairs in the updates: share that the policy tells apart as the judge did, and mean |log p_θ − log p_ref|. */
+  accuracy: number | null;
+  logRatio: number | null;
 }
 
 /** The candidates of one prompt at one timestep. */

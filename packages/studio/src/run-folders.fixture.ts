@@ -26,6 +26,8 @@ export function writeSpoRun(folder: string, { rounds = 3, text = "a bear" } = {}
       { loss: 1 / 2 ** round, accuracy: 0.5 },
       { phases: { sampling: { wall: 1, cpu: 1 } } },
     );
+    const learned = { timestep: 701, pairs: round, accuracy: 0.75, logRatio: 0.01 * round };
+    run.record({ type: "pairs", step: round, timesteps: [learned] });
   }
   showSamples(run, rounds, text);
   run.warn(`watch ${text}`);

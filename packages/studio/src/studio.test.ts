@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { CANDIDATE_PICTURES, type Run } from "@spo/records";
+import { CANDIDATE_PICTURES, Run } from "@spo/records";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunList, RunPage, StepView } from "./api.js";
 import { PIXEL, writeSpoRun } from "./run-folders.fixture.js";
@@ -255,6 +255,17 @@ describe("a run", () => {
     }
   });
 
+  test("of a comparison says where its result is", async () => {
+    const compared = Run.open(join(root, "compared"), { kind: "compare", config: {} });
+    compared.done({ report: "comparison.html" });
+    compared.close();
+    studio.close();
+    studio = open();
+    const { runs } = await json<RunList>("/api/runs");
+    const id = runs.find(({ name }) => name === "compared")?.id;
+    expect((await json<RunPage>(`/api/runs/${id}/page`)).essence).toMatch(/^Finished .* comparison\.html/);
+  });
+
   test("that is at work tells what it does now; one that is not, nothing", async () => {
     run.tellPhase("sampling", { done: 7, total: 20 });
     const page = async (): Promise<RunPage> => json<RunPage>(`/api/runs/${await firstRun()}/page`);
@@ -311,7 +322,7 @@ describe("a run", () => {
       expect((await get(`/api/runs/${id}/${path}`)).status, path).toBe(404);
   });
 
-  test("tells pairs and margins by timestep and round, the noisiest first", async () => {
+  test("tells pairs, margins and what the updates made of them by timestep and round, the noisiest first", async () => {
     const map = await json<{ timesteps: number[]; rounds: { round: number; cells: unknown[] }[] }>(
       `/api/runs/${await firstRun()}/timesteps`,
     );
@@ -319,8 +330,8 @@ describe("a run", () => {
     expect(map.rounds[2]).toMatchObject({
       round: 3,
       cells: [
-        { pairs: 8, valid: 3 },
-        { pairs: 8, valid: 3 },
+        { pairs: 8, valid: 3, accuracy: 0.75, logRatio: 0.03 },
+        { pairs: 8, valid: 3, accuracy: null, logRatio: null }, // no update had a pair of it
       ],
     });
   });
@@ -437,11 +448,11 @@ describe("the stream of a run", () => {
 
   test("goes on behind the last event that a browser has, none lost and none twice", async () => {
     const id = await firstRun();
-    const all = await events(`/api/runs/${id}/events`, 14);
+    const all = await events(`/api/runs/${id}/events`, 17);
     const whole = all.filter(({ event }) => event === "log").map(({ data }) => data);
-    expect(whole).toHaveLength(13);
+    expect(whole).toHaveLength(16);
     for (const i of [0, 5, 11]) {
-      const rest = await events(`/api/runs/${id}/events`, 12 - i, { "last-event-id": all[i]?.id });
+      const rest = await events(`/api/runs/${id}/events`, 15 - i, { "last-event-id": all[i]?.id });
       expect(rest.map(({ data }) => data)).toEqual(whole.slice(i + 1));
     }
   });

@@ -32,6 +32,7 @@ const bodies = (step: number): EventBody[] => [
     metrics: { loss: 0.7 / step, accuracy: 0.5, gradNorm: 1, clipped: null as unknown as number },
     passes: { unetSampling: 8 },
   },
+  { type: "pairs", step, timesteps: [{ timestep: 500, pairs: 3, accuracy: 0.5, logRatio: null }] },
   { type: "eval", step, metrics: { drift: 0.1, accuracy: 0.6 } },
 ];
 
@@ -94,6 +95,7 @@ const RUN_WORDS = [
     "phase",
     "step",
     "comparisons",
+    "pairs",
     "candidates",
     "sample",
     "eval",

@@ -25,6 +25,12 @@ const AT_ONCE = 200;
 /** Of a run's folder: the set that it asks people about. */
 const QUESTIONS = "human";
 
+/** Folders that a training writes into its own: no run lies in them. */
+const OWN: ReadonlySet<string> = new Set([
+  ...["checkpoints", "best", "samples", "strips", "model", "tensorboard"],
+  QUESTIONS,
+]);
+
 /** What lies below a folder: runs, preference sets that people can judge, grids of pictures. */
 export interface FoundFolders {
   runs: FoundRun[];
@@ -34,8 +40,8 @@ export interface FoundFolders {
 }
 
 /**
- * Runs, sets and grids below a folder, and the folder itself when it is one; links are not followed, and nothing inside a run or a set is looked
- * for but what the run asks people.
+ * Runs, sets and grids below a folder, and the folder itself when it is one; links are not followed. Inside a run are those of a comparison,
+ * and what it asks people; nothing is looked for inside a set or a grid.
  *
  * A folder counts as a run when it has an event log, as a set when it has a list of pairs, as a grid when it has a list of its pictures.
  */
@@ -64,11 +70,16 @@ export async function findRuns(root: string): Promise<FoundFolders> {
       if (isRun && entries.some((entry) => entry.name === QUESTIONS && entry.isDirectory()))
         if (existsSync(join(asked, "pairs.jsonl")))
           found.sets.push({ id: idOf(`${path}/${QUESTIONS}`), name: `${name}/${QUESTIONS}`, folder: asked });
-      continue;
+      if (!isRun) continue;
     }
     if (at.names.length === DEEPEST) continue;
     for (const entry of entries)
-      if (entry.isDirectory() && !entry.name.startsWith(".") && entry.name !== "node_modules")
+      if (
+        entry.isDirectory() &&
+        !entry.name.startsWith(".") &&
+        entry.name !== "node_modules" &&
+        !(isRun && OWN.has(entry.name))
+      )
         open.push({ folder: join(at.folder, entry.name), names: [...at.names, entry.name] });
   }
 }

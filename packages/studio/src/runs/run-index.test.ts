@@ -27,10 +27,11 @@ function makeRun(name: string, { open = false } = {}): Run {
   return run;
 }
 
-test("runs are found at any depth, none inside another, none behind a link", async () => {
+test("runs are found at any depth, inside a comparison too, none among a run's own files, none behind a link", async () => {
   makeRun("first");
   makeRun("grid/a/b");
   makeRun("first/inner");
+  makeRun("first/model/x");
   const outside = mkdtempSync(join(tmpdir(), "spo-outside-"));
   Run.open(join(outside, "secret"), { kind: "train spo", config: {} }).close();
   symlinkSync(outside, join(root, "linked"));
@@ -38,7 +39,7 @@ test("runs are found at any depth, none inside another, none behind a link", asy
   mkdirSync(join(root, "false"));
   symlinkSync(join(outside, "secret", "events.jsonl"), join(root, "false", "events.jsonl"));
   const names = (await new RunIndex(root).list()).map(({ name }) => name);
-  expect(names.sort()).toEqual(["first", "grid/a/b"]);
+  expect(names.sort()).toEqual(["first", "first/inner", "grid/a/b"]);
   rmSync(outside, { recursive: true });
 });
 

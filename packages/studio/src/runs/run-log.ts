@@ -21,6 +21,8 @@ class Contents {
   readonly evalEvents: Of<"eval">[] = [];
   readonly samples: Of<"sample">[] = [];
   readonly timesteps: Of<"comparisons">[] = [];
+  /** By round. */
+  readonly learned = new Map<number, Of<"pairs">>();
   readonly warnings: string[] = [];
   start?: Of<"start">;
   data?: Of<"data">;
@@ -49,6 +51,7 @@ class Contents {
       this.evalEvents.push(event);
     } else if (event.type === "sample") this.samples.push(event);
     else if (event.type === "comparisons") this.timesteps.push(event);
+    else if (event.type === "pairs") this.learned.set(event.step, event);
     else if (event.type === "warn" && this.warnings.length < WARNINGS) this.warnings.push(event.message);
     else if (event.type === "guard")
       this.warnings.push(
@@ -130,7 +133,7 @@ export class RunLog {
 
   /** Rounds × timesteps. */
   timestepMap(): TimestepMap {
-    const events = this.#contents.timesteps;
+    const { timesteps: events, learned } = this.#contents;
     const timesteps = [
       ...new Set(events.flatMap((event) => event.timesteps.map(({ timestep }) => timestep))),
     ];
@@ -140,15 +143,21 @@ export class RunLog {
       timesteps,
       rounds: events.map((event) => ({
         round: event.step,
-        cells: timesteps.map((timestep) => cellOf(event, timestep)),
+        cells: timesteps.map((timestep) => cellOf(event, learned.get(event.step), timestep)),
       })),
     };
   }
 }
 
-function cellOf(event: Of<"comparisons">, timestep: number): TimestepCell | null {
-  const found = event.timesteps.find((each) => each.timestep === timestep);
+function cellOf(
+  judged: Of<"comparisons">,
+  learned: Of<"pairs"> | undefined,
+  timestep: number,
+): TimestepCell | null {
+  const found = judged.timesteps.find((each) => each.timestep === timestep);
   if (!found) return null;
   const { pairs, valid, margin, spread = null, notFinite = 0 } = found;
-  return { pairs, valid, margin, spread, notFinite };
+  const { accuracy = null, logRatio = null } =
+    learned?.timesteps.find((each) => each.timestep === timestep) ?? {};
+  return { pairs, valid, margin, spread, notFinite, accuracy, logRatio };
 }

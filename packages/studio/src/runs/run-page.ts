@@ -38,7 +38,8 @@ export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets
     data: contents.data?.facts ?? {},
     checkpoints: listCheckpoints(join(run.folder, "checkpoints")).map(({ step }) => step),
     warnings: [...new Set(contents.warnings)].slice(-WARNINGS),
-    metrics: { step: contents.updates.keys, eval: contents.evals.keys },
+    // How far it is stands above every view.
+    metrics: { step: contents.updates.keys.filter((key) => key !== "progress"), eval: contents.evals.keys },
     samples: sampleSets(run, log),
     strips: stripRoundsOf(run.folder).map(({ round }) => ({ round })),
     picturing: contents.picturing > 0 ? contents.picturing / elapsed : undefined,
@@ -59,6 +60,8 @@ function essenceOf(
   left?: number,
   activity?: Activity,
 ): string {
+  if (kind === "compare" && state === "finished")
+    return `Finished after ${duration(elapsed)}. What came out is in comparison.html of its folder; the list has its trainings.`;
   const far = total > 0 ? `${step} of ${total}` : `${step}`;
   const counted = activity && activity.total > 0 ? `, ${activity.done} of ${activity.total}` : "";
   const now = activity ? `: ${activity.phase}${counted}` : "";

@@ -230,6 +230,12 @@ test("by a latent reward model a round takes one pass a prompt, step and side, n
     expect(timesteps.map(({ timestep }) => timestep)).toEqual([334, 1, 0]); // reached from 667, 334 and 1
     expect(timesteps.map(({ valid }) => valid)).toEqual([0, expect.any(Number), 2]);
   }
+  const learned = events.flatMap((event) => (event.type === "pairs" ? [event.timesteps] : []));
+  expect(learned.map((timesteps) => timesteps.map(({ timestep, pairs }) => [timestep, pairs]))).toEqual(
+    yields.map((timesteps) =>
+      timesteps.flatMap(({ timestep, valid }) => (valid > 0 ? [[timestep, valid]] : [])),
+    ),
+  );
 });
 
 test("thresholds that fall with the noise are refused", async () => {

@@ -24,6 +24,7 @@ import { spentTogether } from "../training/spent-together.js";
 import { startFrom } from "../training/start-from.js";
 import { trainingStateFiles } from "../training/training-state.js";
 import { saveStrips } from "./candidate-strips.js";
+import { LearnedPairs } from "./learned-pairs.js";
 import { pairBatches } from "./pair-batches.js";
 import { joinGradients, type PairGradients, pairGradients } from "./pair-gradients.js";
 import { PairWatch, summarise } from "./pair-watch.js";
@@ -42,8 +43,8 @@ export interface SpoOptions extends RecipeOptions {
 /**
  * Rounds of: sample pools of candidates, take win-lose pairs, update on the pairs.
  *
- * Yields a step event for every update and a comparisons event for every round; resumes from the newest checkpoint, at a round's end. An
- * aborted signal ends it after the round at work and a checkpoint, by throwing the signal's reason.
+ * Yields a step event for every update, and for every round a comparisons event and, where it had pairs, a pairs event. Resumes from the
+ * newest checkpoint, at a round's end. An aborted signal ends it after the round at work and a checkpoint, by throwing the signal's reason.
  * Throws UserErrors for an unusable config, model, judge or prompts, and when loss or scores are not finite ten times in a row.
  */
 export async function* trainSpo(
@@ -140,6 +141,7 @@ async function* rounds(
       yield* run.step(round + 1, total, metrics, await spentTogether(world, meter));
     }
     setup.offload.away();
+    const ofPairs = new LearnedPairs();
     for (const [i, places] of batches.entries()) {
       tell("updating", { done: i, total: batches.length });
       const mine: PairGradients[] = [];
@@ -156,6 +158,7 @@ async function* rounds(
         await update.endPart();
       }
       const { loss, logRatioWin, logRatioLose, normRatio } = joinGradients(await update.gatherParts(mine));
+      ofPairs.add(pairs, places, { logRatioWin, logRatioLose });
       const done = round + (i + 1) / batches.length; // in rounds, this update among them
       const most = config.optimizer.lr * guard.rate;
       const lr = learningRateAt(done, { lr: most, warmup: config.warmupRounds, decay: "constant", total });
@@ -174,6 +177,8 @@ async function* rounds(
       yield* run.step(round + 1, total, figures, await spentTogether(world, meter));
     }
     setup.offload.back();
+    if (batches.length > 0)
+      yield run.record({ type: "pairs", step: round + 1, timesteps: ofPairs.byTimestep(timesteps, clip) });
     policy.updateEma(round);
     disposePairs(pairs);
     // The unconditional row is shared by all rounds.
