@@ -83,6 +83,7 @@ test("a training without rollouts counts its steps and its measurements", () => 
   };
   measure(2);
   for (let at = 1; at <= 4; at++) {
+    left.see(phase("updating"), now);
     now += 3;
     left.see(step(at, 8), now);
   }
@@ -101,11 +102,55 @@ test("a training that tells of no phases is reckoned from the end of its first s
 
 test("a first update that takes longer, as it chooses kernels, does not stand for those to come", () => {
   const left = new TimeLeft();
-  left.see(phase("measuring", 2, 2, 0), 0);
+  left.see(phase("updating"), 0);
   left.see(step(1, 40), 20);
   expect(left.secondsLeft(20)).toBe(39 * 20);
   left.see(step(2, 40), 22);
   expect(left.secondsLeft(22)).toBe(38 * 2);
+});
+
+test("what follows what a phase counts is its own, as scoring follows drawing, and is waited for", () => {
+  const left = new TimeLeft();
+  let now = 0;
+  const draw = (more: number): void => {
+    left.see(phase("drawing held-out samples", 0, 4, more), now);
+    left.see(phase("drawing held-out samples", 4, 4, more), now + 2);
+    now += 5;
+  };
+  draw(2);
+  for (let at = 1; at <= 4; at++) {
+    left.see(phase("updating"), now);
+    left.see(step(at, 8), ++now);
+  }
+  expect(left.secondsLeft(now)).toBe(4 + 2 * 5);
+  draw(1);
+  expect(left.secondsLeft(now - 1)).toBe(4 + 5 + 1);
+});
+
+test("saving is work of its own, and the last one, of the result, is as long as a checkpoint", () => {
+  const left = new TimeLeft();
+  let now = 0;
+  for (let at = 1; at <= 6; at++) {
+    left.see(phase("updating"), now);
+    left.see(step(at, 8), ++now);
+    if (at % 4 !== 0) continue;
+    left.see(phase("saving", 0, 1, 2), now);
+    left.see(phase("saving", 1, 1, 2), ++now);
+  }
+  expect(left.secondsLeft(now)).toBe(2 + 2 * 1);
+});
+
+test("one work that took far longer than others of its kind counts as twice the middle one", () => {
+  const left = new TimeLeft();
+  let now = 0;
+  for (const [i, seconds] of [4, 4, 40].entries()) {
+    left.see(phase("measuring", 0, 2, 3 - i), now);
+    now += seconds;
+    left.see(phase("measuring", 2, 2, 3 - i), now);
+    left.see(phase("updating"), now);
+    left.see(step(i + 1, 6), ++now);
+  }
+  expect(left.secondsLeft(now)).toBeCloseTo(3 + (4 + 4 + 8) / 3, 9);
 });
 
 test("when the pace changes, the newest fifty updates tell", () => {
@@ -128,8 +173,8 @@ const recorded = (name: string): ({ 0: number; 1: string; 2: unknown } & unknown
 // Where a tenth is missed, the machine changed its pace: others used it, and a step of equal work took up to half as long again.
 test.each([
   { of: "dpo", usual: 1 / 9, most: 1 / 7 },
-  { of: "spm", usual: 0.1, most: 1 / 8 },
-  { of: "spo", usual: 0.05, most: 0.1 },
+  { of: "spm", usual: 0.1, most: 1 / 7 },
+  { of: "spo", usual: 0.06, most: 0.1 },
 ])(
   "of a recorded train $of the time left is told within $usual as a rule from its 20th step on, and within $most always",
   ({ of, usual, most }) => {

@@ -1,19 +1,19 @@
-// Estimates the time left of a training: the mean time of each kind of work, times its remaining number.
+// Estimates the time left of a training: the time of each kind of work as it was lately, times its remaining number.
 import type { Event } from "./events.js";
+import { mean } from "./statistics.js";
 
-/** One kind of work: sampling of a round, drawing held-out samples, measuring. */
+/** One kind of work: sampling of a round, drawing held-out samples, measuring, saving. */
 interface Kind {
-  /** Spent on those that are over. */
-  seconds: number;
-  /** How many are over. */
-  over: number;
+  /** What the newest ones took, in seconds. */
+  took: readonly number[];
   /** How many more will come after the newest one. */
   left: number;
 }
 
-/** A phase that is under way. */
+/** What the time goes to now: a kind of work, or the updates. */
 interface Open {
-  name: string;
+  /** Undefined: updates. */
+  name?: string;
   began: number;
   /** Of it, in [0, 1]. */
   share: number;
@@ -22,13 +22,17 @@ interface Open {
 /** Phases that a step's own time is made of: they are counted by steps. */
 const OF_STEPS = "updating";
 
-/** Newest updates whose mean time is taken: a machine that others use, too, changes its pace. */
+/** Newest updates and works of a kind that tell the pace: a machine that others use, too, changes it. */
 const RECENT = 50;
 
+/** A work that took longer than so many times the middle one counts as that: a pause of the machine does not come again each time. */
+const LONGEST = 2;
+
 /**
- * Estimates the seconds left from a recipe's events. The time between phases belongs to the updates.
+ * Estimates the seconds left from a recipe's events. A phase lasts until the next one or a step; from a step on, the time belongs to the
+ * updates.
  *
- * Phases without a count (loading) end when another event comes, and do not come again.
+ * Phases without a count (loading) do not come again.
  */
 export class TimeLeft {
   readonly #kinds = new Map<string, Kind>();
@@ -37,27 +41,26 @@ export class TimeLeft {
   #seconds = 0;
   /** What the updates had taken at the end of each of the newest ones, and how far the training was. */
   readonly #ends: { seconds: number; position: number }[] = [];
-  #since?: number;
   #first?: number;
   #position = 0;
   #total = 0;
 
   /** now: seconds on any clock that goes on evenly. */
   see(event: Event, now: number): void {
-    if (event.type === "phase" && event.name !== OF_STEPS) this.#phase(event, now);
+    if (event.type === "phase") this.#phase(event, now);
     else if (event.type === "step") this.#step(event, now);
-    else if (event.type === "phase") this.#end(now);
   }
 
   /** Undefined until every kind of work that is to come has been seen. */
   secondsLeft(now: number): number | undefined {
     if (this.#first === undefined || this.#position <= this.#first) return undefined;
     let left = 0;
-    for (const [name, kind] of this.#kinds) {
+    for (const [name, { took, left: more }] of this.#kinds) {
       const open = this.#open?.name === name ? this.#open : undefined;
       const spent = open ? now - open.began : 0;
-      const each = kind.over > 0 ? kind.seconds / kind.over : open && open.share > 0 ? spent / open.share : 0;
-      left += kind.left * each + (open ? Math.max(0, each * (1 - open.share)) : 0);
+      const each = took.length > 0 ? usual(took) : open && open.share > 0 ? spent / open.share : 0;
+      // After what is counted of it something may follow, as scoring follows drawing.
+      left += more * each + (open ? Math.max(each * (1 - open.share), each - spent, 0) : 0);
     }
     // From the end of the first update on: it also chooses kernels and gets memory, and may take ten times as long.
     const [begin] = this.#ends.length > 1 ? this.#ends : [{ seconds: 0, position: this.#first }];
@@ -66,45 +69,43 @@ export class TimeLeft {
   }
 
   #phase({ name, done, total, left = 0 }: Event & { type: "phase" }, now: number): void {
-    if (this.#open?.name !== name) {
-      this.#end(now);
-      this.#book(now);
-      this.#open = { name, began: now, share: 0 };
+    const kind = name === OF_STEPS ? undefined : name;
+    if (!this.#open || this.#open.name !== kind) {
+      this.#close(now);
+      this.#open = { name: kind, began: now, share: 0 };
     }
-    const kind = this.#kinds.get(name) ?? { seconds: 0, over: 0, left };
-    this.#kinds.set(name, { ...kind, left });
-    if (total === 0 || !this.#open) return;
-    this.#open.share = done / total;
-    if (done >= total) this.#end(now);
+    if (kind === undefined) return;
+    this.#kinds.set(kind, { took: this.#kinds.get(kind)?.took ?? [], left });
+    if (total > 0) this.#open.share = done / total;
   }
 
-  /** Closes the open phase; what follows is the updates' time. */
-  #end(now: number): void {
+  /** Ends what was open, and books its time. */
+  #close(now: number): void {
     if (!this.#open) return;
     const { name, began, share } = this.#open;
-    const kind = this.#kinds.get(name) as Kind;
-    if (share > 0)
-      this.#kinds.set(name, { ...kind, seconds: kind.seconds + now - began, over: kind.over + 1 });
     this.#open = undefined;
-    this.#since = now;
-  }
-
-  /** Adds the time since the last phase to the updates'. */
-  #book(now: number): void {
-    if (this.#since !== undefined && this.#first !== undefined) this.#seconds += now - this.#since;
-    this.#since = undefined;
+    const kind = name === undefined ? undefined : this.#kinds.get(name);
+    if (name === undefined) this.#seconds += now - began;
+    else if (kind && share > 0)
+      this.#kinds.set(name, { ...kind, took: [...kind.took, now - began].slice(-RECENT) });
   }
 
   #step({ step, total, metrics }: Event & { type: "step" }, now: number): void {
-    this.#end(now);
+    // A resumed training does not start at 0. Where nothing told when the first update began, time is counted from its end on.
+    const isTold = this.#open !== undefined && this.#open.name === undefined;
+    this.#close(now);
     this.#position = (metrics.progress ?? step / total) * total;
     this.#total = total;
-    // A resumed training does not start at 0. Where nothing told when the first update began, time is counted from its end on.
     const began = metrics.progress === undefined ? step - 1 : Math.ceil(this.#position) - 1;
-    this.#first ??= this.#since === undefined ? this.#position : began;
-    this.#book(now);
-    this.#since = now;
+    this.#first ??= isTold ? began : this.#position;
+    this.#open = { began: now, share: 0 };
     this.#ends.push({ seconds: this.#seconds, position: this.#position });
     if (this.#ends.length > RECENT + 1) this.#ends.shift();
   }
+}
+
+/** Mean without the weight of those that took much longer than the middle one. */
+function usual(took: readonly number[]): number {
+  const most = LONGEST * ([...took].sort((a, b) => a - b)[took.length >> 1] as number);
+  return mean(took.map((seconds) => Math.min(seconds, most)));
 }

@@ -17,7 +17,7 @@ import {
 } from "../recipe.js";
 import type { TrainDpoSettings } from "../settings.gen.js";
 import { doubtfulSettings } from "../training/doubtful-settings.js";
-import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
+import { isDue, timesDueAfter } from "../training/due.js";
 import { Guard } from "../training/guard.js";
 import { requireGuards } from "../training/guard-config.js";
 import { drawAsked, heldOutPrompts } from "../training/held-out-prompts.js";
@@ -31,10 +31,10 @@ import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { requireCacheable } from "../training/prompt-cache-config.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
 import { resumeTogether } from "../training/resume-together.js";
+import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
 import { startFrom } from "../training/start-from.js";
 import { latentSizeOf, trainingSide } from "../training/training-side.js";
-import { trainingStateFiles } from "../training/training-state.js";
 import { Update } from "../training/update.js";
 import { measureHeldOut, readHeldOut } from "./held-out-pairs.js";
 import { drawNoisyPairs } from "./noisy-pairs.js";
@@ -194,8 +194,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
         isSound: update.isSound,
         isAsked: asked.save || asked.stop,
       };
-      if (checkpointIsDue(step + 1, save))
-        yield* run.save(step + 1, () => trainingStateFiles(state), { wait: save.isAsked });
+      yield* saveDue(context, tell, state, step + 1, save);
       if (asked.stop) stop(context);
     }
     update.requireSound(`step ${step}`);
@@ -204,7 +203,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     await set.close();
   }
   const guarded = guard.finish();
-  if (run.writes) policy.save(config.output, { layout: "diffusers" });
+  saveResult(context, tell, () => policy.save(config.output, { layout: "diffusers" }));
   yield* run.done({ output: config.output, ...guarded });
 }
 

@@ -14,13 +14,13 @@ import {
 } from "../recipe.js";
 import type { TrainSpmSettings } from "../settings.gen.js";
 import { doubtfulJudge, doubtfulSettings } from "../training/doubtful-settings.js";
-import { checkpointIsDue, isDue, timesDueAfter } from "../training/due.js";
+import { isDue, timesDueAfter } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { resumeTogether } from "../training/resume-together.js";
+import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
 import { startFrom } from "../training/start-from.js";
-import { trainingStateFiles } from "../training/training-state.js";
 import { saveAccuracy } from "./held-out-accuracy.js";
 import { inputsOfPart } from "./inputs-of-part.js";
 import { pairLoss } from "./pair-loss.js";
@@ -142,12 +142,11 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
         isSound: update.isSound,
         isAsked: asked.save || asked.stop,
       };
-      if (checkpointIsDue(step + 1, save))
-        yield* run.save(step + 1, () => trainingStateFiles(state), { wait: save.isAsked });
+      yield* saveDue(context, tell, state, step + 1, save);
       if (asked.stop) stop(context);
     }
     update.requireSound(`step ${total}`);
-    if (run.writes) model.save(config.output);
+    saveResult(context, tell, () => model.save(config.output));
     // Measured after the last step, unless another process did that step.
     const found = measured ?? (await measure(total));
     if (accuracy && run.writes) saveAccuracy(config.output, found);

@@ -16,13 +16,13 @@ import {
   stop,
 } from "../recipe.js";
 import type { TrainSpoSettings } from "../settings.gen.js";
-import { checkpointIsDue, isDue, stripIsDue } from "../training/due.js";
+import { isDue, stripIsDue } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { resumeTogether } from "../training/resume-together.js";
+import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
 import { startFrom } from "../training/start-from.js";
-import { trainingStateFiles } from "../training/training-state.js";
 import { saveStrips } from "./candidate-strips.js";
 import { LearnedPairs } from "./learned-pairs.js";
 import { pairBatches } from "./pair-batches.js";
@@ -191,13 +191,12 @@ async function* rounds(
     // A round without a single finite score leaves the weights in doubt too.
     const isSound = update.isSound && comparisons.some(({ finite }) => finite.includes(true));
     const save = { every: config.saveEvery, total, isSound, isAsked: asked.save || asked.stop };
-    if (checkpointIsDue(round + 1, save))
-      yield* run.save(round + 1, () => trainingStateFiles(state), { wait: save.isAsked });
+    yield* saveDue(context, tell, state, round + 1, save);
     if (asked.stop) stop(context);
   }
   update.requireSound(`round ${round}`);
   const guarded = guard.finish();
-  if (run.writes) setup.save();
+  saveResult(context, tell, () => setup.save());
   yield* run.done({ output: config.output, ...guarded });
 }
 
