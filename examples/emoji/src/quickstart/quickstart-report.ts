@@ -19,6 +19,7 @@ import {
 } from "@spo/records/report";
 import { kernelDistance } from "@spo/scorers";
 import { type ImageFigures, judgeScore } from "../judge/evaluate.js";
+import { diversities } from "./diversity.js";
 import { extremePlaces } from "./extremes.js";
 import type { QuickstartResult } from "./quickstart.js";
 import { withoutFolders } from "./without-folders.js";
@@ -88,22 +89,20 @@ function spent(events: readonly Event[]): string {
 
 function measures({ base, spo, real, control }: QuickstartResult): Measure[] {
   const groups = base.map(({ prompt }) => prompt);
-  const paired = (
-    of: (image: ImageFigures) => number,
-  ): Pick<Measure, "base" | "spo" | "difference" | "wins"> => {
-    const [before, after] = [base.map(of), spo.map(of)];
-    return {
-      base: bootstrapMean(before, { groups }),
-      spo: bootstrapMean(after, { groups }),
-      difference: bootstrap(
-        groups.length,
-        (rows) => mean(rows.map((row) => (after[row] as number) - (before[row] as number))),
-        { groups },
-      ),
-      wins: winRate(before, after, { groups }),
-    };
-  };
+  type Paired = Pick<Measure, "base" | "spo" | "difference" | "wins">;
+  const paired = (of: (image: ImageFigures) => number): Paired => compared(base.map(of), spo.map(of));
+  const compared = (before: readonly number[], after: readonly number[]): Paired => ({
+    base: bootstrapMean(before, { groups }),
+    spo: bootstrapMean(after, { groups }),
+    difference: bootstrap(
+      groups.length,
+      (rows) => mean(rows.map((row) => (after[row] as number) - (before[row] as number))),
+      { groups },
+    ),
+    wins: winRate(before, after, { groups }),
+  });
   const { wins: _, ...onPrompt } = paired(({ onPrompt }) => Number(onPrompt));
+  const { wins: _1, ...diversity } = compared(diversities(base), diversities(spo));
   const featuresOf = (images: readonly ImageFigures[]) => ({
     features: images.map(({ features }) => features),
     groups,
@@ -135,6 +134,14 @@ function measures({ base, spo, real, control }: QuickstartResult): Measure[] {
       better: "higher",
       ...onPrompt,
       headline: true,
+    },
+    {
+      name: "diversity of a prompt's images",
+      about:
+        "Mean distance between two images of one prompt: the root of their mean squared difference, pixels from −1 to 1. Images that all show the prompt are nearer to each other than some that do not; far below the base's it says that a prompt always gets the same picture.",
+      unit: "number",
+      better: "higher",
+      ...diversity,
     },
     {
       name: "preference model's score",
