@@ -26,13 +26,15 @@ struct ConvolutionOptions {
 
 /**
  * Pixels of a map below which the kernels of our own save nothing; and below which transforming large weights costs what it saves. The
- * latter holds where channels are twice as many, too. Weights so small are transformed once.
+ * latter holds where channels are twice as many, too, unless the weights' channels come last, as layers keep them. Weights so small are
+ * transformed once.
  */
 constexpr int64_t kLeastPixels = 16, kLeastPixelsOfLarge = 64;
 
-int64_t least_pixels(int64_t channels, int64_t results) {
+int64_t least_pixels(const at::Tensor& weight) {
+  const int64_t results = weight.size(0), channels = weight.size(1);
   if (is_small_kernel(channels, results)) return kLeastPixels;
-  return std::max({kLeastPixelsOfLarge, channels / 2, results / 2});
+  return weight.stride(1) == 1 ? kLeastPixelsOfLarge : std::max({kLeastPixelsOfLarge, channels / 2, results / 2});
 }
 
 /** Whether the kernels of our own are to take this. By the map alone, not the batch, whose size must not show in the numbers. */
@@ -46,28 +48,54 @@ bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const Co
   };
   return chosen_kernels != Kernels::libtorch && !options.transposed && options.groups == 1 && all(options.stride, 1) &&
          all(options.padding, 1) && all(options.dilation, 1) && plain(x) && plain(weight) && weight.size(2) == 3 && weight.size(3) == 3 &&
-         weight.size(1) == x.size(1) && x.size(2) * x.size(3) >= least_pixels(x.size(1), weight.size(0)) &&
+         weight.size(1) == x.size(1) && x.size(2) * x.size(3) >= least_pixels(weight) &&
          x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 /** Whether so many channels fill the vectors. */
 bool fills_vectors(int64_t channels) { return channels % winograd_kernels<4>(chosen_kernels).lanes == 0; }
 
+/** Numbers of transformed weights that stay in a processor's cache. Larger ones are transformed and used part by part. */
+constexpr int64_t kMostTransformed = 11 << 18;
+
 /** x in channels-last order → [samples, results, height, width] in the same; kSide 3: of x doubled by repetition. weights: of `weight`. */
 template <int kSide>
 at::Tensor convolve_by_winograd(const at::Tensor& x, const at::Tensor& weight, const WinogradWeights& weights, const float* bias) {
   const WinogradKernels& kernels = winograd_kernels<kSide>(chosen_kernels);
   constexpr int64_t kTimes = kSide == 3 ? 2 : 1;
-  const at::Tensor transformed = TransformedWeights::of(weight, weights, kernels);
   const int64_t shape[] = {x.size(0), weights.results, kTimes * x.size(2), kTimes * x.size(3)};
   at::Tensor y = at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
-  const WinogradMaps maps{x.const_data_ptr<float>(), y.size(2), y.size(3), weights.channels, weights.results,
-                          transformed.const_data_ptr<float>(), bias, y.mutable_data_ptr<float>()};
+  WinogradMaps maps{x.const_data_ptr<float>(), y.size(2), y.size(3), weights.channels, weights.results, nullptr, bias,
+                    y.mutable_data_ptr<float>(), weights.results};
   const int64_t tiles = x.size(0) * ((maps.height + 1) / 2) * ((maps.width + 1) / 2);
   constexpr int64_t kNumbers = 1 << 13, kMost = 96;  // pixels and products of all 16 places stay in a core's cache
   const int64_t piece = std::clamp<int64_t>(kNumbers / maps.channels / kernels.rows, 2, kMost / kernels.rows) * kernels.rows;
-  each_in_parallel((tiles + piece - 1) / piece, kernels.memory(maps.channels, piece), [&](int64_t i, float* memory) {
-    kernels.convolve(maps, i * piece, std::min(piece, tiles - i * piece), memory);
+  const int64_t pieces = (tiles + piece - 1) / piece, memory_of_piece = kernels.memory(maps.channels, piece);
+  const int64_t block = kernels.places * maps.channels * kernels.lanes, blocks = (maps.results + kernels.lanes - 1) / kernels.lanes;
+  const int64_t most = std::max<int64_t>(2, kMostTransformed / block);
+  if (blocks <= most) {
+    const at::Tensor transformed = TransformedWeights::of(weight, weights, kernels);
+    maps.weights = transformed.const_data_ptr<float>();
+    each_in_parallel(pieces, memory_of_piece, [&](int64_t i, float* memory) {
+      kernels.convolve(maps, i * piece, std::min(piece, tiles - i * piece), memory);
+    });
+    return y;
+  }
+  const int64_t threads = at::get_num_threads(), turns = ((blocks + most - 1) / most + threads - 1) / threads * threads;
+  const int64_t part = ((blocks + turns - 1) / turns + 1) / 2 * 2;
+  each_in_parallel((blocks + part - 1) / part, [&](int64_t i) {
+    const int64_t first = i * part, count = std::min(part, blocks - first), result = first * kernels.lanes;
+    const at::Tensor numbers = at::empty({count * block + memory_of_piece}, x.options());
+    auto* transformed = numbers.mutable_data_ptr<float>();
+    for (int64_t j = 0; j < count; j++) kernels.weights_of_block(weights, result + j * kernels.lanes, transformed + j * block);
+    WinogradMaps of_part = maps;
+    of_part.results = std::min(count * kernels.lanes, maps.results - result);
+    of_part.weights = transformed;
+    of_part.bias = bias ? bias + result : nullptr;
+    of_part.y = maps.y + result;
+    for (int64_t at = 0; at < tiles; at += piece) {
+      kernels.convolve(of_part, at, std::min(piece, tiles - at), transformed + count * block);
+    }
   });
   return y;
 }

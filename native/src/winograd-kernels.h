@@ -21,6 +21,7 @@ struct WinogradMaps {
   const float* weights;  // transformed
   const float* bias;     // or null
   float* y;
+  int64_t apart;  // numbers from a pixel of y to the next, which may have more than these results
 };
 
 struct WinogradKernels {

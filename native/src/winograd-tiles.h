@@ -48,25 +48,87 @@ SPO_TARGET void transform_weights(const Vector* g, int step, Vector* to, int apa
   to[3 * apart] = g[2 * step];
 }
 
+/** G·g·Gᵀ: 9 vectors → kSide². */
+template <int kSide>
+SPO_TARGET void transform_kernels(const Vector* g, Vector* u) {
+  Vector half[3 * kSide];
+#pragma GCC unroll 3
+  for (int x = 0; x < 3; x++) transform_weights<kSide>(g + x, 3, half + x, 3);
+#pragma GCC unroll 4
+  for (int y = 0; y < kSide; y++) transform_weights<kSide>(half + 3 * y, 1, u + kSide * y, 1);
+}
+
+/** Rows and columns of kLanes vectors change places. */
+SPO_TARGET void transpose(Vector* rows) {
+#pragma GCC unroll 4
+  for (int step = 1; step < kLanes; step *= 2) {
+    typename Lanes<kLanes>::Ints upper, lower;  // from which lane of a pair of rows: below kLanes of the first
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kLanes; lane++) {
+      upper[lane] = lane & step ? kLanes + (lane ^ step) : lane;
+      lower[lane] = lane & step ? kLanes + lane : lane ^ step;
+    }
+#pragma GCC unroll 16
+    for (int row = 0; row < kLanes; row++) {
+      if (row & step) continue;
+      const Vector first = rows[row], second = rows[row + step];
+      rows[row] = __builtin_shuffle(first, second, upper);
+      rows[row + step] = __builtin_shuffle(first, second, lower);
+    }
+  }
+}
+
+/** As `weights_of_block`, of kernels whose channels are neighbours in memory: kLanes channels at a time. */
+template <int kSide>
+SPO_TARGET void weights_of_neighbours(const WinogradWeights& weights, int64_t first, float* to) {
+  constexpr int kPlaces = kSide * kSide;
+  for (int64_t channel = 0; channel < weights.channels; channel += kLanes) {
+    Vector all[kPlaces][kLanes];
+    const float* at = weights.at + first * weights.of_result + channel;
+    for (int lane = 0; lane < kLanes; lane++, at += weights.of_result) {
+      Vector g[9], u[kPlaces];
+#pragma GCC unroll 9
+      for (int i = 0; i < 9; i++) {
+        const float* tap = at + i / 3 * weights.of_row + i % 3 * weights.of_column;
+        g[i] = load<kLanes>(tap);
+        __builtin_prefetch(tap + kLanes);  // so many streams are too many for the processor to foresee
+      }
+      transform_kernels<kSide>(g, u);
+#pragma GCC unroll 16
+      for (int i = 0; i < kPlaces; i++) all[i][lane] = u[i];
+    }
+    for (int i = 0; i < kPlaces; i++) {
+      transpose(all[i]);
+      float* place = to + (i * weights.channels + channel) * kLanes;
+#pragma GCC unroll 16
+      for (int row = 0; row < kLanes; row++) store<kLanes>(place + row * kLanes, all[i][row]);
+    }
+  }
+}
+
 /** G·g·Gᵀ of kLanes results from result `first` on → [places, channels, kLanes]; beyond the last result 0. */
 template <int kSide>
 SPO_ENTRY void weights_of_block(const WinogradWeights& weights, int64_t first, float* to) {
   const int64_t count = weights.results - first < kLanes ? weights.results - first : kLanes;
+  if (weights.of_channel == 1 && count == kLanes && weights.channels % kLanes == 0) {
+    weights_of_neighbours<kSide>(weights, first, to);
+    return;
+  }
   for (int64_t channel = 0; channel < weights.channels; channel++) {
     float taps[9][kLanes] = {};
     const float* at = weights.at + first * weights.of_result + channel * weights.of_channel;
-    for (int64_t lane = 0; lane < count; lane++, at += weights.of_result) {
-      for (int y = 0; y < 3; y++) {
-        for (int x = 0; x < 3; x++) taps[3 * y + x][lane] = at[y * weights.of_row + x * weights.of_column];
-      }
-    }
-    Vector g[9], half[3 * kSide], u[kSide * kSide];
+    Vector g[9], u[kSide * kSide];
+    if (weights.of_result == 1 && count == kLanes) {
 #pragma GCC unroll 9
-    for (int i = 0; i < 9; i++) g[i] = load<kLanes>(taps[i]);
-#pragma GCC unroll 3
-    for (int x = 0; x < 3; x++) transform_weights<kSide>(g + x, 3, half + x, 3);
-#pragma GCC unroll 4
-    for (int y = 0; y < kSide; y++) transform_weights<kSide>(half + 3 * y, 1, u + kSide * y, 1);
+      for (int i = 0; i < 9; i++) g[i] = load<kLanes>(at + i / 3 * weights.of_row + i % 3 * weights.of_column);
+    } else {
+      for (int64_t lane = 0; lane < count; lane++, at += weights.of_result) {
+        for (int i = 0; i < 9; i++) taps[i][lane] = at[i / 3 * weights.of_row + i % 3 * weights.of_column];
+      }
+#pragma GCC unroll 9
+      for (int i = 0; i < 9; i++) g[i] = load<kLanes>(taps[i]);
+    }
+    transform_kernels<kSide>(g, u);
 #pragma GCC unroll 16
     for (int i = 0; i < kSide * kSide; i++) store<kLanes>(to + (i * weights.channels + channel) * kLanes, u[i]);
   }
@@ -167,12 +229,12 @@ SPO_TARGET void write_tile(const WinogradMaps& maps, const Tile& tile, const flo
   for (int x = 0; x < kSide; x++) transform_products<kSide>(products + x, kSide, half + x, kSide);
 #pragma GCC unroll 2
   for (int y = 0; y < 2; y++) transform_products<kSide>(half + kSide * y, 1, results + 2 * y, 1);
-  float* corner = maps.y + ((tile.sample * maps.height + tile.y) * maps.width + tile.x) * maps.results + first;
+  float* corner = maps.y + ((tile.sample * maps.height + tile.y) * maps.width + tile.x) * maps.apart + first;
   const bool down = tile.y + 1 < maps.height, across = tile.x + 1 < maps.width;
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
     if ((i / 2 && !down) || (i % 2 && !across)) continue;
-    float* to = corner + (i / 2 * maps.width + i % 2) * maps.results;
+    float* to = corner + (i / 2 * maps.width + i % 2) * maps.apart;
     if (count >= kLanes) store<kLanes>(to, results[i] + bias);
     else for (int64_t lane = 0; lane < count; lane++) to[lane] = results[i][lane] + bias[lane];
   }

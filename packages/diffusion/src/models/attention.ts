@@ -11,6 +11,7 @@ import {
 } from "@spo/torch";
 import { FeedForward } from "./feed-forward.js";
 import { type LayerCall, plainly } from "./layer-call.js";
+import { mapOfTokens } from "./map-of-tokens.js";
 import { repeatRows } from "./repeat-rows.js";
 
 /** The layers that SPO adapts, by the ends of their names: all projections of an attention. */
@@ -159,7 +160,7 @@ export class Transformer2DModel extends Module {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
       const tokens = (map: Tensor): Tensor => map.flatten(2).transpose(1, 2); // [b, c, h, w] → [b, h·w, c]
-      const map = (h: Tensor): Tensor => h.transpose(1, 2).unflatten(2, [height, width]);
+      const map = (h: Tensor): Tensor => mapOfTokens(h, height, width);
       let h = this.norm.forward(x);
       h = this.#linear ? this.proj_in.forward(tokens(h)) : tokens(this.proj_in.forward(h));
       for (const block of this.transformer_blocks)

@@ -13,6 +13,7 @@ import {
 import { z } from "zod";
 import { checkConfig, count, MOST, only, onlySilu, refuseUnknown } from "../config.js";
 import { Attention } from "./attention.js";
+import { mapOfTokens } from "./map-of-tokens.js";
 import { Downsample2D, ResnetBlock2D, Upsample2D } from "./resnet.js";
 import { byTiles } from "./vae-tiling.js";
 
@@ -89,7 +90,7 @@ class VaeAttention extends Module {
     return scope(() => {
       const [, , height, width] = x.shape as [number, number, number, number];
       const tokens = this.group_norm.forward(x).flatten(2).transpose(1, 2); // [b, h·w, c]
-      return this.#attention.forward(tokens).transpose(1, 2).unflatten(2, [height, width]).add(x);
+      return mapOfTokens(this.#attention.forward(tokens), height, width).add(x);
     });
   }
 }

@@ -95,6 +95,15 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     expectTruth({ shape: [1, 64, 4, 4], results: 32 }, kernels); // fewer pixels than channels
   });
 
+  test("of weights that are used part by part, whatever the number of threads", () => {
+    const problem = { shape: [1, 704, 8, 8], results: 264, biased: true } as const;
+    setThreads(1);
+    expectTruth(problem, kernels);
+    const [alone] = solve(problem, kernels);
+    setThreads(2);
+    expect(solve(problem, kernels)[0]).toEqual(alone);
+  });
+
   test("of any shape", () => {
     const problems = fc.record({
       shape: fc.tuple(

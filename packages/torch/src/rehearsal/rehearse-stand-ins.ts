@@ -83,13 +83,16 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
   ],
 ] satisfies [number, StandIn][]);
 
+/** Numbers of a kernel that the addon's convolution makes at a time; `kMostTransformed` of its convolution.h. */
+const MOST_TRANSFORMED = 11 << 18;
+
 /**
  * A corner of the input times the kernel, summed and spread out: a product keeps the storage of what it views.
  *
  * The product is as large as the kernel, and so is its gradient: as large as what oneDNN makes and drops in forward and again in backward,
  * the kernel in its own order. Of a large kernel 3×3 that does not learn, what the addon's own convolution makes in its place is 16/9 as
- * large. Unless channels come last libtorch copies input and output too. A single thread's 1×1 convolution is a matrix product without
- * copies.
+ * large, or the part that it makes at a time. Unless channels come last libtorch copies input and output too. A single thread's 1×1
+ * convolution is a matrix product without copies.
  *
  * x [b, c, h, w], weight [o, c, k, k] → [b, o, h', w'], channels last where x or weight is.
  */
@@ -116,16 +119,24 @@ function convolution(call: Call, args: readonly unknown[]): number {
     channelsLast &&
     keepsSize &&
     native.dtype(weight) === dtypeCode("float32") &&
-    height * width >= Math.max(64, channels / 2, out / 2) &&
+    height * width >= (native.strides(weight)[1] === 1 ? 64 : Math.max(64, channels / 2, out / 2)) &&
     !isSmallKernel(channels, out) &&
     !native.requiresGrad(weight);
   return chain(call, (make) => {
     const corner = (handle: number, dims: readonly number[]): number =>
       dims.reduce((from, dim) => make(SLICE, from, dim, 0, 1), handle);
-    const copied = (of: number): number =>
-      transforms ? make(TIMES, make(EXPAND, of, [out, channels, 4, 4]), 1) : make(MUL, of, weight);
+    const atATime = Math.min(out, Math.max(32, Math.floor(MOST_TRANSFORMED / (16 * channels))));
+    const summed = (of: number): number =>
+      transforms
+        ? make(SUM, make(TIMES, make(EXPAND, of, [atATime, channels, 4, 4]), 1), [0, 1, 2, 3])
+        : make(SUM, make(MUL, of, weight), [1, 2, 3]);
     let product = copies
-      ? make(RESHAPE, make(SUM, copied(corner(x, [2, 3, 0])), [1, 2, 3]), [1, out, 1, 1])
+      ? make(EXPAND, make(RESHAPE, summed(corner(x, [2, 3, 0])), [1, transforms ? 1 : out, 1, 1]), [
+          1,
+          out,
+          1,
+          1,
+        ])
       : make(MUL, corner(x, [1, 2, 3]), make(RESHAPE, corner(weight, [1, 2, 3]), [1, out, 1, 1]));
     if (native.requiresGrad(x) && recordsGraph()) {
       // Libtorch's convolution keeps its input even where the kernel does not learn. So does a product with something that does.

@@ -59,16 +59,16 @@ describe("memory", () => {
     expect(bytes.left).toBe(MEGABYTE + 8); // what sigmoid gave, for both; the mean, and a number that stands for it
   });
 
-  test("counts the transformed copy of a large kernel that does not learn, in forward and in backward", () => {
-    const layer = new Conv2d(512, 512, 3, { padding: 1 }); // 9 MB
+  test("counts what is transformed at a time of a large kernel that does not learn, in forward and in backward", () => {
+    const layer = new Conv2d(512, 512, 3, { padding: 1 }); // 9 MB, all of it transformed 16
     layer.arrange_("channels_last");
     const x = meta(1, 512, 16, 16); // half a MB
     const { bytes } = rehearse(() => noGrad(() => scope(() => void layer.forward(x))));
-    expect(bytes.peak).toBeGreaterThanOrEqual(16 * MEGABYTE);
-    expect(bytes.peak).toBeLessThan(17 * MEGABYTE);
+    expect(bytes.peak).toBeGreaterThanOrEqual(11 * MEGABYTE);
+    expect(bytes.peak).toBeLessThan(12 * MEGABYTE);
     x.requiresGrad = true;
     const { value } = rehearse(() => scope(() => layer.forward(x).sum()));
-    expect(rehearse(() => value.backward()).bytes.peak).toBeGreaterThanOrEqual(16 * MEGABYTE);
+    expect(rehearse(() => value.backward()).bytes.peak).toBeGreaterThanOrEqual(11 * MEGABYTE);
   });
 
   test("views are free", () => {
