@@ -46,7 +46,7 @@ interface Cost {
 
 const question: Question = {
   question:
-    "How many times as fast do two processes with a core each train as one with one core? Efficiency is half of that; Linux's taskset pins them.",
+    "How many times as fast do two processes with a core each train as one with one core? Efficiency is half of that; Linux's taskset pins them. The machine gives less than two cores too: two trainings that know nothing of each other, a core each, against one.",
   prepare: (folder) => {
     cpSync(join(EXAMPLE, "model"), join(folder, "wide"), { recursive: true });
     rmSync(join(folder, "wide", "unet"), { recursive: true });
@@ -59,93 +59,113 @@ const question: Question = {
       "the embedded model": join(EXAMPLE, "model"),
       "a UNet twice as wide": join(folder, "wide"),
     };
-    return Object.entries(models).flatMap(([name, model]) =>
+    const all = Object.entries(models).flatMap(([name, model]) =>
       Object.entries(TRAININGS).map(([kind, words]) => {
         const judge = kind === "dpo" ? [] : [kind === "spm" ? "--init" : "--spm", join(folder, "spm")];
-        return scaling(`train ${kind}, ${name}`, kind, [...words, ...judge, "--model", model]);
+        return { name: `train ${kind}, ${name}`, kind, words: [...words, ...judge, "--model", model] };
       }),
     );
+    // A process then samples as many prompts at once as one alone does of the others' rounds.
+    const larger = all
+      .filter(({ kind }) => kind === "spo")
+      .map(({ name, kind, words }) => ({
+        ...{ name: `${name}, 16 prompts a round`, kind },
+        words: words.map((word, i) => (words[i - 1] === "--prompts-per-round" ? "16" : word)),
+      }));
+    return [...all, ...larger].map(({ name, kind, words }) => scaling(name, kind, words));
   },
 };
 export default question;
 
-/** A turn is a training by one process and the same one by two. */
+/** How a turn's trainings are made: by one process, by two together, and by two that know nothing of each other. */
+const WAYS = ["one", "two", "apart"] as const;
+type Way = (typeof WAYS)[number];
+
+/** A turn is the same training in each way; the order changes from turn to turn. */
 function scaling(name: string, kind: string, words: readonly string[]): Case {
-  const found: { one: Cost; two: Cost }[] = [];
+  const found: Record<Way, Cost[]> = { one: [], two: [], apart: [] };
   return {
     name,
     shapes: words.filter((word) => !word.includes("/")).join(" "),
     rounds: 2,
     run: async () => {
-      const isOdd = found.length % 2 === 1;
-      const first = await costOf(isOdd ? 2 : 1, kind, words);
-      const second = await costOf(isOdd ? 1 : 2, kind, words);
-      found.push(isOdd ? { one: second, two: first } : { one: first, two: second });
+      const turn = found.one.length;
+      for (const i of WAYS.keys()) {
+        const way = WAYS[(i + turn) % WAYS.length] as Way;
+        found[way].push(await costOf(way, kind, words));
+      }
     },
     facts: () => {
-      const least = (which: "one" | "two", of: keyof Cost): number =>
-        Math.min(...found.map((turn) => turn[which][of]));
+      const least = (way: Way, of: keyof Cost): number => Math.min(...found[way].map((cost) => cost[of]));
+      const efficiency = least("one", "wall") / (2 * least("two", "wall"));
+      const machine = least("one", "wall") / least("apart", "wall");
       return {
         "wall of one": least("one", "wall"),
         "wall of two": least("two", "wall"),
+        "wall of each apart": least("apart", "wall"),
         "cpu of one": least("one", "cpu"),
         "cpu of two": least("two", "cpu"),
-        efficiency: least("one", "wall") / (2 * least("two", "wall")),
-        lost: 1 - least("one", "wall") / (2 * least("two", "wall")),
+        "cpu of both apart": least("apart", "cpu"),
+        efficiency,
+        "efficiency of the machine": machine,
+        "efficiency of what the machine gives": efficiency / machine,
+        lost: 1 - efficiency,
         "work added": least("two", "cpu") / least("one", "cpu") - 1,
+        "work added by the machine": least("apart", "cpu") / (2 * least("one", "cpu")) - 1,
       };
     },
     limits: { lost: 0.1 },
   };
 }
 
-/** Of a step, the mean of all but the first. Throws where a process fails. */
-async function costOf(size: number, kind: string, words: readonly string[]): Promise<Cost> {
-  const run = mkdtempSync(join(process.env.TMPDIR ?? "/tmp", "spo-scaling-"));
+/** Of a step, the mean of all but the first; apart: the wall of the mean process, while both run. Throws where a process fails. */
+async function costOf(way: Way, kind: string, words: readonly string[]): Promise<Cost> {
+  const folder = mkdtempSync(join(process.env.TMPDIR ?? "/tmp", "spo-scaling-"));
   const port = await freePort();
-  const ranks = Array.from({ length: size }, (_, rank) =>
-    spawn(
-      "taskset",
-      [
-        "-c",
-        `${rank}`,
-        process.execPath,
-        PROGRAM,
-        "train",
-        kind,
-        ...words,
-        "--run",
-        run,
-        "--json",
-        "--quiet",
-      ],
-      {
-        stdio: ["ignore", rank === 0 ? "pipe" : "ignore", "pipe"],
-        env: {
-          ...process.env,
-          OMP_NUM_THREADS: "1",
-          ...{ RANK: `${rank}`, WORLD_SIZE: `${size}`, MASTER_ADDR: "127.0.0.1", MASTER_PORT: `${port}` },
-        },
-      },
-    ),
-  );
+  const size = way === "one" ? 1 : 2;
+  const environmentOf = (rank: number): NodeJS.ProcessEnv => ({
+    ...process.env,
+    OMP_NUM_THREADS: "1",
+    ...(way === "two" && {
+      ...{ RANK: `${rank}`, WORLD_SIZE: `${size}` },
+      ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: `${port}` },
+    }),
+  });
+  const ranks = Array.from({ length: size }, (_, rank) => {
+    const run = join(folder, way === "apart" ? `${rank}` : "together");
+    const told = [PROGRAM, "train", kind, ...words, "--run", run, "--json", "--quiet"];
+    return spawn("taskset", ["-c", `${rank}`, process.execPath, ...told], {
+      stdio: ["ignore", way === "two" && rank > 0 ? "ignore" : "pipe", "pipe"],
+      env: environmentOf(rank),
+    });
+  });
   try {
-    const ended = ranks.map(endOf);
-    const marks = new Map<number, Cost>();
-    for await (const line of createInterface({ input: ranks[0]?.stdout as NodeJS.ReadableStream })) {
-      const event = JSON.parse(line) as Event;
-      if (event.type !== "step" || marks.has(event.step)) continue;
-      const cpu = ranks.reduce((sum, { pid }) => sum + cpuSeconds(pid as number), 0);
-      marks.set(event.step, { wall: performance.now() / 1000, cpu });
-    }
-    await Promise.all(ended);
-    const [first, last, count] = [[...marks.values()][0], [...marks.values()].at(-1), marks.size - 1];
-    if (!first || !last || count < 1) throw new Error(`train ${kind} told of ${marks.size} steps.`);
-    return { wall: (last.wall - first.wall) / count, cpu: (last.cpu - first.cpu) / count };
+    const ended = Promise.all(ranks.map(endOf));
+    const tellers = way === "two" ? ranks.slice(0, 1) : ranks;
+    const costs = await Promise.all(
+      tellers.map((teller) => costOfStep(teller, way === "two" ? ranks : [teller])),
+    );
+    await ended;
+    const sum = (of: keyof Cost): number => costs.reduce((all, cost) => all + cost[of], 0);
+    return { wall: sum("wall") / costs.length, cpu: sum("cpu") };
   } finally {
     for (const each of ranks) each.kill("SIGKILL");
-    rmSync(run, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** The mean of all steps but the first that a process tells of. ranks: whose cores count. */
+async function costOfStep(teller: ChildProcess, ranks: readonly ChildProcess[]): Promise<Cost> {
+  const marks = new Map<number, Cost>();
+  for await (const line of createInterface({ input: teller.stdout as NodeJS.ReadableStream })) {
+    const event = JSON.parse(line) as Event;
+    if (event.type !== "step" || marks.has(event.step)) continue;
+    const cpu = ranks.reduce((sum, { pid }) => sum + cpuSeconds(pid as number), 0);
+    marks.set(event.step, { wall: performance.now() / 1000, cpu });
+  }
+  const [first, last, count] = [[...marks.values()][0], [...marks.values()].at(-1), marks.size - 1];
+  if (!first || !last || count < 1) throw new Error(`A training told of ${marks.size} steps.`);
+  return { wall: (last.wall - first.wall) / count, cpu: (last.cpu - first.cpu) / count };
 }
 
 function endOf(rank: ChildProcess): Promise<void> {
