@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { checkCheckpoint, listCheckpoints, Run } from "@spo/records";
-import { mayChange, trainDpo } from "spo/recipes";
+import { runSettings, trainDpo } from "spo/recipes";
 import { TrainDpoConfig } from "spo/schemas";
 import { freePort, startRank } from "./ranks.fixture.js";
 import { makeTinyWorld } from "./tiny-models.js";
@@ -92,7 +92,7 @@ async function flips(count: number): Promise<boolean> {
 function resumesFrom(folder: string, config: TrainDpoConfig): number {
   const log = join(folder, "events.jsonl");
   const kept = readFileSync(log);
-  const run = Run.open(folder, { kind: "train dpo", config, mayChange: mayChange("train dpo") });
+  const run = Run.open(folder, runSettings("train dpo", TrainDpoConfig, config));
   try {
     return run.resume(() => {});
   } finally {
