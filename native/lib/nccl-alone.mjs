@@ -1,11 +1,12 @@
 // @ts-check
-// A process group of one that opens NCCL: nccl-alone.mjs LIBRARY. Prints what NCCL says, as JSON; without a driver that it cannot be.
+// A process group of one that opens NCCL, adds up on the first GPU and aborts: nccl-alone.mjs [LIBRARY]. Prints what NCCL says, as JSON.
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { native } from "./index.js";
+import { loadNccl } from "./nccl.js";
 
 /** @type {import("./nccl.js").Nccl} */
-const nccl = createRequire(import.meta.url)(process.argv[2] ?? "");
+const nccl = process.argv[2] ? createRequire(import.meta.url)(process.argv[2]) : loadNccl();
 
 const reason = (/** @type {Promise<unknown>} */ work) =>
   work.then(
@@ -31,7 +32,8 @@ if (refused === null) {
   call("_c10d_functional::all_reduce_", there, "sum", "alone");
   call("_c10d_functional::wait_tensor", there);
   await nccl.done(10_000);
-  const sum = [...new Float32Array(native.copyOut(/** @type {number} */ (call("aten::cpu", there))))];
+  const here = call("aten::_to_copy", there, null, null, "cpu", null, false, null);
+  const sum = [...new Float32Array(native.copyOut(/** @type {number} */ (here)))];
   nccl.abort();
   more = { sum, aborted: await reason(nccl.done(10_000)) };
 }

@@ -13,6 +13,7 @@ import { farthest, lastStep, stepsIn } from "./training-steps.mjs";
 
 const SPO = join(root, "packages/cli/bin/spo.js");
 const EXAMPLE = join(root, "examples/emoji");
+const NCCL = join(root, "native/lib/nccl-alone.mjs");
 const GOLDEN = join(root, "tests/golden/small");
 
 /** The preference model comes first: SPO is judged by it. */
@@ -131,6 +132,16 @@ export function stepsOf({ device, dryRun, folder }) {
 
   return [
     ...steps,
+    {
+      name: "NCCL",
+      what: "NCCL opens, adds up on the card and is aborted, in a group of one",
+      limit: 60,
+      run: async (shell) => {
+        const { refused, sum, aborted } = JSON.parse(await shell(process.execPath, [NCCL]));
+        const adds = String(sum) === "3,3,3,3" && aborted === "NCCL was aborted";
+        return { sum, aborted, fault: refused ?? (adds ? null : "it adds up or is aborted otherwise") };
+      },
+    },
     ...FULL_SIZE.map((job) => ({
       name: `full size, ${job}`,
       what: "three steps of each phase with random weights; memory beside the plan's",
