@@ -17,6 +17,8 @@ const Time = z.object({
   wall: z.number(),
   cpu: z.number(),
   phases: z.record(z.string(), Phase).optional(),
+  /** Of several processes: seconds that each computed, by rank. */
+  ranks: z.array(z.number()).optional(),
   /** Resident memory, bytes. */
   rss: z.number().optional(),
 });
@@ -162,8 +164,11 @@ export const Event = z.discriminatedUnion("type", [
 export type Event = z.output<typeof Event>;
 
 type WithoutTime<E> = E extends unknown ? Omit<E, "time"> : never;
-/** An event before it is recorded; `phases` goes into its time. */
-export type EventBody = WithoutTime<Event> & { phases?: Record<string, { wall: number; cpu: number }> };
+/** An event before it is recorded; `phases` and `ranks` go into its time. */
+export type EventBody = WithoutTime<Event> & {
+  phases?: Record<string, { wall: number; cpu: number }>;
+  ranks?: number[];
+};
 
 /**
  * Events of a log. A half line at the end (a killed writer) is ignored; any other line that is no event is an error.

@@ -41,6 +41,8 @@ const KEPT = 2;
 interface Spent {
   passes?: Record<string, number>;
   phases?: Record<string, { wall: number; cpu: number }>;
+  /** Seconds on the clock that each process computed, by rank, where there are several. */
+  ranks?: number[];
 }
 
 /** Numbers and digests by which a run remembers its data, by name. */
@@ -242,7 +244,7 @@ export class Run {
   }
 
   #stamped(body: EventBody): Event {
-    const { phases, ...rest } = body;
+    const { phases, ranks, ...rest } = body;
     const { user, system } = process.cpuUsage(this.#cpu);
     return {
       ...rest,
@@ -251,6 +253,7 @@ export class Run {
         wall: (performance.now() - this.#began) / 1000,
         cpu: (user + system) / 1e6,
         phases,
+        ranks,
         rss: process.memoryUsage.rss(),
       },
     } as Event;

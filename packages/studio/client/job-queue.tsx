@@ -73,6 +73,15 @@ export function JobQueue({ jobs, onChange }: { jobs: readonly QueuedJob[]; onCha
                   </button>
                 </span>
               )}
+              {job.canGoOn && (
+                <button
+                  type="button"
+                  aria-label={`Go on with ${run}`}
+                  onClick={() => change(`${id}/go-on`, {}, `${run} goes on as soon as its device is free.`)}
+                >
+                  Go on
+                </button>
+              )}
             </JobItem>
           );
         })}

@@ -59,8 +59,30 @@ export function Overview({ page }: ViewProps) {
           </dl>
         </section>
       )}
+      {page.perRank.length > 1 && (
+        <section class="panel">
+          <h2>Seconds that each process computes of a step</h2>
+          <p>{rankWords(page.perRank)}</p>
+          <dl class="facts">
+            {page.perRank.map((seconds, rank) => (
+              <div key={rank}>
+                <dt>process {rank}</dt>
+                <dd>{short(seconds)}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+      )}
     </>
   );
+}
+
+/** Which process makes the others wait, in a sentence. seconds: that each computes of a step, by rank. */
+export function rankWords(seconds: readonly number[]): string {
+  const slowest = seconds.indexOf(Math.max(...seconds));
+  const others = seconds.filter((_, rank) => rank !== slowest).reduce((sum, of) => sum + of, 0);
+  const more = (seconds[slowest] as number) / (others / (seconds.length - 1)) - 1;
+  return `Process ${slowest} computes longest, ${Math.round(100 * more)} % more than the others in the mean, which wait for it.`;
 }
 
 const BaseAndNewest = ({ base, newest, id }: { base: SampleSet; newest: SampleSet; id: string }) => (

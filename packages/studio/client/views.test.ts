@@ -5,6 +5,7 @@ import { alignedData, described } from "./chart-data.ts";
 import { filteredPairs } from "./data.tsx";
 import { differences, sidesOf } from "./grids.tsx";
 import { inTurn } from "./job-queue.tsx";
+import { rankWords } from "./overview.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
 import { placeOf, setAt } from "./samples.tsx";
@@ -66,6 +67,11 @@ test("the address chooses the samples; without one the newest are shown", () => 
 test("steps without a pair are counted by their reason", () => {
   const rows = [{ valid: true }, { valid: false, why: "tie" }, { valid: false, why: "tie" }] as StepRow[];
   expect(yieldWords(rows)).toBe("1 of 3 steps gave a pair (2 tie).");
+});
+
+test("of several processes the slowest is named, and how far it is behind", () => {
+  expect(rankWords([2, 3, 2])).toMatch(/^Process 1 computes longest, 50 % more than the others/);
+  expect(rankWords([2, 2])).toMatch(/^Process 0 computes longest, 0 % more/);
 });
 
 test("settings are named by their path; lists and empty objects stay whole", () => {

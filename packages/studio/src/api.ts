@@ -102,6 +102,8 @@ export interface RunPage {
   left?: number;
   /** Mean seconds of a step by part, over the newest steps. */
   perStep: { part: string; seconds: number }[];
+  /** Of several processes: mean seconds of a step that each computed, by rank; else none. */
+  perRank: number[];
   /** Bytes, resident, at the newest event and at most. */
   memory?: { now: number; most: number };
   engine: Record<string, string>;
@@ -303,6 +305,8 @@ export interface QueuedJob {
   /** As a person would type it. */
   command: string;
   said: string[];
+  /** Whether it stopped before its training's end, and can be started again. */
+  canGoOn: boolean;
 }
 
 /** The queue; without kinds nothing may be started here. */

@@ -15,7 +15,7 @@ const path = (): string => join(folder, "events.jsonl");
 const line = (event: object, wall: number): string =>
   `${JSON.stringify({ ...event, time: { at: "2026-01-01T00:00:00Z", wall, cpu: 0 } })}\n`;
 
-/** A step of two updates, which takes `seconds` of which 3 are sampling. */
+/** A step of two updates, which takes `seconds` of which 3 are sampling; of two processes the second computes longer. */
 const step = (number: number, end: number): string =>
   [1, 2]
     .map((update) => ({
@@ -23,7 +23,7 @@ const step = (number: number, end: number): string =>
     }))
     .map(({ phases }, i) => {
       const event = { type: "step", step: number, total: 100, metrics: { loss: number } };
-      return `${JSON.stringify({ ...event, time: { at: "2026-01-01T00:00:00Z", wall: end - 1 + i, cpu: 0, phases } })}\n`;
+      return `${JSON.stringify({ ...event, time: { at: "2026-01-01T00:00:00Z", wall: end - 1 + i, cpu: 0, phases, ranks: [2, 2.5 + i] } })}\n`;
     })
     .join("");
 
@@ -40,6 +40,7 @@ test("a step's time and its parts are the mean of the newest steps, all their up
       { part: "sampling", seconds: 3 },
       { part: "update", seconds: 1 },
     ],
+    ranks: [4, 6],
   });
 });
 

@@ -114,20 +114,26 @@ export class RunLog {
     return before + (newest?.time.wall ?? 0);
   }
 
-  /** Mean seconds of a step over the newest ones, and of its parts; undefined before there are two. */
-  get perStep(): { seconds: number; parts: { part: string; seconds: number }[] } | undefined {
+  /** Mean seconds of a step over the newest ones, of its parts, and by rank of several processes; undefined before there are two. */
+  get perStep():
+    | { seconds: number; parts: { part: string; seconds: number }[]; ranks: number[] }
+    | undefined {
     const { recent } = this.#contents;
     const last = recent.at(-1);
     const first = recent.findLast(({ step }) => step === recent[0]?.step); // its end, from which on time is counted
     if (!first || !last || last.step <= first.step) return undefined;
     const steps = last.step - first.step;
     const parts = new Map<string, number>();
-    for (const { time } of recent.slice(recent.indexOf(first) + 1))
+    const ranks: number[] = [];
+    for (const { time } of recent.slice(recent.indexOf(first) + 1)) {
       for (const [part, { wall }] of Object.entries(time.phases ?? {}))
         parts.set(part, (parts.get(part) ?? 0) + wall);
+      for (const [rank, seconds] of (time.ranks ?? []).entries()) ranks[rank] = (ranks[rank] ?? 0) + seconds;
+    }
     return {
       seconds: (last.time.wall - first.time.wall) / steps,
       parts: [...parts].map(([part, seconds]) => ({ part, seconds: seconds / steps })),
+      ranks: ranks.map((seconds) => seconds / steps),
     };
   }
 

@@ -33,6 +33,7 @@ export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets
     elapsed,
     left,
     perStep: perStep?.parts.concat({ part: "step", seconds: perStep.seconds }) ?? [],
+    perRank: perStep?.ranks ?? [],
     memory: named === undefined ? undefined : { now: named, most: contents.mostMemory },
     engine: contents.start?.engine ?? {},
     data: contents.data?.facts ?? {},

@@ -1,5 +1,5 @@
 // A stand-in for the command: it makes its run, and ends when its folder asks it.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,6 +86,26 @@ test("one that waits can be taken out, one at work not; a run's name is taken on
   queue.cancel(second.id);
   expect(states()).toEqual(["running", "cancelled"]);
   await expect.poll(() => existsSync(join(root, "a", "events.jsonl")), { timeout: 20_000 }).toBe(true);
+});
+
+test("one that stopped before its training's end can go on by the same command, once; one that reached it not", async () => {
+  const { id, command: words } = queue.add(wish("a"));
+  await expect.poll(() => existsSync(join(root, "a", "events.jsonl")), { timeout: 20_000 }).toBe(true);
+  expect(() => queue.goOn(id)).toThrow(/cannot go on/);
+  askRun(join(root, "a"), "stop");
+  await expect.poll(states, { timeout: 20_000 }).toEqual(["ended"]);
+  expect(queue.list()[0]?.canGoOn).toBe(true);
+  expect(queue.goOn(id)).toMatchObject({ run: "a", state: "running", command: words });
+  expect(() => queue.goOn(id)).toThrow(/cannot go on/);
+  await expect.poll(() => readFileSync(join(root, "starts"), "utf8"), { timeout: 20_000 }).toBe("aa");
+  // A run takes nothing that was asked before it was opened.
+  const stopped = (): string[] => {
+    askRun(join(root, "a"), "stop");
+    return states();
+  };
+  await expect.poll(stopped, { timeout: 20_000 }).toEqual(["ended", "ended"]);
+  appendFileSync(join(root, "a", "events.jsonl"), '{"type":"done","result":{}}\n');
+  expect(queue.list().map(({ canGoOn }) => canGoOn)).toEqual([false, false]);
 });
 
 test("those that wait start in the order that is asked for, also after a restart; a new one comes last", async () => {

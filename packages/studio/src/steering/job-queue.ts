@@ -81,6 +81,8 @@ export interface Job extends JobRecord {
   command: string;
   /** The last lines that it said. */
   said: string[];
+  /** Whether it stopped before its training's end, and nobody has started that again. */
+  canGoOn: boolean;
 }
 
 /** The queue of one folder of runs. One server at a time works it off. */
@@ -148,6 +150,18 @@ export class JobQueue {
     return this.#add(words, newId());
   }
 
+  /** Puts the command of a job that stopped before its training's end at the end: it goes on. Throws a UserError (`USAGE`) for any other. */
+  goOn(id: string): Job {
+    const job = this.#jobs.get(id);
+    if (!job || !this.#canGoOn(job))
+      throw new UserError("This training cannot go on.", {
+        code: "USAGE",
+        hint: "Only one that stopped before its end can, and that nobody has started again.",
+      });
+    const { kind, run, words, device, votes } = job;
+    return this.#put({ kind, run, words, device, votes }, newId());
+  }
+
   /** Whether a name below the folder is that of a run, or of a job that has none yet. */
   has(run: string): boolean {
     return existsSync(join(this.#root, run)) || this.#open().some((job) => job.run === run);
@@ -198,12 +212,16 @@ export class JobQueue {
     return [...this.#jobs.values()].filter(({ ended, cancelled }) => !ended && !cancelled);
   }
 
-  #add(words: JobWords, id: string, prepare = () => {}): Job {
+  #add(words: JobWords, id: string, prepare?: () => void): Job {
     if (this.has(words.run))
       throw new UserError(`There is a run ${words.run} already.`, {
         code: "USAGE",
         hint: "Give another name.",
       });
+    return this.#put(words, id, prepare);
+  }
+
+  #put(words: JobWords, id: string, prepare = () => {}): Job {
     if (this.#open().length >= MOST_JOBS) throw new UserError("The queue is full.", { code: "RESOURCE" });
     prepare();
     const job: JobRecord = { ...words, id, added: new Date().toISOString() };
@@ -259,12 +277,23 @@ export class JobQueue {
     return isNew && job.pid !== undefined && isAlive(job.pid) ? "running" : "ended";
   }
 
+  #canGoOn(job: JobRecord): boolean {
+    if (!["ended", "failed"].includes(this.#stateOf(job))) return false;
+    const folder = join(this.#root, job.run);
+    if (this.#open().some(({ run }) => run === job.run) || typeof runWriter(folder) === "object")
+      return false;
+    // Several trainings in one folder have no log of their own there: the command's end tells.
+    const [newest] = lastLines(join(folder, "events.jsonl"), 1);
+    return newest === undefined ? job.code !== 0 : !newest.startsWith('{"type":"done"');
+  }
+
   #shown(job: JobRecord): Job {
     return {
       ...job,
       state: this.#stateOf(job),
       command: ["npx", "spo", ...this.#words(job)].map(quoted).join(" "),
       said: lastLines(this.#logOf(job.id), 5),
+      canGoOn: this.#canGoOn(job),
     };
   }
 

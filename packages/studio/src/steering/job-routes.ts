@@ -102,6 +102,7 @@ export class Jobs {
       queue.move(c.req.param("id"), to);
       return c.json({ moved: c.req.param("id"), to });
     });
+    this.routes.post("/:id/go-on", (c) => c.json(queue.goOn(c.req.param("id"))));
     this.routes.post("/:id/cancel", (c) => {
       queue.cancel(c.req.param("id"));
       return c.json({ cancelled: c.req.param("id") });

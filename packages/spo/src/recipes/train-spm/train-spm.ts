@@ -91,7 +91,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
           tell("updating", { done: start, total: batchSize });
           const noised = await pairs.read(start, size);
           scope(() => {
-            const part = noised();
+            const part = meter.phase("noising", noised);
             const prompts = [...new Set(part.prompts)];
             const input = {
               inputs: inputsOfPart(source, part, { step, start, size, batch: batchSize, microBatch }),
@@ -101,11 +101,14 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
               ...labelTensors(part.label0, part.examples, device),
               inverseSum: inverseSumOf(pairs.examples, device),
             };
-            const result = source.loss?.(model, input, part) ?? pairLoss(model, input);
+            const result = meter.phase(
+              "judge",
+              () => source.loss?.(model, input, part) ?? pairLoss(model, input),
+            );
             meter.count("judgeImage", 2 * size);
             meter.count("judgeBackward", 2 * size);
             meter.count("judgeText", prompts.length);
-            result.loss.backward();
+            meter.phase("backward", () => result.loss.backward());
             // Read together, because each reading waits for the device.
             const figures = cat([result.loss.reshape([1]), result.score0, result.score1]).toNumbers();
             mine.push({

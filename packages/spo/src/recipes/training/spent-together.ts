@@ -1,10 +1,16 @@
 import type { Work, WorkMeter } from "@spo/records";
 import type { World } from "@spo/torch/distributed";
 
-/** What all processes have spent since the last call: passes and CPU seconds are added up, time on the clock is this process's. */
-export async function spentTogether(world: World, meter: WorkMeter): Promise<Work> {
+/**
+ * What all processes have spent since the last call: passes and CPU seconds are added up, time on the clock is this process's.
+ *
+ * ranks: of several processes, the seconds on the clock that each computed, by rank; the slowest one makes the others wait.
+ */
+export async function spentTogether(world: World, meter: WorkMeter): Promise<Work & { ranks?: number[] }> {
   const mine = meter.take();
-  const others = (await world.gather(mine)).filter((_, rank) => rank !== world.rank);
+  const all = await world.gather(mine);
+  const ranks = all.map(({ phases }) => Object.values(phases).reduce((sum, { wall }) => sum + wall, 0));
+  const others = all.filter((_, rank) => rank !== world.rank);
   for (const { passes, phases } of others) {
     for (const pass of Object.keys(mine.passes) as (keyof Work["passes"])[])
       mine.passes[pass] += passes[pass];
@@ -13,5 +19,5 @@ export async function spentTogether(world: World, meter: WorkMeter): Promise<Wor
       mine.phases[name] = { wall: phase?.wall ?? 0, cpu: (phase?.cpu ?? 0) + cpu };
     }
   }
-  return mine;
+  return world.size > 1 ? { ...mine, ranks } : mine;
 }
