@@ -91,6 +91,8 @@ describe.skipIf(withoutBrowser)("every page", () => {
     browser = await openBrowser();
     const run = writeSpoRun(join(root, "first"));
     writeSpoRun(join(root, "second")).close();
+    mkdirSync(join(root, "first", "model"));
+    writeFileSync(join(root, "first", "model", "model_index.json"), "{}");
     writeSet();
     writeGrid();
     writeQueue();

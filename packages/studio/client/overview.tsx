@@ -1,6 +1,6 @@
 import type { SampleSet } from "../src/api.ts";
 import type { ViewProps } from "./run-view.tsx";
-import { NotesPanel } from "./steering.tsx";
+import { Exports, NotesPanel } from "./steering.tsx";
 import { duration, short, size, when } from "./words.ts";
 
 /** Prompts that are shown first. */
@@ -34,6 +34,7 @@ export function Overview({ page }: ViewProps) {
           </ul>
         </section>
       )}
+      {page.exports.length > 0 && <Exports key={run.id} page={page} />}
       <NotesPanel key={run.id} page={page} />
       <section class="panel">
         <h2>Figures</h2>

@@ -1,6 +1,6 @@
 // What a person does to a run: notes, requests of a training at work, the trash.
 import { useState } from "preact/hooks";
-import type { Deleted, Fault, Notes, RunPage } from "../src/api.ts";
+import type { Deleted, Fault, Notes, QueuedJob, RunPage } from "../src/api.ts";
 import { FaultWords } from "./fault-words.tsx";
 import { tell } from "./remote.ts";
 import { go } from "./route.ts";
@@ -41,6 +41,44 @@ export function Requests({ page: { run, requests } }: { page: RunPage }) {
       </p>
       {fault && <FaultWords fault={fault} />}
     </>
+  );
+}
+
+const EXPORTS: Record<string, string> = {
+  kohya: "LoRA for ComfyUI, A1111 and Forge",
+  diffusers: "LoRA for diffusers",
+  peft: "LoRA of PEFT",
+  merged: "Base with the LoRA in it, one file",
+  "single-file": "Whole model, one file",
+};
+
+/** Writes a training's result in another layout, by the queue. */
+export function Exports({ page: { run, exports } }: { page: RunPage }) {
+  const [job, setJob] = useState<QueuedJob>();
+  const [fault, setFault] = useState<Fault>();
+  const write = (layout: string) => (): void => {
+    setFault(undefined);
+    tell<QueuedJob>("POST", `/api/runs/${run.id}/export`, { layout }).then(setJob, setFault);
+  };
+  return (
+    <section class="panel">
+      <h2>Write the result as</h2>
+      <div class="bar">
+        {exports.map((layout) => (
+          <button key={layout} type="button" onClick={write(layout)}>
+            {EXPORTS[layout] ?? layout}
+          </button>
+        ))}
+      </div>
+      <p role="status">
+        {job && (
+          <>
+            {job.run} is written by <a href="/start">the queue</a>.
+          </>
+        )}
+      </p>
+      {fault && <FaultWords fault={fault} />}
+    </section>
   );
 }
 

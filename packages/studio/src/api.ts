@@ -109,6 +109,8 @@ export interface RunPage {
   engine: Record<string, string>;
   data: Record<string, string | number>;
   checkpoints: number[];
+  /** Layouts in which its result can be written from here. */
+  exports: string[];
   warnings: string[];
   /** Names of the metrics of updates, and of measurements. */
   metrics: { step: string[]; eval: string[] };

@@ -555,6 +555,23 @@ describe("starting", () => {
     });
   const wish = { kind: "train spo", config: {}, run: "second" };
 
+  test("of a conversion of a result is offered and done only where starting is allowed", async () => {
+    mkdirSync(join(root, "first", "model"));
+    writeFileSync(join(root, "first", "model", "model_index.json"), "{}");
+    const id = await firstRun();
+    const page = async (): Promise<RunPage> => json<RunPage>(`/api/runs/${id}/page`);
+    const write = () => send(`/api/runs/${id}/export`, { layout: "single-file" });
+    expect((await page()).exports).toEqual([]);
+    expect([(await write()).status, existsSync(join(root, ".queue"))]).toEqual([400, false]);
+    studio.close();
+    studio = open({ jobs: { command: ["true"], kinds: { "train spo": { settings: [], presets: {} } } } });
+    expect((await page()).exports).toEqual(["single-file"]);
+    expect(await (await write()).json()).toMatchObject({
+      kind: "convert",
+      run: "first-single-file.safetensors",
+    });
+  });
+
   test("is refused unless the server was started with it allowed, and leaves nothing behind", async () => {
     expect(await json("/api/jobs")).toMatchObject({ kinds: [], jobs: [] });
     for (const path of ["", "/forecast", "/x/cancel"])

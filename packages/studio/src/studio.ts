@@ -13,7 +13,7 @@ import { type Guest, isForGuests } from "./access/guests.js";
 import { securityHeaders } from "./access/headers.js";
 import { isAllowedHost } from "./access/hosts.js";
 import { foreignRequest } from "./access/request-origin.js";
-import type { Fault, LiveState, LogTail, RunList, RunState, SeriesAnswer } from "./api.js";
+import type { Fault, LiveState, LogTail, RunList, RunPage, RunState, SeriesAnswer } from "./api.js";
 import {
   type ClientFiles,
   clientDocument,
@@ -33,10 +33,11 @@ import type { Presets } from "./runs/nearest-preset.js";
 import { reportOf } from "./runs/report-of.js";
 import { RunIndex } from "./runs/run-index.js";
 import { RunLogs } from "./runs/run-logs.js";
-import { runPage } from "./runs/run-page.js";
+import { configOf, runPage } from "./runs/run-page.js";
 import { StripReader, stepView } from "./runs/step-view.js";
+import { ExportWish } from "./steering/exports.js";
 import { Jobs, type JobsAllowed } from "./steering/job-routes.js";
-import { steeringRoutes } from "./steering/steering-routes.js";
+import { bodyOf, steeringRoutes } from "./steering/steering-routes.js";
 
 /** What Studio is made with. */
 export interface StudioOptions {
@@ -175,7 +176,11 @@ export function createStudio(options: StudioOptions): Studio {
   app.get("/api/runs/:id/page", async (c) => {
     const run = c.get("run");
     const log = await logs.of(run);
-    return c.json(runPage(run, index.summaryOf(run), log, presets));
+    const page: RunPage = {
+      ...runPage(run, index.summaryOf(run), log, presets),
+      exports: jobs.exportsOf(run),
+    };
+    return c.json(page);
   });
 
   app.get("/api/runs/:id/series", async (c) => {
@@ -238,6 +243,11 @@ export function createStudio(options: StudioOptions): Studio {
     const { contents } = await logs.of(run);
     const image = contents.samples[whole(c.req.param("set"))]?.images[whole(c.req.param("image"))];
     return pictureResponse(image && fileOfRun(run.folder, image.file, MOST_IMAGE));
+  });
+
+  app.post("/api/runs/:id/export", async (c) => {
+    const run = c.get("run");
+    return c.json(jobs.export(run, configOf(run.folder), await bodyOf(c, ExportWish)));
   });
 
   app.route("/api/runs", steeringRoutes(index));

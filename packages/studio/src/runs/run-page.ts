@@ -15,7 +15,12 @@ import { stripRoundsOf } from "./step-view.js";
 const WARNINGS = 20;
 
 /** The page of a run whose log has been read. */
-export function runPage(run: FoundRun, summary: RunSummary, log: RunLog, presets: Presets): RunPage {
+export function runPage(
+  run: FoundRun,
+  summary: RunSummary,
+  log: RunLog,
+  presets: Presets,
+): Omit<RunPage, "exports"> {
   const { contents, elapsed, perStep, mark } = log;
   const config = configOf(run.folder);
   const activity = summary.state === "running" ? readActivity(run.folder) : undefined;
@@ -79,7 +84,8 @@ function essenceOf(
   return `${verdict ? `${verdict} ` : ""}${so}${rest}.`;
 }
 
-function configOf(folder: string): Record<string, unknown> {
+/** The settings that a run keeps; none where they cannot be read. */
+export function configOf(folder: string): Record<string, unknown> {
   const path = join(folder, "config.json");
   // A link could name any file of this machine.
   if (!lstatSync(path, { throwIfNoEntry: false })?.isFile()) return {};

@@ -126,6 +126,13 @@ test("those that wait start in the order that is asked for, also after a restart
   expect(states()).toEqual(["ended", "cancelled", "cancelled", "running", "cancelled"]);
 });
 
+test("a conversion is told where to write, and cannot go on", async () => {
+  const job = queue.addWords({ kind: "convert", run: "bad", words: ["model"], device: "disk" });
+  expect(job.command).toMatch(/^npx spo convert model --output \S+\/bad$/);
+  await expect.poll(states, { timeout: 20_000 }).toEqual(["failed"]);
+  expect(queue.list()[0]?.canGoOn).toBe(false);
+});
+
 test("the file that the command reads is what the form gave", () => {
   const { id } = queue.add(wish("bad"));
   expect(JSON.parse(readFileSync(join(root, ".queue", `${id}.json`), "utf8"))).toEqual({

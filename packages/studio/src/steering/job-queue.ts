@@ -48,10 +48,10 @@ export const JobWish = z.strictObject({
 export type JobWish = z.output<typeof JobWish>;
 
 const JobRecord = z.object({
-  kind: JobWish.shape.kind,
-  /** Below the folder that is shown. */
+  kind: z.union([JobWish.shape.kind, z.literal("convert")]),
+  /** Below the folder that is shown; of a conversion, the file that it writes. */
   run: z.string(),
-  /** Between the kind and `--run`, as the command is told. */
+  /** Between the kind and `--run` or `--output`, as the command is told. */
   words: z.array(z.string()),
   device: z.string(),
   /** Of a training on votes: how many there were. */
@@ -150,7 +150,7 @@ export class JobQueue {
     return this.#add(words, newId());
   }
 
-  /** Puts the command of a job that stopped before its training's end at the end: it goes on. Throws a UserError (`USAGE`) for any other. */
+  /** Puts the command of a job that stopped before its training's end at the end. Throws a UserError (`USAGE`) for any other. */
   goOn(id: string): Job {
     const job = this.#jobs.get(id);
     if (!job || !this.#canGoOn(job))
@@ -216,7 +216,7 @@ export class JobQueue {
     if (this.has(words.run))
       throw new UserError(`There is a run ${words.run} already.`, {
         code: "USAGE",
-        hint: "Give another name.",
+        hint: "Give another name, or remove that one first.",
       });
     return this.#put(words, id, prepare);
   }
@@ -263,7 +263,7 @@ export class JobQueue {
   }
 
   #words({ kind, words, run }: JobRecord): string[] {
-    return [...kind.split(" "), ...words, "--run", join(this.#root, run)];
+    return [...kind.split(" "), ...words, kind === "convert" ? "--output" : "--run", join(this.#root, run)];
   }
 
   #stateOf(job: JobRecord): Job["state"] {
@@ -278,7 +278,7 @@ export class JobQueue {
   }
 
   #canGoOn(job: JobRecord): boolean {
-    if (!["ended", "failed"].includes(this.#stateOf(job))) return false;
+    if (job.kind === "convert" || !["ended", "failed"].includes(this.#stateOf(job))) return false;
     const folder = join(this.#root, job.run);
     if (this.#open().some(({ run }) => run === job.run) || typeof runWriter(folder) === "object")
       return false;

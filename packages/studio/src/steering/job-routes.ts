@@ -7,7 +7,9 @@ import { UserError, writeFileAtomic } from "@spo/records";
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Forecast, FormSetting, JobForm, JobList } from "../api.js";
-import { JobQueue, JobWish } from "./job-queue.js";
+import type { FoundRun } from "../runs/find-runs.js";
+import { type ExportWish, exportsOf, exportWords } from "./exports.js";
+import { type Job, JobQueue, JobWish } from "./job-queue.js";
 import { bodyOf } from "./steering-routes.js";
 import { VotesTrainings } from "./votes-trainings.js";
 
@@ -33,12 +35,16 @@ const Move = z.strictObject({ to: z.int().min(0) });
 /** Routes below `/api/jobs`. */
 export class Jobs {
   readonly routes = new Hono();
+  readonly #root: string;
   readonly #queue?: JobQueue;
+  readonly #mayExport: boolean;
   /** Where the page may train on votes. */
   readonly votes?: VotesTrainings;
 
   /** root: the folder of the runs. Throws as `JobQueue`. */
   constructor(root: string, allowed: JobsAllowed | undefined) {
+    this.#root = root;
+    this.#mayExport = Object.keys(allowed?.kinds ?? {}).length > 0;
     this.#queue = allowed && new JobQueue(root, allowed.command);
     if (this.#queue && allowed?.votes) this.votes = new VotesTrainings(root, this.#queue, allowed.votes);
     this.routes.get("/", (c) => {
@@ -51,10 +57,7 @@ export class Jobs {
     });
     if (!allowed || !this.#queue) {
       this.routes.all("*", () => {
-        throw new UserError("This Studio starts nothing.", {
-          code: "USAGE",
-          hint: "Start it with --allow-start: whoever has its address can then start trainings with your rights.",
-        });
+        throw startsNothing();
       });
       return;
     }
@@ -109,10 +112,31 @@ export class Jobs {
     });
   }
 
+  /** The layouts in which the page may have a run's result written. */
+  exportsOf(run: FoundRun): string[] {
+    return this.#mayExport ? exportsOf(run) : [];
+  }
+
+  /** Puts the writing of a run's result into the queue. config: the run's. Throws as `exportWords` and `JobQueue.add`. */
+  export(
+    run: FoundRun,
+    config: Readonly<Record<string, unknown>>,
+    { layout }: z.output<typeof ExportWish>,
+  ): Job {
+    if (!this.#queue || !this.#mayExport) throw startsNothing();
+    return this.#queue.addWords(exportWords(this.#root, run, config.model, layout));
+  }
+
   close(): void {
     this.#queue?.close();
   }
 }
+
+const startsNothing = (): UserError =>
+  new UserError("This Studio starts nothing.", {
+    code: "USAGE",
+    hint: "Start it with --allow-start: whoever has its address can then start trainings with your rights.",
+  });
 
 const presetOf = ({ preset }: JobWish): string[] => (preset === undefined ? [] : [preset]);
 
