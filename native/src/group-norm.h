@@ -164,10 +164,10 @@ std::array<at::Tensor, 3> group_norm_forward(const at::Tensor& x, int64_t groups
   return {y, mean, rstd};
 }
 
-/** → gradients of x, weight and bias. */
+/** → gradients of x, and where something there `learns`, of weight and bias. */
 std::array<at::Tensor, 3> group_norm_backward(const at::Tensor& given, const at::Tensor& x, const at::Tensor& weight,
                                               const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& rstd, bool silu,
-                                              Kernels kernels) {
+                                              bool learns, Kernels kernels) {
   const GroupNormMaps maps(x, mean.size(1));
   const auto scale = weight.contiguous(), shift = bias.contiguous();
   const at::Tensor gradient = given.contiguous(at::MemoryFormat::ChannelsLast);
@@ -177,6 +177,7 @@ std::array<at::Tensor, 3> group_norm_backward(const at::Tensor& given, const at:
                            gradient.const_data_ptr<float>(), scale.const_data_ptr<float>(), shift.const_data_ptr<float>(),
                            mean.const_data_ptr<float>(), rstd.const_data_ptr<float>(), dx.mutable_data_ptr<float>(),
                            sums.mutable_data_ptr<double>());
+  if (!learns) return {dx, at::Tensor(), at::Tensor()};
   const at::Tensor total = sums.sum(0);
   return {dx, total[1].to(at::kFloat), total[0].to(at::kFloat)};
 }
@@ -203,7 +204,8 @@ class GroupNormFunction : public torch::autograd::Function<GroupNormFunction> {
       return result;
     }
     const auto kernels = static_cast<Kernels>(context->saved_data["kernels"].toInt());
-    const auto found = group_norm_backward(gradients[0], saved[0], saved[1], saved[2], saved[3], saved[4], silu, kernels);
+    const bool learns = context->needs_input_grad(1) || context->needs_input_grad(2);
+    const auto found = group_norm_backward(gradients[0], saved[0], saved[1], saved[2], saved[3], saved[4], silu, learns, kernels);
     std::copy(found.begin(), found.end(), result.begin());
     return result;
   }

@@ -192,6 +192,25 @@ test("the weights of a bfloat16 map may be float32", () =>
     expect([layer.weight.grad?.dtype, layer.bias.grad?.dtype]).toEqual(["float32", "float32"]);
   }));
 
+test.each(["weight", "bias"] as const)(
+  "x and %s have the same gradients where the other does not learn",
+  (other) =>
+    scope(() => {
+      const layer = norm(4, 32);
+      const x = channelsLast(randn([2, 32, 5, 5], { generator: new Generator(1) }));
+      x.requiresGrad = true;
+      const gradients = (of: Tensor[]): number[][] => {
+        for (const leaf of of) leaf.requiresGrad = true;
+        return (grad([layer.forwardSilu(x).square().sum()], of) as Tensor[]).map((t) => t.toNumbers());
+      };
+      const [alone] = gradients([x]);
+      const one = gradients([x, layer[other]]);
+      expect(one[0]).toEqual(alone);
+      const all = gradients([x, layer.weight, layer.bias]);
+      expect(one).toEqual([all[0], all[other === "weight" ? 1 : 2]]);
+    }),
+);
+
 test("the gradient has a gradient", () =>
   scope(() => {
     const second = (kernels: typeof initial): number[] =>
