@@ -10,6 +10,7 @@
 #include "attention.h"
 #include "autograd.h"
 #include "convolution.h"
+#include "geglu.h"
 #include "generators.h"
 #include "group-norm.h"
 #include "int8-layers.h"
@@ -64,6 +65,7 @@ void register_kernels() {
   register_attention();
   register_convolution();
   register_int8_layers();
+  register_geglu();
 }
 
 napi_value initialise(napi_env env, napi_value exports) {

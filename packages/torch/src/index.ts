@@ -19,6 +19,7 @@ export {
   setThreads,
   trimMemory,
 } from "./modes.js";
+export { geglu } from "./nn/geglu.js";
 export { quantizeInt8 } from "./nn/int8-weights.js";
 export { keptKernelBytes } from "./nn/kept-kernels.js";
 export { inOrder } from "./nn/kernel-order.js";

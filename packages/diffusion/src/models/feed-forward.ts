@@ -1,4 +1,4 @@
-import { gelu, Linear, Module, scope, type Tensor } from "@spo/torch";
+import { geglu, gelu, Linear, Module, scope, type Tensor } from "@spo/torch";
 
 /** Half of a linear map gates the other half by GELU. [..., in] → [..., out]. Source: Shazeer 2020, "GLU variants". */
 class GEGLU extends Module {
@@ -10,10 +10,7 @@ class GEGLU extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return scope(() => {
-      const [value, gate] = this.proj.forward(x).chunk(2, -1) as [Tensor, Tensor];
-      return value.mul(gelu(gate));
-    });
+    return scope(() => geglu(this.proj.forward(x)));
   }
 }
 
