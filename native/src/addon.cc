@@ -14,6 +14,7 @@
 #include "generators.h"
 #include "group-norm.h"
 #include "int8-layers.h"
+#include "low-rank-linear.h"
 #include "machine.h"
 #include "mapped-files.h"
 #include "operator-times.h"
@@ -66,6 +67,7 @@ void register_kernels() {
   register_convolution();
   register_int8_layers();
   register_geglu();
+  register_low_rank_linear();
 }
 
 napi_value initialise(napi_env env, napi_value exports) {

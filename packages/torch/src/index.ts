@@ -24,6 +24,7 @@ export { quantizeInt8 } from "./nn/int8-weights.js";
 export { keptKernelBytes } from "./nn/kept-kernels.js";
 export { inOrder } from "./nn/kernel-order.js";
 export { Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RMSNorm } from "./nn/layers.js";
+export { type LowRank, lowRankLinear } from "./nn/low-rank-linear.js";
 export { copyWeights, initialize, type LoadOptions, loadWeights, Module } from "./nn/module.js";
 export { parameter } from "./nn/parameter.js";
 export { notFiniteAt } from "./not-finite.js";

@@ -4,6 +4,7 @@ import {
   type Generator,
   keep,
   Linear,
+  lowRankLinear,
   Module,
   noGrad,
   parameter,
@@ -96,6 +97,8 @@ export class LoraLayer extends Module {
   forward(x: Tensor): Tensor {
     const factor = this.factor;
     if (factor === 0) return this.#below.forward(x);
+    if (this.#below instanceof Linear && !this.weight_scale)
+      return lowRankLinear(x, this.#below, { down: this.lora_A, up: this.lora_B, factor });
     return scope(() => {
       const low = this.#lowRank(x.to({ dtype: this.lora_A.dtype }));
       const y = this.#below.forward(x);

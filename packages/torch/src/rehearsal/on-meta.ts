@@ -34,6 +34,7 @@ const CHECKED = new Map<number, { name: string; places: readonly number[] }>(
     _fused_adamw_: [0, 1, 2, 3, 5],
     "spo::group_norm": [0, 2, 3],
     "spo::int8_linear": [0, 1, 2, 3],
+    "spo::low_rank_linear": [0, 1, 2, 3, 4],
     "spo::int8_conv2d": [0, 1, 2, 3],
     max: [0],
     "quantile.scalar": [0],

@@ -19,6 +19,7 @@ const [SLICE, RESHAPE, EXPAND, CLONE] = [op("slice", "Tensor"), op("reshape"), o
 const [EMPTY_LIKE, NEW_EMPTY, INDEX] = [op("empty_like"), op("new_empty"), op("index", "Tensor")];
 const [CLAMP, MEAN, TO_COPY, ZEROS] = [op("clamp"), op("mean"), op("_to_copy"), op("zeros")];
 const TIMES = op("mul", "Scalar");
+const [LINEAR, MATMUL, TRANSPOSE] = [op("linear"), op("matmul"), op("transpose", "int")];
 
 /** Stand-ins by operator, for tensors on `meta`. */
 export const standIns: ReadonlyMap<number, StandIn> = new Map([
@@ -31,6 +32,7 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
         return convolution(call, [x, codes, ...rest]);
       }),
   ],
+  [native.op("spo::low_rank_linear", ""), lowRankLinear],
   [op("scaled_dot_product_attention"), attention],
   // These keep their input for backward and make one tensor of its size there, as SiLU does.
   [op("group_norm"), (call, [x]) => call(SILU, x) as number],
@@ -172,6 +174,21 @@ function recordsGraph(): boolean {
   const on = native.setGradMode(true);
   native.setGradMode(on);
   return on;
+}
+
+/** By the operators that it is where it is not one, so that each of their products is counted. */
+function lowRankLinear(_: Call, [x, down, up, ...rest]: readonly unknown[]): number {
+  const [weight, bias, factor] = rest;
+  return chain(native.call, (make) => {
+    const as = (given: unknown, like: unknown): unknown => {
+      const dtype = native.dtype(like as number);
+      return native.dtype(given as number) === dtype ? given : make(TO_COPY, given, dtype);
+    };
+    const turned = (matrix: unknown): number => make(TRANSPOSE, matrix, 0, 1);
+    const low = make(MATMUL, make(MATMUL, as(x, down), turned(down)), turned(up));
+    const y = make(LINEAR, x, weight, bias);
+    return make(ADD, y, as(low, y), factor);
+  });
 }
 
 /** Makes tensors one from another and frees all but the last. */

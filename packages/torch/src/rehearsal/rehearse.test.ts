@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { checkpoint } from "../checkpoint.js";
 import { noGrad } from "../modes.js";
 import { Conv2d, Linear } from "../nn/layers.js";
+import { lowRankLinear } from "../nn/low-rank-linear.js";
 import { empty, scaledDotProductAttention } from "../ops.gen.js";
 import { scope } from "../scope.js";
 import type { Tensor } from "../tensor.js";
@@ -109,6 +110,19 @@ describe("operations", () => {
     x.requiresGrad = true;
     expect(rehearse(() => layer.forward(x)).flops).toEqual({ forward, backward: 2 * forward });
     expect(rehearse(() => noGrad(() => layer.forward(x))).flops.backward).toBe(0);
+  });
+
+  test("of a linear map with a low-rank one beside it, whose base does not learn", () => {
+    const [x, down, up, weight] = [meta(4, 8), meta(2, 8), meta(16, 2), meta(16, 8)];
+    for (const learns of [x, down, up]) learns.requiresGrad = true;
+    const [base, first, second] = [2 * 4 * 8 * 16, 2 * 4 * 8 * 2, 2 * 4 * 2 * 16];
+    const { value, flops } = rehearse(() => lowRankLinear(x, { weight }, { down, up, factor: 0.5 }));
+    expect(value.shape).toEqual([4, 16]);
+    expect(flops).toEqual({ forward: base + first + second, backward: base + 2 * (first + second) });
+    const half = (t: Tensor): Tensor => t.to({ dtype: "bfloat16" });
+    const run = () => lowRankLinear(half(x), { weight: half(weight) }, { down, up, factor: 0.5 });
+    const { value: of } = rehearse(run);
+    expect([of.dtype, of.shape]).toEqual(["bfloat16", [4, 16]]);
   });
 
   test("of a convolution with a stride", () => {
