@@ -25,7 +25,8 @@ const documents = [
     [
       ["comparison", comparisonTable(comparison)],
       ["quality", qualityTable(example)],
-      ["flow", qualityTable(example, "sd3")],
+      ["latent", qualityTable(example, "--judge latent")],
+      ["flow", qualityTable(example, "--family sd3")],
     ],
   ],
   ["docs/performance.md", [["speed", speedTable(resultsIn("bench/results"))]]],

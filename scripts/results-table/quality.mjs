@@ -14,12 +14,12 @@ const MAKE =
 /**
  * Throws an Error for a result of a fast run, which shows nothing of what SPO reaches.
  *
- * @param {ReadonlyMap<string, Report>} results by file name: `seed-N`, `random-labels`; with the family's name of other models
- * @param {string} [family] whose models, where it is not Stable Diffusion: `sd3` of `seed-N-sd3`
+ * @param {ReadonlyMap<string, Report>} results by file name: `seed-N`, `random-labels`; with another option, its value behind
+ * @param {string} [option] of the command that made them: `--family sd3` of `seed-N-sd3`
  * @returns {string}
  */
-export function qualityTable(results, family) {
-  const end = family ? `-${family}` : "";
+export function qualityTable(results, option) {
+  const end = option ? `-${option.split(" ").at(-1)}` : "";
   const runs = [...results].flatMap(([file, report]) => {
     const name = file.slice(0, file.length - end.length);
     return name + end === file && /^seed-\d+$|^random-labels$/.test(name)
@@ -55,10 +55,11 @@ export function qualityTable(results, family) {
     return found;
   });
   const head = ["", "base", ...ordered.map(([name]) => titled(name))];
+  const hasControl = ordered.length > seeds.length;
   const { cpu, date } = first[1].provenance;
   const told =
     `${first[1].pairCount} images of each model, of held-out prompts, from the same noise; 95 % bootstrap intervals. ${HELD_OUT} ` +
-    `Made by \`npm run quickstart -- ${family ? `--family ${family} ` : ""}--seed N\`; random labels: the same with \`--control\`. ` +
+    `Made by \`npm run quickstart -- ${option ? `${option} ` : ""}--seed N\`${hasControl ? "; random labels: the same with `--control`" : ""}. ` +
     `Files: \`examples/emoji/results/\`${cpu ? `; ${cpu}` : ""}${date ? `, ${date}` : ""}.`;
   return `${markdownTable(head, rows)}\n\n${told}`;
 }

@@ -63,7 +63,7 @@ test("each family's files make a table of their own", () => {
     ["random-labels-sd3", report(0.85)],
   ]);
   expect(qualityTable(results).split("\n")[0]).toBe("|  | base | SPO, seed 0 |");
-  const flow = qualityTable(results, "sd3");
+  const flow = qualityTable(results, "--family sd3");
   expect(flow.split("\n")[0]).toBe("|  | base | SPO, seed 0 | random labels |");
   expect(flow).toContain("| 0.75 (0.65–0.85) | 0.85 (0.75–0.95) |");
   expect(flow).toContain("npm run quickstart -- --family sd3 --seed N");
