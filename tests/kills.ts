@@ -283,6 +283,8 @@ async function testRanks(name: string, world: TinyWorld, count: number, ranks: n
       startRank(PROGRAM, command.args(world, out), {
         ...{ RANK: String(rank), WORLD_SIZE: String(ranks) },
         ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port) },
+        // One that is killed before it has come would be waited for ten minutes.
+        ...(kill && { SPO_DISTRIBUTED_TIMEOUT: "10" }),
       }),
     );
     const timer = kill && setTimeout(() => started[kill.rank]?.child.kill("SIGKILL"), kill.ms);
