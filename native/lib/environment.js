@@ -143,8 +143,12 @@ function libtorch(python) {
       });
     }
     const { version, root, origin, cuda, libraries } = libtorch;
-    const facts = { version, root, origin, cuda, libraries, supported: range };
-    return good(name, `${version}${cuda ? ` for CUDA ${cuda}` : ", CPU only"} at ${root} (${origin})`, facts);
+    const nccl = cuda === null ? null : currentAddon()?.nccl;
+    const facts = { version, root, origin, cuda, libraries, supported: range, nccl: Boolean(nccl?.library) };
+    const without = nccl?.library === null ? nccl.problem : "not set up";
+    const exchange = nccl?.library ? "with NCCL" : `without NCCL: ${without}`;
+    const forCuda = ` for CUDA ${cuda}, ${exchange}`;
+    return good(name, `${version}${cuda ? forCuda : ", CPU only"} at ${root} (${origin})`, facts);
   } catch (error) {
     const [problem = "", ...fix] = (error instanceof Error ? error.message : String(error)).split("\n");
     return bad(name, problem, fix.join("\n").trim());
