@@ -25,7 +25,7 @@ const documents = [
     [
       ["comparison", comparisonTable(comparison)],
       ["quality", qualityTable(example)],
-      ["latent", qualityTable(example, "--judge latent")],
+      ["pixel", qualityTable(example, "--judge pixel")],
       ["flow", qualityTable(example, "--family sd3")],
     ],
   ],

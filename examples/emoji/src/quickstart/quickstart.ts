@@ -50,7 +50,7 @@ export interface QuickstartOptions {
   example: string;
   /** Which of its models. Default: the Stable Diffusion. */
   family?: QuickstartFamily;
-  /** What the preference model looks at. Default: images. */
+  /** What the preference model looks at. Default: latents; pixels for the flow model. */
   judge?: QuickstartJudge;
   /** Where the runs and the report go. A second call goes on where the first one stopped. */
   folder: string;
@@ -227,7 +227,7 @@ export async function* quickstart(
     real: realFeatures(base, judge, artwork, heldOut),
     spmEvents: spmRun.events(),
     spoEvents: spoRun.events(),
-    control: options.fast || !files.control ? undefined : readControl(at("results", files.control)),
+    control: options.fast ? undefined : readControl(at("results", files.control)),
     strips: readStrips(join(options.folder, "spo", "strips")),
     engine: { ...engineFacts(), threads: getThreads(), node: process.version },
   };

@@ -22,7 +22,7 @@ export default function (command: Command): void {
     .addOption(
       new Option(
         "--judge <kind>",
-        "what the preference model looks at: pixel, or latent, for sd15 alone (pixel)",
+        "what the preference model looks at: latent, or pixel (latent; pixel for sd3, which has no other)",
       ).choices(["latent", "pixel"]),
     )
     .option("--seed <number>", "seed of the SPO training", seed)

@@ -104,7 +104,7 @@ const VIEWS = [
 ] as const;
 
 const NOT_TRAINED =
-  "Prompts of no preference pair and no round of SPO; the base knows them, and so does the CLIP that the preference model begins as. The two images of a pair start from the same noise; only the weights differ.";
+  "Prompts of no preference pair and no round of SPO; the base knows them, and so does the CLIP that the preference model begins as or was distilled from. The two images of a pair start from the same noise; only the weights differ.";
 
 function pictures({ pairs, pairsAbout = NOT_TRAINED }: ReportData): Html | undefined {
   if (pairs.length === 0) return undefined;
