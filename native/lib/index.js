@@ -2,7 +2,9 @@
 // Loads the addon that set-up has made ready. Its functions are typed in index.d.ts.
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { readAddonRecord } from "./addon-record.js";
+import { wantsCuda } from "./find-libtorch.js";
 
 const MEND = "Run `npx spo setup`, or `npx @spo/native` where @spo/cli is not installed.";
 
@@ -15,5 +17,12 @@ function addonPath() {
   return addon;
 }
 
+const addon = addonPath();
+
 /** @type {import("./index.js").Native} */
-export const native = createRequire(import.meta.url)(addonPath());
+export const native = createRequire(import.meta.url)(addon);
+
+// The addon is linked to libtorch's half for CPUs alone, so that it loads where there is no other. libtorch keeps what it finds when it is
+// first asked for GPUs: before that the half for CUDA must be there. It takes 0.4 s and 270 MB, so only a machine with a driver loads it.
+const cudaHalf = join(dirname(addon), "0/libtorch_cuda.so");
+if (wantsCuda() && existsSync(cudaHalf)) native.loadLibrary(cudaHalf);

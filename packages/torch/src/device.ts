@@ -20,11 +20,10 @@ export function resolveDevice(name: string): Device {
     probe.dispose();
     return device;
   } catch (error) {
-    const { libtorch, backend } = engineFacts();
-    const why =
-      name.startsWith("cuda") && backend !== "cuda"
-        ? `libtorch ${libtorch} is here without CUDA`
-        : firstSentence((error as Error).message);
+    const { message } = error as Error;
+    const why = WITHOUT_CUDA.test(message)
+      ? `libtorch ${engineFacts().libtorch} is here without CUDA`
+      : firstSentence(message);
     throw new UserError(`This machine has no device ${name}: ${why}.`, {
       code: "ENVIRONMENT",
       hint: "`npx spo doctor` tells what there is. --device cpu computes on the processor.",
@@ -32,6 +31,9 @@ export function resolveDevice(name: string): Device {
     });
   }
 }
+
+/** What libtorch says where its half for CUDA was not loaded. */
+const WITHOUT_CUDA = /arguments from the 'CUDA' backend|without ATen_cuda/;
 
 /** Throws a UserError (`CONFIG`) for a name that no device has, whatever this machine offers. */
 export function requireDeviceName(name: string): void {
