@@ -28,6 +28,14 @@ const run = (kind: string, events: Event[], result?: RunRecord["result"]): RunRe
   faults: [],
 });
 
+test("of SPO by a judge that cannot score the samples the page says so, and how far they have moved", () => {
+  const events = [measured(0, { drift: 0 }), step(1, { loss: 0.6 }), measured(9, { drift: 0.0149 })];
+  expect(runReport(run("train spo", events, {})).verdict).toMatch(
+    /^Nothing scored .* a drift of 0\.0149: look/,
+  );
+  expect(runReport(run("train spo", events.slice(0, 2), {})).verdict).toBeUndefined();
+});
+
 describe("the report of Diffusion-DPO", () => {
   const events = [
     measured(0, { loss: Math.LN2, accuracy: 0 }),

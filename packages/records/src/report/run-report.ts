@@ -89,7 +89,13 @@ export function trainingVerdict({
   const so = result ? "" : " so far";
   if (kind === "train spo") {
     const score = change(evals, "score");
-    if (!score) return undefined;
+    if (!score) {
+      const drift = change(evals, "drift");
+      return (
+        drift &&
+        `Nothing scored the held-out samples, which have moved from the base's by a drift of ${short(drift.to)}${so}: look whether they are better.`
+      );
+    }
     if (short(score.from) === short(score.to))
       return `The judge's score of the sampled prompts has not changed${so}: ${short(score.to)}.`;
     const moved = score.to > score.from ? "risen" : "fallen";
