@@ -5,6 +5,8 @@
 //     --rank-kills  of one of two processes of train spo and dpo each, at random moments (50)
 //     --flips       bits of the files of the newest checkpoint of a training, each of which must be found (5000)
 //     --reductions  all-reduces by two processes, with the memory that they keep (10000)
+//
+// A kill takes about 7 CPU seconds, one of two processes about 10, and may wait as long; flips and all-reduces take milliseconds.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
