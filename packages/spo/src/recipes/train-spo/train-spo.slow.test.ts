@@ -195,6 +195,7 @@ test("every phase is named as it begins, each sampling step counts, and none of 
   expect(phases).toEqual([
     ...["loading the model 0 0", "loading the judge 0 0", "encoding the prompts 0 0"],
     ...[...drawing(2), ...round(1), ...round(0)],
+    ...["saving 0 1 1", "saving 1 1 1", "saving 0 1 0", "saving 1 1 0"], // the checkpoint and the result
   ]);
   expect(events.filter(({ type }) => type === "phase")).toEqual([]);
 });
