@@ -1,5 +1,6 @@
 #pragma once
-// Convolution 3×3 on a CPU: kernels of our own in the place of libtorch's, behind its operators, so that autograd is libtorch's as before.
+// Convolution 3×3 and 1×1 on a CPU: kernels of our own, and products, in the place of libtorch's, behind its operators, so that autograd is
+// libtorch's as before.
 
 #include <algorithm>
 #include <array>
@@ -37,19 +38,46 @@ int64_t least_pixels(const at::Tensor& weight) {
   return weight.stride(1) == 1 ? kLeastPixelsOfLarge : std::max({kLeastPixelsOfLarge, channels / 2, results / 2});
 }
 
-/** Whether the kernels of our own are to take this. By the map alone, not the batch, whose size must not show in the numbers. */
-bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const ConvolutionOptions& options) {
+bool are_plain(const at::Tensor& x, const at::Tensor& weight) {
   const auto plain = [](const at::Tensor& t) {
     return t.is_cpu() && t.layout() == at::kStrided && t.scalar_type() == at::kFloat && t.dim() == 4 && t.numel() > 0 &&
            !t._is_zerotensor() && !t.is_neg();
   };
-  const auto all = [](at::IntArrayRef values, int64_t wanted) {
-    return !values.empty() && std::all_of(values.begin(), values.end(), [&](int64_t value) { return value == wanted; });
-  };
-  return chosen_kernels != Kernels::libtorch && !options.transposed && options.groups == 1 && all(options.stride, 1) &&
-         all(options.padding, 1) && all(options.dilation, 1) && plain(x) && plain(weight) && weight.size(2) == 3 && weight.size(3) == 3 &&
-         weight.size(1) == x.size(1) && x.size(2) * x.size(3) >= least_pixels(weight) &&
-         x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  return plain(x) && plain(weight) && weight.size(1) == x.size(1);
+}
+
+bool are_all(at::IntArrayRef values, int64_t wanted) {
+  return !values.empty() && std::all_of(values.begin(), values.end(), [&](int64_t value) { return value == wanted; });
+}
+
+bool is_channels_last(const at::Tensor& x) {
+  return x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+/** Whether the kernels of our own are to take this. By the map alone, not the batch, whose size must not show in the numbers. */
+bool has_winograd_kernel(const at::Tensor& x, const at::Tensor& weight, const ConvolutionOptions& options) {
+  return chosen_kernels != Kernels::libtorch && !options.transposed && options.groups == 1 && are_all(options.stride, 1) &&
+         are_all(options.padding, 1) && are_all(options.dilation, 1) && are_plain(x, weight) && weight.size(2) == 3 &&
+         weight.size(3) == 3 && x.size(2) * x.size(3) >= least_pixels(weight) && is_channels_last(x);
+}
+
+/** Whether this is a product of each pixel alone, of maps whose pixels are rows of numbers in memory. */
+bool is_pixelwise(const at::Tensor& x, const at::Tensor& weight, const ConvolutionOptions& options) {
+  return are_plain(x, weight) && chosen_kernels != Kernels::libtorch && !options.transposed && options.groups == 1 &&
+         are_all(options.stride, 1) && are_all(options.padding, 0) && are_all(options.dilation, 1) && weight.size(2) == 1 &&
+         weight.size(3) == 1 && is_channels_last(x);
+}
+
+/** [b, c, h, w] in channels-last order → its pixels [b·h·w, c]. */
+at::Tensor pixels_of(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).view({-1, x.size(1)}); }
+
+/** [b, channels, h, w] of pixels · by + bias, channels-last. by [channels of x, channels] */
+at::Tensor multiply_pixels(const at::Tensor& x, const at::Tensor& by, const std::optional<at::Tensor>& bias) {
+  at::Tensor y = at::empty({x.size(0), by.size(1), x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+  at::Tensor pixels = pixels_of(y);
+  if (bias && bias->defined()) at::addmm_out(pixels, *bias, pixels_of(x), by);
+  else at::mm_out(pixels, pixels_of(x), by);
+  return y;
 }
 
 /** Whether so many channels fill the vectors. */
@@ -118,6 +146,9 @@ const float* numbers_of(const std::optional<at::Tensor>& bias) {
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, at::IntArrayRef stride,
                        at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed, at::IntArrayRef output_padding,
                        int64_t groups) {
+  if (is_pixelwise(x, weight, {stride, padding, dilation, transposed, groups}) && is_plain_bias(bias, weight)) {
+    return multiply_pixels(x, weight.flatten(1).t(), bias);
+  }
   const bool ours = has_winograd_kernel(x, weight, {stride, padding, dilation, transposed, groups}) && fills_vectors(x.size(1));
   if (!ours || !is_plain_bias(bias, weight)) {
     return at::native::convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups);
@@ -125,7 +156,20 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std:
   return convolve_by_winograd<4>(x, weight, weights_of(weight), numbers_of(bias));
 }
 
-/** As `convolution_backward`: the gradient of x is the convolution of y's by the kernel turned round, its axes of channels swapped. */
+/** The gradient of x: the convolution of y's by the kernel turned round, its axes of channels swapped. */
+at::Tensor turned_convolution(const at::Tensor& gradient, const at::Tensor& weight) {
+  const auto* last = weight.const_data_ptr<float>() + 2 * (weight.stride(2) + weight.stride(3));
+  const WinogradWeights turned{last,
+                               weight.size(1),
+                               weight.size(0),
+                               weight.stride(1),
+                               weight.stride(0),
+                               -weight.stride(2),
+                               -weight.stride(3)};
+  return convolve_by_winograd<4>(gradient, weight, turned, nullptr);
+}
+
+/** As `convolution_backward`. */
 std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Tensor& given, const at::Tensor& x, const at::Tensor& weight,
                                                                     at::OptionalIntArrayRef bias_sizes, at::IntArrayRef stride,
                                                                     at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
@@ -135,18 +179,14 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Te
     return at::native::convolution_backward(given, x, weight, bias_sizes, stride, padding, dilation, transposed, output_padding, groups,
                                             wanted);
   };
-  const bool ours = wanted[0] && given.is_cpu() && given.scalar_type() == at::kFloat && given.layout() == at::kStrided &&
-                    has_winograd_kernel(x, weight, {stride, padding, dilation, transposed, groups}) && fills_vectors(weight.size(0));
+  const ConvolutionOptions options{stride, padding, dilation, transposed, groups};
+  const bool asked = wanted[0] && given.is_cpu() && given.scalar_type() == at::kFloat && given.layout() == at::kStrided;
+  const bool pixelwise = asked && is_pixelwise(x, weight, options);
+  const bool ours = pixelwise || (asked && has_winograd_kernel(x, weight, options) && fills_vectors(weight.size(0)));
   if (!ours) return by_libtorch();
-  const auto* last = weight.const_data_ptr<float>() + 2 * (weight.stride(2) + weight.stride(3));
-  const WinogradWeights turned{last,
-                               weight.size(1),
-                               weight.size(0),
-                               weight.stride(1),
-                               weight.stride(0),
-                               -weight.stride(2),
-                               -weight.stride(3)};
-  const at::Tensor gradient = convolve_by_winograd<4>(given.contiguous(at::MemoryFormat::ChannelsLast), weight, turned, nullptr);
+  const at::Tensor pixels_first = given.contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor gradient =
+      pixelwise ? multiply_pixels(pixels_first, weight.flatten(1), std::nullopt) : turned_convolution(pixels_first, weight);
   wanted[0] = false;
   if (!wanted[1] && !wanted[2]) return {gradient, at::Tensor(), at::Tensor()};
   auto result = by_libtorch();

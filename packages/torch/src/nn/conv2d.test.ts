@@ -23,6 +23,8 @@ interface Problem {
   shape: readonly [samples: number, channels: number, height: number, width: number];
   results: number;
   biased?: boolean;
+  /** Of the kernel; default 3. */
+  side?: 1 | 3;
   /** x is doubled by repetition before. */
   doubled?: boolean;
   /** The order of the weights in memory: as layers keep them on a CPU, or as files do. */
@@ -34,6 +36,7 @@ const channelsLast = (x: Tensor): Tensor => x.contiguous({ memoryFormat: "channe
 function inputs({
   shape,
   results,
+  side = 3,
   doubled = false,
   order = "channels_last",
 }: Problem): [Tensor, Tensor, Tensor, Tensor] {
@@ -43,15 +46,15 @@ function inputs({
   const times = doubled ? 2 : 1;
   return [
     channelsLast(draw(shape, 1)),
-    draw([results, channels, 3, 3], 2).contiguous({ memoryFormat: order }),
+    draw([results, channels, side, side], 2).contiguous({ memoryFormat: order }),
     tensor(Array.from({ length: results }, (_, i) => i / results - 0.3)),
     channelsLast(draw([samples, results, times * height, times * width], 4)),
   ];
 }
 
 /** As a layer does it. */
-function convolve({ doubled }: Problem, x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
-  if (!doubled) return conv2d(x, weight, bias, 1, 1);
+function convolve({ doubled, side = 3 }: Problem, x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  if (!doubled) return conv2d(x, weight, bias, 1, side === 3 ? 1 : 0);
   const [, , height, width] = x.shape as [number, number, number, number];
   if (x.dtype === "float64") return conv2d(upsampleNearest2d(x, [2 * height, 2 * width]), weight, bias, 1, 1);
   const layer = new Conv2d(1, 1, 3, { padding: 1 });
@@ -93,6 +96,8 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     expectTruth({ shape: [1, 16, 34, 30], results: 3, order: "contiguous" }, kernels); // several pieces
     expectTruth({ shape: [2, 16, 8, 9], results: 20, doubled: true }, kernels);
     expectTruth({ shape: [1, 64, 4, 4], results: 32 }, kernels); // fewer pixels than channels
+    expectTruth({ shape: [3, 20, 5, 7], results: 33, side: 1 }, kernels);
+    expectTruth({ shape: [1, 4, 9, 2], results: 3, side: 1, biased: false, order: "contiguous" }, kernels);
   });
 
   test("of weights that are used part by part, whatever the number of threads", () => {
