@@ -84,20 +84,32 @@ at::Tensor multiply_pixels(const at::Tensor& x, const at::Tensor& by, const std:
 bool fills_vectors(int64_t channels) { return channels % winograd_kernels<4>(chosen_kernels).lanes == 0; }
 
 /** Numbers of transformed weights that stay in a processor's cache. Larger ones are transformed and used part by part. */
-constexpr int64_t kMostTransformed = 11 << 18;
+constexpr int64_t kMostTransformed = 22 << 18;
 
-/** x in channels-last order → [samples, results, height, width] in the same; kSide 3: of x doubled by repetition. weights: of `weight`. */
-template <int kSide>
-at::Tensor convolve_by_winograd(const at::Tensor& x, const at::Tensor& weight, const WinogradWeights& weights, const float* bias) {
-  const WinogradKernels& kernels = winograd_kernels<kSide>(chosen_kernels);
-  constexpr int64_t kTimes = kSide == 3 ? 2 : 1;
-  const int64_t shape[] = {x.size(0), weights.results, kTimes * x.size(2), kTimes * x.size(3)};
+int64_t tiles_of(int64_t height, int64_t width, int64_t side) { return (height + side - 1) / side * ((width + side - 1) / side); }
+
+/** Whether tiles of 4×4 results cost less than of 2×2: their places are more, for which weights are transformed. By the map alone. */
+bool has_large_tiles(int64_t height, int64_t width, bool small_kernel) {
+  const int64_t of_weights = small_kernel ? 1 : 32;  // what a place of them costs, in products of a tile
+  return 36 * (tiles_of(height, width, 4) + of_weights) < 16 * (tiles_of(height, width, 2) + of_weights);
+}
+
+const WinogradKernels& kernels_for(const at::Tensor& x, const WinogradWeights& weights) {
+  const bool large = has_large_tiles(x.size(2), x.size(3), is_small_kernel(weights.channels, weights.results));
+  return large ? winograd_kernels<6>(chosen_kernels) : winograd_kernels<4>(chosen_kernels);
+}
+
+/** x in channels-last order → [samples, results, times·height, times·width] in the same: of x as it is, or doubled by repetition. */
+at::Tensor convolve_by_winograd(const WinogradKernels& kernels, int64_t times, const at::Tensor& x, const at::Tensor& weight,
+                                const WinogradWeights& weights, const float* bias) {
+  const int64_t shape[] = {x.size(0), weights.results, times * x.size(2), times * x.size(3)};
   at::Tensor y = at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
   WinogradMaps maps{x.const_data_ptr<float>(), y.size(2), y.size(3), weights.channels, weights.results, nullptr, bias,
                     y.mutable_data_ptr<float>(), weights.results};
-  const int64_t tiles = x.size(0) * ((maps.height + 1) / 2) * ((maps.width + 1) / 2);
-  constexpr int64_t kNumbers = 1 << 13, kMost = 96;  // pixels and products of all 16 places stay in a core's cache
-  const int64_t piece = std::clamp<int64_t>(kNumbers / maps.channels / kernels.rows, 2, kMost / kernels.rows) * kernels.rows;
+  const int64_t tiles = x.size(0) * tiles_of(maps.height, maps.width, kernels.side);
+  constexpr int64_t kNumbers = 1 << 17, kMost = 96;  // pixels and products stay in a core's cache
+  const int64_t piece =
+      std::clamp<int64_t>(kNumbers / kernels.places / maps.channels / kernels.rows, 3, kMost / kernels.rows) * kernels.rows;
   const int64_t pieces = (tiles + piece - 1) / piece, memory_of_piece = kernels.memory(maps.channels, piece);
   const int64_t block = kernels.places * maps.channels * kernels.lanes, blocks = (maps.results + kernels.lanes - 1) / kernels.lanes;
   const int64_t most = std::max<int64_t>(2, kMostTransformed / block);
@@ -153,7 +165,8 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std:
   if (!ours || !is_plain_bias(bias, weight)) {
     return at::native::convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups);
   }
-  return convolve_by_winograd<4>(x, weight, weights_of(weight), numbers_of(bias));
+  const WinogradWeights weights = weights_of(weight);
+  return convolve_by_winograd(kernels_for(x, weights), 1, x, weight, weights, numbers_of(bias));
 }
 
 /** The gradient of x: the convolution of y's by the kernel turned round, its axes of channels swapped. */
@@ -166,7 +179,7 @@ at::Tensor turned_convolution(const at::Tensor& gradient, const at::Tensor& weig
                                weight.stride(0),
                                -weight.stride(2),
                                -weight.stride(3)};
-  return convolve_by_winograd<4>(gradient, weight, turned, nullptr);
+  return convolve_by_winograd(kernels_for(gradient, turned), 1, gradient, weight, turned, nullptr);
 }
 
 /** As `convolution_backward`. */
@@ -201,7 +214,7 @@ class DoubledConvolution : public torch::autograd::Function<DoubledConvolution> 
                             const std::optional<at::Tensor>& bias) {
     context->save_for_backward({x, weight});
     context->saved_data["biased"] = bias && bias->defined();
-    return convolve_by_winograd<3>(x, weight, weights_of(weight), numbers_of(bias));
+    return convolve_by_winograd(winograd_kernels<3>(chosen_kernels), 2, x, weight, weights_of(weight), numbers_of(bias));
   }
 
   /** By operators that have gradients themselves. */
@@ -232,7 +245,7 @@ at::Tensor doubled_convolution(const at::Tensor& x, const at::Tensor& weight, co
   const bool learns = at::GradMode::is_enabled() &&
                       (x.requires_grad() || weight.requires_grad() || (bias && bias->defined() && bias->requires_grad()));
   if (learns) return DoubledConvolution::apply(x, weight, bias);
-  return convolve_by_winograd<3>(x, weight, weights_of(weight), numbers_of(bias));
+  return convolve_by_winograd(winograd_kernels<3>(chosen_kernels), 2, x, weight, weights_of(weight), numbers_of(bias));
 }
 
 /** Puts the kernels behind libtorch's operators, and makes the one of our own known. Once a process. */

@@ -26,13 +26,14 @@ struct WinogradMaps {
 
 struct WinogradKernels {
   int64_t places;  // products of a channel and tile
-  int64_t lanes;  // results of a block of weights
-  int64_t rows;   // of how many tiles a multiple is computed
+  int64_t side;    // results of a tile along an axis
+  int64_t lanes;   // results of a block of weights
+  int64_t rows;    // of how many tiles a multiple is computed
   /** A block of weights, from a result on: places·channels·lanes numbers. */
   void (*weights_of_block)(const WinogradWeights&, int64_t first, float* to);
   /** Numbers that `convolve` needs as its memory, from a multiple of 64 bytes on. channels: a multiple of the lanes. */
   int64_t (*memory)(int64_t channels, int64_t tiles);
-  /** Tiles of 2×2 results from `first` on, numbered row by row over all samples. */
+  /** Tiles from `first` on, numbered row by row over all samples. */
   void (*convolve)(const WinogradMaps&, int64_t first, int64_t tiles, float* memory);
 };
 
@@ -43,7 +44,7 @@ struct WinogradKernels {
 
 namespace {
 
-/** kernels: not libtorch's. kSide: 4; 3 of maps that are doubled before. */
+/** kernels: not libtorch's. kSide: 4, and 6 of larger tiles; 3 of maps that are doubled before. */
 template <int kSide>
 const WinogradKernels& winograd_kernels(Kernels kernels) {
 #ifdef __x86_64__

@@ -83,10 +83,11 @@ function error(found: readonly number[], truth: readonly number[]): number {
   return found.reduce((most, v, i) => Math.max(most, Math.abs(v - (truth[i] as number))), 0) / largest;
 }
 
-function expectTruth(problem: Problem, kernels: Kernels): void {
+/** most: of the error, which grows with the channels that are summed. */
+function expectTruth(problem: Problem, kernels: Kernels, most = 2e-6): void {
   const truth = solve(problem, "float64");
   for (const [i, found] of solve(problem, kernels).entries())
-    expect(error(found, truth[i] as number[]), `${JSON.stringify(problem)}, ${i}`).toBeLessThan(2e-6);
+    expect(error(found, truth[i] as number[]), `${JSON.stringify(problem)}, ${i}`).toBeLessThan(most);
 }
 
 describe.each(SETS)("with %s instructions", (kernels) => {
@@ -100,10 +101,12 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     expectTruth({ shape: [1, 4, 9, 2], results: 3, side: 1, biased: false, order: "contiguous" }, kernels);
   });
 
-  test("of weights that are used part by part, whatever the number of threads", () => {
-    const problem = { shape: [1, 704, 8, 8], results: 264, biased: true } as const;
+  test.each([
+    { shape: [1, 704, 8, 8], results: 520 },
+    { shape: [1, 704, 20, 20], results: 232 }, // tiles of 4×4 results
+  ] as const)("of weights that are used part by part, whatever the number of threads: $shape", (problem) => {
     setThreads(1);
-    expectTruth(problem, kernels);
+    expectTruth(problem, kernels, 1e-5);
     const [alone] = solve(problem, kernels);
     setThreads(2);
     expect(solve(problem, kernels)[0]).toEqual(alone);

@@ -8,8 +8,8 @@ const MOST = 64 << 20;
 export const isSmallKernel = (channels: number, results: number): boolean => channels * results <= 1 << 16;
 
 /**
- * At most so many bytes are kept of the kernels of these modules once they were used, on a CPU in float32: 16/9 of each frozen 3×3 kernel
- * that is small, and as much again for backward.
+ * At most so many bytes are kept of the kernels of these modules once they were used, on a CPU in float32: four times each frozen 3×3
+ * kernel that is small, and as much again for backward.
  */
 export function keptKernelBytes(forward: Iterable<Module>, backward: Iterable<Module> = []): number {
   const bytes = [...forward, ...backward]
@@ -23,6 +23,6 @@ export function keptKernelBytes(forward: Iterable<Module>, backward: Iterable<Mo
         isSmallKernel(channels, results)
       );
     })
-    .reduce((sum, { nbytes }) => sum + (nbytes * 16) / 9, 0);
+    .reduce((sum, { nbytes }) => sum + 4 * nbytes, 0);
   return Math.min(bytes, MOST);
 }

@@ -86,14 +86,21 @@ export const standIns: ReadonlyMap<number, StandIn> = new Map([
 ] satisfies [number, StandIn][]);
 
 /** Numbers of a kernel that the addon's convolution makes at a time; `kMostTransformed` of its convolution.h. */
-const MOST_TRANSFORMED = 11 << 18;
+const MOST_TRANSFORMED = 22 << 18;
+
+/** Places of a tile along an axis where the kernel is not small; `has_large_tiles` of the addon's convolution.h. */
+function placesAcross(height: number, width: number): number {
+  const ofWeights = 32;
+  const tiles = (side: number): number => Math.ceil(height / side) * Math.ceil(width / side);
+  return 36 * (tiles(4) + ofWeights) < 16 * (tiles(2) + ofWeights) ? 6 : 4;
+}
 
 /**
  * A corner of the input times the kernel, summed and spread out: a product keeps the storage of what it views.
  *
  * The product is as large as the kernel, and so is its gradient: as large as what oneDNN makes and drops in forward and again in backward,
- * the kernel in its own order. Of a large kernel 3×3 that does not learn, what the addon's own convolution makes in its place is 16/9 as
- * large, or the part that it makes at a time. Unless channels come last libtorch copies input and output too. A single thread's 1×1
+ * the kernel in its own order. Of a large kernel 3×3 that does not learn, what the addon's own convolution makes in its place is 16/9 or
+ * 36/9 as large, or the part that it makes at a time. Unless channels come last libtorch copies input and output too. A single thread's 1×1
  * convolution is a matrix product without copies.
  *
  * x [b, c, h, w], weight [o, c, k, k] → [b, o, h', w'], channels last where x or weight is.
@@ -127,10 +134,11 @@ function convolution(call: Call, args: readonly unknown[]): number {
   return chain(call, (make) => {
     const corner = (handle: number, dims: readonly number[]): number =>
       dims.reduce((from, dim) => make(SLICE, from, dim, 0, 1), handle);
-    const atATime = Math.min(out, Math.max(32, Math.floor(MOST_TRANSFORMED / (16 * channels))));
+    const places = placesAcross(height, width);
+    const atATime = Math.min(out, Math.max(32, Math.floor(MOST_TRANSFORMED / (places ** 2 * channels))));
     const summed = (of: number): number =>
       transforms
-        ? make(SUM, make(TIMES, make(EXPAND, of, [atATime, channels, 4, 4]), 1), [0, 1, 2, 3])
+        ? make(SUM, make(TIMES, make(EXPAND, of, [atATime, channels, places, places]), 1), [0, 1, 2, 3])
         : make(SUM, make(MUL, of, weight), [1, 2, 3]);
     let product = copies
       ? make(EXPAND, make(RESHAPE, summed(corner(x, [2, 3, 0])), [1, transforms ? 1 : out, 1, 1]), [
