@@ -14,6 +14,7 @@
 #include <torch/library.h>
 
 #include "parallel.h"
+#include "winograd-gradients.h"
 #include "winograd-weights.h"
 
 namespace {
@@ -182,6 +183,21 @@ at::Tensor turned_convolution(const at::Tensor& gradient, const at::Tensor& weig
   return convolve_by_winograd(kernels_for(gradient, turned), 1, gradient, weight, turned, nullptr);
 }
 
+/** The gradient of the weight, in channels-last order. gradient, x: in channels-last order; channels and results fill the vectors. */
+at::Tensor gradient_of_kernel(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight) {
+  const bool large = has_large_tiles(x.size(2), x.size(3), true);
+  const WinogradGradientKernels& kernels =
+      large ? winograd_gradient_kernels<6>(chosen_kernels) : winograd_gradient_kernels<4>(chosen_kernels);
+  at::Tensor of_kernel = at::empty(weight.sizes(), weight.options(), at::MemoryFormat::ChannelsLast);
+  const WinogradGradient given{x.const_data_ptr<float>(), x.size(0),      x.size(2), x.size(3), x.size(1), weight.size(0),
+                               gradient.const_data_ptr<float>(), of_kernel.mutable_data_ptr<float>()};
+  each_in_parallel((given.results + kernels.results - 1) / kernels.results, kernels.memory(given.channels), [&](int64_t i, float* memory) {
+    const int64_t first = i * kernels.results;
+    kernels.gradient(given, first, std::min(kernels.results, given.results - first), memory);
+  });
+  return of_kernel;
+}
+
 /** As `convolution_backward`. */
 std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Tensor& given, const at::Tensor& x, const at::Tensor& weight,
                                                                     at::OptionalIntArrayRef bias_sizes, at::IntArrayRef stride,
@@ -193,18 +209,25 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Te
                                             wanted);
   };
   const ConvolutionOptions options{stride, padding, dilation, transposed, groups};
-  const bool asked = wanted[0] && given.is_cpu() && given.scalar_type() == at::kFloat && given.layout() == at::kStrided;
-  const bool pixelwise = asked && is_pixelwise(x, weight, options);
-  const bool ours = pixelwise || (asked && has_winograd_kernel(x, weight, options) && fills_vectors(weight.size(0)));
-  if (!ours) return by_libtorch();
+  const bool plain = given.is_cpu() && given.scalar_type() == at::kFloat && given.layout() == at::kStrided;
+  const bool pixelwise = plain && is_pixelwise(x, weight, options);
+  const bool winograd = plain && !pixelwise && fills_vectors(weight.size(0)) && has_winograd_kernel(x, weight, options);
+  const bool of_kernel = winograd && wanted[1] && fills_vectors(x.size(1)) && is_small_kernel(x.size(1), weight.size(0));
+  if (!pixelwise && !of_kernel && !(winograd && wanted[0])) return by_libtorch();
   const at::Tensor pixels_first = given.contiguous(at::MemoryFormat::ChannelsLast);
-  const at::Tensor gradient =
-      pixelwise ? multiply_pixels(pixels_first, weight.flatten(1), std::nullopt) : turned_convolution(pixels_first, weight);
-  wanted[0] = false;
-  if (!wanted[1] && !wanted[2]) return {gradient, at::Tensor(), at::Tensor()};
-  auto result = by_libtorch();
-  std::get<0>(result) = gradient;
-  return result;
+  std::array<at::Tensor, 3> found;
+  if (wanted[0]) {
+    found[0] = pixelwise ? multiply_pixels(pixels_first, weight.flatten(1), std::nullopt) : turned_convolution(pixels_first, weight);
+  }
+  if (of_kernel || pixelwise) {
+    if (of_kernel) found[1] = gradient_of_kernel(pixels_first, x, weight);
+    else if (wanted[1]) found[1] = at::mm(pixels_of(pixels_first).t(), pixels_of(x)).view(weight.sizes());
+    if (wanted[2]) found[2] = given.sum({0, 2, 3});
+  } else if (wanted[1] || wanted[2]) {
+    wanted[0] = false;
+    std::tie(std::ignore, found[1], found[2]) = by_libtorch();
+  }
+  return {found[0], found[1], found[2]};
 }
 
 /** Convolution 3×3 of x after each of its pixels has been repeated along both axes. */

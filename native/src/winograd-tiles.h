@@ -27,6 +27,7 @@ constexpr int kResults = kSide == 6 ? 4 : 2;
 
 constexpr float kInner = 0.75f, kOuter = 1.5f;  // the points of 6 places, beside 0 and ∞
 constexpr float kInner2 = kInner * kInner, kOuter2 = kOuter * kOuter;
+constexpr float kOfInner = 1 / (2 * kInner2 * (kInner2 - kOuter2)), kOfOuter = 1 / (2 * kOuter2 * (kOuter2 - kInner2));
 
 /** Bᵀ · kSide vectors, `step` apart, in their place. */
 template <int kSide>
@@ -65,7 +66,6 @@ SPO_TARGET void transform_weights(const Vector* g, int step, Vector* to, int apa
     return;
   }
   if constexpr (kSide == 6) {
-    constexpr float kOfInner = 1 / (2 * kInner2 * (kInner2 - kOuter2)), kOfOuter = 1 / (2 * kOuter2 * (kOuter2 - kInner2));
     const Vector inner = kOfInner * (g[0] + kInner2 * g[2 * step]), inner_odd = kOfInner * kInner * g[step];
     const Vector outer = kOfOuter * (g[0] + kOuter2 * g[2 * step]), outer_odd = kOfOuter * kOuter * g[step];
     to[0] = 1 / (kInner2 * kOuter2) * g[0];

@@ -101,6 +101,25 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     expectTruth({ shape: [1, 4, 9, 2], results: 3, side: 1, biased: false, order: "contiguous" }, kernels);
   });
 
+  test("the gradient of the kernel alone, of many tiles and of few channels, whatever the number of threads", () => {
+    const problem = { shape: [7, 16, 21, 22], results: 112 } as const;
+    const ofKernel = (run: "float64" | Kernels): number[] =>
+      scope(() => {
+        const [x, weight, , along] = inputs(problem).map((t) =>
+          run === "float64" ? t.to({ dtype: run }) : t,
+        ) as [Tensor, Tensor, Tensor, Tensor];
+        if (run !== "float64") native.kernels(run);
+        weight.requiresGrad = true;
+        const [found] = grad([conv2d(x, weight, null, 1, 1)], [weight], { gradients: [along] });
+        return (found as Tensor).toNumbers();
+      });
+    setThreads(1);
+    const alone = ofKernel(kernels);
+    expect(error(alone, ofKernel("float64"))).toBeLessThan(3e-6);
+    setThreads(2);
+    expect(ofKernel(kernels)).toEqual(alone);
+  });
+
   test.each([
     { shape: [1, 704, 8, 8], results: 520 },
     { shape: [1, 704, 20, 20], results: 232 }, // tiles of 4×4 results
