@@ -30,7 +30,7 @@ export {
   runWriter,
   settingsIn,
 } from "./run.js";
-export { type MapPaths, pathOfRun } from "./run-paths.js";
+export { type MapPaths, pathOfRun, placesOf } from "./run-paths.js";
 export { askRun, openRequests, RUN_REQUESTS, type RunRequest } from "./run-requests.js";
 export { schemaFaults } from "./schema-faults.js";
 export {

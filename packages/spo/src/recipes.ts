@@ -1,5 +1,4 @@
 // Visible loops, one file each: what `spo train` runs; and the parts that a training of one's own is made of.
-export { mayChange } from "./recipes/may-change.js";
 export {
   openContext,
   ownDevice,

@@ -7,6 +7,7 @@ import { TrainSpoConfig } from "./recipes/train-spo/train-spo-config.js";
 export { type Method, methodsOf } from "./comparison/compare-config.js";
 export * from "./recipes/bounds.js";
 export { mapConfigPaths, pathsOf } from "./recipes/config-paths.js";
+export { mayChange } from "./recipes/may-change.js";
 export type * from "./recipes/settings.gen.js";
 export { deviceSettings } from "./recipes/training/precision-config.js";
 export { CompareConfig, TrainDpoConfig, TrainSpmConfig, TrainSpoConfig };

@@ -9,7 +9,7 @@ import { type LiveRun, useLiveRun, useRemote } from "./remote.ts";
 import { StateBadge } from "./run-list.tsx";
 import { Samples } from "./samples.tsx";
 import { Settings } from "./settings.tsx";
-import { Requests } from "./steering.tsx";
+import { GoOn, Requests } from "./steering.tsx";
 import { Steps } from "./steps.tsx";
 
 const VIEWS = {
@@ -59,6 +59,7 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
         {run.fault && <> · {run.fault}</>}
       </p>
       {(live.now?.state ?? run.state) === "running" && <Requests page={page} />}
+      {(live.now?.state ?? run.state) !== "running" && <GoOn key={`${run.id} ${run.state}`} page={page} />}
       <Link live={live} />
       {run.kind.startsWith("train ") && (
         <p>

@@ -44,6 +44,48 @@ export function Requests({ page: { run, requests } }: { page: RunPage }) {
   );
 }
 
+/** Goes on with a training that stopped, or makes one that has ended longer, by the queue. */
+export function GoOn({ page: { run, goOn } }: { page: RunPage }) {
+  const [job, setJob] = useState<QueuedJob>();
+  const [fault, setFault] = useState<Fault>();
+  const [to, setTo] = useState(String(2 * (goOn?.from ?? 0)));
+  if (!goOn) return null;
+  const { length, from = 0 } = goOn;
+  const start = (event: Event): void => {
+    event.preventDefault();
+    setFault(undefined);
+    const wish = length === undefined ? {} : { to: Number(to) };
+    tell<QueuedJob>("POST", `/api/runs/${run.id}/go-on`, wish).then(setJob, setFault);
+  };
+  return (
+    <form class="bar" onSubmit={start}>
+      {length !== undefined && (
+        <label>
+          {length}{" "}
+          <input
+            type="number"
+            min={from + 1}
+            required
+            value={to}
+            onInput={(event) => setTo(event.currentTarget.value)}
+          />
+        </label>
+      )}
+      <button type="submit">{length === undefined ? "Go on" : "Train longer"}</button>
+      <span class="dim" role="status">
+        {job ? (
+          <>
+            It goes on as soon as its device is free: <a href="/start">the queue</a>.
+          </>
+        ) : (
+          "By the settings that it was begun with, from its last checkpoint."
+        )}
+      </span>
+      {fault && <FaultWords fault={fault} />}
+    </form>
+  );
+}
+
 const EXPORTS: Record<string, string> = {
   kohya: "LoRA for ComfyUI, A1111 and Forge",
   diffusers: "LoRA for diffusers",

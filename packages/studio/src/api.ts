@@ -111,6 +111,8 @@ export interface RunPage {
   checkpoints: number[];
   /** Layouts in which its result can be written from here. */
   exports: string[];
+  /** How it may be gone on with from here; absent where it may not. */
+  goOn?: GoingOn;
   warnings: string[];
   /** Names of the metrics of updates, and of measurements. */
   metrics: { step: string[]; eval: string[] };
@@ -120,6 +122,14 @@ export interface RunPage {
   picturing?: number;
   /** Where its log ends: from there `events` goes on. */
   mark: string;
+}
+
+/** How a training may be gone on with: from its last checkpoint, or, where it has ended, with a greater length. */
+export interface GoingOn {
+  /** The setting of its length, where it has ended. */
+  length?: string;
+  /** That length now. */
+  from?: number;
 }
 
 /** One metric, thinned for a chart: lowest and highest of each group of points. */

@@ -16,7 +16,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { CANDIDATE_PICTURES, Run } from "@spo/records";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { RunList, RunPage, StepView } from "./api.js";
+import type { QueuedJob, RunList, RunPage, StepView } from "./api.js";
 import { PIXEL, writeSpoRun } from "./run-folders.fixture.js";
 import { createStudio, type Studio } from "./studio.js";
 
@@ -579,6 +579,38 @@ describe("starting", () => {
         hint: expect.stringMatching(/--allow-start/),
       });
     expect(readdirSync(root)).toEqual(["first"]);
+  });
+
+  test("a run that was begun elsewhere goes on by its own settings, once, and one that has ended only longer", async () => {
+    const id = await firstRun();
+    const goOn = (wish: object) => send(`/api/runs/${id}/go-on`, wish);
+    const offered = async () => (await json<RunPage>(`/api/runs/${id}/page`)).goOn;
+    run.close();
+    writeFileSync(join(root, "first", "config.json"), JSON.stringify({ kind: "train spo", device: "cuda" }));
+    expect([await offered(), (await goOn({})).status]).toEqual([undefined, 400]);
+    expect(existsSync(join(root, ".queue"))).toBe(false);
+    studio.close();
+    const command: [string, ...string[]] = [process.execPath, "--eval", "setTimeout(() => {}, 3000)"];
+    const kinds = { "train spo": { settings: [], presets: {}, length: "rounds" } };
+    studio = open({ jobs: { command, kinds } });
+    expect(await offered()).toEqual({});
+    for (const wrong of [{ to: 50 }, { run: "../x" }, { words: ["x"] }])
+      expect((await goOn(wrong)).status, JSON.stringify(wrong)).toBe(400);
+    const job = (await (await goOn({})).json()) as QueuedJob;
+    expect(job).toMatchObject({ kind: "train spo", run: "first", words: [], device: "cuda" });
+    expect(job.command).toMatch(/^npx spo train spo --run \S+first$/);
+    expect((await goOn({})).status).toBe(400);
+    studio.close();
+
+    rmSync(join(root, ".queue"), { recursive: true });
+    run = Run.open(join(root, "first"), { kind: "train spo", config: { device: "cuda" } });
+    run.done({});
+    run.close();
+    studio = open({ jobs: { command: ["true"], kinds } });
+    expect(await offered()).toEqual({ length: "rounds", from: 40 });
+    for (const wrong of [{}, { to: 40 }, { to: 50.5 }, { to: "50" }])
+      expect((await goOn(wrong)).status, JSON.stringify(wrong)).toBe(400);
+    expect(await (await goOn({ to: 60 })).json()).toMatchObject({ run: "first", words: ["rounds=60"] });
   });
 
   test("names kinds and presets that there are, and no path for its run", async () => {

@@ -36,7 +36,7 @@ import { RunLogs } from "./runs/run-logs.js";
 import { configOf, runPage } from "./runs/run-page.js";
 import { StripReader, stepView } from "./runs/step-view.js";
 import { ExportWish } from "./steering/exports.js";
-import { Jobs, type JobsAllowed } from "./steering/job-routes.js";
+import { GoOnWish, Jobs, type JobsAllowed } from "./steering/job-routes.js";
 import { bodyOf, steeringRoutes } from "./steering/steering-routes.js";
 
 /** What Studio is made with. */
@@ -179,6 +179,7 @@ export function createStudio(options: StudioOptions): Studio {
     const page: RunPage = {
       ...runPage(run, index.summaryOf(run), log, presets),
       exports: jobs.exportsOf(run),
+      goOn: jobs.goingOnOf(index.summaryOf(run)),
     };
     return c.json(page);
   });
@@ -248,6 +249,11 @@ export function createStudio(options: StudioOptions): Studio {
   app.post("/api/runs/:id/export", async (c) => {
     const run = c.get("run");
     return c.json(jobs.export(run, configOf(run.folder), await bodyOf(c, ExportWish)));
+  });
+
+  app.post("/api/runs/:id/go-on", async (c) => {
+    const run = c.get("run");
+    return c.json(jobs.goOn(run, index.summaryOf(run), configOf(run.folder), await bodyOf(c, GoOnWish)));
   });
 
   app.route("/api/runs", steeringRoutes(index));

@@ -8,6 +8,7 @@ import { type Command, Option } from "commander";
 import type { RecipeEvent, RecipeOptions } from "spo/recipes";
 import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
+import { recordedSettings } from "../options/recorded-settings.js";
 import { resolveModels } from "../options/resolve-config.js";
 import { takeSettings } from "../options/settings-words.js";
 import { helpWidth, putJson } from "../terminal/terminal.js";
@@ -38,7 +39,10 @@ export function recipeCommand<S extends z.ZodObject>(command: Command, recipe: R
       `${presets.length > 0 ? `presets (${presets.join(", ")}), ` : ""}config files, settings`,
     )
     .usage("[preset|file…] [--setting value…] --run <folder>")
-    .option("--run <folder>", "the run's folder; called again with the same settings, the run goes on")
+    .option(
+      "--run <folder>",
+      "the run's folder; one that is there goes on, by its own settings or the same given again",
+    )
     .option("--profile", "write phases and memory to profile.json of the run, in Chrome's trace format")
     .addOption(new Option("--dry-run", "print the resolved config and do nothing"))
     .addHelpText("after", () =>
@@ -68,13 +72,15 @@ async function start<S extends z.ZodObject>(
 ): Promise<void> {
   // A launcher's fault is told first: the words may be right, and every process says the same.
   if (!dryRun) launchPlace(process.env);
+  const options = ["run", "profile", "dry-run", "json", "quiet", "cwd"];
+  const recorded = folder === undefined ? undefined : recordedSettings(folder, kind, schema, words, options);
   const config = await resolveConfig(schema, {
     // A dry run needs no folder, but the config names an output.
-    defaults: { output: join(folder ?? "runs", output) },
+    defaults: recorded ?? { output: join(folder ?? "runs", output) },
     presets,
-    scaled,
+    scaled: recorded ? undefined : scaled, // they were when it began
     args: words,
-    options: ["run", "profile", "dry-run", "json", "quiet", "cwd"],
+    options,
   });
   if (dryRun) return putJson(config, json ? 0 : 2);
   if (folder === undefined) {

@@ -4,7 +4,7 @@ import { settingsOf } from "@spo/records/config";
 import { type JobsAllowed, type Presets, type Served, serve } from "@spo/studio";
 import { UserError } from "@spo/torch/files";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
-import { SCHEMAS } from "spo/schemas";
+import { mayChange, SCHEMAS } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
 import { prepareTaste, tasteWords } from "./taste-demo.js";
@@ -64,7 +64,7 @@ function jobsOf(presets: Presets, votes?: readonly string[]): JobsAllowed {
     const settings = settingsOf(SCHEMAS[kind as keyof typeof SCHEMAS]).filter(
       ({ path }) => path !== "output",
     );
-    return [kind, { settings, presets: ofKind }];
+    return [kind, { settings, presets: ofKind, length: mayChange(kind).length }];
   });
   return {
     command: [process.execPath, ...process.execArgv, process.argv[1] as string],

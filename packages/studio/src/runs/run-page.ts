@@ -20,7 +20,7 @@ export function runPage(
   summary: RunSummary,
   log: RunLog,
   presets: Presets,
-): Omit<RunPage, "exports"> {
+): Omit<RunPage, "exports" | "goOn"> {
   const { contents, elapsed, perStep, mark } = log;
   const config = configOf(run.folder);
   const activity = summary.state === "running" ? readActivity(run.folder) : undefined;

@@ -162,6 +162,16 @@ export class JobQueue {
     return this.#put({ kind, run, words, device, votes }, newId());
   }
 
+  /** Puts a command that goes on with a run at the end. Throws a UserError (`USAGE`) where the run is at work, or a job has it. */
+  goOnWith(words: JobWords): Job {
+    if (!this.#isFree(words.run))
+      throw new UserError("This training cannot go on now.", {
+        code: "USAGE",
+        hint: "It is at work, or waits in the queue.",
+      });
+    return this.#put(words, newId());
+  }
+
   /** Whether a name below the folder is that of a run, or of a job that has none yet. */
   has(run: string): boolean {
     return existsSync(join(this.#root, run)) || this.#open().some((job) => job.run === run);
@@ -279,12 +289,16 @@ export class JobQueue {
 
   #canGoOn(job: JobRecord): boolean {
     if (job.kind === "convert" || !["ended", "failed"].includes(this.#stateOf(job))) return false;
+    if (!this.#isFree(job.run)) return false;
     const folder = join(this.#root, job.run);
-    if (this.#open().some(({ run }) => run === job.run) || typeof runWriter(folder) === "object")
-      return false;
     // Several trainings in one folder have no log of their own there: the command's end tells.
     const [newest] = lastLines(join(folder, "events.jsonl"), 1);
     return newest === undefined ? job.code !== 0 : !newest.startsWith('{"type":"done"');
+  }
+
+  #isFree(name: string): boolean {
+    const isAtWork = typeof runWriter(join(this.#root, name)) === "object";
+    return !isAtWork && !this.#open().some(({ run }) => run === name);
   }
 
   #shown(job: JobRecord): Job {

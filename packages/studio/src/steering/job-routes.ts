@@ -2,11 +2,11 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { UserError, writeFileAtomic } from "@spo/records";
 import { Hono } from "hono";
 import { z } from "zod";
-import type { Forecast, FormSetting, JobForm, JobList } from "../api.js";
+import type { Forecast, FormSetting, GoingOn, JobForm, JobList, RunSummary } from "../api.js";
 import type { FoundRun } from "../runs/find-runs.js";
 import { type ExportWish, exportsOf, exportWords } from "./exports.js";
 import { type Job, JobQueue, JobWish } from "./job-queue.js";
@@ -19,7 +19,15 @@ export interface JobsAllowed {
   command: readonly [string, ...string[]];
   /** By kind, as `train spo`: its settings, and its presets by name. */
   kinds: Readonly<
-    Record<string, { settings: readonly FormSetting[]; presets: Readonly<Record<string, object>> }>
+    Record<
+      string,
+      {
+        settings: readonly FormSetting[];
+        presets: Readonly<Record<string, object>>;
+        /** The setting of a training's length, where one that has ended can be made longer. */
+        length?: string;
+      }
+    >
   >;
   /** Lets the page train on votes: the options of `train votes` but `--run` and `--from`. */
   votes?: readonly string[];
@@ -32,25 +40,28 @@ const MOST_WORDS = 20_000;
 /** to: the place among those that wait, from 0. */
 const Move = z.strictObject({ to: z.int().min(0) });
 
+/** to: the new length of a training that has ended. */
+export const GoOnWish = z.strictObject({ to: z.int().positive().optional() });
+
 /** Routes below `/api/jobs`. */
 export class Jobs {
   readonly routes = new Hono();
   readonly #root: string;
   readonly #queue?: JobQueue;
-  readonly #mayExport: boolean;
+  readonly #kinds: JobsAllowed["kinds"];
   /** Where the page may train on votes. */
   readonly votes?: VotesTrainings;
 
   /** root: the folder of the runs. Throws as `JobQueue`. */
   constructor(root: string, allowed: JobsAllowed | undefined) {
     this.#root = root;
-    this.#mayExport = Object.keys(allowed?.kinds ?? {}).length > 0;
+    this.#kinds = allowed?.kinds ?? {};
     this.#queue = allowed && new JobQueue(root, allowed.command);
     if (this.#queue && allowed?.votes) this.votes = new VotesTrainings(root, this.#queue, allowed.votes);
     this.routes.get("/", (c) => {
       const answer: JobList = {
         schema: "spo.studio.jobs/1",
-        kinds: Object.keys(allowed?.kinds ?? {}),
+        kinds: Object.keys(this.#kinds),
         jobs: this.#queue?.list() ?? [],
       };
       return c.json(answer);
@@ -66,7 +77,8 @@ export class Jobs {
       const kind = c.req.param("kind").replace("-", " ");
       const form = Object.hasOwn(allowed.kinds, kind) ? allowed.kinds[kind] : undefined;
       if (!form) throw new UserError("There is no such kind of training.", { code: "DATA" });
-      const answer: JobForm = { schema: "spo.studio.form/1", kind, ...form };
+      const { settings, presets } = form;
+      const answer: JobForm = { schema: "spo.studio.form/1", kind, settings, presets };
       return c.json(answer);
     });
     const wishOf = async (c: Parameters<typeof bodyOf>[0]): Promise<JobWish> => {
@@ -114,7 +126,43 @@ export class Jobs {
 
   /** The layouts in which the page may have a run's result written. */
   exportsOf(run: FoundRun): string[] {
-    return this.#mayExport ? exportsOf(run) : [];
+    return this.#mayStart ? exportsOf(run) : [];
+  }
+
+  /** How the page may go on with a run, whoever began it; undefined where it may not. */
+  goingOnOf({ kind, state, total }: RunSummary): GoingOn | undefined {
+    const form = Object.hasOwn(this.#kinds, kind) ? this.#kinds[kind] : undefined;
+    if (!form || !["stopped", "killed", "finished"].includes(state)) return undefined;
+    if (state !== "finished") return {};
+    return form.length === undefined ? undefined : { length: form.length, from: total };
+  }
+
+  /**
+   * Puts into the queue the command that goes on with a run by the settings that it keeps. config: those.
+   *
+   * Throws as `JobQueue.goOnWith`, and a UserError (`USAGE`) for a run that cannot, or a length that is not longer.
+   */
+  goOn(
+    run: FoundRun,
+    summary: RunSummary,
+    config: Readonly<Record<string, unknown>>,
+    { to }: z.output<typeof GoOnWish>,
+  ): Job {
+    if (!this.#queue || !this.#mayStart) throw startsNothing();
+    const may = this.goingOnOf(summary);
+    if (!may || (may.length === undefined) !== (to === undefined) || (to ?? 1) <= (may.from ?? 0))
+      throw new UserError(`${run.name} cannot go on so.`, {
+        code: "USAGE",
+        hint: may?.length
+          ? `It has ended: give more ${may.length} than its ${may.from}.`
+          : "Only a training that stopped before its end can.",
+      });
+    return this.#queue.goOnWith({
+      kind: summary.kind,
+      run: relative(this.#root, run.folder) || ".",
+      words: may.length === undefined ? [] : [`${may.length}=${to}`],
+      device: typeof config.device === "string" ? config.device : "cpu",
+    });
   }
 
   /** Puts the writing of a run's result into the queue. config: the run's. Throws as `exportWords` and `JobQueue.add`. */
@@ -123,12 +171,16 @@ export class Jobs {
     config: Readonly<Record<string, unknown>>,
     { layout }: z.output<typeof ExportWish>,
   ): Job {
-    if (!this.#queue || !this.#mayExport) throw startsNothing();
+    if (!this.#queue || !this.#mayStart) throw startsNothing();
     return this.#queue.addWords(exportWords(this.#root, run, config.model, layout));
   }
 
   close(): void {
     this.#queue?.close();
+  }
+
+  get #mayStart(): boolean {
+    return Object.keys(this.#kinds).length > 0;
   }
 }
 
