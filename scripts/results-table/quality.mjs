@@ -36,7 +36,12 @@ export function qualityTable(results, option) {
   // To four digits: another build of the engine may round the last ones otherwise.
   const digits = (/** @type {string} */ _, /** @type {unknown} */ value) =>
     typeof value === "number" ? value.toPrecision(4) : value;
-  const bases = ordered.map(([, { measures }]) => JSON.stringify(measures.map(({ base }) => base), digits));
+  const bases = ordered.map(([, { measures }]) =>
+    JSON.stringify(
+      measures.map(({ base }) => base),
+      digits,
+    ),
+  );
   // Another preference model scores the base differently; what no training touches must be equal.
   const sameBase = (/** @type {number} */ place) =>
     new Set(bases.map((base) => JSON.stringify(JSON.parse(base)[place]))).size === 1;
