@@ -233,5 +233,6 @@ function fingerprint(root) {
   const file = join(root, "lib/libtorch_cpu.so");
   if (!existsSync(file)) return "";
   const { size, mtimeMs } = statSync(file);
-  return hash(`${file} ${size} ${mtimeMs} ${versionIn(versionHeader(root))}`);
+  // Whole seconds: the layers of a container's image keep no finer time, and the addon would be compiled at each start.
+  return hash(`${file} ${size} ${Math.floor(mtimeMs / 1000)} ${versionIn(versionHeader(root))}`);
 }

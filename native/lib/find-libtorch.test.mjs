@@ -1,5 +1,5 @@
 // @ts-check
-import { rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { cacheFolder } from "./cache-folder.js";
@@ -133,6 +133,17 @@ test("its fingerprint changes with its files", () => {
   expect(findLibtorch().libtorch?.fingerprint).toBe(before);
   writeFileSync(join(root, "lib/libtorch_cpu.so"), "another library");
   expect(findLibtorch().libtorch?.fingerprint).not.toBe(before);
+});
+
+test("its fingerprint stays when its time is cut to whole seconds, as in a layer of an image", () => {
+  const root = tools.libtorch("2.15.0");
+  vi.stubEnv("SPO_LIBTORCH", root);
+  const stamped = (/** @type {number} */ seconds) => {
+    utimesSync(join(root, "lib/libtorch_cpu.so"), seconds, seconds);
+    return findLibtorch().libtorch?.fingerprint;
+  };
+  expect(stamped(1_700_000_000)).toBe(stamped(1_700_000_000.987));
+  expect(stamped(1_700_000_001)).not.toBe(stamped(1_700_000_000));
 });
 
 test("the choice is made anew when another Python or another SPO_LIBTORCH is active, without starting either", () => {
