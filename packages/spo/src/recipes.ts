@@ -17,6 +17,10 @@ export { encodeFirst, PromptCache } from "./recipes/training/prompt-cache.js";
 export { requireSameWork } from "./recipes/training/require-same-work.js";
 export { saveInHalf } from "./recipes/training/save-in-half.js";
 export { spentTogether } from "./recipes/training/spent-together.js";
-export { restoreTrainingState, trainingStateFiles } from "./recipes/training/training-state.js";
+export {
+  restoreTrainingState,
+  type TrainingState,
+  trainingStateFiles,
+} from "./recipes/training/training-state.js";
 export { Update } from "./recipes/training/update.js";
 export * from "./schemas.js";

@@ -21,20 +21,12 @@ import {
   where,
 } from "@spo/torch";
 import { initializeTimeConditioning, StepAwarePreferenceModel, saveSpm } from "spo";
-import {
-  checkpointIsDue,
-  learningRateAt,
-  openContext,
-  type RecipeEvent,
-  type RecipeOptions,
-  restoreTrainingState,
-  trainingStateFiles,
-  Update,
-} from "spo/recipes";
+import { openContext, type RecipeEvent, type RecipeOptions, Update } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import type { PretrainClipSettings } from "../settings.gen.js";
 import { PretrainClipConfig } from "./pretrain-clip-config.js";
+import { pretrainingSteps } from "./pretrain-loop.js";
 
 /** Image-text contrastive training (Radford et al. 2021) over the captions of each batch. Yields a step event each step. */
 export async function* pretrainClip(
@@ -43,7 +35,7 @@ export async function* pretrainClip(
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(PretrainClipConfig, settings);
   using context = openContext({ kind: "pretrain clip", schema: PretrainClipConfig }, config, options);
-  const { run, signal, device } = context;
+  const { run, device } = context;
   const artwork = await readArtwork(config.data, {
     leaveOut: config.leaveOut.flatMap((path) => readPrompts(path)),
   });
@@ -87,10 +79,12 @@ export async function* pretrainClip(
   const state = { modules: { spm }, optimizer };
 
   const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
-  const total = config.steps;
-
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
-    const metrics = scope(() => {
+  yield* pretrainingSteps(context, {
+    config,
+    state,
+    update,
+    warmup: Math.round(0.05 * config.steps),
+    backward: (step) => {
       const generator = generatorAt(config.seed, "step", step);
       const drawn = randint(0, rows.length, [config.batch], { generator });
       const places = drawn.to({ device });
@@ -119,24 +113,9 @@ export async function* pretrainClip(
       toText.add(toImage.mul(0.5)).backward();
       const accuracy = logits.argmax(-1).eq(target).to({ dtype: "float32" }).mean().item();
       return { loss: toText.item(), accuracy };
-    });
-    const schedule = {
-      lr: config.lr,
-      warmup: Math.round(0.05 * total),
-      decay: "cosine",
-      total,
-    } as const;
-    const rate = learningRateAt(step, schedule);
-    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
-    for (const message of updated.warnings) yield* run.warn(message);
-    noGrad(() => spm.logit_scale.clamp_(null, Math.log(config.maxScale)));
-    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
-    if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
-    signal.throwIfAborted();
-  }
-  update.requireSound(`step ${total}`);
+    },
+    afterUpdate: () => noGrad(() => void spm.logit_scale.clamp_(null, Math.log(config.maxScale))),
+  });
   saveSpm(config.output, spm, processor, { dtype: "float16" });
   yield* run.done({ output: config.output });
 }

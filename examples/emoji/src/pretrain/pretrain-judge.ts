@@ -21,22 +21,14 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
-import {
-  checkpointIsDue,
-  learningRateAt,
-  openContext,
-  type RecipeEvent,
-  type RecipeOptions,
-  restoreTrainingState,
-  trainingStateFiles,
-  Update,
-} from "spo/recipes";
+import { openContext, type RecipeEvent, type RecipeOptions, Update } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { redrawAll } from "../data/redraw.js";
 import { ArtworkJudge, saveArtworkJudge } from "../judge/artwork-judge.js";
 import type { PretrainJudgeSettings } from "../settings.gen.js";
 import { PretrainJudgeConfig } from "./pretrain-judge-config.js";
+import { pretrainingSteps } from "./pretrain-loop.js";
 
 /** Yields a step event each step; resumes from the run's newest checkpoint. */
 export async function* pretrainJudge(
@@ -121,10 +113,12 @@ export async function* pretrainJudge(
   const state = { modules: { judge }, optimizer };
 
   const update = new Update({ parameters, optimizer, maxGradNorm: null });
-  const total = config.steps;
-
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
-    const metrics = scope(() => {
+  yield* pretrainingSteps(context, {
+    config,
+    state,
+    update,
+    warmup: Math.round(0.03 * config.steps),
+    backward: (step) => {
       const generator = generatorAt(config.seed, "step", step);
       const batch = noGrad(() =>
         judgeBatch({ real, decoded, generated, redrawn, labels, asked }, config, generator),
@@ -136,32 +130,10 @@ export async function* pretrainJudge(
       const realismLoss = binaryCrossEntropyWithLogits(judged, batch.isReal.mul(0.9).add(0.05));
       conceptLoss.add(realismLoss).backward();
       const realismAccuracy = judged.gt(0).eq(batch.isReal.gt(0.5)).to({ dtype: "float32" }).mean().item();
-      return {
-        conceptLoss: conceptLoss.item(),
-        realismLoss: realismLoss.item(),
-        realismAccuracy,
-      };
-    });
-    const schedule = {
-      lr: config.lr,
-      warmup: Math.round(0.03 * total),
-      decay: "cosine",
-      total,
-    } as const;
-    const rate = learningRateAt(step, schedule);
-    const updated = await update.apply({
-      loss: metrics.conceptLoss + metrics.realismLoss,
-      lr: rate,
-      where: `step ${step + 1}`,
-    });
-    for (const message of updated.warnings) yield* run.warn(message);
-    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
-    if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
-    signal.throwIfAborted();
-  }
-  update.requireSound(`step ${total}`);
+      const losses = { conceptLoss: conceptLoss.item(), realismLoss: realismLoss.item() };
+      return { loss: losses.conceptLoss + losses.realismLoss, ...losses, realismAccuracy };
+    },
+  });
   saveArtworkJudge(config.output, judge);
   yield* run.done({ output: config.output });
 }

@@ -17,19 +17,11 @@ import {
   tensor,
 } from "@spo/torch";
 import { startPreferenceModel, textRows } from "spo";
-import {
-  checkpointIsDue,
-  learningRateAt,
-  openContext,
-  type RecipeEvent,
-  type RecipeOptions,
-  restoreTrainingState,
-  trainingStateFiles,
-  Update,
-} from "spo/recipes";
+import { openContext, type RecipeEvent, type RecipeOptions, Update } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import type { PretrainLrmSettings } from "../settings.gen.js";
+import { pretrainingSteps } from "./pretrain-loop.js";
 import { PretrainLrmConfig } from "./pretrain-lrm-config.js";
 
 /** Renderings that the VAE encodes at a time. */
@@ -76,10 +68,12 @@ export async function* pretrainLrm(
   const state = { modules: { lrm: model.module }, optimizer };
   const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
   const timesteps = [...pipe.process.timesteps(config.noiseLevels), 0];
-  const total = config.steps;
-
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
-    const metrics = scope(() => {
+  yield* pretrainingSteps(context, {
+    config,
+    state,
+    update,
+    warmup: Math.round(0.03 * config.steps),
+    backward: (step) => {
       const generator = generatorAt(config.seed, "step", step);
       const draw = (high: number, n: number): number[] => randint(0, high, [n], { generator }).toNumbers();
       const half = Math.floor(config.batch / 2);
@@ -108,19 +102,9 @@ export async function* pretrainLrm(
       loss.backward();
       const accuracy = scores.argmax(0).eq(0).to({ dtype: "float32" }).mean().item();
       return { loss: loss.item(), accuracy };
-    });
-    const schedule = { lr: config.lr, warmup: Math.round(0.03 * total), decay: "cosine", total } as const;
-    const rate = learningRateAt(step, schedule);
-    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
-    for (const message of updated.warnings) yield* run.warn(message);
-    noGrad(() => scale.clamp_(null, Math.log(config.maxScale)));
-    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
-    if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
-    signal.throwIfAborted();
-  }
-  update.requireSound(`step ${total}`);
+    },
+    afterUpdate: () => noGrad(() => void scale.clamp_(null, Math.log(config.maxScale))),
+  });
   model.save(config.output);
   yield* run.done({ output: config.output });
 }

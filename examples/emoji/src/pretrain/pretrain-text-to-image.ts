@@ -17,20 +17,11 @@ import {
   type Tensor,
   tensor,
 } from "@spo/torch";
-import {
-  checkpointIsDue,
-  learningRateAt,
-  openContext,
-  type RecipeEvent,
-  type RecipeOptions,
-  restoreTrainingState,
-  saveInHalf,
-  trainingStateFiles,
-  Update,
-} from "spo/recipes";
+import { openContext, type RecipeEvent, type RecipeOptions, saveInHalf, Update } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import type { PretrainTextToImageSettings } from "../settings.gen.js";
 import type { BaseModel } from "./base-model.js";
+import { pretrainingSteps } from "./pretrain-loop.js";
 import { PretrainTextToImageConfig } from "./pretrain-text-to-image-config.js";
 import { encodeMeans } from "./pretrain-vae.js";
 import { stableDiffusion3Base } from "./stable-diffusion-3-base.js";
@@ -51,7 +42,7 @@ export async function* pretrainTextToImage(
     config,
     options,
   );
-  const { run, signal, device } = context;
+  const { run, device } = context;
   const artwork = await readArtwork(config.data, { core: true });
   const vae = loadVae(config.vae, { device });
   const tokenizer = loadTokenizer(config.tokenizer);
@@ -88,10 +79,13 @@ export async function* pretrainTextToImage(
   };
 
   const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
-  const total = config.steps;
-
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
-    const metrics = scope(() => {
+  yield* pretrainingSteps(context, {
+    config,
+    state,
+    update,
+    warmup: config.warmup,
+    cosineSteps: config.cosineSteps,
+    backward: (step) => {
       const generator = generatorAt(config.seed, "step", step);
       const rows = randint(0, count, [config.batch], { generator });
       const dropped = rand([config.batch], { generator }).lt(config.dropCaption).toNumbers();
@@ -111,25 +105,12 @@ export async function* pretrainTextToImage(
       const loss = base.weighted(mse, timesteps);
       loss.backward();
       return { loss: loss.item(), mse: mse.mean().item() };
-    });
-    const scheduleOfRate = {
-      lr: config.lr,
-      warmup: config.warmup,
-      decay: "cosine",
-      total: config.cosineSteps ?? total,
-    } as const;
-    const rate = learningRateAt(step, scheduleOfRate);
-    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
-    for (const message of updated.warnings) yield* run.warn(message);
-    ema.update(step);
-    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
-    if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
-    if ((step + 1) % config.exportEvery === 0) exportModel();
-    signal.throwIfAborted();
-  }
-  update.requireSound(`step ${total}`);
+    },
+    afterUpdate: (step) => {
+      ema.update(step);
+      if ((step + 1) % config.exportEvery === 0) exportModel();
+    },
+  });
   exportModel();
   yield* run.done({ output: config.output });
 }

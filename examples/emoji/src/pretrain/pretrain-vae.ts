@@ -16,18 +16,10 @@ import {
   scope,
   type Tensor,
 } from "@spo/torch";
-import {
-  checkpointIsDue,
-  learningRateAt,
-  openContext,
-  type RecipeEvent,
-  type RecipeOptions,
-  restoreTrainingState,
-  trainingStateFiles,
-  Update,
-} from "spo/recipes";
+import { openContext, type RecipeEvent, type RecipeOptions, Update } from "spo/recipes";
 import { readArtwork } from "../data/artwork.js";
 import type { PretrainVaeSettings } from "../settings.gen.js";
+import { pretrainingSteps } from "./pretrain-loop.js";
 import { PretrainVaeConfig } from "./pretrain-vae-config.js";
 
 /** Config of a VAE without attention that shrinks by 2^(channels − 1). */
@@ -69,7 +61,7 @@ export async function* pretrainVae(
 ): AsyncGenerator<RecipeEvent> {
   const config = checkConfig(PretrainVaeConfig, settings);
   using context = openContext({ kind: "pretrain vae", schema: PretrainVaeConfig }, config, options);
-  const { run, signal, device } = context;
+  const { run, device } = context;
   const artwork = await readArtwork(config.data);
   const pixels = keep(artwork.pixels.to({ device }));
   const size = pixels.shape[2] as number;
@@ -82,10 +74,12 @@ export async function* pretrainVae(
   const state = { modules: { vae }, optimizer, ema };
 
   const update = new Update({ parameters, optimizer, maxGradNorm: 1 });
-  const total = config.steps;
-
-  for (let step = run.resume((folder) => restoreTrainingState(folder, state)); step < total; step++) {
-    const metrics = scope(() => {
+  yield* pretrainingSteps(context, {
+    config,
+    state,
+    update,
+    warmup: config.warmup,
+    backward: (step) => {
       const generator = generatorAt(config.seed, "step", step);
       const x = randomCrops(pixels, config, generator);
       const { mean, logvar } = vae.encode(x);
@@ -100,19 +94,9 @@ export async function* pretrainVae(
         .add(kl.mul(config.klWeight));
       loss.backward();
       return { loss: loss.item(), l1: l1.item(), kl: kl.item() };
-    });
-    const schedule = { lr: config.lr, warmup: config.warmup, decay: "cosine", total: total } as const;
-    const rate = learningRateAt(step, schedule);
-    const updated = await update.apply({ loss: metrics.loss, lr: rate, where: `step ${step + 1}` });
-    for (const message of updated.warnings) yield* run.warn(message);
-    ema.update(step);
-    yield* run.step(step + 1, total, { ...metrics, ...updated.metrics, lr: rate });
-    const save = { every: config.saveEvery, total, isSound: update.isSound, isAsked: signal.aborted };
-    if (checkpointIsDue(step + 1, save))
-      yield* run.save(step + 1, () => trainingStateFiles(state), { wait: signal.aborted });
-    signal.throwIfAborted();
-  }
-  update.requireSound(`step ${total}`);
+    },
+    afterUpdate: (step) => ema.update(step),
+  });
 
   ema.swap();
   noGrad(() => whiten(vae, pixels));
