@@ -4,10 +4,18 @@ import { mean } from "./statistics.js";
 
 /** One kind of work: sampling of a round, drawing held-out samples, measuring, saving. */
 interface Kind {
-  /** What the newest ones took, in seconds. */
-  took: readonly number[];
-  /** How many more will come after the newest one. */
+  /** The newest ones. */
+  took: readonly Work[];
+  /** What the newest one counts to. */
+  total: number;
+  /** How many more will come after it. */
   left: number;
+}
+
+/** One that is over: how far the training was when it ended, and its seconds for each part of its count. */
+interface Work {
+  position: number;
+  seconds: number;
 }
 
 /** What the time goes to now: a kind of work, or the updates. */
@@ -17,6 +25,8 @@ interface Open {
   began: number;
   /** Of it, in [0, 1]. */
   share: number;
+  /** What it counts to; 0: it counts nothing. */
+  total: number;
 }
 
 /** Phases that a step's own time is made of: they are counted by steps. */
@@ -24,6 +34,9 @@ const OF_STEPS = "updating";
 
 /** Newest updates and works of a kind that tell the pace: a machine that others use, too, changes it. */
 const RECENT = 50;
+
+/** Works of a kind that tell its time, though they lie further back than those updates: one alone says little. */
+const LEAST = 3;
 
 /** A work that took longer than so many times the middle one counts as that: a pause of the machine does not come again each time. */
 const LONGEST = 2;
@@ -55,10 +68,12 @@ export class TimeLeft {
   secondsLeft(now: number): number | undefined {
     if (this.#first === undefined || this.#position <= this.#first) return undefined;
     let left = 0;
-    for (const [name, { took, left: more }] of this.#kinds) {
+    for (const [name, { took, total, left: more }] of this.#kinds) {
       const open = this.#open?.name === name ? this.#open : undefined;
       const spent = open ? now - open.began : 0;
-      const each = took.length > 0 ? usual(took) : open && open.share > 0 ? spent / open.share : 0;
+      // One that counts further takes longer, as a last measurement with more pairs.
+      const each =
+        took.length > 0 ? this.#usual(took) * total : open && open.share > 0 ? spent / open.share : 0;
       // After what is counted of it something may follow, as scoring follows drawing.
       left += more * each + (open ? Math.max(each * (1 - open.share), each - spent, 0) : 0);
     }
@@ -72,22 +87,31 @@ export class TimeLeft {
     const kind = name === OF_STEPS ? undefined : name;
     if (!this.#open || this.#open.name !== kind) {
       this.#close(now);
-      this.#open = { name: kind, began: now, share: 0 };
+      this.#open = { name: kind, began: now, share: 0, total };
     }
     if (kind === undefined) return;
-    this.#kinds.set(kind, { took: this.#kinds.get(kind)?.took ?? [], left });
-    if (total > 0) this.#open.share = done / total;
+    this.#kinds.set(kind, { took: this.#kinds.get(kind)?.took ?? [], total, left });
+    if (total > 0) Object.assign(this.#open, { share: done / total, total });
   }
 
   /** Ends what was open, and books its time. */
   #close(now: number): void {
     if (!this.#open) return;
-    const { name, began, share } = this.#open;
+    const { name, began, share, total } = this.#open;
     this.#open = undefined;
     const kind = name === undefined ? undefined : this.#kinds.get(name);
     if (name === undefined) this.#seconds += now - began;
-    else if (kind && share > 0)
-      this.#kinds.set(name, { ...kind, took: [...kind.took, now - began].slice(-RECENT) });
+    else if (kind && share > 0) {
+      const work = { position: this.#position, seconds: (now - began) / total };
+      this.#kinds.set(name, { ...kind, took: [...kind.took, work].slice(-RECENT) });
+    }
+  }
+
+  /** Seconds for each part of a work's count, by those that are as new as the updates that tell the pace. */
+  #usual(took: readonly Work[]): number {
+    const since = this.#ends.length > RECENT ? (this.#ends[0]?.position ?? 0) : 0;
+    const recent = took.filter(({ position }) => position >= since);
+    return usual((recent.length < LEAST ? took.slice(-LEAST) : recent).map(({ seconds }) => seconds));
   }
 
   #step({ step, total, metrics }: Event & { type: "step" }, now: number): void {
@@ -98,7 +122,7 @@ export class TimeLeft {
     this.#total = total;
     const began = metrics.progress === undefined ? step - 1 : Math.ceil(this.#position) - 1;
     this.#first ??= isTold ? began : this.#position;
-    this.#open = { began: now, share: 0 };
+    this.#open = { began: now, share: 0, total: 0 };
     this.#ends.push({ seconds: this.#seconds, position: this.#position });
     if (this.#ends.length > RECENT + 1) this.#ends.shift();
   }
