@@ -53,12 +53,12 @@ const SCENARIOS = {
     setFlagsFromString("--no-opt"); // what V8 compiles would count as growth
     const gradient = tensor(new Float32Array(1000).fill(rank));
     const files = () => readdirSync("/proc/self/fd").length;
-    let early = { ...alive(), files: files() };
+    const found = []; // after each fifth
     for (let i = 1; i <= count; i++) {
       await world.allReduce(gradient);
-      if (i === Math.ceil(count / 2)) early = { ...alive(), files: files() };
+      if (i % Math.ceil(count / 5) === 0 || i === count) found.push({ ...alive(), files: files() });
     }
-    return { early, late: { ...alive(), files: files() } };
+    return { found };
   },
   async absent(world) {
     if (rank === 1) await new Promise((resolve) => setTimeout(resolve, 8000));
