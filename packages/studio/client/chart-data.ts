@@ -1,5 +1,6 @@
 // What a chart draws.
 import type { AlignedData } from "uplot";
+import { short } from "./words.ts";
 
 /** A curve: a run's metric. */
 export interface Curve {
@@ -37,4 +38,17 @@ export function alignedData(curves: readonly Curve[], log: boolean): AlignedData
     ...(smooth ? [spread(at, smooth)] : []),
   ]);
   return [x, ...rows] as AlignedData;
+}
+
+/** The words at a chart's lines: as short as they can be and still differ, so that a curve close to 1 is not between 1 and 1. */
+export function tickLabels(splits: readonly (number | null)[]): string[] {
+  const words = splits.map((value) => (value === null ? "" : short(value)));
+  const known = splits.filter((value) => value !== null);
+  if (new Set(words.filter(Boolean)).size === known.length) return words;
+  const gap = Math.min(...known.slice(1).map((value, i) => Math.abs(value - (known[i] as number))));
+  const fits = (digits: number): boolean =>
+    known.every((value) => Math.abs(Number(value.toFixed(digits)) - value) < gap / 100);
+  let digits = 0;
+  while (digits < 15 && !fits(digits)) digits++;
+  return splits.map((value) => (value === null ? "" : value.toFixed(digits)));
 }

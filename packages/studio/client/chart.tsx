@@ -1,8 +1,7 @@
 // One metric of some runs as curves.
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import { alignedData, type Curve, described } from "./chart-data.ts";
-import { short } from "./words.ts";
+import { alignedData, type Curve, described, tickLabels } from "./chart-data.ts";
 
 const HEIGHT = 240;
 /** Hues by which runs are told apart, also by most who see few colours. */
@@ -70,7 +69,7 @@ function optionsOf(
       {
         ...axis,
         size: widest,
-        values: (_, splits) => splits.map((value) => (value === null ? "" : short(value))),
+        values: (_, splits) => tickLabels(splits),
       },
     ],
     series: [

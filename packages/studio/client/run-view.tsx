@@ -44,30 +44,27 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
       <main id="main">{fault ? <FaultWords fault={fault} /> : <p class="dim">Reading the run …</p>}</main>
     );
   const { run } = page;
+  const state = live.now?.state ?? run.state;
   return (
     <main id="main">
       <nav class="crumbs" aria-label="Where">
         <a href="/">Runs</a>
       </nav>
       <h1>
-        {run.name} <StateBadge state={live.now?.state ?? run.state} />
+        {run.name} <StateBadge state={state} /> <span class="kind">{run.kind}</span>
       </h1>
       <p class="essence">{page.essence}</p>
       {live.now?.activity && <Now activity={live.now.activity} />}
-      <p class="dim">
-        {run.kind}
-        {run.fault && <> · {run.fault}</>}
-      </p>
-      {(live.now?.state ?? run.state) === "running" && <Requests page={page} />}
-      {(live.now?.state ?? run.state) !== "running" && <GoOn key={`${run.id} ${run.state}`} page={page} />}
-      <Link live={live} />
-      {run.kind.startsWith("train ") && (
-        <p>
+      {run.fault && <p class="fault">{run.fault}</p>}
+      <div class="bar">
+        {state === "running" ? <Requests page={page} /> : <GoOn key={`${run.id} ${run.state}`} page={page} />}
+        {run.kind.startsWith("train ") && (
           <a href={`/api/runs/${id}/report`} download>
             Keep as one HTML file
           </a>
-        </p>
-      )}
+        )}
+      </div>
+      <Link live={live} />
       <nav class="tabs" aria-label="Views of the run">
         {Object.entries(VIEWS).map(([key, label]) => (
           <a

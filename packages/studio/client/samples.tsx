@@ -39,7 +39,14 @@ export function Samples({ page: { run, samples }, query, version }: ViewProps) {
     ];
   }, [place, last]);
   const [base, shown] = [samples[0], samples[place]];
-  if (!base || !shown) return <p class="panel">This run has drawn no samples yet.</p>;
+  if (!base || !shown)
+    return (
+      <p class="panel">
+        {run.kind === "train spm"
+          ? "A preference model draws no images: the curves show what it tells apart."
+          : "This run has drawn no samples yet."}
+      </p>
+    );
   const theirs = beside.value && setAt(beside.value.samples, shown.step);
   return (
     <>

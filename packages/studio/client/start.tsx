@@ -1,4 +1,4 @@
-// Starting a training: a form made of its settings, the forecast beside it, the queue below.
+// Starting a training: the queue, a form made of its settings, the forecast beside it.
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Fault, Forecast, FormSetting, JobForm, JobList } from "../src/api.ts";
 import { FaultWords } from "./fault-words.tsx";
@@ -74,24 +74,25 @@ export function Start({ query }: { query: URLSearchParams }) {
         </p>
       )}
       {kind !== undefined && kinds.length > 0 && (
-        <>
-          <div class="bar">
-            <label>
-              Training{" "}
-              <select value={kind} onChange={(event) => setQuery({ kind: event.currentTarget.value })}>
-                {kinds.map((each) => (
-                  <option key={each} value={each}>
-                    {each}
-                  </option>
-                ))}
-              </select>
-            </label>
-          </div>
-          <Form key={kind} kind={kind} onAdded={() => setVersion(version + 1)} />
-        </>
+        <div class="bar">
+          <label>
+            Training{" "}
+            <select value={kind} onChange={(event) => setQuery({ kind: event.currentTarget.value })}>
+              {kinds.map((each) => (
+                <option key={each} value={each}>
+                  {each}
+                </option>
+              ))}
+            </select>
+          </label>
+        </div>
       )}
+      {/* Above a form of some screens: what was just put in is seen. */}
       {value && (kinds.length > 0 || value.jobs.length > 0) && (
         <JobQueue jobs={value.jobs} onChange={() => setVersion(version + 1)} />
+      )}
+      {kind !== undefined && kinds.length > 0 && (
+        <Form key={kind} kind={kind} onAdded={() => setVersion(version + 1)} />
       )}
     </main>
   );
@@ -120,6 +121,8 @@ function Form({ kind, onAdded }: { kind: string; onAdded: () => void }) {
   const wanted = words.toLowerCase();
   const fits = ({ path, description }: FormSetting): boolean =>
     `${path} ${description ?? ""}`.toLowerCase().includes(wanted);
+  const shownSettings = form.settings.filter(fits);
+  const headings = [...new Set(shownSettings.map(({ heading }) => heading))];
   return (
     <form class="start" onSubmit={start}>
       <div>
@@ -143,14 +146,22 @@ function Form({ kind, onAdded }: { kind: string; onAdded: () => void }) {
             <input type="search" value={words} onInput={(event) => setWords(event.currentTarget.value)} />
           </label>
         </div>
-        {form.settings.filter(fits).map((setting) => (
-          <Field
-            key={setting.path}
-            setting={setting}
-            preset={at(base, setting.path)}
-            value={given[setting.path]}
-            onInput={(text) => setGiven({ ...given, [setting.path]: text })}
-          />
+        {shownSettings.length === 0 && <p>No setting has these words.</p>}
+        {headings.map((heading) => (
+          <fieldset key={heading} class="panel">
+            <legend>{heading}</legend>
+            {shownSettings
+              .filter((setting) => setting.heading === heading)
+              .map((setting) => (
+                <Field
+                  key={setting.path}
+                  setting={setting}
+                  preset={at(base, setting.path)}
+                  value={given[setting.path]}
+                  onInput={(text) => setGiven({ ...given, [setting.path]: text })}
+                />
+              ))}
+          </fieldset>
         ))}
       </div>
       <aside class="panel">

@@ -1,7 +1,7 @@
 // What the views compute.
 import { expect, test } from "vitest";
 import type { DataPair, FormSetting, QueuedJob, RunSummary, StepRow } from "../src/api.ts";
-import { alignedData, described } from "./chart-data.ts";
+import { alignedData, described, tickLabels } from "./chart-data.ts";
 import { filteredPairs } from "./data.tsx";
 import { differences, sidesOf } from "./grids.tsx";
 import { inTurn } from "./job-queue.tsx";
@@ -185,4 +185,17 @@ test("pairs are filtered by words, label and what is wrong with them", () => {
   expect(filteredPairs(pairs, "cat train", "", "")).toEqual([0, 2]);
   expect(filteredPairs(pairs, "", "tie", "broken")).toEqual([2]);
   expect(filteredPairs(pairs, "fox", "", "")).toEqual([]);
+});
+
+test("the words at a chart's lines differ, also where its values hardly do", () => {
+  expect(tickLabels([0, 0.5, 1, null])).toEqual(["0", "0.5", "1", ""]);
+  expect(tickLabels([0, 5e-7, 1e-6])).toEqual(["0", "5.00e-7", "1.00e-6"]);
+  expect(tickLabels([0.99995, 1, 1.00005])).toEqual(["0.99995", "1.00000", "1.00005"]);
+  expect(tickLabels([1, 1.0000000025, 1.000000005])).toEqual([
+    "1.0000000000",
+    "1.0000000025",
+    "1.0000000050",
+  ]);
+  expect(tickLabels([12345000, 12345010])).toEqual(["12345000", "12345010"]);
+  expect(tickLabels([])).toEqual([]);
 });

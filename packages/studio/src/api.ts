@@ -292,6 +292,8 @@ export interface FormSetting {
   kind: "number" | "boolean" | "string" | "list" | "other";
   choices?: string[];
   description?: string;
+  /** What it is about, as other settings are. */
+  heading: string;
   required: boolean;
   default?: unknown;
 }

@@ -270,7 +270,7 @@ describe("a run", () => {
     run.tellPhase("sampling", { done: 7, total: 20 });
     const page = async (): Promise<RunPage> => json<RunPage>(`/api/runs/${await firstRun()}/page`);
     expect((await page()).activity).toMatchObject({ phase: "sampling", done: 7, total: 20 });
-    expect((await page()).essence).toMatch(/Running, at 3 of 40: sampling, 7 of 20; about .* left/);
+    expect((await page()).essence).toMatch(/Running, at 3 of 40; about .* left/);
     run.close();
     expect((await page()).activity).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 // Studio until it is stopped. No engine: runs that were copied from elsewhere are shown on any machine.
 import { spawn } from "node:child_process";
-import { settingsOf } from "@spo/records/config";
+import { grouped, settingsOf } from "@spo/records/config";
 import { type JobsAllowed, type Presets, type Served, serve } from "@spo/studio";
 import { UserError } from "@spo/torch/files";
 import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
@@ -61,9 +61,9 @@ export async function runStudio(
 function jobsOf(presets: Presets, votes?: readonly string[]): JobsAllowed {
   const kinds = Object.entries(presets).map(([kind, ofKind]) => {
     // The command puts the result into the run's folder.
-    const settings = settingsOf(SCHEMAS[kind as keyof typeof SCHEMAS]).filter(
-      ({ path }) => path !== "output",
-    );
+    const settings = grouped(
+      settingsOf(SCHEMAS[kind as keyof typeof SCHEMAS]).filter(({ path }) => path !== "output"),
+    ).flatMap(({ heading, settings: some }) => some.map((setting) => ({ ...setting, heading })));
     return [kind, { settings, presets: ofKind, length: mayChange(kind).length }];
   });
   return {

@@ -29,7 +29,7 @@ export function runPage(
   return {
     schema: "spo.studio.run/1",
     run: summary,
-    essence: essenceOf(summary, log, left, activity),
+    essence: essenceOf(summary, log, left),
     notes: readNotes(run.folder),
     requests: summary.state === "running" ? openRequests(run.folder) : [],
     config,
@@ -64,15 +64,12 @@ function essenceOf(
   { kind, state, step, total }: RunSummary,
   { contents, elapsed }: RunLog,
   left?: number,
-  activity?: Activity,
 ): string {
   if (kind === "compare" && state === "finished")
     return `Finished after ${duration(elapsed)}. What came out is in comparison.html of its folder; the list has its trainings.`;
   const far = total > 0 ? `${step} of ${total}` : `${step}`;
-  const counted = activity && activity.total > 0 ? `, ${activity.done} of ${activity.total}` : "";
-  const now = activity ? `: ${activity.phase}${counted}` : "";
   const so = {
-    running: `${step > 0 ? `Running, at ${far}` : "Starting"}${now}`,
+    running: step > 0 ? `Running, at ${far}` : "Starting",
     finished: `Finished after ${duration(elapsed)}, at ${far}`,
     stopped: `Stopped at ${far}; the same command goes on from its last checkpoint`,
     killed: `Its process ended without a word at ${far}; the same command goes on from its last checkpoint`,
