@@ -130,7 +130,7 @@ export function PairDialog({
               ))}
             </div>
             <figcaption>
-              {pictures[0].name} minus {pictures[1].name}: black where they are alike
+              {pictures[0].name} minus {pictures[1].name}, four times as bright: black where they are alike
             </figcaption>
           </figure>
         )}

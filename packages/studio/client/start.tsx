@@ -73,26 +73,26 @@ export function Start({ query }: { query: URLSearchParams }) {
           address can then start trainings with your rights.
         </p>
       )}
-      {kind !== undefined && kinds.length > 0 && (
-        <div class="bar">
-          <label>
-            Training{" "}
-            <select value={kind} onChange={(event) => setQuery({ kind: event.currentTarget.value })}>
-              {kinds.map((each) => (
-                <option key={each} value={each}>
-                  {each}
-                </option>
-              ))}
-            </select>
-          </label>
-        </div>
-      )}
       {/* Above a form of some screens: what was just put in is seen. */}
       {value && (kinds.length > 0 || value.jobs.length > 0) && (
         <JobQueue jobs={value.jobs} onChange={() => setVersion(version + 1)} />
       )}
       {kind !== undefined && kinds.length > 0 && (
-        <Form key={kind} kind={kind} onAdded={() => setVersion(version + 1)} />
+        <>
+          <div class="bar">
+            <label>
+              Training{" "}
+              <select value={kind} onChange={(event) => setQuery({ kind: event.currentTarget.value })}>
+                {kinds.map((each) => (
+                  <option key={each} value={each}>
+                    {each}
+                  </option>
+                ))}
+              </select>
+            </label>
+          </div>
+          <Form key={kind} kind={kind} onAdded={() => setVersion(version + 1)} />
+        </>
       )}
     </main>
   );
