@@ -17,6 +17,7 @@ namespace winograd {
 
 constexpr int kLanes = SPO_LANES;
 constexpr int kRows = kLanes >= 16 ? 12 : 6;  // tiles of which the registers hold two vectors of results
+constexpr int64_t kSummed = 16;               // channels of which one sum is made before it is added to that of others
 constexpr int64_t kApart = 16;                // numbers between two places' rows, so that they do not share a set of the cache
 
 using Vector = Floats<kLanes>;
@@ -185,24 +186,30 @@ SPO_TARGET void pixels_of_tile(const float* const* pixels, int64_t channels, flo
   }
 }
 
-/** rows [kRows, channels] · N blocks of weights [channels, kLanes] → to [kRows, N·kLanes]. */
+/** rows [kRows, channels] · N blocks of weights [channels, kLanes] → to [kRows, N·kLanes]. Long sums round most: hence kSummed. */
 template <int N>
 SPO_TARGET void multiply(const float* rows, int64_t channels, const float* weights, int64_t block, float* to) {
-  Vector sums[kRows][N] = {};
-  for (int64_t channel = 0; channel < channels; channel++) {
-    Vector weight[N];
+  for (int64_t first = 0; first < channels; first += kSummed) {
+    const int64_t end = first + kSummed < channels ? first + kSummed : channels;
+    Vector sums[kRows][N] = {};
+    for (int64_t channel = first; channel < end; channel++) {
+      Vector weight[N];
 #pragma GCC unroll 2
-    for (int i = 0; i < N; i++) weight[i] = load<kLanes>(weights + i * block + channel * kLanes);
+      for (int i = 0; i < N; i++) weight[i] = load<kLanes>(weights + i * block + channel * kLanes);
+#pragma GCC unroll 12
+      for (int r = 0; r < kRows; r++) {
+#pragma GCC unroll 2
+        for (int i = 0; i < N; i++) sums[r][i] += rows[r * channels + channel] * weight[i];
+      }
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; r++) {
 #pragma GCC unroll 2
-      for (int i = 0; i < N; i++) sums[r][i] += rows[r * channels + channel] * weight[i];
+      for (int i = 0; i < N; i++) {
+        float* at = to + (r * N + i) * kLanes;
+        store<kLanes>(at, first ? load<kLanes>(at) + sums[r][i] : sums[r][i]);
+      }
     }
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; r++) {
-#pragma GCC unroll 2
-    for (int i = 0; i < N; i++) store<kLanes>(to + (r * N + i) * kLanes, sums[r][i]);
   }
 }
 
