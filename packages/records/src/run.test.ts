@@ -457,8 +457,19 @@ describe("a run that exists", () => {
     expect(written()).toMatchObject({ steps: 8 });
   });
 
+  test("and was killed after its end keeps no lock", () => {
+    go(6).close();
+    const lock = join(folder, "writer.json");
+    writeFileSync(lock, '{"pid":999999,"started":"17"}\n');
+    expect(Run.ended(folder, { kind: "spo", config: { ...config, steps: 8 }, mayChange })).toBeUndefined();
+    expect(existsSync(lock)).toBe(true); // it goes on: `open` takes it
+    expect(Run.ended(folder, { kind: "spo", config, mayChange })).toMatchObject({ type: "done" });
+    expect(existsSync(lock)).toBe(false);
+  });
+
   test("and has ended is told of without a write", () => {
     go(6).close();
+    writeFileSync(join(folder, "writer.json"), '{"pid":999999,"started":"17"}\n');
     const heal = sabotage(() => true, "EROFS", { reads: false });
     try {
       expect(Run.ended(folder, { kind: "spo", config, mayChange })).toMatchObject({

@@ -160,7 +160,8 @@ export class Run {
   }
 
   /**
-   * The last event of a run that has ended and has nothing to go on with, or undefined. Reads only: the folder may be on a read-only disk.
+   * The last event of a run that has ended and has nothing to go on with, or undefined. Writes nothing, for the disk may be read-only; of a
+   * process that was killed after the end it takes the lock away, where the disk lets it.
    *
    * Throws as `open` does for a folder of something else.
    */
@@ -168,7 +169,9 @@ export class Run {
     if (!existsSync(configPath(folder)) || !existsSync(logPath(folder))) return undefined;
     const { goesOn } = changeOf(folder, asWritten(folder, settings), settings);
     const last = parseEvents(readLog(folder), logPath(folder)).at(-1);
-    return last?.type === "done" && !goesOn ? last : undefined;
+    if (last?.type !== "done" || goesOn) return undefined;
+    if (runWriter(folder) === "killed") takeAwayLock(folder);
+    return last;
   }
 
   /** Lets another process write the folder. The end of the process does so too. */
@@ -640,6 +643,15 @@ function lockFolder(
       hint: "Wait for it to end, or give another output folder.",
       cause: error,
     });
+  }
+}
+
+/** Of a process that was killed. */
+function takeAwayLock(folder: string): void {
+  try {
+    lockFolder(folder, {}).release();
+  } catch {
+    // A disk that is not written keeps it, and another process may have taken the run meanwhile.
   }
 }
 
