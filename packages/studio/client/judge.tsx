@@ -86,24 +86,30 @@ export function Judge({ id, view, guest }: { id: string; view?: string; guest: s
 function NameForm({ given }: { given: (name: string) => void }) {
   const [name, setName] = useState("");
   return (
-    <form
-      class="panel bar"
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (name.trim() !== "") given(name.trim());
-      }}
-    >
-      <label>
-        Your name, as it is to stand in the votes{" "}
-        <input
-          type="text"
-          value={name}
-          maxLength={100}
-          onInput={(event) => setName(event.currentTarget.value)}
-        />
-      </label>
-      <button type="submit">Begin</button>
-    </form>
+    <>
+      <p class="essence">
+        Click the better of two pictures, or press ← or →. Which model drew which is not shown, and every
+        answer can be undone.
+      </p>
+      <form
+        class="panel bar"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (name.trim() !== "") given(name.trim());
+        }}
+      >
+        <label>
+          Your name, as it is to stand in the votes{" "}
+          <input
+            type="text"
+            value={name}
+            maxLength={100}
+            onInput={(event) => setName(event.currentTarget.value)}
+          />
+        </label>
+        <button type="submit">Begin</button>
+      </form>
+    </>
   );
 }
 
@@ -194,7 +200,15 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
           shown={() => (shownAt.current = performance.now())}
         />
       ) : (
-        <p class="panel">{isAsking ? "Looking for pairs …" : "Every pair has its votes. Thank you!"}</p>
+        <p class="panel">
+          {isAsking ? "Looking for pairs …" : "Every pair has its votes. Thank you!"}
+          {!isAsking && rename && (
+            <>
+              {" "}
+              <a href={`/judge/${id}/results`}>What they say, and what can be trained on them</a>
+            </>
+          )}
+        </p>
       )}
       <div class="bar">
         {pair &&

@@ -12,7 +12,15 @@ const LEAST_AGREEMENT = 0.2;
 const percent = (share: number): string => `${Math.round(100 * share)} %`;
 
 /** What the votes say, in a sentence. */
-export function verdictOfVotes({ names, rate, votes, visible, agreement, models }: JudgingResults): string {
+export function verdictOfVotes({
+  names,
+  rate,
+  votes,
+  visible,
+  agreement,
+  models,
+  labellers,
+}: JudgingResults): string {
   if (!rate) return votes === 0 ? "Nobody has voted yet." : "No vote prefers a picture yet.";
   if (agreement && agreement.value < LEAST_AGREEMENT)
     return "People do not agree: the difference is not one that they see.";
@@ -25,7 +33,10 @@ export function verdictOfVotes({ names, rate, votes, visible, agreement, models 
     return best.strength.low > next.strength.high
       ? `${best.name} is preferred, before ${next.name}.`
       : `${best.name} leads, and ${next.name} may be as good: their intervals overlap.`;
-  if (!names) return `${votes} votes.`;
+  if (!names) {
+    const people = labellers.length === 1 ? "one person" : `${labellers.length} people`;
+    return `${votes === 1 ? "One vote" : `${votes} votes`} by ${people}.`;
+  }
   const interval = `${percent(rate.value)} (${percent(rate.low)} to ${percent(rate.high)})`;
   if (rate.low > 0.5) return `${names[1]} is preferred to ${names[0]}: ${interval} of the votes.`;
   if (rate.high < 0.5) return `${names[0]} is preferred to ${names[1]}, which gets ${interval} of the votes.`;

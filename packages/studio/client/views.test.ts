@@ -1,10 +1,11 @@
 // What the views compute.
 import { expect, test } from "vitest";
-import type { DataPair, FormSetting, QueuedJob, RunSummary, StepRow } from "../src/api.ts";
+import type { DataPair, FormSetting, JudgingResults, QueuedJob, RunSummary, StepRow } from "../src/api.ts";
 import { alignedData, described, tickLabels } from "./chart-data.ts";
 import { filteredPairs } from "./data.tsx";
 import { differences, sidesOf } from "./grids.tsx";
 import { inTurn } from "./job-queue.tsx";
+import { verdictOfVotes } from "./judging-results.tsx";
 import { rankWords } from "./overview.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
@@ -198,4 +199,18 @@ test("the words at a chart's lines differ, also where its values hardly do", () 
   ]);
   expect(tickLabels([12345000, 12345010])).toEqual(["12345000", "12345010"]);
   expect(tickLabels([])).toEqual([]);
+});
+
+test("votes on pairs without names are counted, and by how many people", () => {
+  const of = (votes: number, people: number) =>
+    verdictOfVotes({
+      ...{ schema: "spo.studio.votes/1", votes, wins: [votes, 0], ties: 0, bothBad: 0, skipped: 0 },
+      rate: { value: 0, low: 0, high: 0 },
+      labellers: Array.from({ length: people }, () => ({})) as JudgingResults["labellers"],
+    });
+  expect([of(1, 1), of(35, 1), of(35, 2)]).toEqual([
+    "One vote by one person.",
+    "35 votes by one person.",
+    "35 votes by 2 people.",
+  ]);
 });
