@@ -50,7 +50,7 @@ export function GoOn({ page: { run, goOn } }: { page: RunPage }) {
   const [fault, setFault] = useState<Fault>();
   const [to, setTo] = useState(String(2 * (goOn?.from ?? 0)));
   if (!goOn) return null;
-  const { length, from = 0 } = goOn;
+  const { length, from = 0, anew } = goOn;
   const start = (event: Event): void => {
     event.preventDefault();
     setFault(undefined);
@@ -78,7 +78,7 @@ export function GoOn({ page: { run, goOn } }: { page: RunPage }) {
             It goes on as soon as its device is free: <a href="/start">the queue</a>.
           </>
         ) : (
-          "By the settings that it was begun with, from its last checkpoint."
+          `By the settings that it was begun with, ${anew ? "from its first step: there is no checkpoint yet" : "from its last checkpoint"}.`
         )}
       </span>
       {fault && <FaultWords fault={fault} />}

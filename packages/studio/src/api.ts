@@ -130,6 +130,8 @@ export interface GoingOn {
   length?: string;
   /** That length now. */
   from?: number;
+  /** It stopped before its first checkpoint, and begins with its first step. */
+  anew?: true;
 }
 
 /** One metric, thinned for a chart: lowest and highest of each group of points. */

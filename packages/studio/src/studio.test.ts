@@ -593,6 +593,10 @@ describe("starting", () => {
     const command: [string, ...string[]] = [process.execPath, "--eval", "setTimeout(() => {}, 3000)"];
     const kinds = { "train spo": { settings: [], presets: {}, length: "rounds" } };
     studio = open({ jobs: { command, kinds } });
+    expect(await offered()).toEqual({ anew: true });
+    run = Run.open(join(root, "first"), { kind: "train spo", config: { device: "cuda" } });
+    run.save(3, () => ({ "state.bin": { bytes: 8, chunks: [new Uint8Array(8)] } }), { wait: true });
+    run.close();
     expect(await offered()).toEqual({});
     for (const wrong of [{ to: 50 }, { run: "../x" }, { words: ["x"] }])
       expect((await goOn(wrong)).status, JSON.stringify(wrong)).toBe(400);
@@ -611,6 +615,8 @@ describe("starting", () => {
     for (const wrong of [{}, { to: 40 }, { to: 50.5 }, { to: "50" }])
       expect((await goOn(wrong)).status, JSON.stringify(wrong)).toBe(400);
     expect(await (await goOn({ to: 60 })).json()).toMatchObject({ run: "first", words: ["rounds=60"] });
+    rmSync(join(root, "first", "checkpoints"), { recursive: true });
+    expect([await offered(), (await goOn({ to: 60 })).status]).toEqual([undefined, 400]);
   });
 
   test("names kinds and presets that there are, and no path for its run", async () => {

@@ -179,7 +179,7 @@ export function createStudio(options: StudioOptions): Studio {
     const page: RunPage = {
       ...runPage(run, index.summaryOf(run), log, presets),
       exports: jobs.exportsOf(run),
-      goOn: jobs.goingOnOf(index.summaryOf(run)),
+      goOn: jobs.goingOnOf(run, index.summaryOf(run)),
     };
     return c.json(page);
   });

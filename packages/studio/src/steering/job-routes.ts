@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { UserError, writeFileAtomic } from "@spo/records";
+import { listCheckpoints, UserError, writeFileAtomic } from "@spo/records";
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Forecast, FormSetting, GoingOn, JobForm, JobList, RunSummary } from "../api.js";
@@ -129,12 +129,13 @@ export class Jobs {
     return this.#mayStart ? exportsOf(run) : [];
   }
 
-  /** How the page may go on with a run, whoever began it; undefined where it may not. */
-  goingOnOf({ kind, state, total }: RunSummary): GoingOn | undefined {
+  /** How the page may go on with a run, whoever began it; undefined where it may not: one that has ended cannot without a checkpoint. */
+  goingOnOf({ folder }: FoundRun, { kind, state, total }: RunSummary): GoingOn | undefined {
     const form = Object.hasOwn(this.#kinds, kind) ? this.#kinds[kind] : undefined;
     if (!form || !["stopped", "killed", "finished"].includes(state)) return undefined;
-    if (state !== "finished") return {};
-    return form.length === undefined ? undefined : { length: form.length, from: total };
+    const isKept = listCheckpoints(join(folder, "checkpoints")).length > 0;
+    if (state !== "finished") return isKept ? {} : { anew: true };
+    return form.length === undefined || !isKept ? undefined : { length: form.length, from: total };
   }
 
   /**
@@ -149,7 +150,7 @@ export class Jobs {
     { to }: z.output<typeof GoOnWish>,
   ): Job {
     if (!this.#queue || !this.#mayStart) throw startsNothing();
-    const may = this.goingOnOf(summary);
+    const may = this.goingOnOf(run, summary);
     if (!may || (may.length === undefined) !== (to === undefined) || (to ?? 1) <= (may.from ?? 0))
       throw new UserError(`${run.name} cannot go on so.`, {
         code: "USAGE",
