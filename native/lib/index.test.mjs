@@ -47,3 +47,19 @@ test("where there is a driver, libtorch's half for CUDA is loaded with the addon
   };
   expect([loaded(), loaded("0")]).toEqual(["true", "false"]);
 });
+
+test("threads that wait sleep after a short while, unless the environment says how they wait", () => {
+  /** What OpenMP says when it is loaded. @param {Record<string, string>} more */
+  const told = (more) => {
+    const { OMP_WAIT_POLICY: _, GOMP_SPINCOUNT: __, ...env } = process.env;
+    const index = JSON.stringify(new URL("./index.js", import.meta.url).href);
+    const { stderr } = spawnSync(process.execPath, ["-e", `import(${index})`], {
+      env: { ...env, ...more, OMP_DISPLAY_ENV: "VERBOSE", SPO_CUDA: "0" },
+      encoding: "utf8",
+    });
+    return /GOMP_SPINCOUNT = '(\d+)'/.exec(stderr)?.[1];
+  };
+  expect(told({})).toBe("1000");
+  expect(told({ GOMP_SPINCOUNT: "77" })).toBe("77");
+  expect(told({ OMP_WAIT_POLICY: "passive" })).toBe("0");
+});
