@@ -1,6 +1,6 @@
 import { bytesOf, readParquet, textOf } from "@spo/data";
 import { pixelsOf } from "@spo/data/pixels";
-import type { Tensor } from "@spo/torch";
+import { type Tensor, UserError } from "@spo/torch";
 
 /** Captioned images of one size, in memory. Row i of `pixels` is described by row i of the lists. */
 export interface Artwork {
@@ -18,6 +18,8 @@ export interface Artwork {
 /**
  * Reads a parquet file with the columns `image`, `caption`, `concept`, `set` and `core`. core: whether all but the base's concepts are left
  * out; leaveOut: captions that are left out, whose concepts must stay unseen.
+ *
+ * Throws a UserError (`DATA`) where nothing is left.
  */
 export async function readArtwork(
   path: string,
@@ -27,6 +29,7 @@ export async function readArtwork(
   const rows = (await readParquet(path, ["image", "caption", "concept", "set", "core"])).filter(
     (row) => (!core || row.core === true) && !unseen.has(textOf(row.caption)),
   );
+  if (rows.length === 0) throw noArtwork(path);
   return {
     pixels: await pixelsOf(
       rows.map((row) => bytesOf(row.image)),
@@ -38,3 +41,10 @@ export async function readArtwork(
     core: rows.map((row) => row.core === true),
   };
 }
+
+/** The error of a file that has none of the artwork that a training needs. */
+export const noArtwork = (path: string): UserError =>
+  new UserError(`${path}: no artwork is left to train on.`, {
+    code: "DATA",
+    hint: "leaveOut names captions that must stay unseen; it must not name all that is asked about.",
+  });

@@ -22,7 +22,7 @@ import {
   tensor,
 } from "@spo/torch";
 import { openContext, type RecipeEvent, type RecipeOptions, Update } from "spo/recipes";
-import { readArtwork } from "../data/artwork.js";
+import { noArtwork, readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import { redrawAll } from "../data/redraw.js";
 import { ArtworkJudge, saveArtworkJudge } from "../judge/artwork-judge.js";
@@ -61,6 +61,7 @@ export async function* pretrainJudge(
       { dtype: "int64", device },
     ),
   );
+  if (asked.numel === 0) throw noArtwork(config.data);
   const samples: Tensor[] = [];
   const sampling = {
     seed: config.seed,

@@ -18,7 +18,7 @@ import {
 } from "@spo/torch";
 import { startPreferenceModel, textRows } from "spo";
 import { openContext, type RecipeEvent, type RecipeOptions, Update } from "spo/recipes";
-import { readArtwork } from "../data/artwork.js";
+import { noArtwork, readArtwork } from "../data/artwork.js";
 import { rowsOfHalf } from "../data/halves.js";
 import type { PretrainLrmSettings } from "../settings.gen.js";
 import { pretrainingSteps } from "./pretrain-loop.js";
@@ -45,6 +45,7 @@ export async function* pretrainLrm(
   const rows = rowsOfHalf(artwork, config.half);
   const captions = rows.map((row) => artwork.captions[row] as string);
   const asked = rows.flatMap((row, i) => (artwork.core[row] ? [i] : []));
+  if (asked.length === 0) throw noArtwork(config.data);
   const real = keep(
     scope(() => artwork.pixels.indexSelect(0, tensor(rows, { dtype: "int64" })).to({ device })),
   );
