@@ -1,11 +1,11 @@
 // The scores of all candidates of one timestep, and the pictures of those that people want to see.
 import { CANDIDATE_PICTURES, timed } from "@spo/records";
-import { cat, keep, Scope, Tensor, UserError } from "@spo/torch";
+import { cat, keep, Scope, scope, Tensor, UserError } from "@spo/torch";
 import { JUDGE_CHUNK } from "../judges/judge.js";
 import type { RolloutInput } from "./rollout.js";
 
-/** Clean latents predicted of `count` children from the one at `start` on, [count, c, h, w]. */
-export type Predicted = (start: number, count: number) => Tensor;
+/** Clean latents predicted of these children, [rows, c, h, w]. */
+export type Predicted = (rows: readonly number[]) => Tensor;
 
 /**
  * Scores of all children, [k][B], by judge where their agreement is asked for, [m][k][B], and the decoded
@@ -47,7 +47,7 @@ export function judgeCandidates(
       xt: xt.narrow(0, start, chunk.length),
       timestep,
       get x0(): Tensor {
-        clean ??= keep(predicted(start, chunk.length));
+        clean ??= keep(predicted(chunk.map((_, i) => start + i)));
         return clean;
       },
       image(): Tensor {
@@ -65,12 +65,9 @@ export function judgeCandidates(
       scores.push(...oneEach(given, chunk.length));
       for (const [i, prompt] of chunk.entries()) {
         const wanted = pictures.get(prompt);
-        if (!wanted) continue;
-        // What the judge did without is the price of the picture, and of no part of the round.
+        if (!wanted || !(decoded || clean)) continue;
         const picture = timed(meter, CANDIDATE_PICTURES, () =>
-          decoded
-            ? decoded.narrow(0, i, 1).clone()
-            : decodeCounted(clean ? clean.narrow(0, i, 1) : predicted(start + i, 1)),
+          decoded ? decoded.narrow(0, i, 1).clone() : decodeCounted((clean as Tensor).narrow(0, i, 1)),
         );
         wanted.push(memory.keep(picture));
       }
@@ -78,6 +75,13 @@ export function judgeCandidates(
       clean?.dispose();
       decoded?.dispose();
     }
+  }
+  // What the judge did without is the price of the pictures, and of no part of the round. The candidates of a prompt at once: less by far
+  // than one by one, and the same whichever prompts are beside it.
+  for (const [prompt, images] of pictures) {
+    if (images.length > 0) continue;
+    const ofPrompt = rows.flatMap((row, i) => (row === prompt ? [i] : []));
+    images.push(timed(meter, CANDIDATE_PICTURES, () => scope(() => decodeCounted(predicted(ofPrompt)))));
   }
   const byCandidate = (of: readonly number[]): number[][] =>
     range(settings.candidates).map((j) => of.slice(j * prompts, (j + 1) * prompts));

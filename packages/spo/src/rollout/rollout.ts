@@ -146,10 +146,10 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
   // Clean latents of children that no step has predicted yet.
   const predictNow =
     (timestep: number): Predicted =>
-    (start, count) => {
-      meter?.count("unetSampling", count * denoiser.samplePasses);
-      const xt = x.narrow(0, start, count);
-      const output = denoiser.forRows(childRows.slice(start, start + count))(xt, timestep);
+    (rows) => {
+      meter?.count("unetSampling", rows.length * denoiser.samplePasses);
+      const xt = rowsAt(x, rows);
+      const output = denoiser.forRows(rows.map((row) => childRows[row] as number))(xt, timestep);
       return process.predict(xt, output, timestep).x0;
     };
   const rowsOf = (next: readonly number[]): Tensor =>
@@ -179,7 +179,7 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
       let from = x;
       let centre = mean;
       if (branch && i > firstBranch && !judgesLatents) {
-        const chosen = rowsOf(endSegment(t, (start, count) => x0.narrow(0, start, count), memory));
+        const chosen = rowsOf(endSegment(t, (rows) => rowsAt(x0, rows), memory));
         from = memory.keep(x.indexSelect(0, chosen));
         centre = mean.indexSelect(0, chosen);
         freeSegment();
@@ -202,10 +202,18 @@ function sample<R>(input: RolloutInput, read: (segment: Segment) => R): Rollout<
   {
     using memory = new Scope();
     const reached = timesteps[end];
-    if (reached === undefined) endSegment(0, (start, count) => x.narrow(0, start, count), memory);
+    if (reached === undefined) endSegment(0, (rows) => rowsAt(x, rows), memory);
     else endSegment(reached, predictNow(reached), memory);
   }
   return { ...found, latents: x };
+}
+
+/** x [n, …] → [rows, …]. */
+function rowsAt(x: Tensor, rows: readonly number[]): Tensor {
+  const [first = 0] = rows;
+  const isRange = rows.every((row, i) => row === first + i);
+  if (isRange) return x.narrow(0, first, rows.length);
+  return x.indexSelect(0, tensor([...rows], { dtype: "int64", device: x.device }));
 }
 
 /** Frees what a segment holds, but for what was read of it and what the caller gave. */
