@@ -76,7 +76,16 @@ describe("what may stand next", () => {
 
   test("is a preset or a file where a training takes either, a scorer or a module where images are scored", async () => {
     expect(await behind("spo train spo s")).toEqual({
-      words: ["sd15", "sdxl", "sd35-medium", "sd15-8gb", "sd15-12gb", "sdxl-16gb", "sdxl-24gb"],
+      words: [
+        "sd15",
+        "sdxl",
+        "sd35-medium",
+        "sd15-8gb",
+        "sd15-12gb",
+        "sdxl-16gb",
+        "sdxl-24gb",
+        "sd35-medium-12gb",
+      ],
       files: "files",
     });
     const scorers = REWARDS.map((name) => `${name}:`);

@@ -82,6 +82,7 @@ export async function planSample(options: PlanSampleOptions): Promise<void> {
         latentSize: [settings.height / factor, settings.width / factor],
         decode: decodeOptions(settings, settings.width, settings.height),
         promptCache: settings.promptCache,
+        device: options.device,
       }),
     savings: sampleSavings<typeof asked>(),
   });

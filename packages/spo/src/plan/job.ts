@@ -20,7 +20,7 @@ export interface Phase {
   name: string;
   /** How often in the whole job. */
   runs: number;
-  /** Of a phase before all others: bytes that it holds in place of what the others hold. */
+  /** Of a phase before all others, which leaves nothing behind: bytes that it holds in place of what the others hold. */
   before?: number;
   /** Bytes of the weights that are not on the device meanwhile; absent: all are. */
   away?: number;
@@ -87,19 +87,24 @@ export function planJob({ models, memory, phases }: Job): Plan {
     books.push(book);
     return { name, runs, passes, activationBytes: bytes.peak, residentBytes: 0, flops };
   });
-  const process = new SimulatedProcess();
+  const first = phases.findIndex(({ before = 0 }) => before > 0);
+  const others = planned.filter((_, i) => i !== first);
+  const [process, processBefore] = [new SimulatedProcess(), new SimulatedProcess()];
   for (const [i, book] of [...books.entries(), ...books.entries()]) {
     const phase = planned[i] as PhasePlan;
+    const own = i === first ? processBefore : process;
     // Each phase begins with the heap that it and the others left.
-    for (let run = 0; run < 2; run++) phase.residentBytes = Math.max(phase.residentBytes, process.play(book));
+    for (let run = 0; run < 2; run++) phase.residentBytes = Math.max(phase.residentBytes, own.play(book));
   }
   // Memory of the largest phase stays resident in all later ones, so their resident bytes do not show which it was.
-  const most = Math.max(...planned.map(({ activationBytes }) => activationBytes));
+  const most = Math.max(...others.map(({ activationBytes }) => activationBytes));
   const awayAt = (i: number): number => phases[i]?.away ?? 0;
-  const held = planned.map(({ activationBytes }, i) => activationBytes - awayAt(i));
+  const held = planned.map(({ activationBytes }, i) =>
+    i === first ? Number.NEGATIVE_INFINITY : activationBytes - awayAt(i),
+  );
   const at = held.indexOf(Math.max(...held));
   const largest = planned[at] as PhasePlan;
-  const resident = Math.max(...planned.map(({ residentBytes }) => residentBytes));
+  const resident = Math.max(...others.map(({ residentBytes }) => residentBytes));
   const total = (of: (phase: PhasePlan) => number): number =>
     planned.reduce((sum, phase) => sum + phase.runs * of(phase), 0);
   const kinds = [...new Set(planned.flatMap(({ passes }) => Object.keys(passes) as Pass[]))];
@@ -113,9 +118,9 @@ export function planJob({ models, memory, phases }: Job): Plan {
       getThreads() * THREAD_BYTES +
       keptKernelBytes(modulesOf(models), memory.trained > 0 ? [models.denoiser] : []),
   };
-  const first = phases.findIndex(({ before = 0 }) => before > 0);
-  const atFirst = { weights: phases[first]?.before ?? 0, trained: 0, optimizer: 0, data: 0, heap: 0 };
-  const alone = { ...parts, ...atFirst, activations: planned[first]?.activationBytes ?? 0 };
+  const { activationBytes: activations = 0, residentBytes = 0 } = planned[first] ?? {};
+  const atFirst = { weights: phases[first]?.before ?? 0, trained: 0, optimizer: 0, data: 0 };
+  const alone = { ...parts, ...atFirst, activations, heap: residentBytes - activations };
   const [usual, beginning] = [parts, alone].map((of) => Object.values(of).reduce((a, b) => a + b, 0)) as [
     number,
     number,

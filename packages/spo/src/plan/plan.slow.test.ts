@@ -187,8 +187,20 @@ test("text encoders that go before images are drawn are held for their own phase
     .flatMap((encoder) => encoder.parameters())
     .reduce((sum, { nbytes }) => sum + nbytes, 0);
   const weights = (promptCache?: string) =>
-    planJob(samplingJob(models, { ...sampling, promptCache })).memory.weights;
+    planJob(samplingJob(models, { ...sampling, batch: 64, images: 64, promptCache })).memory.weights; // so many that drawing needs the most
   expect(weights() - weights("prompts")).toBe(texts);
+});
+
+test("of text encoders that go a CPU holds all while they read, another device the largest alone", () => {
+  const models = planModels(TINY.sdxl);
+  const each = models.texts.map((encoder) =>
+    encoder.parameters().reduce((sum, { nbytes }) => sum + nbytes, 0),
+  );
+  const held = (device: string, promptCache?: string) =>
+    samplingJob(models, { ...sampling, promptCache, device }).phases[0]?.before;
+  expect(held("cpu", "prompts")).toBe(each.reduce((sum, bytes) => sum + bytes));
+  expect(held("cuda", "prompts")).toBe(Math.max(...each));
+  expect(held("cuda")).toBe(0);
 });
 
 test("8 bits take a quarter of the blocks' weights and a scale a row, and stand beside a LoRA alone", () => {

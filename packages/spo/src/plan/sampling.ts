@@ -1,10 +1,11 @@
 import { ddimStep, guidedDenoiser, isGuided } from "@spo/diffusion";
 import type { WorkMeter } from "@spo/records";
 import { noGrad, scope } from "@spo/torch";
-import { blankConditions, blankLatents, encodeBlank } from "./conditions.js";
+import { blankConditions, blankLatents } from "./conditions.js";
 import type { Job } from "./job.js";
 import type { PlannedModels } from "./models.js";
-import { freedTexts, weightsOf } from "./update.js";
+import { freedTexts, textPhase } from "./texts.js";
+import { weightsOf } from "./update.js";
 
 /** A sampling to be planned; sides in pixels. */
 export interface SamplingSettings {
@@ -20,6 +21,8 @@ export interface SamplingSettings {
   decode?: { chunk?: number; tiling?: boolean };
   /** Where prompts are encoded before all else, and the text encoders then freed; absent: they stay. */
   promptCache?: string;
+  /** Default: the CPU. */
+  device?: string;
 }
 
 /** Text to images, as `spo sample` does it. */
@@ -50,17 +53,17 @@ export function samplingJob(models: PlannedModels, settings: SamplingSettings): 
       scope(() => void models.vae.decodeLatents(blankLatents(batch, models, latentSize), settings.decode)),
     );
   };
-  const freed = freedTexts(models, { promptCache: settings.promptCache ?? null });
+  const texts = { promptCache: settings.promptCache ?? null, device: settings.device ?? "cpu" };
   return {
     models,
     memory: {
-      weights: weightsOf(models) - freed,
+      weights: weightsOf(models) - freedTexts(models, texts),
       trained: 0,
       optimizer: 0,
       data: 0,
     },
     phases: [
-      { name: "text", runs: batches, before: freed, body: () => encodeBlank(batch, models) },
+      textPhase(models, texts, { n: batch, runs: batches }),
       { name: "step", runs: batches * steps, body: step },
       { name: "decode", runs: batches, body: decode },
     ],

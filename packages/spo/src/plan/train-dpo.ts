@@ -4,10 +4,11 @@ import { pairLoss } from "../recipes/train-dpo/pair-loss.js";
 import type { TrainDpoConfig } from "../recipes/train-dpo/train-dpo-config.js";
 import { requireCacheable } from "../recipes/training/prompt-cache-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
-import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank } from "./conditions.js";
+import { blankConditions, blankImages, blankLatents, encodeAnew } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
-import { freedTexts, optimizerPhase, planPolicy, update } from "./update.js";
+import { freedTexts, textPhase } from "./texts.js";
+import { optimizerPhase, planPolicy, update } from "./update.js";
 
 /** Bytes of stored images that the reader mixes, beside the decoded ones that wait. */
 const STORED = 48 << 20;
@@ -30,7 +31,7 @@ export function dpoJob(models: PlannedModels, config: TrainDpoConfig): Job {
     models,
     memory: { ...memory, weights: memory.weights - freed },
     phases: [
-      { name: "text", runs: freed > 0 ? 1 : runs, before: freed, body: () => encodeBlank(pairs, models) },
+      textPhase(models, config, { n: pairs, runs }),
       {
         name: "encode",
         runs,

@@ -12,11 +12,12 @@ import type { LatentRewardModel } from "../spm/latent-reward-model.js";
 import { latentSpaceOf } from "../spm/latent-space.js";
 import { PixelPreferenceModel } from "../spm/pixel-preference-model.js";
 import { noisyPredictions } from "../spm/spm-noising.js";
-import { blankConditions, blankIds, blankImages, blankLatents, encodeBlank, lrmIds } from "./conditions.js";
+import { blankConditions, blankIds, blankImages, blankLatents, lrmIds } from "./conditions.js";
 import type { Job } from "./job.js";
 import { blank, type PlannedModels } from "./models.js";
+import { freedTexts, textPhase } from "./texts.js";
 import { taughtJob } from "./train-spm-by-teacher.js";
-import { freedTexts, momentsOf, optimizerPhase, update, weightsOf } from "./update.js";
+import { momentsOf, optimizerPhase, update, weightsOf } from "./update.js";
 
 /** The preference model's training as `spo train spm` does it, without its measurements on held-out pairs. */
 export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
@@ -107,12 +108,7 @@ export function spmJob(models: PlannedModels, config: TrainSpmConfig): Job {
         bank > 0 ? Math.max(bank, batch) * pixels : (48 << 20) + readAhead * 2 ** 20 + microBatch * pixels,
     },
     phases: [
-      {
-        name: "text",
-        runs: freed > 0 ? 1 : noisings,
-        before: freed,
-        body: () => encodeBlank(noised, models),
-      },
+      textPhase(models, config, { n: noised, runs: noisings }),
       ...(scorer ? [{ name: "relabelling, one side", runs: 2 * drawn, body: relabel }] : []),
       {
         name: "noising",

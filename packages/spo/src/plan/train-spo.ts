@@ -9,10 +9,11 @@ import { requireCacheable } from "../recipes/training/prompt-cache-config.js";
 import { latentSizeOf } from "../recipes/training/training-side.js";
 import { branchRange } from "../rollout/rollout.js";
 import type { LatentTexts } from "../spm/latent-reward-model.js";
-import { blankConditions, blankImages, blankLatents, encodeAnew, encodeBlank, lrmIds } from "./conditions.js";
+import { blankConditions, blankImages, blankLatents, encodeAnew, lrmIds } from "./conditions.js";
 import type { Job, Phase } from "./job.js";
 import { blank, bytesOf, type PlannedModels } from "./models.js";
-import { freedTexts, optimizerPhase, planPolicy, update } from "./update.js";
+import { freedTexts, textPhase } from "./texts.js";
+import { optimizerPhase, planPolicy, update } from "./update.js";
 
 /**
  * SPO as `spo train spo` does it: rounds of sampling pools and updates on their pairs. Counts as if every comparison gave a pair, which is
@@ -72,15 +73,10 @@ export function spoJob(models: PlannedModels, config: TrainSpoConfig): Job {
     models,
     memory: { ...memory, weights: memory.weights - freed },
     phases: [
-      {
-        name: "text",
-        runs: 1,
-        before: freed,
-        body: (meter) => {
-          meter.count("judgeText", prompts);
-          encodeBlank(prompts, models);
-        },
-      },
+      textPhase(models, config, {
+        ...{ n: prompts, runs: 1 },
+        count: (meter) => meter.count("judgeText", prompts),
+      }),
       step(prompts, alone, "sampling, one latent a prompt"),
       ...(together > 0 ? [step(k * prompts, together, "sampling, all candidates")] : []),
       ...(spm

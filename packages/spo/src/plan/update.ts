@@ -9,7 +9,6 @@ import {
   setUpVae,
   type VaeSettings,
 } from "../recipes/training/precision.js";
-import { textEncodersOf } from "../recipes/training/prompt-cache.js";
 import type { Job, Phase } from "./job.js";
 import { bytesOf, modulesOf, type PlannedModels } from "./models.js";
 
@@ -71,10 +70,3 @@ function giveGradients(trained: readonly Tensor[]): void {
     for (const parameter of trained) parameter.grad = zerosLike(parameter);
   });
 }
-
-/** Bytes of the text encoders that a training with a prompt cache frees before it begins; 0 without one. */
-export const freedTexts = (
-  { pipe }: PlannedModels,
-  { promptCache }: { promptCache: string | null },
-): number =>
-  promptCache === null ? 0 : bytesOf(textEncodersOf(pipe).flatMap((encoder) => encoder.parameters()));

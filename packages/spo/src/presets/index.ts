@@ -3,7 +3,7 @@ import dpoFlux from "./dpo-flux-dev.js";
 import dpoSd15, { type DpoPreset } from "./dpo-sd15.js";
 import dpoSd35 from "./dpo-sd35-medium.js";
 import dpoSdxl from "./dpo-sdxl.js";
-import { fluxIn24, sd15In8, sd15In12, sdxlIn16, sdxlIn24, spmIn12 } from "./low-memory.js";
+import { fluxIn24, sd15In8, sd15In12, sd35In12, sdxlIn16, sdxlIn24, spmIn12 } from "./low-memory.js";
 import lpoSd15 from "./lpo-sd15.js";
 import lpoSdxl from "./lpo-sdxl.js";
 import lrmSd15 from "./lrm-sd15.js";
@@ -42,5 +42,6 @@ export const spoPresets: Readonly<Record<string, SpoPreset>> = {
   "sd15-12gb": sd15In12,
   "sdxl-16gb": sdxlIn16,
   "sdxl-24gb": sdxlIn24,
+  "sd35-medium-12gb": sd35In12,
   "flux-dev-24gb": fluxIn24,
 };

@@ -2,6 +2,7 @@
 import spm, { type SpmPreset } from "./spm-sd15.js";
 import flux from "./spo-flux-dev.js";
 import sd15, { type SpoPreset } from "./spo-sd15.js";
+import sd35 from "./spo-sd35-medium.js";
 import sdxl from "./spo-sdxl.js";
 
 /** What costs no more than time, beside the rounding of bfloat16: what learns stays float32. */
@@ -30,6 +31,14 @@ export const sdxlIn16 = {
 
 /** SDXL in 24 GB: passes of more latents, and prompts are encoded in memory. */
 export const sdxlIn24 = { ...sdxl, ...small, gradientCheckpointing: true, microBatch: 2 } satisfies SpoPreset;
+
+/** Stable Diffusion 3.5 Medium in 12 GB: a T5 that is freed before the training. */
+export const sd35In12 = {
+  ...sd35,
+  ...small,
+  samplingBatch: 4,
+  promptCache: "prompt-cache",
+} satisfies SpoPreset;
 
 /** FLUX.1-dev in 24 GB: its weights in 8 bits, a T5 that is freed before the training. */
 export const fluxIn24 = {

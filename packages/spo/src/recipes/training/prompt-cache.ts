@@ -2,15 +2,9 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
-import {
-  CLIPTextModel,
-  type Conditions,
-  joinRows,
-  splitRows,
-  T5EncoderModel,
-  type TextToImage,
-} from "@spo/diffusion";
-import { type Device, type Module, noGrad, openSafetensors, scope, writeSafetensors } from "@spo/torch";
+import { type Conditions, joinRows, splitRows, type TextToImage } from "@spo/diffusion";
+import { type Device, noGrad, openSafetensors, scope, trimMemory, writeSafetensors } from "@spo/torch";
+import { inTurn, textEncodersOf } from "./encoders-in-turn.js";
 
 /** What an encoding depends on beside the prompt. */
 export interface CachedTexts {
@@ -87,8 +81,8 @@ export class PromptCache {
 }
 
 /**
- * Encodes prompts before anything but the text encoders is on the device, frees these, and puts the rest, which must be on the
- * CPU, there.
+ * Encodes prompts before anything but a text encoder is on the device, frees all of these, and puts the rest there. The whole pipeline
+ * must be on the CPU.
  */
 export function encodeFirst(
   pipe: TextToImage,
@@ -97,18 +91,18 @@ export function encodeFirst(
   const { denoiser, vae } = pipe;
   const encoders = textEncodersOf(pipe);
   const moves = denoiser.device !== device;
-  if (moves) for (const encoder of encoders) encoder.to({ device });
-  for (const { cache, prompts } of texts) cache.fill(prompts);
+  const fill = (): void => {
+    for (const { cache, prompts } of texts) cache.fill(prompts);
+  };
+  if (moves) inTurn(encoders, device, fill);
+  else fill();
   for (const encoder of encoders) encoder.dispose();
+  trimMemory(); // what encoding has freed
   if (moves) for (const model of [denoiser, vae]) model.to({ device }).arrange_("contiguous"); // as loading leaves them there
 }
 
-/** The text encoders of a pipeline. */
-export const textEncodersOf = ({ models }: TextToImage): Module[] =>
-  Object.values(models).filter((model) => model instanceof CLIPTextModel || model instanceof T5EncoderModel);
-
 /** Prompts that are encoded at a time. */
-const AT_ONCE = 32;
+export const AT_ONCE = 32;
 
 function readRow(path: string, device: string): Conditions {
   using file = openSafetensors(path);
