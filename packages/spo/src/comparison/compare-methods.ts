@@ -181,7 +181,7 @@ export async function* compareMethods(
         chosen,
         settings: settingsOf(recipe),
         runs: runs.map(({ final }) => final),
-        flops: flopsOfPasses(shapeOf(recipe), spmConfigs.get(method.preference?.folder ?? "spm")?.init ?? ""),
+        flops: flopsOfPasses(shapeOf(recipe), judgeOf(method, recipe)),
       },
       pictures: runs[0]?.pictures ?? [],
     };
@@ -328,6 +328,12 @@ export async function* compareMethods(
             seed,
           }),
         };
+  }
+
+  /** Folder of a preference model of the sizes of the one that judges; null: there is none. */
+  function judgeOf(method: Method, recipe: Recipe): string | null {
+    const trained = spmConfigs.get(method.preference?.folder ?? "spm")?.init ?? null;
+    return recipe.train === "spo" && !method.preference ? recipe.config.spm : trained;
   }
 
   function snapshotAt(name: string, place: number): string {

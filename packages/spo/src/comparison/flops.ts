@@ -1,12 +1,19 @@
 // What one sample pass of each kind costs in floating-point operations, found on `meta`: the same on every machine.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { guidedDenoiser } from "@spo/diffusion";
+import { type FlowConditions, guidedDenoiser } from "@spo/diffusion";
 import { cat, Generator, noGrad, rehearse, scope } from "@spo/torch";
 import { blankConditions, blankIds, blankLatents, lrmIds } from "../plan/conditions.js";
-import { blank, type PlannedModels, pipelineConfigs, planModels, preferenceConfig } from "../plan/models.js";
+import {
+  blank,
+  encodeWordless,
+  type PlannedModels,
+  pipelineConfigs,
+  planModels,
+  preferenceConfig,
+} from "../plan/models.js";
 import { PolicyAdapter } from "../recipes/training/policy-adapter.js";
-import { isDinaFolder } from "../spm/dina-lrm-files.js";
+import { isDinaFolder, loadDinaLrm } from "../spm/dina-lrm-files.js";
 import type { LatentRewardModel, LatentTexts } from "../spm/latent-reward-model.js";
 import { isLrmFolder } from "../spm/lrm-files.js";
 import type { PolicyShape } from "./snapshot.js";
@@ -16,7 +23,7 @@ import type { FlopsOfPasses } from "./spent.js";
 export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | null): FlopsOfPasses {
   const models = (): PlannedModels =>
     planModels(pipelineConfigs(model), {
-      spm: spm !== null && isPreference(spm) ? preferenceConfig(spm) : undefined,
+      spm: spm !== null && isPlanned(spm) ? preferenceConfig(spm) : undefined,
     });
   const frozen = models();
   const still = (fn: () => unknown): number =>
@@ -45,12 +52,14 @@ export function flopsOfPasses({ model, ...shape }: PolicyShape, spm: string | nu
     unetBackward: flops.backward,
     vaeEncode: still(() => vae.encode(blank([1, 3, height, width], frozen))),
     vaeDecode: still(() => vae.decodeLatents(blankLatents(1, frozen))),
-    ...judgeFlops(frozen, learning, still),
+    ...(spm !== null && isDinaFolder(spm)
+      ? dinaFlops(spm, frozen, still)
+      : judgeFlops(frozen, learning, still)),
   };
 }
 
-/** A DiNa-LRM's passes are not counted. */
-const isPreference = (folder: string): boolean =>
+/** Whether a folder holds a preference model that is planned as other models are. */
+const isPlanned = (folder: string): boolean =>
   (existsSync(join(folder, "config.json")) || isLrmFolder(folder)) && !isDinaFolder(folder);
 
 function judgeFlops(
@@ -88,5 +97,21 @@ function latentFlops(
     judgeImage: still(() => look(frozen, texts)),
     judgeText: still(() => read(frozen)),
     judgeBackward: rehearse(() => scope(() => void look(learning, texts))).flops.backward,
+  };
+}
+
+/** A DiNa-LRM judges and does not learn. Its texts are encoded by the diffusion model's own encoders. */
+function dinaFlops(
+  folder: string,
+  models: PlannedModels,
+  still: (fn: () => unknown) => number,
+): Pick<FlopsOfPasses, "judgeImage" | "judgeText" | "judgeBackward"> {
+  const { module } = loadDinaLrm(folder, models.pipe);
+  const texts = blankConditions(1, models) as FlowConditions;
+  const encode = (n: number): number => still(() => encodeWordless(models.pipe, n));
+  return {
+    judgeImage: still(() => module.forward(blankLatents(1, models), 500, texts)),
+    judgeText: encode(2) - encode(1), // the empty text is encoded with each
+    judgeBackward: 0,
   };
 }
