@@ -7,17 +7,19 @@
 
 namespace {
 
-/** Rows whose first `width` numbers are multiplied by GELU of the next `width`. */
+/** Rows whose first `width` numbers are multiplied by GELU of the next `width`. Number: float or bfloat16, computed as float. */
+template <class Number>
 struct GegluRows {
-  const float* x;         // [rows, 2·width]
-  const float* gradient;  // of the result [rows, width], for backward
-  float* result;          // [rows, width], or the gradient of x
+  const Number* x;         // [rows, 2·width]
+  const Number* gradient;  // of the result [rows, width], for backward
+  Number* result;          // [rows, width], or the gradient of x
   int64_t rows, width;
 };
 
+template <class Number>
 struct GegluKernels {
-  void (*forward)(const GegluRows&);
-  void (*backward)(const GegluRows&);
+  void (*forward)(const GegluRows<Number>&);
+  void (*backward)(const GegluRows<Number>&);
 };
 
 /** Numbers of the narrowest vector, which is the least width. */
@@ -31,12 +33,13 @@ constexpr int64_t kLeastGegluWidth = 4;
 namespace {
 
 /** kernels: not libtorch's. width: kLeastGegluWidth or more. */
-const GegluKernels& geglu_kernels(Kernels kernels, int64_t width) {
+template <class Number>
+const GegluKernels<Number>& geglu_kernels(Kernels kernels, int64_t width) {
 #ifdef __x86_64__
-  if (kernels == Kernels::avx512) return avx512::geglu_kernels(width);
-  if (kernels == Kernels::avx2) return avx2::geglu_kernels(width);
+  if (kernels == Kernels::avx512) return avx512::geglu_kernels<Number>(width);
+  if (kernels == Kernels::avx2) return avx2::geglu_kernels<Number>(width);
 #endif
-  return portable::geglu_kernels(width);
+  return portable::geglu_kernels<Number>(width);
 }
 
 }  // namespace

@@ -33,13 +33,13 @@ SPO_TARGET Normal<W> normal(Floats<W> z) {
   return {unless<W>(z < -13.0f, all), unless<W>(size > 13.0f, bell * 0.398942280f)};
 }
 
-template <int W>
+template <int W, class Number>
 struct GegluOf {
-  SPO_ENTRY static void forward(const GegluRows& of) {
+  SPO_ENTRY static void forward(const GegluRows<Number>& of) {
     for (int64_t row = 0; row < of.rows; row++) {
-      const float* value = of.x + 2 * row * of.width;
-      const float* gate = value + of.width;
-      float* y = of.result + row * of.width;
+      const Number* value = of.x + 2 * row * of.width;
+      const Number* gate = value + of.width;
+      Number* y = of.result + row * of.width;
       for (int64_t at = 0; at < of.width; at += W) {
         const int64_t from = at + W <= of.width ? at : of.width - W;
         const Floats<W> z = load<W>(gate + from);
@@ -48,12 +48,12 @@ struct GegluOf {
     }
   }
 
-  SPO_ENTRY static void backward(const GegluRows& of) {
+  SPO_ENTRY static void backward(const GegluRows<Number>& of) {
     for (int64_t row = 0; row < of.rows; row++) {
-      const float* value = of.x + 2 * row * of.width;
-      const float* gate = value + of.width;
-      const float* gradient = of.gradient + row * of.width;
-      float* dx = of.result + 2 * row * of.width;
+      const Number* value = of.x + 2 * row * of.width;
+      const Number* gate = value + of.width;
+      const Number* gradient = of.gradient + row * of.width;
+      Number* dx = of.result + 2 * row * of.width;
       for (int64_t at = 0; at < of.width; at += W) {
         const int64_t from = at + W <= of.width ? at : of.width - W;
         const Floats<W> z = load<W>(gate + from), dy = load<W>(gradient + from);
@@ -64,18 +64,19 @@ struct GegluOf {
     }
   }
 
-  static constexpr GegluKernels kernels{forward, backward};
+  static constexpr GegluKernels<Number> kernels{forward, backward};
 };
 
 /** With the widest vectors that a row fills. */
-const GegluKernels& geglu_kernels(int64_t width) {
+template <class Number>
+const GegluKernels<Number>& geglu_kernels(int64_t width) {
   if constexpr (SPO_LANES >= 16) {
-    if (width >= 16) return GegluOf<16>::kernels;
+    if (width >= 16) return GegluOf<16, Number>::kernels;
   }
   if constexpr (SPO_LANES >= 8) {
-    if (width >= 8) return GegluOf<8>::kernels;
+    if (width >= 8) return GegluOf<8, Number>::kernels;
   }
-  return GegluOf<4>::kernels;
+  return GegluOf<4, Number>::kernels;
 }
 
 }  // namespace SPO_ISA

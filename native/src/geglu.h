@@ -16,20 +16,27 @@ at::Tensor geglu_of_libtorch(const at::Tensor& x) {
   return halves[0].mul(at::gelu(halves[1]));
 }
 
-/** gradient: null for forward. result: of as many rows as x. */
-void run_geglu(const at::Tensor& x, const float* gradient, at::Tensor& result, Kernels kernels) {
+/** given: the result's gradient, null for forward. result: of as many rows as x. */
+template <class Number>
+void run_geglu_of(const at::Tensor& x, const at::Tensor* given, at::Tensor& result, Kernels kernels) {
   const int64_t width = x.size(-1) / 2, rows = x.numel() / (2 * width);
   constexpr int64_t kPieceElements = 1 << 15;  // the cut depends on the shape alone
   const int64_t piece = std::max<int64_t>(1, kPieceElements / width);
-  const GegluKernels& chosen = geglu_kernels(kernels, width);
-  const auto* numbers = x.const_data_ptr<float>();
-  auto* to = result.mutable_data_ptr<float>();
+  const GegluKernels<Number>& chosen = geglu_kernels<Number>(kernels, width);
+  const auto* numbers = x.const_data_ptr<Number>();
+  const auto* gradient = given ? given->const_data_ptr<Number>() : nullptr;
+  auto* to = result.mutable_data_ptr<Number>();
   each_in_parallel((rows + piece - 1) / piece, [&](int64_t i) {
     const int64_t first = i * piece;
-    const GegluRows part{numbers + first * 2 * width, gradient ? gradient + first * width : nullptr,
+    const GegluRows<Number> part{numbers + first * 2 * width, gradient ? gradient + first * width : nullptr,
                          to + first * (gradient ? 2 : 1) * width, std::min(piece, rows - first), width};
     gradient ? chosen.backward(part) : chosen.forward(part);
   });
+}
+
+void run_geglu(const at::Tensor& x, const at::Tensor* gradient, at::Tensor& result, Kernels kernels) {
+  x.scalar_type() == at::kFloat ? run_geglu_of<float>(x, gradient, result, kernels)
+                                : run_geglu_of<c10::BFloat16>(x, gradient, result, kernels);
 }
 
 at::Tensor geglu_forward(const at::Tensor& x, Kernels kernels) {
@@ -55,15 +62,16 @@ class GegluFunction : public torch::autograd::Function<GegluFunction> {
     }
     const at::Tensor gradient = gradients[0].contiguous();
     at::Tensor dx = at::empty(x.sizes(), x.options());
-    run_geglu(x, gradient.const_data_ptr<float>(), dx, static_cast<Kernels>(context->saved_data["kernels"].toInt()));
+    run_geglu(x, &gradient, dx, static_cast<Kernels>(context->saved_data["kernels"].toInt()));
     return {dx, at::Tensor()};
   }
 };
 
 /** Whether the kernels of our own can take this. What else libtorch takes, or refuses in its own words, is its. */
 bool has_geglu_kernel(const at::Tensor& x) {
-  return x.is_cpu() && x.layout() == at::kStrided && x.scalar_type() == at::kFloat && x.dim() > 0 && x.numel() > 0 &&
-         x.size(-1) % 2 == 0 && x.size(-1) / 2 >= kLeastGegluWidth && x.is_contiguous() && !x._is_zerotensor() && !x.is_neg();
+  return x.is_cpu() && x.layout() == at::kStrided && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.dim() > 0 &&
+         x.numel() > 0 && x.size(-1) % 2 == 0 && x.size(-1) / 2 >= kLeastGegluWidth && x.is_contiguous() && !x._is_zerotensor() &&
+         !x.is_neg();
 }
 
 /** x [..., 2·width] → [..., width]: the first half of each row times GELU of the other. */

@@ -7,11 +7,12 @@
 
 namespace {
 
-/** Some pixels of one image, channels last. */
+/** Some pixels of one image, channels last. Number: float or bfloat16, computed as float. */
+template <class Number>
 struct GroupNormPixels {
-  const float* x;
-  const float* gradient;  // of the result; null in forward
-  float* result;         // y, or the gradient of x
+  const Number* x;
+  const Number* gradient;  // of the result; null in forward
+  Number* result;          // y, or the gradient of x
   int64_t channels;
   int64_t rows;  // pixels
 };
@@ -26,13 +27,14 @@ struct GroupNormChannels {
   const float* constant;
 };
 
+template <class Number>
 struct GroupNormKernels {
   /** Sums a channel of x less `mean`, which may be any number near x here, and of its square. */
-  void (*moments)(const GroupNormPixels&, const GroupNormChannels&, double*, double*);
-  void (*normalise)(const GroupNormPixels&, const GroupNormChannels&);
+  void (*moments)(const GroupNormPixels<Number>&, const GroupNormChannels&, double*, double*);
+  void (*normalise)(const GroupNormPixels<Number>&, const GroupNormChannels&);
   /** Sums a channel of z's gradient, and of its product with x − mean. */
-  void (*gradient_sums)(const GroupNormPixels&, const GroupNormChannels&, double*, double*);
-  void (*differentiate)(const GroupNormPixels&, const GroupNormChannels&);
+  void (*gradient_sums)(const GroupNormPixels<Number>&, const GroupNormChannels&, double*, double*);
+  void (*differentiate)(const GroupNormPixels<Number>&, const GroupNormChannels&);
 };
 
 /** Channels of the narrowest vector. */
@@ -48,13 +50,13 @@ constexpr int64_t kBlockRows = 16;
 namespace {
 
 /** kernels: not libtorch's. channels: at least `kLeastChannels`. */
-template <bool kSilu>
-const GroupNormKernels& group_norm_kernels(Kernels kernels, int64_t channels) {
+template <bool kSilu, class Number>
+const GroupNormKernels<Number>& group_norm_kernels(Kernels kernels, int64_t channels) {
 #ifdef __x86_64__
-  if (kernels == Kernels::avx512) return avx512::group_norm_kernels<kSilu>(channels);
-  if (kernels == Kernels::avx2) return avx2::group_norm_kernels<kSilu>(channels);
+  if (kernels == Kernels::avx512) return avx512::group_norm_kernels<kSilu, Number>(channels);
+  if (kernels == Kernels::avx2) return avx2::group_norm_kernels<kSilu, Number>(channels);
 #endif
-  return portable::group_norm_kernels<kSilu>(channels);
+  return portable::group_norm_kernels<kSilu, Number>(channels);
 }
 
 }  // namespace

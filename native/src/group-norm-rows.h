@@ -49,8 +49,9 @@ SPO_TARGET void each_pixel(const Pixel& pixel, int64_t channels, int64_t rows) {
 }
 
 /** x less a number of its channel, and the square of that. */
+template <class Number>
 struct Moments {
-  const float* x;
+  const Number* x;
   const float* shift;
 
   template <int W>
@@ -86,10 +87,10 @@ SPO_TARGET Floats<W> gradient_of_z(Floats<W> gradient, Floats<W> away, const Sca
 }
 
 /** The gradient of z, and its product with x − mean. */
-template <bool kSilu>
+template <bool kSilu, class Number>
 struct GradientTerms {
-  const float* x;
-  const float* gradient;
+  const Number* x;
+  const Number* gradient;
   const GroupNormChannels& of;
 
   template <int W>
@@ -105,11 +106,11 @@ struct GradientTerms {
   }
 };
 
-template <bool kSilu>
+template <bool kSilu, class Number>
 struct Normalise {
-  const float* x;
+  const Number* x;
   const GroupNormChannels& of;
-  float* y;
+  Number* y;
 
   template <int W>
   SPO_TARGET Scales<W> numbers(int64_t channel) const {
@@ -123,12 +124,12 @@ struct Normalise {
   }
 };
 
-template <bool kSilu>
+template <bool kSilu, class Number>
 struct Differentiate {
-  const float* x;
-  const float* gradient;
+  const Number* x;
+  const Number* gradient;
   const GroupNormChannels& of;
-  float* dx;
+  Number* dx;
 
   template <int W>
   struct Numbers {
@@ -147,38 +148,38 @@ struct Differentiate {
   }
 };
 
-template <bool kSilu>
+template <bool kSilu, class Number>
 struct GroupNormRows {
   // Without SiLU memory is the limit, and its own order is the fastest.
   static constexpr int64_t kRows = kSilu ? 8 : 1;
 
   template <int W>
-  SPO_ENTRY static void moments_by(const GroupNormPixels& p, const GroupNormChannels& of, double* sum, double* squares) {
-    sum_rows<W>(Moments{p.x, of.mean}, p.channels, p.rows, sum, squares);
+  SPO_ENTRY static void moments_by(const GroupNormPixels<Number>& p, const GroupNormChannels& of, double* sum, double* squares) {
+    sum_rows<W>(Moments<Number>{p.x, of.mean}, p.channels, p.rows, sum, squares);
   }
   template <int W>
-  SPO_ENTRY static void normalise_by(const GroupNormPixels& p, const GroupNormChannels& of) {
-    each_pixel<W, kRows>(Normalise<kSilu>{p.x, of, p.result}, p.channels, p.rows);
+  SPO_ENTRY static void normalise_by(const GroupNormPixels<Number>& p, const GroupNormChannels& of) {
+    each_pixel<W, kRows>(Normalise<kSilu, Number>{p.x, of, p.result}, p.channels, p.rows);
   }
   template <int W>
-  SPO_ENTRY static void gradient_sums_by(const GroupNormPixels& p, const GroupNormChannels& of, double* sum, double* products) {
-    const GradientTerms<kSilu> terms{p.x, p.gradient, of};
+  SPO_ENTRY static void gradient_sums_by(const GroupNormPixels<Number>& p, const GroupNormChannels& of, double* sum, double* products) {
+    const GradientTerms<kSilu, Number> terms{p.x, p.gradient, of};
     sum_rows<W>(terms, p.channels, p.rows, sum, products);
   }
   template <int W>
-  SPO_ENTRY static void differentiate_by(const GroupNormPixels& p, const GroupNormChannels& of) {
-    const Differentiate<kSilu> pixel{p.x, p.gradient, of, p.result};
+  SPO_ENTRY static void differentiate_by(const GroupNormPixels<Number>& p, const GroupNormChannels& of) {
+    const Differentiate<kSilu, Number> pixel{p.x, p.gradient, of, p.result};
     each_pixel<W, kRows>(pixel, p.channels, p.rows);
   }
 
   template <int W>
-  static constexpr GroupNormKernels kernels{moments_by<W>, normalise_by<W>, gradient_sums_by<W>, differentiate_by<W>};
+  static constexpr GroupNormKernels<Number> kernels{moments_by<W>, normalise_by<W>, gradient_sums_by<W>, differentiate_by<W>};
 };
 
 /** With the widest vectors that so many channels fill. */
-template <bool kSilu>
-const GroupNormKernels& group_norm_kernels(int64_t channels) {
-  using Rows = GroupNormRows<kSilu>;
+template <bool kSilu, class Number>
+const GroupNormKernels<Number>& group_norm_kernels(int64_t channels) {
+  using Rows = GroupNormRows<kSilu, Number>;
   if constexpr (SPO_LANES >= 16) {
     if (channels >= 16) return Rows::template kernels<16>;
   }

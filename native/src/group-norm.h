@@ -73,17 +73,18 @@ std::pair<double, double> moments_of_group(const GroupNormMaps& maps, const doub
   return {mean, 1 / std::sqrt(variance / maps.width + eps)};
 }
 
-void group_norm_rows_forward(const GroupNormMaps& maps, const GroupNormKernels& kernels, const float* x, const float* weight,
-                             const float* bias, double eps, float* y, float* means, float* rstds) {
+template <class Number>
+void group_norm_rows_forward(const GroupNormMaps& maps, const GroupNormKernels<Number>& kernels, const Number* x, const float* weight,
+                             const float* bias, double eps, Number* y, float* means, float* rstds) {
   maps.each_image([&](int64_t n) {
-    const float* image = x + n * maps.pixels * maps.channels;
-    float* result = y + n * maps.pixels * maps.channels;
+    const Number* image = x + n * maps.pixels * maps.channels;
+    Number* result = y + n * maps.pixels * maps.channels;
     std::vector<double> sums(2 * maps.channels * maps.pieces);
     std::vector<float> mean(image, image + maps.channels);  // at first a number near x: its first pixel
     std::vector<float> scale(maps.channels);
     const GroupNormChannels of{mean.data(), scale.data(), bias, nullptr, nullptr};
     const auto part = [&](int64_t from, int64_t rows) {
-      return GroupNormPixels{image + from * maps.channels, nullptr, result + from * maps.channels, maps.channels, rows};
+      return GroupNormPixels<Number>{image + from * maps.channels, nullptr, result + from * maps.channels, maps.channels, rows};
     };
     maps.each_piece([&](int64_t i, int64_t from, int64_t rows) {
       double* sum = &sums[2 * maps.channels * i];
@@ -105,8 +106,9 @@ void group_norm_rows_forward(const GroupNormMaps& maps, const GroupNormKernels& 
 }
 
 /** gradients: of bias and weight by this image alone, [images, 2, channels]. */
-void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels& kernels, const float* x, const float* gradient,
-                              const float* weight, const float* bias, const float* means, const float* rstds, float* dx,
+template <class Number>
+void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels<Number>& kernels, const Number* x, const Number* gradient,
+                              const float* weight, const float* bias, const float* means, const float* rstds, Number* dx,
                               double* gradients) {
   maps.each_image([&](int64_t n) {
     const int64_t start = n * maps.pixels * maps.channels;
@@ -123,7 +125,7 @@ void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels&
     const GroupNormChannels of{mean, scale, bias, slope, constant};
     const auto part = [&](int64_t from, int64_t rows) {
       const int64_t at = start + from * maps.channels;
-      return GroupNormPixels{x + at, gradient + at, dx + at, maps.channels, rows};
+      return GroupNormPixels<Number>{x + at, gradient + at, dx + at, maps.channels, rows};
     };
     maps.each_piece([&](int64_t i, int64_t from, int64_t rows) {
       double* sum = &sums[2 * maps.channels * i];
@@ -147,20 +149,24 @@ void group_norm_rows_backward(const GroupNormMaps& maps, const GroupNormKernels&
   });
 }
 
-const GroupNormKernels& group_norm_kernels(Kernels kernels, int64_t channels, bool silu) {
-  return silu ? group_norm_kernels<true>(kernels, channels) : group_norm_kernels<false>(kernels, channels);
+template <class Number>
+const GroupNormKernels<Number>& group_norm_kernels(Kernels kernels, int64_t channels, bool silu) {
+  return silu ? group_norm_kernels<true, Number>(kernels, channels) : group_norm_kernels<false, Number>(kernels, channels);
 }
 
 /** → y, and mean and 1/√(variance + eps) [images, groups], float32. */
 std::array<at::Tensor, 3> group_norm_forward(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                              double eps, bool silu, Kernels kernels) {
   const GroupNormMaps maps(x, groups);
-  const auto scale = weight.contiguous(), shift = bias.contiguous();
+  const auto scale = weight.to(at::kFloat).contiguous(), shift = bias.to(at::kFloat).contiguous();
   at::Tensor y = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
-  at::Tensor mean = at::empty({maps.images, groups}, x.options()), rstd = at::empty_like(mean);
-  group_norm_rows_forward(maps, group_norm_kernels(kernels, maps.channels, silu), x.const_data_ptr<float>(),
-                          scale.const_data_ptr<float>(), shift.const_data_ptr<float>(), eps, y.mutable_data_ptr<float>(),
-                          mean.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>());
+  at::Tensor mean = at::empty({maps.images, groups}, x.options().dtype(at::kFloat)), rstd = at::empty_like(mean);
+  const auto run = [&]<class Number>(Number) {
+    group_norm_rows_forward(maps, group_norm_kernels<Number>(kernels, maps.channels, silu), x.const_data_ptr<Number>(),
+                            scale.const_data_ptr<float>(), shift.const_data_ptr<float>(), eps, y.mutable_data_ptr<Number>(),
+                            mean.mutable_data_ptr<float>(), rstd.mutable_data_ptr<float>());
+  };
+  x.scalar_type() == at::kFloat ? run(float{}) : run(c10::BFloat16{});
   return {y, mean, rstd};
 }
 
@@ -169,17 +175,20 @@ std::array<at::Tensor, 3> group_norm_backward(const at::Tensor& given, const at:
                                               const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& rstd, bool silu,
                                               bool learns, Kernels kernels) {
   const GroupNormMaps maps(x, mean.size(1));
-  const auto scale = weight.contiguous(), shift = bias.contiguous();
+  const auto scale = weight.to(at::kFloat).contiguous(), shift = bias.to(at::kFloat).contiguous();
   const at::Tensor gradient = given.contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor dx = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
   at::Tensor sums = at::empty({maps.images, 2, maps.channels}, x.options().dtype(at::kDouble));
-  group_norm_rows_backward(maps, group_norm_kernels(kernels, maps.channels, silu), x.const_data_ptr<float>(),
-                           gradient.const_data_ptr<float>(), scale.const_data_ptr<float>(), shift.const_data_ptr<float>(),
-                           mean.const_data_ptr<float>(), rstd.const_data_ptr<float>(), dx.mutable_data_ptr<float>(),
-                           sums.mutable_data_ptr<double>());
+  const auto run = [&]<class Number>(Number) {
+    group_norm_rows_backward(maps, group_norm_kernels<Number>(kernels, maps.channels, silu), x.const_data_ptr<Number>(),
+                             gradient.const_data_ptr<Number>(), scale.const_data_ptr<float>(), shift.const_data_ptr<float>(),
+                             mean.const_data_ptr<float>(), rstd.const_data_ptr<float>(), dx.mutable_data_ptr<Number>(),
+                             sums.mutable_data_ptr<double>());
+  };
+  x.scalar_type() == at::kFloat ? run(float{}) : run(c10::BFloat16{});
   if (!learns) return {dx, at::Tensor(), at::Tensor()};
   const at::Tensor total = sums.sum(0);
-  return {dx, total[1].to(at::kFloat), total[0].to(at::kFloat)};
+  return {dx, total[1].to(weight.scalar_type()), total[0].to(bias.scalar_type())};
 }
 
 class GroupNormFunction : public torch::autograd::Function<GroupNormFunction> {
@@ -227,12 +236,13 @@ class GroupNormFunction : public torch::autograd::Function<GroupNormFunction> {
 bool has_group_norm_kernel(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias) {
   const auto numbers = [&](const at::Tensor& t) {
     return t.defined() && t.is_cpu() && t.layout() == at::kStrided && t.dim() == 1 && t.size(0) == x.size(1) && !t._is_zerotensor() &&
-           !t.is_neg() && t.scalar_type() == at::kFloat;
+           !t.is_neg() && (t.scalar_type() == at::kFloat || t.scalar_type() == x.scalar_type());
   };
   return x.is_cpu() && x.layout() == at::kStrided && x.dim() == 4 && x.numel() > 0 && !x._is_zerotensor() && !x.is_neg() &&
-         x.scalar_type() == at::kFloat && x.size(1) >= kLeastChannels && groups > 0 &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.size(1) >= kLeastChannels && groups > 0 &&
          x.size(1) % groups == 0 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
-         x.is_contiguous(at::MemoryFormat::ChannelsLast) && numbers(weight) && numbers(bias);
+         x.is_contiguous(at::MemoryFormat::ChannelsLast) && numbers(weight) && numbers(bias) &&
+         weight.scalar_type() == bias.scalar_type();
 }
 
 /** GroupNorm of x [b, channels, h, w] and, where `silu`, SiLU of it. */

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include <c10/util/BFloat16.h>
+
 #include "values.h"
 
 namespace {

@@ -1,6 +1,6 @@
-// Vectors of float32, included once for each instruction set (each-instruction-set.h). Every function has the attribute that names the
-// set's instructions, because a compiler does not let a function without it be part of one with it. So the addon runs on any processor,
-// whatever it was compiled on.
+// Vectors of float32, in memory as such or as bfloat16, included once for each instruction set (each-instruction-set.h). Every function has
+// the attribute that names the set's instructions, because a compiler does not let a function without it be part of one with it. So the
+// addon runs on any processor, whatever it was compiled on.
 
 namespace {
 namespace SPO_ISA {
@@ -11,6 +11,7 @@ struct Lanes {
   typedef double Doubles __attribute__((vector_size(8 * W)));
   typedef int32_t Ints __attribute__((vector_size(4 * W)));
   typedef uint32_t Bits __attribute__((vector_size(4 * W)));
+  typedef uint16_t Halves __attribute__((vector_size(2 * W)));
 };
 template <int W>
 using Floats = typename Lanes<W>::Floats;
@@ -25,6 +26,25 @@ SPO_TARGET Floats<W> load(const float* from) {
 template <int W>
 SPO_TARGET void store(float* to, Floats<W> lanes) {
   __builtin_memcpy(to, &lanes, sizeof lanes);
+}
+
+/** Exact: bfloat16 is the upper half of a float32. */
+template <int W>
+SPO_TARGET Floats<W> load(const c10::BFloat16* from) {
+  typename Lanes<W>::Halves halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  return (Floats<W>)(__builtin_convertvector(halves, typename Lanes<W>::Bits) << 16);
+}
+
+/** Rounds to the nearest, and from the middle to the even one, as libtorch. */
+template <int W>
+SPO_TARGET void store(c10::BFloat16* to, Floats<W> lanes) {
+  using Bits = typename Lanes<W>::Bits;
+  const Bits bits = (Bits)lanes;
+  const Bits near = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Bits nan = (Bits)(lanes != lanes);
+  const auto halves = __builtin_convertvector((near & ~nan) | (nan & 0x7fc0u), typename Lanes<W>::Halves);
+  __builtin_memcpy(static_cast<void*>(to), &halves, sizeof halves);
 }
 
 /** 1 / x for a normal number whose reciprocal is one too, to 1 ulp. */

@@ -28,12 +28,13 @@ const byDefinition = (x: Tensor): Tensor => {
 function solve(
   shape: readonly number[],
   run: (x: Tensor) => Tensor,
-  dtype = "float32" as "float32" | "float64",
+  dtype = "float32" as "bfloat16" | "float32" | "float64",
 ) {
   return scope(() => {
     const draw = (of: readonly number[], seed: number): Tensor =>
       randn(of, { generator: new Generator(seed) })
         .mul(3)
+        .to({ dtype: "bfloat16" }) // numbers that all dtypes have
         .to({ dtype });
     const x = draw(shape, 1);
     x.requiresGrad = true;
@@ -68,6 +69,20 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     );
   });
 
+  test("in bfloat16 result and gradient are those of float32, rounded once", () => {
+    native.kernels(kernels);
+    for (const shape of [
+      [3, 2 * 4],
+      [2, 5, 2 * 23],
+      [7, 2 * 64],
+    ]) {
+      const exact = scope(() =>
+        solve(shape, geglu).map((v) => tensor(v).to({ dtype: "bfloat16" }).toNumbers()),
+      );
+      expect(solve(shape, geglu, "bfloat16")).toEqual(exact);
+    }
+  });
+
   test("GELU is that of float64 at every gate, to 4e-7 of the gate or of 1", () =>
     scope(() => {
       native.kernels(kernels);
@@ -90,8 +105,13 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     "%s comes through where it does in libtorch",
     (value) =>
       scope(() => {
-        for (const place of [1, 6]) {
-          const x = tensor([1, 2, 3, 4, 5, 6, 7, 8]);
+        for (const [place, dtype] of [
+          [1, "float32"],
+          [6, "float32"],
+          [1, "bfloat16"],
+          [6, "bfloat16"],
+        ] as const) {
+          const x = tensor([1, 2, 3, 4, 5, 6, 7, 8]).to({ dtype });
           noGrad(() => x.narrow(0, place, 1).fill_(value));
           const finite = (of: Kernels): boolean[][] => {
             native.kernels(of);
@@ -119,7 +139,7 @@ test("where there is no kernel the bits are libtorch's", () =>
     const bits = (input: Tensor): number[] => noGrad(() => geglu(input)).toNumbers();
     expect(bits(x)).not.toEqual(noGrad(() => byDefinition(x)).toNumbers());
     const others = [
-      x.to({ dtype: "bfloat16" }),
+      x.to({ dtype: "float16" }),
       x.to({ dtype: "float64" }),
       x.transpose(0, 1),
       x.narrow(1, 0, 6),
