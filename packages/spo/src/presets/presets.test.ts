@@ -54,6 +54,7 @@ test("the presets of flow models have the noise and the window of their sources,
   expect(sd35).toMatchObject({ steps: 10, eta: 0.7, etaBefore: 0, guidanceScale: 4.5, ratio: "normalised" });
   expect(sd35).toMatchObject({ firstBranch: 1, lastBranch: 7, rank: 32, alpha: 64, resolution: 512 });
   expect(flux).toMatchObject({ firstBranch: 1, lastBranch: 3, rank: 64, alpha: 128, guidanceScale: 3.5 });
+  expect(spoPresets["sd35-medium-12gb"]).toMatchObject({ ...sd35, microBatch: 1 });
   const { "sd35-medium": dpo, "flux-dev": fluxDpo } = dpoPresets;
   expect(dpo).toMatchObject({ beta: 100, adapter: "lora", rank: 32, alpha: 64 });
   expect(fluxDpo).toMatchObject({ rank: 64, alpha: 128, guidanceScale: 3.5 });
