@@ -9,6 +9,9 @@ const golden = fileURLToPath(new URL("../../../../../tests/golden", import.meta.
 /** Of float32, in sums of other orders. Half precision is measured by what Python itself loses with it. */
 const ROUNDING = 2e-6;
 
+/** As a part of the loss. Python's own bfloat16 is 1.6e-3 from its float32; here norms round less often than in Python. */
+const LOSS_APART = { float32: 1e-6, bfloat16: 2e-4, float16: 1e-4 };
+
 /** Distance of two lists, as a part of the second one's length. */
 const apart = (found: readonly number[], wanted: readonly number[]): number =>
   Math.hypot(...found.map((x, i) => x - (wanted[i] as number))) / Math.hypot(...wanted);
@@ -63,7 +66,7 @@ for (const family of ["sd15", "sdxl"] as const) {
           expect(apart(found[part], whole[part])).toBeLessThan(1.5 * lost);
         }
         const [loss] = python(dtype, "loss") as [number];
-        expect(Math.abs(plain.loss / loss - 1)).toBeLessThan(dtype === "float32" ? 1e-6 : 1e-4);
+        expect(Math.abs(plain.loss / loss - 1)).toBeLessThan(LOSS_APART[dtype]);
         expect(plain.norm / Math.hypot(...found.gradients)).toBeCloseTo(1, 5);
         expect(step({ dtype, gradientCheckpointing: true, memoryFormat: null })).toEqual(plain);
       },
