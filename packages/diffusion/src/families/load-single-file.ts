@@ -109,10 +109,10 @@ function publishedConfigs(file: WeightsFile, path: string, family: Family): Pipe
     );
   const unet = unetSignature(file);
   if (!unet) {
-    throw new UserError(
-      `${path} is no checkpoint in one file: it has no model.diffusion_model.input_blocks.0.0.weight.`,
-      { code: "DATA", hint: `Give a checkpoint of ${familyTitles("or")}, or a folder in diffusers layout.` },
-    );
+    throw new UserError(`${path} is no checkpoint in one file: no denoiser of a known family is in it.`, {
+      code: "DATA",
+      hint: `Give a checkpoint of ${familyTitles("or")}, or a folder in diffusers layout.`,
+    });
   }
   const what =
     OTHERS.find(([, test]) => test(unet))?.[0] ??

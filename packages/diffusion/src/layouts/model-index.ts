@@ -64,7 +64,7 @@ export function readModelIndex<F extends IndexedFamily>(
   if (!existsSync(path)) {
     throw new UserError(`${folder} is no pipeline in diffusers layout: it has no model_index.json.`, {
       code: "DATA",
-      hint: "Give the folder that holds unet/, vae/ and text_encoder/ with their model_index.json, or a checkpoint in one file.",
+      hint: "Give the folder that holds unet/ or transformer/, vae/ and text_encoder/ with their model_index.json, or a checkpoint in one file.",
     });
   }
   const found = readJsonObject(path);
