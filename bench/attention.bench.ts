@@ -13,16 +13,18 @@ import {
 import { some } from "./numbers.js";
 import type { Case, Question } from "./question.js";
 
-/** [samples, queries, keys, heads, dims] of small UNets: over pixels, over texts. */
+/** [samples, queries, keys, heads, dims] of small UNets, over pixels and over texts, and of SD1.5's largest map. */
 const SHAPES = [
   [32, 256, 256, 4, 8],
   [32, 256, 77, 4, 8],
   [32, 64, 64, 4, 16],
   [32, 64, 12, 4, 16],
+  [1, 4096, 4096, 8, 40],
+  [1, 4096, 77, 8, 40],
 ] as const;
 
 const question: Question = {
-  question: "What does attention with small heads cost?",
+  question: "What does attention cost, with small heads and with SD1.5's?",
   peer: "torch's scaled_dot_product_attention: libtorch's own kernel on the same queries, keys and values.",
   prepare: (folder) => {
     const tensors = SHAPES.flatMap(([samples, queries, keys, heads, dims], i) =>

@@ -65,6 +65,8 @@ export interface Native {
   threads(count?: number): number;
   /** Which kernels of the addon's own are used from now on, "libtorch" for none; the best of the processor at most → those in use. */
   kernels(name?: "libtorch" | "plain" | "avx2" | "avx512"): string;
+  /** Whose products of float32 matrices are used from now on → whose are in use. */
+  products(name?: "mkl" | "onednn"): string;
   /** Whether operators are counted from now on → name, calls, CPU seconds of each, by turns, since the last call. */
   operatorTimes(on: boolean): (string | number)[];
   loadLibrary(path: string): void;

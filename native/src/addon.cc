@@ -19,6 +19,7 @@
 #include "mapped-files.h"
 #include "operator-times.h"
 #include "process-group.h"
+#include "products.h"
 #include "signals.h"
 
 namespace {
@@ -68,6 +69,7 @@ void register_kernels() {
   register_int8_layers();
   register_geglu();
   register_low_rank_linear();
+  register_products();
 }
 
 napi_value initialise(napi_env env, napi_value exports) {
@@ -85,6 +87,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   c10::SetAllocator(c10::DeviceType::Meta, &book, 100);
   torch::autograd::set_default_engine_stub(&Engine::only);
   choose_kernels();
+  choose_products();
   register_kernels();
   auto* context = new Context();
   context->env = env;
@@ -131,6 +134,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define<set_generator_state, 2>(env, exports, "setGeneratorState");
   define<threads, 0>(env, exports, "threads");
   define<kernels, 0>(env, exports, "kernels");
+  define<products, 0>(env, exports, "products");
   define<operator_times, 1>(env, exports, "operatorTimes");
   define<load_library, 1>(env, exports, "loadLibrary");
   define<live_handles, 0>(env, exports, "liveHandles");

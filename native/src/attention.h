@@ -10,6 +10,7 @@
 
 #include "attention-kernels.h"
 #include "parallel.h"
+#include "products.h"
 
 namespace {
 
@@ -26,18 +27,23 @@ void each_head(const at::Tensor& query, int64_t numbers, const Work& work) {
   each_in_parallel(query.size(0) * heads, numbers, [&](int64_t i, float* memory) { work(i / heads, i % heads, memory); });
 }
 
-/** Most dimensions of a head, and fewest queries, with which the kernels of our own are faster. */
-constexpr int64_t kMostDims = 16, kLeastQueries = 64;
+/**
+ * Most dimensions of a head, and fewest queries, with which the kernels of our own are faster than products of MKL: all but the smallest
+ * where MKL leaves half of a processor's vectors unused.
+ */
+int64_t most_dims() { return chosen_products == Products::onednn ? 512 : 16; }
+int64_t least_queries() { return chosen_products == Products::onednn ? 32 : 64; }
 
-/** Whether the kernels of our own are to take this. */
+/** Whether the kernels of our own are to take this, of numbers of `dtype`. */
 bool has_attention_kernel(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool is_causal,
-                          const std::optional<at::Tensor>& mask) {
-  const auto rows = [](const at::Tensor& x) {
-    return x.layout() == at::kStrided && x.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 && x.stride(3) == 1 &&
+                          const std::optional<at::Tensor>& mask, at::ScalarType dtype = at::kFloat) {
+  const auto rows = [&](const at::Tensor& x) {
+    return x.layout() == at::kStrided && x.scalar_type() == dtype && x.dim() == 4 && x.numel() > 0 && x.stride(3) == 1 &&
            !x._is_zerotensor() && !x.is_neg();
   };
-  return chosen_kernels != Kernels::libtorch && dropout == 0 && !is_causal && !mask && rows(query) && rows(key) && rows(value) &&
-         query.size(2) >= kLeastQueries && query.size(3) <= kMostDims && key.sizes() == value.sizes() &&
+  const bool masked = mask && mask->defined();  // autograd hands backward a tensor that is not defined
+  return chosen_kernels != Kernels::libtorch && dropout == 0 && !is_causal && !masked && rows(query) && rows(key) && rows(value) &&
+         query.size(2) >= least_queries() && query.size(3) <= most_dims() && key.sizes() == value.sizes() &&
          key.size(0) == query.size(0) && key.size(1) == query.size(1) && key.size(3) == query.size(3);
 }
 
@@ -50,6 +56,12 @@ AttentionHead attention_head(const at::Tensor& query, const at::Tensor& key, std
   return head;
 }
 
+/** Whether numbers of bfloat16 are to be taken as float32: MKL, which libtorch asks, does the same, at half the speed. */
+bool has_attention_kernel_of_bfloat16(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout,
+                                      bool is_causal, const std::optional<at::Tensor>& mask) {
+  return chosen_products == Products::onednn && has_attention_kernel(query, key, value, dropout, is_causal, mask, at::kBFloat16);
+}
+
 /** [b, heads, n, dims], with a token's heads side by side. */
 at::Tensor empty_heads(const at::Tensor& like) {
   return at::empty({like.size(0), like.size(2), like.size(1), like.size(3)}, like.options()).transpose(1, 2);
@@ -59,6 +71,11 @@ at::Tensor empty_heads(const at::Tensor& like) {
 std::tuple<at::Tensor, at::Tensor> attention_forward(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                                                      double dropout, bool is_causal, const std::optional<at::Tensor>& mask,
                                                      std::optional<double> scale) {
+  if (has_attention_kernel_of_bfloat16(query, key, value, dropout, is_causal, mask)) {
+    const auto [out, log_sum] =
+        attention_forward(query.to(at::kFloat), key.to(at::kFloat), value.to(at::kFloat), dropout, is_causal, mask, scale);
+    return {out.to(at::kBFloat16), log_sum};
+  }
   if (!has_attention_kernel(query, key, value, dropout, is_causal, mask)) {
     return at::native::_scaled_dot_product_flash_attention_cpu(query, key, value, dropout, is_causal, mask, scale);
   }
@@ -83,6 +100,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward(const at::Tens
                                                                   const at::Tensor& value, const at::Tensor& out,
                                                                   const at::Tensor& log_sum, double dropout, bool is_causal,
                                                                   const std::optional<at::Tensor>& mask, std::optional<double> scale) {
+  if (given.scalar_type() == at::kBFloat16 && out.scalar_type() == at::kBFloat16 &&
+      has_attention_kernel_of_bfloat16(query, key, value, dropout, is_causal, mask)) {
+    const auto [dq, dk, dv] = attention_backward(given.to(at::kFloat), query.to(at::kFloat), key.to(at::kFloat), value.to(at::kFloat),
+                                                 out.to(at::kFloat), log_sum, dropout, is_causal, mask, scale);
+    return {dq.to(at::kBFloat16), dk.to(at::kBFloat16), dv.to(at::kBFloat16)};
+  }
   const bool fits = given.scalar_type() == at::kFloat && out.scalar_type() == at::kFloat && out.sizes() == query.sizes() &&
                     given.sizes() == query.sizes() && log_sum.scalar_type() == at::kFloat && log_sum.dim() == 3 &&
                     log_sum.sizes() == query.sizes().slice(0, 3);

@@ -12,9 +12,11 @@ import { type Tensor, tensor } from "./tensor.js";
 const SETS = ["plain", "avx2", "avx512"] as const;
 type Kernels = (typeof SETS)[number] | "libtorch";
 const initial = native.kernels() as Kernels;
+const products = native.products() as "mkl" | "onednn";
 const threads = getThreads();
 afterEach(() => {
   native.kernels(initial);
+  native.products(products);
   setThreads(threads);
 });
 
@@ -78,6 +80,13 @@ describe.each(SETS)("with %s instructions", (kernels) => {
     );
   });
 
+  test("of wide heads, over several blocks of keys too", () => {
+    native.products("onednn"); // with which wide heads are the addon's too
+    expectTruth({ samples: 1, heads: 2, queries: 150, keys: 530, dims: 40 }, kernels, 2e-6);
+    expectTruth({ samples: 1, heads: 1, queries: 33, keys: 70, dims: 160 }, kernels, 2e-6);
+    expectTruth({ samples: 1, heads: 1, queries: 32, keys: 40, dims: 512 }, kernels, 2e-6);
+  });
+
   test("of any shape", () => {
     const sizes = fc.record({
       samples: fc.integer({ min: 1, max: 2 }),
@@ -131,8 +140,24 @@ describe.each(SETS)("with %s instructions", (kernels) => {
   );
 });
 
+test("backward is a kernel's too, of narrow heads and of wide ones", () => {
+  const narrow = { samples: 1, heads: 2, queries: 64, keys: 30, dims: 8 };
+  const wide = { samples: 1, heads: 2, queries: 64, keys: 30, dims: 40 };
+  const gradients = (problem: Problem, kernels: Kernels): number[][] => solve(problem, kernels).slice(1);
+  for (const by of ["mkl", "onednn"] as const) {
+    native.products(by);
+    for (const problem of by === "mkl" ? [narrow] : [narrow, wide]) {
+      const [ours, theirs] = [gradients(problem, "plain"), gradients(problem, "libtorch")];
+      for (const [i, gradient] of ours.entries()) expect(gradient, `${by}, ${i}`).not.toEqual(theirs[i]);
+    }
+  }
+  native.products("mkl");
+  expect(solve(wide, "plain")).toEqual(solve(wide, "libtorch"));
+});
+
 test("a kernel is used, and gives other bits than libtorch; what it does not take is libtorch's", () =>
   scope(() => {
+    native.products("mkl");
     const [q, k, v] = inputs({ samples: 1, heads: 2, queries: 64, keys: 30, dims: 8 }).map(heads) as [
       Tensor,
       Tensor,
@@ -151,7 +176,7 @@ test("a kernel is used, and gives other bits than libtorch; what it does not tak
       () => scaledDotProductAttention(q, k, v, mask.expand([64, 30])),
       () => scaledDotProductAttention(q, k, v, null, 0, true),
       () => scaledDotProductAttention(q, k, v.narrow(3, 0, 4)),
-      () => scaledDotProductAttention(q.narrow(2, 0, 60), k, v), // few queries
+      () => scaledDotProductAttention(q.narrow(2, 0, 30), k, v), // few queries
       ...(["float64", "float16", "bfloat16"] as const).map((dtype) => () => {
         const [a, b, c] = [q, k, v].map((x) => x.to({ dtype })) as [Tensor, Tensor, Tensor];
         return scaledDotProductAttention(a, b, c);
@@ -160,6 +185,43 @@ test("a kernel is used, and gives other bits than libtorch; what it does not tak
       const [found, expected] = both(run);
       expect(found).toEqual(expected);
     }
+  }));
+
+test("of bfloat16 result and gradients are those of float32, rounded, where products are oneDNN's", () =>
+  scope(() => {
+    native.products("onednn");
+    const all = inputs({ samples: 2, heads: 2, queries: 70, keys: 90, dims: 40 }).map((x) =>
+      x.to({ dtype: "bfloat16" }),
+    );
+    const solved = (dtype: "bfloat16" | "float32", kernels: Kernels): Tensor[] => {
+      native.kernels(kernels);
+      const [query, key, value, along] = all.map((x) => x.to({ dtype }).detach()) as [
+        Tensor,
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+      const leaves = [query, key, value];
+      for (const leaf of leaves) leaf.requiresGrad = true;
+      const [q, k, v] = leaves.map(heads) as [Tensor, Tensor, Tensor];
+      const out = scaledDotProductAttention(q, k, v);
+      return [out, ...(grad([out], leaves, { gradients: [heads(along)] }) as Tensor[])];
+    };
+    const [found, truth, theirs] = [
+      solved("bfloat16", "plain"),
+      solved("float32", "libtorch"),
+      solved("bfloat16", "libtorch"),
+    ].map((tensors) => tensors.map((x) => x.to({ dtype: "float32" }).toNumbers())) as [
+      number[][],
+      number[][],
+      number[][],
+    ];
+    for (const [i, numbers] of found.entries()) {
+      const mistake = error(numbers, truth[i] as number[]);
+      expect(mistake, `${i}`).toBeLessThan(2 ** -8);
+      expect(mistake, `${i}`).toBeLessThan(1.5 * error(theirs[i] as number[], truth[i] as number[]));
+    }
+    expect(solved("bfloat16", "plain").map((x) => x.dtype)).toEqual(Array(4).fill("bfloat16"));
   }));
 
 test("a gradient that was spread out from one number is read as it is", () =>

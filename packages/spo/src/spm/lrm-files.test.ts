@@ -94,7 +94,8 @@ describe.each(["sd15", "sdxl"] as const)("a latent reward model of %s", (family)
     lrm.unet.dropWayUp();
     saveLrm(at("down"), lrm);
     const loaded = loadLrm(at("down"), { vaeFactor: 2 });
-    expect(scores(loaded)).toEqual(whole);
+    // To rounding: a product's last bits can depend on where in memory its numbers lie.
+    for (const [i, score] of scores(loaded).entries()) expect(score).toBeCloseTo(whole[i] as number, 4);
     const names = [...loaded.namedParameters().keys()];
     expect(names.filter((name) => name.startsWith("unet.up_blocks."))).toEqual([]);
     expect(names).toEqual([...lrm.namedParameters().keys()]);
