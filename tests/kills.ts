@@ -4,7 +4,8 @@
 //     --command  train-spo, train-dpo, train-spm, train-latent, train-spo-flow, train-dpo-flow, sample, eval, convert-file, convert-folder,
 //                export-jsonl, export-parquet, or all
 //     --count    kills of each command (3)
-//     --ranks    so many processes do a training together, and one of them is killed at a random moment (1)
+//     --ranks    so many processes do a training together, and one of them is killed: any at a random moment, or rank 0, which writes, at
+//                a random call (1)
 //     --release  as --count 40
 // Ends with 1 when a result differs, a half file has its final name, or something is left over.
 import { spawnSync } from "node:child_process";
@@ -47,6 +48,48 @@ const HOOK = `
   syncBuiltinESMExports();
   if (isMainThread) process.on("exit", () => write(told, String(calls)));
 `;
+const HOOKED = ["--import", `data:text/javascript,${encodeURIComponent(HOOK)}`, PROGRAM] as const;
+
+/** A call of the file system at which a process is killed. */
+interface Place {
+  /** 0: at none. */
+  at: number;
+  /** Of the thread that saves. */
+  isOfThread: boolean;
+}
+
+/** How many calls of the file system a process has made, and its thread that saves. */
+interface Calls {
+  calls: number;
+  ofThread: number;
+}
+
+const NOWHERE: Place = { at: 0, isOfThread: false };
+
+/** For HOOK. */
+function envOf({ at, isOfThread }: Place): NodeJS.ProcessEnv {
+  const told = join(folder, "calls");
+  for (const path of [told, `${told}-thread`]) rmSync(path, { force: true });
+  return { OMP_NUM_THREADS: "1", KILL_AT: String(at), KILL_TOLD: told, KILL_THREAD: isOfThread ? "1" : "0" };
+}
+
+/** What HOOK has told last. */
+function toldCalls(): Calls {
+  const told = join(folder, "calls");
+  const [calls = 0, ofThread = 0] = [told, `${told}-thread`].map((path) =>
+    existsSync(path) ? Number(readFileSync(path, "utf8")) : 0,
+  );
+  return { calls, ofThread };
+}
+
+/** One of the calls, a function of the words. */
+function callOf(words: string, { calls, ofThread }: Calls): Place {
+  const at = placeOf(words, calls + ofThread);
+  return at > calls ? { at: at - calls, isOfThread: true } : { at, isOfThread: false };
+}
+
+const shown = ({ at, isOfThread }: Place, { calls, ofThread }: Calls): string =>
+  `at call ${at} of ${isOfThread ? `the thread's ${ofThread}` : calls}`;
 
 interface Command {
   /** Of the model. Default: sd15. */
@@ -208,55 +251,34 @@ function commandNamed(name: string): Command {
 
 function test(name: string, world: TinyWorld, count: number): number {
   const command = commandNamed(name);
-  const call = (out: string, at: number, thread = "0") => {
-    const told = join(folder, "calls");
-    for (const path of [told, `${told}-thread`]) rmSync(path, { force: true });
-    const { status, signal, stderr } = spawnSync(
-      process.execPath,
-      ["--import", `data:text/javascript,${encodeURIComponent(HOOK)}`, PROGRAM, ...command.args(world, out)],
-      {
-        env: {
-          ...process.env,
-          OMP_NUM_THREADS: "1",
-          KILL_AT: String(at),
-          KILL_TOLD: told,
-          KILL_THREAD: thread,
-        },
-        encoding: "utf8",
-      },
-    );
-    const [calls = 0, ofThread = 0] = [told, `${told}-thread`].map((path) =>
-      existsSync(path) ? Number(readFileSync(path, "utf8")) : 0,
-    );
-    return { status, signal, stderr, calls, ofThread };
+  const call = (out: string, place: Place = NOWHERE) => {
+    const env = { ...process.env, ...envOf(place) };
+    return spawnSync(process.execPath, [...HOOKED, ...command.args(world, out)], { env, encoding: "utf8" });
   };
   const unbroken = join(folder, name);
-  const { status, calls, ofThread, stderr } = call(unbroken, 0);
+  const { status, stderr } = call(unbroken);
   if (status !== 0) throw new Error(`${name} fails by itself: ${stderr}`);
+  const counts = toldCalls();
   const expected = command.result(unbroken);
   let [faults, killed, inSaves] = [0, 0, 0];
   for (let i = 0; i < count; i++) {
-    const all = placeOf(`${values.seed} ${name} ${i}`, calls + ofThread);
-    const [at, thread] = all > calls ? [all - calls, "1"] : [all, "0"];
+    const place = callOf(`${values.seed} ${name} ${i}`, counts);
     const out = join(folder, `${name}-${i}`);
-    if (call(out, at, thread).signal === "SIGKILL") {
+    if (call(out, place).signal === "SIGKILL") {
       killed++;
-      if (thread === "1") inSaves++;
+      if (place.isOfThread) inSaves++;
     }
-    const again = call(out, 0);
+    const again = call(out);
     const problems: string[] = [];
     if (again.status !== 0 && !command.codes?.includes(again.status ?? -1))
       problems.push(`ended with ${again.status}: ${again.stderr.slice(-500)}`);
     problems.push(...problemsOf(command, expected, out));
-    for (const problem of problems)
-      console.log(
-        `${name}, killed at call ${at} of ${thread === "1" ? `the thread's ${ofThread}` : calls}: ${problem}`,
-      );
+    for (const problem of problems) console.log(`${name}, killed ${shown(place, counts)}: ${problem}`);
     faults += problems.length;
     rmSync(out, { recursive: true, force: true });
   }
   console.log(
-    `${name}: ${killed} kills at random of ${calls} calls and ${ofThread} of the thread that saves (${inSaves} there), ${faults} faults`,
+    `${name}: ${killed} kills at random of ${counts.calls} calls and ${counts.ofThread} of the thread that saves (${inSaves} there), ${faults} faults`,
   );
   return faults;
 }
@@ -274,20 +296,35 @@ function problemsOf(command: Command, expected: Record<string, unknown>, out: st
   return left.length > 0 ? [...problems, `left over: ${left.join(", ")}`] : problems;
 }
 
-/** The same of a training by several processes, one of which is killed at a moment of the unbroken call's time. */
+/** A kill of one of several processes: at a moment, or at a call of the file system. */
+type RankKill =
+  | { rank: number; ms: number; place?: undefined }
+  | { rank: number; ms?: undefined; place: Place };
+
+/**
+ * The same of a training by several processes. By turns one of them is killed at a moment of the unbroken call's time, which is seldom one
+ * of a save, and rank 0 at one of its calls.
+ */
 async function testRanks(name: string, world: TinyWorld, count: number, ranks: number): Promise<number> {
   const command = commandNamed(name);
-  const call = async (out: string, kill?: { rank: number; ms: number }): Promise<RankEnd[]> => {
+  const call = async (out: string, kill?: RankKill): Promise<RankEnd[]> => {
     const port = await freePort();
-    const started = Array.from({ length: ranks }, (_, rank) =>
-      startRank(PROGRAM, command.args(world, out), {
+    const hooked = envOf(kill?.place ?? NOWHERE);
+    const started = Array.from({ length: ranks }, (_, rank) => {
+      const args = command.args(world, out);
+      const [program, ...rest] = rank === 0 ? HOOKED : ([PROGRAM] as const);
+      return startRank(program, [...rest, ...args], {
         ...{ RANK: String(rank), WORLD_SIZE: String(ranks) },
         ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port) },
+        ...(rank === 0 && hooked),
         // One that is killed before it has come would be waited for ten minutes.
         ...(kill && { SPO_DISTRIBUTED_TIMEOUT: "10" }),
-      }),
-    );
-    const timer = kill && setTimeout(() => started[kill.rank]?.child.kill("SIGKILL"), kill.ms);
+      });
+    });
+    const timer =
+      kill?.ms === undefined
+        ? undefined
+        : setTimeout(() => started[kill.rank]?.child.kill("SIGKILL"), kill.ms);
     const ends = await Promise.all(started.map(({ ended }) => ended));
     clearTimeout(timer);
     return ends;
@@ -297,25 +334,35 @@ async function testRanks(name: string, world: TinyWorld, count: number, ranks: n
   const ends = await call(unbroken);
   const ms = performance.now() - began;
   if (ends.some(({ code }) => code !== 0)) throw new Error(`${name} fails by itself: ${ends[0]?.output}`);
+  const counts = toldCalls();
   const expected = command.result(unbroken);
-  let [faults, killed] = [0, 0];
+  let [faults, killed, inSaves] = [0, 0, 0];
   for (let i = 0; i < count; i++) {
     const words = `${values.seed} ${name} of ${ranks} ${i}`;
-    const kill = { rank: placeOf(`${words} rank`, ranks) - 1, ms: placeOf(words, Math.ceil(ms)) };
+    const kill: RankKill =
+      i % 2 === 0
+        ? { rank: placeOf(`${words} rank`, ranks) - 1, ms: placeOf(words, Math.ceil(ms)) }
+        : { rank: 0, place: callOf(words, counts) };
     const out = join(folder, `${name}-of-${ranks}-${i}`);
     const broken = await call(out, kill);
-    if (broken[kill.rank]?.code === null) killed++;
+    if (broken[kill.rank]?.code === null) {
+      killed++;
+      if (kill.place?.isOfThread) inSaves++;
+    }
     const again = await call(out);
     const problems = again.flatMap(({ code, output }, rank) =>
       code === 0 ? [] : [`rank ${rank} ended with ${code}: ${output.slice(-500)}`],
     );
     problems.push(...problemsOf(command, expected, out));
+    const when = kill.place ? shown(kill.place, counts) : `after ${kill.ms} ms`;
     for (const problem of problems)
-      console.log(`${name}, rank ${kill.rank} of ${ranks} killed after ${kill.ms} ms: ${problem}`);
+      console.log(`${name}, rank ${kill.rank} of ${ranks} killed ${when}: ${problem}`);
     faults += problems.length;
     rmSync(out, { recursive: true, force: true });
   }
-  console.log(`${name} by ${ranks} processes: ${killed} kills at random moments, ${faults} faults`);
+  console.log(
+    `${name} by ${ranks} processes: ${killed} kills, by turns at random moments and of rank 0 at random of ${counts.calls} calls and ${counts.ofThread} of the thread that saves (${inSaves} there), ${faults} faults`,
+  );
   return faults;
 }
 
