@@ -1,5 +1,5 @@
 // Diffusion-DPO by one process and by several, as a launcher starts them.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readRun } from "@spo/records";
@@ -77,6 +77,69 @@ test("ranks with other settings are refused before anything is trained, and the 
     expect(code).toBe(3);
   }
   expect(existsSync(join(folder, "unlike", RESULT))).toBe(false);
+});
+
+test.each([
+  [
+    "pairs that are not there",
+    (rank: number) => (rank === 1 ? "--pairs none.parquet" : ""),
+    4,
+    "none.parquet does not exist.",
+  ],
+  [
+    "a setting that there is not",
+    (rank: number) => (rank === 1 ? "--stepz 3" : ""),
+    3,
+    "--stepz is no setting",
+  ],
+  [
+    "a value that does not fit, of rank 0",
+    (rank: number) => (rank === 0 ? "--batch 0" : ""),
+    3,
+    "--batch  expected",
+  ],
+])(
+  "when one of three ends for %s, the others name it and say why, with its exit code",
+  async (name, more, code, words) => {
+    const found = await train(3, "alone", more);
+    const culprit = name.endsWith("of rank 0") ? 0 : 1;
+    for (const [rank, end] of found.entries()) {
+      expect(end.stderr).toContain(words);
+      if (rank !== culprit)
+        expect(end.stderr).toMatch(
+          new RegExp(`Rank ${rank} of 3 cannot go on: rank ${culprit} (\\(process \\d+\\) )?has ended\\.`),
+        );
+      expect(end.code).toBe(code);
+    }
+    expect(existsSync(join(folder, "alone", RESULT))).toBe(false);
+  },
+);
+
+test("ranks with another model under another path are refused, and the model's part is named", async () => {
+  const other = join(folder, "other-model");
+  cpSync(world.model, other, { recursive: true });
+  const weights = join(other, "unet", "diffusion_pytorch_model.safetensors");
+  const bytes = readFileSync(weights);
+  for (let at = bytes.length - 400; at < bytes.length; at += 4) bytes.writeFloatLE(1, at);
+  writeFileSync(weights, bytes);
+  for (const { code, stderr } of await train(2, "models", (rank) => (rank === 1 ? `--model ${other}` : ""))) {
+    expect(stderr).toMatch(
+      /The processes do not have the same models\.\n {2}unet: rank 0 has "\w+", rank 1 has "\w+"\n/,
+    );
+    expect(code).toBe(3);
+  }
+});
+
+test("ranks of other commands are refused, and both commands are named", async () => {
+  const port = await freePort();
+  const found = await Promise.all([
+    cli(commandOf("commands"), { env: envOf(0, 2, port) }),
+    cli(["dist", "check"], { env: envOf(1, 2, port) }),
+  ]);
+  for (const { code, stderr } of found) {
+    expect(stderr).toContain('the same command.\n  spo: rank 0 has "train dpo", rank 1 has "dist check"\n');
+    expect(code).toBe(3);
+  }
 });
 
 /** For NODE_OPTIONS: the process takes itself for another version of the command. */

@@ -92,6 +92,53 @@ test("processes that would draw other images, or into folders of their own, are 
   expect([0, 1].map((rank) => existsSync(at(rank)))).toEqual([false, false]);
 });
 
+test("processes that would score by other scorers, other pairs or other models are refused, and both are named", async () => {
+  const refusalsOf = async (command: (rank: number) => string[]): Promise<string[]> => {
+    const port = await freePort();
+    const ends = await Promise.all(
+      [0, 1].map((rank) =>
+        cli(command(rank), {
+          env: {
+            ...{ RANK: String(rank), WORLD_SIZE: "2" },
+            ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port) },
+          },
+        }),
+      ),
+    );
+    expect(ends.map(({ code }) => code)).toEqual([3, 3]);
+    return ends.map(({ stderr }) => stderr);
+  };
+  const { model, spm, pairs, prompts } = world;
+  const fewer = join(folder, "fewer.jsonl");
+  const all = join(folder, "all.jsonl");
+  for (const [to, more] of [
+    [all, []],
+    [fewer, ["--split", "train"]],
+  ] as const)
+    expect((await cli(["data", "export", pairs, "--to", "jsonl", "--output", to, ...more])).code).toBe(0);
+  const label = (by: string, of: string): string[] => [
+    "label",
+    of,
+    "--by",
+    by,
+    "--output",
+    join(folder, "unlike"),
+  ];
+  const scorer = `spm:${spm},tokenizer=${join(model, "tokenizer")}`;
+  for (const stderr of await refusalsOf((rank) => label(scorer, rank === 0 ? all : fewer)))
+    expect(stderr).toMatch(/same data\.\n {2}pairs: rank 0 has \d+, rank 1 has \d+\n {2}pairsSha256: /);
+  for (const stderr of await refusalsOf((rank) => label(rank === 0 ? scorer : `pickscore:${spm}`, all)))
+    expect(stderr).toMatch(
+      /same settings\.\n {2}by: rank 0 has "spm:spm,tokenizer=tokenizer", rank 1 has "pickscore:spm"/,
+    );
+  const evaluate = (name: string): string[] => [
+    ...["eval", `${model},name=${name}`, "--prompts", prompts, "--metrics", `spm:${spm}`],
+    ...["--output", join(folder, "unlike"), ...words("--steps 1 --seeds 0")],
+  ];
+  for (const stderr of await refusalsOf((rank) => evaluate(rank === 0 ? "ours" : "theirs")))
+    expect(stderr).toContain('models: rank 0 has "ours", rank 1 has "theirs"');
+});
+
 test("two processes evaluate and label as one does, each its share", async () => {
   const { model, spm, pairs, prompts } = world;
   const evaluation = (output: string): string[] => [

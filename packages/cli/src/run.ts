@@ -3,6 +3,7 @@ import { onWarning } from "@spo/torch/warnings";
 import { type Command, CommanderError } from "commander";
 import { inShownSpelling } from "./options/shown-spelling.js";
 import { buildProgram } from "./program.js";
+import { tellRanks } from "./tell-ranks.js";
 import { faultOf } from "./terminal/exit-codes.js";
 import { refuseNpmBanner } from "./terminal/npm-banner.js";
 import { painter, putJson, say } from "./terminal/terminal.js";
@@ -34,6 +35,7 @@ export async function run(argv: readonly string[] = process.argv): Promise<void>
     else say(`${paint("red", "spo:")} ${fault.message}${fault.hint ? `\n${paint("dim", fault.hint)}` : ""}`);
     // Where options are wrong, `--` is not known to end them.
     if (words.includes("--json")) putJson({ schema: "spo.error/1", ...fault, stack });
+    await tellRanks(program && pathOf(calledCommand(program, words)), fault);
   } finally {
     stopListening();
   }

@@ -65,6 +65,13 @@ export class PairFingerprint {
   }
 }
 
+/** Of all pairs of a source, without reading their images. */
+export async function fingerprintOfPairs(source: PairSource): Promise<Fingerprint> {
+  const print = new PairFingerprint(source);
+  for (const [block, each] of source.blocks.entries()) print.add(each, await source.facts(block));
+  return print.result();
+}
+
 /** Without the place of the set itself, which may be moved. */
 function nameOf({ path, root }: { path: string; root?: string }, withSize: boolean): string {
   const name = root === undefined ? path : relative(root, path);

@@ -3,7 +3,7 @@ export { checkPairs, type PairReport, type Spread } from "./check.js";
 export { contactSheet } from "./contact-sheet.js";
 export { type Converted, type ConvertOptions, convertPairs } from "./convert.js";
 export { FaultList } from "./fault-list.js";
-export { dataFacts, type Fingerprint, fingerprintOfPrompts } from "./fingerprint.js";
+export { dataFacts, type Fingerprint, fingerprintOfPairs, fingerprintOfPrompts } from "./fingerprint.js";
 export {
   checkGapFilter,
   disagreementText,

@@ -14,7 +14,7 @@ export { type SpoOptions, trainSpo } from "./recipes/train-spo/train-spo.js";
 export { checkpointIsDue } from "./recipes/training/due.js";
 export { learningRateAt } from "./recipes/training/learning-rate.js";
 export { encodeFirst, PromptCache } from "./recipes/training/prompt-cache.js";
-export { requireSameWork } from "./recipes/training/require-same-work.js";
+export { requireSameModels, requireSameWork } from "./recipes/training/require-same-work.js";
 export { saveInHalf } from "./recipes/training/save-in-half.js";
 export { spentTogether } from "./recipes/training/spent-together.js";
 export {

@@ -66,7 +66,7 @@ export async function checkDistribution({
     });
   const start = performance.now();
   const device = ownDevice(name, { localRank: 0, ...place }, process.env);
-  const world = await openWorld(place, { timeout: 1000 * wait, device });
+  const world = await openWorld("dist check", place, { timeout: 1000 * wait, device });
   const connected = (performance.now() - start) / 1000;
   const { cpu, backend } = engineFacts();
   const address = await addressTowards(place.host);

@@ -1,6 +1,6 @@
 // Models and sets of images side by side: the same prompts and noise, scored by each metric, with intervals, in files, a table and a page.
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { dataFacts, fingerprintOfPrompts, type ImageOfSet, readImageSet, readPrompts } from "@spo/data";
 import {
@@ -19,12 +19,12 @@ import {
   scoreSet,
   setFigures,
 } from "@spo/scorers";
-import { type RewardSpec, splitRewardSpecs } from "@spo/scorers/reward-spec";
+import { mapSpecPaths, type RewardSpec, splitRewardSpecs } from "@spo/scorers/reward-spec";
 import { answerSignals, type Device, resolveDevice, setThreads } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
 import { UserError } from "@spo/torch/files";
 import { loadReward } from "spo";
-import { ownDevice, requireSameWork } from "spo/recipes";
+import { ownDevice, requireSameModels, requireSameWork } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { resolveReward } from "../options/resolve-reward.js";
@@ -71,7 +71,7 @@ interface Metric {
  * launcher started, each draws and scores its share, and rank 0 writes.
  */
 export async function evaluateModels(models: readonly string[], given: EvalCommandOptions): Promise<void> {
-  const world = await openWorld();
+  const world = await openWorld("eval");
   const speaks = world.rank === 0;
   const device = resolveDevice(ownDevice(given.device, world, process.env));
   const options = { ...given, device, quiet: given.quiet || !speaks };
@@ -97,7 +97,15 @@ export async function evaluateModels(models: readonly string[], given: EvalComma
   };
   const prompts =
     options.prompts === undefined ? [] : [...new Set(readPrompts(options.prompts, { onWarning }))];
-  await requireSameWork(world, workOf(options), dataFacts({ prompts: fingerprintOfPrompts(prompts) }));
+  const named = {
+    models: sources.map(({ name }) => name).join(", "),
+    metrics: specs.map((spec) => mapSpecPaths(spec, (path) => basename(path))).join(", "),
+  };
+  await requireSameWork(
+    world,
+    { ...named, ...workOf(options) },
+    dataFacts({ prompts: fingerprintOfPrompts(prompts) }),
+  );
   const bar = new ProgressBar({ quiet });
   const sets = new Map<string, ImageOfSet[]>();
   for (const source of sources) {
@@ -245,6 +253,7 @@ async function draw(
 ): Promise<ImageOfSet[]> {
   const { seeds, perPrompt, steps, eta, negative, dtype, device } = options;
   const pipe = loadSource(source, options);
+  await requireSameModels(world, pipe.models);
   const folder = join(options.output, "images", source.name.replace(/[^\w.+-]+/g, "-"));
   const settings = {
     ...{ seeds, perPrompt, steps, eta, ...drawingOf(pipe, options) },

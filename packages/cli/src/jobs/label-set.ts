@@ -1,8 +1,10 @@
 // Labels a preference set, or pairs of images, by a scorer, and writes it.
-
+import { basename } from "node:path";
 import {
   type Converted,
   convertPairs,
+  dataFacts,
+  fingerprintOfPairs,
   type Layout,
   openPairs,
   type PairSource,
@@ -12,6 +14,7 @@ import {
   writeVotes,
 } from "@spo/data";
 import { type LabelSummary, labelPairs, type PairScores } from "@spo/scorers";
+import { mapSpecPaths } from "@spo/scorers/reward-spec";
 import { answerSignals, resolveDevice } from "@spo/torch";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
 import { loadReward } from "spo";
@@ -48,7 +51,7 @@ export type LabelCommandOptions = CommonOptions &
 export async function label(paths: readonly string[], options: LabelCommandOptions): Promise<void> {
   const { by, to, output, temperature, tie, hard, batch, skipBroken, json } = options;
   checkNumbers(options);
-  const world = await openWorld();
+  const world = await openWorld("label");
   const speaks = world.rank === 0;
   const device = resolveDevice(ownDevice(options.device, world, process.env));
   const quiet = options.quiet || !speaks;
@@ -60,8 +63,12 @@ export async function label(paths: readonly string[], options: LabelCommandOptio
   });
   try {
     const { images, perPrompt, testShare, seed } = options;
-    const pairs = source.blocks.reduce((sum, { rows }) => sum + rows, 0);
-    await requireSameWork(world, { batch, skipBroken, images, perPrompt, testShare, seed }, { pairs });
+    const scorer = mapSpecPaths(by, (path) => basename(path));
+    await requireSameWork(
+      world,
+      { by: scorer, temperature, tie, hard, batch, skipBroken, images, perPrompt, testShare, seed },
+      world.size > 1 ? dataFacts({ pairs: await fingerprintOfPairs(source) }) : {},
+    );
     const reward = await loadReward(await resolveReward(by, { quiet }), { device });
     const advance = (stage: string) => (done: number, total: number) => {
       bar.advance({ stage, done, total });

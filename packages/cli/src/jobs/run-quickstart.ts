@@ -63,7 +63,7 @@ export async function runQuickstart(options: QuickstartCommandOptions): Promise<
       hint: `Make it: npx spo pretrain text-to-image with recipes/text-to-image-${family}.json of the example.`,
     });
   const spo = { ...(control && { judge: "random" }), ...(seed !== undefined && { seed }) };
-  const world = await openWorld();
+  const world = await openWorld("quickstart");
   const call = { example: resolve(example), family, judge, folder, fast, device, spo };
   await measureAndReport(call, options, world);
   await world.close();

@@ -3,11 +3,19 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { Run } from "@spo/records";
+import { withoutPlaces } from "@spo/records/config";
 import { kebabCase } from "@spo/records/spelling";
 import { answerSignals, engineFacts } from "@spo/torch";
 import { type ChosenBackend, launchPlace } from "@spo/torch/distributed";
 import { requirePlace } from "@spo/torch/files";
-import { ownDevice, type RecipeEvent, type RecipeOptions, runSettings, StopAsked } from "spo/recipes";
+import {
+  ownDevice,
+  type RecipeEvent,
+  type RecipeOptions,
+  requireSameWork,
+  runSettings,
+  StopAsked,
+} from "spo/recipes";
 import type { z } from "zod";
 import type { CommonOptions } from "../options/common-options.js";
 import { Interruption, interruptible } from "../terminal/interruption.js";
@@ -49,7 +57,10 @@ export async function runRecipe<Config extends { device?: string }>({
 }: RecipeCall<Config>): Promise<void> {
   const place = launchPlace(process.env);
   const device = ownDevice(config.device ?? "cpu", { size: 1, localRank: 0, ...place }, process.env);
-  const world = await openWorld(place, { device });
+  const world = await openWorld(kind, place, { device });
+  // Once more by the recipe, with what it makes of them; here before anything is read, however long that takes.
+  const { device: _, ...work } = config;
+  await requireSameWork(world, withoutPlaces(schema, work), {});
   const speaks = world.rank === 0;
   const bar = new ProgressBar({ quiet: quiet || !speaks });
   const progress = new TrainingProgress(bar, kind);

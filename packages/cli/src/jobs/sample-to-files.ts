@@ -23,7 +23,7 @@ import { requireShared } from "@spo/torch/distributed";
 import { isFolder, makeFolderToFill, UserError, writeFileAtomic } from "@spo/torch/files";
 import { decodeText, readText } from "@spo/torch/text-files";
 import { type JudgedSteps, openJudge, type StepAwareJudge, sampleByJudge } from "spo";
-import { ownDevice, requireSameWork, spentTogether } from "spo/recipes";
+import { ownDevice, requireSameModels, requireSameWork, spentTogether } from "spo/recipes";
 import { type BatchOptions, imagesAtOnce } from "../options/batch-invariant.js";
 import type { CommonOptions } from "../options/common-options.js";
 import { type GridCell, type GridOptions, gridAxes, gridCells } from "../options/grid-axes.js";
@@ -86,7 +86,7 @@ export async function sampleToFiles(
   prompts: readonly string[],
   options: SampleCommandOptions,
 ): Promise<void> {
-  const world = await openWorld();
+  const world = await openWorld("sample");
   const speaks = world.rank === 0;
   const device = resolveDevice(ownDevice(options.device, world, process.env));
   const lines = readLines(prompts, options.prompts);
@@ -170,6 +170,7 @@ export async function sampleToFiles(
 
   using _ = makeFolderToFill(options.output); // an unusable folder is an error before hours are spent
   await requireSameWork(world, workOf(images), {});
+  if (!isSeveral) await requireSameModels(world, models.at(model).pipe.models);
   await requireShared(world, options.output);
   const signal = interruptible((text) => bar.say(text), answerSignals);
   const stepsInAll = images.reduce((sum, { steps }) => sum + steps, 0);
@@ -265,9 +266,8 @@ function workOf(images: readonly ImageParameters[]): object {
     },
   }));
   const names = [...new Set(all.flatMap((image) => Object.keys(image)))] as (keyof ImageParameters)[];
-  const values = names.map(
-    (name) => [name, new Set(all.map((image) => JSON.stringify(image[name])))] as const,
-  );
+  const shown = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+  const values = names.map((name) => [name, new Set(all.map((image) => shown(image[name])))] as const);
   return {
     images: images.length,
     ...Object.fromEntries(values.map(([name, of]) => [name, [...of].join(", ")])),

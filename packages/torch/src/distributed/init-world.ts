@@ -6,7 +6,7 @@ import { UserError } from "../errors.js";
 import { engineFacts } from "../modes.js";
 import { askedBackend, chooseBackend, gpuOf } from "./choose-backend.js";
 import { addressTowards, interfaceOf } from "./network-address.js";
-import { type Member, ProcessWorld } from "./process-world.js";
+import { type EndReason, type Member, ProcessWorld, refuseStart, takenBy } from "./process-world.js";
 import { requireSame } from "./require-same.js";
 import { WORLD_OF_ONE, type World } from "./world.js";
 
@@ -76,6 +76,7 @@ export async function initWorld(
     });
   const who = `rank ${rank} of ${size}`;
   const serves = rank === 0 && !storeIsHeld;
+  joining = "begun";
   const address = await addressTowards(host).catch((error: Error) => {
     throw notReached(`${who} finds no way to ${host}: ${error.message}`, error);
   });
@@ -84,7 +85,7 @@ export async function initWorld(
   } catch (error) {
     throw storeFault(error as Error, { who, host, port, serves });
   }
-  const taken = await native.storeAdd(`taken/${rank}`, 1);
+  const taken = await native.storeAdd(takenBy(rank), 1);
   if (taken !== "1")
     throw new UserError(`Rank ${rank} is taken twice: another process at ${host}:${port} has it too.`, {
       code: "CONFIG",
@@ -93,6 +94,7 @@ export async function initWorld(
   const me: Member = { host: hostname(), pid: process.pid, address };
   const world = new ProcessWorld({ rank, size, localRank, timeout, store: `${host}:${port}` });
   await world.meet(me);
+  joining = world;
   try {
     await native.openGroup(ProcessWorld.GROUP, rank, size, address, networkInterface ?? null, timeout);
   } catch (error) {
@@ -114,6 +116,30 @@ export async function initWorld(
   world.backend = backend;
   if (backend.name === "nccl") await world.openNccl(resolveDevice(device));
   return world;
+}
+
+/** How far this process has come: nowhere, to the others, or among them. */
+let joining: ProcessWorld | "begun" | undefined;
+
+/** Longest time that a process spends to tell others that it has not joined why it ends, ms. */
+const TELLING = 10_000;
+
+/**
+ * Tells the other processes of a place why this one ends before them, so that each of them can say it. One that has not tried to join them
+ * looks for them for ten seconds, in which they start. Never throws: where they cannot be told, they find out that this one is gone.
+ */
+export async function tellOthers(place: WorldPlace, reason: EndReason): Promise<void> {
+  const { rank, size, host, port, storeIsHeld = false, attempt = "0" } = place;
+  if (size === 1 || joining === "begun") return;
+  try {
+    if (joining) return await joining.tellEnd(reason);
+    joining = "begun";
+    const serves = rank === 0 && !storeIsHeld;
+    await native.openStore(host, port, serves, TELLING, `spo/${attempt}`);
+    await refuseStart({ rank, size, serves }, reason);
+  } catch {
+    // They do not come, another job has the port, or this engine has no process groups.
+  }
 }
 
 function storeFault(

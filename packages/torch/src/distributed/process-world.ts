@@ -4,7 +4,7 @@ import { deserialize, serialize } from "node:v8";
 import { native } from "@spo/native";
 import { loadNccl, type Nccl } from "@spo/native/nccl";
 import type { Device } from "../dtype.js";
-import { UserError } from "../errors.js";
+import { UserError, type UserErrorCode } from "../errors.js";
 import { noGrad } from "../modes.js";
 import { scope } from "../scope.js";
 import { Tensor, tensor } from "../tensor.js";
@@ -16,6 +16,19 @@ export interface Member {
   host: string;
   pid: number;
   address: string;
+}
+
+/** Why a process ends, as its error says it. */
+export interface EndReason {
+  code: UserErrorCode;
+  message: string;
+  hint?: string;
+}
+
+/** What the processes tell each other of ranks that are gone. reason: where they ended by themselves. */
+export interface Fault {
+  ranks: readonly number[];
+  reason?: EndReason;
 }
 
 /** How a world is made. */
@@ -32,10 +45,36 @@ export interface ProcessWorldOptions {
 /** Milliseconds between two signs of life, and in which a living process gives one. */
 const BEAT = 500;
 const SILENCE = 5 * BEAT;
+/** In which all have heard what one tells. */
+const HEARD = 3 * BEAT;
 /** Longest time for what the store answers at once, and for what the others are about to put there, ms. */
 const AT_ONCE = 10_000;
 /** Where the first process that sees a fault tells the others. */
 const FAULT = "fault";
+/** Where a process that ends before it has joined the others tells why. Only those that are still at the start look there. */
+const REFUSAL = "refusal";
+
+/**
+ * Takes a process's place in an open store and tells there why it will not work with the others, so that they need not wait for it. Does
+ * nothing where another process has that place. serves: this process holds the store, and waits until the others have read it.
+ */
+export async function refuseStart(
+  { rank, size, serves }: { rank: number; size: number; serves: boolean },
+  reason: EndReason,
+): Promise<void> {
+  if ((await native.storeAdd(takenBy(rank), 1)) !== "1") return;
+  await native.storeSet(REFUSAL, JSON.stringify({ ranks: [rank], reason } satisfies Fault));
+  await native.storeSet(memberOf(rank), "");
+  await native.storeSet(leftBy(rank), "");
+  if (serves) await allRead(size, AT_ONCE);
+}
+
+/** Waits until all processes have read why one will not work with them. */
+async function allRead(size: number, patience: number): Promise<void> {
+  const end = performance.now() + patience;
+  for (let rank = 1; rank < size; rank++)
+    await native.storeGet(leftBy(rank), Math.max(0, Math.round(end - performance.now())));
+}
 
 /** Several processes, over gloo: tensors that are not in the CPU's memory go through it, unless NCCL carries them. Made by `initWorld`. */
 export class ProcessWorld implements World {
@@ -71,12 +110,13 @@ export class ProcessWorld implements World {
   /** Tells the others of this process and waits to be told of them. */
   async meet(me: Member): Promise<void> {
     native.beat(beatsOf(this.rank), BEAT, FAULT).then(
-      (told) => told !== undefined && this.#ring(this.#fault(JSON.parse(told) as number[])), // undefined: closed
+      (told) => (told === undefined ? undefined : this.#hear(JSON.parse(told) as Fault)), // undefined: closed
       (error: Error) => this.#ring(this.#storeLost(error)),
     );
-    await this.#arrive("member", JSON.stringify(me), "the start");
+    await this.#arrive(MEMBER, JSON.stringify(me), "the start");
+    await this.#asked(this.#requireNoRefusal());
     const told = await this.#asked(
-      Promise.all(this.#ranks().map((r) => native.storeGet(`member/${r}`, AT_ONCE))),
+      Promise.all(this.#ranks().map((r) => native.storeGet(memberOf(r), AT_ONCE))),
     );
     this.#members = told.map((text) => JSON.parse(text ?? "") as Member);
   }
@@ -92,17 +132,16 @@ export class ProcessWorld implements World {
       await this.#watched(nccl.open(ProcessWorld.GROUP, Number(device.split(":")[1]), this.#timeout));
     } catch (error) {
       if (error instanceof UserError) throw this.#end(error);
-      await this.#tellFault([this.rank]);
-      throw this.#end(
-        new UserError(
-          `Rank ${this.rank} of ${this.size} does not connect to the others by NCCL: ${(error as Error).message.split("\n", 1)[0]}.`,
-          {
-            code: "ENVIRONMENT",
-            hint: "NCCL_DEBUG=INFO tells what it tries; SPO_DISTRIBUTED_BACKEND=gloo goes over the CPU's memory.",
-            cause: error,
-          },
-        ),
+      const fault = new UserError(
+        `Rank ${this.rank} of ${this.size} does not connect to the others by NCCL: ${(error as Error).message.split("\n", 1)[0]}.`,
+        {
+          code: "ENVIRONMENT",
+          hint: "NCCL_DEBUG=INFO tells what it tries; SPO_DISTRIBUTED_BACKEND=gloo goes over the CPU's memory.",
+          cause: error,
+        },
       );
+      await this.tellEnd(fault);
+      throw this.#end(fault);
     }
   }
 
@@ -150,11 +189,16 @@ export class ProcessWorld implements World {
     const others = this.#ranks().slice(1);
     await this.#asked(
       this.rank > 0
-        ? native.storeSet(`left/${this.rank}`, "")
-        : Promise.all(others.map((r) => native.storeGet(`left/${r}`, AT_ONCE))),
+        ? native.storeSet(leftBy(this.rank), "")
+        : Promise.all(others.map((r) => native.storeGet(leftBy(r), AT_ONCE))),
     );
     await this.#nccl?.close();
     await native.closeGroup();
+  }
+
+  /** Tells the others why this process ends before they do, and gives them time to hear it. After a fault they know. */
+  async tellEnd({ code, message, hint }: EndReason): Promise<void> {
+    if (!this.#alarm) await this.#tellFault({ ranks: [this.rank], reason: { code, message, hint } });
   }
 
   /** The bytes of all ranks' arrays, of one length. */
@@ -193,7 +237,11 @@ export class ProcessWorld implements World {
         await this.#watched((this.#nccl as Nccl).done(this.#timeout));
       }
     } catch (error) {
-      throw this.#end(error instanceof UserError ? error : await this.#failed(error as Error));
+      const fault =
+        error instanceof UserError
+          ? error
+          : await this.#failed(error as Error).catch((alarm: UserError) => alarm);
+      throw this.#end(fault);
     }
   }
 
@@ -205,7 +253,7 @@ export class ProcessWorld implements World {
         await sleep(SILENCE, undefined, { signal: over.signal });
         const gone = await this.#silent();
         over.signal.throwIfAborted();
-        if (gone.length > 0) throw await this.#tellFault(gone);
+        if (gone.length > 0) throw await this.#tellFault({ ranks: gone });
       }
     };
     try {
@@ -252,12 +300,15 @@ export class ProcessWorld implements World {
       for (let missing = this.#ranks(); ; ) {
         missing = await missingAfter(Math.min(left(), SILENCE), missing);
         if (missing.length === 0 || left() === 0) return missing;
-        if (this.#members.length === 0) continue;
+        if (this.#members.length === 0) {
+          await this.#requireNoRefusal();
+          continue;
+        }
         const silent = await this.#silent();
         // One that came meanwhile may be through with everything.
         missing = await missingAfter(0, missing);
         const gone = missing.filter((r) => silent.includes(r));
-        if (gone.length > 0) throw await this.#tellFault(gone);
+        if (gone.length > 0) throw await this.#tellFault({ ranks: gone });
       }
     };
     const missing = await this.#asked(come(), this.#timeout + 2 * SILENCE);
@@ -268,6 +319,22 @@ export class ProcessWorld implements World {
           { code: "RESOURCE", hint: AGAIN },
         ),
       );
+  }
+
+  /** Throws what a process has told that will not work with the others. */
+  async #requireNoRefusal(): Promise<void> {
+    const told = await native.storeGet(REFUSAL, 0);
+    if (told === undefined) return;
+    await native.storeSet(leftBy(this.rank), "");
+    if (this.rank === 0) await allRead(this.size, 2 * SILENCE); // they look after so long
+    throw this.#fault(JSON.parse(told) as Fault);
+  }
+
+  /** Another process tells of a fault. */
+  async #hear(fault: Fault): Promise<void> {
+    // With rank 0 the store goes: those that look a moment later are to find it.
+    if (this.rank === 0 && this.size > 2) await sleep(HEARD, undefined, { ref: false });
+    this.#ring(this.#fault(fault));
   }
 
   /** Whoever waits is told; a process that computes is told when it next waits. */
@@ -284,14 +351,16 @@ export class ProcessWorld implements World {
     });
   }
 
-  /** The error of a failed collective. */
+  /** The error of a failed collective. Rejects with what another process tells meanwhile. */
   async #failed(error: Error): Promise<UserError> {
-    const asked = await Promise.race([
-      this.#silent().catch(() => undefined),
-      sleep(SILENCE + this.#atOnce, undefined, { ref: false }),
-    ]);
+    const asked = await this.#orAlarm(
+      Promise.race([
+        this.#silent().catch(() => undefined),
+        sleep(SILENCE + this.#atOnce, undefined, { ref: false }),
+      ]),
+    );
     if (asked === undefined) return this.#storeLost(error);
-    if (asked.length > 0) return this.#tellFault(asked);
+    if (asked.length > 0) return this.#tellFault({ ranks: asked });
     const what = /timed? ?out/i.test(error.message)
       ? `another rank lives, and did not come within ${seconds(this.#timeout)}`
       : `a connection failed: ${error.message.split("\n", 1)[0]}`;
@@ -302,18 +371,29 @@ export class ProcessWorld implements World {
     });
   }
 
-  /** Tells the others, and gives them time to hear it before this process ends. */
-  async #tellFault(gone: readonly number[]): Promise<UserError> {
-    native.storeSet(FAULT, JSON.stringify(gone)).catch(() => {}); // where the store is gone too, each finds out by itself
-    await sleep(3 * BEAT);
-    return this.#fault(gone);
+  /** Tells the others, and gives them time to hear it before this process ends → what they are told, by the first that saw it. */
+  async #tellFault(fault: Fault): Promise<UserError> {
+    // Where the store is gone too, each finds out by itself.
+    const before = native.storeGet(FAULT, 0).catch(() => undefined);
+    const told = await Promise.race([before, sleep(BEAT, undefined)]);
+    if (told !== undefined) return this.#fault(JSON.parse(told) as Fault);
+    native.storeSet(FAULT, JSON.stringify(fault)).catch(() => {});
+    await sleep(HEARD);
+    return this.#fault(fault);
   }
 
-  #fault(gone: readonly number[]): UserError {
-    return new UserError(
-      `Rank ${this.rank} of ${this.size} cannot go on: ${this.#namesOf(gone)} ${gone.length === 1 ? "gives" : "give"} no sign of life.`,
-      { code: "RESOURCE", hint: AGAIN },
-    );
+  #fault({ ranks, reason }: Fault): UserError {
+    const who = `Rank ${this.rank} of ${this.size} cannot go on: ${this.#namesOf(ranks)}`;
+    const isOne = ranks.length === 1;
+    if (reason)
+      return new UserError(`${who} ${isOne ? "has" : "have"} ended. ${reason.message}`, {
+        code: reason.code,
+        hint: reason.hint,
+      });
+    return new UserError(`${who} ${isOne ? "gives" : "give"} no sign of life.`, {
+      code: "RESOURCE",
+      hint: AGAIN,
+    });
   }
 
   #storeLost(error: Error): UserError {
@@ -350,7 +430,11 @@ export class ProcessWorld implements World {
 
 const AGAIN = "See what that process said last. The same command goes on from the last checkpoint.";
 
+const MEMBER = "member";
 const beatsOf = (rank: number): string => `beats/${rank}`;
+const memberOf = (rank: number): string => `${MEMBER}/${rank}`;
+const leftBy = (rank: number): string => `left/${rank}`;
+export const takenBy = (rank: number): string => `taken/${rank}`;
 
 const seconds = (milliseconds: number): string => `${Number((milliseconds / 1000).toPrecision(3))} s`;
 

@@ -30,6 +30,7 @@ import { Precision, setUpVae } from "../training/precision.js";
 import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
 import { requireCacheable } from "../training/prompt-cache-config.js";
 import { encodePlaces } from "../training/prompt-conditions.js";
+import { requireSameModels } from "../training/require-same-work.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
@@ -134,6 +135,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     await guard.resume();
     if (step === 0 && config.from !== null)
       startFrom(config.from, { modules: { policy: policy.modules.policy }, loadLora: policy.loadLora });
+    await requireSameModels(context.world, { ...pipe.models, ...policy.modules });
     yield* run.data(data);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     if (step === 0 && held.length > 0) yield* run.eval(0, measure(0));

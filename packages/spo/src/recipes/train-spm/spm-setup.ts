@@ -70,7 +70,10 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const optimizer = makeOptimizer(parameters, config.optimizer, seed);
   const { maxGradNorm, reduce } = config;
   const update = new Update({ parameters, optimizer, maxGradNorm, meter, world: context.world, reduce });
-  return { ...{ tell, model, source, update }, state: { modules: { spm: model.module }, optimizer } };
+  const modules = { spm: model.module };
+  /** What must be the same in every process. */
+  const models = { ...pipe.models, teacher: teacher?.module, ...modules };
+  return { ...{ tell, model, source, update, models }, state: { modules, optimizer } };
 }
 
 /** Throws a UserError (`CONFIG`) where what it learns from is missing: before a model is loaded, or fetched. */

@@ -17,6 +17,7 @@ import { doubtfulJudge, doubtfulSettings } from "../training/doubtful-settings.j
 import { isDue, timesDueAfter } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
+import { requireSameModels } from "../training/require-same-work.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
@@ -71,6 +72,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
       data: source.facts,
     });
     if (step === 0 && config.from !== null) startFrom(config.from, { modules: { spm: model.module } });
+    await requireSameModels(world, setup.models);
     yield* run.data(source.facts);
     if (step === 0) for (const message of doubtfulSettings(config)) yield* run.warn(message);
     for await (const { done, total: of } of source.prepare()) {

@@ -5,7 +5,7 @@ import type { TextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
 import { withoutPlaces } from "@spo/records/config";
 import { splitWeightedSpecs } from "@spo/scorers";
-import { AdamW, noGrad, type Tensor, UserError } from "@spo/torch";
+import { AdamW, type Module, noGrad, type Tensor, UserError } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
 import type { StepAwareJudge } from "../../judges/judge.js";
 import { openJudge } from "../../judges/open-judge.js";
@@ -133,6 +133,7 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
     ...{ offload, latentShape, imageSize, update, state, people, stripEvery, sampleEvery, showHeldOut },
     /** What must be the same in every process. */
     settings: { ...settingsOf(config), reduce },
+    models: { ...pipe.models, ...judgeModels(judge), ...policy.modules },
     /** Encodes the prompts of a round anew, for a policy whose text encoders learn. */
     encodingOf: (chosen: readonly number[]) =>
       encodePlaces(
@@ -162,6 +163,10 @@ export async function setUpSpo(config: TrainSpoConfig, context: RecipeContext, g
       }),
   };
 }
+
+/** The networks of a judge, by names for people. */
+const judgeModels = ({ modules = [] }: StepAwareJudge): Record<string, Module> =>
+  Object.fromEntries(modules.map((module, i) => [modules.length === 1 ? "judge" : `judge ${i + 1}`, module]));
 
 /** What a training by SPO works with. */
 export type SpoSetup = Awaited<ReturnType<typeof setUpSpo>>;

@@ -19,6 +19,7 @@ import type { TrainSpoSettings } from "../settings.gen.js";
 import { isDue, stripIsDue } from "../training/due.js";
 import { drawAsked } from "../training/held-out-prompts.js";
 import { learningRateAt } from "../training/learning-rate.js";
+import { requireSameModels } from "../training/require-same-work.js";
 import { resumeTogether } from "../training/resume-together.js";
 import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
@@ -74,6 +75,7 @@ async function* rounds(
   await guard.resume();
   if (round === 0 && config.from !== null)
     startFrom(config.from, { modules: { policy: policy.modules.policy }, loadLora: policy.loadLora });
+  await requireSameModels(world, setup.models);
   for (const message of setup.warnings) yield* run.warn(message);
   yield* run.data(data);
   if (round > 0) meter.take(); // the run's beginning has counted the text features already
