@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { native } from "@spo/native";
 import { ncclProblem } from "@spo/native/nccl";
 import { resolveDevice } from "../device.js";
@@ -6,7 +7,7 @@ import { UserError } from "../errors.js";
 import { engineFacts } from "../modes.js";
 import { askedBackend, chooseBackend, gpuOf } from "./choose-backend.js";
 import { addressTowards, interfaceOf } from "./network-address.js";
-import { type EndReason, type Member, ProcessWorld, refuseStart, takenBy } from "./process-world.js";
+import { type EndReason, type Member, ProcessWorld, refuseStart, seconds, takenBy } from "./process-world.js";
 import { requireSame } from "./require-same.js";
 import { WORLD_OF_ONE, type World } from "./world.js";
 
@@ -78,12 +79,12 @@ export async function initWorld(
   const serves = rank === 0 && !storeIsHeld;
   joining = "begun";
   const address = await addressTowards(host).catch((error: Error) => {
-    throw notReached(`${who} finds no way to ${host}: ${error.message}`, error);
+    throw notReached(`${who} finds no way to ${host}: ${error.message}`, error, MASTER);
   });
   try {
-    await native.openStore(host, port, serves, timeout, `spo/${attempt}`);
+    await inTime(native.openStore(host, port, serves, timeout, `spo/${attempt}`), timeout);
   } catch (error) {
-    throw storeFault(error as Error, { who, host, port, serves });
+    throw storeFault(error as Error, { who, host, port, serves, timeout });
   }
   const taken = await native.storeAdd(takenBy(rank), 1);
   if (taken !== "1")
@@ -91,7 +92,7 @@ export async function initWorld(
       code: "CONFIG",
       hint: "Give every process a rank of its own, and every job a port of its own.",
     });
-  const me: Member = { host: hostname(), pid: process.pid, address };
+  const me: Member = { host: hostname(), pid: process.pid, address, size };
   const world = new ProcessWorld({ rank, size, localRank, timeout, store: `${host}:${port}` });
   await world.meet(me);
   joining = world;
@@ -135,31 +136,66 @@ export async function tellOthers(place: WorldPlace, reason: EndReason): Promise<
     if (joining) return await joining.tellEnd(reason);
     joining = "begun";
     const serves = rank === 0 && !storeIsHeld;
-    await native.openStore(host, port, serves, TELLING, `spo/${attempt}`);
+    await inTime(native.openStore(host, port, serves, TELLING, `spo/${attempt}`), TELLING);
     await refuseStart({ rank, size, serves }, reason);
   } catch {
     // They do not come, another job has the port, or this engine has no process groups.
   }
 }
 
-function storeFault(
-  error: Error,
-  { who, host, port, serves }: { who: string; host: string; port: number; serves: boolean },
-): UserError {
+/** What takes longer than it may, as to connect to a program that listens and is silent, does not keep this process. */
+async function inTime<T>(work: Promise<T>, timeout: number): Promise<T> {
+  const done = new AbortController();
+  const late = sleep(timeout + GRACE, undefined, { signal: done.signal }).then(() => {
+    native.abandonGroup();
+    throw new Error(SILENT);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    done.abort();
+  }
+}
+
+/** Within which c10d's own time-out is told, ms. */
+const GRACE = 1000;
+const SILENT = "what listens there does not answer";
+
+interface StoreFault {
+  who: string;
+  host: string;
+  port: number;
+  serves: boolean;
+  timeout: number;
+}
+
+function storeFault(error: Error, { who, host, port, serves, timeout }: StoreFault): UserError {
   if (/EADDRINUSE|address already in use/i.test(error.message))
     return notReached(
       `${who} cannot hold the store: port ${port} is in use`,
       error,
-      "Give another port (MASTER_PORT).",
+      "Another program has it, or another process of this job has rank 0 too. Give another port (MASTER_PORT).",
     );
+  const why = whyNot(error, timeout);
   return notReached(
     serves
-      ? `${who} cannot hold the store at ${host}:${port}: ${firstLine(error)}`
-      : `${who} does not reach rank 0 at ${host}:${port}: ${firstLine(error)}`,
+      ? `${who} cannot hold the store at ${host}:${port}: ${why}`
+      : `${who} does not reach rank 0 at ${host}:${port}: ${why}`,
     error,
-    "Rank 0 must run, and its host and port (MASTER_ADDR, MASTER_PORT) must be reachable from here.",
+    serves
+      ? "MASTER_ADDR is to lead to this machine, where rank 0 is."
+      : "Rank 0 must run, and its host and port (MASTER_ADDR, MASTER_PORT) must be reachable from here.",
   );
 }
+
+/** c10d's reason in words for people. */
+function whyNot(error: Error, timeout: number): string {
+  if (/timed out/i.test(error.message)) return `nobody answered within ${seconds(timeout)}`;
+  if (/ping failed|invalid value returned/i.test(error.message)) return "another program answers there";
+  return firstLine(error);
+}
+
+const MASTER = "MASTER_ADDR is the machine where rank 0 is, by a name or an address that all others reach.";
 
 const notReached = (message: string, cause: unknown, hint?: string): UserError =>
   new UserError(`${message}.`, { code: "ENVIRONMENT", cause, hint });

@@ -16,6 +16,8 @@ export interface Member {
   host: string;
   pid: number;
   address: string;
+  /** How many processes it was told that there are. */
+  size: number;
 }
 
 /** Why a process ends, as its error says it. */
@@ -118,7 +120,24 @@ export class ProcessWorld implements World {
     const told = await this.#asked(
       Promise.all(this.#ranks().map((r) => native.storeGet(memberOf(r), AT_ONCE))),
     );
-    this.#members = told.map((text) => JSON.parse(text ?? "") as Member);
+    const members = told.map((text) => JSON.parse(text ?? "") as Member);
+    const other = members.findIndex(({ size }) => size !== this.size);
+    if (other >= 0) throw this.#end(await this.#told(this.#unlikeSize(other, members[other] as Member)));
+    this.#members = members;
+  }
+
+  #unlikeSize(rank: number, { size }: Member): UserError {
+    const said = [`rank ${this.rank} has ${this.size}`, `rank ${rank} has ${size}`];
+    return new UserError(
+      `The processes do not have the same number of processes: ${(rank < this.rank ? said.reverse() : said).join(", ")}.`,
+      { code: "CONFIG", hint: "Give all of them the same WORLD_SIZE, and every job a port of its own." },
+    );
+  }
+
+  /** An error of this process alone, of which the others are told before it is thrown. */
+  async #told(fault: UserError): Promise<UserError> {
+    await this.tellEnd(fault);
+    return fault;
   }
 
   /**
@@ -140,8 +159,7 @@ export class ProcessWorld implements World {
           cause: error,
         },
       );
-      await this.tellEnd(fault);
-      throw this.#end(fault);
+      throw this.#end(await this.#told(fault));
     }
   }
 
@@ -314,9 +332,11 @@ export class ProcessWorld implements World {
     const missing = await this.#asked(come(), this.#timeout + 2 * SILENCE);
     if (missing.length > 0)
       throw this.#end(
-        new UserError(
-          `Rank ${this.rank} of ${this.size} waited ${seconds(this.#timeout)} at ${what}; ${this.#namesOf(missing)} did not come.`,
-          { code: "RESOURCE", hint: AGAIN },
+        await this.#told(
+          new UserError(
+            `Rank ${this.rank} of ${this.size} waited ${seconds(this.#timeout)} at ${what}; ${this.#namesOf(missing)} did not come.`,
+            { code: "RESOURCE", hint: AGAIN },
+          ),
         ),
       );
   }
@@ -436,7 +456,7 @@ const memberOf = (rank: number): string => `${MEMBER}/${rank}`;
 const leftBy = (rank: number): string => `left/${rank}`;
 export const takenBy = (rank: number): string => `taken/${rank}`;
 
-const seconds = (milliseconds: number): string => `${Number((milliseconds / 1000).toPrecision(3))} s`;
+export const seconds = (milliseconds: number): string => `${Number((milliseconds / 1000).toPrecision(3))} s`;
 
 const lengthOf = (bytes: Uint8Array): BigInt64Array => new BigInt64Array([BigInt(bytes.length)]);
 
