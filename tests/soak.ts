@@ -2,7 +2,7 @@
 //
 //   npm run soak -- [--kills N --rank-kills N --flips N --reductions N --seed N]
 //     --kills       of train spm, latent, spo and dpo each, at random calls of the file system (125)
-//     --rank-kills  of one of two processes of train spo and dpo each, at random moments (50)
+//     --rank-kills  of one of two processes of each, at random moments and, of rank 0, at random calls (50)
 //     --flips       bits of the files of the newest checkpoint of a training, each of which must be found (5000)
 //     --reductions  all-reduces by two processes, with the memory that they keep (10000)
 //
@@ -42,11 +42,13 @@ const { values } = parseArgs({
   },
 });
 
+const TRAININGS = ["train-spm", "train-latent", "train-spo", "train-dpo"];
+
 const parts = [
   () => flips(Number(values.flips)),
   () => reductions(Number(values.reductions)),
-  () => kills(["train-spm", "train-latent", "train-spo", "train-dpo"], values.kills, 1),
-  () => kills(["train-spo", "train-dpo"], values["rank-kills"], 2),
+  () => kills(TRAININGS, values.kills, 1),
+  () => kills(TRAININGS, values["rank-kills"], 2),
 ];
 for (const part of parts) if (!(await part())) process.exitCode = 1;
 

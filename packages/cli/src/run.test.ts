@@ -33,6 +33,7 @@ describe("wrong use", () => {
       "data has check, import, export, filter, side-by-side, unpack, pairs",
     ],
     [["trian", "spo"], "did you mean train?", "There are quickstart, train"],
+    [["launch", "spo", "dist", "check", "--wait", "3"], "stands behind --", "npx spo launch --help"],
     [["sample", "x", "--model", "m", "--num-images", "2"], "did you mean --count?", "npx spo sample --help"],
     [["sample", "x", "--model", "m", "-n", "2"], "did you mean --count?", "npx spo sample --help"],
     [

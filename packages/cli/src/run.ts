@@ -91,7 +91,10 @@ async function suggestion(
   const flagFor = (word: string): string | undefined => flags.get(meant(word, [...flags.keys()]) ?? "");
   if (code === "commander.unknownOption") {
     const flag = flagFor(word);
-    return flag ? `; did you mean ${flag}?` : "";
+    if (flag) return `; did you mean ${flag}?`;
+    return command?.name() === "launch" && !words.includes("--")
+      ? "; the command to start stands behind --"
+      : "";
   }
   if (code !== "commander.missingMandatoryOptionValue") return "";
   // It may be there, mistyped: that it is unknown would be told only after what is missing.

@@ -1,3 +1,4 @@
+import { UserError } from "@spo/torch/files";
 import { type Command, InvalidArgumentError } from "commander";
 import type { LaunchOptions } from "../jobs/launch-plan.js";
 import { wholeFrom } from "../options/option-values.js";
@@ -36,6 +37,11 @@ export default function (command: Command): void {
       ].join("\n"),
     )
     .action(async (words: [string, ...string[]]) => {
+      if (words[0] === "")
+        throw new UserError("The command behind -- is empty.", {
+          code: "USAGE",
+          hint: "For example: npx spo launch --nproc 2 -- spo train spo my.json --run runs/two",
+        });
       const { factsOfMachine, launch } = await import("../jobs/launch.js");
       const { quiet, ...options } = command.optsWithGlobals<LaunchOptions & { quiet?: boolean }>();
       process.exitCode = await launch({

@@ -82,7 +82,7 @@ async function search(
   facts: LaunchFacts,
   { say, memory, signal }: { say: (line: string) => void; memory: number; signal: AbortSignal },
 ): Promise<Layout> {
-  const threads = facts.env.OMP_NUM_THREADS ? Number(facts.env.OMP_NUM_THREADS) : undefined;
+  const threads = facts.env.OMP_NUM_THREADS ? Number.parseInt(facts.env.OMP_NUM_THREADS, 10) : undefined;
   const layouts = layoutsOf(facts.cores, threads);
   let best = { ...(layouts[0] as Layout), seconds: Number.POSITIVE_INFINITY };
   let rss = 0;

@@ -47,6 +47,24 @@ test.each([
   ["Kubeflow's auto on CPUs", {}, { ...pet, PET_NPROC_PER_NODE: "auto" }, { nproc: 6, nnodes: 2 }],
   ["options before variables", { nproc: 2, nodeRank: 0 }, pet, { nproc: 2, nnodes: 2, nodeRank: 0 }],
   [
+    "an address of IPv6 in Kubeflow's variables",
+    {},
+    { ...pet, PET_MASTER_ADDR: "fd00::1" },
+    { master: { host: "fd00::1", port: 29_400 } },
+  ],
+  [
+    "SkyPilot's machines without a GPU",
+    {},
+    { ...sky, SKYPILOT_NUM_GPUS_PER_NODE: "0" },
+    { nproc: 1, nnodes: 2 },
+  ],
+  [
+    "a process of several machines that says so",
+    { nnodes: 2, nodeRank: 1, master: "a:1" },
+    { RANK: "1", WORLD_SIZE: "2", OMP_NUM_THREADS: "4,2" },
+    { nodeRank: 1, master: { host: "a", port: 1 } },
+  ],
+  [
     "SkyPilot's variables",
     {},
     sky,
@@ -65,6 +83,23 @@ test.each([
     {},
     '--master is "a:99999", and must be HOST:PORT',
     "USAGE",
+  ],
+  ...[":29500", "host:", "http://host:29500", "a b:29500", "", "fd00::1:77"].map(
+    (master) =>
+      [
+        { nnodes: 2, nodeRank: 0, master },
+        {},
+        `--master is ${JSON.stringify(master)}, and must be HOST:PORT`,
+        "USAGE",
+      ] as const,
+  ),
+  [{}, { OMP_NUM_THREADS: "zwei" }, 'OMP_NUM_THREADS is "zwei"', "ENVIRONMENT"],
+  [{}, { OMP_NUM_THREADS: "0" }, 'OMP_NUM_THREADS is "0"', "ENVIRONMENT"],
+  [
+    {},
+    { RANK: "1", WORLD_SIZE: "7" },
+    "RANK is 1 and WORLD_SIZE is 7: this process is one of several",
+    "ENVIRONMENT",
   ],
   [
     {},

@@ -57,13 +57,15 @@ export function launchPlan(options: LaunchOptions, { env, gpus, cores }: LaunchF
     perMachine && ["auto", "gpu", "cpu"].includes(perMachine)
       ? { value: "auto" as const, from: "PET_NPROC_PER_NODE" }
       : variable("PET_NPROC_PER_NODE", 1, 4096),
-    variable("SKYPILOT_NUM_GPUS_PER_NODE", 1, 4096),
+    env.SKYPILOT_NUM_GPUS_PER_NODE === "0" ? undefined : variable("SKYPILOT_NUM_GPUS_PER_NODE", 1, 4096),
   ) ?? { value: 1, from: "default" };
   const nnodes = first(
     option(options.nnodes, "--nnodes"),
     variable("PET_NNODES", 1, 100_000),
     variable("SKYPILOT_NUM_NODES", 1, 100_000),
   ) ?? { value: 1, from: "default" };
+  requireUnlaunched(env, nnodes.from);
+  requireThreads(env);
   const last = nnodes.value - 1;
   const nodeRank = first(
     option(options.nodeRank, "--node-rank"),
@@ -74,9 +76,9 @@ export function launchPlan(options: LaunchOptions, { env, gpus, cores }: LaunchF
   const master = first(
     option(options.master, "--master"),
     env.PET_MASTER_ADDR
-      ? { value: `${env.PET_MASTER_ADDR}:${env.PET_MASTER_PORT ?? PORT}`, from: "PET_MASTER_ADDR" }
+      ? { value: withPort(env.PET_MASTER_ADDR, env.PET_MASTER_PORT ?? PORT), from: "PET_MASTER_ADDR" }
       : undefined,
-    sky && nnodes.value > 1 ? { value: `${sky}:${PORT}`, from: "SKYPILOT_NODE_IPS" } : undefined,
+    sky && nnodes.value > 1 ? { value: withPort(sky, PORT), from: "SKYPILOT_NODE_IPS" } : undefined,
   );
   if (nodeRank && nodeRank.value > last)
     throw wrong(`--node-rank is ${nodeRank.value}, and there are ${nnodes.value} machines (${nnodes.from})`);
@@ -107,12 +109,45 @@ export function launchPlan(options: LaunchOptions, { env, gpus, cores }: LaunchF
 /** What torchrun takes where no port is named. */
 const PORT = 29_500;
 
+/** Of a host, or a bare address of IPv6. */
+const withPort = (host: string, port: string | number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+
 function addressOf(text: string, from: string): { host: string; port: number } {
-  const [, host, port] = /^\[?([^\]]+?)\]?(?::(\d+))?$/.exec(text) ?? [];
+  const [, v6, name, port] = /^(?:\[([\da-f:.]+(?:%\w+)?)\]|([^\s:/[\]]+))(?::(\d+))?$/i.exec(text) ?? [];
+  const host = v6 ?? name;
   const number = Number(port ?? PORT);
   if (!host || !(number >= 1 && number <= 65_535))
-    throw wrong(`${from} is ${JSON.stringify(text)}, and must be HOST:PORT`);
+    throw wrong(`${from} is ${JSON.stringify(text)}, and must be HOST:PORT, or [ADDRESS]:PORT of IPv6`);
   return { host, port: number };
+}
+
+/**
+ * Of a cluster that has started a process a machine, each would start processes that know nothing of the other machines. from: where the
+ * number of machines was read.
+ */
+function requireUnlaunched(
+  { RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT }: LaunchFacts["env"],
+  from: string,
+): void {
+  if (!RANK || !(Number(WORLD_SIZE) > 1) || from !== "default") return;
+  const master = `${MASTER_ADDR ?? "HOST"}:${MASTER_PORT ?? PORT}`;
+  throw new UserError(
+    `RANK is ${RANK} and WORLD_SIZE is ${WORLD_SIZE}: this process is one of several already, and spo launch starts others.`,
+    {
+      code: "ENVIRONMENT",
+      hint: `Leave spo launch out; or, where they are machines: spo launch --nnodes ${WORLD_SIZE} --node-rank ${RANK} --master ${master}; or --nnodes 1 for this machine alone.`,
+    },
+  );
+}
+
+/** OpenMP takes one number, or one for each level of parallel work; what is neither it passes over. */
+function requireThreads({ OMP_NUM_THREADS: text }: LaunchFacts["env"]): void {
+  if (!text || /^ *[1-9]\d* *(, *[1-9]\d* *)*$/.test(text)) return;
+  throw new UserError(`OMP_NUM_THREADS is ${JSON.stringify(text)}, and must be a number of threads.`, {
+    code: "ENVIRONMENT",
+    hint: "Unset it: each process then has one thread.",
+  });
 }
 
 function whole(name: string, text: string, least: number, most: number): number {

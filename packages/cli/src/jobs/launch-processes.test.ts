@@ -60,14 +60,17 @@ test("a signal is handed on to all, and the launch ends as they do", async () =>
   expect((await ended).code).toBe(129);
 });
 
-test("a program that is not there is named", async () => {
+test("a program that is not there is named, and is not said to have ended", async () => {
+  const lines: string[] = [];
   const never = launchProcesses({
-    plan: { nproc: 1, nnodes: 1, nodeRank: 0, sources: [] },
+    plan: { nproc: 2, nnodes: 1, nodeRank: 0, sources: [] },
     facts: { env: {}, gpus: 0, cores: 1 },
     command: ["no-such-program"],
-    say: () => {},
+    say: (line) => lines.push(line),
   });
   await expect(never).rejects.toThrow(
     expect.objectContaining({ code: "ENVIRONMENT", message: expect.stringContaining("no-such-program") }),
   );
+  await new Promise((resolve) => setTimeout(resolve, 100)); // the ends come after the errors
+  expect(lines).toEqual([]);
 });

@@ -75,7 +75,7 @@ export async function launchProcesses({
           reject(notStarted(program, error));
         });
         child.on("close", (code, signal) => {
-          alive.delete(rank);
+          if (!alive.delete(rank)) return; // it was never started
           const end = code ?? 128 + (signal ? constants.signals[signal] : 0);
           if (end !== 0 && failed === undefined) {
             failed = end;
