@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { answered, filled, type JudgeState, undone } from "./judge-state.ts";
+import { answered, filled, type JudgeState, judgedOf, undone } from "./judge-state.ts";
 
 const pair = (name: string) => ({ pair: name, prompt: "p", left: "l", right: "r", repeat: false });
 const state: JudgeState = { labeller: "anna", queue: [pair("a"), pair("b")], answered: [] };
@@ -30,6 +30,13 @@ test("undo shows the newest answered pair again, step by step", () => {
   expect(back?.state.queue[0]?.pair).toBe("b");
   expect(undone(back?.state as JudgeState, "w")?.state).toEqual(state);
   expect(undone(state, "z")).toBeUndefined();
+});
+
+test("judged pairs are those that the server knew and those since, each once, and less what was taken back", () => {
+  const [a, b, again] = [pair("a"), pair("b"), { ...pair("a"), repeat: true }];
+  expect(judgedOf({ answered: 5, here: 1 }, [a, b, again])).toBe(6);
+  expect(judgedOf({ answered: 5, here: 2 }, [a])).toBe(4); // of two that the server knew one was taken back
+  expect(judgedOf({ answered: 0, here: 0 }, [])).toBe(0);
 });
 
 test("pairs that come again from the server are not shown twice", () => {

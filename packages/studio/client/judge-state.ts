@@ -15,6 +15,17 @@ export interface JudgeState {
 /** Nobody answers sooner on purpose: a key that is held down must not answer the next pair. */
 export const DEAD_SECONDS = 0.25;
 
+/** How many pairs a person has judged, those that come again aside. here: pairs of this page that were among those the server knew. */
+export function judgedOf(
+  { answered: known, here }: { answered: number; here: number },
+  answers: readonly Pair[],
+): number {
+  return known + firstTimes(answers) - here;
+}
+
+/** How many of some pairs were not shown before. */
+export const firstTimes = (pairs: readonly Pair[]): number => pairs.filter(({ repeat }) => !repeat).length;
+
 /** An answer to the shown pair, and the vote that it makes; undefined where nothing is shown, or it came too soon. */
 export function answered(
   state: JudgeState,

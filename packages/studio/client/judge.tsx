@@ -1,9 +1,9 @@
 // Blind judging: two pictures of a prompt, and which one is better. Nothing on the page tells which is which.
 import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
-import type { Fault, JudgingList, NextPairs } from "../src/api.ts";
+import type { Fault, JudgingList, JudgingResults, NextPairs } from "../src/api.ts";
 import { type Action, Shortcuts } from "./actions.tsx";
 import { FaultWords } from "./fault-words.tsx";
-import { answered, filled, type JudgeState, type Pair, undone } from "./judge-state.ts";
+import { answered, filled, firstTimes, type JudgeState, judgedOf, type Pair, undone } from "./judge-state.ts";
 import { JudgingResultsView } from "./judging-results.tsx";
 import { Outbox, sendVote } from "./outbox.ts";
 import { ask, useRemote } from "./remote.ts";
@@ -63,9 +63,15 @@ export function Judge({ id, view, guest }: { id: string; view?: string; guest: s
       )}
       <h1>{view === "results" ? "Votes so far" : "Which is better?"}</h1>
       {view === "results" ? (
-        <JudgingResultsView id={id} />
+        <>
+          <JudgingResultsView id={id} />
+          <p>
+            <a href={`/judge/${id}`}>Go on judging</a>
+          </p>
+        </>
       ) : labeller === "" ? (
         <NameForm
+          id={id}
           given={(name) => {
             keep(NAME, name);
             setLabeller(name);
@@ -83,13 +89,18 @@ export function Judge({ id, view, guest }: { id: string; view?: string; guest: s
   );
 }
 
-function NameForm({ given }: { given: (name: string) => void }) {
+function NameForm({ id, given }: { id: string; given: (name: string) => void }) {
   const [name, setName] = useState("");
+  const { value } = useRemote<JudgingResults>(`/api/judging/${id}/results`);
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
   return (
     <>
       <p class="essence">
         Click the better of two pictures, or press ← or →. Which model drew which is not shown, and every
         answer can be undone.
+        {value?.training &&
+          " Then a model is trained on your votes, and you see what it draws before and after."}
       </p>
       <form
         class="panel bar"
@@ -102,6 +113,7 @@ function NameForm({ given }: { given: (name: string) => void }) {
           Your name, as it is to stand in the votes{" "}
           <input
             type="text"
+            ref={field}
             value={name}
             maxLength={100}
             onInput={(event) => setName(event.currentTarget.value)}
@@ -115,7 +127,7 @@ function NameForm({ given }: { given: (name: string) => void }) {
 
 function Judging({ id, labeller, rename }: { id: string; labeller: string; rename?: () => void }) {
   const [state, setState] = useState<JudgeState>({ labeller, queue: [], answered: [] });
-  const [set, setSet] = useState<NextPairs>();
+  const [set, setSet] = useState<NextPairs & { here: number }>();
   const [fault, setFault] = useState<Fault>();
   const [isAsking, setIsAsking] = useState(true);
   const [, redraw] = useReducer((n: number) => n + 1, 0);
@@ -137,7 +149,7 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
     const except = state.queue.map(({ pair }) => pair).join(",");
     ask<NextPairs>(`/api/judging/${id}/next?labeller=${encodeURIComponent(labeller)}&except=${except}`).then(
       (found) => {
-        setSet(found);
+        setSet({ ...found, here: firstTimes(state.answered) });
         setFault(undefined);
         setIsAsking(false);
         setState((before) => filled(before, found.next));
@@ -176,6 +188,8 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
   }, [state, outbox]);
   const [chooseLeft, chooseRight, ...others] = actions as [Action, Action, ...Action[]];
   const pair = state.queue[0];
+  const total = set?.set.pairs ?? 0;
+  const done = set ? judgedOf(set, state.answered) : 0;
   return (
     <>
       {outbox.trouble && (
@@ -200,15 +214,7 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
           shown={() => (shownAt.current = performance.now())}
         />
       ) : (
-        <p class="panel">
-          {isAsking ? "Looking for pairs …" : "Every pair has its votes. Thank you!"}
-          {!isAsking && rename && (
-            <>
-              {" "}
-              <a href={`/judge/${id}/results`}>What they say, and what can be trained on them</a>
-            </>
-          )}
-        </p>
+        <p class="panel">{isAsking ? "Looking for pairs …" : "Every pair has its votes. Thank you!"}</p>
       )}
       <div class="bar">
         {pair &&
@@ -224,8 +230,10 @@ function Judging({ id, labeller, rename }: { id: string; labeller: string; renam
           ))}
         <Shortcuts actions={actions} />
       </div>
+      {!pair && !isAsking && waiting === 0 && rename && <JudgingResultsView id={id} />}
       <p class="dim">
-        {labeller}, {state.answered.length} judged just now; {set?.set.pairs ?? 0} pairs in all
+        {total > 0 && <progress value={done} max={total} aria-label="Judged" />} {labeller}: {done} of {total}{" "}
+        judged
         {rename && (
           <>
             {" "}

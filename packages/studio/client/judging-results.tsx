@@ -70,6 +70,14 @@ export function JudgingResultsView({ id }: { id: string }) {
   return (
     <>
       <p class="essence">{verdictOfVotes(value)}</p>
+      {value.training && (
+        <TrainOnVotes
+          id={id}
+          training={value.training}
+          votes={value.votes}
+          onStart={() => setVersion(version + 1)}
+        />
+      )}
       <section class="panel">
         <dl class="facts">
           {facts.map(([what, count]) => (
@@ -141,18 +149,7 @@ export function JudgingResultsView({ id }: { id: string }) {
           </table>
         </section>
       )}
-      {value.training && (
-        <TrainOnVotes
-          id={id}
-          training={value.training}
-          votes={value.votes}
-          onStart={() => setVersion(version + 1)}
-        />
-      )}
       <InviteForm id={id} />
-      <p>
-        <a href={`/judge/${id}`}>Go on judging</a>
-      </p>
     </>
   );
 }

@@ -35,7 +35,6 @@ export function Overview({ page }: ViewProps) {
         </section>
       )}
       {page.exports.length > 0 && <Exports key={run.id} page={page} />}
-      <NotesPanel key={run.id} page={page} />
       <section class="panel">
         <h2>Figures</h2>
         <dl class="facts">
@@ -74,6 +73,7 @@ export function Overview({ page }: ViewProps) {
           </dl>
         </section>
       )}
+      <NotesPanel key={run.id} page={page} />
     </>
   );
 }
@@ -86,7 +86,8 @@ export function rankWords(seconds: readonly number[]): string {
   return `Process ${slowest} computes longest, ${Math.round(100 * more)} % more than the others in the mean, which wait for it.`;
 }
 
-const BaseAndNewest = ({ base, newest, id }: { base: SampleSet; newest: SampleSet; id: string }) => (
+/** Pictures of the same prompts and noise. */
+export const BaseAndNewest = ({ base, newest, id }: { base: SampleSet; newest: SampleSet; id: string }) => (
   <section class="panel">
     <h2>
       Base beside step {newest.step} · <a href={`/runs/${id}/samples`}>all samples</a>

@@ -12,7 +12,7 @@ import { Settings } from "./settings.tsx";
 import { GoOn, Requests } from "./steering.tsx";
 import { Steps } from "./steps.tsx";
 
-const VIEWS = {
+const VIEWS: Record<string, string> = {
   overview: "Overview",
   steps: "Steps",
   samples: "Samples",
@@ -20,6 +20,19 @@ const VIEWS = {
   log: "Log",
   settings: "Settings",
 };
+
+/** The views that have something to show of a run, or will have while it trains: a preference model draws nothing. */
+export function viewsOf({
+  run: { kind },
+  strips,
+  samples,
+}: Pick<RunPage, "run" | "strips" | "samples">): string[] {
+  const isEmpty: Record<string, boolean> = {
+    steps: kind !== "train spo" && strips.length === 0,
+    samples: kind === "train spm" && samples.length === 0,
+  };
+  return Object.keys(VIEWS).filter((view) => !isEmpty[view]);
+}
 
 /** What every view of a run is given. */
 export interface ViewProps {
@@ -66,13 +79,13 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
       </div>
       <Link live={live} />
       <nav class="tabs" aria-label="Views of the run">
-        {Object.entries(VIEWS).map(([key, label]) => (
+        {viewsOf(page).map((key) => (
           <a
             key={key}
             href={`/runs/${id}${key === "overview" ? "" : `/${key}`}`}
             aria-current={key === view ? "page" : undefined}
           >
-            {label}
+            {VIEWS[key]}
           </a>
         ))}
       </nav>

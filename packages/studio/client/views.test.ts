@@ -9,12 +9,13 @@ import { verdictOfVotes } from "./judging-results.tsx";
 import { rankWords } from "./overview.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
 import { filtered } from "./run-list.tsx";
+import { viewsOf } from "./run-view.tsx";
 import { placeOf, setAt } from "./samples.tsx";
 import { flattened } from "./settings.tsx";
 import { configOf } from "./start.tsx";
 import { yieldWords } from "./steps.tsx";
 import { evenly } from "./timestep-heat.tsx";
-import { beginningWords } from "./train-on-votes.tsx";
+import { beginningWords, runsOf } from "./train-on-votes.tsx";
 import { duration, sharePercent, short, size } from "./words.ts";
 
 test("a filter lets through what has all its words", () => {
@@ -39,6 +40,25 @@ test("curves of several runs share one axis; a place without a point is no gap, 
   ]);
   expect(alignedData(curves, true)[2]).toEqual([undefined, null, 7]); // below 0 has no logarithm
   expect(described("loss", curves)).toBe("loss: a from 5 to 5; b from -1 to 7");
+});
+
+test("a run has views of steps and samples where it has such, or will have", () => {
+  const of = (kind: string, more: object = {}) =>
+    viewsOf({ run: { kind } as RunSummary, strips: [], samples: [], ...more });
+  expect(of("train spo")).toEqual(["overview", "steps", "samples", "curves", "log", "settings"]);
+  expect(of("train dpo")).not.toContain("steps");
+  expect(of("train dpo")).toContain("samples");
+  expect(of("train spm")).toEqual(["overview", "curves", "log", "settings"]);
+  expect(of("train dpo", { strips: [{ round: 0 }] })).toContain("steps");
+});
+
+test("a training on votes is its preference model, then its diffusion model", () => {
+  const run = (name: string) => ({ name }) as RunSummary;
+  const runs = [run("taste-trained-1/spo"), run("taste-trained-10/spm"), run("taste-trained-1/spm")];
+  const names = (job: string) => runsOf({ run: job }, runs).map(({ name }) => name);
+  expect(names("taste-trained-1")).toEqual(["taste-trained-1/spm", "taste-trained-1/spo"]);
+  expect(names("taste-trained-10")).toEqual(["taste-trained-10/spm"]);
+  expect(names("taste-trained-2")).toEqual([]);
 });
 
 test("zooming leaves the point under the pointer where it is", () => {

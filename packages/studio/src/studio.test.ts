@@ -16,7 +16,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { CANDIDATE_PICTURES, Run } from "@spo/records";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { QueuedJob, RunList, RunPage, StepView } from "./api.js";
+import type { JudgingList, QueuedJob, RunList, RunPage, StepView } from "./api.js";
 import { PIXEL, writeSpoRun } from "./run-folders.fixture.js";
 import { createStudio, type Studio } from "./studio.js";
 
@@ -69,6 +69,20 @@ describe("who is let in", () => {
     const page = await ask("/", { headers: { cookie: await cookie() } });
     expect(page.status).toBe(200);
     expect(await page.text()).not.toContain(studio.token);
+  });
+
+  test("the first address opens the judging of the set that is asked for, and the runs where there is none of that name", async () => {
+    mkdirSync(join(root, "taste"));
+    writeFileSync(join(root, "taste", "pairs.jsonl"), "");
+    studio.close();
+    studio = open({ judgeFirst: "taste" });
+    const { sets } = await json<JudgingList>("/api/judging");
+    expect(sets).toHaveLength(1);
+    const first = await (await ask(`/?token=${studio.token}`)).text();
+    expect(first).toContain(`content="0;url=/judge/${sets[0]?.id}?opened"`);
+    studio.close();
+    studio = open({ judgeFirst: "gone" });
+    expect(await (await ask(`/?token=${studio.token}`)).text()).toContain('content="0;url=/?opened"');
   });
 
   test("without token or cookie nothing is told, not of pictures, streams and the page's own files either", async () => {

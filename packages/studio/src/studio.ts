@@ -51,6 +51,8 @@ export interface StudioOptions {
   presets?: Presets;
   /** Default: one vote a pair, one of twenty pairs again, one of twenty-five of gold. */
   judging?: Partial<JudgingSettings>;
+  /** A preference set below the folder, by name, whose judging the first address opens. Default: it opens the list of runs. */
+  judgeFirst?: string;
   /** Trainings that may be started from the page. Default: none. */
   jobs?: JobsAllowed;
   /** Default: the page that the set-up built. */
@@ -82,7 +84,7 @@ type Env = { Variables: { nonce: string; run: FoundRun; guest?: Guest } };
  * Throws a UserError (`DATA`) where there is no such folder, (`ENVIRONMENT`) where the page was not built.
  */
 export function createStudio(options: StudioOptions): Studio {
-  const { runs, hosts = [], presets = {}, judging, client = readClient() } = options;
+  const { runs, hosts = [], presets = {}, judging, judgeFirst, client = readClient() } = options;
   if (!statSync(runs, { throwIfNoEntry: false })?.isDirectory())
     throw new UserError(`There is no folder ${runs}.`, {
       code: "DATA",
@@ -124,7 +126,8 @@ export function createStudio(options: StudioOptions): Studio {
     const found = credentials.check(token);
     if (found !== "right") return notLetIn(c.req.raw, found);
     setCookie(c, cookieName(c.req.raw), credentials.session, cookie);
-    return c.html(forwardDocument("/?opened"));
+    const first = judgeFirst && (await index.sets()).find(({ name }) => name === judgeFirst);
+    return c.html(forwardDocument(first ? `/judge/${first.id}?opened` : "/?opened"));
   });
 
   app.use(async (c, next) => {

@@ -7,7 +7,7 @@ import { dpoPresets, spmPresets, spoPresets } from "spo/presets";
 import { mayChange, SCHEMAS } from "spo/schemas";
 import type { CommonOptions } from "../options/common-options.js";
 import { put, putJson, say } from "../terminal/terminal.js";
-import { prepareTaste, tasteWords } from "./taste-demo.js";
+import { prepareTaste, TASTE_SET, tasteWords } from "./taste-demo.js";
 
 /** Where Studio listens unless told otherwise. */
 const PORT = 7766;
@@ -41,6 +41,7 @@ export async function runStudio(
     presets,
     jobs: allowStart || words ? jobsOf(allowStart ? presets : {}, words) : undefined,
     judging: { votesPerPair, repeatShare, goldShare },
+    judgeFirst: demo && TASTE_SET,
   };
   const end = stopped(); // from now on: a program may end it as soon as it has read the line
   const served = port === undefined ? await serveWherePossible(options) : await serve({ ...options, port });

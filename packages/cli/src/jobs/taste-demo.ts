@@ -6,6 +6,9 @@ import { makeFolder, writeFileAtomic } from "@spo/torch/files";
 import { say } from "../terminal/terminal.js";
 import { runSelf } from "./run-self.js";
 
+/** The folder of the pairs. */
+export const TASTE_SET = "taste";
+
 /** Prompts of which a pair is drawn. */
 const PAIRS = 40;
 
@@ -17,9 +20,9 @@ export function tasteWords(): string[] {
   return ["--model", at("model"), ...spm, "--spo", at("recipes", "taste-spo.json"), heldOut];
 }
 
-/** Draws the pairs into `taste` of a folder, unless they are there: each of a prompt and two seeds of its own. */
+/** Draws the pairs into `TASTE_SET` of a folder, unless they are there: each of a prompt and two seeds of its own. */
 export async function prepareTaste(folder: string): Promise<void> {
-  const set = join(folder, "taste");
+  const set = join(folder, TASTE_SET);
   if (existsSync(set)) return;
   say(`drawing ${PAIRS} pairs, which takes a minute or two …`);
   makeFolder(folder);
