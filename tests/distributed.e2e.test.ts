@@ -97,6 +97,29 @@ test.each([0, 1, 2])(
   },
 );
 
+test("ranks meet in a store that an agent holds, and meet anew there when they are started again", async () => {
+  const port = await freePort();
+  const [agent] = (await start("agent", [0], { size: 2, port })) as [RankProcess];
+  try {
+    await agent.printed("ready");
+    const envs = (attempt: string): NodeJS.ProcessEnv[] => [0, 1].map(() => ({ ATTEMPT: attempt }));
+    const [first, second] = (await start("endless", [0, 1], { port, envs: envs("0") })) as [
+      RankProcess,
+      RankProcess,
+    ];
+    await Promise.all([first, second].map(({ printed }) => printed("ready")));
+    first.child.kill("SIGKILL");
+    const { output } = await second.ended;
+    expect(output).toContain(
+      `Rank 1 of 2 cannot go on: rank 0 (process ${first.child.pid}) gives no sign of life.`,
+    );
+    const again = await ends("collectives", [0, 1], { port, envs: envs("1") });
+    expect(again.map(({ code }) => code)).toEqual([0, 0]);
+  } finally {
+    agent.child.kill("SIGKILL");
+  }
+});
+
 test("a rank that is alive and late is not called dead", async () => {
   const [first] = await ends("absent", [0, 1, 2], { timeout: 3000 });
   expect(first?.output).toMatch(

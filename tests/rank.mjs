@@ -1,6 +1,7 @@
 // One rank of the tests of distributed.e2e.test.ts: rank.mjs SCENARIO RANK SIZE PORT TIMEOUT.
 import { readdirSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
+import { native } from "@spo/native";
 import { noGrad, tensor } from "@spo/torch";
 import { initWorld, requireSame } from "@spo/torch/distributed";
 import { alive } from "./alive.mjs";
@@ -94,8 +95,16 @@ const SCENARIOS = {
   },
 };
 
+if (scenario === "agent") {
+  // As torchrun's agent does: holds the store, and is no rank.
+  await native.openStore("127.0.0.1", port, true, timeout, "agent");
+  console.log("ready");
+  await new Promise((resolve) => setTimeout(resolve, timeout));
+  process.exit();
+}
 try {
-  const place = { rank, size, host: process.env.HOST ?? "127.0.0.1", port };
+  const { HOST: host = "127.0.0.1", ATTEMPT: attempt } = process.env;
+  const place = { rank, size, host, port, storeIsHeld: attempt !== undefined, attempt };
   const world = await initWorld(place, { timeout });
   console.log(JSON.stringify(await SCENARIOS[scenario]?.(world)) ?? "done");
   await world.close();
