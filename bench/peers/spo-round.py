@@ -131,7 +131,12 @@ def make(folder):
         byname = sorted((name, weight) for name, weight in unet.named_parameters() if weight.requires_grad)
         return losses + [number for _, weight in byname for number in some(weight, 4)]
 
-    return {"round": Case(round_, result)}
+    def mean_loss():
+        losses = round_()
+        return [sum(losses) / len(losses)]
+
+    # Decoding in bfloat16 is ours alone: the peer's round is the same.
+    return {"round": Case(round_, result), "round, decoding in bfloat16": Case(round_, mean_loss)}
 
 
 def load_lora(unet, weights):

@@ -26,7 +26,7 @@ export { type ModelFilter, passesFilter } from "./model-filter.js";
 export { decodeRgb, openImage } from "./open-image.js";
 export { type EpochOrder, epochOrder, type Place, permutation, type Window } from "./order.js";
 export { type PairImagesOptions, pairImages } from "./pair-images.js";
-export { type PairBatch, PairLoader, type PairLoaderOptions } from "./pair-loader.js";
+export { type PairBatch, PairLoader, type PairLoaderOptions, type ReadingShare } from "./pair-loader.js";
 export { openPairSet, PairSet, type PairSetOptions, type TrainingPair } from "./pair-set.js";
 export { type PairRow, writePairs } from "./pairs.js";
 export { bytesOf, readParquet, textOf } from "./parquet.js";

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "@spo/torch/files";
 import sharp from "sharp";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { ImagePool } from "./image-pool.js";
 import {
   openPairSet,
   PairLoader,
@@ -144,6 +145,21 @@ describe("pairs by position", () => {
     await expect(openPairSet(path, { split: "tset" })).rejects.toThrow(
       /no pair of the split tset.*it has 25 of train, 1 of test/,
     );
+  });
+
+  test("that another process reads are not decoded ahead, and this one looks as much further", async () => {
+    const decoded = vi.spyOn(ImagePool.prototype, "pixels");
+    const share = { processes: 2, isMine: (position: number) => position % 4 < 2 };
+    const found = await withLoader({ aheadBytes: 4 * 6 * 8 * 8, share }, async (loader) => {
+      const batches = [await loader.read(0, 2)];
+      expect(decoded).toHaveBeenCalledTimes(6); // 0 and 1; ahead 4, 5, 8 and 9
+      batches.push(await loader.read(4, 2));
+      expect(decoded).toHaveBeenCalledTimes(8); // ahead 12 and 13 as well
+      return batches.flatMap(({ where }) => where);
+    });
+    decoded.mockRestore();
+    const { where } = await withLoader({}, (loader) => loader.read(0, 6));
+    expect(found).toEqual([...where.slice(0, 2), ...where.slice(4)]);
   });
 
   test("are mirrored side by side apart, each about half of the time", async () => {

@@ -22,7 +22,17 @@ export interface PairLoaderOptions {
   aheadBytes?: number;
   /** Threads that decode. */
   workers?: number;
+  /** How processes share the positions; what another process reads is not decoded ahead. Default: this one reads all. */
+  share?: ReadingShare;
 }
+
+/** What one of several processes reads of the positions. */
+export interface ReadingShare {
+  processes: number;
+  isMine(position: number): boolean;
+}
+
+const ALL: ReadingShare = { processes: 1, isMine: () => true };
 
 /** Pairs: small images would be decoded by the ten thousand before the first batch is there. */
 const MOST_AHEAD = 128;
@@ -64,7 +74,7 @@ export class PairLoader {
 
   constructor(set: PairSet, options: PairLoaderOptions) {
     this.#set = set;
-    this.#options = { mirror: false, windowBytes: 48 << 20, aheadBytes: 32 << 20, ...options };
+    this.#options = { mirror: false, windowBytes: 48 << 20, aheadBytes: 32 << 20, share: ALL, ...options };
     this.#pool = new ImagePool(options.workers);
   }
 
@@ -80,12 +90,14 @@ export class PairLoader {
 
   /** Pairs at positions start … start + count − 1. Throws a UserError (`DATA`) that lists the images which do not decode. */
   async read(start: number, count: number): Promise<PairBatch> {
-    const { side } = this.#options;
-    const ahead = Math.min(MOST_AHEAD, Math.ceil(this.#options.aheadBytes / (6 * side * side)));
+    const { side, share } = this.#options;
+    // Together the processes go through the positions as many times as fast: each looks as much further ahead.
+    const ahead =
+      Math.min(MOST_AHEAD, Math.ceil(this.#options.aheadBytes / (6 * side * side))) * share.processes;
     for (const position of this.#waiting.keys())
       if (position < start || position >= start + count + ahead) this.#waiting.delete(position);
     const wanted = Array.from({ length: count }, (_, i) => this.#ask(start + i));
-    for (let i = 0; i < ahead; i++) this.#ask(start + count + i);
+    for (let i = start + count; i < start + count + ahead; i++) if (share.isMine(i)) this.#ask(i);
     const batch: PairBatch = {
       prompts: [],
       label0: [],

@@ -24,6 +24,7 @@ import { drawAsked, heldOutPrompts } from "../training/held-out-prompts.js";
 import { openHeldOutScorers } from "../training/held-out-scorers.js";
 import { learningRateAt } from "../training/learning-rate.js";
 import { loadBase } from "../training/load-base.js";
+import { positionsOfProcess, sharerOf } from "../training/micro-batches.js";
 import { makeOptimizer } from "../training/optimizer.js";
 import { makePolicy, type Policy } from "../training/policy.js";
 import { Precision, setUpVae } from "../training/precision.js";
@@ -83,6 +84,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
   const set = await openPairSet(config.pairs, { ...opening, split: config.split });
   const loader = new PairLoader(set, {
     ...{ seed, mirror: config.mirror, ...reading, aheadBytes: config.readAhead * 2 ** 20 },
+    share: positionsOfProcess(batchSize, config.microBatch, sharerOf(context.world, config.reduce)),
   });
   const held =
     config.evalPairs > 0

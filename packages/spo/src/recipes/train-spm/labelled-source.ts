@@ -5,6 +5,7 @@ import type { WorkMeter } from "@spo/records";
 import { type Device, UserError } from "@spo/torch";
 import { loadReward } from "../../judges/load-reward.js";
 import type { PreferenceModel } from "../../spm/preference-model.js";
+import { type BatchSharer, positionsOfProcess } from "../training/micro-batches.js";
 import type { PromptCache } from "../training/prompt-cache.js";
 import { HeldOutAccuracy } from "./measure-accuracy.js";
 import type { NoisedPairs } from "./noised-pairs.js";
@@ -27,6 +28,7 @@ export async function labelledSource(
     side,
     device,
     meter,
+    sharer,
     onNoised,
   }: {
     pipe: TextToImage;
@@ -35,6 +37,8 @@ export async function labelledSource(
     side: number;
     device: Device;
     meter: WorkMeter;
+    /** How the processes share a batch. */
+    sharer: BatchSharer;
     onNoised: (done: number, total: number) => void;
   },
 ): Promise<SpmSource> {
@@ -45,7 +49,8 @@ export async function labelledSource(
   const noiser = pairNoiser(pipe, model, { ...config, side, cache });
   const reading = { side, kernel: "bicubic", aheadBytes: config.readAhead * 2 ** 20 } as const;
   const set = await openPairSet(config.pairs, { allowOutside, split: config.split });
-  const loader = new PairLoader(set, { seed, ...reading });
+  const share = positionsOfProcess(batch, config.microBatch ?? batch, sharer);
+  const loader = new PairLoader(set, { seed, ...reading, share });
   const heldSet =
     evalPairs > 0
       ? await openPairSet(config.pairs, { allowOutside, split: config.evalSplit, limit: evalPairs })

@@ -6,6 +6,7 @@ import { PUBLISHED_LRM } from "../../spm/latent-reward-model.js";
 import { requireScorer, startPreferenceModel } from "../../spm/open-preference-model.js";
 import { comparesVectors, type PreferenceModel, toDtype } from "../../spm/preference-model.js";
 import { phaseTeller, type RecipeContext } from "../recipe.js";
+import { sharerOf } from "../training/micro-batches.js";
 import { makeOptimizer } from "../training/optimizer.js";
 import { setUpVae } from "../training/precision.js";
 import { encodeFirst, PromptCache } from "../training/prompt-cache.js";
@@ -60,7 +61,7 @@ export async function setUpSpm(config: TrainSpmConfig, context: RecipeContext, m
   const source = teacher
     ? await teacherSource(config, { pipe, model, teacher, side, meter })
     : await labelledSource(config, {
-        ...{ pipe, cache, model, side, device, meter },
+        ...{ pipe, cache, model, side, device, meter, sharer: sharerOf(context.world, config.reduce) },
         onNoised: (done, total) => tell("noising held-out pairs", { done, total }),
       });
 

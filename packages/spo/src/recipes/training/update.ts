@@ -3,7 +3,7 @@ import { timed, type WorkMeter } from "@spo/records";
 import { clipGradNorm, type Optimizer, scope, type Tensor, UserError, zerosLike } from "@spo/torch";
 import { requireSame, WORLD_OF_ONE, type World } from "@spo/torch/distributed";
 import { GradientSum } from "./gradient-sum.js";
-import { type MicroBatch, microBatches } from "./micro-batches.js";
+import { type MicroBatch, partsOfProcess, sharerOf } from "./micro-batches.js";
 import type { Precision } from "./precision.js";
 
 /** A training stops after so many skipped updates in a row: it will not recover by itself. */
@@ -69,16 +69,9 @@ export class Update {
     this.#gradients = new GradientSum(world, parameters, reduce);
   }
 
-  /**
-   * What this process computes of a batch, a micro-batch at a time: they go round the ranks in order. Undefined where the last round has
-   * none left for it. After each one, and in place of an undefined one, call `endPart`.
-   */
+  /** What this process computes of a batch: see `partsOfProcess`. After each part, and in place of an undefined one, call `endPart`. */
   share(batch: number, microBatch: number): (MicroBatch | undefined)[] {
-    const { size, rank } = this.#world;
-    // Where bits may depend on the number of processes, none stands idle.
-    const most = this.#parts.reduce === "exact" ? microBatch : Math.min(microBatch, Math.ceil(batch / size));
-    const all = microBatches(batch, most);
-    return Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all[i * size + rank]);
+    return partsOfProcess(batch, microBatch, sharerOf(this.#world, this.#parts.reduce ?? "sum"));
   }
 
   /** After the backward pass of a part, or in its place. */
