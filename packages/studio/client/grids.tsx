@@ -121,12 +121,15 @@ export function Grid({ id, query }: { id: string; query: URLSearchParams }) {
           </label>
         )}
         {grid.page && (
-          <a href={grid.page} download>
+          <a href={grid.page} download="">
             Keep as one HTML file
           </a>
         )}
         {grid.picture && (
-          <a href={grid.picture} download>
+          <a
+            href={`${grid.picture}?page=${order[2] === 2 ? page : 0}`}
+            download={`${grid.title.split("/").at(-1)}.png`}
+          >
             Keep as PNG
           </a>
         )}

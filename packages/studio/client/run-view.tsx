@@ -72,7 +72,7 @@ export function RunView({ id, view, query }: { id: string; view: string; query: 
       <div class="bar">
         {state === "running" ? <Requests page={page} /> : <GoOn key={`${run.id} ${run.state}`} page={page} />}
         {run.kind.startsWith("train ") && (
-          <a href={`/api/runs/${id}/report`} download>
+          <a href={`/api/runs/${id}/report`} download="">
             Keep as one HTML file
           </a>
         )}

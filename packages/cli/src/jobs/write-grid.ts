@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { contactSheet } from "@spo/data";
 import { GRID, type GridFile, gridPage } from "@spo/records/report";
 import { UserError, writeFileAtomic } from "@spo/torch/files";
-import type { GridAxis, GridCell } from "../options/grid-axes.js";
+import { type GridAxis, type GridCell, labelsOf } from "../options/grid-axes.js";
 import type { ImageParameters } from "./image-parameters.js";
 
 /** Throws a UserError (`USAGE`) where a folder has a grid already. */
@@ -21,14 +21,14 @@ export async function writeGrid(
 ): Promise<string[]> {
   const grid: GridFile = {
     schema: "spo.grid/1",
-    axes: axes.map(({ name, values }) => ({ name, values: [...values] })),
+    axes: axes.map((axis) => ({ name: axis.name, values: labelsOf(axis) })),
     images: images.map(({ image: { file, ...parameters }, cell }) => ({
       ...{ file: basename(file), at: cell.at },
       parameters: JSON.parse(JSON.stringify(parameters)) as Record<string, unknown>,
     })),
   };
   const read = (file: string): Uint8Array => readFileSync(join(folder, file));
-  const [columns, rows, grids] = axes as [GridAxis, ...GridAxis[]];
+  const [columns, rows, grids] = grid.axes as [GridFile["axes"][number], ...GridFile["axes"]];
   const side = Math.max(...images.map(({ image }) => Math.max(image.width, image.height)));
   const written: string[] = [];
   const write = (name: string, data: string | Uint8Array): void => {

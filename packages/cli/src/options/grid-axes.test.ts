@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { gridAxes, gridCells, parseAxis } from "./grid-axes.js";
+import { gridAxes, gridCells, labelsOf, parseAxis } from "./grid-axes.js";
 
 test("a grid has a place for each pair of values, and its LoRAs change as seldom as can be", () => {
   const axes = gridAxes({ gridX: parseAxis("guidance=3,5"), gridY: parseAxis("lora=0, 0.5") }, ["a cat"]);
@@ -35,6 +35,17 @@ test("prompts, seeds, samplers and checkpoints are sides too", () => {
 });
 
 test.each([
+  { given: "runs/a/model,runs/b/model", named: ["a", "b"] },
+  { given: "sd15,/x/one/spo/model,/x/two/spo/model", named: ["sd15", "one/spo/model", "two/spo/model"] },
+  { given: "a.safetensors,b.safetensors", named: ["a.safetensors", "b.safetensors"] },
+  { given: "model,runs/model", named: ["model", "runs/model"] },
+  { given: "runs/a/model", named: ["model"] },
+  { given: "runs/a,runs/a", named: ["runs/a", "runs/a"] },
+])("checkpoints $given are named by what differs", ({ given, named }) => {
+  expect(labelsOf(parseAxis(`checkpoint=${given}`))).toEqual(named);
+});
+
+test.each([
   "guidance",
   "guidance=x",
   "guidance=1,,2",
@@ -56,7 +67,7 @@ test("sides are named in turn, each changes something else, and several prompts 
     [{ gridY: guidance }, ["a"], /begins with --grid-x/],
     [{ gridX: guidance, gridZ: lora }, ["a"], /needs --grid-y/],
     [{ gridX: guidance, gridY: parseAxis("guidance=2") }, ["a"], /Two sides of the grid are guidance/],
-    [{ gridX: guidance }, ["a", "b"], /several/],
+    [{ gridX: guidance }, ["a", "b"], /2 prompts, and no side/],
   ] as const)
     expect(() => gridAxes(options, prompts)).toThrow(told);
   expect(gridAxes({}, ["a", "b"])).toEqual([]);

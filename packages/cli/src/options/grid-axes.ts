@@ -91,8 +91,29 @@ export function gridAxes({ gridX, gridY, gridZ }: GridOptions, prompts: readonly
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice) throw fault(`Two sides of the grid are ${twice}.`, "Each side changes something else.");
   if (prompts.length > 1 && !names.includes("prompt"))
-    throw fault("A grid of one prompt has several.", "Give one prompt, or --grid-y prompt.");
+    throw fault(
+      `There are ${prompts.length} prompts, and no side of the grid is the prompts.`,
+      "Give one prompt, or --grid-y prompt.",
+    );
   return axes.map((axis) => (axis.name === "prompt" ? { ...axis, values: prompts } : axis));
+}
+
+/** How the values of a side are named in a grid: checkpoints by what differs in their paths. */
+export const labelsOf = ({ name, values }: GridAxis): string[] =>
+  name === "checkpoint" ? shortPaths(values) : [...values];
+
+/** Paths without the end that all share, and of what is left the shortest end that no other has. */
+function shortPaths(paths: readonly string[]): string[] {
+  const all = paths.map((path) => path.split(/[\\/]+/).filter(Boolean));
+  const isShared = (): boolean => all.every((parts) => parts.length > 1 && parts.at(-1) === all[0]?.at(-1));
+  while (new Set(paths).size > 1 && isShared()) for (const parts of all) parts.pop();
+  const end = (parts: readonly string[], length: number): string => parts.slice(-length).join("/");
+  return all.map((parts, i) => {
+    const own = parts.findIndex((_, n) =>
+      all.every((other, j) => j === i || end(other, n + 1) !== end(parts, n + 1)),
+    );
+    return own < 0 ? (paths[i] as string) : end(parts, own + 1);
+  });
 }
 
 /** All places of a grid, those that share their LoRAs beside each other. */

@@ -57,7 +57,8 @@ ${tables}
   return htmlDocument(
     `Pictures by ${sides}`,
     content,
-    ".strip td img{width:100%;max-width:512px;min-width:96px}",
+    // All of one width, however long the words above them are: who compares pictures wants them alike.
+    ".strip td img{width:clamp(96px,22vw,512px)}.strip thead th{max-width:clamp(96px,22vw,512px);white-space:normal;overflow-wrap:anywhere}",
   );
 }
 

@@ -55,9 +55,9 @@ export function gridRoutes(index: RunIndex, logs: RunLogs): Hono {
 
   routes.get("/:id/picture", async (c) => {
     const { folder } = await foundOf(c.req.param("id"));
-    return pictureResponse(
-      fileOfRun(folder, "grid.png", MOST_FILE) ?? fileOfRun(folder, "grid-1.png", MOST_FILE),
-    );
+    const page = Number(c.req.query("page") ?? 0);
+    const name = Number.isSafeInteger(page) ? `grid-${page + 1}.png` : "";
+    return pictureResponse(fileOfRun(folder, "grid.png", MOST_FILE) ?? fileOfRun(folder, name, MOST_FILE));
   });
 
   routes.get("/:id/page", async (c) => {

@@ -5,12 +5,22 @@ import { CANDIDATE_PICTURES, type Run, type WorkMeter } from "@spo/records";
 import { stripFileName } from "@spo/records/report";
 import { notFiniteAt, scope, writeFileAtomic } from "@spo/torch";
 import type { World } from "@spo/torch/distributed";
+import type { CandidateScorer } from "../../judges/judge.js";
 import type { CandidateStrip } from "../../rollout/transitions.js";
 import type { RecipeEvent } from "../recipe.js";
 import { byStepAndPrompt } from "./round-parts.js";
 
 /** Side of the pictures, pixels: a round has hundreds of them. */
 const STRIP_SIDE = 128;
+
+/**
+ * Places, among prompts that are sampled together, of those whose candidates are kept: the round's first two, or of a judge of latents the
+ * first, as each picture then takes a pass and a decode of its own. rows: their places in the round.
+ */
+export function watchedPlaces(rows: readonly number[], { sees }: Pick<CandidateScorer, "sees">): number[] {
+  const watched = sees === "latents" ? 1 : 2;
+  return rows.flatMap((row, place) => (row < watched ? [place] : []));
+}
 
 /**
  * Writes the candidates of a round, those of all processes, into the run's folder, and disposes their images. strips: of this process.

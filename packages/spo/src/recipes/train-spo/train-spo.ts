@@ -24,7 +24,7 @@ import { resumeTogether } from "../training/resume-together.js";
 import { saveDue, saveResult } from "../training/save-due.js";
 import { spentTogether } from "../training/spent-together.js";
 import { startFrom } from "../training/start-from.js";
-import { saveStrips } from "./candidate-strips.js";
+import { saveStrips, watchedPlaces } from "./candidate-strips.js";
 import { LearnedPairs } from "./learned-pairs.js";
 import { pairBatches } from "./pair-batches.js";
 import { joinGradients, type PairGradients, pairGradients } from "./pair-gradients.js";
@@ -111,7 +111,7 @@ async function* rounds(
         ...{ count: chosen.length, rows: isAll ? undefined : rows },
         noiseBlock: config.noiseBlock,
         askBelow: people && config.human.askBelow,
-        stripPrompts: withStrip ? rows.flatMap((row, i) => (row < 2 ? [i] : [])) : [],
+        stripPrompts: withStrip ? watchedPlaces(rows, scorer) : [],
         onStep: (done, of) => tell("sampling", { done: p * of + done, total: of * parts.length, left }),
       });
       found.push({ rows, found: sampled });
