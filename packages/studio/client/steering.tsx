@@ -11,6 +11,10 @@ const REQUESTS = {
   stop: { label: "Stop after a checkpoint", asked: "It stops after this step and a checkpoint" },
 } as const;
 
+/** What a training of a kind can be asked: a preference model draws no samples. */
+export const requestsOf = (kind: string): (keyof typeof REQUESTS)[] =>
+  kind === "train spm" ? ["save", "stop"] : ["sample", "save", "stop"];
+
 /** Buttons of a training at work; each says so until the training has taken it. */
 export function Requests({ page: { run, requests } }: { page: RunPage }) {
   const [fault, setFault] = useState<Fault>();
@@ -24,14 +28,14 @@ export function Requests({ page: { run, requests } }: { page: RunPage }) {
   return (
     <>
       <fieldset class="bar" aria-label="Ask the training">
-        {Object.entries(REQUESTS).map(([request, { label }]) => (
+        {requestsOf(run.kind).map((request) => (
           <button
             key={request}
             type="button"
-            disabled={asked.includes(request) || requests.includes(request as keyof typeof REQUESTS)}
+            disabled={asked.includes(request) || requests.includes(request)}
             onClick={ask(request)}
           >
-            {label}
+            {REQUESTS[request].label}
           </button>
         ))}
       </fieldset>

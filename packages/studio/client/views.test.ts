@@ -13,6 +13,7 @@ import { viewsOf } from "./run-view.tsx";
 import { placeOf, setAt } from "./samples.tsx";
 import { flattened } from "./settings.tsx";
 import { configOf } from "./start.tsx";
+import { requestsOf } from "./steering.tsx";
 import { yieldWords } from "./steps.tsx";
 import { evenly } from "./timestep-heat.tsx";
 import { beginningWords, runsOf } from "./train-on-votes.tsx";
@@ -50,6 +51,11 @@ test("a run has views of steps and samples where it has such, or will have", () 
   expect(of("train dpo")).toContain("samples");
   expect(of("train spm")).toEqual(["overview", "curves", "log", "settings"]);
   expect(of("train dpo", { strips: [{ round: 0 }] })).toContain("steps");
+});
+
+test("a preference model, which draws nothing, is asked for no samples", () => {
+  expect(requestsOf("train spm")).toEqual(["save", "stop"]);
+  for (const kind of ["train spo", "train dpo"]) expect(requestsOf(kind)).toEqual(["sample", "save", "stop"]);
 });
 
 test("a training on votes is its preference model, then its diffusion model", () => {
