@@ -11,7 +11,8 @@ def geglu(x):
 
 def make(folder):
     cases = {}
-    for shape, x in load_file(f"{folder}/rows.safetensors").items():
+    for name_of_rows, x in load_file(f"{folder}/rows.safetensors").items():
+        shape, dtype = name_of_rows.split(", ")
         leaf = x.clone().requires_grad_()
         along = x[:, : x.shape[1] // 2].contiguous()
 
@@ -23,7 +24,7 @@ def make(folder):
             return torch.autograd.grad(geglu(leaf), leaf, along)[0]
 
         for name, work in [("forward", forward), ("forward + backward", gradient)]:
-            cases[f"{name} [{shape}]"] = Case(work, lambda work=work: some(work()))
+            cases[f"{name} [{shape}], {dtype}"] = Case(work, lambda work=work: some(work()))
     return cases
 
 

@@ -6,10 +6,11 @@ from serve import Case, serve, some
 
 def make(folder):
     cases = {}
-    for shape, x in load_file(f"{folder}/maps.safetensors").items():
+    for name_of_map, x in load_file(f"{folder}/maps.safetensors").items():
+        shape, dtype = name_of_map.split(", ")
         x = x.contiguous(memory_format=torch.channels_last)
         leaf = x.clone().requires_grad_()
-        weight, bias = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
+        weight, bias = torch.ones(x.shape[1], dtype=x.dtype), torch.zeros(x.shape[1], dtype=x.dtype)
 
         @torch.no_grad()
         def forward(x=x, weight=weight, bias=bias):
@@ -20,7 +21,7 @@ def make(folder):
             return torch.autograd.grad(y, leaf, x)[0]
 
         for name, work in [("forward", forward), ("forward + backward", gradient)]:
-            cases[f"{name} [{shape}]"] = Case(work, lambda work=work: some(work()))
+            cases[f"{name} [{shape}], {dtype}"] = Case(work, lambda work=work: some(work()))
     return cases
 
 
