@@ -1,4 +1,5 @@
 import type { SampleSet } from "../src/api.ts";
+import { RewardHacking } from "./reward-hacking.tsx";
 import type { ViewProps } from "./run-view.tsx";
 import { Exports, NotesPanel } from "./steering.tsx";
 import { duration, short, size, when } from "./words.ts";
@@ -7,7 +8,7 @@ import { duration, short, size, when } from "./words.ts";
 const PROMPTS = 6;
 
 /** Pictures first, then figures. */
-export function Overview({ page }: ViewProps) {
+export function Overview({ page, version }: ViewProps) {
   const { run, samples, perStep, memory, elapsed, left, warnings, checkpoints, data, engine } = page;
   const [base, newest] = [samples[0], samples.at(-1)];
   const facts: [string, string][] = [
@@ -33,6 +34,9 @@ export function Overview({ page }: ViewProps) {
             ))}
           </ul>
         </section>
+      )}
+      {run.kind !== "train spm" && page.metrics.eval.length > 0 && (
+        <RewardHacking page={page} version={version} />
       )}
       {page.exports.length > 0 && <Exports key={run.id} page={page} />}
       <section class="panel">

@@ -8,6 +8,7 @@ import { inTurn } from "./job-queue.tsx";
 import { verdictOfVotes } from "./judging-results.tsx";
 import { rankWords } from "./overview.tsx";
 import { zoomedAt } from "./pair-dialog.tsx";
+import { movedMeasures, signsOfHacking } from "./reward-hacking.tsx";
 import { filtered } from "./run-list.tsx";
 import { viewsOf } from "./run-view.tsx";
 import { placeOf, setAt } from "./samples.tsx";
@@ -51,6 +52,40 @@ test("a run has views of steps and samples where it has such, or will have", () 
   expect(of("train dpo")).toContain("samples");
   expect(of("train spm")).toEqual(["overview", "curves", "log", "settings"]);
   expect(of("train dpo", { strips: [{ round: 0 }] })).toContain("steps");
+});
+
+test("a score that rises while another's falls is a sign of reward hacking, and so are images that become alike", () => {
+  const measured = (values: Record<string, (number | null)[]>) =>
+    movedMeasures(
+      Object.entries(values).map(([key, y]) => ({ key, x: y.map((_, i) => i), y, points: y.length })),
+    );
+  const of = (values: Record<string, (number | null)[]>) => signsOfHacking(measured(values));
+  expect(of({ score: [1, 2], "heldOut/clip": [5, 4] })).toEqual([
+    "The judge's score has risen, and that by clip has fallen.",
+  ]);
+  expect(of({ score: [2, 1], "heldOut/clip": [5, 4] })).toEqual([]);
+  expect(of({ score: [1, 2], "heldOut/clip": [4, 3, 4.5] })).toEqual([]);
+  expect(of({ diversity: [0.5, 0.39] })).toEqual([
+    "The images of a prompt have become alike: 78 % of the base's diversity.",
+  ]);
+  expect(of({ diversity: [0.5, 0.41] })).toEqual([]);
+  expect(signsOfHacking(measured({ diversity: [0.5, 0.41] }), 0.9)).toHaveLength(1);
+});
+
+test("measures of samples stand from the base to the newest: the judge's first, of the norms the furthest", () => {
+  const series = Object.entries({
+    "norm/t=1": [1, 1.2],
+    diversity: [0.5, 0.4],
+    "norm/t=801": [1, 0.5],
+    lr: [1, 2],
+    "heldOut/clip": [3, null, 4],
+    score: [1, null],
+  }).map(([key, y]) => ({ key, x: [1, 2], y, points: 2 }));
+  expect(movedMeasures(series).map(({ key, from, to }) => [key, from, to])).toEqual([
+    ["heldOut/clip", 3, 4],
+    ["diversity", 0.5, 0.4],
+    ["norm/t=801", 1, 0.5],
+  ]);
 });
 
 test("a preference model, which draws nothing, is asked for no samples", () => {
