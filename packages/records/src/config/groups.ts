@@ -37,6 +37,7 @@ const GROUPS: readonly (readonly [heading: string, names: readonly string[]])[] 
     [
       "bank",
       "imageShare",
+      "imageTarget",
       "maxTimestep",
       "cleanShare",
       "pixelNoise",

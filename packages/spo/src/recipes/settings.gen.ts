@@ -24,8 +24,10 @@ export interface TrainSpmSettings {
   heldOut?: string | null | undefined;
   /** with a teacher: x_{t-1} drawn from one x_t, best and worst of which are a pair. Default: 4. */
   candidates?: number | undefined;
-  /** with a teacher and pairs: share of each batch that are images of the pairs, noised, with the teacher's vectors of them as they are; the others are the base's samples, of which SPO will ask. Default: 0.33. */
+  /** with a teacher and pairs: share of each batch that are images of the pairs, noised, with the teacher's vectors of them (imageTarget); the others are the base's samples, of which SPO will ask. Default: 0.33. */
   imageShare?: number | undefined;
+  /** with a teacher and pairs: what the teacher sees of an image: clean, the image as it is; predicted, as the base predicts it from the noised latents, a pass of the base and a decode each. Default: "clean". */
+  imageTarget?: "clean" | "predicted" | undefined;
   /** folder for the trained preference model. */
   output: string;
   /** what the weights begin as: those of another run's newest checkpoint (RUN) or of a step (RUN@STEP); the optimizer and the steps begin anew. Default: null. */
@@ -75,7 +77,7 @@ export interface TrainSpmSettings {
   multiScale?: boolean | undefined;
   /** timesteps are drawn from those of a sampling of so many steps; null: as published, every one for the kind pixel, 20 for latent. Default: null. */
   noiseLevels?: number | null | undefined;
-  /** noised and denoised pairs that are drawn once, kept in memory and used again: for small sets, and with a teacher also so many pairs of images, which are noised anew; 0: new ones each step, as published. Default: 0. */
+  /** noised and denoised pairs that are drawn once, kept in memory and used again: for small sets, and with a teacher also so many pairs of images; 0: new ones each step, as published. Default: 0. */
   bank?: number | undefined;
   /** largest timestep drawn; the resampler judges none above that of its step firstBranch + 1. Default: 999. */
   maxTimestep?: number | undefined;
@@ -83,7 +85,7 @@ export interface TrainSpmSettings {
   cleanShare?: number | undefined;
   /** largest spread of noise on the pixels, against reading fine traces. Default: 0. */
   pixelNoise?: number | undefined;
-  /** mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published. Default: null. */
+  /** mirroring, size and shift, alike for both images of a pair, and colours for each; with a teacher, of the images of the pairs; absent: none, as published. Default: null. */
   augmentation?: {
     /** largest change of saturation, tint and brightness, as a share. Default: 0. */
     colour?: number | undefined;

@@ -56,8 +56,13 @@ export class LatentPairNoiser implements PairNoiser {
     return noGrad(() => scope(() => this.addNoise(this.encode(batch, draws, meter), draws)));
   }
 
-  /** Scaled latents of both images without noise, at timestep 0. Throws as `noise`. */
-  encode(batch: PairBatch, { noises }: Pick<PairDraws, "noises">, meter?: WorkMeter): NoisedPairs {
+  /** Scaled latents of both images without noise, at timestep 0. images: pixels in place of the batch's. Throws as `noise`. */
+  encode(
+    batch: PairBatch,
+    { noises }: Pick<PairDraws, "noises">,
+    meter?: WorkMeter,
+    images?: readonly Tensor[],
+  ): NoisedPairs {
     return noGrad(() =>
       scope(() => {
         const { vae, denoiser } = this.#pipe;
@@ -65,10 +70,12 @@ export class LatentPairNoiser implements PairNoiser {
         const n = batch.prompts.length;
         const of = (name: string): Tensor => (noises[name] as Tensor).to({ device });
         meter?.count("vaeEncode", 2 * n);
-        const images = [batch.image0, batch.image1].map((bytes) =>
-          pixelsFromBytes(bytes, this.#settings.side, { device }),
-        );
-        const latents = vae.toLatents(cat(images), cat([of("posterior0"), of("posterior1")]));
+        const pixels =
+          images ??
+          [batch.image0, batch.image1].map((bytes) =>
+            pixelsFromBytes(bytes, this.#settings.side, { device }),
+          );
+        const latents = vae.toLatents(cat(pixels), cat([of("posterior0"), of("posterior1")]));
         const [side0, side1] = latents.chunk(2) as [Tensor, Tensor];
         for (const side of [side0, side1])
           requireFinite(side, this.#pipe, (i) => `of the pair ${batch.where[i]}, as the VAE encodes it`);

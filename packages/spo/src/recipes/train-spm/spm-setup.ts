@@ -99,7 +99,7 @@ const notCacheable = (): UserError =>
 
 /** Throws a UserError (`CONFIG`) for settings under which nothing could be drawn, or that the kind has no use for. */
 function requireNoising(config: TrainSpmConfig, { process }: TextToImage, { sees }: PreferenceModel): void {
-  const { maxTimestep, augmentation, pixelNoise } = config;
+  const { maxTimestep, augmentation, pixelNoise, teacher, pairs } = config;
   if (config.promptCache !== null && sees === "latents") throw notCacheable();
   const noiseLevels = config.noiseLevels ?? (sees === "latents" ? PUBLISHED_LEVELS : null);
   if (noiseLevels !== null && !process.timesteps(noiseLevels).some((t) => t <= maxTimestep))
@@ -112,12 +112,13 @@ function requireNoising(config: TrainSpmConfig, { process }: TextToImage, { sees
       code: "CONFIG",
       hint: "Set optimizer.kind to adamw8bit, or dtype to float32.",
     });
-  if (sees === "latents" && (augmentation || pixelNoise > 0))
+  const ofImages = teacher !== null && pairs.length > 0;
+  if (sees === "latents" && (pixelNoise > 0 || (augmentation && !ofImages)))
     throw new UserError(
       "augmentation and pixelNoise change pixels, and a model of the kind latent sees none.",
       {
         code: "CONFIG",
-        hint: "Leave them out.",
+        hint: "Leave them out; augmentation is of use with a teacher and pairs, whose images it changes.",
       },
     );
 }

@@ -1,16 +1,18 @@
 // A latent model that learns from another preference model.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openPairSet, readRows } from "@spo/data";
 import { pixelsFromBytes } from "@spo/data/pixels";
-import { loadTextToImage } from "@spo/diffusion";
+import { guidedDenoiser, loadTextToImage } from "@spo/diffusion";
 import { WorkMeter } from "@spo/records";
-import { cat, Generator, liveTensors, noGrad, scope, type Tensor } from "@spo/torch";
+import { cat, Generator, generatorAt, liveTensors, noGrad, scope, type Tensor, tensor } from "@spo/torch";
+import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openPreferenceModel, startPreferenceModel } from "../../spm/open-preference-model.js";
 import type { PreferenceModel, VectorModel } from "../../spm/preference-model.js";
 import { eventsOfRun, makeTinyWorld, stepMetrics, type TinyWorld } from "../tiny-world.fixture.js";
+import { LatentPairNoiser } from "./latent-pair-noiser.js";
 import type { NoisedPairs, VectorSpread } from "./noised-pairs.js";
 import { teacherSource } from "./teacher-source.js";
 import { trainSpm } from "./train-spm.js";
@@ -212,6 +214,121 @@ describe("images beside the samples", () => {
     await source.close();
   });
 
+  /** Unit vectors of pixels or of latents, as the teacher sees them. */
+  const seenBy = (teacher: PreferenceModel, image: Tensor): number[] => {
+    const input = teacher.look({ xt: image, image: () => image });
+    return (teacher as VectorModel).imageVectors(input, 0, teacher.encode(["red fox"])).toNumbers();
+  };
+  const farthest = (one: readonly number[], other: readonly number[]): number =>
+    Math.max(...one.map((value, i) => Math.abs(value - (other[i] as number))));
+
+  test.each([
+    ["kept", 30, 0],
+    ["read anew", 0, 0.5],
+  ])(
+    "as the base predicts them have the teacher's vectors of what their own noise leaves: %s",
+    async (_, bank, cleanShare) => {
+      const settings = { bank, cleanShare, imageTarget: "predicted", guidanceScale: 2 };
+      const { source, pairs, pipe, teacher } = await sourceOf(withPairs(settings));
+      const timesteps = pairs.timesteps.toNumbers();
+      for (let row = 12; row < 20; row++) {
+        const t = timesteps[row] as number;
+        for (const [side, vectors] of [
+          [pairs.side0, pairs.vector0],
+          [pairs.side1, pairs.vector1],
+        ] as [Tensor, Tensor][]) {
+          const found = noGrad(() =>
+            scope(() => {
+              const noisy = side.narrow(0, row, 1);
+              const conditions = pipe.encode([pairs.prompts[row] as string], { size: [16, 16] });
+              const model = guidedDenoiser({ model: pipe.denoiser, ...conditions, guidanceScale: 2 });
+              const output = model.forRows([0])(noisy, tensor([t]));
+              const x0 = t === 0 ? noisy : pipe.process.predict(noisy, output, [t]).x0;
+              return seenBy(teacher, pipe.vae.decodeLatents(x0));
+            }),
+          );
+          expect(farthest(vectors.select(0, row).toNumbers(), found)).toBeLessThan(1e-4);
+        }
+      }
+      expect(new Set(timesteps.slice(12)).size).toBeGreaterThan(1);
+      expect(timesteps.slice(12).includes(0)).toBe(cleanShare > 0);
+      await source.close();
+    },
+  );
+
+  test("are mirrored as pairs, for the teacher and the student alike, and recoloured one by one", async () => {
+    const turned = join(folder, "turned"); // the halves of each picture side by side
+    mkdirSync(turned);
+    for (const name of readdirSync(world.pairs))
+      if (name.endsWith(".png")) await sharp(join(world.pairs, name)).rotate(90).toFile(join(turned, name));
+      else copyFileSync(join(world.pairs, name), join(turned, name));
+    const settings = { pairs: [turned], bank: 0, cleanShare: 1, batch: 40 };
+    const mirroring = { colour: 0, scale: 0, shift: 0 };
+    const { source, pairs, pipe, model, teacher } = await sourceOf(
+      withPairs({ ...settings, augmentation: mirroring }),
+    );
+    const set = await openPairSet([turned], { split: "train" });
+    const places = Array.from({ length: set.size }, (_, row) => row);
+    const read = [...(await readRows(set, places, { side: 16, kernel: "bicubic" })).values()];
+    await set.close();
+    const noiser = new LatentPairNoiser(pipe, model, { ...configOf({ cleanShare: 1 }), side: 16 });
+    const mirrored = new Set<boolean>();
+    noGrad(() =>
+      scope(() => {
+        const known = read.flatMap(({ image0, image1 }) =>
+          [false, true].map((flipped) => {
+            const images = [image0, image1].map((bytes) => {
+              const pixels = pixelsFromBytes(bytes, 16);
+              return flipped ? pixels.flip([3]) : pixels;
+            });
+            return { flipped, images, vectors: images.map((image) => seenBy(teacher, image)) };
+          }),
+        );
+        for (let row = 24; row < 40; row++) {
+          const found = [pairs.vector0, pairs.vector1].map((of) => (of as Tensor).select(0, row).toNumbers());
+          const same = known.find(({ vectors }) =>
+            vectors.every((vector, side) => farthest(vector, found[side] as number[]) < 1e-4),
+          );
+          expect(same).toBeDefined();
+          const { noises } = noiser.draw(1, generatorAt(0, "image", row - 24));
+          for (const [i, side] of [pairs.side0, pairs.side1].entries()) {
+            const latents = pipe.vae.toLatents(same?.images[i] as Tensor, noises[`posterior${i}`] as Tensor);
+            expect(farthest(side.select(0, row).reshape([-1]).toNumbers(), latents.toNumbers())).toBeLessThan(
+              1e-3,
+            );
+          }
+          mirrored.add(same?.flipped as boolean);
+        }
+      }),
+    );
+    expect(mirrored.size).toBe(2);
+    await source.close();
+
+    const coloured = await sourceOf(withPairs({ ...settings, augmentation: { ...mirroring, colour: 0.5 } }));
+    const plain = [pairs, coloured.pairs].map(({ vector0 }) =>
+      (vector0 as Tensor).narrow(0, 24, 16).toNumbers(),
+    );
+    expect(farthest(plain[0] as number[], plain[1] as number[])).toBeGreaterThan(1e-3);
+    await coloured.source.close();
+  });
+
+  test.each([
+    [{}, 10],
+    [{ augmentation: {} }, 30],
+    [{ imageTarget: "predicted" }, 30],
+  ])("are kept as often as they differ, with %j", async (settings, kept) => {
+    const { width, ...rest } = withPairs({ bank: 30, ...settings });
+    const config = configOf(rest);
+    const pipe = loadTextToImage(world.model);
+    const model = startPreferenceModel(null, pipe, new Generator(0), { kind: "latent", width });
+    const teacher = openPreferenceModel(config.teacher, pipe);
+    const source = await teacherSource(config, { pipe, model, teacher, side: 16, meter: new WorkMeter() });
+    const totals = new Set<number>();
+    for await (const { total } of source.prepare()) totals.add(total);
+    expect([...totals]).toEqual([30 + kept]);
+    await source.close();
+  });
+
   test("of one step depend on the seed and the step alone; in parts they are the same", async () => {
     const steps = async (wanted: readonly number[]) => {
       const { source } = await sourceOf(withPairs({ bank: 12, evalPairs: 0 }));
@@ -310,6 +427,8 @@ test.each([
   ],
   [{ pairs: ["p"], imageShare: 0.95 }, /are 8 pairs of images: no sample of the base is left/],
   [{ pairs: ["nowhere"] }, /nowhere/],
+  [{ augmentation: {} }, /augmentation and pixelNoise change pixels/],
+  [{ pairs: ["nowhere"], pixelNoise: 0.1 }, /augmentation and pixelNoise change pixels/],
   [{ relabel: {} }, /With a teacher there are no labels/],
 ])("is refused with settings %j", async (settings, message) => {
   const init = "init" in settings ? { init: world.spm } : {};

@@ -69,7 +69,7 @@ export async function teacherSource(
   const images =
     set &&
     new TaughtImages({
-      ...{ ...config, set, side, meter, pairing: learned.pairing, spreadOf: learned.spreadOf },
+      ...{ ...config, pipe, set, side, meter, pairing: learned.pairing, spreadOf: learned.spreadOf },
       noiser: new LatentPairNoiser(pipe, model, { ...config, side }),
       batch: imageBatch,
     });

@@ -90,7 +90,13 @@ export const TrainSpmConfig = z.strictObject({
     .max(1)
     .default(0.33)
     .describe(
-      "with a teacher and pairs: share of each batch that are images of the pairs, noised, with the teacher's vectors of them as they are; the others are the base's samples, of which SPO will ask",
+      "with a teacher and pairs: share of each batch that are images of the pairs, noised, with the teacher's vectors of them (imageTarget); the others are the base's samples, of which SPO will ask",
+    ),
+  imageTarget: z
+    .enum(["clean", "predicted"])
+    .default("clean")
+    .describe(
+      "with a teacher and pairs: what the teacher sees of an image: clean, the image as it is; predicted, as the base predicts it from the noised latents, a pass of the base and a decode each",
     ),
   output: pathText().describe("folder for the trained preference model"),
   ...startSettings(""),
@@ -211,7 +217,7 @@ export const TrainSpmConfig = z.strictObject({
     .max(MOST_SAMPLES)
     .default(0)
     .describe(
-      "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets, and with a teacher also so many pairs of images, which are noised anew; 0: new ones each step, as published",
+      "noised and denoised pairs that are drawn once, kept in memory and used again: for small sets, and with a teacher also so many pairs of images; 0: new ones each step, as published",
     ),
   maxTimestep: z
     .int()
@@ -245,7 +251,7 @@ export const TrainSpmConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "mirroring, size and shift, alike for both images of a pair, and colours for each; absent: none, as published",
+      "mirroring, size and shift, alike for both images of a pair, and colours for each; with a teacher, of the images of the pairs; absent: none, as published",
     ),
   evalPairs: z
     .int()
