@@ -29,7 +29,13 @@ const documents = [
       ["flow", qualityTable(example, "--family sd3")],
     ],
   ],
-  ["docs/performance.md", [["speed", speedTable(resultsIn("bench/results"))]]],
+  [
+    "docs/performance.md",
+    ["bench/results", "bench/results/amd-epyc"].map((folder, i) => [
+      i === 0 ? "speed" : "speed-amd",
+      speedTable(resultsIn(folder), folder),
+    ]),
+  ],
 ];
 for (const [document, tables] of documents) {
   const path = join(root, document);

@@ -11,9 +11,10 @@ const MAKE =
 
 /**
  * @param {ReadonlyMap<string, BenchRecord>} results by file name
+ * @param {string} folder of the files
  * @returns {string}
  */
-export function speedTable(results) {
+export function speedTable(results, folder = "bench/results") {
   const rows = [...results].flatMap(([name, { cases }]) =>
     cases
       .filter(({ python, ratio }) => python && ratio)
@@ -34,7 +35,7 @@ export function speedTable(results) {
   const told =
     `Least CPU seconds of both sides by turns in one run; a ratio below 1 is in our favour. ` +
     `Commands: ${commands.join(", ")}. ` +
-    `${[...machines, dates.join(", ")].filter(Boolean).join("; ")}. Files: \`bench/results/\`.`;
+    `${[...machines, dates.join(", ")].filter(Boolean).join("; ")}. Files: \`${folder}/\`.`;
   return `${markdownTable(head, rows)}\n\n${told}`;
 }
 
