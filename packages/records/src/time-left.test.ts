@@ -218,6 +218,19 @@ test("a measurement that counts to more is as much longer, from its beginning on
   }
 });
 
+test("a work of which nothing was told but its beginning is counted too", () => {
+  const left = new TimeLeft();
+  let now = 0;
+  for (let i = 1; i <= 10; i++) {
+    left.see(phase("updating"), now);
+    left.see(step(i, 20), ++now);
+    left.see(phase("saving", 0, 1, 20 - i), now);
+    now += 0.5;
+  }
+  left.see(phase("updating"), now);
+  expect(left.secondsLeft(now)).toBeCloseTo(10 * 1.5, 9);
+});
+
 test("fifty updates after all has become twice as slow, the rare measurements are counted so, too", () => {
   const errors = [...known({ steps: 800, slow: 300 })].filter(([at]) => at >= 351 && at < 600);
   expect(errors.length).toBeGreaterThan(200);

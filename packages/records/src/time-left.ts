@@ -94,14 +94,14 @@ export class TimeLeft {
     if (total > 0) Object.assign(this.#open, { share: done / total, total });
   }
 
-  /** Ends what was open, and books its time. */
+  /** Ends what was open, and books its time: all of a work, also of one so short that nothing was told of it but its beginning. */
   #close(now: number): void {
     if (!this.#open) return;
-    const { name, began, share, total } = this.#open;
+    const { name, began, total } = this.#open;
     this.#open = undefined;
     const kind = name === undefined ? undefined : this.#kinds.get(name);
     if (name === undefined) this.#seconds += now - began;
-    else if (kind && share > 0) {
+    else if (kind && total > 0) {
       const work = { position: this.#position, seconds: (now - began) / total };
       this.#kinds.set(name, { ...kind, took: [...kind.took, work].slice(-RECENT) });
     }
