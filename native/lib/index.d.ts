@@ -110,7 +110,7 @@ export interface Native {
   beat(key: string, milliseconds: number, watched: string): Promise<string | undefined>;
   /**
    * Connects all processes by gloo, over an interface, or the interface with an address; operators then know the group by its name. A
-   * collective that takes longer than the milliseconds fails.
+   * collective that takes longer than the milliseconds fails. Does not keep Node alive.
    */
   openGroup(
     name: string,

@@ -36,9 +36,10 @@ napi_value process_group_fault(Call& call) {
 
 /** The process group of this process. Never destroyed: gloo's threads may outlast the statics. */
 struct ProcessGroupState {
-  explicit ProcessGroupState(napi_env env) : thread(env, true), heart(env, false) {}
+  explicit ProcessGroupState(napi_env env) : thread(env, true), heart(env, false), connecting(env, false) {}
   WaitingThread thread;
   WaitingThread heart;
+  WaitingThread connecting;
   std::shared_ptr<std::atomic<bool>> open;
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
@@ -134,7 +135,10 @@ napi_value beat(Call& call) {
   });
 }
 
-/** openGroup(name, rank, size, address, interface | null, milliseconds) → promise. The group is then known to operators by its name. */
+/**
+ * openGroup(name, rank, size, address, interface | null, milliseconds) → promise. The group is then known to operators by its name. The
+ * store answers meanwhile, and the promise alone does not keep this process alive.
+ */
 napi_value open_group(Call& call) {
   opened_store();
   const auto name = to_string(call.env, call.values[0]);
@@ -144,11 +148,12 @@ napi_value open_group(Call& call) {
   const auto interface = is_nullish(call.env, call.values[4]) ? std::string() : to_string(call.env, call.values[4]);
   const auto patience = std::chrono::milliseconds(to_int(call.env, call.values[5]));
   if (size < 1 || rank < 0 || rank >= size) fail("a rank is from 0 to below the number of processes");
-  return processes->thread.promise(call.env, [=]() -> std::optional<std::string> {
+  return processes->connecting.promise(call.env, [=]() -> std::optional<std::string> {
     using Gloo = c10d::ProcessGroupGloo;
     const auto options = Gloo::Options::create(patience);
     options->devices.push_back(interface.empty() ? Gloo::createDeviceForHostname(address) : Gloo::createDeviceForInterface(interface));
-    const auto store = c10::make_intrusive<c10d::PrefixStore>("gloo", processes->store);
+    // A connection of its own: it waits for the others.
+    const auto store = c10::make_intrusive<c10d::PrefixStore>("gloo", processes->store->clone());
     const auto gloo = c10::make_intrusive<Gloo>(store, rank, size, options);
     const auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
     group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);

@@ -38,6 +38,7 @@ export function inRanks<T>(size: number, run: (world: World) => Promise<T>): Pro
       },
       gather: async (value) => (await meet(structuredClone(value))) as (typeof value)[],
       barrier: async () => void (await meet(undefined)),
+      waitForRank0: async () => void (await meet(undefined)),
       close: async () => {},
     };
   };

@@ -6,8 +6,16 @@ import { resolveDevice } from "../device.js";
 import { UserError } from "../errors.js";
 import { engineFacts } from "../modes.js";
 import { askedBackend, chooseBackend, gpuOf } from "./choose-backend.js";
-import { addressTowards, interfaceOf } from "./network-address.js";
-import { type EndReason, type Member, ProcessWorld, refuseStart, seconds, takenBy } from "./process-world.js";
+import { addressTowards } from "./network-address.js";
+import {
+  type EndReason,
+  firstLine,
+  type Member,
+  ProcessWorld,
+  refuseStart,
+  seconds,
+  takenBy,
+} from "./process-world.js";
 import { requireSame } from "./require-same.js";
 import { WORLD_OF_ONE, type World } from "./world.js";
 
@@ -96,16 +104,7 @@ export async function initWorld(
   const world = new ProcessWorld({ rank, size, localRank, timeout, store: `${host}:${port}` });
   await world.meet(me);
   joining = world;
-  try {
-    await native.openGroup(ProcessWorld.GROUP, rank, size, address, networkInterface ?? null, timeout);
-  } catch (error) {
-    const over = networkInterface ?? interfaceOf(address) ?? "no interface";
-    throw notReached(
-      `${who} does not connect to the others over ${over} (${address}): ${firstLine(error as Error)}`,
-      error,
-      "All machines must reach each other. GLOO_SOCKET_IFNAME names the interface to take.",
-    );
-  }
+  await world.connect(address, networkInterface ?? null);
   const { libtorch } = engineFacts();
   await requireSame(world, "versions", { libtorch: libtorch ?? "", size });
   await requireSame(world, "variables", asked ? { SPO_DISTRIBUTED_BACKEND: asked } : {});
@@ -199,5 +198,3 @@ const MASTER = "MASTER_ADDR is the machine where rank 0 is, by a name or an addr
 
 const notReached = (message: string, cause: unknown, hint?: string): UserError =>
   new UserError(`${message}.`, { code: "ENVIRONMENT", cause, hint });
-
-const firstLine = (error: Error): string => (error.message.split("\n", 1)[0] as string).replace(/\.$/, "");

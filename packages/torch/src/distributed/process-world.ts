@@ -9,6 +9,7 @@ import { noGrad } from "../modes.js";
 import { scope } from "../scope.js";
 import { Tensor, tensor } from "../tensor.js";
 import type { ChosenBackend } from "./choose-backend.js";
+import { interfaceOf } from "./network-address.js";
 import type { World } from "./world.js";
 
 /** What the processes know of one of them. */
@@ -49,6 +50,8 @@ const BEAT = 500;
 const SILENCE = 5 * BEAT;
 /** In which all have heard what one tells. */
 const HEARD = 3 * BEAT;
+/** Longest time for what rank 0 does alone, ms: that it is gone is seen long before. */
+const A_DAY = 86_400_000;
 /** Longest time for what the store answers at once, and for what the others are about to put there, ms. */
 const AT_ONCE = 10_000;
 /** Where the first process that sees a fault tells the others. */
@@ -94,6 +97,7 @@ export class ProcessWorld implements World {
   readonly #store: string;
   #members: Member[] = [];
   #barriers = 0;
+  #waits = 0;
   #nccl: Nccl | undefined;
   /** That another process tells of a fault, or that the store is gone. */
   #alarm: UserError | undefined;
@@ -141,6 +145,34 @@ export class ProcessWorld implements World {
   }
 
   /**
+   * Connects this process, which is at an address, to the others over an interface: null for the one of the address. Throws a UserError:
+   * `RESOURCE` naming the ranks that are gone, else `ENVIRONMENT` with gloo's reason.
+   */
+  async connect(address: string, networkInterface: string | null): Promise<void> {
+    const { rank, size } = this;
+    try {
+      const { GROUP } = ProcessWorld;
+      await this.#watched(native.openGroup(GROUP, rank, size, address, networkInterface, this.#timeout));
+    } catch (error) {
+      const gone =
+        error instanceof UserError
+          ? error
+          : await this.#goneAfter(error as Error).catch((alarm: UserError) => alarm);
+      if (gone) throw this.#end(gone);
+      const over = networkInterface ?? interfaceOf(address) ?? "no interface";
+      const fault = new UserError(
+        `Rank ${rank} of ${size} does not connect to the others over ${over} (${address}): ${firstLine(error as Error)}.`,
+        {
+          code: "ENVIRONMENT",
+          hint: "All machines must reach each other. GLOO_SOCKET_IFNAME names the interface to take.",
+          cause: error,
+        },
+      );
+      throw this.#end(await this.#told(fault));
+    }
+  }
+
+  /**
    * Connects the GPUs of all processes, each of its own; tensors of GPUs are then exchanged by NCCL. Throws a UserError (`ENVIRONMENT`)
    * with NCCL's reason.
    */
@@ -152,7 +184,7 @@ export class ProcessWorld implements World {
     } catch (error) {
       if (error instanceof UserError) throw this.#end(error);
       const fault = new UserError(
-        `Rank ${this.rank} of ${this.size} does not connect to the others by NCCL: ${(error as Error).message.split("\n", 1)[0]}.`,
+        `Rank ${this.rank} of ${this.size} does not connect to the others by NCCL: ${firstLine(error as Error)}.`,
         {
           code: "ENVIRONMENT",
           hint: "NCCL_DEBUG=INFO tells what it tries; SPO_DISTRIBUTED_BACKEND=gloo goes over the CPU's memory.",
@@ -201,7 +233,12 @@ export class ProcessWorld implements World {
     await this.#arrive(`barrier/${this.#barriers++}`, "here", what);
   }
 
+  async waitForRank0(what: string): Promise<void> {
+    await this.#arrive(`alone/${this.#waits++}`, "here", what, { of: [0], timeout: A_DAY });
+  }
+
   async close(): Promise<void> {
+    await this.waitForRank0("the end"); // it may have something to write
     await this.barrier("the end");
     // Rank 0 leaves last: the others have still to read that all are here.
     const others = this.#ranks().slice(1);
@@ -305,9 +342,14 @@ export class ProcessWorld implements World {
     return fault;
   }
 
-  /** Puts a key of this rank's into the store and waits for those of the others. */
-  async #arrive(key: string, text: string, what: string): Promise<void> {
-    const end = performance.now() + this.#timeout;
+  /** Puts a key of this rank's into the store and waits for those of ranks, all unless told. */
+  async #arrive(
+    key: string,
+    text: string,
+    what: string,
+    { of = this.#ranks(), timeout = this.#timeout } = {},
+  ): Promise<void> {
+    const end = performance.now() + timeout;
     const left = (): number => Math.max(0, Math.round(end - performance.now()));
     const come = async (): Promise<number[]> => {
       await native.storeSet(`${key}/${this.rank}`, text);
@@ -315,7 +357,7 @@ export class ProcessWorld implements World {
         const there = await Promise.all(of.map((r) => native.storeGet(`${key}/${r}`, patience)));
         return of.filter((_, i) => there[i] === undefined);
       };
-      for (let missing = this.#ranks(); ; ) {
+      for (let missing = of; ; ) {
         missing = await missingAfter(Math.min(left(), SILENCE), missing);
         if (missing.length === 0 || left() === 0) return missing;
         if (this.#members.length === 0) {
@@ -329,12 +371,12 @@ export class ProcessWorld implements World {
         if (gone.length > 0) throw await this.#tellFault({ ranks: gone });
       }
     };
-    const missing = await this.#asked(come(), this.#timeout + 2 * SILENCE);
+    const missing = await this.#asked(come(), timeout + 2 * SILENCE);
     if (missing.length > 0)
       throw this.#end(
         await this.#told(
           new UserError(
-            `Rank ${this.rank} of ${this.size} waited ${seconds(this.#timeout)} at ${what}; ${this.#namesOf(missing)} did not come.`,
+            `Rank ${this.rank} of ${this.size} waited ${seconds(timeout)} at ${what}; ${this.#namesOf(missing)} did not come.`,
             { code: "RESOURCE", hint: AGAIN },
           ),
         ),
@@ -371,8 +413,8 @@ export class ProcessWorld implements World {
     });
   }
 
-  /** The error of a failed collective. Rejects with what another process tells meanwhile. */
-  async #failed(error: Error): Promise<UserError> {
+  /** Who is gone, where that is why something failed. Rejects with what another process tells meanwhile. */
+  async #goneAfter(error: Error): Promise<UserError | undefined> {
     const asked = await this.#orAlarm(
       Promise.race([
         this.#silent().catch(() => undefined),
@@ -380,10 +422,16 @@ export class ProcessWorld implements World {
       ]),
     );
     if (asked === undefined) return this.#storeLost(error);
-    if (asked.length > 0) return this.#tellFault({ ranks: asked });
+    return asked.length > 0 ? this.#tellFault({ ranks: asked }) : undefined;
+  }
+
+  /** The error of a failed collective. Rejects as `#goneAfter`. */
+  async #failed(error: Error): Promise<UserError> {
+    const gone = await this.#goneAfter(error);
+    if (gone) return gone;
     const what = /timed? ?out/i.test(error.message)
       ? `another rank lives, and did not come within ${seconds(this.#timeout)}`
-      : `a connection failed: ${error.message.split("\n", 1)[0]}`;
+      : `a connection failed: ${firstLine(error)}`;
     return new UserError(`Rank ${this.rank} of ${this.size} cannot go on: ${what}.`, {
       code: "RESOURCE",
       hint: AGAIN,
@@ -457,6 +505,10 @@ const leftBy = (rank: number): string => `left/${rank}`;
 export const takenBy = (rank: number): string => `taken/${rank}`;
 
 export const seconds = (milliseconds: number): string => `${Number((milliseconds / 1000).toPrecision(3))} s`;
+
+/** Without the full stop, for a sentence that ends with it. */
+export const firstLine = (error: Error): string =>
+  (error.message.split("\n", 1)[0] as string).replace(/[.?]+$/, "");
 
 const lengthOf = (bytes: Uint8Array): BigInt64Array => new BigInt64Array([BigInt(bytes.length)]);
 

@@ -25,6 +25,8 @@ export interface World {
   gather<T>(value: T): Promise<T[]>;
   /** Waits until all processes are here. what: what they wait for, for the message where one does not come. */
   barrier(what: string): Promise<void>;
+  /** Waits for rank 0, which does something alone, as to save: as long as it lives. what: for the message where it does not. */
+  waitForRank0(what: string): Promise<void>;
   /** Leaves the others, when all that they do together is done. */
   close(): Promise<void>;
 }
@@ -39,5 +41,6 @@ export const WORLD_OF_ONE: World = {
   broadcast: async () => {},
   gather: async (value) => [value],
   barrier: async () => {},
+  waitForRank0: async () => {},
   close: async () => {},
 };

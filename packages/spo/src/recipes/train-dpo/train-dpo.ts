@@ -207,7 +207,7 @@ async function* updates(config: TrainDpoConfig, context: RecipeContext): AsyncGe
     await set.close();
   }
   const guarded = guard.finish();
-  saveResult(context, tell, () => policy.save(config.output, { layout: "diffusers" }));
+  await saveResult(context, tell, () => policy.save(config.output, { layout: "diffusers" }));
   yield* run.done({ output: config.output, ...guarded });
 }
 

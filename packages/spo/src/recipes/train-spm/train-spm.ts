@@ -151,7 +151,7 @@ async function* updates(config: TrainSpmConfig, context: RecipeContext): AsyncGe
       if (asked.stop) stop(context);
     }
     update.requireSound(`step ${total}`);
-    saveResult(context, tell, () => model.save(config.output));
+    await saveResult(context, tell, () => model.save(config.output));
     // Measured after the last step, unless another process did that step.
     const found = measured ?? (await measure(total));
     if (accuracy && run.writes) saveAccuracy(config.output, found);

@@ -198,7 +198,7 @@ async function* rounds(
   }
   update.requireSound(`round ${round}`);
   const guarded = guard.finish();
-  saveResult(context, tell, () => setup.save());
+  await saveResult(context, tell, () => setup.save());
   yield* run.done({ output: config.output, ...guarded });
 }
 

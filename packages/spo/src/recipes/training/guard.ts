@@ -55,6 +55,7 @@ export class Guard {
     const { settings, run, world } = this.#input;
     if (settings.patience === null && settings.minDiversity === null) return;
     const mine = run.writes ? this.#decide(step) : undefined;
+    await world.waitForRank0("the save"); // of the best weights
     const [decision] = await world.gather(mine);
     if (!decision) return;
     if (decision.action === "stop") this.#stopped = decision;
